@@ -1,0 +1,1 @@
+"""Chatlio live-chat history into Adobe Experience Platform."""
