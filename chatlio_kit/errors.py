@@ -1,0 +1,147 @@
+"""Everything that can go wrong, as one tree.
+
+ChatlioKitError
+├── UsageError                 the call itself cannot be meant (exit code 2)
+│   └── MissingPath            a path that was named does not exist
+├── SettingsError              a setting is missing or malformed
+├── CaptureError               nothing could be read
+├── OutputError                a result could not be written
+├── FrameError                 an edited frame no longer fits its schema
+├── LedgerError                the ledger cannot be used
+│   └── LedgerBusy             another backfill is running on it
+├── ConnectionIncomplete       the Chatlio connection is not (or not wholly) there
+└── PlatformError              Experience Platform said no, or said nothing
+    ├── Unreachable            no answer
+    ├── AuthenticationFailed   the credential was refused
+    ├── PermissionMissing      the credential may not do this
+    ├── NotFound               the object is not there
+    ├── Conflict               the object changed, or its name is taken
+    ├── RateLimited            too many requests
+    └── Unavailable            the platform failed, for now
+
+Every message is a sentence: what happened, to which input, and what to do next.
+"""
+
+from __future__ import annotations
+
+
+class ChatlioKitError(Exception):
+    """Root of everything that chatlio_kit raises on purpose.
+
+    In a notebook it shows as its sentence, without a traceback.
+    """
+
+    exit_code = 1
+
+    def _render_traceback_(self) -> list[str]:
+        """Tell IPython to show the sentence alone."""
+        return [f"{type(self).__name__}: {self}"]
+
+
+class UsageError(ChatlioKitError):
+    """The call cannot be meant as it stands."""
+
+    exit_code = 2
+
+
+class MissingPath(UsageError):
+    """A path that was named does not exist."""
+
+
+class SettingsError(ChatlioKitError):
+    """A setting is missing or malformed."""
+
+
+class CaptureError(ChatlioKitError):
+    """Nothing could be read from the captures."""
+
+
+class OutputError(ChatlioKitError):
+    """A result could not be written."""
+
+
+class FrameError(ChatlioKitError):
+    """An edited frame no longer fits its schema."""
+
+
+class LedgerError(ChatlioKitError):
+    """The ledger cannot be used."""
+
+
+class LedgerBusy(LedgerError):
+    """Another backfill is running on this ledger."""
+
+
+class ConnectionIncomplete(ChatlioKitError):
+    """The Chatlio connection is not, or not wholly, there."""
+
+
+class PlatformError(ChatlioKitError):
+    """Experience Platform refused a call or did not answer.
+
+    Attributes:
+        service: the API that was called, e.g. ``Flow Service``.
+        operation: what was asked of it, in words, e.g. ``create the dataflow``.
+        status: HTTP status, or None when there was no answer.
+        code: the service's own code, e.g. ``FLOW-2118-403``, or None.
+        request_id: the platform's id of the request, or None.
+        reason: the platform's own words.
+        advice: what to do next.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        operation: str,
+        reason: str,
+        *,
+        status: int | None = None,
+        code: str | None = None,
+        request_id: str | None = None,
+        advice: str = "",
+    ) -> None:
+        self.service = service
+        self.operation = operation
+        self.reason = reason
+        self.status = status
+        self.code = code
+        self.request_id = request_id
+        self.advice = advice
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        marks = [f"HTTP {self.status}" if self.status else "", self.code or ""]
+        if self.request_id:
+            marks.append(f"request {self.request_id}")
+        known = ", ".join(mark for mark in marks if mark)
+        sentence = f"{self.service} could not {self.operation}: {self.reason.rstrip('.')}"
+        sentence += f" ({known})." if known else "."
+        return f"{sentence} {self.advice}".rstrip()
+
+
+class Unreachable(PlatformError):
+    """The platform gave no answer."""
+
+
+class AuthenticationFailed(PlatformError):
+    """The credential was refused."""
+
+
+class PermissionMissing(PlatformError):
+    """The credential may not do this."""
+
+
+class NotFound(PlatformError):
+    """The object is not there."""
+
+
+class Conflict(PlatformError):
+    """The object was changed by somebody else, or its name is taken."""
+
+
+class RateLimited(PlatformError):
+    """Too many requests."""
+
+
+class Unavailable(PlatformError):
+    """The platform failed, for now."""
