@@ -1,0 +1,357 @@
+"""The many ways in which a captured record can be broken, each with the reason a converter has to give."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from random import Random
+from typing import Any, NamedTuple, TypeVar
+
+import orjson
+
+from chatlio_kit.samples.conversations import CONVERSATION_KINDS, KINDS, OFFLINE, TRANSCRIPT
+
+_T = TypeVar("_T")
+
+Record = dict[str, Any]
+
+_WITH_VISITOR = (*CONVERSATION_KINDS, OFFLINE)
+_WITH_ID = (*CONVERSATION_KINDS, TRANSCRIPT)
+
+
+class _Case(NamedTuple):
+    """A record to break, ours alone to change."""
+
+    rng: Random
+    record: Record
+
+    @property
+    def payload(self) -> Record:
+        body: Record = self.record["payload"]
+        return body
+
+    def one_of(self, choices: tuple[_T, ...]) -> _T:
+        return choices[self.rng.randrange(len(choices))]
+
+    def one_message(self) -> tuple[int, Record]:
+        messages = self.payload["messages"]
+        place = self.rng.randrange(len(messages))
+        return place, messages[place]
+
+
+_Edit = Callable[[_Case], str | None]
+_Rewrite = Callable[[_Case], str]
+
+
+@dataclass(frozen=True)
+class Damage:
+    """One sort of damage: its name, the reason it earns, the kinds it fits, and how it is done.
+
+    `edit` changes the record and names the field. `rewrite` gives a line that is no JSON object; such a line
+    stands between others, as the first of a file would say something about the file, and the last would be a
+    cut-off tail. With `repeats` the record is an earlier good transcript of the same file.
+    """
+
+    sort: str
+    reason: str
+    kinds: tuple[str, ...]
+    edit: _Edit | None = None
+    rewrite: _Rewrite | None = None
+    repeats: bool = False
+    messages: int = 0
+
+    @property
+    def breaks_line(self) -> bool:
+        """Whether the line is no JSON object any more."""
+        return self.rewrite is not None
+
+
+CATALOGUE: list[Damage] = []
+
+
+def _line(sort: str, reason: str) -> Callable[[_Rewrite], _Rewrite]:
+    def keep(rewrite: _Rewrite) -> _Rewrite:
+        CATALOGUE.append(Damage(sort, reason, KINDS, rewrite=rewrite))
+        return rewrite
+
+    return keep
+
+
+def _record(
+    sort: str, reason: str, kinds: tuple[str, ...] = KINDS, *, repeats: bool = False, messages: int = 0
+) -> Callable[[_Edit], _Edit]:
+    def keep(edit: _Edit) -> _Edit:
+        CATALOGUE.append(Damage(sort, reason, kinds, edit=edit, repeats=repeats, messages=messages))
+        return edit
+
+    return keep
+
+
+def _value(sort: str, reason: str, kinds: tuple[str, ...], path: str, value: object) -> None:
+    """Keep a sort that puts one value in the place of another, in the envelope or in the payload."""
+
+    def edit(case: _Case) -> str:
+        head, _, tail = path.partition(".")
+        place = case.record if head == "receivedAt" else case.payload
+        if tail:
+            place[head][tail] = value
+        else:
+            place[head] = value
+        return path
+
+    _record(sort, reason, kinds)(edit)
+
+
+def _json(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
+# --------------------------------------------------------------------------------- not JSON, not an object
+
+
+@_line("line cut off", "not_json")
+def _cut_off(case: _Case) -> str:
+    text = _json(case.record)
+    return text[: len(text) // 4 + case.rng.randrange(len(text) // 2)].rstrip()
+
+
+@_line("garbage text", "not_json")
+def _garbage(case: _Case) -> str:
+    return case.one_of(
+        ("502 Bad Gateway", "<html><body>Unavailable</body></html>", "receivedAt,kind,payload", "%&§ \ufffd")
+    )
+
+
+@_line("NaN literal", "not_json")
+def _nan(case: _Case) -> str:
+    case.payload["score"] = 0
+    head, _, tail = _json(case.record).rpartition('"score":0')
+    return f'{head}"score":NaN{tail}'
+
+
+@_line("single quotes", "not_json")
+def _single_quotes(case: _Case) -> str:
+    return _json(case.record).replace('"', "'")
+
+
+@_line("trailing comma", "not_json")
+def _trailing_comma(case: _Case) -> str:
+    return _json(case.record)[:-1] + ",}"
+
+
+@_line("line is an array", "not_an_object")
+def _array(case: _Case) -> str:
+    return _json([case.record["kind"], case.record["widget"]])
+
+
+@_line("line is a number", "not_an_object")
+def _number(case: _Case) -> str:
+    return str(case.rng.randrange(1, 1000))
+
+
+@_line("line is a string", "not_an_object")
+def _string(case: _Case) -> str:
+    return _json(f"ping {case.record['widget']}")
+
+
+@_record("payload is a string", "not_an_object")
+def _payload_string(case: _Case) -> str:
+    case.record["payload"] = _json(case.payload)
+    return "payload"
+
+
+@_record("payload is a list", "not_an_object")
+def _payload_list(case: _Case) -> str:
+    case.record["payload"] = [case.payload]
+    return "payload"
+
+
+# ------------------------------------------------------------------------------------------ shape and kind
+
+
+@_record("payload of no known shape", "shape_unknown")
+def _ping(case: _Case) -> None:
+    case.record["payload"] = case.one_of(({"ping": True}, {"event": "test", "number": 4}, {}))
+
+
+@_record("kind that does not exist", "kind_unknown")
+def _kind_unknown(case: _Case) -> str:
+    case.record["kind"] = case.one_of(("chat_rated", "agent_joined", "typing"))
+    return "kind"
+
+
+@_record("kind of another shape", "kind_mismatch")
+def _kind_mismatch(case: _Case) -> str:
+    kind = case.record["kind"]
+    same_shape = CONVERSATION_KINDS if kind in CONVERSATION_KINDS else (kind,)
+    case.record["kind"] = case.one_of(tuple(other for other in KINDS if other not in same_shape))
+    return "kind"
+
+
+# ---------------------------------------------------------------------------------------------------- time
+
+
+@_record("receivedAt missing", "undated", _WITH_VISITOR)
+def _undated(case: _Case) -> str:
+    del case.record["receivedAt"]
+    return "receivedAt"
+
+
+@_record("endedAt and receivedAt missing", "undated", (TRANSCRIPT,))
+def _undated_transcript(case: _Case) -> str:
+    case.record.pop("receivedAt", None)
+    del case.payload["endedAt"]
+    return "endedAt"
+
+
+@_record("endedAt without offset", "invalid_time", (TRANSCRIPT,))
+def _ended_without_offset(case: _Case) -> str:
+    case.payload["endedAt"] = re.sub(r"(Z|[+-]\d\d:\d\d)$", "", case.payload["endedAt"])
+    return "endedAt"
+
+
+_value("receivedAt empty", "undated", _WITH_VISITOR, "receivedAt", "")
+_value("receivedAt null", "undated", _WITH_VISITOR, "receivedAt", None)
+_value("receivedAt in words", "invalid_time", _WITH_VISITOR, "receivedAt", "yesterday")
+_value("receivedAt without offset", "invalid_time", _WITH_VISITOR, "receivedAt", "2024-05-14T09:12:44.120")
+_value("receivedAt in 2190", "future_time", _WITH_VISITOR, "receivedAt", "2190-01-01T00:00:00.000Z")
+_value("createdAt with slashes", "invalid_time", _WITH_VISITOR, "visitor.createdAt", "12/03/2024")
+_value("endedAt on 30 February", "invalid_time", (TRANSCRIPT,), "endedAt", "2024-02-30T10:00:00Z")
+_value("endedAt in 2190", "future_time", (TRANSCRIPT,), "endedAt", "2190-06-01T12:00:00.000100016+02:00")
+
+
+# -------------------------------------------------------------------------- types, absences, values, repeats
+
+_value("visitor.UUID a number", "wrong_type", _WITH_VISITOR, "visitor.UUID", 48_151_623)
+_value("visitor.UUID empty", "missing", _WITH_VISITOR, "visitor.UUID", "")
+_value("visitor.UUID in words", "invalid_value", _WITH_VISITOR, "visitor.UUID", "not-a-uuid")
+_value("impossible IP address", "invalid_value", _WITH_VISITOR, "visitor.IPAddress", "999.1.1.1")
+_value(
+    "conversationUUID too short",
+    "invalid_value",
+    _WITH_ID,
+    "conversationUUID",
+    "7c1e9a52-3b6d-4f08-5a91-0d4e",
+)
+_value("conversationUUID not hex", "invalid_value", _WITH_ID, "conversationUUID", "chat-1")
+
+
+@_record("visitor.UUID missing", "missing", _WITH_VISITOR)
+def _no_visitor_id(case: _Case) -> str:
+    del case.payload["visitor"]["UUID"]
+    return "visitor.UUID"
+
+
+@_record("message an object", "wrong_type", _WITH_VISITOR)
+def _message_object(case: _Case) -> str:
+    case.payload["message"] = {"text": case.payload["message"]}
+    return "message"
+
+
+@_record("visitor a list", "wrong_type", CONVERSATION_KINDS)
+def _visitor_list(case: _Case) -> str:
+    case.payload["visitor"] = [case.payload["visitor"]]
+    return "visitor"
+
+
+@_record("messages an object", "wrong_type", (TRANSCRIPT,))
+def _messages_object(case: _Case) -> str:
+    case.payload["messages"] = {str(place): said for place, said in enumerate(case.payload["messages"])}
+    return "messages"
+
+
+@_record("a message's text a number", "wrong_type", (TRANSCRIPT,))
+def _text_number(case: _Case) -> str:
+    place, message = case.one_message()
+    message["text"] = case.rng.randrange(10_000)
+    return f"messages[{place}].text"
+
+
+@_record("a message a string", "wrong_type", (TRANSCRIPT,))
+def _message_string(case: _Case) -> str:
+    place, message = case.one_message()
+    case.payload["messages"][place] = message["text"]
+    return f"messages[{place}]"
+
+
+@_record("a message's ts missing", "missing", (TRANSCRIPT,))
+def _no_ts(case: _Case) -> str:
+    place, message = case.one_message()
+    del message["ts"]
+    return f"messages[{place}].ts"
+
+
+@_record("a message's ts empty", "missing", (TRANSCRIPT,))
+def _empty_ts(case: _Case) -> str:
+    place, message = case.one_message()
+    message["ts"] = ""
+    return f"messages[{place}].ts"
+
+
+@_record("a message's ts without decimals", "invalid_value", (TRANSCRIPT,))
+def _whole_ts(case: _Case) -> str:
+    place, message = case.one_message()
+    message["ts"] = message["ts"].partition(".")[0]
+    return f"messages[{place}].ts"
+
+
+@_record("a message's ts with letters", "invalid_value", (TRANSCRIPT,))
+def _lettered_ts(case: _Case) -> str:
+    place, message = case.one_message()
+    message["ts"] = "p" + message["ts"]
+    return f"messages[{place}].ts"
+
+
+@_record("the same ts twice", "repeated", (TRANSCRIPT,), messages=2)
+def _same_ts(case: _Case) -> str:
+    messages = case.payload["messages"]
+    place = case.rng.randrange(1, len(messages))
+    earlier = messages[place - 1]
+    messages[place] |= {"ts": earlier["ts"], "sentAt": earlier["sentAt"]}
+    return f"messages[{place}].ts"
+
+
+@_record("another body under an id already used", "conflicting_duplicate", (TRANSCRIPT,), repeats=True)
+def _other_body(case: _Case) -> None:
+    _, message = case.one_message()
+    message["text"] += " (edited)"
+    case.payload["textBody"] = "\n".join(
+        f"{said['username']}: {said['text']}" for said in case.payload["messages"]
+    )
+
+
+# ----------------------------------------------------------------------------------------------- the choice
+
+
+class Breaker:
+    """Chooses the damage for a record: of the sorts that fit, the one done least often so far."""
+
+    def __init__(self, rng: Random) -> None:
+        self._rng = rng
+        self._done = [0] * len(CATALOGUE)
+
+    def spoil(
+        self, record: Record, *, between: bool, earlier: Record | None
+    ) -> tuple[Damage, bytes, str | None]:
+        """Break a record, and give the damage, the line and the field.
+
+        `between` allows lines that are no objects; `earlier` is a transcript that may be contradicted.
+        """
+        kind, length = record["kind"], len(record["payload"].get("messages", ()))
+        fitting = [
+            number
+            for number, damage in enumerate(CATALOGUE)
+            if kind in damage.kinds
+            and damage.messages <= length
+            and (between or not damage.breaks_line)
+            and (earlier is not None or not damage.repeats)
+        ]
+        chosen = min(fitting, key=self._done.__getitem__)
+        self._done[chosen] += 1
+        damage = CATALOGUE[chosen]
+        if damage.repeats and earlier is not None:
+            record = {**record, "widget": earlier["widget"], "payload": earlier["payload"]}
+        case = _Case(self._rng, orjson.loads(orjson.dumps(record)))
+        if damage.rewrite is not None:
+            return damage, damage.rewrite(case).encode(), None
+        field = damage.edit(case) if damage.edit else None
+        return damage, orjson.dumps(case.record), field
