@@ -1,0 +1,1 @@
+"""What Chatlio says: kinds, shapes, fields, ids and times."""

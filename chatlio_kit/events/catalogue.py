@@ -23,7 +23,6 @@ class Dtype(StrEnum):
 
     TEXT = "text"
     JSON = "json"  # free-form JSON kept as its text
-    TEXTS = "texts"
     TIME = "time"
     INTEGER = "integer"
     NUMBER = "number"
@@ -65,6 +64,7 @@ class Field:
         required: whether every row has it. ``required_in`` limits that to some payload shapes.
         xdm: where it lands in XDM, relative to the schema's root; None when it is not sent.
         live: the shapes whose live dataflow may map it.
+        any_scalar: whether numbers and truth values are taken as their text.
     """
 
     name: str
@@ -77,9 +77,10 @@ class Field:
     required_in: frozenset[Shape] = frozenset()
     xdm: str | None = None
     live: frozenset[Shape] = frozenset()
+    any_scalar: bool = False
 
 
-TEXT, JSON, TEXTS, TIME = Dtype.TEXT, Dtype.JSON, Dtype.TEXTS, Dtype.TIME
+TEXT, JSON, TIME = Dtype.TEXT, Dtype.JSON, Dtype.TIME
 INTEGER, NUMBER, FLAG = Dtype.INTEGER, Dtype.NUMBER, Dtype.FLAG
 PLAIN, PSEUDONYM, PERSONAL = Privacy.PLAIN, Privacy.PSEUDONYM, Privacy.PERSONAL
 CONTENT, STAFF = Privacy.CONTENT, Privacy.STAFF
@@ -88,9 +89,10 @@ CONTENT, STAFF = Privacy.CONTENT, Privacy.STAFF
 UUID = Rule("8-4-4-4-12 hexadecimal digits", pattern=r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 DIGEST = Rule("64 lower-case hexadecimal digits", pattern=r"[0-9a-f]{64}")
 SLACK_TS = Rule("seconds, a dot and six digits, as in 1710144005.000200", pattern=r"\d{1,11}\.\d{6}")
+_OCTET = r"(25[0-5]|2[0-4]\d|1?\d?\d)"
+_IPV4 = rf"({_OCTET}\.){{3}}{_OCTET}"
 IP = Rule(
-    "an IPv4 or IPv6 address",
-    pattern=r"((25[0-5]|2[0-4]\d|1?\d?\d)(\.(?!$)|$)){4}|(?=.*:.*:)[0-9A-Fa-f:]{2,39}(\.\d{1,3}){0,3}",
+    "an IPv4 or IPv6 address", pattern=rf"{_IPV4}|([0-9A-Fa-f]{{0,4}}:){{2,7}}([0-9A-Fa-f]{{0,4}}|{_IPV4})"
 )
 PAST = Rule("a time that is not in the future", past=True)
 KINDS = Rule("one of the five kinds", allowed=tuple(Kind))
@@ -117,6 +119,7 @@ def _f(
     required: bool | str = False,
     xdm: str | None = "",
     live: str = "",
+    any_scalar: bool = False,
 ) -> Field:
     places = {_SHAPES[letter]: path for letter, path in (("C", C), ("O", O), ("T", T)) if path}
     return Field(
@@ -130,6 +133,7 @@ def _f(
         frozenset(_SHAPES[letter] for letter in required) if isinstance(required, str) else frozenset(),
         xdm if xdm != "" else f"chatlio.{name}",
         frozenset(_SHAPES[letter] for letter in live),
+        any_scalar,
     )
 
 
@@ -145,7 +149,7 @@ EVENTS: tuple[Field, ...] = (
     _f("visitor_id", TEXT, PSEUDONYM, "The visitor's browser, as Chatlio numbers it", UUID, C="visitor.UUID", O="visitor.UUID", T="visitor.UUID", required="CO", live="CO"),
     _f("visitor_email", TEXT, PERSONAL, "The visitor's e-mail address, when known", C="visitor.email", O="visitor.email", T="visitorEmail", live="COT"),
     _f("visitor_name", TEXT, PERSONAL, "The visitor's name; in transcripts a generated handle when no name is known", C="visitor.name", O="visitor.name", T="visitorName", live="OT"),
-    _f("user_id", TEXT, PERSONAL, "The site's own id of the visitor, always as text", C="visitor.identUserId", O="visitor.identUserId", T="visitor.identUserId", live="O"),
+    _f("user_id", TEXT, PERSONAL, "The site's own id of the visitor, always as text", C="visitor.identUserId", O="visitor.identUserId", T="visitor.identUserId", live="O", any_scalar=True),
     _f("visitor_traits", JSON, CONTENT, "What the site told about the visitor, as JSON text", C="visitor.identTraits", O="visitor.identTraits", T="visitorTraits", live="O"),
     _f("visitor_handle", TEXT, PSEUDONYM, "The nickname that Chatlio makes up for the visitor", C="visitor.handle", O="visitor.handle", T="visitor.handle", live="O"),
     _f("user_agent", TEXT, PERSONAL, "The visitor's browser in its own words", C="visitor.userAgent", O="visitor.userAgent", T="visitor.userAgent", live="O"),
@@ -170,9 +174,9 @@ EVENTS: tuple[Field, ...] = (
     _f("agent_name", TEXT, STAFF, "The full name of that agent", T="agentName", live="T"),
     _f("reply_to_email", TEXT, PERSONAL, "Where a reply would go; not always the visitor's address", T="replyToEmail", live="T"),
     _f("archive_url", TEXT, PLAIN, "The Slack permalink of the chat", T="archiveUrl", live="T"),
-    _f("command_words", TEXTS, CONTENT, "The words typed after the Slack command that sent the transcript", T="extraData"),
+    _f("command_words", JSON, CONTENT, "The words typed after the Slack command that sent the transcript, as a JSON array", T="extraData"),
     _f("message_count", INTEGER, PLAIN, "How many messages the transcript holds", COUNT),
-    _f("message_ts", TEXTS, PLAIN, "Which messages the transcript holds: their ts in the table messages", xdm=None),
+    _f("message_ts", TEXT, PLAIN, "Which messages the transcript holds: their ts in the table messages, with blanks between", xdm=None),
     _f("extra_fields", JSON, CONTENT, "Fields that Chatlio sent and this catalogue does not know, as JSON text"),
     _f("payload_digest", TEXT, PLAIN, "SHA-256 of the payload as it was captured", DIGEST, required=True, xdm=None),
     _f("source_file", TEXT, PLAIN, "The file it was read from", required=True, xdm=None),
@@ -187,7 +191,7 @@ MESSAGES: tuple[Field, ...] = (
     _f("username", TEXT, PERSONAL, "The name shown beside the message", T="username", xdm="username"),
     _f("slack_user_id", TEXT, STAFF, "The agent's Slack user; absent for visitors", T="userId", xdm="slack_user_id"),
     _f("text", TEXT, CONTENT, "The words of the message", T="text", xdm="text"),
-    _f("position", INTEGER, PLAIN, "Its place in the transcript, from 1", Rule("one or more", minimum=1), required=True, xdm="position"),
+    _f("position", INTEGER, PLAIN, "Its place in the transcript, from 1", Rule("one or more", minimum=1), required=True, xdm=None),
     _f("event_id", TEXT, PLAIN, "The transcript that the row is taken from", DIGEST, required=True, xdm=None),
 )
 

@@ -1,0 +1,76 @@
+"""A small table that shows itself: aligned text in a terminal, escaped HTML in a notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+Cell = str | int | float | None
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Rows under headings, with a title above and notes below.
+
+    Whole numbers are shown with thousands separators and stand to the right; None shows as nothing.
+    """
+
+    title: str
+    headings: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    notes: Sequence[str] = ()
+
+    def __str__(self) -> str:
+        cells = [[_shown(cell) for cell in row] for row in self.rows]
+        table = [list(self.headings), *cells] if any(self.headings) else cells
+        widths = [max((len(row[at]) for row in table), default=0) for at in range(len(self.headings))]
+        right = [self._is_numeric(at) for at in range(len(self.headings))]
+        lines = [
+            "  ".join(
+                cell.rjust(width) if to_right else cell.ljust(width)
+                for cell, width, to_right in zip(row, widths, right, strict=True)
+            ).rstrip()
+            for row in table
+        ]
+        if any(self.headings):
+            lines.insert(1, "  ".join("─" * width for width in widths))
+        return "\n".join([*([self.title] if self.title else []), *lines, *self.notes])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        right = [self._is_numeric(at) for at in range(len(self.headings))]
+        head = "".join(
+            f'<th style="text-align:{_side(to_right)}">{escape(heading)}</th>'
+            for heading, to_right in zip(self.headings, right, strict=True)
+        )
+        body = "".join(
+            "<tr>"
+            + "".join(
+                f'<td style="text-align:{_side(to_right)}">{escape(_shown(cell))}</td>'
+                for cell, to_right in zip(row, right, strict=True)
+            )
+            + "</tr>"
+            for row in self.rows
+        )
+        caption = f"<caption><b>{escape(self.title)}</b></caption>" if self.title else ""
+        header = f"<thead><tr>{head}</tr></thead>" if any(self.headings) else ""
+        notes = "".join(f"<p>{escape(note)}</p>" for note in self.notes)
+        return f"<table>{caption}{header}<tbody>{body}</tbody></table>{notes}"
+
+    def _is_numeric(self, at: int) -> bool:
+        cells = [row[at] for row in self.rows if row[at] is not None]
+        return bool(cells) and all(isinstance(cell, int | float) for cell in cells)
+
+
+def _side(to_right: bool) -> str:
+    return "right" if to_right else "left"
+
+
+def _shown(cell: Cell) -> str:
+    if cell is None:
+        return ""
+    if isinstance(cell, int):
+        return f"{cell:,}"
+    return f"{cell:,.1f}" if isinstance(cell, float) else cell

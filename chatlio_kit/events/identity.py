@@ -1,0 +1,57 @@
+"""The id of an event: the same whenever and wherever the same event is read.
+
+SHA-256, lower-case hex, over UTF-8 text:
+
+- a transcript: ``transcript|<conversationUUID>|<endedAt as Chatlio wrote it>``
+- the start of a conversation: ``conversation_started|<conversationUUID>``
+- every other event, and these two when a part is absent:
+  ``<kind>|<widget>|<received time, RFC 3339 UTC with microseconds>|<canonical body>``
+
+The first two can be written as Data Prep expressions too, so an event that arrives live and from a file is
+one event in Profile.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any
+
+import orjson
+
+from chatlio_kit.events.kinds import Kind
+from chatlio_kit.events.times import is_absent
+
+
+def canonical(payload: Mapping[str, Any]) -> bytes:
+    """Write a payload so that equal payloads give equal bytes: keys sorted, no blanks, UTF-8."""
+    try:
+        return orjson.dumps(payload, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # an integer beyond 64 bits, which orjson refuses and Python keeps exactly
+        return json.dumps(payload, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def digest(text: bytes) -> str:
+    """SHA-256 as 64 lower-case hexadecimal digits."""
+    return sha256(text).hexdigest()
+
+
+def event_id(
+    kind: Kind, payload: Mapping[str, Any], body: bytes, *, widget: str | None, received: str | None
+) -> str:
+    """Give the id of an event.
+
+    Args:
+        kind: its kind.
+        payload: what Chatlio sent.
+        body: the same in canonical form.
+        widget: the widget that the capture names, if any.
+        received: when it was captured, RFC 3339 UTC with microseconds, if known.
+    """
+    conversation, ended = payload.get("conversationUUID"), payload.get("endedAt")
+    if kind is Kind.TRANSCRIPT and conversation and not is_absent(ended):
+        return digest(f"transcript|{conversation}|{ended}".encode())
+    if kind is Kind.CONVERSATION_STARTED and conversation:
+        return digest(f"conversation_started|{conversation}".encode())
+    return digest(f"{kind}|{widget or ''}|{received or ''}|".encode() + body)

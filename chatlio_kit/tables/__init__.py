@@ -1,0 +1,31 @@
+"""Captured records to frames: building, validation, rejects."""
+
+from chatlio_kit.tables.building import Built, Settling
+from chatlio_kit.tables.counts import Counts
+from chatlio_kit.tables.duplicates import Sifted, Sighting, Sightings
+from chatlio_kit.tables.edited import check_again
+from chatlio_kit.tables.schemas import empty, failures, schema
+from chatlio_kit.tables.tables import Export, Tables, count
+from chatlio_kit.tables.writing import REJECTED, REPORT, RejectedFile, make_folder, write_json, write_tables
+
+__all__ = [
+    "REJECTED",
+    "REPORT",
+    "Built",
+    "Counts",
+    "Export",
+    "RejectedFile",
+    "Settling",
+    "Sifted",
+    "Sighting",
+    "Sightings",
+    "Tables",
+    "check_again",
+    "count",
+    "empty",
+    "failures",
+    "make_folder",
+    "schema",
+    "write_json",
+    "write_tables",
+]

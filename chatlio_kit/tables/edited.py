@@ -1,0 +1,78 @@
+"""Frames that a user may have edited, checked like any other before they are sent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from chatlio_kit.errors import FrameError
+from chatlio_kit.events.rejection import Rejection
+from chatlio_kit.tables.building import Built
+from chatlio_kit.tables.schemas import Failure, failures
+
+
+def check_again(events: pd.DataFrame, messages: pd.DataFrame) -> Built:
+    """Validate frames that are about to be sent; rows that break a rule are rejected, the rest is kept.
+
+    Args:
+        events: one row for each event.
+        messages: the table ``messages``, each message once.
+
+    Raises:
+        FrameError: when a frame no longer has its columns and dtypes, or an event stands in it twice.
+    """
+    events, messages = events.reset_index(drop=True), messages.reset_index(drop=True)
+    event_failures, message_failures = failures("events", events), failures("messages", messages)
+    repeated = events["event_id"][events["event_id"].duplicated()]
+    if len(repeated):
+        raise FrameError(
+            f"The frame events holds {len(repeated):,} event ids more than once, the first of them "
+            f"{repeated.iat[0]}. Drop the repeated rows."
+        )
+    unfolded, places = unfold(events, messages)
+    rejected: dict[int, Rejection] = {}
+    for failure in event_failures:
+        rejected.setdefault(failure.row, _rejection(events, failure.row, failure))
+    faulty = {failure.row: failure for failure in reversed(message_failures)}
+    row_of = {event_id: row for row, event_id in enumerate(events["event_id"])}
+    owners = [row_of[event_id] for event_id in unfolded["event_id"]]
+    for owner, place in zip(owners, places, strict=True):
+        if place in faulty:
+            rejected.setdefault(owner, _rejection(events, owner, faulty[place]))
+    raws = [b""] * len(events)
+    kept = [row for row in range(len(events)) if row not in rejected]
+    return Built(events, unfolded, owners, [], raws).keep(kept, rejected.values())
+
+
+def unfold(events: pd.DataFrame, messages: pd.DataFrame) -> tuple[pd.DataFrame, Sequence[int]]:
+    """Give each transcript the messages it names in ``message_ts``, out of a table that has each once.
+
+    Args:
+        events: one row for each event.
+        messages: the table ``messages``; rows that no event names are left out.
+
+    Returns:
+        A row for each message of each transcript, ``event_id`` naming the transcript, in its order; and for
+        each of these the row of ``messages`` that it was taken from.
+    """
+    named = events.loc[events["message_ts"].notna(), ["event_id", "conversation_id", "message_ts"]]
+    wanted = pd.DataFrame(
+        {
+            "event_id": named["event_id"],
+            "_owner": named["conversation_id"].fillna(named["event_id"]),
+            "ts": named["message_ts"].str.split(" "),
+        }
+    )
+    wanted = wanted.explode("ts").astype({"ts": "str"})
+    known = messages.assign(
+        _owner=messages["conversation_id"].fillna(messages["event_id"]), _place=range(len(messages))
+    )
+    found = wanted.merge(known.drop(columns="event_id"), on=["_owner", "ts"], how="inner")
+    return found[list(messages.columns)], found["_place"].tolist()
+
+
+def _rejection(events: pd.DataFrame, row: int, failure: Failure) -> Rejection:
+    file, record = events["source_file"].iat[row], events["source_record"].iat[row]
+    place = (str(file), int(record)) if pd.notna(file) and pd.notna(record) else ("", 0)
+    return Rejection(*place, failure.reason, failure.column, failure.sentence(failure.column), "")

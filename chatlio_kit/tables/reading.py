@@ -1,0 +1,151 @@
+"""From one payload to its values: by the catalogue's places, with nothing guessed and nothing lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from chatlio_kit.events.catalogue import (
+    LEFT_BEHIND,
+    LEFT_BEHIND_IN_MESSAGES,
+    MESSAGES,
+    Dtype,
+    Field,
+    fields_of,
+)
+from chatlio_kit.events.identity import canonical
+from chatlio_kit.events.kinds import Shape
+from chatlio_kit.events.rejection import Reason, shortened
+
+VISITOR = "visitor"
+
+MessageRow = dict[str, Any]
+
+
+class Unfit(Exception):
+    """A value that no column can hold."""
+
+    def __init__(self, reason: Reason, field: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason, self.field, self.detail = reason, field, detail
+
+
+class PayloadReader:
+    """Reads payloads of one shape."""
+
+    def __init__(self, shape: Shape) -> None:
+        self.shape = shape
+        fields = list(fields_of(shape))
+        self._top = [(field, field.places[shape]) for field in fields if "." not in field.places[shape]]
+        self._visitor = [
+            (field, field.places[shape].removeprefix(f"{VISITOR}."))
+            for field in fields
+            if "." in field.places[shape]
+        ]
+        self._required = [field for field in fields if shape in field.required_in]
+        self._known = {place for _, place in self._top} | LEFT_BEHIND[shape] | {VISITOR}
+        self._known_of_visitor = {place for _, place in self._visitor}
+        self.columns = [field.name for field in fields]
+
+    def read(self, payload: Mapping[str, Any]) -> tuple[dict[str, str | None], list[MessageRow]]:
+        """Give the values of an event, by column, and its messages.
+
+        Raises:
+            Unfit: when a value has the wrong type or a needed one is missing.
+        """
+        visitor = payload.get(VISITOR)
+        if visitor is None or visitor == "":
+            visitor = {}
+        elif not isinstance(visitor, dict):
+            raise _wrong_type(VISITOR, visitor, "an object")
+        values = {field.name: _value(field, payload.get(place), place) for field, place in self._top}
+        for field, place in self._visitor:
+            values[field.name] = _value(field, visitor.get(place), f"{VISITOR}.{place}")
+        for field in self._required:
+            if values[field.name] is None:
+                place = field.places[self.shape]
+                detail = f"{place} is missing or empty. Every such event carries it."
+                raise Unfit(Reason.MISSING, place, detail)
+        messages, extra = self._messages(payload) if self.shape is Shape.TRANSCRIPT else ([], {})
+        extra |= {key: payload[key] for key in payload.keys() - self._known}
+        extra |= {f"{VISITOR}.{key}": visitor[key] for key in visitor.keys() - self._known_of_visitor}
+        values["extra_fields"] = canonical(extra).decode() if extra else None
+        return values, messages
+
+    def _messages(self, payload: Mapping[str, Any]) -> tuple[list[MessageRow], dict[str, Any]]:
+        found = payload.get("messages")
+        if found is None or found == "":
+            found = []
+        elif not isinstance(found, list):
+            raise _wrong_type("messages", found, "an array")
+        rows, extra, seen = [], {}, set()
+        for index, message in enumerate(found):
+            where = f"messages[{index}]"
+            if not isinstance(message, dict):
+                raise _wrong_type(where, message, "an object")
+            row: MessageRow = {
+                field.name: _value(field, message.get(place), f"{where}.{place}")
+                for field, place in _MESSAGE_PLACES
+            }
+            if row["ts"] is None:
+                raise Unfit(
+                    Reason.MISSING, f"{where}.ts", f"{where}.ts is missing or empty; it names the message."
+                )
+            if row["ts"] in seen:
+                detail = (
+                    f"{where}.ts is {shortened(row['ts'])}, as an earlier message's of the same transcript."
+                )
+                raise Unfit(Reason.REPEATED, f"{where}.ts", detail)
+            seen.add(row["ts"])
+            row["author"] = _author(message, where)
+            row["position"] = index + 1
+            rows.append(row)
+            for key in message.keys() - _KNOWN_OF_MESSAGE:
+                extra[f"{where}.{key}"] = message[key]
+        return rows, extra
+
+
+_MESSAGE_PLACES = [
+    (field, place) for field in MESSAGES if (place := field.places.get(Shape.TRANSCRIPT)) is not None
+]
+_KNOWN_OF_MESSAGE = {place for _, place in _MESSAGE_PLACES} | LEFT_BEHIND_IN_MESSAGES
+
+READERS: dict[Shape, PayloadReader] = {shape: PayloadReader(shape) for shape in Shape}
+
+
+def _author(message: Mapping[str, Any], where: str) -> str:
+    """Say who wrote a message: older payloads have no ``isVisitorMsg``, but no Slack user for visitors."""
+    flag = message.get("isVisitorMsg")
+    if isinstance(flag, bool):
+        return "visitor" if flag else "agent"
+    if flag is not None and flag != "":
+        raise _wrong_type(f"{where}.isVisitorMsg", flag, "true or false")
+    user = message.get("userId")
+    if user is None:
+        return "unknown"
+    return "agent" if user else "visitor"
+
+
+def _value(field: Field, value: Any, place: str) -> str | None:
+    if isinstance(value, str):
+        return value or None
+    if value is None:
+        return None
+    if field.dtype is Dtype.JSON:
+        return _json_text(value, place)
+    if field.any_scalar and isinstance(value, int | float):
+        return orjson.dumps(value).decode() if isinstance(value, bool | float) else str(value)
+    raise _wrong_type(place, value, "a text")
+
+
+def _json_text(value: Any, place: str) -> str | None:
+    if isinstance(value, dict | list):
+        return canonical(value).decode() if value else None  # type: ignore[arg-type]
+    raise _wrong_type(place, value, "an object, an array or a text")
+
+
+def _wrong_type(place: str, value: Any, expected: str) -> Unfit:
+    detail = f"{place} is {shortened(value)}; expected {expected}."
+    return Unfit(Reason.WRONG_TYPE, place, detail)

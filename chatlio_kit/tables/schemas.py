@@ -1,0 +1,152 @@
+"""pandera schemas, derived from the catalogue, and what their failures mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import pandas as pd
+import pandera.pandas as pa
+from pandera.errors import SchemaErrors
+
+from chatlio_kit.errors import FrameError
+from chatlio_kit.events.catalogue import TABLES, Dtype, Field
+from chatlio_kit.events.rejection import Reason, shortened
+from chatlio_kit.events.times import TIME_DTYPE
+
+PANDAS_DTYPES: dict[Dtype, str] = {
+    Dtype.TEXT: "str",
+    Dtype.JSON: "str",
+    Dtype.TIME: TIME_DTYPE,
+    Dtype.INTEGER: "Int64",
+    Dtype.NUMBER: "Float64",
+    Dtype.FLAG: "boolean",
+}
+
+_PAST = "past"
+_REASONS = {"not_nullable": Reason.MISSING, _PAST: Reason.FUTURE_TIME}
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One value that breaks its column's rule."""
+
+    row: int
+    column: str
+    reason: Reason
+    value: Any
+    hint: str
+
+    def sentence(self, name: str) -> str:
+        """Say what is wrong with the value, calling the field as the payload does."""
+        if self.reason is Reason.MISSING:
+            return f"{name} is missing or empty. Every such record needs it."
+        if self.reason is Reason.FUTURE_TIME:
+            return f"{name} lies in the future ({self.value}). An event can only be sent after it happened."
+        return f"{name} is {shortened(self.value)}; expected {self.hint}."
+
+
+@cache
+def schema(table: str) -> pa.DataFrameSchema:
+    """Give the pandera schema of a table: its columns, their dtypes and rules, in catalogue order."""
+    return pa.DataFrameSchema(
+        {field.name: _column(field) for field in TABLES[table]}, strict=True, ordered=True, name=table
+    )
+
+
+def empty(table: str) -> pd.DataFrame:
+    """Give a table without rows, with its columns and dtypes."""
+    return frame(table, {field.name: [] for field in TABLES[table]})
+
+
+def frame(table: str, columns: dict[str, Any]) -> pd.DataFrame:
+    """Build a table from columns of values, bringing each to its dtype."""
+    return pd.DataFrame(
+        {
+            field.name: pd.Series(columns[field.name], dtype=PANDAS_DTYPES[field.dtype])
+            for field in TABLES[table]
+        }
+    )
+
+
+def failures(table: str, rows: pd.DataFrame) -> list[Failure]:
+    """Validate a whole table lazily and list every value that breaks a rule.
+
+    Args:
+        table: the table's name.
+        rows: the table, indexed from 0.
+
+    Raises:
+        FrameError: when a column is missing, extra, out of order or of another dtype.
+    """
+    try:
+        schema(table).validate(rows, lazy=True)
+    except SchemaErrors as errors:
+        cases = errors.failure_cases
+    else:
+        return []
+    structural = cases[cases["index"].isna()]
+    if len(structural):
+        raise FrameError(_structure_sentence(table, rows, structural))
+    fields = {field.name: field for field in TABLES[table]}
+    order = {name: position for position, name in enumerate(fields)}
+    found = [
+        Failure(
+            int(case.index),
+            case.column,
+            _REASONS.get(case.check, Reason.INVALID_VALUE),
+            case.failure_case,
+            _hint(fields[case.column]),
+        )
+        for case in cases.itertuples(index=False, name="Case")
+    ]
+    return sorted(found, key=lambda failure: (failure.row, order[failure.column]))
+
+
+def _column(field: Field) -> pa.Column:
+    return pa.Column(
+        PANDAS_DTYPES[field.dtype], checks=_checks(field), nullable=not field.required, required=True
+    )
+
+
+def _checks(field: Field) -> list[Any]:
+    rule = field.rule
+    if rule is None:
+        return []
+    checks = []
+    if rule.pattern is not None:
+        checks.append(pa.Check.str_matches(rf"^({rule.pattern})\Z"))
+    if rule.allowed:
+        checks.append(pa.Check.isin(list(rule.allowed)))
+    if rule.minimum is not None:
+        checks.append(pa.Check.ge(rule.minimum))
+    if rule.past:
+        checks.append(pa.Check(_is_past, name=_PAST))
+    return checks
+
+
+def _is_past(times: pd.Series[pd.Timestamp]) -> pd.Series[bool]:
+    return times <= pd.Timestamp.now("UTC")
+
+
+def _hint(field: Field) -> str:
+    return field.rule.hint if field.rule is not None else str(field.dtype)
+
+
+def _structure_sentence(table: str, rows: pd.DataFrame, cases: pd.DataFrame) -> str:
+    said = []
+    for case in cases.itertuples(index=False, name="Case"):
+        if case.check == "column_in_dataframe":
+            said.append(f"the column {case.failure_case} is missing")
+        elif case.check == "column_in_schema":
+            said.append(f"the column {case.failure_case} is not one of its columns")
+        elif case.check == "column_ordered":
+            said.append(f"the column {case.failure_case} is not in its place")
+        else:
+            expected = PANDAS_DTYPES[next(f.dtype for f in TABLES[table] if f.name == case.column)]
+            said.append(f"the column {case.column} is {rows[case.column].dtype}, not {expected}")
+    return (
+        f"The frame {table} no longer fits its schema: {'; '.join(said)}. "
+        "Put it back as it was, or start again from to_tables()."
+    )

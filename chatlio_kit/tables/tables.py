@@ -1,0 +1,135 @@
+"""An export as five validated frames, and what was rejected on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import pandas as pd
+
+from chatlio_kit.captures import Captures
+from chatlio_kit.display import Progress, Sheet
+from chatlio_kit.events.catalogue import TABLES
+from chatlio_kit.events.rejection import Rejection
+from chatlio_kit.tables.building import Settling, build
+from chatlio_kit.tables.counts import Counts
+from chatlio_kit.tables.derived import conversations, distinct_messages, offline_messages, visitors
+from chatlio_kit.tables.duplicates import Settled, Sifted, Sightings
+from chatlio_kit.tables.schemas import empty
+
+REJECTED_COLUMNS = tuple(each.name for each in fields(Rejection))
+
+
+@dataclass(repr=False)
+class Tables:
+    """An export as frames. What these frames say is what is sent.
+
+    Attributes:
+        events: one row for each event, whatever its kind.
+        conversations: one row for each conversation, told from its events and its fullest transcript.
+        messages: one row for each message of each conversation.
+        visitors: one row for each visitor, with the latest known facts.
+        offline_messages: one row for each message left while nobody was there.
+        rejections: the records that were not accepted.
+        counts: how many records were read and what became of them.
+        notes: sentences about files that gave nothing.
+    """
+
+    events: pd.DataFrame
+    conversations: pd.DataFrame
+    messages: pd.DataFrame
+    visitors: pd.DataFrame
+    offline_messages: pd.DataFrame
+    rejections: list[Rejection]
+    counts: Counts
+    notes: list[str]
+
+    @property
+    def rejected(self) -> pd.DataFrame:
+        """One row for each record that was not accepted: file, record, reason, field, detail, raw."""
+        frame = pd.DataFrame([asdict(each) for each in self.rejections], columns=list(REJECTED_COLUMNS))
+        texts = {name: "str" for name in REJECTED_COLUMNS if name != "record"}
+        return frame.astype({**texts, "record": "Int64"})
+
+    def frames(self) -> dict[str, pd.DataFrame]:
+        """Give the five frames by name."""
+        return {name: getattr(self, name) for name in TABLES}
+
+    def summary(self) -> Sheet:
+        """Show how many records became what."""
+        rows = ", ".join(f"{name} {len(rows):,}" for name, rows in self.frames().items())
+        return self.counts.sheet("Converted", [f"rows: {rows}", *self.notes])
+
+    def __repr__(self) -> str:
+        return str(self.summary())
+
+    def _repr_html_(self) -> str:
+        return self.summary()._repr_html_()
+
+
+class Export:
+    """Captured webhooks in files and folders, ready to be converted.
+
+    Args:
+        paths: files and folders.
+        settling: what the user decided where captures say nothing.
+    """
+
+    def __init__(self, paths: Sequence[Path | str], settling: Settling) -> None:
+        self.captures = Captures(paths)
+        self.settling = settling
+
+    def sifted(self, settled: Settled | None = None) -> Iterator[Sifted]:
+        """Convert piece by piece: validated frames without duplicates, in memory one at a time."""
+        with Sightings(settled) as sightings:
+            for piece in self.captures.pieces():
+                sifted = sightings.sift(build(piece, self.settling))
+                sifted.built.rejected.sort(key=lambda each: (each.file, each.record))
+                yield sifted
+
+    def to_tables(self, *, quiet: bool = False) -> Tables:
+        """Convert everything into frames, which have to fit in memory."""
+        counts = Counts()
+        pieces: list[Sifted] = []
+        with Progress("converting", None, "records", quiet=quiet) as progress:
+            for sifted in self.sifted():
+                count(counts, sifted)
+                progress.advance(len(sifted.built.events) + len(sifted.built.rejected) + sifted.duplicates)
+                pieces.append(sifted)
+        events = _joined("events", [sifted.built.events for sifted in pieces])
+        messages = distinct_messages(events, _joined("messages", [each.built.messages for each in pieces]))
+        rejected = [rejection for sifted in pieces for rejection in sifted.built.rejected]
+        return Tables(
+            events,
+            conversations(events, messages),
+            messages,
+            visitors(events),
+            offline_messages(events),
+            rejected,
+            counts,
+            list(self.captures.notes),
+        )
+
+    def __repr__(self) -> str:
+        return str(self._sheet())
+
+    def _repr_html_(self) -> str:
+        return self._sheet()._repr_html_()
+
+    def _sheet(self) -> Sheet:
+        rows = [
+            (file.name, file.path.stat().st_size, file.kind or "by shape") for file in self.captures.files
+        ]
+        return Sheet("Captures", ("file", "bytes", "kind by name"), rows)
+
+
+def count(counts: Counts, sifted: Sifted) -> None:
+    """Add a piece to the counts."""
+    built = sifted.built
+    counts.add(built.events["kind"], (each.reason for each in built.rejected), sifted.duplicates)
+
+
+def _joined(table: str, frames: list[pd.DataFrame]) -> pd.DataFrame:
+    filled = [frame for frame in frames if len(frame)]
+    return pd.concat(filled, ignore_index=True) if filled else empty(table)

@@ -1,0 +1,115 @@
+"""Frames, rejects and report on disk; a file appears whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+import orjson
+
+from chatlio_kit.errors import OutputError
+from chatlio_kit.events.rejection import Rejection
+from chatlio_kit.tables.tables import Tables
+
+REJECTED = "rejected.jsonl"
+REPORT = "report.json"
+
+
+def write_tables(tables: Tables, out: Path) -> dict[str, object]:
+    """Write the five frames as Parquet, the rejects and the report into a folder.
+
+    Returns:
+        The report, as ``report.json`` holds it.
+
+    Raises:
+        OutputError: when the folder cannot be written.
+    """
+    report: dict[str, object] = tables.counts.as_dict()
+    report["tables"] = {name: len(frame) for name, frame in tables.frames().items()}
+    make_folder(out)
+    for name, frame in tables.frames().items():
+        _write_whole(out / f"{name}.parquet", partial(frame.to_parquet, index=False))
+    with RejectedFile(out / REJECTED) as rejected:
+        rejected.add(tables.rejections)
+    write_json(out / REPORT, report)
+    return report
+
+
+def make_folder(out: Path) -> None:
+    """Make a folder with its parents.
+
+    Raises:
+        OutputError: when that is not possible.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(out, error) from error
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write JSON, indented, whole or not at all."""
+    text = orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    _write_whole(path, lambda unfinished: unfinished.write_bytes(text))
+
+
+class RejectedFile:
+    """``rejected.jsonl`` while it grows; it takes its name when it is closed without an error."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._unfinished = _unfinished(path)
+        self._file: BinaryIO
+
+    def __enter__(self) -> RejectedFile:
+        try:
+            self._file = self._unfinished.open("wb")
+        except OSError as error:
+            raise _unwritable(self._path, error) from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        if error is None:
+            self._unfinished.replace(self._path)
+        else:
+            self._unfinished.unlink(missing_ok=True)
+
+    def add(self, rejected: Iterable[Rejection]) -> None:
+        """Write rejections, a line for each.
+
+        Raises:
+            OutputError: when the disk refuses.
+        """
+        try:
+            for rejection in rejected:
+                self._file.write(orjson.dumps(asdict(rejection), option=orjson.OPT_APPEND_NEWLINE))
+        except OSError as error:
+            raise _unwritable(self._path, error) from error
+
+
+def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    unfinished = _unfinished(path)
+    try:
+        write(unfinished)
+        unfinished.replace(path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _unfinished(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.partial")
+
+
+def _unwritable(path: Path, error: OSError) -> OutputError:
+    words = error.strerror or str(error)
+    return OutputError(f"{str(path)!r} cannot be written: {words}. Choose another place or free this one.")
