@@ -64,6 +64,7 @@ class Settings:
         platform_url: base of the platform's REST APIs.
         ims_url: base of Adobe's identity service, which gives tokens.
         is_local: whether this is the embedded local platform.
+        state: the folder that remembers: ledger, local store, reports.
     """
 
     client_id: str
@@ -74,6 +75,7 @@ class Settings:
     platform_url: str = "https://platform.adobe.io"
     ims_url: str = "https://ims-na1.adobelogin.com"
     is_local: bool = False
+    state: Path = DEFAULT_STATE
 
     def __post_init__(self) -> None:
         for name in ("platform_url", "ims_url"):
@@ -86,7 +88,10 @@ class Settings:
 
     @classmethod
     def from_environment(
-        cls, environment: Mapping[str, str] | None = None, dotenv: Path | str = ".env"
+        cls,
+        environment: Mapping[str, str] | None = None,
+        dotenv: Path | str = ".env",
+        state: Path = DEFAULT_STATE,
     ) -> Settings:
         """Read ``AEP_*`` from the environment, else from a ``.env`` file.
 
@@ -111,6 +116,7 @@ class Settings:
             scopes=known.get("AEP_SCOPES", DEFAULT_SCOPES),
             platform_url=known.get("AEP_PLATFORM_URL", cls.platform_url).rstrip("/"),
             ims_url=known.get("AEP_IMS_URL", cls.ims_url).rstrip("/"),
+            state=state,
         )
 
 

@@ -126,7 +126,7 @@ class _Reading:
             detail = "The payload is none of Chatlio's shapes: transcript, offline message or conversation."
             raise Unfit(Reason.SHAPE_UNKNOWN, "", detail)
         named = captured.kind
-        if named is not None and named != "" and named not in set(Kind):
+        if named and not (isinstance(named, str) and named in set(Kind)):
             detail = f"kind is {shortened(named)}; expected one of {', '.join(Kind)}."
             raise Unfit(Reason.KIND_UNKNOWN, "kind", detail)
         kind = Kind(named) if named else captured.file.kind or kind_of_shape(shape) or self._settling.kind

@@ -115,7 +115,7 @@ def _count(rows: pd.DataFrame, ids: pd.Index[str]) -> pd.Series[int]:
 def _first_response(messages: pd.DataFrame) -> pd.Series[float]:
     """Seconds from the visitor's first message to the first agent's message after it."""
     asked = messages[messages["author"] == "visitor"].groupby("conversation_id")["sent_at"].min()
-    answers = messages[messages["author"] == "agent"]
-    after = answers[answers["sent_at"] >= answers["conversation_id"].map(asked)]
-    answered = after.groupby("conversation_id")["sent_at"].min()
-    return (answered - asked.reindex(answered.index)).dt.total_seconds()
+    answers = messages.loc[messages["author"] == "agent", ["conversation_id", "sent_at"]]
+    pairs = answers.merge(asked.rename("asked_at").reset_index(), on="conversation_id")
+    answered = pairs[pairs["sent_at"] >= pairs["asked_at"]].groupby("conversation_id").min()
+    return (answered["sent_at"] - answered["asked_at"]).dt.total_seconds()

@@ -73,6 +73,13 @@ def unfold(events: pd.DataFrame, messages: pd.DataFrame) -> tuple[pd.DataFrame, 
 
 
 def _rejection(events: pd.DataFrame, row: int, failure: Failure) -> Rejection:
-    file, record = events["source_file"].iat[row], events["source_record"].iat[row]
-    place = (str(file), int(record)) if pd.notna(file) and pd.notna(record) else ("", 0)
-    return Rejection(*place, failure.reason, failure.column, failure.sentence(failure.column), "")
+    place = events.loc[row, ["source_file", "source_record"]].to_dict()
+    file, record = place["source_file"], place["source_record"]
+    return Rejection(
+        file if isinstance(file, str) else "",
+        record if isinstance(record, int) else 0,
+        failure.reason,
+        failure.column,
+        failure.sentence(failure.column),
+        "",
+    )

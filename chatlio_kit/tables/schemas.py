@@ -86,9 +86,10 @@ def failures(table: str, rows: pd.DataFrame) -> list[Failure]:
         cases = errors.failure_cases
     else:
         return []
-    structural = cases[cases["index"].isna()]
+    # A wrong dtype is told once for the column or once for each of its rows, as pandera's engine has it.
+    structural = cases[cases["index"].isna() | cases["check"].astype(str).str.startswith("dtype(")]
     if len(structural):
-        raise FrameError(_structure_sentence(table, rows, structural))
+        raise FrameError(_structure_sentence(table, rows, structural.drop_duplicates(["column", "check"])))
     fields = {field.name: field for field in TABLES[table]}
     order = {name: position for position, name in enumerate(fields)}
     found = [

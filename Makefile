@@ -1,0 +1,41 @@
+# Two commands on a fresh machine: make backfill, make test. `make help` lists the rest.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+
+.DEFAULT_GOAL := help
+.PHONY: help backfill test unit notebooks-test lint notebooks lab clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
+
+backfill: $(READY) ## run the main job on the embedded platform with a sample export
+	$(BIN)/chatlio-kit sample build/captures --events 5000
+	$(BIN)/chatlio-kit backfill build/captures
+
+test: lint unit notebooks-test ## lint, types, tests, and strict nbval on all notebooks
+
+unit: $(READY) ## unit and integration tests
+	$(BIN)/pytest
+
+notebooks-test: $(READY) ## re-run the notebooks and compare every stored output
+	$(BIN)/pytest --nbval --nbval-current-env notebooks
+
+lint: $(READY) ## ruff and strict types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+notebooks: $(READY) ## re-execute the notebooks and store their outputs
+	$(BIN)/python -m tests.refresh_notebooks
+
+lab: $(READY) ## open the notebooks in JupyterLab
+	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+
+clean: ## remove the environment, the state and everything built
+	rm -rf .venv .chatlio-kit build

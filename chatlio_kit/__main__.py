@@ -1,0 +1,5 @@
+"""``python -m chatlio_kit``."""
+
+from chatlio_kit.cli import main
+
+main()

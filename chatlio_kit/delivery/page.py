@@ -1,0 +1,129 @@
+"""The page that a run ends with: every count, and that they add up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from chatlio_kit.delivery.ledger import Tally
+from chatlio_kit.display import Sheet
+from chatlio_kit.tables import Counts
+
+DONE, INCOMPLETE, UNCONFIRMED, FAILED = 0, 3, 4, 1
+
+
+@dataclass
+class Page:
+    """What a run did, and what its destination holds in all.
+
+    ``read = accepted + rejected + duplicates`` and ``accepted = delivered + dead_lettered + pending``.
+
+    Attributes:
+        destination: where it went, e.g. ``local/prod/chatlio``.
+        counts: records read in this run, by what became of them.
+        run: events accepted in this run, by their fate.
+        total: all events ever sent to this destination, by their fate.
+        dead_by_reason: this run's dead letters.
+        requests: requests posted in this run, ``retries`` of them again.
+        seconds: how long the run took.
+        ingested: what the history dataflows' runs say: received, ingested, failed, warned.
+        lake_rows: rows of ours that were read back, repeated ones included.
+        stopped_by: why sending ended early, if it did.
+        notes: further sentences.
+    """
+
+    destination: str
+    counts: Counts = field(default_factory=Counts)
+    run: Tally = field(default_factory=Tally)
+    total: Tally = field(default_factory=Tally)
+    dead_by_reason: dict[str, int] = field(default_factory=dict)
+    requests: int = 0
+    retries: int = 0
+    seconds: float = 0.0
+    ingested: dict[str, int] = field(default_factory=dict)
+    lake_rows: int = 0
+    stopped_by: str | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """0 all landed; 3 some records rejected or dead-lettered; 4 not all landed yet; 1 stopped early."""
+        if self.stopped_by is not None or self.run.pending:
+            return FAILED
+        if self.run.landed < self.run.delivered:
+            return UNCONFIRMED
+        return INCOMPLETE if self.counts.rejected or self.run.dead_lettered else DONE
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give the page as ``backfill --json`` prints it."""
+        counted = self.counts.as_dict()
+        return {
+            "destination": self.destination,
+            **{key: counted[key] for key in ("read", "accepted", "rejected", "duplicates")},
+            **_fates(self.run),
+            "by_kind": counted["by_kind"],
+            "rejected_by_reason": counted["rejected_by_reason"],
+            "dead_by_reason": self.dead_by_reason,
+            "requests": self.requests,
+            "retries": self.retries,
+            "seconds": round(self.seconds, 3),
+            "total": _fates(self.total),
+        }
+
+    def sheet(self) -> Sheet:
+        """Show the page."""
+        counted = self.counts.as_dict()
+        rows: list[tuple[str, int | None, int | None]] = [
+            ("read", self.counts.read, None),
+            ("accepted", self.counts.accepted, None),
+            *((f"  {kind}", count, None) for kind, count in counted["by_kind"].items()),
+            ("rejected", self.counts.rejected, None),
+            *((f"  {reason}", count, None) for reason, count in counted["rejected_by_reason"].items()),
+            ("duplicates", self.counts.duplicates, None),
+            ("delivered", self.run.delivered, self.total.delivered),
+            ("dead-lettered", self.run.dead_lettered, self.total.dead_lettered),
+            *((f"  {reason}", count, None) for reason, count in self.dead_by_reason.items()),
+            ("pending", self.run.pending, self.total.pending),
+            ("landed", self.run.landed, self.total.landed),
+        ]
+        return Sheet(f"To {self.destination}", ("", "this run", "in all"), rows, self._sentences())
+
+    def _sentences(self) -> list[str]:
+        counts, run = self.counts, self.run
+        said = [
+            f"read {counts.read:,} = accepted {counts.accepted:,} + rejected {counts.rejected:,}"
+            f" + duplicates {counts.duplicates:,}",
+            f"accepted {counts.accepted:,} = delivered {run.delivered:,}"
+            f" + dead-lettered {run.dead_lettered:,} + pending {run.pending:,}",
+        ]
+        if self.ingested:
+            said.append(
+                "history dataflows: "
+                + ", ".join(f"{name} {count:,}" for name, count in self.ingested.items())
+                + f"; rows of ours in the dataset {self.lake_rows:,}"
+            )
+        if run.landed < run.delivered:
+            said.append(
+                f"{run.delivered - run.landed:,} delivered events were not read back yet; "
+                "look again with reconcile."
+            )
+        if self.stopped_by is not None:
+            said.append(f"Sending stopped early: {self.stopped_by}. Run it again to go on.")
+        elif run.pending:
+            said.append(f"{run.pending:,} events have no verdict yet. Run it again to send them.")
+        return [*said, *self.notes]
+
+    def __repr__(self) -> str:
+        return str(self.sheet())
+
+    def _repr_html_(self) -> str:
+        return self.sheet()._repr_html_()
+
+
+def _fates(tally: Tally) -> dict[str, int]:
+    return {
+        "delivered": tally.delivered,
+        "dead_lettered": tally.dead_lettered,
+        "pending": tally.pending,
+        "landed": tally.landed,
+    }

@@ -1,0 +1,61 @@
+"""Which platform is meant, and the door to it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from chatlio_kit import local_platform
+from chatlio_kit.errors import Unreachable, UsageError
+from chatlio_kit.platform import Platform
+from chatlio_kit.settings import DEFAULT_STATE, Secret, Settings
+
+LOCAL, AEP = "local", "aep"
+STORE = "local"
+"""The local platform's store, inside the state folder."""
+
+_CHOICE = "CHATLIO_KIT_PLATFORM"
+
+
+def open_platform(platform: str | None = None, *, state: Path | str = DEFAULT_STATE) -> Platform:
+    """Open Experience Platform, or the embedded local platform that answers as it does.
+
+    Args:
+        platform: ``local`` or ``aep``; by default what ``CHATLIO_KIT_PLATFORM`` says, else ``local``.
+        state: the folder that remembers: ledger, local store, reports.
+
+    Raises:
+        UsageError: when ``platform`` is neither.
+        SettingsError: when a setting for ``aep`` is missing.
+        Unreachable: when the local platform does not start.
+    """
+    chosen = platform or os.environ.get(_CHOICE) or LOCAL
+    if chosen == AEP:
+        return Platform(Settings.from_environment(state=Path(state)))
+    if chosen == LOCAL:
+        return Platform(_local_settings(Path(state)))
+    raise UsageError(f"The platform {chosen!r} is neither {LOCAL} nor {AEP}. Choose one of the two.")
+
+
+def _local_settings(state: Path) -> Settings:
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        running = local_platform.ensure_running(state / STORE)
+    except (OSError, RuntimeError) as error:
+        raise Unreachable(
+            "The local platform",
+            "start",
+            str(error),
+            advice=f"Its log stands in {str(state / STORE / 'server.log')!r}.",
+        ) from error
+    account = running.account
+    return Settings(
+        client_id=account.client_id,
+        client_secret=Secret(account.client_secret),
+        org_id=account.org_id,
+        sandbox=account.sandbox,
+        platform_url=running.url,
+        ims_url=running.url,
+        is_local=True,
+        state=state,
+    )

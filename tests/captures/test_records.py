@@ -1,0 +1,164 @@
+"""Files to records: containers, forms, and what breaks them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chatlio_kit.captures.records import Record, parse, read_records
+from chatlio_kit.events.rejection import Reason
+
+VALUES: list[Any] = [{"a": 1}, {"b": "zwölf \u2028 🙂"}, {"c": [1, {"d": None}]}]
+
+FORMS: dict[str, Callable[[list[Any]], bytes]] = {
+    "ndjson": lambda values: b"".join(json.dumps(value).encode() + b"\n" for value in values),
+    "ndjson without a last newline": lambda values: b"\n".join(json.dumps(v).encode() for v in values),
+    "ndjson with CRLF": lambda values: b"".join(json.dumps(value).encode() + b"\r\n" for value in values),
+    "ndjson with a BOM": lambda values: b"\xef\xbb\xbf" + FORMS["ndjson"](values),
+    "array": lambda values: json.dumps(values).encode(),
+    "array with an element a line": lambda values: json.dumps(values, indent=2, ensure_ascii=False).encode(),
+    "objects that span lines": lambda values: "\n".join(json.dumps(v, indent=2) for v in values).encode(),
+}
+
+
+def _read(path: Path) -> list[Record]:
+    return list(read_records(path))
+
+
+def _good(records: list[Record]) -> list[Any]:
+    return [record.value for record in records if record.reason is None]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("packed", [False, True])
+def test_every_form_gives_the_same_records(tmp_path: Path, form: str, packed: bool) -> None:
+    """Lines, arrays and objects, plain or gzip, give the same records whatever the file is called."""
+    content = FORMS[form](VALUES)
+    path = tmp_path / "captures"
+    path.write_bytes(gzip.compress(content) if packed else content)
+    assert _good(_read(path)) == VALUES
+
+
+def test_lines_are_numbered_as_an_editor_numbers_them(tmp_path: Path) -> None:
+    """Blank lines are no records, but they count."""
+    path = tmp_path / "a"
+    path.write_bytes(b'\n{"a":1}\n\n  \n{"b":2}\n')
+    assert [record.number for record in _read(path)] == [2, 5]
+
+
+def test_array_elements_are_numbered_from_one(tmp_path: Path) -> None:
+    """An element of an array has its index from 1."""
+    path = tmp_path / "a"
+    path.write_bytes(b'[{"a":1}, 7, {"b":2}]')
+    assert [(record.number, record.value) for record in _read(path)] == [(1, {"a": 1}), (2, 7), (3, {"b": 2})]
+
+
+def test_an_object_alone_is_one_record(tmp_path: Path) -> None:
+    """A file that holds a single object is one record, on one line or on many."""
+    for text in ('{"a": {"b": 1}}', '{\n "a": {\n  "b": 1}\n}\n'):
+        path = tmp_path / "a"
+        path.write_text(text)
+        assert [(record.number, record.value) for record in _read(path)] == [(1, {"a": {"b": 1}})]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [b'{"a": 1', b"{'a': 1}", b'{"a": NaN}', b'{"a": 1,}', b"nonsense", b'{"a": "\xff"}', b'{"a": "\\ud83d"}',
+     b'{"a": 1} {"b": 2}', b"\x00", b'{"a": "\x00"}', b"[" * 2000],
+)  # fmt: skip
+def test_a_broken_line_costs_only_itself(tmp_path: Path, bad: bytes) -> None:
+    """A line that is no JSON is one rejected record, named by its line; all others are kept."""
+    good = [{"n": number} for number in range(1000)]
+    lines = [json.dumps(value).encode() for value in good]
+    lines.insert(500, bad)
+    path = tmp_path / "a"
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    records = _read(path)
+    assert _good(records) == good
+    assert [(r.number, r.reason) for r in records if r.reason] == [(501, Reason.NOT_JSON)]
+
+
+def test_a_broken_first_line_costs_only_itself(tmp_path: Path) -> None:
+    """A cut-off first line does not turn the file into something else."""
+    path = tmp_path / "a"
+    path.write_bytes(b'{"a": {"b": \n{"c": 1}\n[1, 2]\n{"d": 2}\n')
+    records = _read(path)
+    assert [(r.number, r.value) for r in records if not r.reason] == [
+        (2, {"c": 1}),
+        (3, [1, 2]),
+        (4, {"d": 2}),
+    ]
+    assert [r.reason for r in records if r.reason] == [Reason.NOT_JSON]
+
+
+@pytest.mark.parametrize("form", ["ndjson", "array with an element a line"])
+def test_a_truncated_gzip_keeps_what_came_before(tmp_path: Path, form: str) -> None:
+    """Records before the break stand; the break is one record, rejected as unreadable."""
+    seed = random.Random(1)
+    values = [{"n": number, "noise": seed.random()} for number in range(2000)]
+    path = tmp_path / "a.gz"
+    packed = gzip.compress(FORMS[form](values))
+    path.write_bytes(packed[: len(packed) // 2])
+    records = _read(path)
+    assert _good(records) == values[: len(records) - 1]
+    assert len(records) > 500
+    assert [r.reason for r in records if r.reason] == [Reason.UNREADABLE]
+
+
+@pytest.mark.parametrize(
+    "content", [b'{"a":1}\n{"b":2}\n{"c": "x', b'[{"a":1},\n{"b":2},\n{"c": "x', b'[{"a":1},{"b":2}']
+)
+def test_a_cut_off_tail_is_one_unreadable_record(tmp_path: Path, content: bytes) -> None:
+    """A file that ends in the middle of a record gives the records before, and one that says so."""
+    path = tmp_path / "a"
+    path.write_bytes(content)
+    records = _read(path)
+    assert _good(records) == [{"a": 1}, {"b": 2}]
+    assert [(r.number, r.reason) for r in records if r.reason] == [(3, Reason.UNREADABLE)]
+
+
+def test_a_file_of_random_bytes_is_one_unreadable_record(tmp_path: Path) -> None:
+    """What is no text at all is told in one sentence, not line by line."""
+    path = tmp_path / "a"
+    path.write_bytes(random.Random(3).randbytes(100_000))
+    assert [(r.number, r.reason) for r in _read(path)] == [(1, Reason.UNREADABLE)]
+
+
+def test_a_file_that_cannot_be_opened_is_one_unreadable_record(tmp_path: Path) -> None:
+    """A file that is gone when its turn comes is told, not raised."""
+    assert [(r.number, r.reason) for r in _read(tmp_path / "gone")] == [(1, Reason.UNREADABLE)]
+
+
+def test_an_empty_file_has_no_record(tmp_path: Path) -> None:
+    """Nothing in, nothing out."""
+    for content in (b"", b"\n \n", b"[]", b"\xef\xbb\xbf"):
+        path = tmp_path / "a"
+        path.write_bytes(content)
+        assert _read(path) == []
+
+
+@pytest.mark.parametrize("number", [2**63, 2**64 + 1, -(2**70), 12345678901234567890123])
+def test_big_integers_keep_their_digits(number: int) -> None:
+    """No integer is turned into a float."""
+    assert parse(json.dumps({"id": number}).encode()) == {"id": number}
+
+
+@given(content=st.binary(max_size=300), packed=st.booleans())
+def test_any_bytes_are_read_without_an_error(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, packed: bool
+) -> None:
+    """Whatever a file holds, reading it gives records, each with a value or a reason, numbered upwards."""
+    path = tmp_path_factory.mktemp("any") / "a"
+    path.write_bytes(gzip.compress(content) if packed else content)
+    records = _read(path)
+    numbers = [record.number for record in records]
+    assert numbers == sorted(set(numbers))
+    assert all(record.reason is None or record.detail for record in records)

@@ -1,0 +1,48 @@
+"""Request bodies."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chatlio_kit.delivery.packing import LIMIT, fits, pack
+from chatlio_kit.delivery.wire import WireRecord
+
+
+def _record(number: int, size: int) -> WireRecord:
+    body = json.dumps({"n": number, "pad": ""}).encode()
+    return WireRecord(str(number), "feedback", body.replace(b'""', b'"' + b"x" * size + b'"'))
+
+
+@given(sizes=st.lists(st.integers(0, 400), max_size=60), limit=st.integers(500, 2000))
+def test_packets_hold_everything_once_in_order_and_within_the_limit(sizes: list[int], limit: int) -> None:
+    """No record is lost, doubled or moved, no body passes the limit, and each is the JSON that is sent."""
+    records = [_record(number, size) for number, size in enumerate(sizes)]
+    packets = list(pack(records, limit))
+    assert [record for packet in packets for record in packet.records] == records
+    for packet in packets:
+        assert len(packet.body) <= limit
+        assert json.loads(packet.body)["messages"] == [json.loads(record.body) for record in packet.records]
+    fuller = [
+        len(one.body) + 1 + len(two.records[0].body) > limit for one, two in itertools.pairwise(packets)
+    ]
+    assert all(fuller)
+
+
+def test_what_can_be_sent_at_all() -> None:
+    """A record fits when its request has at most 1,000,000 bytes."""
+    around = len(b'{"messages":[]}')
+    assert fits(WireRecord("a", "k", b"x" * (LIMIT - around)))
+    assert not fits(WireRecord("a", "k", b"x" * (LIMIT - around + 1)))
+
+
+@given(count=st.integers(2, 9))
+def test_halves_are_the_whole(count: int) -> None:
+    """Splitting keeps every record, and each half is smaller."""
+    (packet,) = pack([_record(number, 1) for number in range(count)])
+    one, two = packet.halves()
+    assert one.records + two.records == packet.records
+    assert min(len(one.records), len(two.records)) >= 1

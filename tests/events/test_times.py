@@ -1,0 +1,73 @@
+"""Chatlio's ways of writing time."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chatlio_kit.events.times import parse_rfc3339, parse_slack_ts, to_wire
+
+
+def _texts(*values: str | None) -> pd.Series[str]:
+    return pd.Series(list(values), dtype="str")
+
+
+@given(
+    moment=st.datetimes(min_value=datetime(1971, 1, 1), max_value=datetime(2200, 1, 1)),
+    decimals=st.integers(0, 9),
+    offset=st.integers(-14 * 60, 14 * 60),
+    beyond=st.integers(0, 999),
+)
+def test_any_rfc3339_text_gives_its_instant(
+    moment: datetime, decimals: int, offset: int, beyond: int
+) -> None:
+    """Whatever its offset and its 0 to 9 decimals, a text gives the instant it names, cut to microseconds."""
+    digits = f"{moment.microsecond:06d}{beyond:03d}"[:decimals]
+    local = moment.replace(microsecond=0, tzinfo=timezone(timedelta(minutes=offset)))
+    sign, minutes = ("-" if offset < 0 else "+"), abs(offset)
+    zone = "Z" if offset == 0 else f"{sign}{minutes // 60:02d}:{minutes % 60:02d}"
+    text = f"{local:%Y-%m-%dT%H:%M:%S}{'.' + digits if digits else ''}{zone}"
+    times, wrong = parse_rfc3339(_texts(text, "2024-01-01T00:00:00Z"))
+    expected = local.astimezone(UTC) + timedelta(microseconds=int(digits[:6].ljust(6, "0")))
+    assert times[0].to_pydatetime() == expected
+    assert not wrong.any()
+
+
+@pytest.mark.parametrize("text", ["", None, "0001-01-01T00:00:00Z"])
+def test_absent_times_are_absent_and_not_wrong(text: str | None) -> None:
+    """An empty text, null and year 0001 mean that there is no time."""
+    times, wrong = parse_rfc3339(_texts(text, "2024-03-11T09:03:10.000900030+01:00"))
+    assert times.isna().tolist() == [True, False]
+    assert not wrong.any()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["yesterday", "2024-02-30T10:00:00Z", "12/03/2024", "2024-03-11T09:03:10", "2024-03-11 09:03:10Z",
+     "2024-03-11T09:03:10.1234567890Z", "2024-03-11T25:00:00Z", "2024-03-11T09:03:10+25:00", "1710144005"],
+)  # fmt: skip
+def test_what_is_no_rfc3339_time_is_told(text: str) -> None:
+    """A text that is there but is no RFC 3339 time is marked, and costs no other row."""
+    times, wrong = parse_rfc3339(_texts(text, "2024-03-11T09:03:10Z"))
+    assert wrong.tolist() == [True, False]
+    assert times.isna().tolist() == [True, False]
+
+
+@given(seconds=st.integers(0, 7_000_000_000), micros=st.integers(0, 999_999))
+def test_a_slack_ts_is_exact_to_the_microsecond(seconds: int, micros: int) -> None:
+    """The time of a message id is its digits, with no rounding through a float."""
+    times = parse_slack_ts(_texts(f"{seconds}.{micros:06d}", None))
+    expected = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds, microseconds=micros)
+    assert times[0].to_pydatetime() == expected
+    assert times.isna().tolist() == [False, True]
+
+
+def test_wire_times_are_cut_to_milliseconds() -> None:
+    """Times travel as UTC with three decimals, cut and not rounded."""
+    times, _ = parse_rfc3339(_texts("2024-01-01T00:00:00.123999Z", None))
+    assert to_wire(times).iloc[0] == "2024-01-01T00:00:00.123Z"
+    assert pd.isna(to_wire(times).iloc[1])

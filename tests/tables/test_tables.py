@@ -1,0 +1,221 @@
+"""Tables as analysts meet them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chatlio_kit.captures import Captures
+from chatlio_kit.errors import FrameError, OutputError
+from chatlio_kit.events.catalogue import KEYS, TABLES
+from chatlio_kit.samples import write_sample
+from chatlio_kit.tables import Export, Settling, Tables, check_again, empty, failures, schema, write_tables
+from chatlio_kit.tables.building import build
+from chatlio_kit.tables.duplicates import Sightings
+
+Payload = dict[str, Any]
+Write = Callable[[Path, Iterable[Any]], Path]
+Wrap = Callable[..., Payload]
+
+
+@pytest.fixture(scope="module")
+def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A realistic export with broken records."""
+    return write_sample(tmp_path_factory.mktemp("sample") / "x.d", events=3000, bad_share=0.02).path
+
+
+@pytest.fixture(scope="module")
+def tables(export: Path) -> Tables:
+    """That export, converted."""
+    return Export([export], Settling()).to_tables(quiet=True)
+
+
+def test_the_manifest_and_the_rejects_agree(export: Path, tables: Tables) -> None:
+    """Every broken record of the manifest is rejected with its place, reason and field, and no other is."""
+    lines = export.with_name("x.d.manifest.jsonl").read_bytes().splitlines()
+    keys = ("file", "record", "reason", "field")
+    listed = [tuple(orjson.loads(line)[key] for key in keys) for line in lines]
+    rejected = [(each.file, each.record, each.reason, each.field) for each in tables.rejections]
+    assert len(listed) == 60
+    assert rejected == listed
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_each_table_keeps_its_schema_and_its_key(tables: Tables, table: str) -> None:
+    """Every table validates against its schema, has rows, and its key is unique."""
+    frame = tables.frames()[table]
+    assert len(frame)
+    assert failures(table, frame) == []
+    assert not frame.duplicated(list(KEYS[table])).any()
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_an_empty_table_has_the_same_columns_and_dtypes(tables: Tables, table: str) -> None:
+    """Columns and dtypes do not depend on the rows."""
+    assert empty(table).dtypes.to_dict() == tables.frames()[table].dtypes.to_dict()
+    assert len(schema(table).validate(empty(table))) == 0
+
+
+def test_foreign_keys_hold(tables: Tables) -> None:
+    """Every conversation and visitor that a row names has its own row."""
+    conversations = set(tables.conversations["conversation_id"])
+    assert set(tables.messages["conversation_id"].dropna()) <= conversations
+    assert set(tables.events["conversation_id"].dropna()) == conversations
+    assert set(tables.events["visitor_id"].dropna()) == set(tables.visitors["visitor_id"])
+    assert set(tables.messages["event_id"]) <= set(tables.events["event_id"])
+
+
+def test_repeated_transcripts_are_events_and_the_fullest_is_shown(
+    tmp_path: Path, ndjson: Write, envelope: Wrap, transcript: Payload
+) -> None:
+    """Three transcripts of a conversation are three events; each message stands once, from the fullest."""
+    short, full, other = deepcopy(transcript), deepcopy(transcript), deepcopy(transcript)
+    short["messages"] = short["messages"][:1]
+    short["endedAt"], other["endedAt"] = "2024-03-11T08:01:00Z", "2024-03-11T08:02:00Z"
+    other["messages"][1] = {**other["messages"][1], "ts": "1710144099.000001", "text": "Later."}
+    full["messages"].append({**full["messages"][1], "ts": "1710144070.000001", "text": "More."})
+    captures = [envelope(each) for each in (short, full, other)]
+    found = Export([ndjson(tmp_path / "a", captures)], Settling()).to_tables(quiet=True)
+    assert len(found.events) == 3
+    (conversation,) = found.conversations.to_dict("records")
+    assert conversation["transcripts"] == 3
+    assert conversation["ended_at"] == pd.Timestamp("2024-03-11T08:03:10.000900Z")
+    assert found.messages["ts"].tolist() == [
+        "1710144005.000200", "1710144061.448129", "1710144070.000001", "1710144099.000001",
+    ]  # fmt: skip
+    unfolded = check_again(found.events, found.messages).messages
+    sent = [group["text"].tolist() for _, group in unfolded.groupby("event_id", sort=False)]
+    expected = [[message["text"] for message in each["messages"]] for each in (short, full, other)]
+    assert sent == expected
+
+
+@given(size=st.integers(1, 400))
+@settings(max_examples=10, deadline=None)
+def test_where_pieces_are_cut_changes_nothing(export: Path, tables: Tables, size: int) -> None:
+    """However many records are held at once, the same events come out in the same order."""
+    whole = tables.events.head(600)
+    found: list[str] = []
+    with Sightings() as sightings:
+        for piece in Captures([export]).pieces(records=size):
+            found += sightings.sift(build(piece, Settling())).built.events["event_id"].tolist()
+            if len(found) >= len(whole):
+                break
+    assert found[: len(whole)] == whole["event_id"].tolist()
+
+
+def test_unknown_fields_are_kept(tmp_path: Path, ndjson: Write, envelope: Wrap, transcript: Payload) -> None:
+    """A field that nobody documented is no error; it stands in extra_fields with its place."""
+    transcript["rating"] = {"stars": 4}
+    transcript["visitor"] = {"UUID": "5b0c7d1e-9a34-4e2f-6c18-b2f09d41a7e3", "mood": "good"}
+    transcript["messages"][1]["files"] = ["a.png"]
+    found = Export([ndjson(tmp_path / "a", [envelope(transcript)])], Settling()).to_tables(quiet=True)
+    assert orjson.loads(found.events["extra_fields"].iat[0]) == {
+        "rating": {"stars": 4}, "visitor.mood": "good", "messages[1].files": ["a.png"],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [204, 9007199254740993, 2**70, "00123", "+4930123", "1.10", 1.5, True])
+def test_a_user_id_is_text_whatever_it_was(
+    tmp_path: Path, ndjson: Write, envelope: Wrap, conversation: Payload, value: Any
+) -> None:
+    """The site's own id keeps every digit, leading zero and sign."""
+    conversation["visitor"]["identUserId"] = value
+    path = ndjson(tmp_path / "a", [envelope(conversation, "feedback")])
+    found = Export([path], Settling()).to_tables(quiet=True).events["user_id"].iat[0]
+    assert found == ("true" if value is True else str(value))
+
+
+@pytest.mark.parametrize(
+    ("traits", "expected"),
+    [
+        ("", None),
+        (None, None),
+        ({}, None),
+        ('{"a":"1.10"}', '{"a":"1.10"}'),
+        ({"b": 2**70, "a": 1}, '{"a":1,"b":1180591620717411303424}'),
+    ],
+)
+def test_traits_come_in_every_dialect(
+    tmp_path: Path, ndjson: Write, envelope: Wrap, conversation: Payload, traits: Any, expected: str | None
+) -> None:
+    """Traits are accepted as text, object, empty or null, and become JSON text that loses nothing."""
+    conversation["visitor"]["identTraits"] = traits
+    path = ndjson(tmp_path / "a", [envelope(conversation, "feedback")])
+    found = Export([path], Settling()).to_tables(quiet=True).events["visitor_traits"].iat[0]
+    assert (found if isinstance(found, str) else None) == expected
+
+
+def test_authors_of_older_transcripts(
+    tmp_path: Path, ndjson: Write, envelope: Wrap, transcript: Payload
+) -> None:
+    """Without isVisitorMsg a Slack user makes an agent, an empty one a visitor, and none stays unknown."""
+    messages = transcript["messages"]
+    for message in messages:
+        del message["isVisitorMsg"]
+    messages.append({"text": "?", "ts": "1710144099.000001"})
+    found = Export([ndjson(tmp_path / "a", [envelope(transcript)])], Settling()).to_tables(quiet=True)
+    assert found.messages["author"].tolist() == ["visitor", "agent", "unknown"]
+
+
+def test_written_tables_read_back_equal(tables: Tables, tmp_path: Path) -> None:
+    """The Parquet files hold the frames, dtypes included, and nothing half-written is left beside them."""
+    report = write_tables(tables, tmp_path / "out")
+    for name, frame in tables.frames().items():
+        pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "out" / f"{name}.parquet"), frame)
+    assert report == orjson.loads((tmp_path / "out" / "report.json").read_bytes())
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "rejected.jsonl", "report.json", *(f"{name}.parquet" for name in TABLES),
+    }  # fmt: skip
+
+
+def test_an_out_that_is_a_file_is_told(tables: Tables, tmp_path: Path) -> None:
+    """A place that cannot be written is a sentence that names it."""
+    (tmp_path / "out").write_text("")
+    with pytest.raises(OutputError, match="out"):
+        write_tables(tables, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda frame: frame.drop(columns="visitor_id"), "the column visitor_id is missing"),
+        (lambda frame: frame.assign(mood="good"), "the column mood is not one of its columns"),
+        (lambda frame: frame.assign(message=1), "the column message is int64, not str"),
+        (lambda frame: pd.concat([frame, frame.head(1)]), "more than once"),
+    ],
+)
+def test_a_frame_that_lost_its_form_is_told(
+    tables: Tables, spoil: Callable[[pd.DataFrame], pd.DataFrame], said: str
+) -> None:
+    """An edited frame whose columns, dtypes or ids no longer hold is refused with a sentence."""
+    with pytest.raises(FrameError, match=said):
+        check_again(spoil(tables.events), tables.messages)
+
+
+def test_an_edited_value_that_breaks_a_rule_costs_its_row(tables: Tables) -> None:
+    """A bad value in an edited frame rejects its own event; a bad message rejects its transcript."""
+    events, messages = tables.events.copy(), tables.messages.copy()
+    events.loc[3, "ip_address"] = "nowhere"
+    messages.loc[0, "author"] = "robot"
+    built = check_again(events, messages)
+    fields = {(each.reason, each.field) for each in built.rejected}
+    assert fields == {("invalid_value", "ip_address"), ("invalid_value", "author")}
+    assert len(built.events) == len(events) - len(built.rejected)
+
+
+def test_summaries_show_themselves_escaped(tables: Tables) -> None:
+    """A summary has a text and an HTML form with the same counts, and no markup of strangers."""
+    tables.notes.append("<script>alert(1)</script> is empty")
+    assert "3,000" in repr(tables)
+    html = tables._repr_html_()
+    assert "3,000" in html
+    assert "<script>" not in html
+    tables.notes.clear()

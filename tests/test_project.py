@@ -1,0 +1,134 @@
+"""The house keeps its own rules: who may import whom, one list of dependencies, a face that is all there."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+import chatlio_kit
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "chatlio_kit"
+
+# A room may import itself and rooms of the lines above it.
+LINES = [
+    {"errors"},
+    {"settings", "display"},
+    {"events"},
+    {"captures"},
+    {"tables"},
+    {"platform"},
+    {"connection"},
+    {"delivery"},
+    {"opening", "backfill"},
+    {"cli", "__main__", "__init__"},
+]
+BESIDE = {"local_platform": set(), "samples": {"events"}}
+KNOWS_NOTHING_OF_CHATLIO = {"platform": {"errors", "settings", "display"}}
+OPENS_THE_LOCAL_PLATFORM = {"opening", "cli"}
+WRITES_SAMPLES = {"cli", "__init__"}
+
+
+def _rooms() -> Iterator[tuple[str, Path]]:
+    for path in PACKAGE.rglob("*.py"):
+        yield path.relative_to(PACKAGE).parts[0].removesuffix(".py"), path
+
+
+def _imports(path: Path) -> set[str]:
+    package = list(path.relative_to(ROOT).with_suffix("").parts[:-1])
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            names = [*base, *(node.module or "").split(".")] if node.module else base
+            if names[:1] == ["chatlio_kit"]:
+                found |= {names[1]} if len(names) > 1 else {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            names_of = [alias.name.split(".") for alias in node.names]
+            found |= {
+                name[1] if len(name) > 1 else "__init__" for name in names_of if name[0] == "chatlio_kit"
+            }
+    return found
+
+
+def _allowed(room: str) -> set[str]:
+    if room in BESIDE:
+        return BESIDE[room] | {room}
+    allowed = {room}
+    for line in LINES:
+        if room in line:
+            break
+        allowed |= line
+    else:
+        pytest.fail(f"{room} has no place in the house")
+    if room in KNOWS_NOTHING_OF_CHATLIO:
+        allowed = KNOWS_NOTHING_OF_CHATLIO[room] | {room}
+    if room in OPENS_THE_LOCAL_PLATFORM:
+        allowed |= {"local_platform"}
+    if room in WRITES_SAMPLES:
+        allowed |= {"samples"}
+    if room in {"backfill", "cli", "__main__"}:
+        allowed |= {"opening", "cli", "backfill"}
+    return allowed
+
+
+@pytest.mark.parametrize(("room", "path"), list(_rooms()), ids=lambda value: getattr(value, "name", value))
+def test_each_room_imports_only_from_above(room: str, path: Path) -> None:
+    """Data flows one way, the platform knows nothing of Chatlio, and the witness knows nobody."""
+    assert _imports(path) <= _allowed(room)
+
+
+def test_faces_are_short_and_rooms_are_not_too_long() -> None:
+    """A folder's face has under 40 lines, a module at most 400."""
+    for path in PACKAGE.rglob("*.py"):
+        lines = len(path.read_text().splitlines())
+        limit = 40 if path.name == "__init__.py" and path.parent != PACKAGE else 400
+        assert lines <= limit, f"{path.relative_to(ROOT)} has {lines} lines"
+
+
+def test_environment_yml_is_pyproject() -> None:
+    """environment.yml names the same packages and ranges as pyproject.toml, under their conda names."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    listed = [*project["dependencies"], *extras["notebooks"], *extras["dev"]]
+    conda_names = {"matplotlib": "matplotlib-base", "pandera": "pandera-pandas"}
+    expected = {f"python{project['requires-python']}", "pip"}
+    for requirement in listed:
+        name, ranges = re.fullmatch(r"([a-zA-Z0-9-]+)(?:\[[a-z]+\])?(.*)", requirement).groups()  # type: ignore[union-attr]
+        if name != "chatlio-kit":
+            expected.add(conda_names.get(name, name) + ranges)
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    assert {each for each in environment if isinstance(each, str)} == expected
+    assert environment[-1] == {"pip": ["-e ."]}
+
+
+def test_constraints_are_names_and_versions_only() -> None:
+    """The constraints file pins what is declared, and names no place where packages come from."""
+    pins = (ROOT / "constraints.txt").read_text().splitlines()
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+", pin) for pin in pins)
+    pinned = {pin.split("==")[0].lower() for pin in pins}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {re.split(r"[\[>=<]", each)[0] for each in project["dependencies"]}
+    assert declared <= pinned
+
+
+def test_the_face_is_sorted_and_whole() -> None:
+    """Every public name is in __all__, sorted, and has a docstring."""
+    assert sorted(chatlio_kit.__all__) == chatlio_kit.__all__
+    assert all(getattr(chatlio_kit, name).__doc__ for name in chatlio_kit.__all__)
+
+
+def test_it_runs_as_a_module() -> None:
+    """``python -m chatlio_kit`` is the command."""
+    done = subprocess.run(
+        [sys.executable, "-m", "chatlio_kit", "--help"], capture_output=True, text=True, check=True
+    )
+    assert "backfill" in done.stdout
