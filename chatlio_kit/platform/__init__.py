@@ -1,0 +1,25 @@
+"""Experience Platform's APIs over HTTP. This room knows nothing of what is sent through it."""
+
+from chatlio_kit.platform.catalog import Batch
+from chatlio_kit.platform.client import Platform
+from chatlio_kit.platform.data_access import StoredFile
+from chatlio_kit.platform.data_prep import whole_number
+from chatlio_kit.platform.flow_objects import Endpoint, Flow, Run, RunError, webhook_url
+from chatlio_kit.platform.ingestion import Inlet
+from chatlio_kit.platform.masking import masked
+from chatlio_kit.platform.wire import Reply
+
+__all__ = [
+    "Batch",
+    "Endpoint",
+    "Flow",
+    "Inlet",
+    "Platform",
+    "Reply",
+    "Run",
+    "RunError",
+    "StoredFile",
+    "masked",
+    "webhook_url",
+    "whole_number",
+]

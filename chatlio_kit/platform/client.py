@@ -1,0 +1,59 @@
+"""One platform: its APIs behind one credential."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+from chatlio_kit.platform.access_control import AccessControl
+from chatlio_kit.platform.catalog import Catalog
+from chatlio_kit.platform.data_access import DataAccess
+from chatlio_kit.platform.data_prep import MappingSets
+from chatlio_kit.platform.flow_service import FlowService
+from chatlio_kit.platform.schema_registry import SchemaRegistry
+from chatlio_kit.platform.transport import Transport
+from chatlio_kit.settings import Settings
+
+
+class Platform:
+    """Experience Platform, as one credential sees one sandbox of it.
+
+    Nothing is sent before the first call.
+
+    Attributes:
+        settings: where the platform is and who we are.
+        schemas: Schema Registry.
+        catalog: datasets and batches.
+        mapping_sets: Data Prep.
+        flows: Flow Service.
+        access: rights of the credential.
+        data_access: files of batches.
+        sleep: waits some seconds between two looks at the same thing.
+    """
+
+    def __init__(self, settings: Settings, *, sleep: Callable[[float], None] = time.sleep) -> None:
+        self.settings = settings
+        self.sleep = sleep
+        self._transport = Transport(settings, sleep)
+        self.schemas = SchemaRegistry(self._transport)
+        self.catalog = Catalog(self._transport)
+        self.mapping_sets = MappingSets(self._transport)
+        self.flows = FlowService(self._transport)
+        self.access = AccessControl(self._transport)
+        self.data_access = DataAccess(self._transport)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._transport.close()
+
+    def __enter__(self) -> Platform:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Platform({self.settings.platform_name}, sandbox {self.settings.sandbox})"

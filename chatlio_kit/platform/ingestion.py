@@ -1,0 +1,81 @@
+"""Streaming ingestion: posting bytes to a dataflow's inlet.
+
+Source: Streaming ingestion API reference; HTTP API source. What an answer means is for the caller to say.
+"""
+
+from __future__ import annotations
+
+from types import TracebackType
+from urllib.parse import urlsplit
+
+from chatlio_kit.errors import PlatformError
+from chatlio_kit.platform.flow_objects import FLOW_ID_HEADER
+from chatlio_kit.platform.wire import Reply, Silence, new_session, no_answer, send_once
+from chatlio_kit.settings import Secret, require_safe_url
+
+_SERVICE = "Streaming ingestion"
+_SINGLE, _BATCH = "/collection/", "/collection/batch/"
+
+
+class Inlet:
+    """The place where one dataflow takes records; safe for threads.
+
+    Args:
+        url: the inlet's URL, ``https://.../collection/{inlet id}``.
+        flow_id: the dataflow that the records are for; travels as the header ``x-adobe-flow-id``.
+        connections: how many connections are kept open at once.
+    """
+
+    def __init__(self, url: Secret, flow_id: str, *, connections: int = 16) -> None:
+        address = url.reveal()
+        require_safe_url(address, "The inlet's URL")
+        if _SINGLE not in urlsplit(address).path:
+            raise PlatformError(
+                _SERVICE,
+                "open the inlet",
+                "its URL has no /collection/ part",
+                advice="Read the dataflow again; its inletUrl must point to the streaming endpoint.",
+            )
+        self.flow_id = flow_id
+        self._single = Secret(address)
+        self._batch = Secret(address if _BATCH in address else address.replace(_SINGLE, _BATCH, 1))
+        self._headers = {"Content-Type": "application/json", FLOW_ID_HEADER: flow_id}
+        self._session = new_session(address, connections)
+
+    def post_batch(self, body: bytes) -> Reply:
+        """Post ``{"messages": [...]}`` to the batch path and give the answer, whatever it says.
+
+        Raises:
+            Unreachable: no answer came; the records may have arrived all the same.
+        """
+        return self._post("take the batch", self._batch, body)
+
+    def post_single(self, body: bytes) -> Reply:
+        """Post one record and give the answer, whatever it says.
+
+        Raises:
+            Unreachable: no answer came; the record may have arrived all the same.
+        """
+        return self._post("take the record", self._single, body)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._session.close()
+
+    def __enter__(self) -> Inlet:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        parts = urlsplit(self._single.reveal())
+        return f"Inlet({parts.scheme}://{parts.netloc}/collection/***, flow {self.flow_id})"
+
+    def _post(self, operation: str, url: Secret, body: bytes) -> Reply:
+        outcome = send_once(self._session, "POST", url.reveal(), data=body, headers=self._headers)
+        if isinstance(outcome, Silence):
+            raise no_answer(_SERVICE, operation, outcome)
+        return outcome

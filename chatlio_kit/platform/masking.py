@@ -1,0 +1,46 @@
+"""What must not be read by anyone who only reads a message: inlets, tokens and client secrets."""
+
+from __future__ import annotations
+
+import logging
+import re
+
+HIDDEN = "***"
+
+# An inlet's URL is the only key to it (Sources: streaming SDK, `authRequired: false`).
+_PATTERNS = (
+    re.compile(r"(?i)((?:/|%2F)collection(?:/|%2F)(?:batch(?:/|%2F))?)[^/?#\s\"'<>\\)\]},;]+"),
+    re.compile(r"(?i)(inlet\s?id[\"']?\s*[:=]\s*[\[\"']*)[0-9a-z-]+"),
+    re.compile(r"(?i)(bearer\s+)[\w.~+/=-]+"),
+    re.compile(r"(?i)((?:client_secret|access_token)[\"']?\s*[:=]\s*[\"']?)[^&\s\"',}]+"),
+    re.compile(r"()\beyJ[\w-]+\.[\w-]+(?:\.[\w-]+)?"),
+)
+
+
+def masked(text: str, *secrets: str) -> str:
+    """Give the text with every inlet path, token and given secret replaced by ``***``."""
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, HIDDEN)
+    for pattern in _PATTERNS:
+        text = pattern.sub(rf"\1{HIDDEN}", text)
+    return text
+
+
+class MaskingFilter(logging.Filter):
+    """Masks a log record in place; the record itself always goes on."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Mask the record's text."""
+        text = record.getMessage()
+        hidden = masked(text)
+        if hidden != text:
+            record.msg, record.args = hidden, ()
+        return True
+
+
+def mask_http_logs() -> None:
+    """Make urllib3's debug log, which prints the path of each request, mask what is secret in it."""
+    log = logging.getLogger("urllib3.connectionpool")
+    if not any(isinstance(each, MaskingFilter) for each in log.filters):
+        log.addFilter(MaskingFilter())

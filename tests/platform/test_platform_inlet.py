@@ -1,0 +1,94 @@
+"""Posting to an inlet: where it goes, what goes along, and what never shows."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import traceback
+from typing import Any
+
+import pytest
+
+from chatlio_kit.errors import PlatformError, SettingsError, Unreachable
+from chatlio_kit.platform import Inlet, webhook_url
+from chatlio_kit.settings import Secret
+
+INLET_ID = "9f" * 32
+
+
+def test_batches_go_below_batch_and_singles_do_not(stand: Any) -> None:
+    """The batch path is the inlet's with ``batch`` put in; the dataflow travels as a header."""
+    stand.will_answer({"responses": []}, 207, {"x-thing": "1"})
+    stand.will_answer({"xactionId": "x"})
+    with Inlet(Secret(f"{stand.url}/collection/{INLET_ID}"), "flow-1") as inlet:
+        batch = inlet.post_batch(b'{"messages":[]}')
+        single = inlet.post_single(b"{}")
+    assert (batch.status_code, batch.json(), batch.headers["X-Thing"]) == (207, {"responses": []}, "1")
+    assert single.status_code == 200
+    first, second = stand.asked
+    assert first.path == f"/collection/batch/{INLET_ID}"
+    assert second.path == f"/collection/{INLET_ID}"
+    assert first.headers["x-adobe-flow-id"] == "flow-1"
+    assert first.headers["Content-Type"] == "application/json"
+    assert "Authorization" not in first.headers
+    assert first.body == b'{"messages":[]}'
+
+
+@pytest.mark.parametrize("status", [400, 401, 413, 429, 500, 503])
+def test_answers_are_given_as_they_are(stand: Any, status: int) -> None:
+    """What a refusal means is for the caller to say; it is sent once."""
+    stand.will_answer(b"words", status)
+    with Inlet(Secret(f"{stand.url}/collection/{INLET_ID}"), "flow-1") as inlet:
+        reply = inlet.post_batch(b"{}")
+    assert (reply.status_code, reply.content) == (status, b"words")
+    assert len(stand.asked) == 1
+
+
+def test_silence_is_unreachable_and_shows_no_inlet(stand: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither the error, its traceback, the debug log of HTTP nor a repr shows the inlet."""
+    caplog.set_level(logging.DEBUG)
+    inlet = Inlet(Secret(f"{stand.url}/collection/{INLET_ID}"), "flow-1")
+    stand.will_answer({"inletId": INLET_ID})
+    reply = inlet.post_single(b"{}")
+    stand.will_answer(None)
+    with pytest.raises(Unreachable) as caught:
+        inlet.post_batch(b"{}")
+    inlet.close()
+    shown = "".join(traceback.format_exception(caught.value))
+    for text in (shown, caplog.text, repr(inlet), repr(reply), str(vars(inlet))):
+        assert INLET_ID not in text
+    assert "/collection/***" in caplog.text
+    assert "/collection/***" in repr(inlet)
+
+
+def test_nobody_at_the_inlet() -> None:
+    """An inlet that does not listen is unreachable, and its URL does not show."""
+    with (
+        Inlet(Secret(f"http://127.0.0.1:1/collection/{INLET_ID}"), "flow-1") as inlet,
+        pytest.raises(Unreachable) as caught,
+    ):
+        inlet.post_single(b"{}")
+    assert INLET_ID not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", [f"http://dcs.example/collection/{INLET_ID}", "ftp://x/collection/y", ""])
+def test_inlets_are_not_posted_to_in_the_clear(url: str) -> None:
+    """An inlet without TLS is refused unless it is on this machine; the URL does not show."""
+    with pytest.raises(SettingsError) as caught:
+        Inlet(Secret(url), "flow-1")
+    assert INLET_ID not in str(caught.value)
+
+
+def test_another_url_is_no_inlet() -> None:
+    """A URL without the collection path is refused."""
+    with pytest.raises(PlatformError, match="/collection/"):
+        Inlet(Secret("https://dcs.example/other/path"), "flow-1")
+
+
+def test_the_webhook_url_names_the_dataflow_and_stays_secret() -> None:
+    """Senders that set no headers get the dataflow in the query; the URL neither prints nor pickles."""
+    url = webhook_url(Secret(f"https://dcs.example/collection/{INLET_ID}"), "flow-1")
+    assert url.reveal() == f"https://dcs.example/collection/{INLET_ID}?x-adobe-flow-id=flow-1"
+    assert f"{url} {url!r}" == "*** ***"
+    with pytest.raises(TypeError):
+        pickle.dumps(url)
