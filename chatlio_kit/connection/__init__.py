@@ -1,0 +1,18 @@
+"""Provisioning: what a Chatlio connection needs on Experience Platform, made, found again and taken down."""
+
+from chatlio_kit.connection.connection import Connection, Dataflow, Destination, open_connection
+from chatlio_kit.connection.plan import Plan, Planned, plan_connection
+from chatlio_kit.connection.takedown import Removal, disconnect, list_removals
+
+__all__ = [
+    "Connection",
+    "Dataflow",
+    "Destination",
+    "Plan",
+    "Planned",
+    "Removal",
+    "disconnect",
+    "list_removals",
+    "open_connection",
+    "plan_connection",
+]

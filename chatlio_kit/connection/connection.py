@@ -1,0 +1,278 @@
+"""A connection that is there: its objects, and the dataflows that take data."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import orjson
+
+from chatlio_kit.connection.building import Progress, build
+from chatlio_kit.connection.lanes import lane_pieces
+from chatlio_kit.connection.naming import Role, in_words
+from chatlio_kit.connection.pieces import Action, known, shared_pieces
+from chatlio_kit.connection.site import Lane, Site, open_site
+from chatlio_kit.display import Sheet
+from chatlio_kit.errors import ConnectionIncomplete, OutputError
+from chatlio_kit.events.kinds import Kind
+from chatlio_kit.platform import Inlet, Platform, webhook_url
+from chatlio_kit.settings import Secret
+
+GUARD_AFTER_FLOW_CHANGE = timedelta(minutes=5)
+GUARD_AFTER_SCHEMA_CHANGE = timedelta(minutes=15)
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where events land, as the ledger names it.
+
+    Attributes:
+        platform: ``local`` or the platform's URL.
+        org: the organisation.
+        sandbox: the sandbox.
+        dataset: the dataset's id.
+        name: the connection's name.
+    """
+
+    platform: str
+    org: str
+    sandbox: str
+    dataset: str
+    name: str
+
+    def __str__(self) -> str:
+        place = urlsplit(self.platform).hostname or self.platform
+        return f"{place}/{self.sandbox}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Dataflow:
+    """One dataflow that takes data.
+
+    Attributes:
+        kind: the kind of its events.
+        flow_id: its id.
+        inlet_url: where its data is posted; a secret, as it is the only key to the inlet.
+        mapping_set_id: the mapping set it applies.
+        source_connection_id: its source connection.
+        target_connection_id: its target connection.
+        changed_at: when it last changed, in milliseconds since 1970.
+    """
+
+    kind: Kind
+    flow_id: str
+    inlet_url: Secret
+    mapping_set_id: str
+    source_connection_id: str
+    target_connection_id: str
+    changed_at: int
+
+    @property
+    def webhook_url(self) -> Secret:
+        """The URL to paste into Chatlio, which cannot send the dataflow's id as a header."""
+        return webhook_url(self.inlet_url, self.flow_id)
+
+    @property
+    def masked_url(self) -> str:
+        """The webhook URL as it may be shown."""
+        parts = urlsplit(self.inlet_url.reveal())
+        shown = Secret(f"{parts.scheme}://{parts.netloc}/collection/***")
+        return webhook_url(shown, self.flow_id).reveal()
+
+    def inlet(self, *, connections: int = 16) -> Inlet:
+        """Open the inlet."""
+        return Inlet(self.inlet_url, self.flow_id, connections=connections)
+
+
+@dataclass(repr=False)
+class Connection:
+    """Chatlio's connection to one dataset.
+
+    Attributes:
+        name: its name.
+        platform: the platform it is on.
+        tenant_id: the tenant, whose fields live under an underscore and this id.
+        schema_id: the schema.
+        dataset_id: the dataset.
+        field_group_id: the field group.
+        live: the dataflow of each kind that Chatlio's webhooks post to.
+        history: the dataflow of each kind that files are streamed through, made when first needed.
+        schema_changed_at: when the schema last changed, in milliseconds since 1970; 0 if never.
+    """
+
+    name: str
+    platform: Platform
+    tenant_id: str
+    schema_id: str
+    dataset_id: str
+    field_group_id: str
+    live: dict[Kind, Dataflow] = field(default_factory=dict)
+    history: dict[Kind, Dataflow] = field(default_factory=dict)
+    schema_changed_at: int = 0
+
+    @property
+    def destination(self) -> Destination:
+        """Where its events land."""
+        settings = self.platform.settings
+        return Destination(
+            settings.platform_name, settings.org_id, settings.sandbox, self.dataset_id, self.name
+        )
+
+    @property
+    def webhook_urls(self) -> dict[Kind, str]:
+        """The URL for each of Chatlio's webhooks, masked."""
+        return {kind: flow.masked_url for kind, flow in self.live.items()}
+
+    def write_webhook_urls(self, path: Path | str) -> Path:
+        """Write the webhook URLs, unmasked, as JSON to a file that only its owner may read.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        target = Path(path)
+        urls = {str(kind): flow.webhook_url.reveal() for kind, flow in self.live.items()}
+        try:
+            # mkstemp makes it with mode 0600, so there is no moment at which others could read it.
+            handle, draft = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(orjson.dumps(urls, option=orjson.OPT_INDENT_2) + b"\n")
+                Path(draft).replace(target)
+            except OSError:
+                Path(draft).unlink(missing_ok=True)
+                raise
+        except OSError as error:
+            raise OutputError(
+                f"The webhook URLs could not be written to {target}: {error.strerror or error}. "
+                "Choose a file in a folder that you may write to."
+            ) from error
+        return target
+
+    def history_flow(self, kind: Kind, progress: Progress | None = None) -> Dataflow:
+        """Give the dataflow that files of a kind are streamed through; make or complete it when needed.
+
+        Raises:
+            ConnectionIncomplete: it could not be completed; see :func:`open_connection`.
+            PlatformError: the platform refused a step.
+        """
+        if kind not in self.history:
+            site, lane = open_site(self.platform, self.name), Lane(Role.HISTORY, kind)
+            build(site, [lane], progress)
+            self.history[kind] = dataflow_of(lane)
+            self.schema_changed_at = max(self.schema_changed_at, site.schema_changed_at)
+        return self.history[kind]
+
+    def guard_until(self, flow: Dataflow) -> datetime:
+        """Give the time before which data sent to a dataflow may be lost without a word.
+
+        It is 5 minutes after the dataflow was made or changed (HTTP API source; update dataflows) and 15
+        after its schema was changed, since validators keep schemas for so long (streaming validation).
+        """
+        return max(
+            _moment(flow.changed_at) + GUARD_AFTER_FLOW_CHANGE,
+            _moment(self.schema_changed_at) + GUARD_AFTER_SCHEMA_CHANGE,
+        )
+
+    def sheet(self) -> Sheet:
+        """Lay the objects and their ids out, URLs masked."""
+        rows: list[tuple[str, str, str]] = [
+            ("tenant", self.tenant_id, ""),
+            ("field group", self.field_group_id, ""),
+            ("schema", self.schema_id, ""),
+            ("dataset", self.dataset_id, ""),
+        ]
+        for role, flows in ((Role.LIVE, self.live), (Role.HISTORY, self.history)):
+            rows += [
+                (f"{role} dataflow, {in_words(kind)}", flow.flow_id, flow.masked_url)
+                for kind, flow in flows.items()
+            ]
+        return Sheet(f"Connection {self.name} on {self.destination}", ("object", "id", "takes data at"), rows)
+
+    def __repr__(self) -> str:
+        return str(self.sheet())
+
+    def _repr_html_(self) -> str:
+        return self.sheet()._repr_html_()
+
+
+def open_connection(platform: Platform, name: str = "chatlio") -> Connection:
+    """Find a connection that was made before. Reads only.
+
+    A kind of webhook that was never connected is left out of ``live``; one that is half there is not.
+    History dataflows that are half there are left out: they are completed when first needed.
+
+    Raises:
+        ConnectionIncomplete: something is missing; names it.
+        PlatformError: the platform refused to tell.
+    """
+    site = open_site(platform, name)
+    missing: list[str] = []
+    for piece in shared_pieces(site):
+        standing = piece.look()
+        if standing.action in (Action.CREATE, Action.CONFLICT):
+            missing.append(f"the {piece.thing} ({standing.reason})")
+    live, history = [], []
+    for role in Role:
+        for kind in Kind:
+            lane = Lane(role, kind)
+            standings = [(piece, piece.look()) for piece in lane_pieces(site, lane)]
+            ready = bool(lane.flow and lane.flow.is_ready)
+            if role is Role.HISTORY:
+                if ready and all(standing.action is Action.REUSE for _, standing in standings):
+                    history.append(lane)
+            elif lane.flow and ready and all(found.id for _, found in standings):
+                live.append(lane)
+            elif lane.flow or any(found.id for piece, found in standings if piece.thing != "mapping set"):
+                missing += [
+                    f"the {piece.thing} {piece.name!r} ({found.reason})"
+                    for piece, found in standings
+                    if not found.id or (piece.thing == "dataflow" and not ready)
+                ]
+    if missing:
+        raise ConnectionIncomplete(
+            f"The connection {name!r} is not complete; missing: {', '.join(missing)}. "
+            "Connect (plan_connection, then apply) to make what is missing; what is there is kept."
+        )
+    return connection_of(site, [*live, *history])
+
+
+def connection_of(site: Site, lanes: list[Lane]) -> Connection:
+    """Make a connection of what was found or built."""
+    flows = {(lane.role, lane.kind): dataflow_of(lane) for lane in lanes}
+    return Connection(
+        name=site.naming.name,
+        platform=site.platform,
+        tenant_id=site.design.tenant_id,
+        schema_id=known(site.schema_id),
+        dataset_id=known(site.dataset_id),
+        field_group_id=known(site.field_group_id),
+        live={kind: flow for (role, kind), flow in flows.items() if role is Role.LIVE},
+        history={kind: flow for (role, kind), flow in flows.items() if role is Role.HISTORY},
+        schema_changed_at=site.schema_changed_at,
+    )
+
+
+def dataflow_of(lane: Lane) -> Dataflow:
+    """Make a dataflow of a lane that is ready."""
+    flow = lane.flow
+    if flow is None or flow.inlet_url is None:
+        raise ConnectionIncomplete(
+            f"The {lane.role} dataflow for {in_words(lane.kind)} has no inlet. Connect again."
+        )
+    return Dataflow(
+        kind=lane.kind,
+        flow_id=flow.id,
+        inlet_url=flow.inlet_url,
+        mapping_set_id=known(lane.mapping_set_id),
+        source_connection_id=known(lane.source_id),
+        target_connection_id=known(lane.target_id),
+        changed_at=flow.updated_at,
+    )
+
+
+def _moment(milliseconds: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)

@@ -1,0 +1,160 @@
+"""What a connection needs, what is there, and what would be done; then the doing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from chatlio_kit.connection.building import Progress, build
+from chatlio_kit.connection.connection import Connection, connection_of
+from chatlio_kit.connection.lanes import lane_pieces
+from chatlio_kit.connection.naming import Role
+from chatlio_kit.connection.pieces import Action, shared_pieces
+from chatlio_kit.connection.site import Lane, open_site
+from chatlio_kit.display import Sheet
+from chatlio_kit.errors import ConnectionIncomplete, UsageError
+from chatlio_kit.events.kinds import Kind
+from chatlio_kit.platform import Platform
+
+_NO_CHANGE = "Nothing to do: everything is there."
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One object of a plan.
+
+    Attributes:
+        object: what it is, e.g. ``schema``.
+        name: its name on the platform.
+        action: ``reuse``, ``create``, ``update`` or ``conflict``.
+        reason: why.
+        id: its id, if it is there.
+    """
+
+    object: str
+    name: str
+    action: Action
+    reason: str
+    id: str | None
+
+
+class Plan:
+    """Everything that a connection needs, and what is to be done about it.
+
+    Attributes:
+        platform: the platform that was looked at.
+        name: the connection's name.
+        kinds: the kinds whose webhooks are connected.
+        objects: one entry for each object, in the order in which they are made.
+    """
+
+    def __init__(
+        self, platform: Platform, name: str, kinds: Sequence[Kind], objects: Sequence[Planned]
+    ) -> None:
+        self.platform = platform
+        self.name = name
+        self.kinds = tuple(kinds)
+        self.objects = tuple(objects)
+
+    @property
+    def changes(self) -> int:
+        """How many objects would be created or updated."""
+        return sum(each.action in (Action.CREATE, Action.UPDATE) for each in self.objects)
+
+    @property
+    def conflicts(self) -> tuple[Planned, ...]:
+        """The objects that stand in the way."""
+        return tuple(each for each in self.objects if each.action is Action.CONFLICT)
+
+    def apply(self, *, progress: Progress | None = None) -> Connection:
+        """Make and update what is needed, and wait until every dataflow takes data.
+
+        Each object is looked for again before it is touched, so a plan can be applied late, twice, or after
+        a crash: nothing is made double.
+
+        Args:
+            progress: told a sentence for each step.
+
+        Raises:
+            ConnectionIncomplete: an object stands in the way, a trial of a mapping gave something else than
+                expected, or a dataflow was not ready within 10 minutes.
+            PlatformError: the platform refused a step; what was built stays and is found again.
+        """
+        if self.conflicts:
+            listed = "; ".join(f"the {each.object} {each.name!r}: {each.reason}" for each in self.conflicts)
+            raise ConnectionIncomplete(
+                f"The plan cannot be applied, since objects stand in the way: {listed}."
+            )
+        site = open_site(self.platform, self.name)
+        lanes = [Lane(Role.LIVE, kind) for kind in self.kinds]
+        build(site, lanes, progress)
+        return connection_of(site, lanes)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give the plan as plain data for JSON."""
+        return {
+            "name": self.name,
+            "objects": [
+                {
+                    "object": each.object,
+                    "name": each.name,
+                    "action": each.action.value,
+                    "reason": each.reason,
+                    "id": each.id,
+                }
+                for each in self.objects
+            ],
+        }
+
+    def sheet(self) -> Sheet:
+        """Lay the plan out as a table."""
+        changes = f"{self.changes} of {len(self.objects)} objects to make or update."
+        return Sheet(
+            f"Plan for the connection {self.name} on {self.platform.settings.platform_name}, "
+            f"sandbox {self.platform.settings.sandbox}",
+            ("object", "name", "action", "reason", "id"),
+            [(each.object, each.name, each.action.value, each.reason, each.id) for each in self.objects],
+            (changes if self.changes or self.conflicts else _NO_CHANGE,),
+        )
+
+    def __repr__(self) -> str:
+        return str(self.sheet())
+
+    def _repr_html_(self) -> str:
+        return self.sheet()._repr_html_()
+
+
+def plan_connection(platform: Platform, name: str = "chatlio", webhooks: Sequence[str] | None = None) -> Plan:
+    """Look at what is there and say what a connection would need. Reads only.
+
+    Args:
+        platform: the platform.
+        name: the connection's name; several can stand side by side.
+        webhooks: the kinds whose webhooks get a dataflow, all five by default. Files of any kind can be
+            streamed whatever is chosen here.
+
+    Raises:
+        UsageError: the name or a kind is none.
+        PlatformError: the platform refused to tell.
+    """
+    kinds = _kinds(webhooks)
+    site = open_site(platform, name)
+    pieces = [
+        *shared_pieces(site),
+        *(piece for kind in kinds for piece in lane_pieces(site, Lane(Role.LIVE, kind))),
+    ]
+    objects = []
+    for piece in pieces:
+        standing = piece.look()
+        objects.append(Planned(piece.thing, piece.name, standing.action, standing.reason, standing.id))
+    return Plan(platform, name, kinds, objects)
+
+
+def _kinds(webhooks: Sequence[str] | None) -> list[Kind]:
+    if webhooks is None:
+        return list(Kind)
+    unknown = [str(each) for each in webhooks if each not in list(Kind)]
+    if unknown:
+        raise UsageError(f"There is no webhook called {', '.join(unknown)}. The kinds are {', '.join(Kind)}.")
+    return [kind for kind in Kind if kind in webhooks]

@@ -1,0 +1,120 @@
+"""What is found on the platform while one connection is surveyed or built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from chatlio_kit.connection.blueprint import Blueprint, Json
+from chatlio_kit.connection.naming import Naming, Role
+from chatlio_kit.events.kinds import Kind
+from chatlio_kit.platform import Endpoint, Flow, Platform, whole_number
+
+_GOING = "delete"  # the states of an object that is being deleted hold this word
+
+
+@dataclass
+class Lane:
+    """One dataflow and what it stands on; ids are None until they are found or made."""
+
+    role: Role
+    kind: Kind
+    mapping_set_id: str | None = None
+    mapping_version: int = 0
+    source_id: str | None = None
+    target_id: str | None = None
+    flow: Flow | None = None
+
+
+@dataclass
+class Site:
+    """The sandbox, as far as one connection goes.
+
+    Flow Service lists are read once, for all dataflows together, and again after :meth:`forget`.
+
+    Attributes:
+        platform: the platform.
+        design: bodies and names of what belongs here.
+        field_group_id: None until found or made; so are the next two.
+        schema_changed_at: when the schema was last changed, in milliseconds since 1970; 0 if never.
+    """
+
+    platform: Platform
+    design: Blueprint
+    field_group_id: str | None = None
+    schema_id: str | None = None
+    dataset_id: str | None = None
+    schema_changed_at: int = 0
+    _flows: list[Flow] | None = field(default=None, repr=False)
+    _sources: list[Endpoint] | None = field(default=None, repr=False)
+    _targets: list[Endpoint] | None = field(default=None, repr=False)
+
+    @property
+    def naming(self) -> Naming:
+        """Names and mark."""
+        return self.design.naming
+
+    def forget(self) -> None:
+        """Read lists anew when they are next needed."""
+        self._flows = self._sources = self._targets = None
+
+    def flows(self, role: Role, kind: Kind) -> list[Flow]:
+        """Give our dataflows of a role and kind, the best first; a create gone astray may leave two."""
+        if self._flows is None:
+            self._flows = [
+                each for each in self.platform.flows.flows([self._named("dataflow")]) if self._is_ours(each)
+            ]
+        name = self.naming.own("dataflow", role, kind)
+        found = [each for each in self._flows if each.name == name]
+        return sorted(found, key=lambda each: (not each.is_ready, each.created_at, each.id))
+
+    def sources(self, role: Role, kind: Kind) -> list[Endpoint]:
+        """Give our source connections of a role and kind, the one in use first."""
+        if self._sources is None:
+            self._sources = [
+                each
+                for each in self.platform.flows.endpoints("source", [self._named("source")])
+                if self._is_ours(each)
+            ]
+        used = [end for flow in self.flows(role, kind)[:1] for end in flow.source_ids]
+        return _used_first(self._sources, self.naming.own("source", role, kind), used)
+
+    def targets(self, role: Role, kind: Kind) -> list[Endpoint]:
+        """Give our target connections of a role and kind, the one in use first."""
+        if self._targets is None:
+            self._targets = [
+                each
+                for each in self.platform.flows.endpoints("target", [self._named("target")])
+                if self._is_ours(each)
+            ]
+        used = [end for flow in self.flows(role, kind)[:1] for end in flow.target_ids]
+        return _used_first(self._targets, self.naming.own("target", role, kind), used)
+
+    def mapping_sets(self, role: Role, kind: Kind) -> list[Json]:
+        """Give our mapping sets of a role and kind in full, the oldest first."""
+        prep = self.platform.mapping_sets
+        found = [prep.get(str(each["id"])) for each in prep.find(self.naming.own("mapping set", role, kind))]
+        ours = [each for each in found if self.naming.owns(each.get("description"))]
+        return sorted(ours, key=lambda each: (whole_number(each.get("createdDate")), str(each.get("id"))))
+
+    def _named(self, thing: str) -> str:
+        return "name==" + ",".join(self.naming.own(thing, role, kind) for role in Role for kind in Kind)
+
+    def _is_ours(self, found: Endpoint | Flow) -> bool:
+        return self.naming.owns(found.description) and _GOING not in found.state.lower()
+
+
+def open_site(platform: Platform, name: str) -> Site:
+    """Begin a survey: asks for the tenant, and for nothing else yet.
+
+    Raises:
+        UsageError: the name cannot be a connection's name.
+    """
+    naming = Naming(name)
+    return Site(platform, Blueprint(naming, platform.schemas.tenant_id()))
+
+
+def _used_first(found: Iterable[Endpoint], name: str, used: Iterable[str]) -> list[Endpoint]:
+    in_use = set(used)
+    ours = [each for each in found if each.name == name]
+    return sorted(ours, key=lambda each: (each.id not in in_use, each.created_at, each.id))
