@@ -1,0 +1,18 @@
+"""An embedded Experience Platform: a real HTTP server on the loopback interface, with a store on disk.
+
+It is written from Adobe's documentation alone and shares no code with the clients it answers.
+"""
+
+from .account import LocalAccount, Options
+from .lifecycle import CannotServe, RunningPlatform, ensure_running, running, serve, stop
+
+__all__ = [
+    "CannotServe",
+    "LocalAccount",
+    "Options",
+    "RunningPlatform",
+    "ensure_running",
+    "running",
+    "serve",
+    "stop",
+]

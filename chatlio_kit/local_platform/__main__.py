@@ -1,0 +1,46 @@
+"""``python -m chatlio_kit.local_platform``: serve a store folder in the foreground."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from .account import Options
+from .lifecycle import CannotServe, serve
+
+
+def main() -> int:
+    """Read the options and serve until stopped."""
+    usual = Options()
+    parser = argparse.ArgumentParser(prog="python -m chatlio_kit.local_platform")
+    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument(
+        "--idle", type=float, default=None, help="end after so many seconds without a request"
+    )
+    parser.add_argument("--enabling-delay", type=float, default=usual.enabling_delay)
+    parser.add_argument("--processing-delay", type=float, default=usual.processing_delay)
+    parser.add_argument("--token-lifetime", type=int, default=usual.token_lifetime)
+    parser.add_argument("--withheld", action="append", default=[], metavar="PERMISSION")
+    given = parser.parse_args()
+    options = Options(
+        enabling_delay=given.enabling_delay,
+        processing_delay=given.processing_delay,
+        token_lifetime=given.token_lifetime,
+        withheld=frozenset(given.withheld),
+    )
+    try:
+        serve(given.store, given.port, idle=given.idle, options=options, announce=_announce)
+    except (CannotServe, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _announce(url: str) -> None:
+    print(f"The local platform listens on {url}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""Who may knock: the one organisation, credential and sandbox of the local platform, and its few options."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+SCOPES = ("openid", "session", "AdobeID", "read_organizations", "additional_info.projectedProductContext")
+
+
+@dataclass(frozen=True)
+class LocalAccount:
+    """The only account of the local platform.
+
+    The values are public: the server listens on loopback alone and its store is private to the user.
+    """
+
+    client_id: str = "local-client"
+    client_secret: str = "local-secret"  # noqa: S105 - public on purpose, see above
+    org_id: str = "1A2B3C4D5E6F70819203A4B5@AdobeOrg"
+    sandbox: str = "prod"
+    tenant_id: str = "acmechat"
+    scopes: tuple[str, ...] = SCOPES
+
+    @property
+    def tenant_namespace(self) -> str:
+        """The object every custom field lives under: an underscore and the tenant id."""
+        return f"_{self.tenant_id}"
+
+    @property
+    def technical_user(self) -> str:
+        """The user that resources are created by."""
+        return f"{self.client_id}@techacct.adobe.com"
+
+    @property
+    def sandbox_id(self) -> str:
+        """The id of the sandbox."""
+        return "5d7c4a90-0000-4000-8000-6c6f63616c00"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a start of the server may choose.
+
+    Attributes:
+        enabling_delay: Seconds until a new dataflow is enabled and shows its inlet.
+        processing_delay: Seconds that accepted messages wait, so that a trickle lands in few batches.
+        token_lifetime: Seconds an access token is valid.
+        withheld: Permission names that the credential lacks, e.g. ``"manage-datasets"``.
+    """
+
+    enabling_delay: float = 0.5
+    processing_delay: float = 0.2
+    token_lifetime: int = 86_399
+    withheld: frozenset[str] = field(default_factory=frozenset)

@@ -1,0 +1,106 @@
+"""One server: the gateway, every service, and the lake behind them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from pathlib import Path
+
+from aiohttp import web
+
+from .access_control import AccessControl
+from .account import LocalAccount, Options
+from .catalog import Catalog
+from .data_access import DataAccess
+from .data_prep_api import DataPrep
+from .descriptors import Descriptors
+from .flow_service import FlowService
+from .gateway import Gateway, Handler
+from .ground import Ground, answer
+from .ims import Ims
+from .ingestion import LARGEST_BODY, Inbox, Ingestion
+from .lake import Lake
+from .sandboxes import Sandboxes
+from .schema_registry import SchemaRegistry
+from .store import Store
+
+IDENTITY_PATH = "/local-platform"
+LARGEST_CONTROL_BODY = 16 * LARGEST_BODY
+
+
+class Server:
+    """The local platform on one store folder, from start to stop, inside a running event loop."""
+
+    def __init__(self, folder: Path, options: Options, instance: str) -> None:
+        self._instance = instance
+        self._store = Store(folder)
+        self._ground = Ground(LocalAccount(), options, self._store)
+        self._lake = Lake(folder, self._ground.account, options)
+        self._inbox = Inbox(Store(folder), self._lake.notify)
+        self._runner = web.AppRunner(self._application(), access_log=None)
+        self._last_request = time.monotonic()
+        self._in_progress = 0
+        self._ending = False
+
+    async def start(self, port: int) -> int:
+        """Listen on the loopback interface; says on which port."""
+        self._lake.start()
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", port)
+        await site.start()
+        address = self._runner.addresses[0]
+        return int(address[1])
+
+    async def stop(self) -> None:
+        """Stop listening, then finish the chunk at hand."""
+        await self._runner.cleanup()
+        await asyncio.to_thread(self._lake.stop)
+        self._inbox.close()
+        self._store.close()
+
+    async def idle(self, seconds: float) -> None:
+        """Return when no request came for that long and no message waits; later requests are turned away."""
+        while True:
+            quiet = time.monotonic() - self._last_request
+            if quiet >= seconds and not self._in_progress and not self._store.inbox_size():
+                self._ending = True
+                return
+            await asyncio.sleep(max(0.05, min(seconds - quiet, 1.0)))
+
+    def _application(self) -> web.Application:
+        ground = self._ground
+        application = web.Application(
+            middlewares=[self._count_requests, Gateway(ground).guard],
+            client_max_size=LARGEST_CONTROL_BODY,
+        )
+        application.router.add_get(IDENTITY_PATH, self._identity)
+        for service in (
+            Ims(ground),
+            AccessControl(ground),
+            Sandboxes(ground),
+            SchemaRegistry(ground),
+            Descriptors(ground),
+            Catalog(ground),
+            DataPrep(ground),
+            FlowService(ground),
+            Ingestion(ground, self._inbox),
+            DataAccess(ground),
+        ):
+            application.router.add_routes(service.routes())
+        return application
+
+    @web.middleware
+    async def _count_requests(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if self._ending:
+            return answer({"title": "The server is ending"}, 503)
+        self._in_progress += 1
+        try:
+            return await handler(request)
+        finally:
+            self._in_progress -= 1
+            self._last_request = time.monotonic()
+
+    async def _identity(self, _request: web.Request) -> web.Response:
+        """Which server this is; for those who share its store folder, not a call of the platform."""
+        return answer({"instance": self._instance, "pid": os.getpid(), "waiting": self._store.inbox_size()})

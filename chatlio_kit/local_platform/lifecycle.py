@@ -1,0 +1,303 @@
+"""Start, find and stop the server of a store folder: one process per folder, or a thread in a test."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import http.client
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from .account import LocalAccount, Options
+from .app import IDENTITY_PATH, Server
+
+IDLE_SECONDS = 60.0
+START_SECONDS = 30.0
+STOP_SECONDS = 30.0
+OWN_SECONDS = 0.5
+_POLL_SECONDS = 0.02
+
+
+class CannotServe(RuntimeError):
+    """The local platform does not start, or does not stop."""
+
+
+@dataclass(frozen=True)
+class RunningPlatform:
+    """A local platform that answers: every service has the one base ``url``."""
+
+    url: str
+    account: LocalAccount
+
+
+def ensure_running(
+    store: Path, *, idle: float = IDLE_SECONDS, options: Options | None = None
+) -> RunningPlatform:
+    """Find the live server of a store folder, or start one that outlives the caller.
+
+    A server that is found keeps its own options.
+
+    Raises:
+        CannotServe: when no server answers in time; its last words are in ``server.log``.
+    """
+    store = _private(store)
+    deadline = time.monotonic() + START_SECONDS
+    with _locked(store / "starting.lock"):
+        while True:
+            found = _answering(store)
+            if found:
+                return RunningPlatform(found, LocalAccount())
+            if _is_free(store / "server.lock"):
+                break
+            _wait_until(deadline, f"a server holds {store} and does not answer")
+        process = _spawn(store, idle, options or Options())
+        while not (found := _answering(store)):
+            if process.poll() is not None:
+                raise CannotServe(f"the local platform ended at its start: {_last_words(store)}")
+            _wait_until(deadline, f"the local platform does not answer: {_last_words(store)}")
+    threading.Thread(target=process.wait, name="reap local platform", daemon=True).start()
+    return RunningPlatform(found, LocalAccount())
+
+
+def stop(store: Path) -> bool:
+    """Stop the server process of a store folder and wait for its end; says whether one was running.
+
+    Raises:
+        CannotServe: when the server does not end, or is a thread of another program.
+    """
+    if not (store / "server.lock").exists() or _is_free(store / "server.lock"):
+        return False
+    deadline = time.monotonic() + STOP_SECONDS
+    while not _answering(store) and not _is_free(store / "server.lock"):
+        _wait_until(deadline, f"a server holds {store} and does not answer")
+    content = _read(store)
+    if content:
+        if content["thread"]:
+            raise CannotServe(f"the server of {store} is a thread of the process {content['pid']}")
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(content["pid"], signal.SIGTERM)
+    while not _is_free(store / "server.lock"):
+        _wait_until(deadline, f"the server of {store} does not end")
+    return True
+
+
+def serve(
+    store: Path,
+    port: int = 0,
+    *,
+    idle: float | None = None,
+    options: Options | None = None,
+    announce: Callable[[str], None] = print,
+) -> None:
+    """Serve a store folder in the foreground until a signal, or until idle for that many seconds.
+
+    Raises:
+        CannotServe: when another server has the folder.
+    """
+    store = _private(store)
+    with _owned(store):
+        asyncio.run(_serve(store, port, idle, options or Options(), announce))
+
+
+@contextmanager
+def running(store: Path, **options: Any) -> Iterator[RunningPlatform]:
+    """Serve a store folder on a thread of this process while the block runs.
+
+    The keyword arguments are those of `Options`.
+    """
+    store = _private(store)
+    with _owned(store):
+        started: list[str] = []
+        failed: list[BaseException] = []
+        ready, ending = threading.Event(), threading.Event()
+        chosen = Options(**options)
+
+        def work() -> None:
+            try:
+                asyncio.run(_serve_until(store, chosen, started, ready, ending))
+            except BaseException as error:
+                failed.append(error)
+            finally:
+                ready.set()
+
+        thread = threading.Thread(target=work, name="local platform")
+        thread.start()
+        try:
+            ready.wait()
+            if started:
+                yield RunningPlatform(started[0], LocalAccount())
+        finally:
+            ending.set()
+            thread.join()
+        if failed:
+            raise CannotServe("the local platform failed") from failed[0]
+
+
+async def _serve(
+    store: Path, port: int, idle: float | None, options: Options, announce: Callable[[str], None]
+) -> None:
+    instance = secrets.token_hex(16)
+    server = Server(store, options, instance)
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, ended.set)
+    try:
+        url = f"http://127.0.0.1:{await server.start(port)}"
+        _write(store, {"pid": os.getpid(), "url": url, "instance": instance, "thread": False})
+        announce(url)
+        waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(ended.wait())]
+        if idle is not None:
+            waits.append(asyncio.ensure_future(server.idle(idle)))
+        done, pending = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in pending:
+            wait.cancel()
+        for wait in done:
+            wait.result()
+    finally:
+        (store / "server.json").unlink(missing_ok=True)
+        await server.stop()
+
+
+async def _serve_until(
+    store: Path, options: Options, started: list[str], ready: threading.Event, ending: threading.Event
+) -> None:
+    instance = secrets.token_hex(16)
+    server = Server(store, options, instance)
+    try:
+        url = f"http://127.0.0.1:{await server.start(0)}"
+        _write(store, {"pid": os.getpid(), "url": url, "instance": instance, "thread": True})
+        started.append(url)
+        ready.set()
+        await asyncio.to_thread(ending.wait)
+    finally:
+        (store / "server.json").unlink(missing_ok=True)
+        await server.stop()
+
+
+def _spawn(store: Path, idle: float, options: Options) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "chatlio_kit.local_platform", "--store", str(store), "--idle", str(idle)]
+    for each in fields(Options):
+        value = getattr(options, each.name)
+        if each.name == "withheld":
+            for name in sorted(value):
+                command += ["--withheld", name]
+        else:
+            command += [f"--{each.name.replace('_', '-')}", str(value)]
+    log = os.open(store / "server.log", os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
+    try:
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+    finally:
+        os.close(log)
+
+
+def _private(store: Path) -> Path:
+    store = store.resolve()
+    store.mkdir(mode=0o700, parents=True, exist_ok=True)
+    store.chmod(0o700)
+    return store
+
+
+def _open_lock(path: Path) -> int:
+    return os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    lock = _open_lock(path)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+@contextmanager
+def _owned(store: Path) -> Iterator[None]:
+    """Hold the folder as its one server; the system lets go of it however the process ends."""
+    lock = _open_lock(store / "server.lock")
+    try:
+        # Whoever asks whether a server is there holds the lock for a moment.
+        deadline = time.monotonic() + OWN_SECONDS
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                _wait_until(deadline, f"another server has {store}")
+        yield
+    finally:
+        os.close(lock)
+
+
+def _is_free(path: Path) -> bool:
+    lock = _open_lock(path)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    else:
+        return True
+    finally:
+        os.close(lock)
+
+
+def _write(store: Path, content: dict[str, Any]) -> None:
+    unfinished = store / "server.json.unfinished"
+    with open(
+        os.open(unfinished, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "w", encoding="utf-8"
+    ) as file:
+        json.dump(content, file)
+    unfinished.rename(store / "server.json")
+
+
+def _read(store: Path) -> dict[str, Any] | None:
+    try:
+        content: dict[str, Any] = json.loads((store / "server.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return content
+
+
+def _answering(store: Path) -> str | None:
+    """The address of the folder's server, if it answers and is the one that wrote ``server.json``."""
+    content = _read(store)
+    if content is None:
+        return None
+    host = str(content["url"]).removeprefix("http://")
+    connection = http.client.HTTPConnection(host, timeout=5)
+    try:
+        connection.request("GET", IDENTITY_PATH)
+        response = connection.getresponse()
+        answered = json.loads(response.read())
+    except (OSError, http.client.HTTPException, ValueError):
+        return None
+    finally:
+        connection.close()
+    ours = response.status == 200 and answered.get("instance") == content["instance"]
+    return str(content["url"]) if ours else None
+
+
+def _wait_until(deadline: float, complaint: str) -> None:
+    if time.monotonic() > deadline:
+        raise CannotServe(complaint)
+    time.sleep(_POLL_SECONDS)
+
+
+def _last_words(store: Path) -> str:
+    log = (store / "server.log").read_text(encoding="utf-8", errors="replace").strip()
+    return log[-2000:]

@@ -1,0 +1,197 @@
+"""Adobe's standard XDM resources, as the registry's global container offers them.
+
+The selection is what an ExperienceEvent schema for live chat may be made of: the class with its behaviour and
+identity map, and the standard field groups for web pages, contact requests, surveys and channels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+Resource = dict[str, Any]
+
+XDM = "https://ns.adobe.com/xdm/"
+EXPERIENCE_EVENT = f"{XDM}context/experienceevent"
+PROFILE = f"{XDM}context/profile"
+TIME_SERIES = f"{XDM}data/time-series"
+RECORD = f"{XDM}data/record"
+IDENTITY_MAP = f"{XDM}context/identitymap"
+IDENTITY_ITEM = f"{XDM}context/identityitem"
+
+
+def _text(title: str, **more: Any) -> Resource:
+    return {"type": "string", "title": title, **more}
+
+
+def _whole(title: str) -> Resource:
+    return {"type": "integer", "title": title}
+
+
+def _object(title: str, **properties: Resource) -> Resource:
+    return {"type": "object", "title": title, "properties": properties}
+
+
+def _texts(title: str) -> Resource:
+    return {"type": "array", "title": title, "items": {"type": "string"}}
+
+
+def _resource(
+    key: str,
+    resource_type: str,
+    title: str,
+    properties: Resource,
+    *,
+    required: tuple[str, ...] = (),
+    extends: tuple[str, ...] = (),
+    intended: str | None = None,
+) -> Resource:
+    name = key.rpartition("/")[2]
+    own: Resource = {"type": "object", "properties": properties}
+    if required:
+        own["required"] = list(required)
+    resource: Resource = {
+        "$id": key,
+        "meta:altId": "_xdm." + key.removeprefix(XDM).replace("/", "."),
+        "meta:resourceType": resource_type,
+        "version": "1.0",
+        "title": title,
+        "type": "object",
+        "description": title,
+        "definitions": {name: own},
+        "allOf": [*({"$ref": base} for base in extends), {"$ref": f"#/definitions/{name}"}],
+        "meta:extends": list(extends),
+        "meta:extensible": True,
+        "meta:abstract": True,
+        "meta:xdmType": "object",
+        "meta:containerId": "global",
+        "meta:tenantNamespace": "_xdm",
+        "imsOrg": "Adobe",
+    }
+    if intended is not None:
+        resource["meta:intendedToExtend"] = [intended]
+    return resource
+
+
+def _event_field_group(name: str, title: str, properties: Resource) -> Resource:
+    return _resource(f"{XDM}{name}", "mixins", title, properties, intended=EXPERIENCE_EVENT)
+
+
+_RESOURCES = (
+    _resource(
+        TIME_SERIES,
+        "behaviors",
+        "Time-series Schema",
+        {
+            "_id": _text("Identifier", format="uri-reference"),
+            "timestamp": _text("Timestamp", format="date-time"),
+            "eventType": _text("Event Type"),
+        },
+        required=("_id", "timestamp"),
+    ),
+    _resource(RECORD, "behaviors", "Record Schema", {"_id": _text("Identifier", format="uri-reference")}),
+    _resource(
+        IDENTITY_ITEM,
+        "datatypes",
+        "Identity Item",
+        {
+            "id": _text("Identifier"),
+            "authenticatedState": _text(
+                "Authenticated State", enum=["ambiguous", "authenticated", "loggedOut"], default="ambiguous"
+            ),
+            "primary": {"type": "boolean", "title": "Primary", "default": False},
+        },
+    ),
+    _resource(
+        IDENTITY_MAP,
+        "mixins",
+        "IdentityMap",
+        {
+            "identityMap": {
+                "type": "object",
+                "title": "IdentityMap",
+                "meta:xdmType": "map",
+                "additionalProperties": {"type": "array", "items": {"$ref": IDENTITY_ITEM}},
+            }
+        },
+        intended=TIME_SERIES,
+    ),
+    _resource(
+        EXPERIENCE_EVENT,
+        "classes",
+        "XDM ExperienceEvent",
+        {
+            "producedBy": _text("Produced By", enum=["self", "system", "salesRef", "customerRep"]),
+            "eventMergeId": _text("Experience Event Merge ID"),
+        },
+        extends=(TIME_SERIES, IDENTITY_MAP),
+    ),
+    _resource(
+        PROFILE,
+        "classes",
+        "XDM Individual Profile",
+        {"createdByBatchID": _text("Created By Batch", format="uri-reference")},
+        extends=(RECORD, IDENTITY_MAP),
+    ),
+    _event_field_group(
+        "context/experienceevent-web",
+        "Web Details",
+        {
+            "web": _object(
+                "Web Details",
+                webPageDetails=_object(
+                    "Web Page Details",
+                    URL=_text("URL"),
+                    name=_text("Name"),
+                    server=_text("Server"),
+                    siteSection=_text("Site Section"),
+                    isHomePage={"type": "boolean", "title": "Is Home Page"},
+                ),
+                webReferrer=_object("Web Referrer", URL=_text("URL"), type=_text("Type")),
+            )
+        },
+    ),
+    _event_field_group(
+        "mixins/experienceevent-contact-request-details",
+        "Contact Request Details",
+        {
+            "customerFeedback": _object(
+                "Customer Feedback",
+                chatSessionID=_text("Chat Session ID"),
+                subject=_text("Subject"),
+                chatStart=_whole("Chat Start"),
+                chatEnd=_whole("Chat End"),
+                chatOffered=_whole("Chat Offered"),
+                chatDeclined=_whole("Chat Declined"),
+                replyToEmailAddress=_object("Reply To", address=_text("Address", format="email")),
+                callBackNumber=_object("Call Back Number", number=_text("Number")),
+            )
+        },
+    ),
+    _event_field_group(
+        "mixins/experienceevent-survey-response-details",
+        "Survey Response Details",
+        {
+            "surveyResponse": _object(
+                "Survey Response",
+                surveyID=_text("Survey ID"),
+                surveyQuestions=_texts("Survey Questions"),
+                surveyAnswers=_texts("Survey Answers"),
+            )
+        },
+    ),
+    _event_field_group(
+        "context/experienceevent-channel",
+        "Channel Details",
+        {
+            "channel": _object(
+                "Channel",
+                typeAtSource=_text("Type At Source"),
+                mode=_text("Mode"),
+                mediaType=_text("Media Type"),
+            )
+        },
+    ),
+)
+
+RESOURCES: dict[str, Resource] = {resource["$id"]: resource for resource in _RESOURCES}
+"""The standard resources by `$id`, without the types that the registry adds."""
