@@ -32,7 +32,7 @@ lint: $(READY) ## ruff and strict types
 	$(BIN)/mypy
 
 notebooks: $(READY) ## re-execute the notebooks and store their outputs
-	$(BIN)/python -m tests.refresh_notebooks
+	$(BIN)/python tests/notebooks/refresh.py
 
 lab: $(READY) ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb

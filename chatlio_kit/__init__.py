@@ -8,15 +8,17 @@
 >>> run.reconcile()
 """
 
-from collections.abc import Sequence
-from pathlib import Path
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from chatlio_kit.connection import disconnect, open_connection, plan_connection
-from chatlio_kit.delivery import stream
-from chatlio_kit.errors import ChatlioKitError
-from chatlio_kit.opening import open_platform
-from chatlio_kit.samples import write_sample
-from chatlio_kit.tables import Export, Settling, Tables
+if TYPE_CHECKING:
+    from chatlio_kit.connection import disconnect, open_connection, plan_connection
+    from chatlio_kit.delivery import stream
+    from chatlio_kit.errors import ChatlioKitError
+    from chatlio_kit.lessons import open_lesson
+    from chatlio_kit.opening import open_platform
+    from chatlio_kit.samples import write_sample
+    from chatlio_kit.tables import Export, Tables, read_export
 
 __all__ = [
     "ChatlioKitError",
@@ -24,6 +26,7 @@ __all__ = [
     "Tables",
     "disconnect",
     "open_connection",
+    "open_lesson",
     "open_platform",
     "plan_connection",
     "read_export",
@@ -31,22 +34,27 @@ __all__ = [
     "write_sample",
 ]
 
+_ROOMS = {
+    "ChatlioKitError": "errors",
+    "Export": "tables",
+    "Tables": "tables",
+    "disconnect": "connection",
+    "open_connection": "connection",
+    "open_lesson": "lessons",
+    "open_platform": "opening",
+    "plan_connection": "connection",
+    "read_export": "tables",
+    "stream": "delivery",
+    "write_sample": "samples",
+}
 
-def read_export(
-    paths: Path | str | Sequence[Path | str], *, kind: str | None = None, undated_as: str | None = None
-) -> Export:
-    """Find captured webhooks in files and folders.
 
-    Args:
-        paths: a file or folder, or several.
-        kind: the kind of records that neither capture nor file nor shape names; it overrides nothing.
-        undated_as: what stands in for the time of events that have none: ``file-time``,
-            ``visitor-created`` or an RFC 3339 time. Without it they are rejected as undated.
+def __getattr__(name: str) -> Any:
+    """Open a room when its name is first used: the local platform's process needs none that bring pandas."""
+    if name not in _ROOMS:
+        raise AttributeError(f"chatlio_kit has no {name!r}")
+    return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
 
-    Raises:
-        MissingPath: when a path does not exist.
-        CaptureError: when there are no files.
-        UsageError: when an option is none of its values.
-    """
-    named = [paths] if isinstance(paths, str | Path) else list(paths)
-    return Export(named, Settling.from_options(kind, undated_as))
+
+def __dir__() -> list[str]:
+    return __all__

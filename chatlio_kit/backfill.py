@@ -63,6 +63,7 @@ def backfill(
     with Run(connection, state, skip_guard=skip_guard, quiet=quiet) as run:
         report = state / REPORTS / f"{str(connection.destination).replace('/', '-')}-{run.number:04d}"
         make_folder(report)
+        run.prepare({file.kind: None for file in export.captures.files if file.kind is not None})
         with RejectedFile(report / REJECTED) as rejected:
             for sifted in export.sifted(run.book.settled):
                 count(run.counts, sifted)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
+
+from chatlio_kit.connection import Connection
+from chatlio_kit.local_platform import running
+from chatlio_kit.platform import Platform
+from chatlio_kit.settings import Secret, Settings
 
 Payload = dict[str, Any]
 
@@ -154,3 +161,38 @@ def documented(
         envelope(deepcopy(OFFLINE), "offline_message", "2024-03-12T21:15:00.000001Z"),
     ]
     return ndjson(tmp_path / "documented" / "captures.ndjson", values).parent
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Iterator[Platform]:
+    """A local platform in this process, with a state folder of its own."""
+    state = tmp_path / "state"
+    with running(state / "local", enabling_delay=0.05, processing_delay=0.02) as server:
+        account = server.account
+        settings = Settings(
+            client_id=account.client_id,
+            client_secret=Secret(account.client_secret),
+            org_id=account.org_id,
+            sandbox=account.sandbox,
+            platform_url=server.url,
+            ims_url=server.url,
+            is_local=True,
+            state=state,
+        )
+        with Platform(settings) as platform:
+            yield platform
+
+
+@pytest.fixture
+def lake() -> Callable[[Connection], list[Payload]]:
+    """Read back every row of a connection's dataset, through the platform's own APIs."""
+
+    def read(connection: Connection) -> list[Payload]:
+        platform = connection.platform
+        rows: list[Payload] = []
+        for batch in platform.catalog.batches(connection.dataset_id, status="success"):
+            for file in platform.data_access.files(batch.id):
+                rows += pq.read_table(io.BytesIO(platform.data_access.download(file))).to_pylist()
+        return rows
+
+    return read

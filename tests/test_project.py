@@ -29,12 +29,13 @@ LINES = [
     {"connection"},
     {"delivery"},
     {"opening", "backfill"},
+    {"lessons"},
     {"cli", "__main__", "__init__"},
 ]
 BESIDE = {"local_platform": set(), "samples": {"events"}}
 KNOWS_NOTHING_OF_CHATLIO = {"platform": {"errors", "settings", "display"}}
-OPENS_THE_LOCAL_PLATFORM = {"opening", "cli"}
-WRITES_SAMPLES = {"cli", "__init__"}
+OPENS_THE_LOCAL_PLATFORM = {"opening", "cli", "lessons"}
+WRITES_SAMPLES = {"cli", "lessons", "__init__"}
 
 
 def _rooms() -> Iterator[tuple[str, Path]]:
@@ -114,7 +115,7 @@ def test_constraints_are_names_and_versions_only() -> None:
     """The constraints file pins what is declared, and names no place where packages come from."""
     pins = (ROOT / "constraints.txt").read_text().splitlines()
     assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+", pin) for pin in pins)
-    pinned = {pin.split("==")[0].lower() for pin in pins}
+    pinned = {pin.split("==")[0].lower().replace("_", "-") for pin in pins}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     declared = {re.split(r"[\[>=<]", each)[0] for each in project["dependencies"]}
     assert declared <= pinned
@@ -122,8 +123,16 @@ def test_constraints_are_names_and_versions_only() -> None:
 
 def test_the_face_is_sorted_and_whole() -> None:
     """Every public name is in __all__, sorted, and has a docstring."""
-    assert sorted(chatlio_kit.__all__) == chatlio_kit.__all__
+    assert sorted(chatlio_kit.__all__) == chatlio_kit.__all__ == sorted(chatlio_kit._ROOMS)
     assert all(getattr(chatlio_kit, name).__doc__ for name in chatlio_kit.__all__)
+    with pytest.raises(AttributeError, match="upload"):
+        chatlio_kit.upload  # noqa: B018
+
+
+def test_the_local_platform_starts_without_pandas() -> None:
+    """The local platform's own process loads no room that brings pandas."""
+    code = "import sys, chatlio_kit.local_platform; sys.exit('pandas' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_it_runs_as_a_module() -> None:

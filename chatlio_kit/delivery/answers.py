@@ -26,6 +26,8 @@ from typing import Any
 
 import orjson
 
+from chatlio_kit.platform import masked
+
 _PLACE = re.compile(r"[-:](\d+)$")
 _TRANSIENT = frozenset({408, 425, 429})
 
@@ -47,7 +49,11 @@ class Answer:
     status: int
     body: bytes = b""
     retry_after: str | None = None
-    words: str = ""
+
+    @property
+    def said(self) -> str:
+        """The body as text; an inlet's id, which is the key to it, is masked."""
+        return masked(self.body.decode("utf-8", errors="replace"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +109,7 @@ def verdicts(answer: Answer, count: int) -> Verdicts:
             if isinstance(transaction, str) and transaction:
                 found.delivered[place] = transaction
         elif not _is_transient(status):
-            found.refused[place] = Refusal(f"refused_{status}", orjson.dumps(element).decode())
+            found.refused[place] = Refusal(f"refused_{status}", masked(orjson.dumps(element).decode()))
     found.unknown = [
         place for place in range(count) if place not in found.delivered and place not in found.refused
     ]
@@ -113,7 +119,7 @@ def verdicts(answer: Answer, count: int) -> Verdicts:
 def refusal(answer: Answer) -> Refusal:
     """Say why a request that holds a single record was refused."""
     reason = "too_large" if answer.status == 413 else f"refused_{answer.status}"
-    return Refusal(reason, answer.body.decode("utf-8", errors="replace"))
+    return Refusal(reason, answer.said)
 
 
 def _by_place(responses: Any, count: int) -> dict[int, dict[str, Any]]:

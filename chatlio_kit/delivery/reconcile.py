@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from chatlio_kit.connection import Connection
 from chatlio_kit.delivery.ledger import Book, DeadLetter
 from chatlio_kit.display import Progress
-from chatlio_kit.platform import Batch
+from chatlio_kit.platform import Batch, masked
 
 ID_COLUMN = "_id"
 _LANDED = frozenset({"success", "active"})
@@ -87,7 +87,7 @@ def _failures(connection: Connection, batch: Batch) -> Iterator[DeadLetter]:
         event_id = _event_id(row)
         if event_id is not None:
             errors = row.get("_errors")
-            yield DeadLetter(event_id, _code(errors, batch), orjson.dumps(errors).decode())
+            yield DeadLetter(event_id, _code(errors, batch), masked(orjson.dumps(errors).decode()))
 
 
 def _event_id(row: Mapping[str, Any]) -> str | None:

@@ -84,6 +84,11 @@ class Run:
         """Whether the platform's answers ended sending."""
         return self._pace.is_stopped
 
+    def prepare(self, kinds: Iterable[Kind]) -> None:
+        """Make the history dataflows of these kinds now, so that their guards pass side by side."""
+        for kind in kinds:
+            self.connection.history_flow(kind)
+
     def send(self, events: pd.DataFrame, messages: pd.DataFrame) -> None:
         """Send accepted events, each to its kind's history dataflow, and write down every fate.
 
@@ -134,7 +139,7 @@ class Run:
     def _flow(self, kind: Kind) -> Dataflow:
         flow = self.connection.history_flow(kind)
         if flow.flow_id not in self._guarded and not self._skip_guard:
-            keep_guard(flow, is_local=self.connection.platform.settings.is_local, quiet=self._quiet)
+            keep_guard(self.connection, flow, quiet=self._quiet)
         self._guarded.add(flow.flow_id)
         return flow
 

@@ -110,8 +110,8 @@ class Sender:
     def _ask(self, part: Packet) -> Answer:
         try:
             reply = self._post(part.body)
-        except Unreachable as silence:
-            return Answer(0, words=silence.reason)
+        except Unreachable:
+            return Answer(0)
         return Answer(reply.status_code, reply.content, reply.headers.get("Retry-After"))
 
     def _read(self, part: Packet, answer: Answer, outcome: Outcome) -> Packet | None:
@@ -125,7 +125,7 @@ class Sender:
 
     def _stop(self, part: Packet, answer: Answer, outcome: Outcome) -> None:
         outcome.pending += _ids(part)
-        outcome.stopped_by = f"HTTP {answer.status}: {answer.body.decode('utf-8', errors='replace')[:300]}"
+        outcome.stopped_by = f"HTTP {answer.status}: {answer.said[:300]}"
         self._pace.stop()
 
 

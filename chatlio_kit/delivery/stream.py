@@ -8,6 +8,7 @@ import pandas as pd
 
 from chatlio_kit.connection import Connection
 from chatlio_kit.delivery.run import Run
+from chatlio_kit.events.kinds import Kind
 from chatlio_kit.tables import Sightings, Tables, check_again, count, empty
 
 _PIECE = 10_000
@@ -44,6 +45,7 @@ def stream(
     ):
         run.counts.add((), (each.reason for each in built.rejected))
         run.rejections += built.rejected
+        run.prepare(Kind(kind) for kind in built.events["kind"].unique())
         for start in range(0, len(built.events), _PIECE):
             rows = range(start, min(start + _PIECE, len(built.events)))
             sifted = sightings.sift(replace(built, rejected=[]).keep(rows))

@@ -5,7 +5,7 @@ from chatlio_kit.tables.counts import Counts
 from chatlio_kit.tables.duplicates import Sifted, Sighting, Sightings
 from chatlio_kit.tables.edited import check_again
 from chatlio_kit.tables.schemas import empty, failures, schema
-from chatlio_kit.tables.tables import Export, Tables, count
+from chatlio_kit.tables.tables import Export, Tables, count, read_export
 from chatlio_kit.tables.writing import REJECTED, REPORT, RejectedFile, make_folder, write_json, write_tables
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "empty",
     "failures",
     "make_folder",
+    "read_export",
     "schema",
     "write_json",
     "write_tables",

@@ -72,11 +72,11 @@ class Built:
     def keep(self, rows: Sequence[int], rejected: Iterable[Rejection] = ()) -> Built:
         """Keep some of the events with their messages, and add rejections of others."""
         place = {row: position for position, row in enumerate(rows)}
-        mine = [owner in place for owner in self.owners]
+        mine = [position for position, owner in enumerate(self.owners) if owner in place]
         return Built(
             self.events.iloc[list(rows)].reset_index(drop=True),
-            self.messages[mine].reset_index(drop=True),
-            [place[owner] for owner in self.owners if owner in place],
+            self.messages.iloc[mine].reset_index(drop=True),
+            [place[self.owners[position]] for position in mine],
             [*self.rejected, *rejected],
             [self.raws[row] for row in rows],
         )

@@ -10,14 +10,18 @@ import pandas as pd
 
 from chatlio_kit.captures import Captures
 from chatlio_kit.display import Progress, Sheet
+from chatlio_kit.errors import UsageError
 from chatlio_kit.events.catalogue import TABLES
 from chatlio_kit.events.rejection import Rejection
 from chatlio_kit.tables.building import Settling, build
 from chatlio_kit.tables.counts import Counts
 from chatlio_kit.tables.derived import conversations, distinct_messages, offline_messages, visitors
+from chatlio_kit.tables.dictionary import dictionary
 from chatlio_kit.tables.duplicates import Settled, Sifted, Sightings
 from chatlio_kit.tables.schemas import empty
+from chatlio_kit.tables.transcript import Transcript
 
+_FEW_FILES = 12
 REJECTED_COLUMNS = tuple(each.name for each in fields(Rejection))
 
 
@@ -55,6 +59,28 @@ class Tables:
     def frames(self) -> dict[str, pd.DataFrame]:
         """Give the five frames by name."""
         return {name: getattr(self, name) for name in TABLES}
+
+    def read_conversation(self, conversation_id: str) -> Transcript:
+        """Show one conversation as people read it.
+
+        Raises:
+            UsageError: when there is no such conversation.
+        """
+        found = self.conversations[self.conversations["conversation_id"] == conversation_id]
+        if found.empty:
+            raise UsageError(
+                f"There is no conversation {conversation_id!r}. The table conversations lists all of them."
+            )
+        said = self.messages[self.messages["conversation_id"] == conversation_id]
+        return Transcript.of(found.iloc[0], said)
+
+    def dictionary(self, table: str) -> pd.DataFrame:
+        """Say what each column of a table means: the data dictionary.
+
+        Raises:
+            UsageError: when there is no such table.
+        """
+        return dictionary(table)
 
     def summary(self) -> Sheet:
         """Show how many records became what."""
@@ -118,10 +144,33 @@ class Export:
         return self._sheet()._repr_html_()
 
     def _sheet(self) -> Sheet:
-        rows = [
-            (file.name, file.path.stat().st_size, file.kind or "by shape") for file in self.captures.files
-        ]
-        return Sheet("Captures", ("file", "bytes", "kind by name"), rows)
+        groups: dict[tuple[str, str], list[int]] = {}
+        for file in self.captures.files:
+            place = file.name.rpartition("/")[0] if len(self.captures.files) > _FEW_FILES else file.name
+            sizes = groups.setdefault((place, file.kind or "by shape"), [])
+            sizes.append(file.path.stat().st_size)
+        rows = [(place, len(sizes), sum(sizes), kind) for (place, kind), sizes in groups.items()]
+        return Sheet("Captures", ("place", "files", "bytes", "kind by name"), rows)
+
+
+def read_export(
+    paths: Path | str | Sequence[Path | str], *, kind: str | None = None, undated_as: str | None = None
+) -> Export:
+    """Find captured webhooks in files and folders.
+
+    Args:
+        paths: a file or folder, or several.
+        kind: the kind of records that neither capture nor file nor shape names; it overrides nothing.
+        undated_as: what stands in for the time of events that have none: ``file-time``,
+            ``visitor-created`` or an RFC 3339 time. Without it they are rejected as undated.
+
+    Raises:
+        MissingPath: when a path does not exist.
+        CaptureError: when there are no files.
+        UsageError: when an option is none of its values.
+    """
+    named = [paths] if isinstance(paths, str | Path) else list(paths)
+    return Export(named, Settling.from_options(kind, undated_as))
 
 
 def count(counts: Counts, sifted: Sifted) -> None:

@@ -1,0 +1,180 @@
+"""Sending, against answers that a platform may give, over a function that stands for one inlet."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+import pytest
+
+from chatlio_kit.delivery import sending
+from chatlio_kit.delivery.pacing import Pace
+from chatlio_kit.delivery.packing import Packet, pack
+from chatlio_kit.delivery.sending import Outcome, Sender
+from chatlio_kit.delivery.wire import WireRecord
+from chatlio_kit.errors import Unreachable
+from chatlio_kit.platform import Reply
+
+RECORDS = [WireRecord(f"e{number}", "feedback", json.dumps({"n": number}).encode()) for number in range(40)]
+
+
+class Inlet:
+    """Takes records and remembers how often it accepted each; ``answer`` decides what it says."""
+
+    def __init__(self, answer: Callable[[int, list[int]], Reply | Exception | None]) -> None:
+        self._answer = answer
+        self._lock = threading.Lock()
+        self._asked = 0
+        self.accepted: Counter[str] = Counter()
+
+    def post(self, body: bytes) -> Reply:
+        """Take a batch, or say what ``answer`` says."""
+        numbers = [message["n"] for message in json.loads(body)["messages"]]
+        with self._lock:
+            self._asked += 1
+            said = self._answer(self._asked, numbers)
+            if said is None:
+                self.accept(numbers)
+                return taken(numbers)
+        if isinstance(said, Exception):
+            raise said
+        return said
+
+    def accept(self, numbers: Iterable[int]) -> None:
+        """Remember that these were accepted."""
+        self.accepted.update(f"e{number}" for number in numbers)
+
+
+def taken(numbers: list[int]) -> Reply:
+    """A full success."""
+    return _reply(207, {"responses": [{"xactionId": f"1:2:3:{place}"} for place in range(len(numbers))]})
+
+
+def _reply(status: int, body: object, **headers: str) -> Reply:
+    return Reply(status, json.dumps(body).encode(), headers)
+
+
+def _silence() -> Unreachable:
+    return Unreachable("Streaming ingestion", "take the batch", "the connection was reset")
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses between tries are kept out of these tests."""
+    monkeypatch.setattr(sending, "pause_before", lambda tries, retry_after: 0.0)
+
+
+def _send(inlet: Inlet, packets: list[Packet] | None = None) -> Outcome:
+    total = Outcome()
+    for outcome in Sender(inlet.post, Pace(1e9, 1e9)).send(packets or list(pack(RECORDS, 120))):
+        total.delivered |= outcome.delivered
+        total.dead += outcome.dead
+        total.pending += outcome.pending
+        total.requests += outcome.requests
+        total.retries += outcome.retries
+        total.stopped_by = total.stopped_by or outcome.stopped_by
+    told = [*total.delivered, *(each.event_id for each in total.dead), *total.pending]
+    assert sorted(told) == sorted(record.event_id for record in RECORDS)
+    return total
+
+
+def test_a_quiet_day() -> None:
+    """Every record is delivered once and carries its transaction id."""
+    inlet = Inlet(lambda asked, numbers: None)
+    total = _send(inlet)
+    assert set(inlet.accepted.values()) == {1}
+    assert len(total.delivered) == 40
+    assert (total.retries, total.pending, total.dead) == (0, [], [])
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+def test_a_passing_failure_is_sent_again(status: int) -> None:
+    """Every third request fails for now; everything arrives, once."""
+    inlet = Inlet(lambda asked, numbers: _reply(status, {}) if asked % 3 == 0 else None)
+    total = _send(inlet)
+    assert set(inlet.accepted.values()) == {1}
+    assert len(total.delivered) == 40
+    assert total.retries > 0
+
+
+def test_an_answer_that_got_lost_is_asked_for_again() -> None:
+    """A connection that breaks after acceptance doubles records under the same ids, and loses none."""
+
+    def answer(asked: int, numbers: list[int]) -> Exception | None:
+        if asked % 4:
+            return None
+        inlet.accept(numbers)
+        return _silence()
+
+    inlet = Inlet(answer)
+    total = _send(inlet)
+    assert len(total.delivered) == 40
+    assert set(inlet.accepted.values()) == {1, 2}
+
+
+def test_a_platform_that_stays_away_leaves_records_pending() -> None:
+    """When no try succeeds the records are told as pending, not as lost and not as delivered."""
+    total = _send(Inlet(lambda asked, numbers: _silence()))
+    assert len(total.pending) == 40
+    assert total.delivered == {}
+
+
+def test_one_bad_record_costs_itself() -> None:
+    """A 400 for the whole request is split until the culprit stands alone."""
+    inlet = Inlet(lambda asked, numbers: _reply(400, {"title": "no"}) if 17 in numbers else None)
+    total = _send(inlet, list(pack(RECORDS)))
+    assert [(each.event_id, each.reason) for each in total.dead] == [("e17", "refused_400")]
+    assert set(inlet.accepted.values()) == {1}
+    assert len(total.delivered) == 39
+
+
+def test_a_request_that_is_too_large_is_split() -> None:
+    """A 413 halves the request; a record that is too large by itself is a dead letter."""
+
+    def answer(asked: int, numbers: list[int]) -> Reply | None:
+        return _reply(413, {}) if len(numbers) > 5 or 3 in numbers else None
+
+    total = _send(Inlet(answer), list(pack(RECORDS)))
+    assert [(each.event_id, each.reason) for each in total.dead] == [("e3", "too_large")]
+    assert len(total.delivered) == 39
+
+
+def test_a_refused_element_is_a_dead_letter_and_its_neighbours_are_not_sent_again() -> None:
+    """A 207 that refuses some records delivers the others, and nothing of it is repeated."""
+
+    def answer(asked: int, numbers: list[int]) -> Reply:
+        good = [number for number in numbers if number % 10]
+        inlet.accept(good)
+        elements = [
+            {"xactionId": f"1:2:3:{place}"} if number % 10 else {"statusCode": 400, "message": f"no {number}"}
+            for place, number in enumerate(numbers)
+        ]
+        return _reply(207, {"responses": elements})
+
+    inlet = Inlet(answer)
+    total = _send(inlet)
+    assert sorted(each.event_id for each in total.dead) == ["e0", "e10", "e20", "e30"]
+    assert all("no " in each.answer for each in total.dead)
+    assert set(inlet.accepted.values()) == {1}
+
+
+def test_a_refused_credential_stops_sending() -> None:
+    """A 401 ends the run at once; what is left is pending, and the sentence names no inlet."""
+    body = {"status": "401", "report": {"message": f"inletId: [{'9f' * 32}] Ims service token is empty"}}
+    total = _send(Inlet(lambda asked, numbers: _reply(401, body) if asked > 2 else None))
+    assert total.pending
+    assert total.stopped_by is not None
+    assert "9f9f" not in total.stopped_by
+
+
+def test_an_inlet_that_is_not_there_yet_is_waited_for() -> None:
+    """A new inlet may be unknown for a while; nothing is lost meanwhile, however often it is asked."""
+    inlet = Inlet(
+        lambda asked, numbers: (
+            _reply(404, {"title": "Inlet does not exist (Reference id: 1)"}) if asked < 30 else None
+        )
+    )
+    total = _send(inlet)
+    assert len(total.delivered) == 40
