@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help backfill test unit notebooks-test lint notebooks lab clean
+.PHONY: help backfill test unit notebooks-test lint notebooks readme lab clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -33,6 +33,9 @@ lint: $(READY) ## ruff and strict types
 
 notebooks: $(READY) ## re-execute the notebooks and store their outputs
 	$(BIN)/python tests/notebooks/refresh.py
+
+readme: $(READY) ## write the README's command reference and data dictionary anew
+	$(BIN)/python tests/test_readme.py
 
 lab: $(READY) ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb

@@ -1,0 +1,229 @@
+"""The commands: one JSON object on stdout, sentences on stderr, and the exit codes of the contract."""
+
+from __future__ import annotations
+
+import gzip
+import random
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pandas as pd
+import pytest
+import requests
+from click.testing import CliRunner, Result
+
+from chatlio_kit import local_platform
+from chatlio_kit.cli import main
+from chatlio_kit.samples import write_sample
+
+
+def _run(*arguments: str | Path) -> Result:
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def _json(result: Result) -> dict[str, Any]:
+    content: dict[str, Any] = orjson.loads(result.stdout)
+    return content
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A state folder whose local platform is stopped in the end."""
+    state = tmp_path_factory.mktemp("work") / "state"
+    yield state
+    local_platform.stop(state / "local")
+
+
+@pytest.fixture(scope="module")
+def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A realistic export with broken records."""
+    return write_sample(tmp_path_factory.mktemp("export") / "x.d", events=600, seed=7, bad_share=0.05).path
+
+
+def test_sample_says_what_it_wrote(tmp_path: Path) -> None:
+    """``sample`` writes as many records as asked for and lists what is broken."""
+    said = _json(_run("sample", tmp_path / "x.d", "--events", "500", "--bad-share", "0.02", "--json"))
+    assert (said["events"], said["bad"], said["good"]) == (500, 10, 490)
+    assert sum(said["by_kind"].values()) == 490
+    assert len(Path(said["manifest"]).read_bytes().splitlines()) == 10
+
+
+@pytest.mark.parametrize("options", [("--events", "0"), ("--bad-share", "0.9"), ("--events", "many")])
+def test_sample_refuses_what_cannot_be_meant(tmp_path: Path, options: tuple[str, str]) -> None:
+    """A count or a share out of range is a usage error."""
+    assert _run("sample", tmp_path / "x", *options).exit_code == 2
+
+
+def test_sample_leaves_strange_folders_alone(tmp_path: Path) -> None:
+    """A folder that holds something else is not overwritten."""
+    (tmp_path / "mine.txt").write_text("keep")
+    result = _run("sample", tmp_path)
+    assert result.exit_code == 1
+    assert (tmp_path / "mine.txt").read_text() == "keep"
+
+
+def test_convert_writes_tables_and_report(export: Path, tmp_path: Path) -> None:
+    """``convert`` writes five Parquet files, rejects and report, and says the same as JSON."""
+    result = _run("convert", export, "--out", tmp_path / "out", "--json")
+    said = _json(result)
+    assert result.exit_code == 3
+    assert said["read"] == said["accepted"] + said["rejected"] + said["duplicates"] == 600
+    assert said == orjson.loads((tmp_path / "out" / "report.json").read_bytes())
+    for table, rows in said["tables"].items():
+        assert len(pd.read_parquet(tmp_path / "out" / f"{table}.parquet")) == rows
+    assert len((tmp_path / "out" / "rejected.jsonl").read_bytes().splitlines()) == said["rejected"] == 30
+
+
+def test_backfill_again_and_then_status_and_reconcile(export: Path, state: Path) -> None:
+    """A backfill's JSON has the contract's keys and adds up; the commands after it agree with it."""
+    first = _run("backfill", export, "--state", state, "--json")
+    said = _json(first)
+    assert first.exit_code == 3
+    keys = (
+        "destination read accepted rejected duplicates delivered dead_lettered pending landed by_kind"
+        " rejected_by_reason dead_by_reason requests retries seconds total"
+    )
+    assert list(said) == keys.split()
+    assert said["destination"] == "local/prod/chatlio"
+    assert said["read"] == said["accepted"] + said["rejected"] + said["duplicates"] == 600
+    assert said["accepted"] == said["delivered"] + said["dead_lettered"] + said["pending"] == said["landed"]
+    assert said["total"] == {"delivered": 570, "dead_lettered": 0, "pending": 0, "landed": 570}
+
+    again = _json(_run("backfill", export, "--state", state, "--json"))
+    assert (again["delivered"], again["duplicates"], again["total"]) == (0, 570, said["total"])
+
+    (book,) = _json(_run("status", "--state", state, "--json"))["destinations"]
+    assert book["total"] == said["total"]
+    found = _run("reconcile", "--state", state, "--json")
+    assert found.exit_code == 0
+    assert _json(found)["total"] == said["total"]
+
+
+def test_the_page_shows_every_count(export: Path, state: Path) -> None:
+    """Without ``--json`` the page stands on stdout, with kinds, reasons and the identities."""
+    _run("backfill", export, "--state", state)
+    page = _run("backfill", export, "--state", state).stdout
+    for word in (
+        "read",
+        "accepted",
+        "rejected",
+        "duplicates",
+        "delivered",
+        "dead-lettered",
+        "pending",
+        "landed",
+    ):
+        assert word in page
+    assert "not_json" in page
+    assert "read 600 = accepted 0 + rejected 30 + duplicates 570" in page
+
+
+def test_connect_shows_its_plan_and_writes_urls_once_asked(state: Path, tmp_path: Path) -> None:
+    """A dry run changes nothing, a second run makes nothing; URLs leave through a private file only."""
+    planned = _json(_run("connect", "--name", "shop", "--dry-run", "--state", state, "--json"))
+    assert {each["action"] for each in planned["objects"]} == {"create"}
+    made = _json(_run("connect", "--name", "shop", "--state", state, "--json"))
+    assert {each["action"] for each in made["objects"]} == {"create"}
+    result = _run(
+        "connect", "--name", "shop", "--write-urls", tmp_path / "urls.json", "--state", state, "--json"
+    )
+    assert {each["action"] for each in _json(result)["objects"]} == {"reuse"}
+    urls = orjson.loads((tmp_path / "urls.json").read_bytes())
+    assert oct((tmp_path / "urls.json").stat().st_mode)[-3:] == "600"
+    assert len(urls) == 5
+    assert requests.post(urls["feedback"], json={"a": 1}, timeout=10).status_code == 200
+    for url in urls.values():
+        assert url not in result.output
+        assert url.split("/collection/")[1].split("?")[0] not in result.output
+
+
+def test_disconnect_needs_a_yes_and_is_idempotent(state: Path) -> None:
+    """Without a yes nothing is removed; with it our flows go, twice without harm; the data stays."""
+    _run("connect", "--name", "gone", "--state", state)
+    assert _run("disconnect", "--name", "gone", "--state", state, "--json").exit_code == 2
+    assert _run("reconcile", "--name", "gone", "--state", state).exit_code == 0
+    first = _run("disconnect", "--name", "gone", "--yes", "--state", state, "--json")
+    second = _run("disconnect", "--name", "gone", "--yes", "--state", state, "--json")
+    assert (first.exit_code, second.exit_code) == (0, 0)
+    assert _json(first)["removed"]
+    assert not _json(second)["removed"]
+
+
+def test_an_unknown_connection_is_told(state: Path) -> None:
+    """Reconciling a connection that was never made is a sentence and exit code 1."""
+    result = _run("reconcile", "--name", "never", "--state", state, "--json")
+    assert result.exit_code == 1
+    assert "never" in _json(result)["error"]
+
+
+def test_aep_without_settings_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real platform without settings names every setting that is missing."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("AEP_CLIENT_ID", "AEP_CLIENT_SECRET", "AEP_ORG_ID", "AEP_SANDBOX"):
+        monkeypatch.delenv(name, raising=False)
+    result = _run("connect", "--platform", "aep")
+    assert result.exit_code == 1
+    assert "AEP_CLIENT_SECRET" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["convert", "backfill"])
+def test_a_missing_path_and_an_empty_folder(command: str, tmp_path: Path, state: Path) -> None:
+    """A missing path is exit code 2, an empty folder 1, each with a sentence that names it."""
+    (tmp_path / "empty").mkdir()
+    more = ("--out", tmp_path / "out") if command == "convert" else ("--state", state)
+    missing = _run(command, tmp_path / "nowhere", *more)
+    empty = _run(command, tmp_path / "empty", *more)
+    assert (missing.exit_code, empty.exit_code) == (2, 1)
+    assert "nowhere" in missing.stderr
+    assert "empty" in empty.stderr
+    assert missing.stdout == empty.stdout == ""
+
+
+def test_an_out_that_cannot_be_written(export: Path, tmp_path: Path) -> None:
+    """An --out below a file is exit code 1 with a sentence."""
+    (tmp_path / "file").write_text("")
+    result = _run("convert", export, "--out", tmp_path / "file" / "out")
+    assert result.exit_code == 1
+    assert "cannot be written" in result.stderr
+
+
+def test_unreadable_files_do_not_cost_their_neighbours(export: Path, tmp_path: Path) -> None:
+    """A cut-off gzip, an empty file and random bytes are told; the good file beside them is converted."""
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    good = sorted((export / "transcript").glob("2025-*.ndjson"))[-1].read_bytes()
+    (folder / "transcript-good.ndjson").write_bytes(good)
+    packed = gzip.compress(good)
+    (folder / "transcript-cut.gz").write_bytes(packed[: len(packed) // 2])
+    (folder / "empty.ndjson").write_bytes(b"")
+    (folder / "noise.bin").write_bytes(random.Random(1).randbytes(9000))
+    alone = _json(_run("convert", folder / "transcript-good.ndjson", "--out", tmp_path / "a", "--json"))
+    result = _run("convert", folder, "--out", tmp_path / "b", "--json")
+    assert result.exit_code == 3
+    said = _json(result)
+    assert said["accepted"] == alone["accepted"] > 0
+    assert said["rejected_by_reason"]["unreadable"] == 2
+    assert "empty.ndjson is empty" in _run("convert", folder, "--out", tmp_path / "b").stdout
+
+
+def test_the_same_on_a_real_command_line(export: Path, tmp_path: Path) -> None:
+    """Progress and prose go to stderr; stdout holds one JSON object and nothing else."""
+    command = [
+        sys.executable,
+        "-m",
+        "chatlio_kit",
+        "convert",
+        str(export),
+        "--out",
+        str(tmp_path / "o"),
+        "--json",
+    ]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert done.returncode == 3
+    assert orjson.loads(done.stdout)["read"] == 600
