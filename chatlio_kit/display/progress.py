@@ -8,6 +8,8 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
+IN_NOTEBOOK = any(base.__module__ == "tqdm.notebook" for base in tqdm.__mro__)
+
 
 class Progress:
     """A bar that counts up to ``total``. Use it as a context manager.
@@ -20,9 +22,8 @@ class Progress:
     """
 
     def __init__(self, what: str, total: int | None, unit: str, *, quiet: bool = False) -> None:
-        self._bar: Any = tqdm(
-            total=total, desc=what, unit=f" {unit}", disable=quiet, file=sys.stderr, mininterval=0.2
-        )
+        shown = {"total": total, "desc": what, "unit": f" {unit}", "disable": quiet, "mininterval": 0.2}
+        self._bar: Any = _widget(shown) if IN_NOTEBOOK else tqdm(**shown, file=sys.stderr)
 
     def __enter__(self) -> Progress:
         return self
@@ -39,3 +40,19 @@ class Progress:
     def say(self, **facts: str | int) -> None:
         """Show short facts behind the bar, e.g. ``requests=12``."""
         self._bar.set_postfix(facts, refresh=False)
+
+
+def _widget(shown: dict[str, Any]) -> Any:
+    """Make a bar of widgets.
+
+    A notebook stores what a widget says of itself when it first appears. That is the description alone, so
+    that no half-empty bar and no duration is stored.
+    """
+    bar: Any = tqdm(**shown, display=False, bar_format="{desc}")
+    if not bar.disable:
+        from IPython.display import display  # noqa: PLC0415 - there in every notebook, needed nowhere else
+
+        display(bar.container)  # type: ignore[no-untyped-call]
+        bar.bar_format = None
+        bar.refresh()
+    return bar

@@ -48,13 +48,17 @@ class Sheet:
         body = "".join(
             "<tr>"
             + "".join(
-                f'<td style="text-align:{_side(to_right)}">{escape(_shown(cell))}</td>'
+                f'<td style="text-align:{_side(to_right)}{_indent(cell)}">{escape(_shown(cell).strip())}</td>'
                 for cell, to_right in zip(row, right, strict=True)
             )
             + "</tr>"
             for row in self.rows
         )
-        caption = f"<caption><b>{escape(self.title)}</b></caption>" if self.title else ""
+        caption = (
+            f'<caption style="text-align:left;padding:.4em .5em"><b>{escape(self.title)}</b></caption>'
+            if self.title
+            else ""
+        )
         header = f"<thead><tr>{head}</tr></thead>" if any(self.headings) else ""
         notes = "".join(f"<p>{escape(note)}</p>" for note in self.notes)
         return f"<table>{caption}{header}<tbody>{body}</tbody></table>{notes}"
@@ -66,6 +70,12 @@ class Sheet:
 
 def _side(to_right: bool) -> str:
     return "right" if to_right else "left"
+
+
+def _indent(cell: Cell) -> str:
+    """Turn leading blanks, which HTML swallows, into padding."""
+    blanks = len(cell) - len(cell.lstrip(" ")) if isinstance(cell, str) else 0
+    return f";padding-left:{blanks}em" if blanks else ""
 
 
 def _shown(cell: Cell) -> str:

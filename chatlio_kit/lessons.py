@@ -1,0 +1,251 @@
+"""The guided notebooks' ground: a lesson starts where the lesson before it ended."""
+
+from __future__ import annotations
+
+import atexit
+import io
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from chatlio_kit import local_platform
+from chatlio_kit.connection import Connection, open_connection, plan_connection
+from chatlio_kit.delivery import Ledger, Run, stream
+from chatlio_kit.display import Sheet
+from chatlio_kit.errors import ChatlioKitError, UsageError
+from chatlio_kit.events.kinds import EVENT_TYPE_PREFIX, Kind
+from chatlio_kit.opening import AEP, LOCAL, STORE, open_platform
+from chatlio_kit.platform import Platform
+from chatlio_kit.samples import write_sample
+from chatlio_kit.settings import DEFAULT_STATE
+from chatlio_kit.tables import Export, Settling, Tables
+
+SAMPLE_EVENTS, SAMPLE_SEED, SAMPLE_BAD_SHARE = 2000, 7, 0.01
+READING_SECONDS = 4 * 60 * 60.0
+"""How long a local platform stays up while somebody reads."""
+
+_LANDED = frozenset({"success", "active"})
+
+_CARETAKER = """
+import shutil, sys
+from pathlib import Path
+folder, store = sys.argv[1:]
+sys.stdin.read()  # ends when the process that opened the lesson does
+from chatlio_kit.local_platform import stop
+try:
+    stop(Path(folder) / store)
+finally:
+    shutil.rmtree(folder, ignore_errors=True)
+"""
+
+
+class Step(StrEnum):
+    """The five lessons, in their order."""
+
+    START = "start"
+    CONNECT = "connect"
+    CONVERT = "convert"
+    STREAM = "stream"
+    VERIFY = "verify"
+
+
+_ORDER = tuple(Step)
+_HAVE = {
+    "captures": (Step.START, Step.CONVERT, Step.STREAM, Step.VERIFY),
+    "connection": (Step.STREAM, Step.VERIFY),
+    "tables": (Step.STREAM, Step.VERIFY),
+    "run": (Step.VERIFY,),
+}
+_MADE_BY = {
+    "captures": "open_lesson('convert') brings a sample of them",
+    "connection": "it is made in this lesson or the one before, by plan.apply()",
+    "tables": "they are made from the captures, by read_export(captures).to_tables()",
+    "run": "it begins with stream(tables, connection)",
+}
+
+
+class TooEarly(ChatlioKitError):
+    """A lesson was asked for something that the journey has not reached yet."""
+
+
+class Lesson:
+    """Where a lesson starts: what the lessons before it left behind.
+
+    Attributes:
+        step: which lesson.
+        folder: the state folder; on the local platform a throwaway one, unless one was named.
+    """
+
+    def __init__(self, step: Step, platform: str, captures: Path | None, state: Path | None) -> None:
+        self.step = step
+        self.is_local = platform == LOCAL
+        self.folder = state or (_throwaway() if self.is_local else DEFAULT_STATE)
+        self._captures = captures
+        if self.is_local and step is Step.VERIFY:
+            self.run.reconcile()
+        elif self.is_local and step is Step.STREAM:
+            _ = self.connection, self.tables
+
+    @cached_property
+    def platform(self) -> Platform:
+        """The platform, opened when it is first asked for."""
+        if self.is_local:
+            local_platform.ensure_running(self.folder / STORE, idle=READING_SECONDS)
+        return open_platform(LOCAL if self.is_local else AEP, state=self.folder)
+
+    @cached_property
+    def captures(self) -> Path:
+        """The folder of captured webhooks."""
+        self._require("captures")
+        if self._captures is not None:
+            return self._captures
+        if not self.is_local:
+            raise TooEarly(
+                "On Experience Platform a lesson brings no sample captures. "
+                "Name the folder of your own ones in CAPTURES."
+            )
+        return write_sample(
+            self.folder / "captures", events=SAMPLE_EVENTS, seed=SAMPLE_SEED, bad_share=SAMPLE_BAD_SHARE
+        ).path
+
+    @cached_property
+    def connection(self) -> Connection:
+        """The connection that the lesson "connect" made."""
+        self._require("connection")
+        return plan_connection(self.platform).apply() if self.is_local else open_connection(self.platform)
+
+    @cached_property
+    def tables(self) -> Tables:
+        """The tables that the lesson "convert" made."""
+        self._require("tables")
+        return Export([self.captures], Settling()).to_tables(quiet=True)
+
+    @cached_property
+    def run(self) -> Run:
+        """The run of the lesson "stream".
+
+        On Experience Platform it is a new run that sends nothing: its page says in all what was sent before.
+        """
+        self._require("run")
+        if self.is_local:
+            return stream(self.tables, self.connection, quiet=True)
+        with Run(self.connection, self.folder, quiet=True) as run:
+            return run
+
+    def ledger(self) -> pd.DataFrame:
+        """What the ledger on this machine says: a row for each kind, a column for each fate."""
+        connection = self.connection
+        with Ledger(self.folder) as ledger:
+            tallies = ledger.book(connection.destination).by_kind()
+        fates = ("delivered", "dead_lettered", "pending", "landed")
+        rows = {kind: [getattr(tally, fate) for fate in fates] for kind, tally in tallies.items()}
+        return _by_kind(pd.DataFrame.from_dict(rows, orient="index", columns=list(fates)))
+
+    def dataflow_runs(self) -> pd.DataFrame:
+        """What the platform's own counters say: a row for each kind, out of its history dataflow's runs."""
+        connection = self.connection
+        counters = ("received", "ingested", "failed")
+        rows = {}
+        for kind, flow in connection.history.items():
+            runs = connection.platform.flows.runs(flow.flow_id)
+            rows[str(kind)] = [sum(getattr(run, counter) for run in runs) for counter in counters]
+        return _by_kind(pd.DataFrame.from_dict(rows, orient="index", columns=list(counters)))
+
+    def read_rows(self) -> pd.DataFrame:
+        """Read the dataset's rows back: a row for each event, named and ordered as in the frame events."""
+        connection = self.connection
+        found = [_ours(table, f"_{connection.tenant_id}") for table in _stored(connection)]
+        if not found:
+            return pd.DataFrame(columns=["event_id", "kind", "occurred_at"])
+        rows: pd.DataFrame = pa.concat_tables(found, promote_options="default").to_pandas()
+        rows["kind"] = rows["kind"].str.removeprefix(EVENT_TYPE_PREFIX)
+        return rows.sort_values(["occurred_at", "event_id"], ignore_index=True)
+
+    def _require(self, name: str) -> None:
+        if self.step not in _HAVE[name]:
+            raise TooEarly(
+                f"The lesson {self.step.value!r} starts without {name}: {_MADE_BY[name]}. "
+                f"The lesson {_HAVE[name][-1].value!r} starts with all of it."
+            )
+
+    def _sheet(self) -> Sheet:
+        where = "the embedded local platform" if self.is_local else "Experience Platform"
+        there = {"platform": where} | {name: "ready" for name, steps in _HAVE.items() if self.step in steps}
+        return Sheet(f"Lesson {_ORDER.index(self.step):02}, {self.step.value}", ("", ""), list(there.items()))
+
+    def __repr__(self) -> str:
+        return str(self._sheet())
+
+    def _repr_html_(self) -> str:
+        return self._sheet()._repr_html_()
+
+
+def open_lesson(
+    step: str, *, platform: str = LOCAL, captures: Path | str | None = None, state: Path | str | None = None
+) -> Lesson:
+    """Open one of the guided lessons: start, connect, convert, stream or verify.
+
+    On the local platform it starts where the lesson before it ended, in a throwaway folder that goes with the
+    notebook. On Experience Platform it goes on with what is there, and does nothing by itself.
+
+    Args:
+        step: which lesson.
+        platform: ``local`` or ``aep``.
+        captures: a folder of captured webhooks; by default, on the local platform, a sample export.
+        state: the state folder; by default a throwaway one on the local platform, else ``.chatlio-kit``.
+
+    Raises:
+        UsageError: when there is no such lesson or platform.
+        SettingsError: when a setting for ``aep`` is missing.
+        PlatformError: when the platform cannot be reached or refuses.
+    """
+    if step not in list(Step):
+        raise UsageError(f"There is no lesson called {step!r}. The lessons are {', '.join(Step)}.")
+    if platform not in (LOCAL, AEP):
+        raise UsageError(f"The platform {platform!r} is neither {LOCAL} nor {AEP}. Choose one of the two.")
+    return Lesson(
+        Step(step),
+        platform,
+        None if captures is None else Path(captures),
+        None if state is None else Path(state),
+    )
+
+
+def _throwaway() -> Path:
+    """Make a folder that goes with this process, however the process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="chatlio-kit-lesson-"))
+    caretaker = subprocess.Popen(
+        [sys.executable, "-c", _CARETAKER, str(folder), STORE], stdin=subprocess.PIPE, start_new_session=True
+    )
+    atexit.register(caretaker.communicate)
+    return folder
+
+
+def _by_kind(rows: pd.DataFrame) -> pd.DataFrame:
+    kinds = [str(kind) for kind in Kind if kind in rows.index]
+    return rows.reindex(pd.Index(kinds, name="kind"))
+
+
+def _stored(connection: Connection) -> Iterator[pa.Table]:
+    access = connection.platform.data_access
+    for batch in connection.platform.catalog.batches(connection.dataset_id, created_after=0):
+        if batch.status in _LANDED:
+            for file in access.files(batch.id):
+                yield pq.read_table(io.BytesIO(access.download(file)))
+
+
+def _ours(table: pa.Table, tenant: str) -> pa.Table:
+    """Take our columns out of a stored file: the tenant's fields lie two objects deep."""
+    flat = table.select([tenant]).flatten().flatten()
+    prefix = f"{tenant}.chatlio."
+    fields = {name.removeprefix(prefix): flat[name] for name in flat.column_names}
+    standard = {"event_id": table["_id"], "kind": table["eventType"], "occurred_at": table["timestamp"]}
+    return pa.table(standard | fields)

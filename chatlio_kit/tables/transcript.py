@@ -1,0 +1,117 @@
+"""One conversation as people read it: who said what, and how much later.
+
+Texts are written by strangers, so all of them are escaped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import pandas as pd
+
+_SIDES = {
+    "visitor": ("flex-start", "#E8EEF2"),
+    "agent": ("flex-end", "#D5E8F5"),
+    "unknown": ("center", "#EEEEEA"),
+}
+_PANEL = (
+    "background:#FCFCFA;color:#22272B;border:1px solid #E3E6E4;border-radius:8px;padding:14px 16px;"
+    "max-width:680px;display:flex;flex-direction:column;gap:8px;font-size:13px;line-height:1.45"
+)
+_BUBBLE = "border-radius:10px;padding:7px 11px;white-space:pre-wrap;overflow-wrap:anywhere"
+_QUIET = "color:#5C656C;font-size:11.5px"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One message.
+
+    Attributes:
+        after: how long after the first message, e.g. ``+1:05``.
+        author: ``visitor``, ``agent`` or ``unknown``.
+        name: the name shown beside it.
+        text: its words.
+    """
+
+    after: str
+    author: str
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, repr=False)
+class Transcript:
+    """A conversation to read.
+
+    Attributes:
+        conversation_id: which.
+        started_at: when it started, in words.
+        facts: what else is known of it, in words.
+        lines: its messages in order; none when no transcript of it was read.
+    """
+
+    conversation_id: str
+    started_at: str
+    facts: tuple[str, ...]
+    lines: tuple[Line, ...]
+
+    @classmethod
+    def of(cls, conversation: pd.Series[Any], messages: pd.DataFrame) -> Transcript:
+        """Tell a conversation.
+
+        Args:
+            conversation: its row of the table ``conversations``.
+            messages: its rows of the table ``messages``, in order.
+        """
+        facts = [_said(conversation["agent_name"], "answered by {}")]
+        facts += ["reported as unanswered"] if conversation["was_unanswered"] else []
+        facts += ["with feedback"] if conversation["has_feedback"] else []
+        first = messages["sent_at"].min()
+        return cls(
+            str(conversation["conversation_id"]),
+            f"{conversation['started_at']:%d %B %Y, %H:%M} UTC",
+            tuple(fact for fact in facts if fact),
+            tuple(
+                Line(
+                    _after(row["sent_at"] - first),
+                    row["author"],
+                    _said(row["username"], "{}"),
+                    _said(row["text"], "{}"),
+                )
+                for row in messages.to_dict("records")
+            ),
+        )
+
+    def __repr__(self) -> str:
+        said = [f"{line.after:>8}  {line.author:<7}  {line.name}: {line.text}" for line in self.lines]
+        return "\n".join([self._heading(), *(said or ["No transcript of it was read."])])
+
+    def _repr_html_(self) -> str:
+        said = "".join(_bubble(line) for line in self.lines)
+        body = said or f'<div style="{_QUIET}">No transcript of it was read.</div>'
+        return f'<div style="{_PANEL}"><div style="{_QUIET}">{escape(self._heading())}</div>{body}</div>'
+
+    def _heading(self) -> str:
+        return " · ".join([self.started_at, *self.facts])
+
+
+def _bubble(line: Line) -> str:
+    side, color = _SIDES[line.author]
+    bubble = f"background:{color};{_BUBBLE}"
+    byline = f"{escape(line.name or line.author)} · {line.after}"
+    return (
+        f'<div style="align-self:{side};max-width:80%"><div style="{_QUIET}">{byline}</div>'
+        f'<div style="{bubble}">{escape(line.text)}</div></div>'
+    )
+
+
+def _after(span: pd.Timedelta) -> str:
+    minutes, seconds = divmod(int(span.total_seconds()), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"+{hours}:{minutes:02}:{seconds:02}" if hours else f"+{minutes}:{seconds:02}"
+
+
+def _said(value: object, form: str) -> str:
+    return form.format(value) if isinstance(value, str) else ""

@@ -1,0 +1,105 @@
+"""Lessons start where the one before ended, say what is not there yet, and leave nothing behind."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import chatlio_kit as ck
+from chatlio_kit import lessons, local_platform
+from chatlio_kit.lessons import TooEarly
+from chatlio_kit.opening import STORE
+
+OPEN_AND_DIE = """
+import os, signal, sys
+import chatlio_kit as ck
+lesson = ck.open_lesson("start")
+lesson.captures, lesson.platform.catalog
+print(lesson.folder, flush=True)
+if sys.argv[1] == "killed":
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_last_lesson_has_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It starts with all rows landed, and its three sides agree."""
+    monkeypatch.setattr(lessons, "SAMPLE_EVENTS", 300)
+    try:
+        lesson = ck.open_lesson("verify", state=tmp_path)
+        accepted = lesson.tables.counts.by_kind
+        assert accepted.total() == len(lesson.tables.events) > 0
+        assert lesson.ledger()["landed"].to_dict() == dict(accepted)
+        assert lesson.dataflow_runs()["ingested"].to_dict() == dict(accepted)
+        rows = lesson.read_rows()
+        assert rows["kind"].value_counts().to_dict() == dict(accepted)
+        assert set(rows["event_id"]) == set(lesson.tables.events["event_id"])
+        assert lesson.run.reconcile(wait=0).run.landed == accepted.total()
+        assert str(tmp_path) not in repr(lesson) + lesson._repr_html_()
+        assert "run" in repr(lesson)
+    finally:
+        local_platform.stop(tmp_path / STORE)
+
+
+def test_before_anything_was_streamed_there_are_no_rows(tmp_path: Path) -> None:
+    """The tables of the three sides are empty, not missing."""
+    try:
+        lesson = ck.open_lesson("stream", state=tmp_path, captures=_one_capture(tmp_path))
+        assert lesson.ledger().empty
+        assert lesson.dataflow_runs().empty
+        assert lesson.read_rows().empty
+    finally:
+        local_platform.stop(tmp_path / STORE)
+
+
+@pytest.mark.parametrize(
+    ("step", "name"),
+    [("connect", "captures"), ("convert", "connection"), ("convert", "tables"), ("stream", "run")],
+)
+def test_too_early_is_a_sentence(step: str, name: str, tmp_path: Path) -> None:
+    """Asked for what comes later, a lesson says where it comes from; it opens no platform for that."""
+    lesson = ck.open_lesson(step, platform="aep", state=tmp_path)
+    with pytest.raises(TooEarly, match=f"The lesson '{step}' starts without {name}: "):
+        getattr(lesson, name)
+
+
+def test_on_the_platform_itself_nothing_is_brought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There a lesson reads the user's own captures, and asks for them."""
+    monkeypatch.chdir(tmp_path)
+    lesson = ck.open_lesson("convert", platform="aep")
+    assert lesson.folder == Path(".chatlio-kit")
+    with pytest.raises(TooEarly, match="CAPTURES"):
+        _ = lesson.captures
+    assert ck.open_lesson("convert", platform="aep", captures="mine").captures == Path("mine")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_lesson_or_platform_is_told() -> None:
+    """The sentence lists what there is."""
+    with pytest.raises(ck.ChatlioKitError, match="start, connect, convert, stream, verify"):
+        ck.open_lesson("dance")
+    with pytest.raises(ck.ChatlioKitError, match="neither local nor aep"):
+        ck.open_lesson("start", platform="moon")
+
+
+@pytest.mark.parametrize("ending", ["returned", "killed"])
+def test_a_throwaway_folder_goes_with_its_process(ending: str) -> None:
+    """However the process ends, the folder and its server are gone soon after."""
+    done = subprocess.run(
+        [sys.executable, "-c", OPEN_AND_DIE, ending], capture_output=True, text=True, check=False, timeout=60
+    )
+    folder = Path(done.stdout.strip())
+    assert folder.name.startswith("chatlio-kit-lesson-")
+    deadline = time.monotonic() + 20
+    while folder.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not folder.exists()
+    assert done.stderr == ""
+    assert done.returncode == (0 if ending == "returned" else -9)
+
+
+def _one_capture(folder: Path) -> Path:
+    return ck.write_sample(folder / "captures", events=1, seed=7).path
