@@ -16,7 +16,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from chatlio_kit import local_platform
 from chatlio_kit.connection import Connection, open_connection, plan_connection
 from chatlio_kit.delivery import Ledger, Run, stream
 from chatlio_kit.display import Sheet
@@ -29,8 +28,6 @@ from chatlio_kit.settings import DEFAULT_STATE
 from chatlio_kit.tables import Export, Settling, Tables
 
 SAMPLE_EVENTS, SAMPLE_SEED, SAMPLE_BAD_SHARE = 2000, 7, 0.01
-READING_SECONDS = 4 * 60 * 60.0
-"""How long a local platform stays up while somebody reads."""
 
 _LANDED = frozenset({"success", "active"})
 
@@ -97,8 +94,6 @@ class Lesson:
     @cached_property
     def platform(self) -> Platform:
         """The platform, opened when it is first asked for."""
-        if self.is_local:
-            local_platform.ensure_running(self.folder / STORE, idle=READING_SECONDS)
         return open_platform(LOCAL if self.is_local else AEP, state=self.folder)
 
     @cached_property

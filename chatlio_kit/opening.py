@@ -13,16 +13,22 @@ from chatlio_kit.settings import DEFAULT_STATE, Secret, Settings
 LOCAL, AEP = "local", "aep"
 STORE = "local"
 """The local platform's store, inside the state folder."""
+READING_SECONDS = 4 * 60 * 60.0
+COMMAND_SECONDS = 60.0
+"""How long a local platform stays up unused: while somebody reads a notebook, or after a command."""
 
 _CHOICE = "CHATLIO_KIT_PLATFORM"
 
 
-def open_platform(platform: str | None = None, *, state: Path | str = DEFAULT_STATE) -> Platform:
+def open_platform(
+    platform: str | None = None, *, state: Path | str = DEFAULT_STATE, idle: float = READING_SECONDS
+) -> Platform:
     """Open Experience Platform, or the embedded local platform that answers as it does.
 
     Args:
         platform: ``local`` or ``aep``; by default what ``CHATLIO_KIT_PLATFORM`` says, else ``local``.
         state: the folder that remembers: ledger, local store, reports.
+        idle: seconds without a call after which a local platform that is started now ends by itself.
 
     Raises:
         UsageError: when ``platform`` is neither.
@@ -33,14 +39,14 @@ def open_platform(platform: str | None = None, *, state: Path | str = DEFAULT_ST
     if chosen == AEP:
         return Platform(Settings.from_environment(state=Path(state)))
     if chosen == LOCAL:
-        return Platform(_local_settings(Path(state)))
+        return Platform(_local_settings(Path(state), idle))
     raise UsageError(f"The platform {chosen!r} is neither {LOCAL} nor {AEP}. Choose one of the two.")
 
 
-def _local_settings(state: Path) -> Settings:
+def _local_settings(state: Path, idle: float) -> Settings:
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        running = local_platform.ensure_running(state / STORE)
+        running = local_platform.ensure_running(state / STORE, idle=idle)
     except (OSError, RuntimeError) as error:
         raise Unreachable(
             "The local platform",
