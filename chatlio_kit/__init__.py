@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from chatlio_kit.connection import disconnect, open_connection, plan_connection
+    from chatlio_kit.connection import check_platform, disconnect, open_connection, plan_connection
     from chatlio_kit.delivery import stream
     from chatlio_kit.errors import ChatlioKitError
     from chatlio_kit.lessons import open_lesson
@@ -24,6 +24,7 @@ __all__ = [
     "ChatlioKitError",
     "Export",
     "Tables",
+    "check_platform",
     "disconnect",
     "open_connection",
     "open_lesson",
@@ -38,6 +39,7 @@ _ROOMS = {
     "ChatlioKitError": "errors",
     "Export": "tables",
     "Tables": "tables",
+    "check_platform": "connection",
     "disconnect": "connection",
     "open_connection": "connection",
     "open_lesson": "lessons",

@@ -2,6 +2,7 @@
 
 from chatlio_kit.connection.connection import Connection, Dataflow, Destination, open_connection
 from chatlio_kit.connection.plan import Plan, Planned, plan_connection
+from chatlio_kit.connection.preflight import Preflight, check_platform
 from chatlio_kit.connection.takedown import Removal, disconnect, list_removals
 
 __all__ = [
@@ -10,7 +11,9 @@ __all__ = [
     "Destination",
     "Plan",
     "Planned",
+    "Preflight",
     "Removal",
+    "check_platform",
     "disconnect",
     "list_removals",
     "open_connection",

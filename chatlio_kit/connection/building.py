@@ -72,7 +72,7 @@ def _settle(piece: Piece, say: Progress) -> None:
 
 
 def _create(piece: Piece, say: Progress) -> Standing:
-    """Create an object that is not there, looking once more before each try.
+    """Create an object that was not there when it was just looked for; look again before each further try.
 
     A create that got no answer may have been carried out: then the next look finds it.
     """
@@ -80,10 +80,10 @@ def _create(piece: Piece, say: Progress) -> Standing:
     for tries in range(_CREATES):
         if failure:
             piece.site.platform.sleep(2.0**tries)
-        piece.site.forget()
-        standing = piece.look()
-        if standing.action is not Action.CREATE:
-            return standing
+            piece.site.forget()
+            standing = piece.look()
+            if standing.action is not Action.CREATE:
+                return standing
         say(f"Creating the {piece.thing} {piece.name!r}")
         try:
             made = piece.make()

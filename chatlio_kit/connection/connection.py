@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from chatlio_kit.connection.building import Progress, build
+from chatlio_kit.connection.by_hand import ByHand
 from chatlio_kit.connection.lanes import lane_pieces
 from chatlio_kit.connection.naming import Role, in_words
 from chatlio_kit.connection.pieces import Action, known, shared_pieces
@@ -165,6 +166,10 @@ class Connection:
             self.history[kind] = dataflow_of(lane)
             self.schema_changed_at = max(self.schema_changed_at, site.schema_changed_at)
         return self.history[kind]
+
+    def by_hand(self) -> ByHand:
+        """Tell how the same connection is made in Adobe's and Chatlio's own screens."""
+        return ByHand(self.name, self.tenant_id, tuple(self.live) or tuple(Kind))
 
     def guard_until(self, flow: Dataflow) -> datetime:
         """Give the time before which data sent to a dataflow may be lost without a word.

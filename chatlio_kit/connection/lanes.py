@@ -34,15 +34,16 @@ class MappingSetPiece(LanePiece):
     def look(self) -> Standing:
         """Judge whether it has our schema and our mappings."""
         lane = self.lane
-        lane.mapping_set_id = None
+        lane.mapping_set_id, lane.mapping_is_due = None, False
         found = next(iter(self.site.mapping_sets(lane.role, lane.kind)), None)
         if found is None:
             return Standing(Action.CREATE, "not there yet")
         lane.mapping_set_id, lane.mapping_version = str(found["id"]), whole_number(found.get("version"))
-        if self.site.schema_id is None or _schema_of(found) != self.site.schema_id:
-            return Standing(Action.UPDATE, "it is for another schema", lane.mapping_set_id)
-        if _lines_of(found) != _lines_of(self._body()):
-            return Standing(Action.UPDATE, "its mappings differ", lane.mapping_set_id)
+        is_ours = self.site.schema_id is not None and _schema_of(found) == self.site.schema_id
+        lane.mapping_is_due = not is_ours or _lines_of(found) != _lines_of(self._body())
+        if lane.mapping_is_due:
+            reason = "its mappings differ" if is_ours else "it is for another schema"
+            return Standing(Action.UPDATE, reason, lane.mapping_set_id)
         return Standing(Action.REUSE, "has every mapping", lane.mapping_set_id)
 
     def make(self) -> str:
@@ -56,6 +57,7 @@ class MappingSetPiece(LanePiece):
         self.lane.mapping_version = self.site.platform.mapping_sets.replace(
             known(self.lane.mapping_set_id), self._body()
         )
+        self.lane.mapping_is_due = False
 
     def _body(self) -> Json:
         return self.site.design.mapping_set(self.lane.role, self.lane.kind, known(self.site.schema_id))
@@ -135,6 +137,8 @@ class FlowPiece(LanePiece):
             )
         if (flow.mapping_set_id, flow.mapping_version) != (lane.mapping_set_id, lane.mapping_version):
             return Standing(Action.UPDATE, "it applies another mapping", flow.id)
+        if lane.mapping_is_due:
+            return Standing(Action.UPDATE, "its mapping set is to be replaced", flow.id)
         if flow.state.lower() in _OFF:
             return Standing(Action.UPDATE, f"it is {flow.state}", flow.id)
         if not flow.is_ready:

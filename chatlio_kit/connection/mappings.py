@@ -21,6 +21,7 @@ _LIVE_IDS = {
     Kind.TRANSCRIPT: 'sha256(concat("transcript|", conversationUUID, "|", endedAt), "UTF-8")',
     Kind.CONVERSATION_STARTED: 'sha256(concat("conversation_started|", conversationUUID), "UTF-8")',
 }
+_TO_THE_SECOND = "yyyy-MM-dd'T'HH:mm:ssXXX"
 _RANDOM_ID = "uuid()"  # nothing in the bodies of the other kinds is unique
 
 
@@ -80,8 +81,22 @@ def time_expression(path: str) -> str:
 
     No single date format fits 0 to 9 decimals, so they are cut out; what follows is ``Z`` or an offset.
     """
+    return f'date({_cut(path)}, "{_TO_THE_SECOND}")'
+
+
+def known_time_expression(path: str) -> str:
+    """Write the same for a field that Chatlio fills with year 0001 where it knows no time.
+
+    An empty text is no time, so that attribute alone is nulled; what is older than the Gregorian calendar
+    would land as a time that no reader of Parquet agrees on.
+    """
+    return f'date(iif(matches_regex({path},"^0001-.*"),"",{_cut(path)}), "{_TO_THE_SECOND}")'
+
+
+def _cut(path: str) -> str:
+    """Write an expression for a time without its decimals."""
     zone = f'iif(matches_regex({path},".*Z"),"Z",right({path},6))'
-    return f"date(concat(substr({path},0,19), {zone}), \"yyyy-MM-dd'T'HH:mm:ssXXX\")"
+    return f"concat(substr({path},0,19), {zone})"
 
 
 def _live(kind: Kind, tenant: str) -> Iterator[Mapping]:
@@ -94,7 +109,7 @@ def _live(kind: Kind, tenant: str) -> Iterator[Mapping]:
     for field in live_fields(kind):
         path, destination = field.places[shape], f"{tenant}.{field.xdm}"
         if field.dtype is Dtype.TIME:
-            yield Mapping("EXPRESSION", time_expression(path), destination)
+            yield Mapping("EXPRESSION", known_time_expression(path), destination)
         else:
             yield Mapping("ATTRIBUTE", path, destination)
     if shape is Shape.TRANSCRIPT:  # children of the same name are copied: text, ts, username

@@ -12,6 +12,16 @@ from chatlio_kit.events.kinds import Kind
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
 
+WEBHOOK_FIELDS: dict[Kind, str] = {
+    Kind.TRANSCRIPT: "transcript export",
+    Kind.OFFLINE_MESSAGE: "offline message export",
+    Kind.CONVERSATION_STARTED: "new conversation starts",
+    Kind.UNANSWERED: "visitor waited without an answer",
+    Kind.FEEDBACK: "feedback after a chat",
+}
+"""The field of Chatlio's settings that takes the URL of each kind: tab Behavior of the widget's settings."""
+
+
 class Role(StrEnum):
     """Where a dataflow's records come from."""
 

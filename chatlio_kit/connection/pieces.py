@@ -12,7 +12,7 @@ from chatlio_kit.connection.blueprint import EVENT_CLASS, Json
 from chatlio_kit.connection.site import Site
 from chatlio_kit.errors import ConnectionIncomplete
 from chatlio_kit.platform import whole_number
-from chatlio_kit.platform.schema_registry import Resource
+from chatlio_kit.platform.schema_registry import PLURALS, Resource
 
 
 class Action(StrEnum):
@@ -71,8 +71,12 @@ class _Registered(Piece):
 
     def _find(self) -> Standing | None:
         """Look for the title; a standing means that the judgement is done."""
-        self._found = self.site.platform.schemas.find(self.resource, self.name)
+        self._found = self.site.registered(self.resource, self.name)
         if self._found is None:
+            taken = self.site.title_taken(self.resource, self.name)
+            if taken:
+                words = f"the title is taken among the {PLURALS[taken[0]]}; choose another name"
+                return Standing(Action.CONFLICT, words, taken[1])
             return Standing(Action.CREATE, "not there yet")
         if not self.site.naming.owns(self._found.get("description")):
             return Standing(
@@ -111,10 +115,13 @@ class FieldGroupPiece(_Registered):
         there = self._properties(place)
         missing, differing = self._compared(there)
         if differing:
-            return Standing(Action.CONFLICT, f"another type in {_some(differing)}", found_id)
+            reason = f"{_some(differing)}; a field never changes its type: choose another name"
+            return Standing(Action.CONFLICT, reason, found_id)
         if missing:
             return Standing(Action.UPDATE, f"to be added: {_some(sorted(missing))}", found_id)
-        return Standing(Action.REUSE, "has every field", found_id)
+        more = sorted(set(there) - set(self.site.design.chatlio_properties()))
+        kept = f", and keeps what this version does not send: {_some(more)}" if more else ""
+        return Standing(Action.REUSE, f"has every field{kept}", found_id)
 
     def make(self) -> str:
         """Create the field group."""
@@ -150,8 +157,8 @@ class FieldGroupPiece(_Registered):
         for path, wanted, found in _pairs(self.site.design.chatlio_properties(), there):
             if found is None:
                 missing[path] = wanted
-            elif any(found.get(key) != wanted.get(key) for key in ("type", "format")):
-                differing.append(path)
+            elif _type_of(found) != _type_of(wanted):
+                differing.append(f"{_leaf(path)} is {_type_of(found)} there and {_type_of(wanted)} here")
         return missing, differing
 
 
@@ -239,13 +246,23 @@ def _pairs(wanted: Json, there: Mapping[str, Any], base: str = "") -> Iterator[t
         found = there.get(name)
         yield f"{base}{name}", body, found
         inner = (body.get("items") or {}).get("properties")
-        if inner and found is not None:
+        if inner and found is not None and _type_of(found) == _type_of(body):
             found_inner = (found.get("items") or {}).get("properties") or {}
             yield from _pairs(inner, found_inner, f"{base}{name}/items/properties/")
 
 
+def _type_of(field: Mapping[str, Any]) -> str:
+    """Name a field's type with its format, and an array's with that of its items."""
+    name = str(field.get("format") or field.get("type"))
+    return f"{name} of {_type_of(field['items'])}" if isinstance(field.get("items"), dict) else name
+
+
+def _leaf(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
 def _some(names: list[str]) -> str:
-    shown = ", ".join(name.rpartition("/")[2] for name in names[:4])
+    shown = ", ".join(_leaf(name) for name in names[:4])
     return shown if len(names) <= 4 else f"{shown} and {len(names) - 4} more"
 
 

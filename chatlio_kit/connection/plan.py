@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chatlio_kit.connection.building import Progress, build
+from chatlio_kit.connection.by_hand import ByHand
 from chatlio_kit.connection.connection import Connection, connection_of
 from chatlio_kit.connection.lanes import lane_pieces
 from chatlio_kit.connection.naming import Role
@@ -47,13 +48,20 @@ class Plan:
         name: the connection's name.
         kinds: the kinds whose webhooks are connected.
         objects: one entry for each object, in the order in which they are made.
+        tenant_id: the tenant, whose fields live under an underscore and this id.
     """
 
     def __init__(
-        self, platform: Platform, name: str, kinds: Sequence[Kind], objects: Sequence[Planned]
+        self,
+        platform: Platform,
+        name: str,
+        kinds: Sequence[Kind],
+        objects: Sequence[Planned],
+        tenant_id: str,
     ) -> None:
         self.platform = platform
         self.name = name
+        self.tenant_id = tenant_id
         self.kinds = tuple(kinds)
         self.objects = tuple(objects)
 
@@ -90,6 +98,10 @@ class Plan:
         lanes = [Lane(Role.LIVE, kind) for kind in self.kinds]
         build(site, lanes, progress)
         return connection_of(site, lanes)
+
+    def by_hand(self) -> ByHand:
+        """Tell how the same connection is made in Adobe's and Chatlio's own screens."""
+        return ByHand(self.name, self.tenant_id, self.kinds)
 
     def as_dict(self) -> dict[str, Any]:
         """Give the plan as plain data for JSON."""
@@ -148,7 +160,7 @@ def plan_connection(platform: Platform, name: str = "chatlio", webhooks: Sequenc
     for piece in pieces:
         standing = piece.look()
         objects.append(Planned(piece.thing, piece.name, standing.action, standing.reason, standing.id))
-    return Plan(platform, name, kinds, objects)
+    return Plan(platform, name, kinds, objects, site.design.tenant_id)
 
 
 def _kinds(webhooks: Sequence[str] | None) -> list[Kind]:

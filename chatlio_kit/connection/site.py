@@ -9,18 +9,24 @@ from chatlio_kit.connection.blueprint import Blueprint, Json
 from chatlio_kit.connection.naming import Naming, Role
 from chatlio_kit.events.kinds import Kind
 from chatlio_kit.platform import Endpoint, Flow, Platform, whole_number
+from chatlio_kit.platform.schema_registry import RESOURCES, Resource
 
 _GOING = "delete"  # the states of an object that is being deleted hold this word
 
 
 @dataclass
 class Lane:
-    """One dataflow and what it stands on; ids are None until they are found or made."""
+    """One dataflow and what it stands on; ids are None until they are found or made.
+
+    Attributes:
+        mapping_is_due: whether the mapping set that was found is to be replaced, which raises its version.
+    """
 
     role: Role
     kind: Kind
     mapping_set_id: str | None = None
     mapping_version: int = 0
+    mapping_is_due: bool = False
     source_id: str | None = None
     target_id: str | None = None
     flow: Flow | None = None
@@ -30,7 +36,7 @@ class Lane:
 class Site:
     """The sandbox, as far as one connection goes.
 
-    Flow Service lists are read once, for all dataflows together, and again after :meth:`forget`.
+    Titles and Flow Service lists are read once, for all objects together, and again after :meth:`forget`.
 
     Attributes:
         platform: the platform.
@@ -45,6 +51,7 @@ class Site:
     schema_id: str | None = None
     dataset_id: str | None = None
     schema_changed_at: int = 0
+    _titles: dict[Resource, dict[str, str]] = field(default_factory=dict, repr=False)
     _flows: list[Flow] | None = field(default=None, repr=False)
     _sources: list[Endpoint] | None = field(default=None, repr=False)
     _targets: list[Endpoint] | None = field(default=None, repr=False)
@@ -56,7 +63,20 @@ class Site:
 
     def forget(self) -> None:
         """Read lists anew when they are next needed."""
+        self._titles = {}
         self._flows = self._sources = self._targets = None
+
+    def registered(self, resource: Resource, title: str) -> Json | None:
+        """Give the resource of a type that has a title; None when there is none."""
+        found = self._titled(resource).get(title)
+        return None if found is None else self.platform.schemas.get(resource, found)
+
+    def title_taken(self, resource: Resource, title: str) -> tuple[Resource, str] | None:
+        """Tell which resource of another type holds a title, with its ``$id``; None when it is free."""
+        for other in RESOURCES:
+            if other != resource and title in self._titled(other):
+                return other, self._titled(other)[title]
+        return None
 
     def flows(self, role: Role, kind: Kind) -> list[Flow]:
         """Give our dataflows of a role and kind, the best first; a create gone astray may leave two."""
@@ -96,6 +116,12 @@ class Site:
         found = [prep.get(str(each["id"])) for each in prep.find(self.naming.own("mapping set", role, kind))]
         ours = [each for each in found if self.naming.owns(each.get("description"))]
         return sorted(ours, key=lambda each: (whole_number(each.get("createdDate")), str(each.get("id"))))
+
+    def _titled(self, resource: Resource) -> dict[str, str]:
+        if resource not in self._titles:
+            listed = self.platform.schemas.titles(resource)
+            self._titles[resource] = {str(each.get("title")): str(each["$id"]) for each in listed}
+        return self._titles[resource]
 
     def _named(self, thing: str) -> str:
         return "name==" + ",".join(self.naming.own(thing, role, kind) for role in Role for kind in Kind)

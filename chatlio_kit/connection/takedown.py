@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from chatlio_kit.connection.naming import Role
+from chatlio_kit.connection.naming import WEBHOOK_FIELDS, Role
 from chatlio_kit.connection.site import Site, open_site
 from chatlio_kit.display import Sheet
 from chatlio_kit.errors import AuthenticationFailed, NotFound, PlatformError, Unavailable, Unreachable
@@ -18,16 +18,9 @@ from chatlio_kit.events.kinds import Kind
 from chatlio_kit.platform import Platform
 from chatlio_kit.platform.flow_service import Side
 
-WEBHOOK_FIELDS = (
-    "transcript export",
-    "offline message export",
-    "new conversation starts",
-    "visitor waited without an answer",
-    "feedback after a chat",
-)
 ADVICE = (
     "First clear these webhook fields in Chatlio (the widget's settings, tab Behavior), as far as they hold "
-    f"a URL of this connection: {', '.join(WEBHOOK_FIELDS)}."
+    f"a URL of this connection: {', '.join(WEBHOOK_FIELDS.values())}."
 )
 _STAYING = "The schema, the field group and the dataset stay, with all that landed."
 _LONGEST_RELEASE = 60.0
@@ -65,7 +58,7 @@ class Removal:
     name: str
     done: bool
     objects: tuple[Removed, ...]
-    webhook_fields: tuple[str, ...] = WEBHOOK_FIELDS
+    webhook_fields: tuple[str, ...] = tuple(WEBHOOK_FIELDS.values())
 
     @property
     def removed(self) -> tuple[Removed, ...]:

@@ -1,12 +1,12 @@
 """Access control: what the credential may do.
 
-Source: Access control API guide, effective policies.
+Source: Access control API guide, effective policies; permissions and resource types.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
 
 from chatlio_kit.platform.transport import Api
 
@@ -30,3 +30,24 @@ class AccessControl(Api):
         if not isinstance(policies, dict):
             raise self.unexpected(operation, "its answer holds no policies")
         return {str(name): [str(each) for each in held or []] for name, held in policies.items()}
+
+    def known_names(self) -> frozenset[str]:
+        """Give every name of a permission or resource type that the organisation knows.
+
+        How the answer nests them is not told for every version of the service, so keys and texts at any
+        depth are taken, without the slashes before them.
+        """
+        answer = self._ask_object("list the names of permissions", "GET", "/acl/reference")
+        return frozenset(text.rpartition("/")[2] for text in _texts_in(answer))
+
+
+def _texts_in(node: Any) -> Iterator[str]:
+    if isinstance(node, str):
+        yield node
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            yield str(key)
+            yield from _texts_in(value)
+    elif isinstance(node, list):
+        for each in node:
+            yield from _texts_in(each)

@@ -43,6 +43,20 @@ class Platform:
         self.access = AccessControl(self._transport)
         self.data_access = DataAccess(self._transport)
 
+    def sign_in(self) -> None:
+        """Fetch an access token, unless a good one is at hand.
+
+        Raises:
+            AuthenticationFailed: the identity service refused the credential or its scopes.
+            Unreachable: the identity service did not answer.
+        """
+        self._transport.sign_in()
+
+    @property
+    def clock_skew(self) -> float | None:
+        """Seconds by which the platform's clock was ahead of ours at its last answer; None if untold."""
+        return self._transport.clock_skew
+
     def close(self) -> None:
         """Close the connections."""
         self._transport.close()

@@ -95,6 +95,14 @@ class FlowService(Api):
         """
         self._call("delete the dataflow", "DELETE", f"/flows/{in_path(flow_id)}")
 
+    def connection_spec(self, spec_id: str) -> Json:
+        """Give what the platform says of a sort of system that can be connected.
+
+        Raises:
+            NotFound: it is not offered here.
+        """
+        return self._item("read the connection spec", "/connectionSpecs", spec_id)
+
     def runs(self, flow_id: str, *, started_after: int | None = None) -> list[Run]:
         """List a dataflow's runs, newest first; a streaming dataflow has one for each hour with traffic.
 

@@ -83,7 +83,7 @@ class Tokens:
             tries += 1
             outcome = send_once(self._session, "POST", url, secrets=(secret,), data=form)
             if isinstance(outcome, Silence):
-                if tries < MAX_TRIES:
+                if tries < MAX_TRIES and not outcome.is_final:
                     self._sleep(pause_before(tries))
                     continue
                 raise no_answer(_SERVICE, _OPERATION, outcome)

@@ -10,11 +10,25 @@ from typing import ClassVar, Literal
 
 from chatlio_kit.platform.transport import Api, Json, Parameters, in_path
 
-Resource = Literal["fieldgroups", "schemas"]
+Resource = Literal["fieldgroups", "schemas", "classes", "datatypes"]
+
+RESOURCES: tuple[Resource, ...] = ("fieldgroups", "schemas", "classes", "datatypes")
+"""Titles are unique across all of these (Schema Registry: troubleshooting guide)."""
 
 _LIST = {"Accept": "application/vnd.adobe.xed-id+json"}
 _LOOKUP = {"Accept": "application/vnd.adobe.xed+json; version=1"}
-_WORDS: dict[Resource, str] = {"fieldgroups": "field group", "schemas": "schema"}
+_WORDS: dict[Resource, str] = {
+    "fieldgroups": "field group",
+    "schemas": "schema",
+    "classes": "class",
+    "datatypes": "data type",
+}
+PLURALS: dict[Resource, str] = {
+    "fieldgroups": "field groups",
+    "schemas": "schemas",
+    "classes": "classes",
+    "datatypes": "data types",
+}
 _PAGE = 300
 
 
@@ -39,7 +53,7 @@ class SchemaRegistry(Api):
             query: Parameters = [("orderby", "title"), ("limit", _PAGE)]
             if cursor is not None:
                 query = [*query, ("start", cursor)]
-            operation = f"list the {_WORDS[resource]}s"
+            operation = f"list the {PLURALS[resource]}"
             answer = self._ask_object(operation, "GET", f"/tenant/{resource}", query=query, headers=_LIST)
             yield from answer.get("results") or []
             following = (answer.get("_page") or {}).get("next")

@@ -21,6 +21,7 @@ from chatlio_kit.platform.wire import (
     no_answer,
     pause_before,
     send_once,
+    skew_of,
 )
 from chatlio_kit.settings import Settings
 
@@ -41,11 +42,16 @@ class Transport:
     Args:
         settings: where the platform is and who we are.
         sleep: waits some seconds.
+
+    Attributes:
+        clock_skew: seconds by which the platform's clock was ahead of ours at its last answer; None if
+            untold.
     """
 
     def __init__(self, settings: Settings, sleep: Callable[[float], None] = time.sleep) -> None:
         self.settings = settings
         self.sleep = sleep
+        self.clock_skew: float | None = None
         self._session = new_session(settings.platform_url)
         self._tokens = Tokens(settings, sleep)
 
@@ -53,6 +59,10 @@ class Transport:
         """Close the connections."""
         self._session.close()
         self._tokens.close()
+
+    def sign_in(self) -> None:
+        """Fetch an access token, unless a good one is at hand."""
+        self._tokens.current()
 
     def call(
         self,
@@ -101,10 +111,11 @@ class Transport:
                 headers=self._headers(token.reveal(), headers, with_body=data is not None),
             )
             if isinstance(outcome, Silence):
-                if tries < MAX_TRIES and (may_repeat or not outcome.was_sent):
+                if tries < MAX_TRIES and not outcome.is_final and (may_repeat or not outcome.was_sent):
                     self.sleep(pause_before(tries))
                     continue
                 raise no_answer(service, operation, outcome, may_repeat=may_repeat)
+            self.clock_skew = skew_of(outcome.headers.get("Date"))
             if 200 <= outcome.status_code < 300:
                 return outcome
             if outcome.status_code == 401 and not renewed:

@@ -59,10 +59,12 @@ class Silence:
     Attributes:
         reason: why, in words, without the URL.
         was_sent: whether the request may have reached the platform.
+        is_final: whether another try would end the same way.
     """
 
     reason: str
     was_sent: bool
+    is_final: bool = False
 
 
 def new_session(base_url: str, connections: int = 10) -> requests.Session:
@@ -97,7 +99,8 @@ def send_once(
             method, url, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT), allow_redirects=False, **parts
         )
     except requests.RequestException as error:
-        return Silence(masked(_cause(error), *secrets), _was_sent(error))
+        untrusted = isinstance(error, requests.exceptions.SSLError)
+        return Silence(masked(_cause(error), *secrets), _was_sent(error), is_final=untrusted)
     return Reply(response.status_code, response.content, response.headers)
 
 
@@ -123,9 +126,20 @@ def asked_pause(retry_after: str | None) -> float:
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
 
 
+def skew_of(date: str | None) -> float | None:
+    """Give the seconds by which a ``Date`` header is ahead of the clock here; None when it tells no time."""
+    try:
+        moment = parsedate_to_datetime(date or "")
+    except ValueError:
+        return None
+    return (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+
+
 def no_answer(service: str, operation: str, silence: Silence, *, may_repeat: bool = True) -> Unreachable:
     """Make the error of a call that nobody answered."""
     advice = "Check the network, any proxy, and the platform's address."
+    if silence.is_final:
+        advice += " A proxy's own certificate is trusted when REQUESTS_CA_BUNDLE names its file."
     if silence.was_sent and not may_repeat:
         advice += " The platform may have acted on it all the same: look before trying again."
     return Unreachable(service, operation, silence.reason, advice=advice)

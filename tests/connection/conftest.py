@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import logging
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,29 +12,93 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner, Result
 
+from chatlio_kit.cli import main
 from chatlio_kit.connection import Connection
-from chatlio_kit.local_platform import running
-from chatlio_kit.platform import Platform
+from chatlio_kit.local_platform import RunningPlatform, running
+from chatlio_kit.platform import Platform, wire
 from chatlio_kit.settings import Secret, Settings
 
 Census = Callable[[], dict[str, list[str]]]
+
+
+def settings_of(local: RunningPlatform) -> Settings:
+    """Settings for the only account of a local platform."""
+    account = local.account
+    return Settings(
+        client_id=account.client_id,
+        client_secret=Secret(account.client_secret),
+        org_id=account.org_id,
+        sandbox=account.sandbox,
+        platform_url=local.url,
+        ims_url=local.url,
+        is_local=True,
+    )
+
+
+class CommandLine:
+    """Runs ``chatlio-kit --platform aep`` against a platform at some address, and keeps all that it said.
+
+    Attributes:
+        said: everything that was ever printed or logged, at any level.
+    """
+
+    def __init__(self, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+        self.state = folder / "state"
+        self.said = ""
+        self._folder = folder
+        self._caplog = caplog
+        caplog.set_level(logging.DEBUG)
+
+    def __call__(self, local: RunningPlatform, *arguments: str, **changed: str) -> Result:
+        """Run a command; keywords replace settings, written as in ``AEP_SANDBOX``."""
+        account = local.account
+        environment: dict[str, str | None] = {
+            "AEP_CLIENT_ID": account.client_id,
+            "AEP_CLIENT_SECRET": account.client_secret,
+            "AEP_ORG_ID": account.org_id,
+            "AEP_SANDBOX": account.sandbox,
+            "AEP_PLATFORM_URL": local.url,
+            "AEP_IMS_URL": local.url,
+            "NO_PROXY": "127.0.0.1",
+            **changed,
+        }
+        options = ["--platform", "aep", "--state", str(self.state)]
+        self._caplog.clear()
+        result = CliRunner(env=environment).invoke(main, [*arguments, *options])
+        self.said += result.output + result.stderr + self._caplog.text
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    def secrets_said(self, *secrets: str) -> list[str]:
+        """The given secrets, tokens and inlets in what was said."""
+        found = [secret for secret in secrets if secret in self.said]
+        return found + re.findall(r"eyJ[\w.-]{20,}|/collection/(?:batch/)?[0-9a-f]{8,}", self.said)
+
+
+@pytest.fixture
+def settings_for() -> Callable[[RunningPlatform], Settings]:
+    """Make settings for the account of a local platform that the test runs itself."""
+    return settings_of
+
+
+@pytest.fixture
+def chatlio_kit(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> CommandLine:
+    """The command line, in a folder without a ``.env`` file; pauses between tries are cut short."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(wire, "FIRST_PAUSE", 0.0)
+    return CommandLine(tmp_path, caplog)
 
 
 @pytest.fixture
 def account_settings(tmp_path: Path) -> Iterator[Settings]:
     """Settings of a local platform that runs while the test does."""
     with running(tmp_path / "store", enabling_delay=0.05, processing_delay=0.02) as local:
-        account = local.account
-        yield Settings(
-            client_id=account.client_id,
-            client_secret=Secret(account.client_secret),
-            org_id=account.org_id,
-            sandbox=account.sandbox,
-            platform_url=local.url,
-            ims_url=local.url,
-            is_local=True,
-        )
+        yield settings_of(local)
 
 
 @pytest.fixture
@@ -43,10 +109,10 @@ def platform(account_settings: Settings) -> Iterator[Platform]:
 
 
 @pytest.fixture
-def census(platform: Platform) -> Census:
-    """Give the ids of everything that is on the platform, by what it is."""
+def count_objects() -> Callable[[Platform], dict[str, list[str]]]:
+    """Give the ids of everything that is on a platform, by what it is."""
 
-    def count() -> dict[str, list[str]]:
+    def count(platform: Platform) -> dict[str, list[str]]:
         return {
             "field group": sorted(each["$id"] for each in platform.schemas.titles("fieldgroups")),
             "schema": sorted(each["$id"] for each in platform.schemas.titles("schemas")),
@@ -58,6 +124,12 @@ def census(platform: Platform) -> Census:
         }
 
     return count
+
+
+@pytest.fixture
+def census(platform: Platform, count_objects: Callable[[Platform], dict[str, list[str]]]) -> Census:
+    """Give the ids of everything that is on the test's platform, by what it is."""
+    return lambda: count_objects(platform)
 
 
 _DATASETS = ("chatlio dataset", "shop chatlio dataset", "foreign")

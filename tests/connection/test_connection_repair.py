@@ -227,7 +227,10 @@ def test_a_field_of_another_type_is_a_conflict(platform: Platform) -> None:
     chatlio["properties"]["agent_name"] = {"type": "integer"}
     platform.schemas.create("fieldgroups", body)
     plan = plan_connection(platform)
-    assert plan.objects[0].reason == "another type in agent_name"
+    reason = (
+        "agent_name is integer there and string here; a field never changes its type: choose another name"
+    )
+    assert plan.objects[0].reason == reason
     with pytest.raises(ConnectionIncomplete, match="agent_name"):
         plan.apply()
 

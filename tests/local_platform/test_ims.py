@@ -120,3 +120,17 @@ def test_a_right_that_is_not_held_is_left_out_and_its_calls_are_refused(tmp_path
     assert refused.status_code == 403
     assert refused.json()["type"].endswith("FLOW-2118-403")
     assert "manage-sources" in reference["permissions"]
+
+
+def test_a_failure_of_the_server_itself_is_logged_without_the_inlet(api, caplog, monkeypatch):
+    """An answer 500 leaves a traceback in the log that names the call, and not the inlet in its path."""
+    flow = api.new_flow()
+
+    def fail(*_):
+        raise RuntimeError("on purpose")
+
+    monkeypatch.setattr("chatlio_kit.local_platform.ingestion.flow_of_inlet", fail)
+    assert api.send(flow, [{}]).status_code == 500
+    logged = "\n".join(record.getMessage() for record in caplog.records if "failed" in record.getMessage())
+    assert "POST /collection/batch/{" in logged
+    assert flow["options"]["inletUrl"].rpartition("/")[2] not in logged
