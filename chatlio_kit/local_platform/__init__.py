@@ -4,14 +4,18 @@ It is written from Adobe's documentation alone and shares no code with the clien
 """
 
 from .account import LocalAccount, Options
+from .faults import Logged, WrongFaults, read_log
 from .lifecycle import CannotServe, RunningPlatform, ensure_running, running, serve, stop
 
 __all__ = [
     "CannotServe",
     "LocalAccount",
+    "Logged",
     "Options",
     "RunningPlatform",
+    "WrongFaults",
     "ensure_running",
+    "read_log",
     "running",
     "serve",
     "stop",

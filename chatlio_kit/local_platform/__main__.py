@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from .account import Options
+from .faults import WrongFaults
 from .lifecycle import CannotServe, serve
 
 
@@ -22,17 +23,25 @@ def main() -> int:
     parser.add_argument("--enabling-delay", type=float, default=usual.enabling_delay)
     parser.add_argument("--processing-delay", type=float, default=usual.processing_delay)
     parser.add_argument("--token-lifetime", type=int, default=usual.token_lifetime)
+    parser.add_argument("--largest-page", type=int, default=usual.largest_page)
     parser.add_argument("--withheld", action="append", default=[], metavar="PERMISSION")
+    parser.add_argument("--requests-per-second", type=float, default=usual.requests_per_second)
+    parser.add_argument("--messages-per-second", type=float, default=usual.messages_per_second)
+    parser.add_argument("--faults", type=Path, default=None, metavar="FILE", help="see the module faults")
     given = parser.parse_args()
     options = Options(
         enabling_delay=given.enabling_delay,
         processing_delay=given.processing_delay,
         token_lifetime=given.token_lifetime,
+        largest_page=given.largest_page,
         withheld=frozenset(given.withheld),
+        requests_per_second=given.requests_per_second,
+        messages_per_second=given.messages_per_second,
+        faults=given.faults,
     )
     try:
         serve(given.store, given.port, idle=given.idle, options=options, announce=_announce)
-    except (CannotServe, OSError) as error:
+    except (CannotServe, OSError, WrongFaults) as error:
         print(error, file=sys.stderr)
         return 1
     return 0

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 SCOPES = ("openid", "session", "AdobeID", "read_organizations", "additional_info.projectedProductContext")
 
@@ -45,10 +48,18 @@ class Options:
         enabling_delay: Seconds until a new dataflow is enabled and shows its inlet.
         processing_delay: Seconds that accepted messages wait, so that a trickle lands in few batches.
         token_lifetime: Seconds an access token is valid.
+        largest_page: Objects on a page of a list, at most, where the documentation names no maximum.
         withheld: Permission names that the credential lacks, e.g. ``"manage-datasets"``.
+        requests_per_second: Requests that the streaming endpoint takes before it answers 429.
+        messages_per_second: Messages that it takes before it answers 429.
+        faults: A file of faults, or what such a file holds; see `faults`.
     """
 
     enabling_delay: float = 0.5
     processing_delay: float = 0.2
     token_lifetime: int = 86_399
+    largest_page: int = 500
     withheld: frozenset[str] = field(default_factory=frozenset)
+    requests_per_second: float = 1_000
+    messages_per_second: float = 10_000
+    faults: Path | Mapping[str, Any] | None = None

@@ -15,6 +15,7 @@ from .catalog import Catalog
 from .data_access import DataAccess
 from .data_prep_api import DataPrep
 from .descriptors import Descriptors
+from .faults import Faults, Plan
 from .flow_service import FlowService
 from .gateway import Gateway, Handler
 from .ground import Ground, answer
@@ -35,9 +36,10 @@ class Server:
     def __init__(self, folder: Path, options: Options, instance: str) -> None:
         self._instance = instance
         self._store = Store(folder)
-        self._ground = Ground(LocalAccount(), options, self._store)
+        plan = Plan() if options.faults is None else Plan.read(options.faults)
+        self._ground = Ground(LocalAccount(), options, self._store, Faults(plan))
         self._lake = Lake(folder, self._ground.account, options)
-        self._inbox = Inbox(Store(folder), self._lake.notify)
+        self._inbox = Inbox(Store(folder), self._lake.notify, keeps_log=options.faults is not None)
         self._runner = web.AppRunner(self._application(), access_log=None)
         self._last_request = time.monotonic()
         self._in_progress = 0

@@ -20,8 +20,8 @@ from .store import Json
 DEFAULT_LIMIT = 100
 
 
-def listed(request: web.Request, plural: str, documents: list[Json]) -> Json:
-    """The documents a list call asks for: ``items`` with ``_links``, or only a ``count``."""
+def listed(request: web.Request, plural: str, documents: list[Json], largest: int) -> Json:
+    """The documents a list call asks for: ``items``, at most ``largest``, with ``_links``; or a ``count``."""
     query, offset = _query(request)
     counting = query.get("count", "").lower() == "true"
     if counting and "limit" in query:
@@ -34,7 +34,7 @@ def listed(request: web.Request, plural: str, documents: list[Json]) -> Json:
     text = query.get("limit", str(DEFAULT_LIMIT))
     if not text.isdigit() or int(text) < 1:
         raise _bad("1448-400", f"limit must be a positive number, not {text}")
-    end = offset + int(text)
+    end = offset + min(int(text), largest)
     links: Json = {}
     if end < len(documents):
         token = base64.urlsafe_b64encode(orjson.dumps({"offset": end, "query": list(query.items())})).decode()

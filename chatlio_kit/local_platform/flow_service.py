@@ -103,11 +103,11 @@ class FlowService:
 
     async def connection_specs(self, request: web.Request) -> web.Response:
         """List connection specs."""
-        return answer(listed(request, "connectionSpecs", list(CONNECTION_SPECS.values())))
+        return answer(self._listed(request, "connectionSpecs", list(CONNECTION_SPECS.values())))
 
     async def flow_specs(self, request: web.Request) -> web.Response:
         """List flow specs."""
-        return answer(listed(request, "flowSpecs", list(FLOW_SPECS.values())))
+        return answer(self._listed(request, "flowSpecs", list(FLOW_SPECS.values())))
 
     async def connection_spec(self, request: web.Request) -> web.Response:
         """One connection spec."""
@@ -119,7 +119,7 @@ class FlowService:
 
     async def runs(self, request: web.Request) -> web.Response:
         """List runs."""
-        return answer(listed(request, "runs", self._ground.store.runs()))
+        return answer(self._listed(request, "runs", self._ground.store.runs()))
 
     async def run(self, request: web.Request) -> web.Response:
         """One run."""
@@ -154,7 +154,9 @@ class FlowService:
     async def documents(self, request: web.Request) -> web.Response:
         """List connections or dataflows."""
         plural = request.match_info["plural"]
-        return answer(listed(request, plural, [self._shown(each, request) for each in self._all(plural)]))
+        return answer(
+            self._listed(request, plural, [self._shown(each, request) for each in self._all(plural)])
+        )
 
     async def document(self, request: web.Request) -> web.Response:
         """One connection or dataflow, in a list of one."""
@@ -228,6 +230,9 @@ class FlowService:
         changed = {**flow, "state": state, "lastOperation": _operation(operation, moment)}
         kept = _keep(self._ground, "flows", changed, moment)
         return answer({"id": kept["id"], "etag": kept["etag"]})
+
+    def _listed(self, request: web.Request, plural: str, documents: list[Json]) -> Json:
+        return listed(request, plural, documents, self._ground.options.largest_page)
 
     def _all(self, plural: str) -> list[Json]:
         found = self._ground.store.all(plural)

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from . import problems
 from .access_control import permission_for
+from .fault_answers import meet
 from .ground import Ground, answer
 
 log = logging.getLogger(__name__)
@@ -35,17 +36,20 @@ class Gateway:
         """Let a request through to its handler, or answer why not."""
         try:
             if request.path.startswith("/data/"):
+                struck = await meet(request, self._ground.faults.trial("platform"))
+                if struck is not None:
+                    return struck
                 self._check_credentials(request)
                 self._check_sandbox(request)
                 self._check_rights(request)
                 self._check_content_type(request)
             return await handler(request)
         except problems.Refused as refusal:
-            return answer(refusal.body, refusal.status)
+            return answer(refusal.body, refusal.status, refusal.headers)
         except web.HTTPException as error:
             return answer({"status": error.status, "title": error.reason}, error.status)
         except Exception:
-            log.exception("%s %s failed", request.method, request.path)
+            log.exception("%s %s failed", request.method, _route_of(request))
             return answer({"status": 500, "title": "Internal Server Error"}, 500)
 
     def _check_credentials(self, request: web.Request) -> None:
@@ -109,3 +113,9 @@ class Gateway:
             allowed.append("application/json-patch+json")
         if request.content_type not in allowed:
             raise problems.content_type()
+
+
+def _route_of(request: web.Request) -> str:
+    """The pattern of the path that was asked: the path itself may hold an inlet, which is a secret."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource else "an unknown path"

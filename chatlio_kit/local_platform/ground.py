@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
@@ -11,6 +11,7 @@ from aiohttp import web
 
 from . import problems
 from .account import LocalAccount, Options
+from .faults import Faults, Plan
 from .store import Json, Store
 
 
@@ -26,6 +27,7 @@ class Ground:
     account: LocalAccount
     options: Options
     store: Store
+    faults: Faults = field(default_factory=lambda: Faults(Plan()))
 
     def audit(self, moment: int) -> Json:
         """The fields Flow Service and Catalog stamp a new object with."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -17,14 +17,17 @@ from aiohttp import web
 
 from . import problems, xdm
 from .catalog import same_schema
+from .fault_answers import inlet_unknown, leave, meet, refused
+from .faults import BEFORE, Limit, Trial
 from .flow_service import flow_of_inlet, settled_flow
 from .ground import Ground, answer, now_ms
 from .schema_registry import composed_schema
-from .store import Json, Message, Store
+from .store import Json, Message, Note, Store
 
 LARGEST_BODY = 1_000_000
 FLOW_HEADER = "x-adobe-flow-id"
 HEADER_MANDATORY = "The 'header' field is mandatory. Provide a valid 'header' value and try again."
+Take = Callable[[web.Request, Trial], Awaitable[web.Response]]
 _MEMBERS_OF_HEADER = ("schemaRef", "flowId", "datasetId")
 
 
@@ -43,15 +46,19 @@ class Inlet:
 class Inbox:
     """Writes accepted messages durably on its own thread, and tells the lake about them."""
 
-    def __init__(self, store: Store, arrived: Callable[[], None]) -> None:
+    def __init__(self, store: Store, arrived: Callable[[], None], *, keeps_log: bool = False) -> None:
         self._store = store
+        self._keeps_log = keeps_log
         self._arrived = arrived
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="inbox")
 
-    async def accept(self, messages: list[Message]) -> None:
+    async def accept(self, messages: list[Message], note: Note) -> None:
         """Return when the messages are on disk."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._store.accept, messages)
-        self._arrived()
+        if messages or self._keeps_log:
+            kept = note if self._keeps_log else None
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._store.accept, messages, kept)
+        if messages:
+            self._arrived()
 
     def close(self) -> None:
         """Finish what was begun."""
@@ -65,6 +72,8 @@ class Ingestion:
     def __init__(self, ground: Ground, inbox: Inbox) -> None:
         self._ground = ground
         self._inbox = inbox
+        self._requests = Limit(ground.options.requests_per_second)
+        self._messages = Limit(ground.options.messages_per_second)
 
     def routes(self) -> list[web.RouteDef]:
         """The calls of this service."""
@@ -73,8 +82,27 @@ class Ingestion:
             web.post("/collection/{inlet}", self.single),
         ]
 
-    async def single(self, request: web.Request) -> web.Response:
+    async def single(self, request: web.Request) -> web.StreamResponse:
         """Take one message; the dataflow of a raw record comes as header or as query parameter."""
+        return await self._try(request, self._single)
+
+    async def batch(self, request: web.Request) -> web.StreamResponse:
+        """Take many messages and answer 207 with one element per message, in their order."""
+        return await self._try(request, self._batch)
+
+    async def _try(self, request: web.Request, take: Take) -> web.StreamResponse:
+        """Take a request, unless a limit or a fault on demand is in its way."""
+        if not self._requests.takes(1):
+            raise _too_many("requests")
+        trial = self._ground.faults.trial()
+        if trial.fault in BEFORE and trial.rule is not None and trial.rule.share is None:
+            await self._inbox.accept([], Note(trial.fault, 0, []))
+        struck = await meet(request, trial)
+        if struck is not None:
+            return struck
+        return await leave(request, trial, await take(request, trial))
+
+    async def _single(self, request: web.Request, trial: Trial) -> web.Response:
         body = await self._body(request)
         named = request.headers.get(FLOW_HEADER) or request.query.get(FLOW_HEADER)
         inlet = self._inlet(request, named)
@@ -86,11 +114,12 @@ class Ingestion:
             message = self._message(inlet, body, received, xaction_id, HEADER_MANDATORY)
         except MessageProblem as problem:
             raise self._invalid(inlet.id, str(problem)) from problem
+        await self._check_whole(trial, inlet.id, [body])
         outcome: Json = {"skipped": True}
         if request.query.get("syncValidation") == "true" and message.form == "xdm":
             self._validate_now(inlet.id, body)
             outcome = {"status": "pass"}
-        await self._inbox.accept([message])
+        await self._inbox.accept([message], Note(trial.fault, 1, [trial.name_of(body)]))
         return answer(
             {
                 "inletId": inlet.id,
@@ -101,31 +130,41 @@ class Ingestion:
             }
         )
 
-    async def batch(self, request: web.Request) -> web.Response:
-        """Take many messages and answer 207 with one element per message, in their order."""
+    async def _batch(self, request: web.Request, trial: Trial) -> web.Response:
         body = await self._body(request)
         inlet = self._inlet(request, request.headers.get(FLOW_HEADER))
         messages = body.get("messages") if isinstance(body, dict) else None
         if not isinstance(messages, list) or not messages:
             raise self._invalid(inlet.id, "The body must hold a non-empty array named messages")
+        await self._check_whole(trial, inlet.id, messages)
         received = now_ms()
         batch_id = _transaction(received)
+        names: list[str] = []
         taken: list[Message] = []
         responses: list[Json] = []
         for index, body_of_message in enumerate(messages):
             xaction_id = f"{batch_id}:{index}"
+            if trial.fault == "partial" and trial.refuses(body_of_message):
+                responses.append(trial.element(batch_id, index))
+                continue
             try:
                 taken.append(self._message(inlet, body_of_message, received, xaction_id, HEADER_MANDATORY))
             except MessageProblem as problem:
                 responses.append({"status": 400, "xactionId": f"{batch_id}-{index}", "message": str(problem)})
             else:
                 responses.append({"xactionId": xaction_id})
-        if taken:
-            await self._inbox.accept(taken)
-        return answer(
-            {"inletId": inlet.id, "batchId": batch_id, "receivedTimeMs": received, "responses": responses},
-            207,
-        )
+                names.append(trial.name_of(body_of_message))
+        await self._inbox.accept(taken, Note(trial.fault, len(messages), names))
+        said = {"inletId": inlet.id, "batchId": batch_id, "receivedTimeMs": received}
+        return answer({**said, "responses": trial.bend(responses)}, 207)
+
+    async def _check_whole(self, trial: Trial, inlet_id: str, messages: list[Any]) -> None:
+        """Refuse a request as a whole: it is too much at once, or a fault on demand says so."""
+        if not self._messages.takes(len(messages)):
+            raise _too_many("messages")
+        if trial.rule is not None and trial.fault == "status" and not trial.spares(messages):
+            await self._inbox.accept([], Note(trial.fault, len(messages), []))
+            raise refused(trial.rule, inlet_id)
 
     async def _body(self, request: web.Request) -> Any:
         if request.content_type != "application/json" or "Content-Encoding" in request.headers:
@@ -146,9 +185,7 @@ class Ingestion:
         inlet_id = request.match_info["inlet"]
         owner = flow_of_inlet(self._ground, inlet_id)
         if owner is None:
-            reference = secrets.token_hex(16)
-            title = f"Inlet does not exist (Reference id: {reference})"
-            raise problems.collection(404, f"inletId: [{inlet_id}] {title}", title=title)
+            raise inlet_unknown(inlet_id, secrets.token_hex(16))
         if flow_id is None:
             return Inlet(inlet_id, None)
         if flow_id != owner["id"]:
@@ -232,6 +269,10 @@ def _too_large() -> problems.Refused:
     return problems.collection(
         413, f"The body is larger than {LARGEST_BODY} bytes", title="Request entity too large"
     )
+
+
+def _too_many(what: str) -> problems.Refused:
+    return problems.collection(429, f"Too many {what} a second", title="Too many requests")
 
 
 def _transaction(received: int) -> str:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -194,6 +194,9 @@ def _spawn(store: Path, idle: float, options: Options) -> subprocess.Popen[bytes
         if each.name == "withheld":
             for name in sorted(value):
                 command += ["--withheld", name]
+        elif each.name == "faults":
+            if value is not None:
+                command += ["--faults", str(_faults_file(store, value))]
         else:
             command += [f"--{each.name.replace('_', '-')}", str(value)]
     log = os.open(store / "server.log", os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
@@ -203,6 +206,14 @@ def _spawn(store: Path, idle: float, options: Options) -> subprocess.Popen[bytes
         )
     finally:
         os.close(log)
+
+
+def _faults_file(store: Path, faults: Path | Mapping[str, Any]) -> Path:
+    if not isinstance(faults, Mapping):
+        return Path(faults).resolve()
+    path = store / "faults.json"
+    path.write_text(json.dumps(dict(faults)), encoding="utf-8")
+    return path
 
 
 def _private(store: Path) -> Path:

@@ -16,6 +16,7 @@ class Refused(Exception):
         super().__init__(body)
         self.status = status
         self.body = body
+        self.headers: dict[str, str] = {}
 
 
 def gateway(error_code: str, message: str) -> Refused:

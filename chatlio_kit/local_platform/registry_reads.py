@@ -65,11 +65,14 @@ def check_descriptor_lookup(request: web.Request) -> None:
         _accepted(request, _DESCRIPTOR_LOOKUP)
 
 
-def page(request: web.Request, documents: list[Json], shorten: bool, container: str, plural: str) -> Json:
+def page(
+    request: web.Request, documents: list[Json], shorten: bool, container: str, plural: str, largest: int
+) -> Json:
     """One page of a list, filtered by ``property`` and sorted by ``orderby``.
 
     ``start`` is the last value of the sort key that was seen. A page ends only where that value changes,
-    since documents with equal values would be lost between two pages otherwise.
+    since documents with equal values would be lost between two pages otherwise. ``limit`` is a hint: a page
+    holds at most ``largest``.
     """
     for text in request.query.getall("property", []):
         wanted = parse_filter(text)
@@ -81,7 +84,7 @@ def page(request: web.Request, documents: list[Json], shorten: bool, container: 
     order = request.query.get("orderby")
     cursor: str | None = None
     if order:
-        documents, cursor = _sorted_page(request, documents, order)
+        documents, cursor = _sorted_page(request, documents, order, largest)
     else:
         documents = documents[:DEFAULT_LIMIT]
     return {
@@ -96,13 +99,15 @@ def page(request: web.Request, documents: list[Json], shorten: bool, container: 
     }
 
 
-def _sorted_page(request: web.Request, documents: list[Json], order: str) -> tuple[list[Json], str | None]:
+def _sorted_page(
+    request: web.Request, documents: list[Json], order: str, largest: int
+) -> tuple[list[Json], str | None]:
     key = order.strip().lstrip("+-")
     documents = sorted(documents, key=lambda each: sort_key(each, key), reverse=order.strip().startswith("-"))
     start = request.query.get("start")
     if start is not None:
         documents = _after(documents, lambda each: _cursor(each, key) == start)
-    limit = _limit(request)
+    limit = min(_limit(request), largest)
     end = limit
     while 0 < end < len(documents) and _cursor(documents[end], key) == _cursor(documents[end - 1], key):
         end += 1

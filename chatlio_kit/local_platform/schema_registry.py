@@ -89,7 +89,8 @@ class SchemaRegistry:
         """List a container's resources of one type."""
         short = wants_short_list(request)
         container, plural = request.match_info["container"], request.match_info["plural"]
-        return answer(page(request, self._all(container, RESOURCE_TYPES[plural]), short, container, plural))
+        documents, largest = self._all(container, RESOURCE_TYPES[plural]), self._ground.options.largest_page
+        return answer(page(request, documents, short, container, plural, largest))
 
     async def lookup(self, request: web.Request) -> web.Response:
         """One resource, by ``$id`` or ``meta:altId``."""

@@ -42,6 +42,12 @@ CREATE TABLE IF NOT EXISTS batch (
     body BLOB NOT NULL
 );
 CREATE INDEX IF NOT EXISTS batch_of_dataset ON batch (dataset_id, created);
+CREATE TABLE IF NOT EXISTS fault_log (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    fault TEXT,
+    messages INTEGER NOT NULL,
+    accepted TEXT NOT NULL
+);
 CREATE TABLE IF NOT EXISTS run (
     id TEXT PRIMARY KEY,
     flow_id TEXT NOT NULL,
@@ -63,6 +69,14 @@ class Message(NamedTuple):
     received: int
     xaction_id: str
     body: bytes
+
+
+class Note(NamedTuple):
+    """What the log of faults keeps of a request: what struck, its size, and what was accepted, by name."""
+
+    fault: str | None
+    messages: int
+    accepted: list[str]
 
 
 @dataclass(frozen=True)
@@ -151,10 +165,11 @@ class Store:
 
     # The inbox: accepted, not processed yet.
 
-    def accept(self, messages: Iterable[Message]) -> None:
+    def accept(self, messages: Iterable[Message], note: Note | None = None) -> None:
         """Put messages into the inbox; they are on disk when this returns.
 
-        Messages of one request share a row per dataflow and form: rows cost more than bytes.
+        Messages of one request share a row per dataflow and form: rows cost more than bytes. A note goes
+        into the log of faults along with them.
         """
         parcels: dict[tuple[str, str, int], list[Message]] = {}
         for message in messages:
@@ -174,6 +189,11 @@ class Store:
                 " VALUES (?, ?, ?, ?, ?, ?)",
                 rows,
             )
+            if note is not None:
+                self._db.execute(
+                    "INSERT INTO fault_log (fault, messages, accepted) VALUES (?, ?, ?)",
+                    (note.fault, note.messages, "\n".join(note.accepted)),
+                )
 
     def oldest_message(self) -> tuple[str, int] | None:
         """Flow id and arrival of the message that waits longest."""
