@@ -19,7 +19,7 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
-CELL_METADATA = ("jupyter", "tags")
+CELL_METADATA = ("jupyter", "scrolled", "tags")
 
 
 def refresh(path: Path) -> None:
