@@ -14,20 +14,28 @@ import orjson
 
 from chatlio_kit import local_platform
 from chatlio_kit.backfill import backfill as run_backfill
+from chatlio_kit.backfill import forecast
+from chatlio_kit.connection import check_platform, list_removals, open_connection, plan_connection
 from chatlio_kit.connection import disconnect as run_disconnect
-from chatlio_kit.connection import list_removals, open_connection, plan_connection
+from chatlio_kit.connection.preflight import unopened
 from chatlio_kit.delivery import Ledger, ingested, read_back
+from chatlio_kit.delivery import replay as run_replay
 from chatlio_kit.delivery.page import DONE, INCOMPLETE, UNCONFIRMED
+from chatlio_kit.delivery.reconcile import count_sql
+from chatlio_kit.delivery.run import NAMED
 from chatlio_kit.display import Sheet
-from chatlio_kit.errors import ChatlioKitError, OutputError, UsageError
+from chatlio_kit.errors import ChatlioKitError, OutputError, SettingsError, Unreachable, UsageError
 from chatlio_kit.events.kinds import Kind
-from chatlio_kit.opening import AEP, LOCAL, STORE, open_platform
+from chatlio_kit.opening import AEP, COMMAND_SECONDS, LOCAL, STORE, open_platform
 from chatlio_kit.platform import Platform
 from chatlio_kit.samples import write_sample
 from chatlio_kit.settings import DEFAULT_STATE
-from chatlio_kit.tables import Export, Settling, write_tables
+from chatlio_kit.tables import Export, Settling
+from chatlio_kit.tables import convert as run_convert
 
 NAME = "chatlio"
+SHOWN = 20
+"""How many missing events are shown; the JSON has more."""
 KINDS = click.Choice([str(kind) for kind in Kind])
 PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH...")
 
@@ -51,7 +59,7 @@ class Context:
 
     def open(self) -> Platform:
         """Open the chosen platform."""
-        return open_platform(self.platform, state=self.state)
+        return open_platform(self.platform, state=self.state, idle=COMMAND_SECONDS)
 
 
 def command(function: Callable[..., Answer]) -> Callable[..., None]:
@@ -140,9 +148,9 @@ def convert(
     context: Context, paths: tuple[Path, ...], out: Path, kind: str | None, undated_as: str | None
 ) -> Answer:
     """Turn captured webhooks into validated tables."""
-    tables = Export(paths, Settling.from_options(kind, undated_as)).to_tables(quiet=context.as_json)
-    report = write_tables(tables, out)
-    return Answer(report, tables, INCOMPLETE if tables.counts.rejected else DONE)
+    export = Export(paths, Settling.from_options(kind, undated_as))
+    converted = run_convert(export, out, quiet=context.as_json)
+    return Answer(converted.report(), converted, INCOMPLETE if converted.counts.rejected else DONE)
 
 
 @main.command()
@@ -169,6 +177,20 @@ def connect(
 
 @main.command()
 @click.option("--name", default=NAME, show_default=True, help="The connection's name.")
+@command
+def doctor(context: Context, name: str) -> Answer:
+    """Check, without changing anything, whether a connection can be made and would work."""
+    try:
+        platform = context.open()
+    except (SettingsError, Unreachable) as error:
+        found = unopened(error, name)
+    else:
+        found = check_platform(platform, name)
+    return Answer(found.as_dict(), found, found.exit_code)
+
+
+@main.command()
+@click.option("--name", default=NAME, show_default=True, help="The connection's name.")
 @click.option("--yes", is_flag=True, help="Remove without asking.")
 @command
 def disconnect(context: Context, name: str, yes: bool) -> Answer:
@@ -187,8 +209,12 @@ def disconnect(context: Context, name: str, yes: bool) -> Answer:
 @click.option("--name", default=NAME, show_default=True, help="The connection's name.")
 @click.option("--kind", type=KINDS, help="The kind of records that nothing else names; overrides nothing.")
 @click.option("--undated-as", help="Time of undated events: file-time, visitor-created or an RFC 3339 time.")
+@click.option("--dry-run", is_flag=True, help="Forecast records, bytes, requests and time; send nothing.")
 @click.option("--connect", "make", is_flag=True, help="Make the connection if it is missing.")
 @click.option("--skip-guard", is_flag=True, help="Do not wait after a dataflow was made or changed.")
+@click.option(
+    "--no-canary", is_flag=True, help="On aep, do not read the first records back before volume follows."
+)
 @click.option("--wait", type=click.FloatRange(min=0), help="Seconds to wait until everything has landed.")
 @command
 def backfill(
@@ -197,13 +223,18 @@ def backfill(
     name: str,
     kind: str | None,
     undated_as: str | None,
+    dry_run: bool,
     make: bool,
     skip_guard: bool,
+    no_canary: bool,
     wait: float | None,
 ) -> Answer:
     """Convert captures, stream them, and read back what landed. Resumes by itself."""
     settling = Settling.from_options(kind, undated_as)
     Export(paths, settling)  # a wrong path is told before anything is made
+    if dry_run:
+        found = forecast(paths, context.open(), name=name, settling=settling)
+        return Answer(found.as_dict(), found)
     page = run_backfill(
         paths,
         context.open(),
@@ -211,6 +242,7 @@ def backfill(
         settling=settling,
         connect=make,
         skip_guard=skip_guard,
+        canary=not no_canary,
         wait=wait,
         quiet=context.as_json,
     )
@@ -230,6 +262,7 @@ def status(context: Context) -> Answer:
                     "total": asdict(book.tally()),
                     "by_kind": {kind: asdict(tally) for kind, tally in book.by_kind().items()},
                     "dead_by_reason": book.dead_by_reason(),
+                    "lake_duplicates": book.rows_read() - book.tally().landed,
                 }
                 for destination, book in found
             ]
@@ -248,6 +281,19 @@ def status(context: Context) -> Answer:
 
 @main.command()
 @click.option("--name", default=NAME, show_default=True, help="The connection's name.")
+@click.option("--reason", help="Only dead letters of this reason; status lists the reasons.")
+@click.option("--skip-guard", is_flag=True, help="Do not wait after a dataflow was changed.")
+@click.option("--wait", type=click.FloatRange(min=0), help="Seconds to wait until everything has landed.")
+@command
+def replay(context: Context, name: str, reason: str | None, skip_guard: bool, wait: float | None) -> Answer:
+    """Send dead letters again after a fix, all or by reason."""
+    connection = open_connection(context.open(), name)
+    page = run_replay(connection, reason=reason, skip_guard=skip_guard, wait=wait, quiet=context.as_json)
+    return Answer(page.as_dict(), page, page.exit_code)
+
+
+@main.command()
+@click.option("--name", default=NAME, show_default=True, help="The connection's name.")
 @click.option("--wait", default=0.0, type=click.FloatRange(min=0), help="Seconds to wait for missing rows.")
 @command
 def reconcile(context: Context, name: str, wait: float) -> Answer:
@@ -258,12 +304,18 @@ def reconcile(context: Context, name: str, wait: float) -> Answer:
         read_back(connection, book, wait=wait, quiet=context.as_json)
         total, dead = book.tally(), book.dead_by_reason()
         runs, rows = ingested(connection), book.rows_read()
+        missing = book.missing(NAMED)
+    table = str(connection.platform.catalog.dataset(connection.dataset_id).get("name", "the_dataset"))
+    sql = count_sql(table)
     content = {
         "destination": str(connection.destination),
         "total": asdict(total),
         "dead_by_reason": dead,
         "runs": runs,
         "lake_rows": rows,
+        "lake_duplicates": rows - total.landed,
+        "missing": [dict(zip(("event_id", "kind", "file", "record"), each, strict=True)) for each in missing],
+        "sql": sql,
     }
     sheet = Sheet(
         f"Arrived at {connection.destination}",
@@ -276,6 +328,15 @@ def reconcile(context: Context, name: str, wait: float) -> Answer:
             ("landed", total.landed),
             *((f"dataflows: {what}", count) for what, count in runs.items()),
             ("rows of ours read back", rows),
+            ("  of them repeated ids", rows - total.landed),
+        ],
+        [
+            *(
+                f"not landed yet: {kind} {event_id} ({file} record {record})"
+                for event_id, kind, file, record in missing[:SHOWN]
+            ),
+            *([f"... and {len(missing) - SHOWN:,} more; --json lists them"] if len(missing) > SHOWN else []),
+            f"The same in Query Service: {sql}",
         ],
     )
     if total.landed < total.delivered or total.pending:
@@ -293,6 +354,12 @@ def local_platform_group() -> None:
     "--port", default=0, show_default=True, type=click.IntRange(0, 65535), help="0 takes a free one."
 )
 @click.option("--store", type=click.Path(path_type=Path), default=DEFAULT_STATE / STORE, show_default=True)
-def serve(port: int, store: Path) -> None:
+@click.option("--faults", type=click.Path(path_type=Path), help="A JSON file of faults to answer with.")
+def serve(port: int, store: Path, faults: Path | None) -> None:
     """Answer as Experience Platform does, on this machine alone, until stopped."""
-    local_platform.serve(store, port)
+    try:
+        local_platform.serve(store, port, options=local_platform.Options(faults=faults))
+    except local_platform.WrongFaults as error:
+        _fail(str(error), UsageError.exit_code, as_json=False)
+    except local_platform.CannotServe as error:
+        _fail(str(error), 1, as_json=False)

@@ -1,9 +1,23 @@
 """Accepted frames to landed rows: wire records, requests, ledger, reconciliation."""
 
-from chatlio_kit.delivery.ledger import Ledger, Tally
+from chatlio_kit.delivery.fates import Tally
+from chatlio_kit.delivery.forecast import Forecast
+from chatlio_kit.delivery.ledger import Ledger
 from chatlio_kit.delivery.page import Page
 from chatlio_kit.delivery.reconcile import ingested, read_back
-from chatlio_kit.delivery.run import Run
+from chatlio_kit.delivery.replay import replay
+from chatlio_kit.delivery.run import Run, pace_for
 from chatlio_kit.delivery.stream import stream
 
-__all__ = ["Ledger", "Page", "Run", "Tally", "ingested", "read_back", "stream"]
+__all__ = [
+    "Forecast",
+    "Ledger",
+    "Page",
+    "Run",
+    "Tally",
+    "ingested",
+    "pace_for",
+    "read_back",
+    "replay",
+    "stream",
+]

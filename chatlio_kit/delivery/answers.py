@@ -8,6 +8,7 @@
 | 200 | delivered (single post) |
 | 400 | split until the culprit stands alone; alone: dead letter |
 | 413 | split; alone: dead letter |
+| 207, every element "The 'header' field is mandatory" | posted one by one |
 | 401, 403 | stop: the inlet refuses the credential |
 | 404, or "Inlet does not exist" | wait as after creation, then stop |
 | 408, 425, 429, 5xx, or no answer | wait and send again; ``Retry-After`` is a minimum |
@@ -29,6 +30,7 @@ import orjson
 from chatlio_kit.platform import masked
 
 _PLACE = re.compile(r"[-:](\d+)$")
+_NO_RAW = b"'header' field is mandatory"
 _TRANSIENT = frozenset({408, 425, 429})
 
 
@@ -66,11 +68,15 @@ class Refusal:
 
 @dataclass
 class Verdicts:
-    """The fate of each record of a request, by its place."""
+    """The fate of each record of a request, by its place.
+
+    ``unknown`` has to be sent again; ``passing``, a part of it, was refused for now and so was not accepted.
+    """
 
     delivered: dict[int, str] = field(default_factory=dict)
     refused: dict[int, Refusal] = field(default_factory=dict)
     unknown: list[int] = field(default_factory=list)
+    passing: list[int] = field(default_factory=list)
 
 
 def what_next(answer: Answer) -> Next:
@@ -108,12 +114,31 @@ def verdicts(answer: Answer, count: int) -> Verdicts:
         if status is None or _is_success(status):
             if isinstance(transaction, str) and transaction:
                 found.delivered[place] = transaction
-        elif not _is_transient(status):
+        elif _is_transient(status):
+            found.passing.append(place)
+        else:
             found.refused[place] = Refusal(f"refused_{status}", masked(orjson.dumps(element).decode()))
     found.unknown = [
         place for place in range(count) if place not in found.delivered and place not in found.refused
     ]
     return found
+
+
+def wants_envelopes(answer: Answer) -> bool:
+    """Whether the batch path refused every record since it takes no raw ones."""
+    if answer.status != 207 or _NO_RAW not in answer.body:
+        return False
+    try:
+        said = orjson.loads(answer.body)
+    except orjson.JSONDecodeError:
+        return False
+    elements = said.get("responses") if isinstance(said, dict) else None
+    return (
+        isinstance(elements, list)
+        and bool(elements)
+        and all(_NO_RAW.decode() in str(each.get("message")) for each in elements if isinstance(each, dict))
+        and all(isinstance(each, dict) for each in elements)
+    )
 
 
 def refusal(answer: Answer) -> Refusal:

@@ -2,30 +2,32 @@
 
 SQLite in WAL mode, every change durable before it is relied on: a kill at any instant leaves the truth.
 An event is ``pending`` from before its first request until the platform's verdict is written down; then it is
-``delivered`` or ``dead_lettered``. ``landed`` says that it was read back from the dataset.
+``delivered`` or ``dead_lettered``. ``landed`` says that it was read back from the dataset. Rows stand in the
+order of sending, so that one request's rows share pages.
 """
 
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import sqlite3
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
+from typing import Any
+
+import pandas as pd
 
 from chatlio_kit.connection import Destination
+from chatlio_kit.delivery.book import Book
 from chatlio_kit.errors import LedgerBusy, LedgerError
-from chatlio_kit.tables import Sighting
 
 FILE = "ledger.db"
 _LOCK = "ledger.lock"
+_CHECKPOINT_PAGES = 16_000
+"""Event ids are random, so a page is written again and again: a long journal folds these writes."""
+_CACHE_KB = 32_768
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS destination (
@@ -54,9 +56,26 @@ CREATE TABLE IF NOT EXISTS event (
     reason TEXT,
     answer TEXT,
     settled_at TEXT,
+    UNIQUE (destination, event_id)
+);
+CREATE TABLE IF NOT EXISTS kept_body (
+    destination INTEGER NOT NULL REFERENCES destination,
+    event_id TEXT NOT NULL,
+    body BLOB NOT NULL,
     PRIMARY KEY (destination, event_id)
 ) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS event_by_run ON event (destination, run, fate, landed);
+CREATE TABLE IF NOT EXISTS canary (
+    destination INTEGER NOT NULL REFERENCES destination,
+    flow_id TEXT NOT NULL,
+    PRIMARY KEY (destination, flow_id)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS file_read (
+    destination INTEGER NOT NULL REFERENCES destination,
+    name TEXT NOT NULL,
+    mark TEXT NOT NULL,
+    records INTEGER NOT NULL,
+    PRIMARY KEY (destination, name)
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS batch_read (
     destination INTEGER NOT NULL REFERENCES destination,
     batch_id TEXT NOT NULL,
@@ -64,49 +83,6 @@ CREATE TABLE IF NOT EXISTS batch_read (
     PRIMARY KEY (destination, batch_id)
 ) WITHOUT ROWID;
 """
-
-
-class Fate(StrEnum):
-    """What became of an accepted event."""
-
-    PENDING = "pending"
-    DELIVERED = "delivered"
-    DEAD_LETTERED = "dead_lettered"
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """An event that is about to be sent."""
-
-    event_id: str
-    kind: str
-    payload_digest: str
-    source_file: str
-    source_record: int
-
-    @property
-    def place(self) -> tuple[str, str, int]:
-        """The digest of its payload and where it was read."""
-        return self.payload_digest, self.source_file, self.source_record
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """An event that the platform will not take, and its full answer."""
-
-    event_id: str
-    reason: str
-    answer: str
-
-
-@dataclass(frozen=True)
-class Tally:
-    """How many events have which fate."""
-
-    delivered: int = 0
-    dead_lettered: int = 0
-    pending: int = 0
-    landed: int = 0
 
 
 class Ledger:
@@ -125,6 +101,8 @@ class Ledger:
             self._db = sqlite3.connect(self._path, isolation_level=None)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
+            self._db.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
+            self._db.execute(f"PRAGMA cache_size=-{_CACHE_KB}")
             self._db.executescript(_TABLES)
         except (OSError, sqlite3.Error) as error:
             raise _unusable(state, error) from error
@@ -160,191 +138,76 @@ class Ledger:
 
     def destinations(self) -> list[Destination]:
         """List the destinations that were ever sent to."""
-        rows = self._db.execute("SELECT platform, org, sandbox, dataset, name FROM destination ORDER BY id")
+        rows = self.read("SELECT platform, org, sandbox, dataset, name FROM destination ORDER BY id")
         return [Destination(*row) for row in rows]
 
     def book(self, destination: Destination) -> Book:
         """Open the part of the ledger that belongs to one destination."""
         key = (destination.platform, destination.org, destination.sandbox, destination.dataset)
-        with self._change() as db:
+        with self.change() as db:
             db.execute(
                 "INSERT OR IGNORE INTO destination (platform, org, sandbox, dataset, name)"
                 " VALUES (?, ?, ?, ?, ?)",
                 (*key, destination.name),
             )
-            found = db.execute(
-                "SELECT id FROM destination WHERE platform=? AND org=? AND sandbox=? AND dataset=?", key
-            ).fetchone()
-        return Book(self, int(found[0]))
+        query = "SELECT id FROM destination WHERE platform=? AND org=? AND sandbox=? AND dataset=?"
+        return Book(self, int(self.read(query, key)[0][0]))
+
+    def as_frame(self) -> pd.DataFrame:
+        """Give the whole ledger as a frame, a row for each event and destination."""
+        columns = [
+            *("platform", "sandbox", "dataset", "event_id", "kind", "fate", "landed", "run", "attempts"),
+            *("source_file", "source_record", "transaction_id", "reason", "answer", "settled_at"),
+        ]
+        rows = self.read(
+            f"SELECT {', '.join(columns)} FROM event JOIN destination ON destination.id = destination"  # noqa: S608 - names from above
+            " ORDER BY source_file, source_record"
+        )
+        frame = pd.DataFrame(rows, columns=columns)
+        settled_at = pd.to_datetime(frame["settled_at"], format="ISO8601", utc=True)
+        return frame.assign(landed=frame["landed"].astype(bool), settled_at=settled_at)
+
+    def read(self, query: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+        """Ask for rows.
+
+        Raises:
+            LedgerError: the file cannot be read or understood.
+        """
+        try:
+            return self._db.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise _unusable(self._state, error) from error
 
     @contextmanager
-    def _change(self) -> Iterator[sqlite3.Connection]:
+    def change(self) -> Iterator[sqlite3.Connection]:
+        """Change several things as one: all of it lasts, or none.
+
+        Raises:
+            LedgerError: the file cannot be written, for instance since the disk is full.
+        """
         try:
             self._db.execute("BEGIN IMMEDIATE")
             yield self._db
             self._db.execute("COMMIT")
-        except sqlite3.Error as error:
+        except BaseException as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
-            raise _unusable(self._state, error) from error
-
-
-class Book:
-    """One destination's events."""
-
-    def __init__(self, ledger: Ledger, destination: int) -> None:
-        self._ledger = ledger
-        self._db = ledger._db
-        self._key = destination
-
-    def begin_run(self, now: datetime) -> int:
-        """Start a run and give its number."""
-        with self._ledger._change() as db:
-            db.execute(
-                "UPDATE destination SET runs = runs + 1, first_sent_at = coalesce(first_sent_at, ?)"
-                " WHERE id = ?",
-                (int(now.timestamp() * 1000), self._key),
-            )
-            found = db.execute("SELECT runs FROM destination WHERE id = ?", (self._key,)).fetchone()
-        return int(found[0])
-
-    def last_run(self) -> int:
-        """Give the number of the latest run, 0 when there was none."""
-        row = self._db.execute("SELECT runs FROM destination WHERE id = ?", (self._key,)).fetchone()
-        return int(row[0])
-
-    def first_sent_at(self) -> int | None:
-        """When the first run began, milliseconds since 1970."""
-        row = self._db.execute("SELECT first_sent_at FROM destination WHERE id = ?", (self._key,)).fetchone()
-        return None if row[0] is None else int(row[0])
-
-    def settled(self, event_ids: list[str]) -> Mapping[str, Sighting]:
-        """Say which of these events were delivered or dead-lettered, and where they were read."""
-        rows = self._db.execute(
-            "SELECT event_id, payload_digest, source_file, source_record FROM event"
-            " WHERE destination = ? AND fate != 'pending' AND event_id IN (SELECT value FROM json_each(?))",
-            (self._key, json.dumps(event_ids)),
-        )
-        return {event_id: Sighting(*place) for event_id, *place in rows}
-
-    def expect(self, run: int, accepted: Iterable[Accepted]) -> None:
-        """Write down that these events are about to be sent."""
-        with self._ledger._change() as db:
-            db.executemany(
-                "INSERT INTO event (destination, event_id, kind, fate, run, payload_digest, source_file,"
-                " source_record) VALUES (?, ?, ?, 'pending', ?, ?, ?, ?)"
-                " ON CONFLICT DO UPDATE SET run = excluded.run, payload_digest = excluded.payload_digest,"
-                " source_file = excluded.source_file, source_record = excluded.source_record"
-                " WHERE fate = 'pending'",
-                ((self._key, each.event_id, each.kind, run, *each.place) for each in accepted),
-            )
-
-    def settle(
-        self, delivered: Mapping[str, str], dead: Iterable[DeadLetter] = (), tried: Iterable[str] = ()
-    ) -> None:
-        """Write down the platform's verdicts.
-
-        Args:
-            delivered: transaction ids by event id.
-            dead: what the platform will not take.
-            tried: events whose requests brought no verdict; they stay pending.
-        """
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        with self._ledger._change() as db:
-            db.executemany(
-                "UPDATE event SET fate = 'delivered', attempts = attempts + 1, transaction_id = ?,"
-                " settled_at = ?, reason = NULL, answer = NULL WHERE destination = ? AND event_id = ?",
-                ((transaction, now, self._key, event_id) for event_id, transaction in delivered.items()),
-            )
-            db.executemany(
-                "UPDATE event SET fate = 'dead_lettered', attempts = attempts + 1, reason = ?, answer = ?,"
-                " settled_at = ? WHERE destination = ? AND event_id = ?",
-                ((each.reason, each.answer, now, self._key, each.event_id) for each in dead),
-            )
-            db.executemany(
-                "UPDATE event SET attempts = attempts + 1 WHERE destination = ? AND event_id = ?",
-                ((self._key, event_id) for event_id in tried),
-            )
-
-    def has_read(self, batch_id: str) -> bool:
-        """Whether a batch of the dataset was read back before."""
-        row = self._db.execute(
-            "SELECT 1 FROM batch_read WHERE destination = ? AND batch_id = ?", (self._key, batch_id)
-        ).fetchone()
-        return row is not None
-
-    def land(self, batch_id: str, event_ids: Iterable[str]) -> int:
-        """Write down that a batch was read back and these rows stand in it; give how many are ours."""
-        with self._ledger._change() as db:
-            ours = 0
-            for event_id in event_ids:
-                cursor = db.execute(
-                    "UPDATE event SET landed = 1, fate = 'delivered', reason = NULL, answer = NULL"
-                    " WHERE destination = ? AND event_id = ?",
-                    (self._key, event_id),
-                )
-                ours += cursor.rowcount
-            db.execute("INSERT INTO batch_read VALUES (?, ?, ?)", (self._key, batch_id, ours))
-        return ours
-
-    def bury(self, batch_id: str, dead: Iterable[DeadLetter]) -> None:
-        """Write down what the platform failed after accepting it; what landed otherwise stays landed."""
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        with self._ledger._change() as db:
-            db.executemany(
-                "UPDATE event SET fate = 'dead_lettered', reason = ?, answer = ?, settled_at = ?"
-                " WHERE destination = ? AND event_id = ? AND NOT landed",
-                ((each.reason, each.answer, now, self._key, each.event_id) for each in dead),
-            )
-            db.execute("INSERT INTO batch_read VALUES (?, ?, 0)", (self._key, batch_id))
-
-    def rows_read(self) -> int:
-        """How many rows of ours were read back in all, repeated ones included."""
-        row = self._db.execute("SELECT sum(rows) FROM batch_read WHERE destination = ?", (self._key,))
-        return int(row.fetchone()[0] or 0)
-
-    def tally(self, run: int | None = None) -> Tally:
-        """Count events by fate, of one run or of all."""
-        query = "SELECT fate, count(*), sum(landed) FROM event WHERE destination = ?"
-        rows = self._select(query, run, " GROUP BY fate")
-        counts = {fate: (count, landed) for fate, count, landed in rows}
-        return Tally(
-            **{fate.value: counts.get(fate, (0, 0))[0] for fate in Fate},
-            landed=sum(landed for _, landed in counts.values()),
-        )
-
-    def by_kind(self) -> dict[str, Tally]:
-        """Count all events by kind and fate."""
-        rows = self._db.execute(
-            "SELECT kind, fate, count(*), sum(landed) FROM event WHERE destination = ? GROUP BY kind, fate",
-            (self._key,),
-        )
-        counts: dict[str, Counter[str]] = {}
-        for kind, fate, count, landed in rows:
-            counts.setdefault(kind, Counter()).update({fate: count, "landed": landed})
-        return {kind: Tally(**count) for kind, count in sorted(counts.items())}
-
-    def dead_by_reason(self, run: int | None = None) -> dict[str, int]:
-        """Count dead letters by reason, of one run or of all."""
-        query = "SELECT reason, count(*) FROM event WHERE destination = ? AND fate = 'dead_lettered'"
-        return dict(self._select(query, run, " GROUP BY reason ORDER BY reason"))
-
-    def dead_letters(self, run: int | None = None) -> Iterator[tuple[str, str, str, int, str, str]]:
-        """Give dead letters: event id, kind, file, record, reason and the platform's answer."""
-        query = (
-            "SELECT event_id, kind, source_file, source_record, reason, answer FROM event"
-            " WHERE destination = ? AND fate = 'dead_lettered'"
-        )
-        return iter(self._select(query, run, " ORDER BY source_file, source_record"))
-
-    def _select(self, query: str, run: int | None, ending: str) -> sqlite3.Cursor:
-        if run is None:
-            return self._db.execute(query + ending, (self._key,))
-        return self._db.execute(f"{query} AND run = ?{ending}", (self._key, run))
+            if isinstance(error, sqlite3.Error):
+                raise _unusable(self._state, error) from error
+            raise
 
 
 def _unusable(state: Path, error: Exception) -> LedgerError:
+    said = str(error)
+    if "full" in said or "No space" in said:
+        advice = "Free some space on its disk"
+    elif "readonly" in said or "read-only" in said or isinstance(error, PermissionError):
+        advice = "Make the folder and its files writable"
+    elif "not a database" in said or "malformed" in said:
+        advice = "Put a copy of it back, or move it away: then everything is sent again, under the same ids"
+    else:
+        advice = "Correct that"
     return LedgerError(
-        f"The ledger in {str(state)!r} cannot be used: {error}. "
-        "Free the disk, correct the folder's rights, or use another --state; nothing was lost."
+        f"The ledger in {str(state)!r} cannot be used: {said}. {advice}, or use another --state, and run it "
+        "again: what has no verdict in the ledger is sent again."
     )

@@ -34,6 +34,10 @@ class Packet:
         middle = len(self.records) // 2
         return Packet(self.records[:middle]), Packet(self.records[middle:])
 
+    def singles(self) -> list[Packet]:
+        """Split into packets of one record."""
+        return [Packet((record,)) for record in self.records]
+
     def only(self, places: Iterable[int]) -> Packet:
         """Keep the records at some places."""
         return Packet(tuple(self.records[place] for place in places))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from chatlio_kit.delivery.ledger import Tally
+from chatlio_kit.delivery.fates import Tally
 from chatlio_kit.display import Sheet
 from chatlio_kit.tables import Counts
 
@@ -28,6 +28,10 @@ class Page:
         seconds: how long the run took.
         ingested: what the history dataflows' runs say: received, ingested, failed, warned.
         lake_rows: rows of ours that were read back, repeated ones included.
+        untold: records of requests whose answer was lost or incomplete; they may stand in the lake twice.
+        throttled: answers 429 and 503, after which sending slowed down.
+        heavy: records over 10 KB, which the lake keeps and Profile drops.
+        missing: delivered events that were not read back: id, kind, file and record; the first of them.
         stopped_by: why sending ended early, if it did.
         notes: further sentences.
     """
@@ -42,6 +46,10 @@ class Page:
     seconds: float = 0.0
     ingested: dict[str, int] = field(default_factory=dict)
     lake_rows: int = 0
+    untold: int = 0
+    throttled: int = 0
+    heavy: int = 0
+    missing: list[tuple[str, str, str, int]] = field(default_factory=list)
     stopped_by: str | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -102,6 +110,17 @@ class Page:
                 + ", ".join(f"{name} {count:,}" for name, count in self.ingested.items())
                 + f"; rows of ours in the dataset {self.lake_rows:,}"
             )
+        if self.untold:
+            said.append(
+                f"{self.untold:,} records were in requests whose answer was lost or incomplete; they were "
+                "sent again under the same ids, so the lake may hold them twice."
+            )
+        if self.lake_rows > self.total.landed:
+            said.append(f"{self.lake_rows - self.total.landed:,} rows in the lake repeat an id.")
+        if self.throttled:
+            said.append(f"The platform asked {self.throttled:,} times for less; sending slowed down.")
+        if self.heavy:
+            said.append(f"{self.heavy:,} records are over 10 KB: the lake keeps them, Profile drops them.")
         if run.landed < run.delivered:
             said.append(
                 f"{run.delivered - run.landed:,} delivered events were not read back yet; "

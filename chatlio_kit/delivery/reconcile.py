@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,7 +12,8 @@ import orjson
 import pyarrow.parquet as pq
 
 from chatlio_kit.connection import Connection
-from chatlio_kit.delivery.ledger import Book, DeadLetter
+from chatlio_kit.delivery.book import Book
+from chatlio_kit.delivery.fates import DeadLetter
 from chatlio_kit.display import Progress
 from chatlio_kit.platform import Batch, masked
 
@@ -38,7 +40,7 @@ def read_back(connection: Connection, book: Book, *, wait: float, quiet: bool = 
     with Progress("reading back", before.delivered, "events", quiet=quiet) as progress:
         progress.advance(before.landed)
         while True:
-            _read_new_batches(connection, book)
+            read_new_batches(connection, book)
             now = book.tally()
             progress.advance(now.landed - before.landed)
             before = now
@@ -47,6 +49,12 @@ def read_back(connection: Connection, book: Book, *, wait: float, quiet: bool = 
                 return
             time.sleep(min(pause, left))
             pause = min(pause * 1.5, 30.0)
+
+
+def count_sql(table: str) -> str:
+    """Give the query with which Query Service counts the same: distinct ids, and rows that repeat one."""
+    name = re.sub(r"[^a-z0-9]+", "_", table.lower()).strip("_")
+    return f"SELECT COUNT(DISTINCT _id) AS events, COUNT(*) - COUNT(DISTINCT _id) AS repeated FROM {name};"  # noqa: S608 - shown, not run
 
 
 def ingested(connection: Connection) -> dict[str, int]:
@@ -61,18 +69,37 @@ def ingested(connection: Connection) -> dict[str, int]:
     return sums
 
 
-def _read_new_batches(connection: Connection, book: Book) -> None:
+def read_new_batches(connection: Connection, book: Book) -> None:
+    """Take over what batches say that were not read before; consolidated ones are followed."""
     first = book.first_sent_at()
     if first is None:
         return
     batches = connection.platform.catalog.batches(connection.dataset_id, created_after=first - _CLOCK_SKEW_MS)
     for batch in batches:
-        if batch.status not in _LANDED | _FAILED or book.has_read(batch.id):
+        if book.has_read(batch.id):
+            continue
+        if batch.successor_id is not None:
+            _follow(connection, book, batch)
+            continue
+        if batch.status not in _LANDED | _FAILED:
             continue
         if batch.status in _LANDED:
             book.land(batch.id, _ids(connection, batch))
         else:
             book.bury(batch.id, _failures(connection, batch))
+
+
+def _follow(connection: Connection, book: Book, batch: Batch) -> None:
+    """Count a consolidated batch's rows where they went, once, and not here."""
+    seen = {batch.id}
+    current = batch
+    while current.successor_id is not None and current.successor_id not in seen:
+        seen.add(current.successor_id)
+        current = connection.platform.catalog.batch(current.successor_id)
+    if current.status in _LANDED:
+        if not book.has_read(current.id):
+            book.land(current.id, _ids(connection, current))
+        book.skip(batch.id)
 
 
 def _ids(connection: Connection, batch: Batch) -> Iterator[str]:
@@ -87,7 +114,16 @@ def _failures(connection: Connection, batch: Batch) -> Iterator[DeadLetter]:
         event_id = _event_id(row)
         if event_id is not None:
             errors = row.get("_errors")
-            yield DeadLetter(event_id, _code(errors, batch), masked(orjson.dumps(errors).decode()))
+            said = masked(orjson.dumps(errors).decode())
+            yield DeadLetter(event_id, _code(errors, batch), said, _as_sent(row, event_id))
+
+
+def _as_sent(row: Mapping[str, Any], event_id: str) -> bytes | None:
+    """Give the record as it was sent, if the failed row holds it."""
+    body = row.get("body")
+    if isinstance(body, dict) and body.get("event_id") == event_id:
+        return orjson.dumps(body)
+    return None
 
 
 def _event_id(row: Mapping[str, Any]) -> str | None:

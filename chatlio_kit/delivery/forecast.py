@@ -1,0 +1,111 @@
+"""What sending would mean, told before anything is sent."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from chatlio_kit.delivery.pacing import MESSAGES_PER_SECOND, MESSAGES_PER_SECOND_TO_PROFILE
+from chatlio_kit.delivery.packing import ADVISED_RECORD, fits, pack
+from chatlio_kit.delivery.wire import wire_records
+from chatlio_kit.display import Sheet
+from chatlio_kit.tables import Counts
+
+BATCH_API_SECONDS = 4 * 3600.0
+"""From here on files serve better: Adobe advises batch ingestion for bulk data that nobody waits for."""
+
+
+@dataclass
+class Share:
+    """What one kind adds up to."""
+
+    records: int = 0
+    bytes: int = 0
+    requests: int = 0
+    heavy: int = 0
+    too_large: int = 0
+
+
+@dataclass
+class Forecast:
+    """What a backfill would send.
+
+    Attributes:
+        destination: where to, or that no connection is there yet.
+        per_second: the pace it would keep.
+        counts: records read, by what becomes of them; what was delivered before counts as duplicates.
+        kinds: what would be sent, by kind.
+    """
+
+    destination: str
+    per_second: int = MESSAGES_PER_SECOND
+    counts: Counts = field(default_factory=Counts)
+    kinds: dict[str, Share] = field(default_factory=dict)
+
+    def add(self, events: pd.DataFrame, messages: pd.DataFrame) -> None:
+        """Add a piece of accepted events."""
+        for kind, theirs in events.groupby("kind", sort=False):
+            share = self.kinds.setdefault(str(kind), Share())
+            mine = messages[messages["event_id"].isin(theirs["event_id"])]
+            records = list(wire_records(theirs, mine))
+            fitting = [record for record in records if fits(record)]
+            share.records += len(records)
+            share.bytes += sum(len(record.body) for record in records)
+            share.heavy += sum(len(record.body) > ADVISED_RECORD for record in records)
+            share.too_large += len(records) - len(fitting)
+            share.requests += sum(1 for _ in pack(fitting))
+
+    @property
+    def seconds(self) -> float:
+        """The least time that sending takes at the pace."""
+        return sum(share.records for share in self.kinds.values()) / self.per_second
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give the forecast as ``backfill --dry-run --json`` prints it."""
+        kinds = {kind: asdict(share) for kind, share in self.kinds.items()}
+        for share in kinds.values():
+            share["least_seconds"] = round(share["records"] / self.per_second, 3)
+        return {
+            "destination": self.destination,
+            **self.counts.as_dict(),
+            "messages_per_second": self.per_second,
+            "least_seconds": round(self.seconds, 3),
+            "kinds": kinds,
+            "batch_ingestion_advised": self.seconds >= BATCH_API_SECONDS,
+        }
+
+    def sheet(self) -> Sheet:
+        """Show the forecast."""
+        rows = [
+            (
+                kind,
+                share.records,
+                share.bytes,
+                share.requests,
+                share.heavy,
+                share.records / self.per_second,
+            )
+            for kind, share in self.kinds.items()
+        ]
+        counts = self.counts
+        notes = [
+            f"read {counts.read:,} = to send {counts.accepted:,} + rejected {counts.rejected:,}"
+            f" + duplicates or delivered before {counts.duplicates:,}",
+            f"at least {self.seconds:,.1f} s at {self.per_second:,} messages a second; nothing was sent",
+        ]
+        if self.per_second == MESSAGES_PER_SECOND_TO_PROFILE:
+            notes.append("the dataset feeds Profile, which takes 1,500 records a second")
+        if too_large := sum(share.too_large for share in self.kinds.values()):
+            notes.append(f"{too_large:,} records are over 1 MB and would become dead letters")
+        if self.seconds >= BATCH_API_SECONDS:
+            notes.append("This is bulk: files for the batch ingestion API would serve better than streaming.")
+        headings = ("kind", "records", "bytes", "requests", "over 10 KB", "least seconds")
+        return Sheet(f"Forecast for {self.destination}", headings, rows, notes)
+
+    def __repr__(self) -> str:
+        return str(self.sheet())
+
+    def _repr_html_(self) -> str:
+        return self.sheet()._repr_html_()

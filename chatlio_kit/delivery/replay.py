@@ -1,0 +1,48 @@
+"""Dead letters, sent again after what stood in their way was put right."""
+
+from __future__ import annotations
+
+from chatlio_kit.connection import Connection
+from chatlio_kit.delivery.page import Page
+from chatlio_kit.delivery.reconcile import read_new_batches
+from chatlio_kit.delivery.run import Run
+
+
+def replay(
+    connection: Connection,
+    *,
+    reason: str | None = None,
+    skip_guard: bool = False,
+    wait: float | None = None,
+    quiet: bool = False,
+) -> Page:
+    """Send dead letters again, all or those of one reason, and read back what landed.
+
+    They go out as they were sent, under the same ids. What landed meanwhile is not sent again, and a replay
+    that was broken off is gone on with.
+
+    Args:
+        connection: where they belong.
+        reason: only those, e.g. ``refused_400``; ``status`` lists the reasons.
+        skip_guard: whether to send into a dataflow that was just changed without waiting.
+        wait: seconds to wait for rows that are under way; by default two minutes on the local platform and
+            none elsewhere, where an hour may pass.
+        quiet: whether to show no progress.
+
+    Raises:
+        LedgerBusy: when another run is sending from the same state folder.
+        PlatformError: when the platform cannot be reached or refuses.
+    """
+    settings = connection.platform.settings
+    with Run(connection, settings.state, skip_guard=skip_guard, canary=False, quiet=quiet) as run:
+        read_new_batches(connection, run.book)
+        letters = list(run.book.letters(reason))
+        run.counts.add((each.kind for each in letters), ())
+        run.resend(letters)
+        for file, count in run.book.without_body(reason).items():
+            run.page.notes.append(
+                f"{count:,} dead letters of {file} were not sent: the platform kept no copy of them."
+            )
+    if wait is None:
+        wait = 120.0 if settings.is_local else 0.0
+    return run.reconcile(wait=wait)

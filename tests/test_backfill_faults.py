@@ -1,0 +1,285 @@
+"""A backfill through a platform that faults on demand: nothing is lost, and what it says is what happened."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import chatlio_kit as ck
+from chatlio_kit.backfill import backfill
+from chatlio_kit.connection import Connection
+from chatlio_kit.delivery import Ledger, Page, canary, run, sending
+from chatlio_kit.delivery import replay as send_again
+from chatlio_kit.delivery.packing import pack
+from chatlio_kit.events.kinds import Kind
+from chatlio_kit.local_platform import Logged, read_log, running
+from chatlio_kit.platform import Platform, wire
+from chatlio_kit.samples import write_sample
+from chatlio_kit.settings import Secret, Settings
+
+EVERY_FAULT: list[dict[str, Any]] = [
+    {"fault": "status", "status": 429, "retry_after": 0, "rate": 0.015},
+    {"fault": "status", "status": 429, "rate": 0.015},
+    {"fault": "status", "status": 503, "retry_after": 0, "rate": 0.02},
+    {"fault": "status", "status": 500, "rate": 0.02},
+    {"fault": "status", "status": 400, "rate": 0.01},
+    {"fault": "status", "status": 413, "rate": 0.01},
+    {"fault": "reset_before", "rate": 0.015},
+    {"fault": "reset_after", "rate": 0.015},
+    {"fault": "hung_before", "seconds": 1.0, "rate": 0.005},
+    {"fault": "hung_after", "seconds": 1.0, "rate": 0.005},
+    {"fault": "slow", "seconds": 0.05, "rate": 0.01},
+    {"fault": "cut", "rate": 0.015},
+    {"fault": "not_json", "rate": 0.01},
+    {"fault": "short", "rate": 0.015},
+    {"fault": "long", "rate": 0.01},
+    {"fault": "partial", "status": 503, "share": 0.3, "dialect": "status", "rate": 0.02},
+    {"fault": "partial", "status": 500, "share": 0.3, "dialect": "statusCode", "rate": 0.02},
+    {"fault": "late_inlet", "count": 3},
+]
+"""One request in five is struck, in every way there is."""
+
+Open = Callable[[dict[str, Any] | None], Any]
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small requests, so that many are struck; pauses and time limits are kept short."""
+    monkeypatch.setattr(sending, "pause_before", lambda tries, retry_after: 0.002)
+    monkeypatch.setattr(wire, "READ_TIMEOUT", 0.5)
+    monkeypatch.setattr(run, "pack", partial(pack, limit=12_000))
+    monkeypatch.setattr(run, "pace_for", lambda connection: 9_000)
+
+
+@contextmanager
+def _platform(state: Path, faults: dict[str, Any] | None = None, **known: Any) -> Iterator[Platform]:
+    options = {"enabling_delay": 0.02, "processing_delay": 0.02, "faults": faults, "messages_per_second": 1e6}
+    with running(state / "local", **options) as server:
+        account = server.account
+        settings = Settings(
+            client_id=account.client_id,
+            client_secret=Secret(account.client_secret),
+            org_id=account.org_id,
+            sandbox=account.sandbox,
+            platform_url=server.url,
+            ims_url=server.url,
+            is_local=True,
+            state=state,
+        )
+        with Platform(replace(settings, **known)) as platform:
+            yield platform
+
+
+def _accepted(log: list[Logged]) -> Counter[str]:
+    return Counter(name for each in log for name in each.accepted)
+
+
+def _landed(state: Path) -> set[str]:
+    with Ledger(state) as ledger:
+        frame = ledger.as_frame()
+    return set(frame[frame["landed"]]["event_id"])
+
+
+def _assert_nothing_lost(state: Path, page: Page, log: list[Logged]) -> None:
+    """Whatever was accepted was read back; what stands twice comes from requests with a lost answer."""
+    accepted = _accepted(log)
+    assert set(accepted) == _landed(state)
+    repeated = sum(accepted.values()) - len(accepted)
+    untold = Counter(name for each in log if not each.is_told for name in each.accepted)
+    assert all(accepted[name] - 1 <= untold[name] for name in accepted)
+    assert page.lake_rows - page.total.landed == repeated
+    assert page.untold >= repeated
+
+
+def test_every_fault_at_once_loses_nothing(tmp_path: Path) -> None:
+    """One request in five is struck in every way: all events land, and repeated rows are told."""
+    sample = write_sample(tmp_path / "x.d", events=3000, seed=5)
+    state = tmp_path / "state"
+    with _platform(state, {"seed": 1, "faults": EVERY_FAULT}) as platform:
+        page = backfill([sample.path], platform, quiet=True)
+        log = read_log(state / "local")
+    said = page.as_dict()
+    assert (page.exit_code, said["delivered"], said["landed"], said["pending"]) == (0, 3000, 3000, 0)
+    struck = {each.fault for each in log if each.fault}
+    assert struck >= {rule["fault"] for rule in EVERY_FAULT} - {"hung_before", "hung_after"}
+    assert sum(1 for each in log if each.fault) > len(log) / 10
+    assert page.requests == len(log)
+    _assert_nothing_lost(state, page, log)
+
+
+@pytest.mark.parametrize("dialect", ["status", "statusCode"])
+def test_the_truly_bad_ones_are_told_and_no_other(tmp_path: Path, dialect: str) -> None:
+    """Records that are refused whenever they come are dead letters; their neighbours all land, once."""
+    sample = write_sample(tmp_path / "x.d", events=600, seed=6)
+    state = tmp_path / "state"
+    rule = {"fault": "partial", "status": 400, "share": 0.05, "lasting": True, "dialect": dialect}
+    with _platform(state, {"seed": 2, "faults": [rule]}) as platform:
+        page = backfill([sample.path], platform, quiet=True)
+        log = read_log(state / "local")
+    assert (page.exit_code, set(page.dead_by_reason)) == (3, {"refused_400"})
+    assert page.run.delivered == page.run.landed == 600 - page.run.dead_lettered
+    assert set(_accepted(log).values()) == {1}
+
+
+def test_one_poisoned_record_costs_itself_and_is_replayed(tmp_path: Path) -> None:
+    """Requests refused for one bad record are cut down to it; after the fix, replay lands it."""
+    sample = write_sample(tmp_path / "x.d", events=400, seed=8)
+    state = tmp_path / "state"
+    rule = {"fault": "status", "status": 400, "share": 0.02}
+    with _platform(state, {"seed": 3, "faults": [rule]}) as platform:
+        first = backfill([sample.path], platform, quiet=True)
+    assert first.exit_code == 3
+    assert first.run.landed + first.run.dead_lettered == 400
+    with _platform(state, {}) as platform:
+        connection = ck.open_connection(platform)
+        assert send_again(connection, reason="no_such_reason", quiet=True).requests == 0
+        page = send_again(connection, reason="refused_400", quiet=True)
+        log = read_log(state / "local")
+    assert page.counts.read == page.run.landed == first.run.dead_lettered
+    assert page.as_dict()["total"] == {"delivered": 400, "dead_lettered": 0, "pending": 0, "landed": 400}
+    assert page.exit_code == 0
+    assert set(_accepted(log).values()) == {1}
+
+
+def test_a_refused_token_stops_cleanly_and_the_next_run_goes_on(tmp_path: Path) -> None:
+    """A 401 at the inlet ends the run with exit code 1 and everything accounted for; run again, all lands."""
+    sample = write_sample(tmp_path / "x.d", events=500, seed=9)
+    state = tmp_path / "state"
+    with _platform(state, {"faults": [{"fault": "expired_token", "after": 5, "count": 8}]}) as platform:
+        first = backfill([sample.path], platform, quiet=True)
+        assert (first.exit_code, first.run.dead_lettered) == (1, 0)
+        assert first.run.pending
+        assert first.stopped_by is not None
+        assert "401" in first.stopped_by
+        while backfill([sample.path], platform, quiet=True).exit_code == 1:
+            pass
+    assert len(_landed(state)) == 500
+
+
+def test_raw_batches_that_are_refused_become_single_posts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the batch path asks for a header, the sender says so, posts one by one, and all land once."""
+    monkeypatch.setattr("chatlio_kit.local_platform.faults.Trial.element", _mandatory_header)
+    sample = write_sample(tmp_path / "x.d", events=300, seed=10)
+    state = tmp_path / "state"
+    rule = {"fault": "partial", "share": 1.0}
+    with _platform(state, {"faults": [rule]}) as platform:
+        page = backfill([sample.path], platform, quiet=True)
+        log = read_log(state / "local")
+    assert (page.exit_code, page.run.landed) == (0, 300)
+    assert sum("posted one by one" in note for note in page.notes) == 1
+    assert set(_accepted(log).values()) == {1}
+
+
+def _mandatory_header(trial: Any, batch_id: str, index: int) -> dict[str, Any]:
+    message = "The 'header' field is mandatory. Provide a valid 'header' value and try again."
+    return {"xactionId": f"{batch_id}-{index}", "status": 400, "message": message}
+
+
+def _map(connection: Connection, kind: Kind, id_source: str) -> None:
+    """Let a history mapping make ``_id`` of an expression, and wait until its dataflow is ready again."""
+    platform, flow = connection.platform, connection.history_flow(kind)
+    body = platform.mapping_sets.get(flow.mapping_set_id)
+    mappings = [
+        {
+            "sourceType": "ATTRIBUTE" if id_source == "event_id" else "EXPRESSION",
+            "source": id_source,
+            "destination": "_id",
+        }
+        if each["destination"] == "_id"
+        else {key: each[key] for key in ("sourceType", "source", "destination")}
+        for each in body["mappings"]
+    ]
+    kept = {key: body[key] for key in ("outputSchema", "name", "description") if key in body}
+    version = platform.mapping_sets.replace(flow.mapping_set_id, {**kept, "mappings": mappings})
+    params = {"mappingId": flow.mapping_set_id, "mappingVersion": version}
+    operation = {
+        "op": "replace",
+        "path": "/transformations/0",
+        "value": {"name": "Mapping", "params": params},
+    }
+    platform.flows.update_flow(platform.flows.flow(flow.flow_id), [operation])
+    while not platform.flows.flow(flow.flow_id).is_ready:
+        time.sleep(0.02)
+
+
+def test_a_wrong_mapping_is_told_and_replay_lands_everything_after_the_fix(
+    local: Platform, tmp_path: Path
+) -> None:
+    """The edge accepts all, nothing lands: dead letters with the platform's reason; put right, all land."""
+    sample = write_sample(tmp_path / "x.d", events=200, seed=11)
+    connection = ck.plan_connection(local).apply()
+    for kind in Kind:
+        _map(connection, kind, "nullify()")
+    page = ck.stream(ck.read_export(sample.path).to_tables(quiet=True), connection, quiet=True).reconcile()
+    assert (page.exit_code, page.run.dead_lettered, page.run.landed) == (3, 200, 0)
+    assert all(reason.startswith(("DCVS", "MAPPER")) for reason in page.dead_by_reason)
+    for kind in Kind:
+        _map(connection, kind, "event_id")
+    again = send_again(connection, quiet=True)
+    assert (again.exit_code, again.run.landed, again.total.dead_lettered) == (0, 200, 0)
+    assert again.lake_rows == 200
+    with Ledger(local.settings.state) as ledger:
+        assert ledger.read("SELECT count(*) FROM kept_body")[0][0] == 0
+
+
+def test_a_rehearsal_on_one_platform_counts_for_no_other(tmp_path: Path) -> None:
+    """Rehearsed on local, then sent from the same state folder to a second platform: everything is sent."""
+    sample = write_sample(tmp_path / "x.d", events=120, seed=12)
+    state = tmp_path / "state"
+    with _platform(tmp_path / "other") as other, _platform(state) as platform:
+        assert backfill([sample.path], platform, quiet=True).run.landed == 120
+        away = replace(other.settings, is_local=False, state=state)
+        with Platform(away, sleep=lambda seconds: time.sleep(0.01)) as second:
+            page = backfill([sample.path], second, connect=True, skip_guard=True, wait=20, quiet=True)
+    assert (page.run.delivered, page.run.landed, page.counts.duplicates) == (120, 120, 0)
+
+
+def test_a_canary_is_read_back_before_volume_follows(tmp_path: Path) -> None:
+    """Not on local: a few records of each dataflow go first, once; volume follows when they landed."""
+    sample = write_sample(tmp_path / "x.d", events=400, seed=13)
+    state = tmp_path / "state"
+    looks: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        looks.append(seconds)
+        time.sleep(0.02)
+
+    with _platform(state, {}, is_local=False) as platform:
+        platform.sleep = sleep
+        page = backfill([sample.path], platform, connect=True, skip_guard=True, wait=20, quiet=True)
+        log = read_log(state / "local")
+    first = next(each for each in log if each.accepted)
+    assert first.messages <= canary.CANARY_RECORDS
+    assert 30.0 in looks
+    assert (page.exit_code, page.run.landed) == (0, 400)
+    with Ledger(state) as ledger:
+        assert ledger.read("SELECT count(*) FROM canary")[0][0] == len(page.counts.by_kind)
+
+
+def test_a_canary_that_dies_holds_the_volume_back(tmp_path: Path) -> None:
+    """When the platform fails the first records after accepting them, nothing more is sent."""
+    sample = write_sample(tmp_path / "x.d", events=300, seed=14)
+    state = tmp_path / "state"
+    with _platform(state, {}, is_local=False) as platform:
+        platform.sleep = lambda seconds: time.sleep(0.02)
+        connection = ck.plan_connection(platform).apply()
+        for kind in Kind:
+            _map(connection, kind, "nullify()")
+        tables = ck.read_export(sample.path).to_tables(quiet=True)
+        page = ck.stream(tables, connection, skip_guard=True, quiet=True).reconcile(wait=0)
+        log = read_log(state / "local")
+    assert page.exit_code == 1
+    assert page.stopped_by is not None
+    assert "not read back" in page.stopped_by
+    assert sum(each.messages for each in log) <= canary.CANARY_RECORDS
+    assert page.run.pending + page.run.dead_lettered == 300
