@@ -15,6 +15,8 @@ MESSAGES_PER_SECOND = 9_000
 MESSAGES_PER_SECOND_TO_PROFILE = 1_400
 REQUESTS_PER_SECOND = 1_000
 
+BURST = 0.1
+"""Seconds of pace that a pause may save up: so little that no second passes the published limit."""
 CUT = 0.6
 """What is left of the pace after the platform said that it has enough."""
 LOWEST = 0.02
@@ -34,7 +36,7 @@ class _Bucket:
 
     def take(self, count: float, now: float, share: float) -> float:
         rate = self.rate * share
-        self.tokens = min(rate / 2, self.tokens + (now - self.filled_at) * rate) - count
+        self.tokens = min(rate * BURST, self.tokens + (now - self.filled_at) * rate) - count
         self.filled_at = now
         return max(0.0, -self.tokens / rate)
 

@@ -216,7 +216,10 @@ class Run:
 def pace_for(connection: Connection) -> int:
     """Give the messages a second that the dataset takes; fewer when it feeds Profile."""
     tags = connection.platform.catalog.dataset(connection.dataset_id).get("tags") or {}
-    feeds_profile = "enabled:true" in (tags.get("unifiedProfile") or [])
+    # Samples write the value with and without a blank (Catalog: create a dataset).
+    feeds_profile = any(
+        str(tag).replace(" ", "") == "enabled:true" for tag in tags.get("unifiedProfile") or []
+    )
     return MESSAGES_PER_SECOND_TO_PROFILE if feeds_profile else MESSAGES_PER_SECOND
 
 

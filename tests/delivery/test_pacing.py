@@ -1,0 +1,94 @@
+"""The pace, against a clock that the test turns."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chatlio_kit.delivery.pacing import RECOVERY, Pace
+
+
+class Clock:
+    """A clock that stands still until somebody waits."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        """Tell the time."""
+        return self.now
+
+
+class PacedByHand(Pace):
+    """A pace whose waits turn the clock instead of passing time."""
+
+    def __init__(self, messages: float, requests: float, clock: Clock) -> None:
+        super().__init__(messages, requests, clock)
+        self.hand = clock
+
+    def pause(self, seconds: float) -> None:
+        """Turn the clock."""
+        self.hand.now += max(0.0, seconds)
+
+
+def _sent(pace: PacedByHand, sizes: list[int], idle: list[float]) -> list[tuple[float, int]]:
+    sent = []
+    for size, pause in zip(sizes, idle, strict=True):
+        pace.hand.now += pause
+        pace.wait_for(size)
+        sent.append((pace.hand.now, size))
+    return sent
+
+
+@given(
+    sizes=st.lists(st.integers(1, 1000), min_size=60, max_size=60),
+    idle=st.lists(st.floats(0, 0.3), min_size=60, max_size=60),
+)
+def test_no_second_passes_the_published_limit(sizes: list[int], idle: list[float]) -> None:
+    """At the default pace no second holds more than 10,000 messages and one request, whatever the pauses."""
+    sent = _sent(PacedByHand(9000, 1000, Clock()), sizes, idle)
+    for start, first in sent:
+        within = sum(size for moment, size in sent if start <= moment < start + 1)
+        assert within - first <= 10_000
+
+
+def test_requests_are_paced_too() -> None:
+    """Many small requests go out at the pace of requests, not of messages."""
+    clock = Clock()
+    _sent(PacedByHand(9000, 100, clock), [1] * 500, [0.0] * 500)
+    assert 4.9 <= clock.now <= 5.1
+
+
+def test_a_steady_sender_holds_the_configured_pace() -> None:
+    """A minute of full requests holds 9,000 messages a second, and not one more."""
+    clock = Clock()
+    sent = _sent(PacedByHand(9000, 1000, clock), [900] * 600, [0.0] * 600)
+    assert abs(sum(size for _, size in sent) / clock.now - 9000) < 9000 * 0.02
+
+
+def test_a_full_platform_is_given_air_and_then_the_pace_comes_back() -> None:
+    """After a refusal the pace is cut and nothing goes out for as long as was asked; then it rises again."""
+    clock = Clock()
+    pace = PacedByHand(1000, 1000, clock)
+    pace.slow_down(hold=3.0)
+    assert pace.share < 1
+    pace.wait_for(1)
+    assert clock.now >= 3.0
+    clock.now += 1 / RECOVERY
+    assert pace.share == 1.0
+
+
+def test_refusals_of_one_moment_count_once() -> None:
+    """Four workers that are refused at the same time cut the pace once."""
+    one, four = PacedByHand(1000, 1000, Clock()), PacedByHand(1000, 1000, Clock())
+    one.slow_down()
+    for _ in range(4):
+        four.slow_down()
+    assert one.share == four.share
+
+
+def test_a_stop_ends_the_waiting() -> None:
+    """After a stop nothing may go out any more, at once."""
+    pace = Pace(0.001, 0.001)
+    pace.stop()
+    assert pace.wait_for(1000) is False
