@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help backfill test unit notebooks-test lint notebooks readme lab clean
+.PHONY: help backfill test unit notebooks-test lint notebooks readme lab bench soak clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -39,6 +39,14 @@ readme: $(READY) ## write the README's command reference and data dictionary ane
 
 lab: $(READY) ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+
+bench: $(READY) ## measure side by side with what an analyst would otherwise use
+	$(BIN)/python tests/benchmarks/convert_speed.py
+	$(BIN)/python tests/benchmarks/stream_pace.py
+	$(BIN)/python tests/benchmarks/fault_matrix.py
+
+soak: $(READY) ## kill a long backfill at random moments, over and over
+	$(BIN)/python tests/benchmarks/soak_kills.py
 
 clean: ## remove the environment, the state and everything built
 	rm -rf .venv .chatlio-kit build
