@@ -3,43 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from chatlio_kit.captures.dialects import unwrap
 from chatlio_kit.captures.discover import CaptureFile, find_files
-from chatlio_kit.captures.records import Record, read_records
-from chatlio_kit.events.rejection import Reason, Rejection, shortened
+from chatlio_kit.captures.records import Fault, Raws
+from chatlio_kit.captures.splitting import read_records
+from chatlio_kit.events.rejection import Rejection
 
 PIECE_RECORDS = 10_000
-PIECE_BYTES = 32_000_000
+PIECE_BYTES = 5_000_000
 
 
 @dataclass(slots=True)
-class Captured:
-    """One payload that was captured, with everything its capture says about it, not yet checked."""
+class Stretch:
+    """Records of one file, one after another, as they stand there."""
 
     file: CaptureFile
-    record: int
-    raw: bytes
-    payload: dict[str, Any]
-    received_at: Any
-    kind: Any
-    widget: Any
+    numbers: list[int]
+    raws: list[bytes]
+    cut: bool = False
 
 
 @dataclass(slots=True)
 class Piece:
-    """A stretch of an export that is held in memory at once."""
+    """A part of an export that is held in memory at once; its records are not parsed yet."""
 
-    captured: list[Captured]
-    rejected: list[Rejection]
+    stretches: list[Stretch] = field(default_factory=list)
+    rejected: list[Rejection] = field(default_factory=list)
 
     @property
     def read(self) -> int:
         """How many records it holds."""
-        return len(self.captured) + len(self.rejected)
+        return sum(len(stretch.raws) for stretch in self.stretches) + len(self.rejected)
 
 
 class Captures:
@@ -48,56 +44,52 @@ class Captures:
     Attributes:
         files: the files, in the order in which they are read.
         notes: sentences about files that gave nothing, filled while reading.
+        read: how many records each file held, filled while reading.
     """
 
     def __init__(self, paths: Sequence[Path | str]) -> None:
         self.files = find_files(paths)
         self.notes: list[str] = []
+        self.read: dict[str, int] = {}
 
-    def pieces(self, records: int = PIECE_RECORDS) -> Iterator[Piece]:
-        """Read all records, at most ``records`` at a time."""
+    def pieces(self, records: int = PIECE_RECORDS, size: int = PIECE_BYTES) -> Iterator[Piece]:
+        """Read all records, at most ``records`` at a time and about ``size`` bytes."""
         self.notes.clear()
-        piece, size = Piece([], []), 0
+        piece, free, left = Piece(), records, size
         for file in self.files:
             count = 0
-            for record in read_records(file.path):
-                count += 1
-                size += len(record.raw)
-                kept = _captured(file, record)
-                if isinstance(kept, Captured):
-                    piece.captured.append(kept)
-                else:
-                    piece.rejected.append(kept)
-                if piece.read >= records or size >= PIECE_BYTES:
-                    yield piece
-                    piece, size = Piece([], []), 0
+            for found in read_records(file.path):
+                count += 1 if isinstance(found, Fault) else len(found.raws)
+                for part in _parts(found, free, records):
+                    if isinstance(part, Fault):
+                        piece.rejected.append(_rejection(file, part))
+                        free -= 1
+                    else:
+                        piece.stretches.append(Stretch(file, part.numbers, part.raws, part.cut))
+                        free -= len(part.raws)
+                        left -= sum(map(len, part.raws))
+                    if free <= 0 or left <= 0:
+                        yield piece
+                        piece, free, left = Piece(), records, size
+            self.read[file.name] = count
             if not count:
                 self.notes.append(f"{file.name} is empty: no record was read from it.")
         if piece.read:
             yield piece
 
 
-def _captured(file: CaptureFile, record: Record) -> Captured | Rejection:
-    def rejected(reason: Reason, field: str | None, detail: str) -> Rejection:
-        raw = record.raw.decode("utf-8", errors="replace")
-        return Rejection(file.name, record.number, reason, field, detail, raw)
-
-    if record.reason is not None:
-        return rejected(record.reason, None, record.detail)
-    if not isinstance(record.value, dict):
-        detail = f"The record is {_article(record.value)}, not an object: {shortened(record.value)}."
-        return rejected(Reason.NOT_AN_OBJECT, None, detail)
-    inside = unwrap(record.value)
-    if not isinstance(inside.payload, dict):
-        detail = f"The envelope's payload is {_article(inside.payload)}, not an object."
-        return rejected(Reason.NOT_AN_OBJECT, "payload", detail)
-    return Captured(
-        file, record.number, record.raw, inside.payload, inside.received_at, inside.kind, inside.widget
-    )
+def _parts(found: Raws | Fault, free: int, records: int) -> Iterator[Raws | Fault]:
+    """Cut what was read where a piece is full."""
+    if isinstance(found, Fault) or len(found.raws) <= free:
+        yield found
+        return
+    start = 0
+    while start < len(found.raws):
+        end = min(start + free, len(found.raws))
+        yield Raws(found.numbers[start:end], found.raws[start:end], found.cut and end == len(found.raws))
+        start, free = end, records
 
 
-_ARTICLES = {list: "an array", str: "a text", bool: "true or false", type(None): "null"}
-
-
-def _article(value: object) -> str:
-    return _ARTICLES.get(type(value), "a number")
+def _rejection(file: CaptureFile, fault: Fault) -> Rejection:
+    raw = fault.raw.decode("utf-8", errors="replace")
+    return Rejection(file.name, fault.number, fault.reason, None, fault.detail, raw)

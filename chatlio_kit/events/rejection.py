@@ -11,6 +11,8 @@ class Reason(StrEnum):
 
     UNREADABLE = "unreadable"
     NOT_JSON = "not_json"
+    DUPLICATE_KEY = "duplicate_key"
+    TOO_LARGE = "too_large"
     NOT_AN_OBJECT = "not_an_object"
     SHAPE_UNKNOWN = "shape_unknown"
     KIND_UNKNOWN = "kind_unknown"

@@ -6,12 +6,16 @@ Texts are RFC 3339 as Go writes it: 0 to 9 decimals, trailing zeros dropped, any
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 RFC3339 = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)"
 TIME_DTYPE: Final = "datetime64[us, UTC]"
+ARROW_TIME: Final = pa.timestamp("us", tz="UTC")
 UNSET_YEAR = "0001-"
 
 
@@ -32,17 +36,46 @@ def parse_rfc3339(texts: pd.Series[str]) -> tuple[pd.Series[pd.Timestamp], pd.Se
         The times as ``datetime64[us, UTC]`` (missing where absent or unreadable), and a mask of the texts
         that are there but are no RFC 3339 time.
     """
-    absent = texts.isna() | texts.eq("") | texts.str.startswith(UNSET_YEAR, na=False)
-    formed = texts.str.fullmatch(RFC3339, na=False)
-    cut = texts.where(formed & ~absent).str.replace(r"(\.\d{6})\d+", r"\1", regex=True)
-    times = pd.to_datetime(cut, format="ISO8601", utc=True, errors="coerce").astype(TIME_DTYPE)
-    return times, ~absent & times.isna()
+    times, wrong = read_rfc3339(pa.array(texts.array, pa.large_string(), from_pandas=True))
+    mask = np.zeros(len(texts), dtype=bool)
+    mask[wrong] = True
+    found = pd.Series(times.to_pandas(), index=texts.index).astype(TIME_DTYPE)
+    return found, pd.Series(mask, index=texts.index, dtype="bool")
+
+
+def read_rfc3339(texts: Any) -> tuple[Any, list[int]]:
+    """Read an Arrow array of RFC 3339 texts, decimals cut to microseconds.
+
+    Returns:
+        The times, and the places of the texts that are there but are no RFC 3339 time.
+    """
+    if texts.null_count == len(texts):
+        return pa.nulls(len(texts), ARROW_TIME), []
+    told = pc.and_(pc.not_equal(texts, ""), pc.invert(pc.starts_with(texts, UNSET_YEAR)))
+    formed = pc.and_(told, pc.match_substring_regex(texts, _WHOLE_RFC3339))
+    whole = pc.if_else(formed, texts, None)
+    times = _cut_times(whole)
+    wrong = pc.and_(pc.fill_null(told, False), pc.is_null(times))
+    return times, pc.indices_nonzero(wrong).to_pylist()
+
+
+_WHOLE_RFC3339 = rf"^(?:{RFC3339})$".replace("(", "(?:").replace("(?:?:", "(?:")
+
+
+def _cut_times(whole: Any) -> Any:
+    longest = pc.max(pc.utf8_length(whole)).as_py() or 0
+    if longest > len("2024-01-01T00:00:00.123456Z"):  # decimals beyond microseconds, or an offset after them
+        whole = pc.replace_substring_regex(whole, r"(\.\d{6})\d+", r"\1")
+    try:
+        return pc.cast(whole, ARROW_TIME)
+    except pa.ArrowInvalid:  # one of them is no day of the calendar: told one by one
+        texts = pd.Series(whole.to_pylist(), dtype="str")
+        times = pd.to_datetime(texts, format="ISO8601", utc=True, errors="coerce").astype(TIME_DTYPE)
+        return pa.array(times, ARROW_TIME, from_pandas=True)
 
 
 def parse_slack_ts(texts: pd.Series[str]) -> pd.Series[pd.Timestamp]:
     """Read a column of Slack message ids, ``seconds.6digits``, exactly.
-
-    Integer arithmetic throughout: a float would lose the last microsecond.
 
     Args:
         texts: text of the form ``1710144005.000200``; anything else gives a missing time.
@@ -50,9 +83,31 @@ def parse_slack_ts(texts: pd.Series[str]) -> pd.Series[pd.Timestamp]:
     Returns:
         The times as ``datetime64[us, UTC]``.
     """
-    formed = texts.str.fullmatch(r"\d{1,11}\.\d{6}", na=False)
-    digits = texts.where(formed).str.replace(".", "", regex=False)
-    return pd.to_datetime(digits.astype("Int64"), unit="us", utc=True).astype(TIME_DTYPE)
+    times = read_slack_ts(pa.array(texts.array, pa.large_string(), from_pandas=True))
+    return pd.Series(times.to_pandas(), index=texts.index).astype(TIME_DTYPE)
+
+
+def read_slack_ts(texts: Any) -> Any:
+    """Read an Arrow array of Slack message ids.
+
+    Integer arithmetic throughout: a float would lose the last microsecond.
+    """
+    formed = pc.match_substring_regex(texts, r"^[0-9]{1,11}\.[0-9]{6}$")
+    digits = pc.replace_substring(pc.if_else(formed, texts, None), ".", "")
+    return pc.cast(digits, pa.int64()).cast(ARROW_TIME)
+
+
+def write_rfc3339(times: Any) -> list[str | None]:
+    """Write an Arrow array of times as RFC 3339 UTC with microseconds."""
+    if times.null_count == len(times):
+        return [None] * len(times)
+    instants = pc.fill_null(pc.cast(times, pa.int64()), 0).to_numpy().astype("datetime64[us]")
+    written = np.char.add(np.datetime_as_string(instants, unit="us"), "Z").tolist()
+    if not times.null_count:
+        return written  # type: ignore[no-any-return]
+    return [
+        text if there else None for text, there in zip(written, times.is_valid().to_pylist(), strict=True)
+    ]
 
 
 def to_wire(times: pd.Series[pd.Timestamp]) -> pd.Series[str]:

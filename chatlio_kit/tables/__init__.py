@@ -1,6 +1,7 @@
 """Captured records to frames: building, validation, rejects."""
 
 from chatlio_kit.tables.building import Built, Settling
+from chatlio_kit.tables.converting import Converted, convert
 from chatlio_kit.tables.counts import Counts
 from chatlio_kit.tables.duplicates import Sifted, Sighting, Sightings
 from chatlio_kit.tables.edited import check_again
@@ -12,6 +13,7 @@ __all__ = [
     "REJECTED",
     "REPORT",
     "Built",
+    "Converted",
     "Counts",
     "Export",
     "RejectedFile",
@@ -21,6 +23,7 @@ __all__ = [
     "Sightings",
     "Tables",
     "check_again",
+    "convert",
     "count",
     "empty",
     "failures",

@@ -6,18 +6,24 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from chatlio_kit.captures import Captured, Piece
+from chatlio_kit.captures import Piece
 from chatlio_kit.errors import UsageError
 from chatlio_kit.events.catalogue import EVENTS, MESSAGES, Dtype
-from chatlio_kit.events.identity import canonical, digest, event_id
-from chatlio_kit.events.kinds import SHAPE_OF, Kind, kind_of_shape, shape_of
+from chatlio_kit.events.identity import digest, event_id
+from chatlio_kit.events.kinds import SHAPE_OF, Kind
 from chatlio_kit.events.rejection import Reason, Rejection, shortened
-from chatlio_kit.events.times import parse_rfc3339, parse_slack_ts
+from chatlio_kit.events.times import ARROW_TIME, read_rfc3339, read_slack_ts, write_rfc3339
+from chatlio_kit.tables.arrow import arrow_frame, texts
 from chatlio_kit.tables.dating import UndatedAs, date_events
-from chatlio_kit.tables.reading import READERS, MessageRow, Unfit
-from chatlio_kit.tables.schemas import empty, failures, frame
+from chatlio_kit.tables.reading import MESSAGE_COLUMNS
+from chatlio_kit.tables.rows import TOP_COLUMNS, VISITOR_COLUMNS, Rows, read_rows
+from chatlio_kit.tables.schemas import empty, failures
 
 _ENVELOPE_PLACES = {"received_at": "receivedAt", "widget_id": "widget", "kind": "kind"}
 _PLACE_OF_SOURCE = {"ended_at": "endedAt", "visitor_created": "visitor.createdAt"}
@@ -65,18 +71,21 @@ class Built:
 
     events: pd.DataFrame
     messages: pd.DataFrame
-    owners: list[int]
+    owners: NDArray[np.int64]
     rejected: list[Rejection]
     raws: list[bytes]
 
     def keep(self, rows: Sequence[int], rejected: Iterable[Rejection] = ()) -> Built:
         """Keep some of the events with their messages, and add rejections of others."""
-        place = {row: position for position, row in enumerate(rows)}
-        mine = [position for position, owner in enumerate(self.owners) if owner in place]
+        chosen = np.asarray(rows, dtype="int64")
+        place = np.full(len(self.events), -1)
+        place[chosen] = np.arange(len(chosen))
+        owners = place[self.owners]
+        mine = np.flatnonzero(owners >= 0)
         return Built(
-            self.events.iloc[list(rows)].reset_index(drop=True),
-            self.messages.iloc[mine].reset_index(drop=True),
-            [place[self.owners[position]] for position in mine],
+            self.events.take(chosen).reset_index(drop=True),
+            self.messages.take(mine).reset_index(drop=True),
+            owners[mine],
             [*self.rejected, *rejected],
             [self.raws[row] for row in rows],
         )
@@ -88,155 +97,138 @@ def build(piece: Piece, settling: Settling) -> Built:
     A record whose event or any of whose messages breaks a rule is rejected whole, with its first fault
     named; every other record is kept whole.
     """
-    reading = _Reading(settling)
-    for captured in piece.captured:
-        reading.take(captured)
-    return reading.finish(piece.rejected)
+    rows = read_rows(piece, settling.kind)
+    rejected = [*piece.rejected, *rows.rejected]
+    if not rows.kinds:
+        return Built(empty("events"), empty("messages"), np.array([], dtype="int64"), rejected, [])
+    return _Building(rows, settling).finish(rejected)
 
 
-class _Reading:
-    """The columns of a piece while they grow, and the records they come from."""
+class _Building:
+    """A piece's rows on their way to frames."""
 
-    def __init__(self, settling: Settling) -> None:
+    def __init__(self, rows: Rows, settling: Settling) -> None:
+        self._rows = rows
         self._settling = settling
-        self._records: list[Captured] = []
-        self._kinds: list[Kind] = []
-        self._columns: dict[str, list[Any]] = {each.name: [] for each in EVENTS}
-        self._messages: list[list[MessageRow]] = []
-        self._rejected: list[Rejection] = []
+        self._faults: dict[int, Rejection] = {}
 
-    def take(self, captured: Captured) -> None:
-        try:
-            kind = self._kind(captured)
-            values, messages = READERS[SHAPE_OF[kind]].read(captured.payload)
-            values["received_at"] = _text_or_none(captured.received_at, "receivedAt")
-            values["widget_id"] = _text_or_none(captured.widget, "widget")
-        except Unfit as unfit:
-            self._rejected.append(_rejection(captured, unfit.reason, unfit.field or None, unfit.detail))
-            return
-        self._records.append(captured)
-        self._kinds.append(kind)
-        self._messages.append(messages)
-        for name, column in self._columns.items():
-            column.append(values.get(name))
-
-    def _kind(self, captured: Captured) -> Kind:
-        shape = shape_of(captured.payload)
-        if shape is None:
-            detail = "The payload is none of Chatlio's shapes: transcript, offline message or conversation."
-            raise Unfit(Reason.SHAPE_UNKNOWN, "", detail)
-        named = captured.kind
-        if named and not (isinstance(named, str) and named in set(Kind)):
-            detail = f"kind is {shortened(named)}; expected one of {', '.join(Kind)}."
-            raise Unfit(Reason.KIND_UNKNOWN, "kind", detail)
-        kind = Kind(named) if named else captured.file.kind or kind_of_shape(shape) or self._settling.kind
-        if kind is None:
-            detail = (
-                "Neither its capture nor its file or folder says whether this is conversation_started, "
-                "unanswered or feedback. Name it with --kind, or put the file into a folder of that name."
-            )
-            raise Unfit(Reason.KIND_UNKNOWN, "kind", detail)
-        if SHAPE_OF[kind] is not shape:
-            detail = f"It is labelled {kind}, but its payload is of the {shape} shape. Correct the label."
-            raise Unfit(Reason.KIND_MISMATCH, "kind", detail)
-        return kind
-
-    def finish(self, rejected_before: Iterable[Rejection]) -> Built:
-        rejected = [*rejected_before, *self._rejected]
-        if not self._records:
-            return Built(empty("events"), empty("messages"), [], rejected, [])
-        faults: dict[int, Rejection] = {}
-        events = self._events(faults)
-        messages, owners = self._message_rows(events)
+    def finish(self, rejected: list[Rejection]) -> Built:
+        columns = self._events()
+        events = arrow_frame("events", columns)
+        messages, owners = self._messages(columns)
         for failure in failures("events", _with_stand_ins(events)):
             name = self._place(failure.row, failure.column, events)
-            self._fault(faults, failure.row, failure.reason, name, failure.sentence(name))
+            self._fault(failure.row, failure.reason, name, failure.sentence(name))
+        starts = np.concatenate(([0], np.cumsum(self._rows.counts)))
         for failure in failures("messages", messages):
-            first = owners.index(owners[failure.row])
-            name = f"messages[{failure.row - first}].{_MESSAGE_PLACES[failure.column]}"
-            self._fault(faults, owners[failure.row], failure.reason, name, failure.sentence(name))
-        raws = [captured.raw for captured in self._records]
-        kept = [row for row in range(len(self._records)) if row not in faults]
-        return Built(events, messages, owners, rejected, raws).keep(kept, faults.values())
+            owner = int(owners[failure.row])
+            name = f"messages[{failure.row - starts[owner]}].{_MESSAGE_PLACES[failure.column]}"
+            self._fault(owner, failure.reason, name, failure.sentence(name))
+        built = Built(events, messages, owners, rejected, self._rows.raws)
+        if not self._faults:
+            return built
+        kept = [row for row in range(len(events)) if row not in self._faults]
+        return built.keep(kept, self._faults.values())
 
-    def _events(self, faults: dict[int, Rejection]) -> pd.DataFrame:
-        columns = self._columns
-        ended_as_written = columns["ended_at"]
+    def _events(self) -> dict[str, Any]:
+        rows, count = self._rows, len(self._rows.kinds)
+        columns: dict[str, Any] = {"received_at": texts(rows.received), "widget_id": texts(rows.widgets)}
+        found = [texts(column) for column in zip(*rows.values, strict=True)]
+        top, visitor = found[: len(TOP_COLUMNS)], found[len(TOP_COLUMNS) :]
+        columns |= dict(zip(TOP_COLUMNS, top, strict=True))
+        for name, column in zip(VISITOR_COLUMNS, visitor, strict=True):
+            columns[name] = pc.coalesce(columns[name], column) if name in columns else column
+        columns["kind"] = texts([str(kind) for kind in rows.kinds])
+        is_transcript = pc.equal(columns["kind"], str(Kind.TRANSCRIPT))
+        counts = pa.array(rows.counts, pa.int64())
+        columns["message_count"] = pc.if_else(is_transcript, counts, pa.scalar(None, pa.int64()))
+        columns["message_ts"] = texts(rows.message_ts)
+        columns["extra_fields"] = texts([rows.extra.get(row) for row in range(count)])
+        columns["source_file"] = texts([file.name for file in rows.files])
+        columns["source_record"] = pa.array(rows.records, pa.int64())
+        ended = columns["ended_at"].to_pylist()
         for name in _TIME_COLUMNS:
-            texts = pd.Series(columns[name], dtype="str")
-            columns[name], wrong = parse_rfc3339(texts)  # type: ignore[assignment]
-            for row in wrong[wrong].index:
-                place = self._place(row, name)
-                detail = (
-                    f"{place} is {shortened(texts[row])}; expected an RFC 3339 time "
-                    "such as 2024-03-11T09:03:10.0009+01:00."
+            columns[name] = self._times(name, columns[name])
+        self._identify(columns, ended)
+        dates = date_events(columns, self._file_times, self._settling.undated_as)
+        columns["occurred_at"], columns["occurred_at_source"] = dates
+        if columns["occurred_at"].null_count:
+            for row in np.flatnonzero(pc.is_null(columns["occurred_at"]).to_numpy(zero_copy_only=False)):
+                self._fault_undated(int(row), bool(ended[row]))
+        return columns
+
+    def _times(self, name: str, written: pa.Array) -> pa.Array:
+        times, wrong = read_rfc3339(written)
+        for row in wrong:
+            place = self._place(row, name)
+            detail = (
+                f"{place} is {shortened(written[row].as_py())}; expected an RFC 3339 time "
+                "such as 2024-03-11T09:03:10.0009+01:00."
+            )
+            self._fault(row, Reason.INVALID_TIME, place, detail)
+        return times
+
+    def _identify(self, columns: dict[str, Any], ended: list[str | None]) -> None:
+        rows = self._rows
+        columns["event_id"] = texts(
+            [
+                event_id(
+                    kind, {"conversationUUID": chat, "endedAt": end}, body, widget=widget, received=received
                 )
-                self._fault(faults, row, Reason.INVALID_TIME, place, detail)
-        columns["kind"] = [str(kind) for kind in self._kinds]
-        columns["message_count"] = [
-            len(messages) if kind is Kind.TRANSCRIPT else None
-            for kind, messages in zip(self._kinds, self._messages, strict=True)
-        ]
-        columns["message_ts"] = [" ".join(row["ts"] for row in rows) or None for rows in self._messages]
-        columns["source_file"] = [captured.file.name for captured in self._records]
-        columns["source_record"] = [captured.record for captured in self._records]
-        self._identify(columns)
-        events = frame("events", columns)
-        date_events(events, self._file_times(), self._settling.undated_as)
-        for row in events.index[events["occurred_at"].isna()]:
-            self._fault_undated(faults, row, bool(ended_as_written[row]))
-        return events
+                for kind, chat, end, body, widget, received in zip(
+                    rows.kinds,
+                    columns["conversation_id"].to_pylist(),
+                    ended,
+                    rows.bodies,
+                    columns["widget_id"].to_pylist(),
+                    write_rfc3339(columns["received_at"]),
+                    strict=True,
+                )
+            ]
+        )
+        columns["payload_digest"] = texts([digest(body) for body in rows.bodies])
 
-    def _identify(self, columns: dict[str, list[Any]]) -> None:
-        bodies = [canonical(captured.payload) for captured in self._records]
-        received = columns["received_at"].dt.strftime("%Y-%m-%dT%H:%M:%S.%fZ")  # type: ignore[attr-defined]
-        columns["event_id"] = [
-            event_id(
-                kind,
-                captured.payload,
-                body,
-                widget=widget,
-                received=when if isinstance(when, str) else None,
-            )
-            for kind, captured, body, widget, when in zip(
-                self._kinds, self._records, bodies, columns["widget_id"], received, strict=True
-            )
-        ]
-        columns["payload_digest"] = [digest(body) for body in bodies]
+    def _file_times(self) -> pa.Array:
+        times = {file: file.modified_at for file in set(self._rows.files)}
+        return pa.array([times[file] for file in self._rows.files], ARROW_TIME)
 
-    def _file_times(self) -> pd.Series[pd.Timestamp]:
-        times = {file: file.modified_at for file in {captured.file for captured in self._records}}
-        return pd.Series(pd.to_datetime([times[captured.file] for captured in self._records], utc=True))
-
-    def _message_rows(self, events: pd.DataFrame) -> tuple[pd.DataFrame, list[int]]:
-        owners = [row for row, messages in enumerate(self._messages) for _ in messages]
-        rows = [message for messages in self._messages for message in messages]
-        columns: dict[str, Any] = {each.name: [row.get(each.name) for row in rows] for each in MESSAGES}
-        columns["sent_at"] = parse_slack_ts(pd.Series(columns["ts"], dtype="str"))
+    def _messages(self, events: dict[str, Any]) -> tuple[pd.DataFrame, NDArray[np.int64]]:
+        rows = self._rows
+        owners = np.repeat(np.arange(len(rows.counts)), rows.counts)
+        if not len(owners):
+            return empty("messages"), owners
+        columns: dict[str, Any] = dict(zip(MESSAGE_COLUMNS, zip(*rows.messages, strict=True), strict=True))
+        columns["position"] = pa.array(columns["position"], pa.int64())
+        for name in MESSAGE_COLUMNS:
+            if name != "position":
+                columns[name] = texts(columns[name])
+        columns["sent_at"] = read_slack_ts(columns["ts"])
         for name in ("event_id", "conversation_id"):
-            columns[name] = events[name].to_numpy()[owners] if owners else []
-        return frame("messages", columns), owners
+            columns[name] = events[name].take(pa.array(owners))
+        return arrow_frame("messages", columns), owners
 
     def _place(self, row: int, column: str, events: pd.DataFrame | None = None) -> str:
         """Call a column as the record does: by its place in the payload or in the envelope."""
         if column == "occurred_at" and events is not None:
             return _PLACE_OF_SOURCE.get(str(events["occurred_at_source"].iat[row]), "receivedAt")
-        place = _EVENT_PLACES[column].get(SHAPE_OF[self._kinds[row]])
+        place = _EVENT_PLACES[column].get(SHAPE_OF[self._rows.kinds[row]])
         return place or _ENVELOPE_PLACES.get(column, column)
 
-    def _fault_undated(self, faults: dict[int, Rejection], row: int, has_end: bool) -> None:
-        is_transcript = self._kinds[row] is Kind.TRANSCRIPT
+    def _fault_undated(self, row: int, has_end: bool) -> None:
+        is_transcript = self._rows.kinds[row] is Kind.TRANSCRIPT
         place = "endedAt" if is_transcript and not has_end else "receivedAt"
         detail = (
             "Nothing says when it happened: the capture has no received time"
             f"{' and the transcript no endedAt' if is_transcript else ''}. "
             "Choose a stand-in with --undated-as, or add receivedAt to the capture."
         )
-        self._fault(faults, row, Reason.UNDATED, place, detail)
+        self._fault(row, Reason.UNDATED, place, detail)
 
-    def _fault(self, faults: dict[int, Rejection], row: int, reason: Reason, name: str, detail: str) -> None:
-        if row not in faults:
-            faults[row] = _rejection(self._records[row], reason, name, detail)
+    def _fault(self, row: int, reason: Reason, name: str, detail: str) -> None:
+        if row not in self._faults:
+            rows = self._rows
+            raw = rows.raws[row].decode("utf-8", errors="replace")
+            self._faults[row] = Rejection(rows.files[row].name, rows.records[row], reason, name, detail, raw)
 
 
 def _with_stand_ins(events: pd.DataFrame) -> pd.DataFrame:
@@ -248,15 +240,3 @@ def _with_stand_ins(events: pd.DataFrame) -> pd.DataFrame:
         occurred_at=events["occurred_at"].where(~undated, pd.Timestamp(0, unit="us", tz="UTC")),
         occurred_at_source=events["occurred_at_source"].where(~undated, "given"),
     )
-
-
-def _text_or_none(value: Any, place: str) -> str | None:
-    if value is None or isinstance(value, str):
-        return value or None
-    detail = f"{place} is {shortened(value)}; expected a text."
-    raise Unfit(Reason.WRONG_TYPE, place, detail)
-
-
-def _rejection(captured: Captured, reason: Reason, field: str | None, detail: str) -> Rejection:
-    raw = captured.raw.decode("utf-8", errors="replace")
-    return Rejection(captured.file.name, captured.record, reason, field, detail, raw)

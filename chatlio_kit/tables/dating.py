@@ -5,13 +5,17 @@ A transcript's end, else the moment of capture; else nothing, unless the user ch
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from chatlio_kit.errors import UsageError
-from chatlio_kit.events.times import TIME_DTYPE, parse_rfc3339
+from chatlio_kit.events.times import ARROW_TIME, parse_rfc3339
 
 
 class Undated(StrEnum):
@@ -50,27 +54,29 @@ class UndatedAs:
         return cls(Undated.GIVEN, times[0])
 
 
-def date_events(events: pd.DataFrame, file_times: pd.Series[pd.Timestamp], undated_as: UndatedAs) -> None:
-    """Fill ``occurred_at`` and ``occurred_at_source`` of a frame in place; what stays undated stays missing.
+def date_events(
+    columns: Mapping[str, Any], file_times: Callable[[], Any], undated_as: UndatedAs
+) -> tuple[Any, Any]:
+    """Say when events happened, and where that comes from; what stays undated stays missing.
 
     Args:
-        events: ``ended_at``, ``received_at`` and ``visitor_created_at``, each ``datetime64[us, UTC]``.
-        file_times: when each event's file was written.
+        columns: ``ended_at``, ``received_at`` and ``visitor_created_at`` as Arrow times.
+        file_times: gives when each event's file was written.
         undated_as: what stands in where the capture gives no time.
+
+    Returns:
+        The columns ``occurred_at`` and ``occurred_at_source``.
     """
-    candidates = [("ended_at", events["ended_at"]), ("received_at", events["received_at"])]
+    candidates = [("ended_at", columns["ended_at"]), ("received_at", columns["received_at"])]
     if undated_as.choice is Undated.FILE_TIME:
-        candidates.append(("file_time", file_times))
+        candidates.append(("file_time", file_times()))
     elif undated_as.choice is Undated.VISITOR_CREATED:
-        candidates.append(("visitor_created", events["visitor_created_at"]))
+        candidates.append(("visitor_created", columns["visitor_created_at"]))
     elif undated_as.choice is Undated.GIVEN:
-        given = pd.Series(undated_as.time, index=events.index, dtype=TIME_DTYPE)
-        candidates.append(("given", given))
-    occurred = pd.Series(pd.NaT, index=events.index, dtype=TIME_DTYPE)
-    source = pd.Series(None, index=events.index, dtype="str")
-    for name, times in candidates:
-        fills = occurred.isna() & times.notna()
-        occurred = occurred.where(~fills, times)
-        source = source.where(~fills, name)
-    events["occurred_at"] = occurred
-    events["occurred_at_source"] = source
+        given = pa.scalar(undated_as.time, ARROW_TIME)
+        candidates.append(("given", pa.repeat(given, len(columns["ended_at"]))))
+    occurred = pc.coalesce(*(times for _, times in candidates))
+    sources = [
+        pc.if_else(times.is_valid(), pa.scalar(name, pa.large_string()), None) for name, times in candidates
+    ]
+    return occurred, pc.coalesce(*sources)

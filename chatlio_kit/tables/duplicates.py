@@ -1,30 +1,19 @@
-"""Which events of a run are new, which were there before, and which contradict an earlier one.
-
-The ids of a run are remembered on disk, so memory stays flat however long an export is.
-"""
+"""Which events of a run are new, which were there before, and which contradict an earlier one."""
 
 from __future__ import annotations
 
-import json
-import sqlite3
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from chatlio_kit.events.rejection import Reason, Rejection
+from chatlio_kit.tables.arrow import values_of
 from chatlio_kit.tables.building import Built
+from chatlio_kit.tables.sightings import SeenIds, Sighting
 
-
-@dataclass(frozen=True, slots=True)
-class Sighting:
-    """Where an event was read first, and the digest of its payload."""
-
-    digest: str
-    file: str
-    record: int
-
+__all__ = ["Settled", "Sifted", "Sighting", "Sightings"]
 
 Settled = Callable[[list[str]], Mapping[str, Sighting]]
 """Looks up which of these ids were settled before this run."""
@@ -44,13 +33,7 @@ class Sightings:
     def __init__(self, settled: Settled | None = None) -> None:
         self._settled = settled
         self._folder = tempfile.TemporaryDirectory(prefix="chatlio-kit-")
-        self._db = sqlite3.connect(Path(self._folder.name) / "sightings.db", isolation_level=None)
-        self._db.execute("PRAGMA journal_mode=OFF")
-        self._db.execute("PRAGMA synchronous=OFF")
-        self._db.execute(
-            "CREATE TABLE sighting (id TEXT PRIMARY KEY, digest TEXT, file TEXT, record INTEGER)"
-            " WITHOUT ROWID"
-        )
+        self._seen = SeenIds(Path(self._folder.name))
 
     def __enter__(self) -> Sightings:
         return self
@@ -58,18 +41,22 @@ class Sightings:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._db.close()
         self._folder.cleanup()
 
     def sift(self, built: Built) -> Sifted:
         """Take out what was there before; reject what has an earlier event's id and another payload."""
         events = built.events
-        ids = events["event_id"].tolist()
+        columns = [
+            values_of(events[name]) for name in ("event_id", "payload_digest", "source_file", "source_record")
+        ]
+        ids, digests, files, records = columns
         known = dict(self._settled(ids)) if self._settled is not None else {}
-        known |= self._look_up(ids)
+        known |= self._seen.look_up(ids)
+        if not known and len(set(ids)) == len(ids):
+            self._seen.add(ids, digests, files, records)
+            return Sifted(built, 0)
         new: dict[str, Sighting] = {}
         kept, duplicates, conflicts = [], 0, []
-        columns = (events[name] for name in ("event_id", "payload_digest", "source_file", "source_record"))
         for row, (event_id, digest, file, record) in enumerate(zip(*columns, strict=True)):
             earlier = known.get(event_id) or new.get(event_id)
             if earlier is None:
@@ -79,25 +66,14 @@ class Sightings:
                 duplicates += 1
             else:
                 conflicts.append(_conflict(file, int(record), earlier, built.raws[row]))
-        self._remember(new)
-        if len(kept) == len(events):
-            return Sifted(built, 0)
+        seen = new.values()
+        self._seen.add(
+            list(new),
+            [each.digest for each in seen],
+            [each.file for each in seen],
+            [each.record for each in seen],
+        )
         return Sifted(built.keep(kept, conflicts), duplicates)
-
-    def _look_up(self, ids: list[str]) -> dict[str, Sighting]:
-        found = self._db.execute(
-            "SELECT id, digest, file, record FROM sighting WHERE id IN (SELECT value FROM json_each(?))",
-            (json.dumps(ids),),
-        )
-        return {event_id: Sighting(*place) for event_id, *place in found}
-
-    def _remember(self, new: Mapping[str, Sighting]) -> None:
-        rows: Iterable[tuple[str, str, str, int]] = (
-            (event_id, seen.digest, seen.file, seen.record) for event_id, seen in new.items()
-        )
-        self._db.execute("BEGIN")
-        self._db.executemany("INSERT INTO sighting VALUES (?, ?, ?, ?)", rows)
-        self._db.execute("COMMIT")
 
 
 def _conflict(file: str, record: int, earlier: Sighting, raw: bytes) -> Rejection:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 from chatlio_kit.errors import FrameError
@@ -42,7 +43,7 @@ def check_again(events: pd.DataFrame, messages: pd.DataFrame) -> Built:
             rejected.setdefault(owner, _rejection(events, owner, faulty[place]))
     raws = [b""] * len(events)
     kept = [row for row in range(len(events)) if row not in rejected]
-    return Built(events, unfolded, owners, [], raws).keep(kept, rejected.values())
+    return Built(events, unfolded, np.array(owners, dtype="int64"), [], raws).keep(kept, rejected.values())
 
 
 def unfold(events: pd.DataFrame, messages: pd.DataFrame) -> tuple[pd.DataFrame, Sequence[int]]:

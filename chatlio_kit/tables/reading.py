@@ -45,8 +45,8 @@ class PayloadReader:
             if "." in field.places[shape]
         ]
         self._required = [field for field in fields if shape in field.required_in]
-        self._known = {place for _, place in self._top} | LEFT_BEHIND[shape] | {VISITOR}
-        self._known_of_visitor = {place for _, place in self._visitor}
+        self.known = frozenset({place for _, place in self._top} | LEFT_BEHIND[shape] | {VISITOR})
+        self.known_of_visitor = frozenset(place for _, place in self._visitor)
         self.columns = [field.name for field in fields]
 
     def read(self, payload: Mapping[str, Any]) -> tuple[dict[str, str | None], list[MessageRow]]:
@@ -69,8 +69,8 @@ class PayloadReader:
                 detail = f"{place} is missing or empty. Every such event carries it."
                 raise Unfit(Reason.MISSING, place, detail)
         messages, extra = self._messages(payload) if self.shape is Shape.TRANSCRIPT else ([], {})
-        extra |= {key: payload[key] for key in payload.keys() - self._known}
-        extra |= {f"{VISITOR}.{key}": visitor[key] for key in visitor.keys() - self._known_of_visitor}
+        extra |= {key: payload[key] for key in payload.keys() - self.known}
+        extra |= {f"{VISITOR}.{key}": visitor[key] for key in visitor.keys() - self.known_of_visitor}
         values["extra_fields"] = canonical(extra).decode() if extra else None
         return values, messages
 
@@ -102,7 +102,7 @@ class PayloadReader:
             row["author"] = _author(message, where)
             row["position"] = index + 1
             rows.append(row)
-            for key in message.keys() - _KNOWN_OF_MESSAGE:
+            for key in message.keys() - KNOWN_OF_MESSAGE:
                 extra[f"{where}.{key}"] = message[key]
         return rows, extra
 
@@ -110,7 +110,9 @@ class PayloadReader:
 _MESSAGE_PLACES = [
     (field, place) for field in MESSAGES if (place := field.places.get(Shape.TRANSCRIPT)) is not None
 ]
-_KNOWN_OF_MESSAGE = {place for _, place in _MESSAGE_PLACES} | LEFT_BEHIND_IN_MESSAGES
+KNOWN_OF_MESSAGE = frozenset({place for _, place in _MESSAGE_PLACES} | LEFT_BEHIND_IN_MESSAGES)
+MESSAGE_KEYS = [place for _, place in _MESSAGE_PLACES]
+MESSAGE_COLUMNS = (*(field.name for field, _ in _MESSAGE_PLACES), "author", "position")
 
 READERS: dict[Shape, PayloadReader] = {shape: PayloadReader(shape) for shape in Shape}
 
@@ -122,7 +124,11 @@ def _author(message: Mapping[str, Any], where: str) -> str:
         return "visitor" if flag else "agent"
     if flag is not None and flag != "":
         raise _wrong_type(f"{where}.isVisitorMsg", flag, "true or false")
-    user = message.get("userId")
+    return author_by_user(message.get("userId"))
+
+
+def author_by_user(user: Any) -> str:
+    """Say who wrote a message that does not say it itself: a Slack user is an agent."""
     if user is None:
         return "unknown"
     return "agent" if user else "visitor"

@@ -49,7 +49,7 @@ def make_folder(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _unwritable(out, error) from error
+        raise unwritable(out, error) from error
 
 
 def write_json(path: Path, content: object) -> None:
@@ -70,7 +70,7 @@ class RejectedFile:
         try:
             self._file = self._unfinished.open("wb")
         except OSError as error:
-            raise _unwritable(self._path, error) from error
+            raise unwritable(self._path, error) from error
         return self
 
     def __exit__(
@@ -92,7 +92,7 @@ class RejectedFile:
             for rejection in rejected:
                 self._file.write(orjson.dumps(asdict(rejection), option=orjson.OPT_APPEND_NEWLINE))
         except OSError as error:
-            raise _unwritable(self._path, error) from error
+            raise unwritable(self._path, error) from error
 
 
 def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -101,7 +101,7 @@ def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
         write(unfinished)
         unfinished.replace(path)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
     finally:
         unfinished.unlink(missing_ok=True)
 
@@ -110,6 +110,7 @@ def _unfinished(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.partial")
 
 
-def _unwritable(path: Path, error: OSError) -> OutputError:
+def unwritable(path: Path, error: OSError) -> OutputError:
+    """Say that a place cannot be written."""
     words = error.strerror or str(error)
     return OutputError(f"{str(path)!r} cannot be written: {words}. Choose another place or free this one.")

@@ -103,7 +103,12 @@ def _resident(root: psutil.Process) -> int:
 
 
 def _is_installed(module: str) -> bool:
-    return subprocess.run([sys.executable, "-c", f"import {module}"], capture_output=True).returncode == 0
+    return (
+        subprocess.run(
+            [sys.executable, "-c", f"import {module}"], capture_output=True, check=False
+        ).returncode
+        == 0
+    )
 
 
 def main() -> None:

@@ -6,6 +6,7 @@ import gzip
 import json
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatlio_kit.captures.records import Record, parse, read_records
+from chatlio_kit.captures.records import Fault, parse, refusal
+from chatlio_kit.captures.splitting import read_records
 from chatlio_kit.events.rejection import Reason
 
 VALUES: list[Any] = [{"a": 1}, {"b": "zwölf \u2028 🙂"}, {"c": [1, {"d": None}]}]
@@ -29,8 +31,29 @@ FORMS: dict[str, Callable[[list[Any]], bytes]] = {
 }
 
 
+@dataclass
+class Record:
+    """A record as it is read and parsed: a value, or the reason why there is none."""
+
+    number: int
+    value: Any = None
+    reason: Reason | None = None
+    detail: str = ""
+
+
 def _read(path: Path) -> list[Record]:
-    return list(read_records(path))
+    records = []
+    for found in read_records(path):
+        if isinstance(found, Fault):
+            records.append(Record(found.number, None, found.reason, found.detail))
+            continue
+        for number, raw in zip(found.numbers, found.raws, strict=True):
+            try:
+                records.append(Record(number, parse(raw)))
+            except ValueError as wrong:
+                reason, _, detail = refusal(wrong, cut=found.cut and number == found.numbers[-1])
+                records.append(Record(number, None, reason, detail))
+    return records
 
 
 def _good(records: list[Record]) -> list[Any]:

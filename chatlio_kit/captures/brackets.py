@@ -1,0 +1,62 @@
+"""Where a JSON value ends that cannot be parsed: by its brackets and quotes alone."""
+
+from __future__ import annotations
+
+import re
+
+_MARKS = re.compile(r'["\\\n\[\]{},]')
+_IN_TEXT = re.compile(r'["\\\n]')
+_OPENING = {"}": "{", "]": "["}
+
+
+class Brackets:
+    """Follows one value through blocks of text to its end.
+
+    A closing bracket closes what it can: in ``{"a": [1}`` the brace ends the array too. A line's end ends a
+    text, since no JSON text holds one; so a forgotten quote costs its own line at most.
+    """
+
+    def __init__(self) -> None:
+        self._open: list[str] = []
+        self._in_text = False
+        self._skip = 0
+        self._started = False
+
+    def scan(self, text: str, start: int) -> int | None:
+        """Go on from ``start``; give the place behind the value, or None when it goes on after the block."""
+        position = start + self._skip
+        self._skip = 0
+        while position < len(text):
+            found = (_IN_TEXT if self._in_text else _MARKS).search(text, position)
+            if found is None:
+                return None
+            mark, at = found.group(), found.start()
+            position = at + 1
+            if mark == "\\":
+                if self._in_text:
+                    position += 1
+                    self._skip = max(0, position - len(text))
+            elif mark == '"':
+                self._in_text = not self._in_text
+            elif mark == "\n":
+                self._in_text = False
+            elif mark in "[{":
+                self._open.append(mark)
+            elif mark == ",":
+                if not self._open:
+                    return at
+            else:
+                end = self._close(mark, at)
+                if end is not None:
+                    return end
+        return None
+
+    def _close(self, mark: str, at: int) -> int | None:
+        if not self._open:
+            return at
+        opening = _OPENING[mark]
+        if opening not in self._open:
+            return None
+        while self._open.pop() != opening:
+            pass
+        return None if self._open else at + 1

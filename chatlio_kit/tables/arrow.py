@@ -1,0 +1,65 @@
+"""Columns as Arrow arrays, and Arrow arrays as the frames of the catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from chatlio_kit.events.catalogue import TABLES, Dtype
+from chatlio_kit.events.times import ARROW_TIME
+
+ARROW_DTYPES: dict[Dtype, Any] = {
+    Dtype.TEXT: pa.large_string(),
+    Dtype.JSON: pa.large_string(),
+    Dtype.TIME: ARROW_TIME,
+    Dtype.INTEGER: pa.int64(),
+    Dtype.NUMBER: pa.float64(),
+    Dtype.FLAG: pa.bool_(),
+}
+
+_PANDAS_DTYPES = {
+    pa.large_string(): pd.StringDtype("pyarrow", na_value=np.nan),
+    pa.int64(): pd.Int64Dtype(),
+    pa.float64(): pd.Float64Dtype(),
+    pa.bool_(): pd.BooleanDtype(),
+}
+
+
+def texts(values: Sequence[str | None]) -> Any:
+    """Give a column of texts; empty ones are missing."""
+    column = pa.array(values, pa.large_string())
+    blank = pc.equal(column, "")
+    return pc.if_else(blank, None, column) if pc.any(blank).as_py() else column
+
+
+def values_of(column: pd.Series[Any]) -> list[Any]:
+    """Give a column's values as Python has them, None where one is missing: faster than pandas' own way."""
+    values: list[Any] = pa.array(column.array).to_pylist()
+    return values
+
+
+def arrow_frame(table: str, columns: Mapping[str, Any]) -> pd.DataFrame:
+    """Build a table of the catalogue from Arrow columns."""
+    return frame_of(arrow_table(table, columns))
+
+
+def arrow_table(table: str, columns: Mapping[str, Any]) -> Any:
+    """Put Arrow columns into the catalogue's order, each of its dtype."""
+    schema = arrow_schema(table)
+    return pa.table([columns[name].cast(schema.field(name).type) for name in schema.names], schema=schema)
+
+
+def arrow_schema(table: str) -> Any:
+    """Give the Arrow schema of a table."""
+    return pa.schema([(field.name, ARROW_DTYPES[field.dtype]) for field in TABLES[table]])
+
+
+def frame_of(table: Any) -> pd.DataFrame:
+    """Show an Arrow table as a frame with the catalogue's dtypes."""
+    frame: pd.DataFrame = table.to_pandas(types_mapper=_PANDAS_DTYPES.get)
+    return frame

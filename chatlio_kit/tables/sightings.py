@@ -1,0 +1,148 @@
+"""The ids that a run has seen, on disk.
+
+Most ids are new. A bitmap of fixed size says so at once; what it cannot rule out is looked up in sorted runs
+on disk. So memory stays flat however long an export is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_BITS = 1 << 27  # 16 MB: one in ten thousand of a million ids is looked up in vain
+_RUNS_TO_MERGE = 8
+_MOST_MERGED = 1 << 17
+
+_ENTRY = np.dtype([("id", "u1", 32), ("digest", "u1", 32), ("file", "<u4"), ("record", "<i8")])
+
+Bytes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """Where an event was read first, and the digest of its payload."""
+
+    digest: str
+    file: str
+    record: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    path: Path
+    rows: int
+
+
+class SeenIds:
+    """Event ids with the place where each was seen first."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._bits = np.zeros(_BITS // 8, dtype=np.uint8)
+        self._runs: list[_Run] = []
+        self._files: dict[str, int] = {}
+        self._names: list[str] = []
+        self._written = 0
+
+    def add(self, ids: list[str], digests: list[str], files: list[str], records: list[int]) -> None:
+        """Remember ids that were not seen before."""
+        if not ids:
+            return
+        keys = _as_bytes(ids)
+        for places in _places(keys):
+            self._set(places)
+        entries = np.zeros(len(ids), dtype=_ENTRY)
+        entries["id"], entries["digest"] = keys, _as_bytes(digests)
+        entries["file"] = [self._number(file) for file in files]
+        entries["record"] = records
+        self._write(entries)
+        while self._to_merge():
+            self._merge()
+
+    def look_up(self, ids: list[str]) -> dict[str, Sighting]:
+        """Give those of the ids that were seen before."""
+        if not self._runs or not ids:
+            return {}
+        keys = _as_bytes(ids)
+        maybe = np.ones(len(ids), dtype=bool)
+        for places in _places(keys):
+            maybe &= (self._bits[places >> 3] >> (places & 7).astype(np.uint8)) & 1 == 1
+        found: dict[str, Sighting] = {}
+        candidates = np.flatnonzero(maybe)
+        for run in self._runs:
+            if not len(candidates):
+                break
+            entries = np.load(run.path, mmap_mode="r")
+            hits = _search(entries, keys[candidates])
+            for candidate, place in zip(candidates[hits >= 0], hits[hits >= 0], strict=True):
+                entry = entries[place]
+                digest = entry["digest"].tobytes().hex()
+                found[ids[candidate]] = Sighting(digest, self._names[entry["file"]], int(entry["record"]))
+            candidates = candidates[hits < 0]
+        return found
+
+    def _set(self, places: NDArray[np.int64]) -> None:
+        """Set bits; where several fall into one byte they need a round each."""
+        while len(places):
+            masks = (1 << (places & 7)).astype(np.uint8)
+            self._bits[places >> 3] |= masks
+            places = places[self._bits[places >> 3] & masks == 0]
+
+    def _number(self, file: str) -> int:
+        if file not in self._files:
+            self._files[file] = len(self._names)
+            self._names.append(file)
+        return self._files[file]
+
+    def _write(self, entries: NDArray[Any]) -> None:
+        entries = entries[np.argsort(_prefixes(entries["id"]), kind="stable")]
+        path = self._folder / f"seen-{self._written}.npy"
+        self._written += 1
+        np.save(path, entries)
+        self._runs.append(_Run(path, len(entries)))
+
+    def _to_merge(self) -> bool:
+        last = self._runs[-_RUNS_TO_MERGE:]
+        return len(last) == _RUNS_TO_MERGE and sum(run.rows for run in last) <= _MOST_MERGED
+
+    def _merge(self) -> None:
+        last = self._runs[-_RUNS_TO_MERGE:]
+        del self._runs[-_RUNS_TO_MERGE:]
+        self._write(np.concatenate([np.load(run.path) for run in last]))
+        for run in last:
+            run.path.unlink()
+
+
+def _as_bytes(hexadecimal: list[str]) -> Bytes:
+    return np.frombuffer(bytes.fromhex("".join(hexadecimal)), dtype=np.uint8).reshape(-1, 32)
+
+
+def _prefixes(keys: Bytes) -> NDArray[np.uint64]:
+    return np.ascontiguousarray(keys[:, :8]).view(">u8").ravel().astype(np.uint64)
+
+
+def _places(keys: Bytes) -> list[NDArray[np.int64]]:
+    """Two places in the bitmap for each id; ids are digests, so any of their bits are random."""
+    words = np.ascontiguousarray(keys[:, 8:16]).view("<u4").astype(np.int64)
+    return [words[:, 0] % _BITS, words[:, 1] % _BITS]
+
+
+def _search(entries: NDArray[Any], keys: Bytes) -> NDArray[np.int64]:
+    """Give the place of each key in a sorted run, -1 where it is not there."""
+    sorted_prefixes, wanted = _prefixes(entries["id"]), _prefixes(keys)
+    places = np.searchsorted(sorted_prefixes, wanted)
+    found = np.full(len(keys), -1, dtype=np.int64)
+    open_ = np.arange(len(keys))
+    while len(open_):
+        inside = places[open_] < len(entries)
+        open_ = open_[inside]
+        open_ = open_[sorted_prefixes[places[open_]] == wanted[open_]]
+        equal = (entries["id"][places[open_]] == keys[open_]).all(axis=1)
+        found[open_[equal]] = places[open_[equal]]
+        open_ = open_[~equal]
+        places[open_] += 1
+    return found

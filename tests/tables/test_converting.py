@@ -1,0 +1,152 @@
+"""Tables on disk: the same as a notebook's frames, whatever the path they took."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import orjson
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chatlio_kit.captures import Captures
+from chatlio_kit.events.catalogue import TABLES
+from chatlio_kit.samples import write_sample
+from chatlio_kit.tables import Export, Settling, Tables, convert, write_tables
+from chatlio_kit.tables import converting as room
+from chatlio_kit.tables.sightings import SeenIds
+from chatlio_kit.tables.spill import Spill
+
+FILES = {"rejected.jsonl", "report.json", *(f"{name}.parquet" for name in TABLES)}
+
+
+@pytest.fixture(scope="module")
+def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A realistic export with broken records."""
+    return write_sample(tmp_path_factory.mktemp("sample") / "x.d", events=1500, bad_share=0.03).path
+
+
+@pytest.fixture(scope="module")
+def tables(export: Path) -> Tables:
+    """That export, converted in memory."""
+    return Export([export], Settling()).to_tables(quiet=True)
+
+
+def _assert_equal(out: Path, tables: Tables) -> None:
+    for name, frame in tables.frames().items():
+        pd.testing.assert_frame_equal(pd.read_parquet(out / f"{name}.parquet"), frame)
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_tables_on_disk_are_the_frames(
+    export: Path, tables: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    """However many processes build them, files and frames are equal, rejects and report included."""
+    monkeypatch.setattr(room, "_PART_ROWS", 200)
+    converted = convert(Export([export], Settling(), workers=workers), tmp_path / "on-disk", quiet=True)
+    expected = write_tables(tables, tmp_path / "in-memory")
+    _assert_equal(tmp_path / "on-disk", tables)
+    assert converted.report() == expected
+    for name in ("rejected.jsonl", "report.json"):
+        assert (tmp_path / "on-disk" / name).read_bytes() == (tmp_path / "in-memory" / name).read_bytes()
+    assert {path.name for path in (tmp_path / "on-disk").iterdir()} == FILES
+
+
+@given(records=st.integers(40, 700), size=st.integers(20_000, 2_000_000), part=st.integers(1, 5000))
+@settings(max_examples=5, deadline=None)
+def test_where_pieces_are_cut_changes_no_table(
+    export: Path, tables: Tables, tmp_path_factory: pytest.TempPathFactory, records: int, size: int, part: int
+) -> None:
+    """Whatever the size of pieces in memory and of parts on disk, the tables are the same."""
+    out = tmp_path_factory.mktemp("out")
+    with pytest.MonkeyPatch.context() as patch:
+        pieces = Captures.pieces
+        patch.setattr(Captures, "pieces", lambda self: pieces(self, records, size))
+        patch.setattr(room, "_PART_ROWS", part)
+        convert(Export([export], Settling(), workers=0), out, quiet=True)
+    _assert_equal(out, tables)
+
+
+def test_an_interrupted_conversion_leaves_what_was_there(
+    export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped before its end, a conversion leaves the earlier tables whole and nothing half-written."""
+    convert(Export([export], Settling(), workers=0), tmp_path, quiet=True)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(room, "conversations", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        convert(Export([export], Settling(), workers=0), tmp_path, quiet=True)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_an_export_read_twice_is_all_duplicates(export: Path, tables: Tables, tmp_path: Path) -> None:
+    """The same records in files of another name are duplicates, and the tables stay the same."""
+    again = tmp_path / "y.d"
+    again.mkdir()
+    for path in export.rglob("*.ndjson*"):
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        (again / f"{path.parent.name}-{path.name.removesuffix('.gz')}").write_bytes(content)
+    converted = convert(Export([export, again], Settling(), workers=0), tmp_path / "out", quiet=True)
+    assert converted.counts.duplicates == tables.counts.accepted + tables.counts.duplicates
+    assert converted.counts.accepted == tables.counts.accepted
+    _assert_equal(tmp_path / "out", tables)
+
+
+def test_an_export_without_a_good_record_gives_empty_tables(tmp_path: Path) -> None:
+    """Tables without rows keep their columns and dtypes on disk."""
+    (tmp_path / "a.ndjson").write_text("{}\n7\n")
+    report = convert(Export([tmp_path / "a.ndjson"], Settling()), tmp_path / "out", quiet=True).report()
+    assert report["rejected_by_reason"] == {"not_an_object": 1, "shape_unknown": 1}
+    _assert_equal(tmp_path / "out", Export([tmp_path / "a.ndjson"], Settling()).to_tables(quiet=True))
+
+
+@given(keys=st.lists(st.integers(0, 50), min_size=1, max_size=300), rows=st.integers(1, 200))
+@settings(deadline=None)
+def test_a_spill_sorts_and_cuts_no_key(
+    tmp_path_factory: pytest.TempPathFactory, keys: list[int], rows: int
+) -> None:
+    """Rows come back sorted, equal keys in the order they came in, and no key stands in two parts."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    spill = Spill(tmp_path_factory.mktemp("spill"), "rows", "key", run_bytes=400)
+    for place, key in enumerate(keys):
+        spill.add(pa.table({"key": [f"{key:02}"], "place": [place]}))
+    parts = [part.to_pylist() for part in spill.parts(spill.borders(rows)) if part is not None]
+    found = [(row["key"], row["place"]) for part in parts for row in sorted(part, key=lambda row: row["key"])]
+    assert found == sorted((f"{key:02}", place) for place, key in enumerate(keys))
+    seen = [{row["key"] for row in part} for part in parts]
+    assert sum(map(len, seen)) == len(set().union(*seen))
+
+
+@given(pieces=st.lists(st.sets(st.integers(0, 400), max_size=60), max_size=30))
+@settings(deadline=None, max_examples=40)
+def test_every_id_that_was_seen_is_found(
+    tmp_path_factory: pytest.TempPathFactory, pieces: list[set[int]]
+) -> None:
+    """An id is found with its first place when it was seen, and only then."""
+    seen, known = SeenIds(tmp_path_factory.mktemp("seen")), dict[str, int]()
+    for piece in pieces:
+        ids = [f"{number:064x}" for number in piece]  # equal beginnings, as no digest has them
+        assert {each: found.record for each, found in seen.look_up(ids).items()} == {
+            each: known[each] for each in ids if each in known
+        }
+        new = [each for each in ids if each not in known]
+        seen.add(new, new, ["a"] * len(new), [len(known) + place for place in range(len(new))])
+        known |= {each: len(known) + place for place, each in enumerate(new)}
+
+
+@pytest.mark.parametrize("line", [
+    b'{"id": 1, "id": 2}', b'{"payload": {"a": 1, "a": 1}}', b'{"a": {"b": [{"c": 1, "\\u0063": 2}]}}',
+])  # fmt: skip
+def test_a_key_that_stands_twice_is_told(tmp_path: Path, line: bytes) -> None:
+    """No value is chosen where an object has a key twice: the record is rejected, the key named."""
+    (tmp_path / "a").write_bytes(line + b"\n")
+    (rejected,) = Export([tmp_path / "a"], Settling()).to_tables(quiet=True).rejections
+    assert (rejected.record, rejected.reason) == (1, "duplicate_key")
+    assert orjson.loads(orjson.dumps(rejected.raw))
