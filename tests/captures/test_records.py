@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
+import codecs
 import gzip
 import json
+import lzma
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatlio_kit.captures.records import Fault, parse, refusal
+from chatlio_kit.captures.records import MOST_BYTES, Fault, parse, refusal
 from chatlio_kit.captures.splitting import read_records
 from chatlio_kit.events.rejection import Reason
 
@@ -60,14 +63,63 @@ def _good(records: list[Record]) -> list[Any]:
     return [record.value for record in records if record.reason is None]
 
 
+CONTAINERS: dict[str, Callable[[bytes], bytes]] = {
+    "plain": lambda content: content,
+    "gzip": gzip.compress,
+    "two gzips in a row": lambda content: gzip.compress(content[:20]) + gzip.compress(content[20:]),
+    "bzip2": bz2.compress,
+    "xz": lzma.compress,
+    "UTF-16, little end first": lambda content: codecs.BOM_UTF16_LE + _text(content).encode("utf-16-le"),
+    "UTF-16, big end first": lambda content: codecs.BOM_UTF16_BE + _text(content).encode("utf-16-be"),
+    "UTF-16 in gzip": lambda content: gzip.compress(CONTAINERS["UTF-16, big end first"](content)),
+}
+
+
+def _text(content: bytes) -> str:
+    return content.decode("utf-8-sig")
+
+
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("packed", [False, True])
-def test_every_form_gives_the_same_records(tmp_path: Path, form: str, packed: bool) -> None:
-    """Lines, arrays and objects, plain or gzip, give the same records whatever the file is called."""
-    content = FORMS[form](VALUES)
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_every_form_gives_the_same_records(tmp_path: Path, form: str, container: str) -> None:
+    """Lines, arrays and objects give the same records in every container, whatever the file is called."""
     path = tmp_path / "captures"
-    path.write_bytes(gzip.compress(content) if packed else content)
+    path.write_bytes(CONTAINERS[container](FORMS[form](VALUES)))
     assert _good(_read(path)) == VALUES
+
+
+@pytest.mark.parametrize("container", ["gzip", "bzip2", "xz"])
+def test_a_container_that_is_cut_off_keeps_what_came_before(tmp_path: Path, container: str) -> None:
+    """Whatever packed the file, its good records stand and the break is one unreadable record."""
+    seed = random.Random(1)
+    values = [{"n": number, "noise": seed.random()} for number in range(40_000)]
+    packed = CONTAINERS[container](FORMS["ndjson"](values))
+    path = tmp_path / "captures"
+    path.write_bytes(packed[: len(packed) * 9 // 10])
+    records = _read(path)
+    good = _good(records)
+    assert good == values[: len(good)]
+    assert len(good) > 1000
+    assert [record.reason for record in records if record.reason] == [Reason.UNREADABLE]
+
+
+def test_a_monstrous_line_costs_only_itself(tmp_path: Path) -> None:
+    """A line beyond what a record may hold is rejected as too large; its neighbours are kept."""
+    path = tmp_path / "captures"
+    monster = b'{"n": "' + b"x" * (MOST_BYTES + 1) + b'"}'
+    path.write_bytes(b'{"n": 1}\n' + monster + b'\n{"n": 3}\n')
+    records = _read(path)
+    assert _good(records) == [{"n": 1}, {"n": 3}]
+    assert [(each.number, each.reason) for each in records if each.reason] == [(2, Reason.TOO_LARGE)]
+
+
+def test_a_bad_element_of_an_array_costs_only_itself(tmp_path: Path) -> None:
+    """Where the brackets allow it, the elements after a bad one are kept."""
+    path = tmp_path / "captures"
+    path.write_bytes(b'[{"n": 1}, {"n": nonsense}, {"n": 3}]')
+    records = _read(path)
+    assert _good(records) == [{"n": 1}, {"n": 3}]
+    assert [(each.number, each.reason) for each in records if each.reason] == [(2, Reason.NOT_JSON)]
 
 
 def test_lines_are_numbered_as_an_editor_numbers_them(tmp_path: Path) -> None:
