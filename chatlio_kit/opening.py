@@ -7,6 +7,7 @@ from pathlib import Path
 
 from chatlio_kit import local_platform
 from chatlio_kit.errors import Unreachable, UsageError
+from chatlio_kit.local_platform import RunningPlatform
 from chatlio_kit.platform import Platform
 from chatlio_kit.settings import DEFAULT_STATE, Secret, Settings
 
@@ -54,6 +55,16 @@ def _local_settings(state: Path, idle: float) -> Settings:
             str(error),
             advice=f"Its log stands in {str(state / STORE / 'server.log')!r}.",
         ) from error
+    return settings_of(running, state)
+
+
+def settings_of(running: RunningPlatform, state: Path = DEFAULT_STATE) -> Settings:
+    """Give the settings that reach a local platform: its only account, all services behind one URL.
+
+    Args:
+        running: the platform.
+        state: the folder that remembers: ledger, local store, reports.
+    """
     account = running.account
     return Settings(
         client_id=account.client_id,

@@ -14,8 +14,8 @@ import pytest
 
 from chatlio_kit.connection import Connection
 from chatlio_kit.local_platform import running
+from chatlio_kit.opening import settings_of
 from chatlio_kit.platform import Platform
-from chatlio_kit.settings import Secret, Settings
 
 Payload = dict[str, Any]
 
@@ -167,20 +167,11 @@ def documented(
 def local(tmp_path: Path) -> Iterator[Platform]:
     """A local platform in this process, with a state folder of its own."""
     state = tmp_path / "state"
-    with running(state / "local", enabling_delay=0.05, processing_delay=0.02) as server:
-        account = server.account
-        settings = Settings(
-            client_id=account.client_id,
-            client_secret=Secret(account.client_secret),
-            org_id=account.org_id,
-            sandbox=account.sandbox,
-            platform_url=server.url,
-            ims_url=server.url,
-            is_local=True,
-            state=state,
-        )
-        with Platform(settings) as platform:
-            yield platform
+    with (
+        running(state / "local", enabling_delay=0.05, processing_delay=0.02) as server,
+        Platform(settings_of(server, state)) as platform,
+    ):
+        yield platform
 
 
 @pytest.fixture

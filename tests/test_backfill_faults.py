@@ -21,9 +21,9 @@ from chatlio_kit.delivery import replay as send_again
 from chatlio_kit.delivery.packing import pack
 from chatlio_kit.events.kinds import Kind
 from chatlio_kit.local_platform import Logged, read_log, running
+from chatlio_kit.opening import settings_of
 from chatlio_kit.platform import Platform, wire
 from chatlio_kit.samples import write_sample
-from chatlio_kit.settings import Secret, Settings
 
 EVERY_FAULT: list[dict[str, Any]] = [
     {"fault": "status", "status": 429, "retry_after": 0, "rate": 0.015},
@@ -62,20 +62,11 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 @contextmanager
 def _platform(state: Path, faults: dict[str, Any] | None = None, **known: Any) -> Iterator[Platform]:
     options = {"enabling_delay": 0.02, "processing_delay": 0.02, "faults": faults, "messages_per_second": 1e6}
-    with running(state / "local", **options) as server:
-        account = server.account
-        settings = Settings(
-            client_id=account.client_id,
-            client_secret=Secret(account.client_secret),
-            org_id=account.org_id,
-            sandbox=account.sandbox,
-            platform_url=server.url,
-            ims_url=server.url,
-            is_local=True,
-            state=state,
-        )
-        with Platform(replace(settings, **known)) as platform:
-            yield platform
+    with (
+        running(state / "local", **options) as server,
+        Platform(replace(settings_of(server, state), **known)) as platform,
+    ):
+        yield platform
 
 
 def _accepted(log: list[Logged]) -> Counter[str]:

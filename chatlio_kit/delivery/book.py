@@ -253,14 +253,6 @@ class Book:
         query = "SELECT reason, count(*) FROM event WHERE destination = ? AND fate = 'dead_lettered'"
         return dict(self._select(query, run, " GROUP BY reason ORDER BY reason"))
 
-    def dead_letters(self, run: int | None = None) -> list[tuple[str, str, str, int, str, str]]:
-        """Give dead letters: event id, kind, file, record, reason and the platform's answer."""
-        query = (
-            "SELECT event_id, kind, source_file, source_record, reason, answer FROM event"
-            " WHERE destination = ? AND fate = 'dead_lettered'"
-        )
-        return self._select(query, run, " ORDER BY source_file, source_record")
-
     def _bodies(self, letters: Iterable[DeadLetter]) -> Iterator[tuple[int, str, bytes]]:
         return ((self._key, each.event_id, each.body) for each in letters if each.body is not None)
 

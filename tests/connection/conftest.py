@@ -17,24 +17,11 @@ from click.testing import CliRunner, Result
 from chatlio_kit.cli import main
 from chatlio_kit.connection import Connection
 from chatlio_kit.local_platform import RunningPlatform, running
+from chatlio_kit.opening import settings_of
 from chatlio_kit.platform import Platform, wire
-from chatlio_kit.settings import Secret, Settings
+from chatlio_kit.settings import Settings
 
 Census = Callable[[], dict[str, list[str]]]
-
-
-def settings_of(local: RunningPlatform) -> Settings:
-    """Settings for the only account of a local platform."""
-    account = local.account
-    return Settings(
-        client_id=account.client_id,
-        client_secret=Secret(account.client_secret),
-        org_id=account.org_id,
-        sandbox=account.sandbox,
-        platform_url=local.url,
-        ims_url=local.url,
-        is_local=True,
-    )
 
 
 class CommandLine:

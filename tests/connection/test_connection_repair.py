@@ -15,8 +15,8 @@ from chatlio_kit.connection.rehearsal import rehearse
 from chatlio_kit.errors import ConnectionIncomplete, PermissionMissing, Unavailable, Unreachable
 from chatlio_kit.events.kinds import Kind
 from chatlio_kit.local_platform import running
+from chatlio_kit.opening import settings_of
 from chatlio_kit.platform import Platform
-from chatlio_kit.settings import Secret, Settings
 
 Census = Callable[[], dict[str, list[str]]]
 ONE_KIND = {
@@ -297,19 +297,12 @@ def test_an_outdated_history_flow_is_brought_up_to_date_when_needed(platform: Pl
 
 def test_a_missing_permission_is_told_with_its_name(tmp_path: Any) -> None:
     """A credential that may not make datasets learns which permission it lacks."""
-    with running(tmp_path / "store", withheld=frozenset({"manage-datasets"})) as local:
-        account = local.account
-        settings = Settings(
-            client_id=account.client_id,
-            client_secret=Secret(account.client_secret),
-            org_id=account.org_id,
-            sandbox=account.sandbox,
-            platform_url=local.url,
-            ims_url=local.url,
-            is_local=True,
-        )
-        with Platform(settings) as platform, pytest.raises(PermissionMissing, match="Manage Datasets"):
-            plan_connection(platform).apply()
+    with (
+        running(tmp_path / "store", withheld=frozenset({"manage-datasets"})) as local,
+        Platform(settings_of(local)) as platform,
+        pytest.raises(PermissionMissing, match="Manage Datasets"),
+    ):
+        plan_connection(platform).apply()
 
 
 @pytest.mark.parametrize(
