@@ -1,0 +1,102 @@
+"""What every command shares: its common options, and how it answers."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+import orjson
+
+from chatlio_kit.delivery.page import DONE
+from chatlio_kit.errors import ChatlioKitError
+from chatlio_kit.events.kinds import Kind
+from chatlio_kit.opening import AEP, COMMAND_SECONDS, LOCAL, open_platform
+from chatlio_kit.platform import Platform
+from chatlio_kit.settings import DEFAULT_STATE
+
+KINDS = click.Choice([str(kind) for kind in Kind])
+PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH...")
+NAME = click.option("--name", default="chatlio", show_default=True, help="The connection's name.")
+KIND = click.option(
+    "--kind", type=KINDS, help="The kind of records that nothing else names; overrides nothing."
+)
+UNDATED_AS = click.option(
+    "--undated-as", help="Time of undated events: file-time, visitor-created or an RFC 3339 time."
+)
+SKIP_GUARD = click.option(
+    "--skip-guard", is_flag=True, help="Do not wait after a dataflow was made or changed."
+)
+
+
+@dataclass
+class Answer:
+    """What a command found: for a machine, for a person, and as an exit code."""
+
+    content: dict[str, Any]
+    text: object
+    exit_code: int = DONE
+
+
+@dataclass
+class Context:
+    """What every command is told."""
+
+    as_json: bool
+    state: Path
+    platform: str | None
+
+    def open(self) -> Platform:
+        """Open the chosen platform."""
+        return open_platform(self.platform, state=self.state, idle=COMMAND_SECONDS)
+
+
+def command(function: Callable[..., Answer]) -> Callable[..., None]:
+    """Give a command its common options, and print what it answers."""
+
+    @click.option(
+        "--json", "as_json", is_flag=True, help="Print one JSON object on stdout, and nothing else."
+    )
+    @click.option(
+        "--state",
+        type=click.Path(path_type=Path, file_okay=False),
+        default=DEFAULT_STATE,
+        show_default=True,
+        help="The folder that remembers: ledger, local store, reports.",
+    )
+    @click.option(
+        "--platform",
+        type=click.Choice([LOCAL, AEP]),
+        help="Which platform; by default CHATLIO_KIT_PLATFORM, else local.",
+    )
+    @wraps(function)
+    def run(*, as_json: bool, state: Path, platform: str | None, **options: Any) -> None:
+        try:
+            answer = function(Context(as_json, state, platform), **options)
+        except ChatlioKitError as error:
+            fail(str(error), error.exit_code, as_json)
+        except OSError as error:
+            fail(f"{error.strerror or error}: {error.filename or 'the disk'}.", 1, as_json)
+        if as_json:
+            _print_json(answer.content)
+        else:
+            click.echo(str(answer.text))
+        sys.exit(answer.exit_code)
+
+    return run
+
+
+def fail(sentence: str, exit_code: int, as_json: bool) -> NoReturn:
+    """End a command with a sentence and an exit code."""
+    if as_json:
+        _print_json({"error": sentence})
+    click.echo(sentence, err=True)
+    sys.exit(exit_code)
+
+
+def _print_json(content: dict[str, Any]) -> None:
+    click.echo(orjson.dumps(content, option=orjson.OPT_INDENT_2).decode())

@@ -1,0 +1,64 @@
+"""Commands about the connection: check, make, remove."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from chatlio_kit.cli.command import KINDS, NAME, Answer, Context, command
+from chatlio_kit.connection import check_platform, list_removals, plan_connection
+from chatlio_kit.connection import disconnect as run_disconnect
+from chatlio_kit.connection.preflight import unopened
+from chatlio_kit.errors import SettingsError, Unreachable, UsageError
+
+
+@click.command()
+@NAME
+@click.option("--webhook", "webhooks", multiple=True, type=KINDS, help="Only these webhooks; all by default.")
+@click.option("--dry-run", is_flag=True, help="Show the plan and change nothing.")
+@click.option(
+    "--write-urls", type=click.Path(path_type=Path), help="Write the webhook URLs; they are secrets."
+)
+@command
+def connect(
+    context: Context, name: str, webhooks: tuple[str, ...], dry_run: bool, write_urls: Path | None
+) -> Answer:
+    """Make the Chatlio connection: schema, dataset, mappings, dataflows, webhook URLs."""
+    plan = plan_connection(context.open(), name, webhooks or None)
+    if dry_run:
+        return Answer(plan.as_dict(), plan)
+    connection = plan.apply()
+    if write_urls is not None:
+        connection.write_webhook_urls(write_urls)
+    content = {**plan.as_dict(), "changes": plan.changes, "destination": str(connection.destination)}
+    return Answer(content, f"{plan}\n\n{connection}")
+
+
+@click.command()
+@NAME
+@command
+def doctor(context: Context, name: str) -> Answer:
+    """Check, without changing anything, whether a connection can be made and would work."""
+    try:
+        platform = context.open()
+    except (SettingsError, Unreachable) as error:
+        found = unopened(error, name)
+    else:
+        found = check_platform(platform, name)
+    return Answer(found.as_dict(), found, found.exit_code)
+
+
+@click.command()
+@NAME
+@click.option("--yes", is_flag=True, help="Remove without asking.")
+@command
+def disconnect(context: Context, name: str, yes: bool) -> Answer:
+    """Remove our dataflows, connections and mapping sets; schema and data stay."""
+    platform = context.open()
+    if not yes:
+        click.echo(str(list_removals(platform, name)), err=True)
+        if context.as_json or not click.confirm("Remove these?", err=True):
+            raise UsageError("Nothing was removed. Say --yes to remove without being asked.")
+    removal = run_disconnect(platform, name)
+    return Answer(removal.as_dict(), removal)
