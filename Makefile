@@ -21,7 +21,7 @@ backfill: $(READY) ## run the main job on the embedded platform with a sample ex
 test: lint unit notebooks-test ## lint, types, tests, and strict nbval on all notebooks
 
 unit: $(READY) ## unit and integration tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadscope
 
 notebooks-test: $(READY) ## re-run the notebooks and compare every stored output
 	$(BIN)/pytest --nbval --nbval-current-env notebooks
