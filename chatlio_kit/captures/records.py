@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +17,21 @@ MOST_BYTES = 16_000_000
 HUGE = 2.0**63
 """Where orjson begins to read whole numbers as floats, and so to lose digits."""
 
+_PAYLOAD = "payload"
 _QUOTE = b'"'
 _ESCAPED_QUOTE = b"\\u0022"
 
 
 class RepeatedKey(ValueError):
     """An object that has one key twice: which of the two values is meant cannot be known."""
+
+
+class Refused(ValueError):
+    """A record that is JSON, but that no payload can be taken from."""
+
+    def __init__(self, reason: Reason, field: str | None, detail: str) -> None:
+        super().__init__(detail)
+        self.reason, self.field, self.detail = reason, field, detail
 
 
 @dataclass(slots=True)
@@ -101,8 +111,24 @@ def _with_keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def row_of(cells: dict[str, Any]) -> bytes:
+    """Write a table's row as a record; of our envelope, the payload is the object that its cell holds.
+
+    Raises:
+        TypeError: when a cell is nothing that JSON has.
+    """
+    payload = cells.get(_PAYLOAD)
+    if isinstance(payload, str) and payload.lstrip()[:1] == "{":
+        with suppress(ValueError):
+            orjson.loads(payload)  # what is no JSON stays the text that it is
+            cells = {**cells, _PAYLOAD: orjson.Fragment(payload.encode())}
+    return orjson.dumps(cells)
+
+
 def refusal(wrong: Exception, *, cut: bool = False) -> tuple[Reason, str | None, str]:
     """Say why a text could not be read: reason, field and sentence."""
+    if isinstance(wrong, Refused):
+        return wrong.reason, wrong.field, wrong.detail
     if isinstance(wrong, RepeatedKey):
         key = str(wrong)
         detail = (

@@ -1,0 +1,199 @@
+"""CSV to records: a row becomes an object of its header's names, every cell a text.
+
+A row is numbered by the physical line that it starts on, as an editor numbers it, and a spreadsheet too where
+no cell holds a line's end. A damaged row costs itself: the next line that is a whole row is read again.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from chatlio_kit.captures.blocks import Blocks
+from chatlio_kit.captures.dialects.columns import NESTED, PLACES
+from chatlio_kit.captures.records import MOST_BYTES, Fault, Raws, row_of, too_large, unreadable
+
+csv.field_size_limit(MOST_BYTES)
+
+_DELIMITERS = (",", ";", "\t")
+_ROWS_LOOKED_AT = 20
+_BATCH = 1000
+_QUOTE = b'"'
+_LONGEST_NAME = 200
+_UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a table is written.
+
+    Attributes:
+        names: the header's names.
+        delimiter: what stands between cells.
+        has_json: whether cells hold JSON; otherwise the columns are the fields.
+    """
+
+    names: tuple[str, ...]
+    delimiter: str
+    has_json: bool
+
+    def cells(self, text: str) -> list[str] | None:
+        """Cut a row into its cells; None when its quotes are wrong."""
+        try:
+            return next(csv.reader((text,), delimiter=self.delimiter, strict=True), [])
+        except csv.Error:
+            return None
+
+    def is_row(self, text: str) -> bool:
+        """Whether a line is a row of this table by itself: so many cells, and what such rows hold."""
+        cells = self.cells(text)
+        return cells is not None and len(cells) == len(self.names) and self._holds(cells)
+
+    def _holds(self, cells: Sequence[str]) -> bool:
+        if self.has_json:
+            return any(cell.lstrip()[:1] == "{" and cell.rstrip()[-1:] == "}" for cell in cells)
+        return any(_UUID.fullmatch(cell) for cell in cells)
+
+
+def layout_of(head: bytes) -> Layout | None:
+    """Tell how a table is written from its beginning; None when it is no table of captures.
+
+    The header has to name each column once, and a row has to follow that has as many cells and holds JSON, or
+    names of the payload's fields have to stand in the header.
+    """
+    lines = [f"{line}\n" for line in head.decode("utf-8", errors="replace").split("\n")]
+    lines = lines[next((place for place, line in enumerate(lines) if line.strip()), len(lines)) :]
+    if len(lines) < 2 or lines[0].lstrip()[:1] in ("{", "["):
+        return None
+    for delimiter in sorted(_DELIMITERS, key=lines[0].count, reverse=True):
+        # JSON that no quotes surround is a line of JSON, unless it stands beside other cells.
+        if lines[1].lstrip()[:1] in ("{", "[") and (delimiter == "," or delimiter not in lines[0]):
+            continue
+        rows = _first_rows(lines, delimiter)
+        names = next(rows, [])
+        if not _are_names(names):
+            continue
+        has_json = any(
+            len(row) == len(names) and any(cell.lstrip()[:1] in ("{", "[") for cell in row) for row in rows
+        )
+        if has_json or _are_fields(names):
+            return Layout(tuple(names), delimiter, has_json)
+    return None
+
+
+def _first_rows(lines: Iterable[str], delimiter: str) -> Iterator[list[str]]:
+    reader = csv.reader(lines, delimiter=delimiter)
+    try:
+        for _ in range(_ROWS_LOOKED_AT):
+            row = next(reader, None)
+            if row is None:
+                return
+            yield row
+    except csv.Error:
+        return
+
+
+def _are_names(names: Sequence[str]) -> bool:
+    told = names[1:] if len(names) > 1 else names  # a frame's index is written without a name
+    return (
+        bool(names)
+        and len(set(names)) == len(names)
+        and all(name.strip() and len(name) <= _LONGEST_NAME for name in told)
+        and not any(mark in name for name in names for mark in "{}[\n\x00")
+    )
+
+
+def _are_fields(names: Sequence[str]) -> bool:
+    roots = {re.split(r"__|\.", name)[0] for name in names}
+    return len(roots & (PLACES | NESTED)) > 1 or any(
+        name.startswith(("visitor__", "visitor.")) for name in names
+    )
+
+
+def read_csv(blocks: Blocks, layout: Layout) -> Iterator[Raws | Fault]:
+    """Read a table's rows."""
+    numbers: list[int] = []
+    raws: list[bytes] = []
+    rows = _rows(blocks, layout)
+    next(rows, None)  # the header
+    for number, row, is_cut in rows:
+        found = _record(number, row, layout, is_cut)
+        if isinstance(found, bytes):
+            numbers.append(number)
+            raws.append(found)
+        if raws and (isinstance(found, Fault) or len(raws) == _BATCH):
+            yield Raws(numbers, raws)
+            numbers, raws = [], []
+        if isinstance(found, Fault):
+            yield found
+    if raws:
+        yield Raws(numbers, raws)
+
+
+def _rows(blocks: Blocks, layout: Layout) -> Iterator[tuple[int, bytes, bool]]:
+    """Put physical lines together to rows: number, bytes, and whether the text ends inside of it."""
+    start, row, is_open = 0, b"", False
+    for number, line in _lines(blocks):
+        if is_open and line.count(_QUOTE) % 2 == 0 and layout.is_row(line.decode("utf-8", errors="replace")):
+            yield start, row, False
+            start, row, is_open = 0, b"", False
+        if not is_open:
+            if not line.strip():
+                continue
+            start, row = number, b""
+        row += line
+        is_open = is_open != bool(line.count(_QUOTE) % 2)
+        if not is_open or len(row) > MOST_BYTES:
+            yield start, row, False
+            row, is_open = b"", False
+    blocks.finish()  # where the file breaks off in a row, the break is told for it
+    if is_open:
+        yield start, row, True
+
+
+def _lines(blocks: Blocks) -> Iterator[tuple[int, bytes]]:
+    number, rest, skipping, skipped = 0, b"", False, 0
+    for block in blocks:
+        *lines, rest = (rest + block).split(b"\n")
+        if skipping and lines:
+            skipping, skipped = False, 0
+            del lines[0]
+        for line in lines:
+            number += 1
+            yield number, line + b"\n"
+        if len(rest) > MOST_BYTES and not skipping:
+            number, skipping = number + 1, True
+            yield number, rest
+        if skipping:
+            skipped += len(rest)
+            blocks.pass_over(skipped)
+            rest = b""
+    if rest:
+        yield number + 1, rest
+
+
+def _record(number: int, row: bytes, layout: Layout, is_cut: bool) -> bytes | Fault:
+    if len(row) > MOST_BYTES:
+        return too_large(number, row)
+    if is_cut:
+        return unreadable(
+            number, row, "The file is cut off in its last row: a quote that it opens is not closed."
+        )
+    try:
+        text = row.decode()
+    except UnicodeDecodeError:
+        return unreadable(number, row, "The row is not UTF-8. Save the table as UTF-8 and read it again.")
+    cells = layout.cells(text)
+    if cells is None:
+        return unreadable(
+            number, row, "The row's quotes do not fit together. Correct the row and read it again."
+        )
+    if len(cells) != len(layout.names):
+        detail = (
+            f"The row has {len(cells):,} cells, but the header names {len(layout.names):,} columns. "
+            "Correct the row and read it again."
+        )
+        return unreadable(number, row, detail)
+    return row_of(dict(zip(layout.names, cells, strict=True)))

@@ -1,0 +1,25 @@
+"""How captured webhooks look: a table of dialects, and a payload taken out of each."""
+
+from chatlio_kit.captures.dialects.dialect import Body, Clock, Dialect, FieldPath
+from chatlio_kit.captures.dialects.naming import FIELDS, named_fields
+from chatlio_kit.captures.dialects.pages import LISTS, unfold
+from chatlio_kit.captures.dialects.table import BARE, DIALECTS, ENVELOPE, LOGGERS
+from chatlio_kit.captures.dialects.unwrapping import Unwrapped, recognise, unwrap
+
+__all__ = [
+    "BARE",
+    "DIALECTS",
+    "ENVELOPE",
+    "FIELDS",
+    "LISTS",
+    "LOGGERS",
+    "Body",
+    "Clock",
+    "Dialect",
+    "FieldPath",
+    "Unwrapped",
+    "named_fields",
+    "recognise",
+    "unfold",
+    "unwrap",
+]

@@ -1,0 +1,300 @@
+"""JSON values one after another - an array's elements, or objects - with a block of them in memory at a time.
+
+A damaged value costs itself: it ends where its brackets say or, if it is worse, where the next object begins
+as the others of the file do.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+
+from chatlio_kit.captures.blocks import BLOCK, PEEK, Blocks
+from chatlio_kit.captures.brackets import Brackets
+from chatlio_kit.captures.records import MOST_BYTES, Fault, Raws, said, too_large, unreadable
+
+_BLANK = re.compile(r"[ \t\r\n]*")
+_KEY = r'\{\s*("(?:[^"\\\x00-\x1f]|\\.){1,200}")\s*:'
+_FIRST_KEY = re.compile(_KEY)
+_FOLLOWING_KEY = re.compile(rf"\}}.?\s*{_KEY}")
+_CLOSING = re.compile(r"\}+|\](?:\s*\])*")
+_MOST_KEYS = 16
+_FAR = 1 << 15
+_MOST_RECORDS = 1000
+_DECODER = json.JSONDecoder()
+
+
+def first_key(text: str, start: int = 0) -> str | None:
+    """Say with which key objects begin here: those that follow others, and of them the longest."""
+    following: dict[str, int] = {}
+    for found in _FOLLOWING_KEY.finditer(text, start, start + PEEK):
+        following.setdefault(found[1], found.start(1))
+        if len(following) == _MOST_KEYS:
+            break
+    if following:
+        return max(following, key=lambda key: _length(text, text.rindex("{", 0, following[key])))
+    own = _FIRST_KEY.search(text, start)
+    return own[1] if own is not None else None
+
+
+def _length(text: str, start: int) -> int:
+    try:
+        return _DECODER.raw_decode(text, start)[1] - start
+    except (ValueError, RecursionError):
+        return 0
+
+
+def begins_with(keys: Iterable[str]) -> str:
+    """Write as a pattern how an object begins that has one of these keys first."""
+    return rf"\{{\s*(?:{'|'.join(map(re.escape, sorted(keys)))})\s*:"
+
+
+def read_values(blocks: Blocks) -> Iterator[Raws | Fault]:
+    """Read an array's elements, or objects one after another."""
+    stream = _Stream(blocks)
+    is_array = stream.open_array()
+    number, ended = 0, False
+    while not ended:
+        raws: list[bytes] = []
+        size, stuck, first = 0, False, number + 1
+        while len(raws) < _MOST_RECORDS and size < BLOCK:
+            stream.skip_blank(with_separator=number > 0)
+            if stream.at_end() or (is_array and stream.closes()):
+                ended = True
+                break
+            found = stream.element()
+            if found is None:
+                stuck = True
+                break
+            raws.append(found)
+            size += len(found)
+            number += 1
+        if raws:
+            yield Raws(list(range(first, number + 1)), raws)
+        if stuck:
+            if not stream.is_too_large:
+                blocks.finish()
+            number += 1
+            yield stream.fault(number)
+            ended = stream.at_end()
+    blocks.finish()
+    if is_array and not stream.was_cut:
+        yield from stream.after_array(number)
+
+
+class _Stream:
+    """The values of a text, one after another."""
+
+    def __init__(self, blocks: Blocks) -> None:
+        self._source, self._blocks = blocks, iter(blocks)
+        self._text = ""
+        self._position = 0
+        self._carry = b""
+        self._more = True
+        self._wrong = ""
+        self._too_large: bytes | None = None
+        self._is_array = False
+        self._keys: set[str] = set()
+        self._start: re.Pattern[str] | None = None
+        self._searched: tuple[int, int | None] | None = None
+        self.was_cut = False
+
+    def _read(self) -> bool:
+        """Append a block; False at the end."""
+        self._searched = None
+        block = next(self._blocks, b"")
+        if not block:
+            self._more = False
+            last, self._carry = self._carry, b""
+            self._text = self._text[self._position :] + last.decode("utf-8", errors="surrogateescape")
+            self._position = 0
+            return bool(last)
+        block = self._carry + block
+        whole = _whole_characters(block)
+        self._carry = block[whole:]
+        fresh = block[:whole].decode("utf-8", errors="surrogateescape")
+        self._text = self._text[self._position :] + fresh
+        self._position = 0
+        return True
+
+    def open_array(self) -> bool:
+        self.skip_blank(with_separator=False)
+        if self.here() != "[":
+            return False
+        self._position += 1
+        self._is_array = True
+        return True
+
+    def here(self) -> str:
+        return self._text[self._position : self._position + 1]
+
+    @property
+    def is_too_large(self) -> bool:
+        return self._too_large is not None
+
+    def at_end(self) -> bool:
+        return self._position >= len(self._text) and not self._more
+
+    def closes(self) -> bool:
+        """Whether the array ends here; a bracket that more such objects follow is a bad value of its own."""
+        if self.here() != "]":
+            return False
+        while len(self._text) - self._position < BLOCK // 2 and self._more:
+            self._read()
+        return self._next_start(1, is_deep=False) is None
+
+    def skip_blank(self, *, with_separator: bool) -> None:
+        while True:
+            self._position = _BLANK.match(self._text, self._position).end()  # type: ignore[union-attr]
+            if self._position < len(self._text):
+                if not (with_separator and self.here() == ","):
+                    return
+                self._position += 1
+                with_separator = False
+            elif not self._read() and not self._more:
+                return
+
+    def element(self) -> bytes | None:
+        """Give the next value's text, good or bad; None when it does not end or is too large."""
+        self._drop_what_was_read()
+        broken_at: int | None = None
+        is_deep = False
+        if self.here() == "[" and self._keys and self._pattern().match(self._text, self._position + 1):
+            return self._take(self._position + 1)  # an array among objects, which holds just such objects
+        try:
+            _, end = _DECODER.raw_decode(self._text, self._position)
+            if end < len(self._text) or not self._more:
+                self._learn()
+                return self._take(end)
+        except json.JSONDecodeError as wrong:
+            self._wrong = said(wrong)
+            broken_at = wrong.pos - self._position
+        except RecursionError as wrong:
+            self._wrong, broken_at, is_deep = said(wrong), 0, True
+        except ValueError as wrong:  # a number of more digits than Python reads
+            self._wrong = said(wrong)
+        brackets = Brackets()
+        scanned = 0
+        while True:
+            # What is broken before the next object begins as others do is over there at the latest.
+            begins = None if broken_at is None else self._next_start(broken_at, is_deep)
+            end_found = brackets.scan(self._text, self._position + scanned, begins)
+            if end_found is not None or begins is not None:
+                return self._take(end_found or begins or 0)
+            length = len(self._text) - self._position
+            if length > MOST_BYTES:
+                self._skip_rest(brackets)
+                return None
+            if not self._read() and not self._more:
+                return None
+            scanned = length
+
+    def _drop_what_was_read(self) -> None:
+        """Let the text begin near here: a fault's place is counted from its beginning, each time anew."""
+        if self._position > _FAR:
+            self._text = self._text[self._position :]
+            self._position, self._searched = 0, None
+
+    def _learn(self) -> None:
+        """Remember how objects begin here."""
+        found = _FIRST_KEY.match(self._text, self._position)
+        if found is not None and found[1] not in self._keys and len(self._keys) < _MOST_KEYS:
+            self._keys.add(found[1])
+            self._start = self._searched = None
+
+    def _next_start(self, broken_at: int, is_deep: bool) -> int | None:
+        """Say where the next object begins that begins as others do, or the comma before it."""
+        if not self._keys and (own := self._look_for_key()) is not None:
+            self._keys.add(own)
+            self._start = None
+        start = max(self._position + broken_at, self._position + 1)
+        while (found := self._search(start)) is not None:
+            before = self._text[max(self._position, found - 100) : found]
+            blank = len(before) - len(before.rstrip())
+            mark = before.rstrip()[-1:]
+            if mark == ",":
+                return found - blank - 1
+            # Objects that are nested too deeply begin alike inside one another too.
+            if not is_deep or mark in ("}", "]"):
+                return found
+            start = found + 1
+        return None
+
+    def _look_for_key(self) -> str | None:
+        if self._searched is not None:
+            return None
+        return first_key(self._text, self._position)
+
+    def _search(self, start: int) -> int | None:
+        """Find an object that begins as others do; what was found is kept for the next look."""
+        if self._searched is not None:
+            since, at = self._searched
+            if since <= start and (at is None or start <= at):
+                return at
+        found = self._pattern().search(self._text, start) if self._keys else None
+        self._searched = (start, found.start() if found is not None else None)
+        return self._searched[1]
+
+    def _pattern(self) -> re.Pattern[str]:
+        """Give how objects begin here."""
+        if self._start is None:
+            self._start = re.compile(begins_with(self._keys))
+        return self._start
+
+    def _skip_rest(self, brackets: Brackets) -> None:
+        start = self._text[self._position : self._position + 1000]
+        self._too_large = start.encode("utf-8", errors="surrogateescape")
+        skipped = self._position = len(self._text)
+        while self._read() or self._more:
+            end = brackets.scan(self._text, 0)
+            if end is not None:
+                self._position = end
+                return
+            self._position = len(self._text)
+            skipped += len(self._text)
+            self._source.pass_over(skipped)
+
+    def _take(self, end: int) -> bytes:
+        if end == self._position and not (self._is_array and self.here() == ","):
+            # brackets that nothing opened are a bad value of their own
+            closing = _CLOSING.match(self._text, end)
+            end = closing.end() if closing is not None else end + 1
+        raw = self._text[self._position : end].strip()
+        self._position = end
+        return raw.encode("utf-8", errors="surrogateescape")
+
+    def fault(self, number: int) -> Fault:
+        """Say why there was no element."""
+        if self._too_large is not None:
+            start, self._too_large = self._too_large, None
+            return too_large(number, start)
+        self.was_cut = True
+        tail = self._text[self._position :].encode("utf-8", errors="surrogateescape")
+        self._position = len(self._text)
+        detail = f"The file cannot be read from here on: {self._wrong}. Records before it stand."
+        return unreadable(number, tail, detail)
+
+    def after_array(self, number: int) -> Iterator[Fault]:
+        """Say what stands where the array should have ended, or after its end."""
+        if self.at_end():
+            yield unreadable(number + 1, b"", "The array is cut off: its closing bracket is missing.")
+            return
+        self._position += 1
+        self.skip_blank(with_separator=False)
+        if not self.at_end():
+            rest = self._text[self._position : self._position + 1000].encode("utf-8", "surrogateescape")
+            shown = rest[:60].decode("utf-8", errors="replace")
+            yield unreadable(number + 1, rest, f'Something follows the array\'s end: "{shown}".')
+
+
+def _whole_characters(block: bytes) -> int:
+    """Where the last whole UTF-8 character of a block ends."""
+    for back in range(1, min(4, len(block)) + 1):
+        byte = block[-back]
+        if byte < 0x80:
+            return len(block)
+        if byte >= 0xC0:
+            needed = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
+            return len(block) if needed <= back else len(block) - back
+    return len(block)

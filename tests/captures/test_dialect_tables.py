@@ -1,0 +1,301 @@
+"""CSV and Parquet: each row a record, its cells as they stand there, its place told."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chatlio_kit.captures.csv_tables import layout_of
+from chatlio_kit.captures.records import MOST_BYTES, Fault
+from chatlio_kit.captures.splitting import read_records
+from chatlio_kit.tables import Export, Settling, Tables
+
+Payload = dict[str, Any]
+
+
+def _tables(path: Path, **options: Any) -> Tables:
+    return Export([path], Settling.from_options(**options)).to_tables(quiet=True)
+
+
+def _csv(rows: list[list[str]], delimiter: str = ",", end: str = "\r\n") -> bytes:
+    text = io.StringIO()
+    csv.writer(text, delimiter=delimiter, lineterminator=end).writerows(rows)
+    return text.getvalue().encode()
+
+
+def _rows(content: bytes) -> list[tuple[int, Any]]:
+    """Read a file's records: number, and value or reason."""
+    found: list[tuple[int, Any]] = []
+    for each in read_records(io.BufferedReader(io.BytesIO(content))):  # type: ignore[arg-type]  a raw file in memory
+        if isinstance(each, Fault):
+            found.append((each.number, each.reason))
+        else:
+            found += zip(each.numbers, map(json.loads, each.raws), strict=True)
+    return found
+
+
+@pytest.fixture
+def captures(conversation: Payload, offline: Payload, transcript: Payload) -> list[Payload]:
+    """Captures in our envelope, whose payloads hold everything that quoting has to survive."""
+    nasty = {**conversation, "message": 'a "b", c;\td\r\ne\u2028 00123 \U0001f642'}
+    payloads = {
+        "feedback": nasty,
+        "transcript": transcript,
+        "offline_message": offline,
+        "unanswered": conversation,
+    }
+    return [
+        {"receivedAt": f"2024-03-11T09:0{number}:00Z", "kind": kind, "widget": "w-1", "payload": payload}
+        for number, (kind, payload) in enumerate(payloads.items())
+    ]
+
+
+@pytest.fixture
+def expected(tmp_path: Path, captures: list[Payload]) -> Tables:
+    """The same captures as JSON."""
+    path = tmp_path / "expected.ndjson"
+    path.write_text("".join(json.dumps(capture) + "\n" for capture in captures))
+    return _tables(path)
+
+
+def _assert_same(found: Tables, expected: Tables) -> None:
+    assert found.rejected.empty
+    place = ["source_file", "source_record"]
+    pd.testing.assert_frame_equal(found.events.drop(columns=place), expected.events.drop(columns=place))
+    pd.testing.assert_frame_equal(found.messages, expected.messages)
+
+
+def _table(captures: list[Payload], indent: int | None = None) -> list[list[str]]:
+    return [
+        ["receivedAt", "kind", "widget", "payload"],
+        *(
+            [each["receivedAt"], each["kind"], "w-1", json.dumps(each["payload"], indent=indent)]
+            for each in captures
+        ),
+    ]
+
+
+FORMS: dict[str, Callable[[list[Payload]], bytes]] = {
+    "commas": lambda captures: _csv(_table(captures)),
+    "semicolons": lambda captures: _csv(_table(captures), ";"),
+    "tabs": lambda captures: _csv(_table(captures), "\t"),
+    "line feeds": lambda captures: _csv(_table(captures), end="\n"),
+    "JSON over many lines": lambda captures: _csv(_table(captures, indent=1)),
+    "everything quoted": lambda captures: (
+        pd.DataFrame(_table(captures)[1:], columns=_table(captures)[0])
+        .to_csv(index=False, quoting=csv.QUOTE_ALL)
+        .encode()
+    ),
+    "an index without a name": lambda captures: (
+        pd.DataFrame(_table(captures)[1:], columns=_table(captures)[0]).to_csv().encode()
+    ),
+    "a byte order mark": lambda captures: b"\xef\xbb\xbf" + _csv(_table(captures)),
+    "UTF-16": lambda captures: _csv(_table(captures)).decode().encode("utf-16"),
+    "gzip": lambda captures: gzip.compress(_csv(_table(captures))),
+    "the payload first, between tabs": lambda captures: "".join(
+        "\t".join(row[::-1]) + "\n"
+        for row in [_table(captures)[0], *([*row[:3], row[3]] for row in _table(captures)[1:])]
+    ).encode(),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_csv_gives_the_same_tables(
+    tmp_path: Path, captures: list[Payload], expected: Tables, form: str
+) -> None:
+    """However a table is quoted, cut and packed, its rows are the captures, to the last character."""
+    path = tmp_path / "captures"
+    path.write_bytes(FORMS[form](captures))
+    found = _tables(path)
+    _assert_same(found, expected)
+    assert found.findings.dialects == {"envelope": len(captures)}
+
+
+def test_a_csv_in_a_zip_gives_the_same_tables(
+    tmp_path: Path, captures: list[Payload], expected: Tables
+) -> None:
+    """A zip's member may be a table."""
+    with zipfile.ZipFile(tmp_path / "captures.zip", "w") as archive:
+        archive.writestr("a.csv", _csv(_table(captures)))
+    _assert_same(_tables(tmp_path / "captures.zip"), expected)
+
+
+def test_rows_are_numbered_by_the_line_they_start_on(captures: list[Payload]) -> None:
+    """The header is line 1; a cell that spans lines moves the rows after it."""
+    rows = _table(captures)
+    lines = [json.dumps(each["payload"], indent=1).count("\n") + 1 for each in captures]
+    spread = _rows(_csv(_table(captures, indent=1)))
+    assert [number for number, _ in _rows(_csv(rows))] == [2, 3, 4, 5]
+    assert [number for number, _ in spread] == [2 + sum(lines[:place]) for place in range(4)]
+
+
+names = st.text(st.characters(codec="utf-8", exclude_characters='"\r\n{}[\x00,;\t'), min_size=1, max_size=8)
+cells = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=20)
+
+
+@given(data=st.data(), delimiter=st.sampled_from(",;\t"))
+@settings(max_examples=30)
+def test_cells_are_kept_as_they_are(data: st.DataObject, delimiter: str) -> None:
+    """Whatever texts stand in the cells beside a JSON column, each row is read as it was written."""
+    header = data.draw(st.lists(names.filter(str.strip), min_size=1, max_size=4, unique=True))
+    width = len(header)
+    drawn = data.draw(st.lists(st.lists(cells, min_size=width, max_size=width), max_size=6))
+    rows = [["body", *header], *(['{"a": 1}', *row] for row in ([""] * width, *drawn))]
+    read = [value for _, value in _rows(_csv(rows, delimiter))]
+    assert read == [
+        {"body": '{"a": 1}', **dict(zip(header, row, strict=True))} for row in ([""] * width, *drawn)
+    ]
+
+
+DAMAGE = {
+    "a cell too many": b'2024-03-11T09:00:00Z,feedback,"{}",extra',
+    "a cell too few": b"2024-03-11T09:00:00Z,feedback",
+    "an unescaped quote": b'2024-03-11T09:00:00Z,feedback,"{"a": 1}"',
+    "a quote that is never closed": b'2024-03-11T09:00:00Z,feedback,"{""a"": 1}',
+    "bytes that are no UTF-8": b'2024-03-11T09:00:00Z,feedback,"{""a"": ""\xff""}"',
+    "half a cell over three lines": b'2024-03-11T09:00:00Z,feedback,"{\n ""a"": 1,\n ""b',
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_row_costs_only_itself(damage: str) -> None:
+    """A row whose quotes or cells do not fit is one reject, named by its line; all others are kept."""
+    good = b"".join(
+        f'2024-03-11T09:00:00Z,feedback,"{{""n"": {number}}}"\n'.encode() for number in range(300)
+    ).splitlines(keepends=True)
+    content = b"receivedAt,kind,payload\n" + b"".join([*good[:150], DAMAGE[damage] + b"\n", *good[150:]])
+    rows = _rows(content)
+    assert [row["payload"] for _, row in rows if isinstance(row, dict)] == [
+        {"n": number} for number in range(300)
+    ]
+    assert [(number, row) for number, row in rows if not isinstance(row, dict)] == [(152, "unreadable")]
+
+
+def test_a_monstrous_row_costs_only_itself() -> None:
+    """A row beyond what a record may hold is told as too large; the rows around it keep their numbers."""
+    monster = b'a,"' + b"x" * (MOST_BYTES + 5_000_000) + b'"\n'
+    rows = _rows(b'n,body\n1,"{""a"": 1}"\n' + monster + b'3,"{""a"": 3}"\n')
+    assert [(number, row["n"] if isinstance(row, dict) else row) for number, row in rows] == [
+        (2, "1"), (3, "too_large"), (4, "3"),
+    ]  # fmt: skip
+
+
+def test_a_csv_that_is_cut_off_keeps_what_came_before() -> None:
+    """Rows before the cut stand; the row that is cut is one unreadable record."""
+    content = b'kind,payload\nfeedback,"{""n"": 1}"\nfeedback,"{""n"": 2'
+    assert _rows(content) == [(2, {"kind": "feedback", "payload": {"n": 1}}), (3, "unreadable")]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'nonsense, more\n{"a": 1, "b": 2}\n{"a": 1, "b": 2}\n',
+        b'nonsense\n{"a": 1}\n',
+        b'{"a": 1}\n{"b": 2}\n',
+        b"name,age\nAna,4\n",
+        b"\xff\xfe\x00\x01,a\n,b",
+        b"",
+    ],
+)
+def test_what_is_no_table_of_captures_is_none(content: bytes) -> None:
+    """Lines of JSON with a broken first one, and tables of something else, are not read as captures."""
+    assert layout_of(content) is None
+
+
+def test_columns_of_the_payload_are_put_together(tmp_path: Path, captures: list[Payload]) -> None:
+    """A table of flattened captures, as json_normalize and to_csv write it, gives the captures again."""
+    told = [{key: value for key, value in each.items() if key != "payload"} for each in captures]
+    flat = [
+        pd.json_normalize(each["payload"]).assign(**about)
+        for each, about in zip(captures, told, strict=True)
+        if each["kind"] != "transcript"
+    ]
+    path = tmp_path / "flat.csv"
+    pd.concat(flat).to_csv(path, index=False)
+    tables = _tables(path)
+    assert tables.findings.dialects == {"dotted-columns": 3}
+    assert tables.events["kind"].tolist() == ["feedback", "offline_message", "unanswered"]
+    assert tables.events["visitor_id"].tolist() == [captures[0]["payload"]["visitor"]["UUID"]] * 3
+    assert tables.events["message"].tolist()[1:] == ["Please call me", "Is the beta open?"]
+    assert tables.events["extra_fields"].isna().all()
+
+
+def test_text_stays_text(tmp_path: Path, conversation: Payload) -> None:
+    """Nothing that looks like a number becomes one."""
+    conversation["visitor"]["identUserId"] = "00123"
+    conversation["message"] = "1.10"
+    flat = {"receivedAt": "2024-03-11T09:00:00Z", "kind": "feedback"}
+    flat |= {f"visitor__{key}": value for key, value in conversation.pop("visitor").items()} | conversation
+    (tmp_path / "zap.csv").write_bytes(_csv([list(flat), list(flat.values())]))
+    event = _tables(tmp_path / "zap.csv").events.iloc[0]
+    assert (event["user_id"], event["message"]) == ("00123", "1.10")
+
+
+PARQUET: dict[str, Callable[[list[Payload]], Any]] = {
+    "JSON as text": lambda captures: pa.Table.from_pylist(
+        [{**each, "payload": json.dumps(each["payload"])} for each in captures]
+    ),
+    "JSON as bytes": lambda captures: pa.Table.from_pylist(
+        [{**each, "payload": json.dumps(each["payload"]).encode()} for each in captures]
+    ),
+    "times as times": lambda captures: pa.Table.from_pylist(
+        [
+            {**each, "payload": json.dumps(each["payload"]), "receivedAt": pd.Timestamp(each["receivedAt"])}
+            for each in captures
+        ]
+    ),
+}
+PARQUET["in groups of one row"] = PARQUET["JSON as text"]
+
+
+@pytest.mark.parametrize("packed", ["plain", "gzip", "zip"])
+@pytest.mark.parametrize("form", PARQUET)
+def test_parquet_gives_the_same_tables(
+    tmp_path: Path, captures: list[Payload], expected: Tables, form: str, packed: str
+) -> None:
+    """A Parquet file's rows are the captures, numbered from 1, packed or not."""
+    sink = io.BytesIO()
+    pq.write_table(PARQUET[form](captures), sink, row_group_size=1 if "groups" in form else None)
+    path = tmp_path / "captures"
+    if packed == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("a.parquet", sink.getvalue())
+    else:
+        path.write_bytes(gzip.compress(sink.getvalue()) if packed == "gzip" else sink.getvalue())
+    found = _tables(path)
+    _assert_same(found, expected)
+    assert found.events["source_record"].tolist() == [1, 2, 3, 4]
+
+
+def test_nested_columns_of_parquet_are_payloads(tmp_path: Path, captures: list[Payload]) -> None:
+    """Payloads as structs are read as they are; what is null in another kind's fields is absent."""
+    payloads = [each["payload"] for each in captures if each["kind"] != "transcript"]
+    table = pa.Table.from_struct_array(pa.array(payloads))
+    pq.write_table(table, tmp_path / "unanswered.parquet")
+    found = _tables(tmp_path / "unanswered.parquet", undated_as="2024-03-20T00:00:00Z")
+    assert found.events["kind"].tolist() == ["unanswered", "unanswered"]
+    (rejected,) = found.rejections
+    assert (rejected.record, rejected.reason) == (2, "kind_mismatch")
+
+
+def test_a_broken_parquet_is_one_unreadable_record(tmp_path: Path, captures: list[Payload]) -> None:
+    """A file that only begins like Parquet is told in a sentence."""
+    pq.write_table(PARQUET["JSON as text"](captures), tmp_path / "a.parquet")
+    content = (tmp_path / "a.parquet").read_bytes()
+    for broken in (content[: len(content) // 2], b"PAR1", b"PAR1" + bytes(100)):
+        (tmp_path / "a.parquet").write_bytes(broken)
+        (rejected,) = _tables(tmp_path / "a.parquet").rejections
+        assert (rejected.record, rejected.reason) == (1, "unreadable")
