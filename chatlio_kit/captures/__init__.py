@@ -1,19 +1,25 @@
 """Files to captured records."""
 
 from chatlio_kit.captures.captures import Captures, Piece, Stretch
-from chatlio_kit.captures.dialects import Unwrapped, unwrap
-from chatlio_kit.captures.discover import CaptureFile, find_files
+from chatlio_kit.captures.dialects import BARE, ENVELOPE, Dialect, Unwrapped, named_fields, unwrap
+from chatlio_kit.captures.discover import find_files
+from chatlio_kit.captures.places import CaptureFile, archives_of
 from chatlio_kit.captures.records import HUGE, keeps_quotes, parse, refusal
 
 __all__ = [
+    "BARE",
+    "ENVELOPE",
     "HUGE",
     "CaptureFile",
     "Captures",
+    "Dialect",
     "Piece",
     "Stretch",
     "Unwrapped",
+    "archives_of",
     "find_files",
     "keeps_quotes",
+    "named_fields",
     "parse",
     "refusal",
     "unwrap",

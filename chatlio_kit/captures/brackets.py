@@ -6,7 +6,7 @@ import re
 
 _MARKS = re.compile(r'["\\\n\[\]{},]')
 _IN_TEXT = re.compile(r'["\\\n]')
-_OPENING = {"}": "{", "]": "["}
+_OPENING = {"}": ord("{"), "]": ord("[")}
 
 
 class Brackets:
@@ -17,17 +17,25 @@ class Brackets:
     """
 
     def __init__(self) -> None:
-        self._open: list[str] = []
+        self._open = bytearray()
+        self._depth = dict.fromkeys(_OPENING.values(), 0)
         self._in_text = False
         self._skip = 0
         self._started = False
 
-    def scan(self, text: str, start: int) -> int | None:
-        """Go on from ``start``; give the place behind the value, or None when it goes on after the block."""
+    def scan(self, text: str, start: int, end: int | None = None) -> int | None:
+        """Go on from ``start``; give the place behind the value, or None when it goes on after the block.
+
+        Args:
+            text: the block.
+            start: where to go on.
+            end: where to stop before the block's end.
+        """
+        limit = len(text) if end is None else end
         position = start + self._skip
         self._skip = 0
-        while position < len(text):
-            found = (_IN_TEXT if self._in_text else _MARKS).search(text, position)
+        while position < limit:
+            found = (_IN_TEXT if self._in_text else _MARKS).search(text, position, limit)
             if found is None:
                 return None
             mark, at = found.group(), found.start()
@@ -35,28 +43,31 @@ class Brackets:
             if mark == "\\":
                 if self._in_text:
                     position += 1
-                    self._skip = max(0, position - len(text))
+                    self._skip = max(0, position - limit)
             elif mark == '"':
                 self._in_text = not self._in_text
             elif mark == "\n":
                 self._in_text = False
             elif mark in "[{":
-                self._open.append(mark)
+                self._open.append(ord(mark))
+                self._depth[ord(mark)] += 1
             elif mark == ",":
                 if not self._open:
                     return at
             else:
-                end = self._close(mark, at)
-                if end is not None:
-                    return end
+                closed = self._close(mark, at)
+                if closed is not None:
+                    return closed
         return None
 
     def _close(self, mark: str, at: int) -> int | None:
         if not self._open:
             return at
         opening = _OPENING[mark]
-        if opening not in self._open:
+        if not self._depth[opening]:
             return None
-        while self._open.pop() != opening:
-            pass
+        closed = None
+        while closed != opening:
+            closed = self._open.pop()
+            self._depth[closed] -= 1
         return None if self._open else at + 1

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from chatlio_kit.captures.discover import CaptureFile, find_files
-from chatlio_kit.captures.records import Fault, Raws
+from chatlio_kit.captures.archives import is_zip, members, open_zip
+from chatlio_kit.captures.containers import BREAKS
+from chatlio_kit.captures.discover import find_files, note
+from chatlio_kit.captures.folders import LITTER
+from chatlio_kit.captures.places import CaptureFile, printable
+from chatlio_kit.captures.records import Fault, Raws, said, unreadable
 from chatlio_kit.captures.splitting import read_records
 from chatlio_kit.events.rejection import Rejection
 
 PIECE_RECORDS = 10_000
 PIECE_BYTES = 5_000_000
+_NESTED = "It is a zip within a zip. Unpack the outer one, and read what was in it"
 
 
 @dataclass(slots=True)
@@ -39,43 +45,90 @@ class Piece:
 
 
 class Captures:
-    """Captured webhooks in files and folders.
+    """Captured webhooks in files, folders and buckets.
 
     Attributes:
-        files: the files, in the order in which they are read.
-        notes: sentences about files that gave nothing, filled while reading.
+        files: the files, in the order in which they are read; a zip is one of them, whatever is in it.
+        notes: sentences about what was left out and about files that gave nothing, filled while reading.
         read: how many records each file held, filled while reading.
     """
 
     def __init__(self, paths: Sequence[Path | str]) -> None:
-        self.files = find_files(paths)
-        self.notes: list[str] = []
+        found = find_files(paths)
+        self.files = found.files
+        self._left_out = found.notes
+        self.notes = list(found.notes)
         self.read: dict[str, int] = {}
 
     def pieces(self, records: int = PIECE_RECORDS, size: int = PIECE_BYTES) -> Iterator[Piece]:
         """Read all records, at most ``records`` at a time and about ``size`` bytes."""
-        self.notes.clear()
+        self.notes = list(self._left_out)
         piece, free, left = Piece(), records, size
         for file in self.files:
-            count = 0
-            for found in read_records(file.path):
-                count += 1 if isinstance(found, Fault) else len(found.raws)
-                for part in _parts(found, free, records):
-                    if isinstance(part, Fault):
-                        piece.rejected.append(_rejection(file, part))
+            self.read[file.name] = 0
+            for part, found in self._found_in(file):
+                self.read[file.name] += 1 if isinstance(found, Fault) else len(found.raws)
+                for cut in _parts(found, free, records):
+                    if isinstance(cut, Fault):
+                        piece.rejected.append(_rejection(part, cut))
                         free -= 1
                     else:
-                        piece.stretches.append(Stretch(file, part.numbers, part.raws, part.cut))
-                        free -= len(part.raws)
-                        left -= sum(map(len, part.raws))
+                        piece.stretches.append(Stretch(part, cut.numbers, cut.raws, cut.cut))
+                        free -= len(cut.raws)
+                        left -= sum(map(len, cut.raws))
                     if free <= 0 or left <= 0:
                         yield piece
                         piece, free, left = Piece(), records, size
-            self.read[file.name] = count
-            if not count:
-                self.notes.append(f"{file.name} is empty: no record was read from it.")
         if piece.read:
             yield piece
+
+    def _found_in(self, file: CaptureFile) -> Iterator[tuple[CaptureFile, Raws | Fault]]:
+        """Read a file, or each member of a zip."""
+        try:
+            with file.place.open() as handle:
+                if is_zip(handle):
+                    yield from self._found_in_zip(file, handle)
+                else:
+                    yield from self._counted(file, read_records(handle))
+        except BREAKS as broken:
+            yield file, _closed(broken)
+
+    def _found_in_zip(
+        self, file: CaptureFile, handle: io.BufferedReader
+    ) -> Iterator[tuple[CaptureFile, Raws | Fault]]:
+        with open_zip(handle) as archive:
+            found, left_out = members(archive)
+            if left_out:
+                self.notes.append(note(LITTER, [f"{file.name}!{printable(name)}" for name in left_out]))
+            if not found:
+                self.notes.append(f"{file.name} is empty: no record was read from it.")
+            for member in found:
+                part = file.member(member.name, member.size, member.modified_at)
+                try:
+                    if member.refusal:
+                        raise OSError(member.refusal)
+                    with member.open() as inside:
+                        if is_zip(inside):
+                            raise OSError(_NESTED)
+                        yield from self._counted(part, read_records(inside))
+                except BREAKS as broken:
+                    yield part, _closed(broken)
+
+    def _counted(
+        self, part: CaptureFile, records: Iterator[Raws | Fault]
+    ) -> Iterator[tuple[CaptureFile, Raws | Fault]]:
+        is_empty = True
+        for found in records:
+            is_empty = False
+            yield part, found
+        if is_empty:
+            self.notes.append(f"{part.name} is empty: no record was read from it.")
+
+
+def _closed(broken: Exception) -> Fault:
+    """Tell a file of which nothing can be read."""
+    words = broken.strerror if isinstance(broken, OSError) and broken.strerror else said(broken)
+    return unreadable(1, b"", f"The file cannot be read: {words}.")
 
 
 def _parts(found: Raws | Fault, free: int, records: int) -> Iterator[Raws | Fault]:

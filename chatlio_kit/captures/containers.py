@@ -1,4 +1,4 @@
-"""From a file on disk to its bytes: decompressed, and as UTF-8 whatever it was written in.
+"""From a file's bytes to those that were packed in it, and to UTF-8 whatever it was written in.
 
 What a file holds is told from its first bytes, never from its name.
 """
@@ -10,51 +10,134 @@ import codecs
 import gzip
 import io
 import lzma
+import struct
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import IO, cast
+from collections.abc import Callable
+from typing import IO, Any, cast
+from zipfile import BadZipFile
+
+import pyarrow as pa
 
 BOM = codecs.BOM_UTF8
-BREAKS = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError)
+BREAKS = (
+    OSError, EOFError, ValueError, NotImplementedError, zlib.error, lzma.LZMAError, BadZipFile, struct.error
+)  # fmt: skip
 """What readers raise where a file ends too early or holds what it should not."""
 
-Opener = Callable[[IO[bytes]], IO[bytes]]
+MOST_UNPACKED = 1_000_000_000
+MOST_RATIO = 2000
+"""What unpacks to more than the first, and to so many times its size, is made to fill a memory or a disk."""
 
-_PACKED: dict[bytes, Opener] = {
-    b"\x1f\x8b": lambda handle: cast(IO[bytes], gzip.GzipFile(fileobj=handle)),
-    b"BZh": lambda handle: cast(IO[bytes], bz2.BZ2File(handle)),
-    b"\xfd7zXZ\x00": lambda handle: cast(IO[bytes], lzma.LZMAFile(handle)),  # noqa: SIM115  closed by its reader
-}
+_XZ_MEMORY = 1 << 28
 _UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 _LONGEST_MAGIC = 8
 
 
-@contextmanager
-def open_bytes(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file and undo its compression, if it has one of those we know."""
-    with path.open("rb") as packed:
-        handle = unpacked(packed)
-        with handle:
-            yield handle
+class _Source:
+    """Packed bytes, counted as they are taken."""
+
+    closed = False
+
+    def __init__(self, handle: io.BufferedReader) -> None:
+        self._handle = handle
+        self.taken = 0
+
+    def close(self) -> None:
+        """Leave the file to whoever opened it."""
+
+    def read(self, size: int = -1) -> bytes:
+        block = self._handle.read(size)
+        self.taken += len(block)
+        return block
 
 
-def unpacked(handle: IO[bytes]) -> IO[bytes]:
-    """Undo the compression of an open file that can be read from its start again."""
-    start = handle.read(_LONGEST_MAGIC)
-    handle.seek(0)
-    for magic, opener in _PACKED.items():
+_Decompressor = bz2.BZ2Decompressor | lzma.LZMADecompressor
+
+
+class _Streams:
+    """Compressed streams, one after another, unpacked no further than what is asked for."""
+
+    def __init__(self, source: _Source, make: Callable[[], _Decompressor]) -> None:
+        self._source, self._make = source, make
+        self._current = make()
+        self._fed = b""
+
+    def read(self, size: int) -> bytes:
+        while True:
+            if self._current.eof:
+                # Zeros may fill a stream up; anything else has to be another one.
+                rest = self._current.unused_data.lstrip(b"\0")
+                while not rest and (block := self._source.read(1 << 16)):
+                    rest = block.lstrip(b"\0")
+                if not rest:
+                    return b""
+                self._current, self._fed = self._make(), rest
+            if self._current.needs_input and not self._fed:
+                self._fed = self._source.read(1 << 16)
+                if not self._fed:
+                    raise EOFError("The compressed stream ends before its end")
+            fed, self._fed = self._fed, b""
+            block = self._current.decompress(fed, size)
+            if block:
+                return block
+
+
+def _gunzip(source: _Source) -> Callable[[int], bytes]:
+    return gzip.GzipFile(fileobj=cast(IO[bytes], source), mode="rb").read1
+
+
+def _unzstd(source: _Source) -> Callable[[int], bytes]:
+    stream = pa.CompressedInputStream(pa.PythonFile(source, mode="r"), "zstd")
+
+    def read(size: int) -> bytes:
+        block: bytes = stream.read(size)
+        return block
+
+    return read
+
+
+_UNPACKERS: dict[bytes, Callable[[_Source], Callable[[int], bytes]]] = {
+    b"\x1f\x8b": _gunzip,
+    b"BZh": lambda source: _Streams(source, bz2.BZ2Decompressor).read,
+    b"\xfd7zXZ\x00": lambda source: _Streams(source, lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY)).read,
+    b"\x28\xb5\x2f\xfd": _unzstd,
+}
+
+
+class _Unpacked(io.RawIOBase):
+    """What an unpacker gives, up to what no honest file holds."""
+
+    def __init__(self, source: _Source, read: Callable[[int], bytes]) -> None:
+        self._source, self._read = source, read
+        self._given = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        block = self._read(len(buffer))
+        buffer[: len(block)] = block
+        self._given += len(block)
+        if self._given > MOST_UNPACKED and self._given > MOST_RATIO * self._source.taken:
+            raise OSError(f"It unpacks to more than {MOST_RATIO:,} times its size, as no captures do")
+        return len(block)
+
+
+def unpacked(handle: io.BufferedReader) -> io.BufferedReader:
+    """Undo the compression of an open file, if it has one of those we know."""
+    start = handle.peek(_LONGEST_MAGIC)[:_LONGEST_MAGIC]
+    for magic, unpack in _UNPACKERS.items():
         if start.startswith(magic):
-            return opener(handle)
+            source = _Source(handle)
+            return io.BufferedReader(_Unpacked(source, unpack(source)))
     return handle
 
 
 class Text:
     """A file's bytes in blocks, as UTF-8 without a byte order mark."""
 
-    def __init__(self, handle: IO[bytes]) -> None:
-        self._handle = cast(io.BufferedReader, handle)
+    def __init__(self, handle: io.BufferedReader) -> None:
+        self._handle = handle
         self._broken: Exception | None = None
         self._decoder: codecs.IncrementalDecoder | None = None
         self._head = self._block(4)

@@ -2,71 +2,212 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import unquote
 
+from chatlio_kit.captures.addresses import is_address, list_objects, name_of, shown
+from chatlio_kit.captures.folders import LITTER, Entry, below, is_litter, is_pattern, matching, words
+from chatlio_kit.captures.places import (
+    CaptureFile,
+    LocalPlace,
+    LostPlace,
+    Place,
+    RemotePlace,
+    local_name,
+    printable,
+)
 from chatlio_kit.errors import CaptureError, MissingPath
-from chatlio_kit.events.kinds import Kind, kind_in_path
+from chatlio_kit.events.kinds import kind_in_path
+
+_SHOWN = 3
+_FILE = "file://"
+_NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL})
 
 
 @dataclass(frozen=True)
-class CaptureFile:
-    """One file of captures.
+class Found:
+    """What the named paths lead to.
 
     Attributes:
-        path: where it is.
-        name: how frames, rejects and the ledger call it: the path from the named argument's own name on,
-            so that it does not depend on the machine or on the working directory.
-        kind: the kind that its name or its folders' names say, if any.
+        files: the files, sorted by name.
+        notes: sentences about what was left out.
     """
 
-    path: Path
-    name: str
-    kind: Kind | None
-
-    @property
-    def modified_at(self) -> datetime:
-        """The file's time, UTC."""
-        return datetime.fromtimestamp(self.path.stat().st_mtime, UTC)
+    files: list[CaptureFile]
+    notes: list[str]
 
 
-def find_files(paths: Sequence[Path | str]) -> list[CaptureFile]:
-    """List the files under the named paths, each once, sorted by name.
+@dataclass(frozen=True)
+class _Source:
+    """One file before it has its name.
 
-    In a folder every file is read whatever its ending, except hidden ones.
+    Attributes:
+        inside: its path below what was named; empty for a file that was named itself.
+        identity: equal for two ways to the same file.
+    """
+
+    inside: tuple[str, ...]
+    place: Place
+    identity: str
+    size: int | None = None
+    modified_at: datetime | None = None
+    left_out: str = ""
+    is_link: bool = False
+
+
+@dataclass(frozen=True)
+class _Named:
+    """One argument: what files found through it are called, and the files.
+
+    Attributes:
+        root: its own name.
+        whole: a longer name, for when another argument has the same name.
+        parent: the folder it stands in, which may say a kind.
+        sources: what it leads to.
+    """
+
+    root: str
+    whole: str
+    parent: str
+    sources: list[_Source]
+
+
+def find_files(paths: Sequence[Path | str]) -> Found:
+    """List the files that paths, patterns and URLs lead to, each once, sorted by name.
+
+    In a folder every file is read whatever its ending, except hidden ones and what systems leave behind;
+    what is left out is noted. Links are followed; what cannot be read is among the files, to be told.
+
+    Args:
+        paths: files, folders, patterns such as ``captures/**/*.ndjson``, or URLs such as ``s3://bucket/path/``.
 
     Raises:
-        MissingPath: when a named path does not exist.
-        CaptureError: when there is no file at all.
+        MissingPath: when a named path does not exist, or a pattern matches nothing.
+        UsageError: when a URL needs a driver that is not installed.
+        CaptureError: when there is no file at all, or a store does not answer.
     """
-    named = [Path(path) for path in paths]
-    for path in named:
-        if not path.exists():
-            raise MissingPath(f"There is no file or folder {str(path)!r}. Check the path and try again.")
-    roots = Counter(path.resolve().name for path in named)
-    found: dict[Path, CaptureFile] = {}
-    for path in named:
-        root = path.resolve().name if roots[path.resolve().name] == 1 else path.as_posix()
-        for file, inside in _files_below(path):
-            name = "/".join((root, *inside))
-            parts = name.split("/") if inside else [path.resolve().parent.name, root]
-            found.setdefault(file.resolve(), CaptureFile(file, name, kind_in_path(parts)))
+    named = [_named(str(path)) for path in paths]
+    roots = Counter(each.root for each in named)
+    found: dict[str, CaptureFile] = {}
+    left_out: dict[str, list[str]] = {}
+    sources = [(each, source) for each in named for source in each.sources]
+    # A file's own name goes before that of a link to it.
+    for each, source in sorted(sources, key=lambda pair: pair[1].is_link):
+        root = each.root if roots[each.root] == 1 else each.whole
+        parts = (root, *source.inside)
+        name = printable("/".join(parts))
+        if source.left_out:
+            left_out.setdefault(source.left_out, []).append(name)
+            continue
+        kind = kind_in_path("/".join(parts).split("/") if source.inside else [each.parent, each.root])
+        file = CaptureFile(name, kind, source.place, source.size, source.modified_at)
+        found.setdefault(source.identity, file)
     if not found:
-        listed = ", ".join(repr(str(path)) for path in named)
+        listed = ", ".join(repr(_shown(path)) for path in paths)
         raise CaptureError(
             f"There are no capture files in {listed}. Name a folder or a file of captured webhooks."
         )
-    return sorted(found.values(), key=lambda file: file.name)
+    return Found(list(_under_own_names(found)), [note(why, names) for why, names in sorted(left_out.items())])
 
 
-def _files_below(path: Path) -> Iterator[tuple[Path, tuple[str, ...]]]:
-    if not path.is_dir():
-        yield path, ()
-        return
-    for file in path.rglob("*"):
-        inside = file.relative_to(path).parts
-        if file.is_file() and not any(part.startswith(".") for part in inside):
-            yield file, inside
+def _under_own_names(found: dict[str, CaptureFile]) -> Iterator[CaptureFile]:
+    """Sort by name; where two files have one name, number the later ones."""
+    times = Counter[str]()
+    for _, file in sorted(found.items(), key=lambda item: (item[1].name, item[0])):
+        times[file.name] += 1
+        yield file if times[file.name] == 1 else replace(file, name=f"{file.name} ({times[file.name]})")
+
+
+def note(why: str, names: list[str]) -> str:
+    """Say in one sentence what was left out."""
+    listed = ", ".join(sorted(names)[:_SHOWN])
+    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
+    return f"left out ({why}): {listed}{more}"
+
+
+def _shown(path: Path | str) -> str:
+    return shown(str(path)) if is_address(str(path)) else str(path)
+
+
+def _named(text: str) -> _Named:
+    if text.lower().startswith(_FILE):
+        return _local(unquote(text[len(_FILE) :]))
+    return _remote(text) if is_address(text) else _local(text)
+
+
+def _remote(address: str) -> _Named:
+    objects = list_objects(address)
+    sources = [
+        _Source(
+            each.inside,
+            RemotePlace(address, each.path, each.version),
+            f"{address}|{each.path}",
+            each.size,
+            each.modified_at,
+            LITTER if any(map(is_litter, each.inside)) else "",
+        )
+        for each in objects
+    ]
+    whole = shown(address)
+    parent = whole.rstrip("/").split("/")[-2]
+    return _Named(name_of(address), whole.rstrip("/"), parent, sources)
+
+
+def _local(text: str) -> _Named:
+    path = Path(text)
+    try:
+        status = path.stat()
+    except (OSError, ValueError) as wrong:
+        if isinstance(wrong, OSError) and wrong.errno not in _NOT_THERE:
+            raise CaptureError(f"{text!r} cannot be opened: {words(wrong)}.") from None
+        if is_pattern(text):
+            return _by_pattern(text)
+        raise MissingPath(f"There is no file or folder {text!r}. Check the path and try again.") from None
+    if stat.S_ISDIR(status.st_mode):
+        return _of(path, below(path))
+    # What is named itself is read even if it is a pipe, as in convert <(zcat ...).
+    return _of(path, [Entry(path, (), status)])
+
+
+def _by_pattern(text: str) -> _Named:
+    try:
+        base, entries = matching(text)
+    except ValueError:
+        entries = []
+    if not any(entry.status or entry.lost for entry in entries):
+        raise MissingPath(f"No file matches {text!r}. Check the pattern and try again.")
+    return _of(base, entries)
+
+
+def _of(path: Path, entries: Iterator[Entry] | Sequence[Entry]) -> _Named:
+    root = local_name(path)
+    parent = local_name(path.absolute().parent)
+    return _Named(root, path.as_posix(), parent, [_source(entry) for entry in entries])
+
+
+def _source(entry: Entry) -> _Source:
+    identity = os.path.realpath(entry.path)
+    is_link = entry.path.is_symlink()
+    if entry.status is None:
+        return _Source(
+            entry.inside, LostPlace(entry.lost), identity, left_out=entry.left_out, is_link=is_link
+        )
+    place = LocalPlace(entry.path)
+    if not stat.S_ISREG(entry.status.st_mode):
+        return _Source(entry.inside, place, identity, is_link=is_link)
+    size, modified_at = entry.status.st_size, _time_of(entry.status)
+    return _Source(entry.inside, place, identity, size, modified_at, is_link=is_link)
+
+
+def _time_of(status: os.stat_result) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(status.st_mtime, UTC)
+    except (OverflowError, ValueError, OSError):  # a year that no calendar has
+        return None

@@ -1,0 +1,158 @@
+"""Captures in buckets and behind URLs."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import re
+import threading
+import zipfile
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote
+
+import fsspec
+import pandas as pd
+import pytest
+from fsspec.registry import known_implementations
+
+from chatlio_kit.backfill import backfill
+from chatlio_kit.captures import Captures, find_files
+from chatlio_kit.captures.addresses import masked, shown
+from chatlio_kit.errors import CaptureError, MissingPath, UsageError
+from chatlio_kit.platform import Platform
+from chatlio_kit.samples import write_sample
+from chatlio_kit.tables import Export, Settling, convert
+
+
+@pytest.fixture
+def bucket(tmp_path: Path) -> Iterator[str]:
+    """A sample export in a bucket, with the same files beside it on disk."""
+    sample = write_sample(tmp_path / "captures", events=120, bad_share=0.05)
+    system = fsspec.filesystem("memory")
+    for path in sample.path.rglob("*"):
+        if path.is_file():
+            system.pipe(f"/bucket/{path.relative_to(tmp_path).as_posix()}", path.read_bytes())
+    yield "memory://bucket/captures/"
+    system.rm("/bucket", recursive=True)
+
+
+def _names(*addresses: str) -> list[str]:
+    return [file.name for file in find_files(addresses).files]
+
+
+def test_a_bucket_gives_what_a_folder_gives(bucket: str, tmp_path: Path) -> None:
+    """The same tables, rejects and names come out of a bucket as out of a folder."""
+    remote = convert(Export([bucket], Settling()), tmp_path / "remote", quiet=True)
+    local = convert(Export([tmp_path / "captures"], Settling()), tmp_path / "local", quiet=True)
+    assert remote.report() == local.report()
+    for path in sorted((tmp_path / "local").glob("*.parquet")):
+        pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "remote" / path.name), pd.read_parquet(path))
+    rejected = [(tmp_path / each / "rejected.jsonl").read_bytes() for each in ("remote", "local")]
+    assert rejected[0] == rejected[1]
+
+
+def test_a_bucket_is_backfilled_and_recognised(bucket: str, local: Platform) -> None:
+    """A whole backfill runs from a bucket; the next one reads only the files that changed or had rejects."""
+    first = backfill([bucket], local, quiet=True)
+    assert (first.total.landed, first.total.pending) == (first.counts.accepted, 0)
+    second = backfill([bucket], local, quiet=True)
+    assert (second.counts.accepted, second.counts.read) == (0, first.counts.read)
+    assert any("unchanged" in note for note in second.notes)
+
+
+def test_patterns_and_single_objects(bucket: str) -> None:
+    """Names begin at what was named: the folder, the part before a wildcard, or the object itself."""
+    system = fsspec.filesystem("memory")
+    for name in ("x/a.ndjson", "x/feedback/b.ndjson", "x/.hidden", "x/c.csv"):
+        system.pipe(f"/bucket/{name}", b'{"a": 1}\n')
+    assert _names("memory://bucket/x") == ["x/a.ndjson", "x/c.csv", "x/feedback/b.ndjson"]
+    assert _names("memory://bucket/x/*.ndjson") == ["x/a.ndjson"]
+    assert _names("memory://bucket/x/**/*.ndjson", "memory://bucket/x/c.csv") == [
+        "c.csv", "x/a.ndjson", "x/feedback/b.ndjson",
+    ]  # fmt: skip
+    (file,) = find_files(["memory://bucket/x/feedback/b.ndjson"]).files
+    assert (file.name, file.kind, file.size) == ("b.ndjson", "feedback", 9)
+    assert file.modified_at is not None
+    assert file.place.mark() is not None
+
+
+def test_what_is_not_there_or_cannot_be_read_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing object is a missing path; an unknown sort of address and a missing driver name the remedy."""
+    for address in ("memory://nowhere/x", "memory://nowhere/*.gz"):
+        with pytest.raises(MissingPath, match="nowhere"):
+            find_files([address])
+    with pytest.raises(UsageError, match="no sort of address"):
+        find_files(["gopher://x/y"])
+    monkeypatch.setitem(known_implementations, "s3", {"class": "no_such_driver.S3FileSystem"})
+    with pytest.raises(UsageError, match=r"pip install 'chatlio-kit\[s3\]'"):
+        find_files(["s3://bucket/x"])
+    with pytest.raises(CaptureError, match="Connect") as told:
+        find_files(["https://me:password@127.0.0.1:1/x?sig=SECRET"])
+    assert "password" not in str(told.value)
+    assert "SECRET" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("https://me:hidden1@host/a/b.gz?X-Amz-Signature=hidden2&x=1#hidden3", "https://host/a/b.gz"),
+        ("https://hidden1@host/a?sv=1&sig=hid%2Fden2", "https://host/a"),
+        ("s3://key:hidden1@bucket/a*?.gz", "s3://bucket/a*?.gz"),
+        (
+            "abfs://container@account.dfs.core.windows.net/a",
+            "abfs://container@account.dfs.core.windows.net/a",
+        ),
+        ("sftp://hidden1@host/a", "sftp://host/a"),
+    ],
+)
+def test_secrets_of_an_address_are_never_shown(address: str, expected: str) -> None:
+    """Users, passwords and signatures are taken out of addresses, and out of what drivers say about them."""
+    assert shown(address) == expected
+    secrets = [each for each in ("hidden1", "hidden2", "hidden3", "hid/den2") if each in unquote(address)]
+    words = masked(f"403 for {address!r} of {secrets}", address)
+    assert words.startswith(f"403 for {expected!r} of")
+    assert not re.search("hid/?den", words)
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    """A plain web server: it gives whole files only, whatever part is asked for."""
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[str]:
+    """A folder of captures on the web."""
+    folder = tmp_path / "web"
+    folder.mkdir()
+    lines = b'{"a": 1}\n' * 1000
+    (folder / "a.ndjson.gz").write_bytes(gzip.compress(lines))
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("inside", lines)
+    (folder / "b.zip").write_bytes(packed.getvalue())
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(folder)))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_web_server_is_read_as_a_stream(web: str) -> None:
+    """Files come from a server that gives no parts, zips too; names hold nothing of the query."""
+    captures = Captures([f"{web}/a.ndjson.gz?token=SECRET", f"{web}/b.zip?token=SECRET"])
+    counts = {each.file.name: 0 for piece in captures.pieces() for each in piece.stretches}
+    for piece in captures.pieces():
+        for each in piece.stretches:
+            counts[each.file.name] += len(each.raws)
+            assert "SECRET" not in repr(each)
+    assert counts == {"a.ndjson.gz": 1000, "b.zip!inside": 1000}
+    assert captures.files[0].modified_at is not None
+    with pytest.raises(MissingPath, match="nothing at"):
+        find_files([f"{web}/c.gz?token=SECRET"])

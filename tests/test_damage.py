@@ -1,0 +1,385 @@
+"""What becomes of damaged captures: a thousand good records stand, the bad one is named, no value is altered.
+
+``damage_table()`` gives the lines below as a table for readers.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import importlib
+import io
+import json
+import lzma
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pytest
+
+from chatlio_kit.events.identity import canonical, digest
+from chatlio_kit.events.rejection import Rejection
+from chatlio_kit.tables import Export, Settling
+
+GOOD = 1000
+PLACE = 501
+"""The line on which the bad record stands."""
+
+
+def _record(number: int, around: dict[str, Any] | None = None, **payload: Any) -> dict[str, Any]:
+    """One capture of the conversation shape, with invented values."""
+    envelope = {"receivedAt": "2024-03-11T08:59:43.250Z", "kind": "conversation_started", **(around or {})}
+    body = {
+        "visitor": {"UUID": "5b0c7d1e-9a34-4e2f-6c18-b2f09d41a7e3", "email": "", "identUserId": "00123"},
+        "message": "Is the beta open? 🙂",
+        "conversationUUID": f"{number:08x}-3b6d-4f08-5a91-0d4e6b2f8c13",
+        "slackChannelId": "C06LOBBY345",
+        **payload,
+    }
+    return {**{key: value for key, value in envelope.items() if value}, "payload": body}
+
+
+def _line(around: dict[str, Any] | None = None, **payload: Any) -> bytes:
+    return json.dumps(_record(0xBAD, around, **payload), ensure_ascii=False).encode()
+
+
+def _spliced(old: str, new: str) -> bytes:
+    line = _line().decode()
+    assert old in line
+    return line.replace(old, new, 1).encode()
+
+
+def _transcript(**message: Any) -> bytes:
+    said = {"text": "Hi", "ts": "1710144005.000200", "username": "ana", "isVisitorMsg": True}
+    later = {**said, "ts": "1710144061.448129", **message}
+    payload = {
+        "conversationUUID": "0bad0bad-3b6d-4f08-5a91-0d4e6b2f8c13",
+        "startedAt": "2024-03-11T08:59:41Z",
+        "endedAt": "2024-03-11T09:03:10Z",
+        "messages": [said, {key: value for key, value in later.items() if value is not ...}],
+        "textBody": "",
+    }
+    return orjson.dumps({"receivedAt": "2024-03-11T09:03:11Z", "payload": payload})
+
+
+@dataclass(frozen=True)
+class Damage:
+    """One sort of damage to one line among a thousand good ones.
+
+    Attributes:
+        what: in words.
+        line: the damaged line.
+        reason: why it is rejected; None for what is not damaged enough to be.
+        field: the field that is named, if one is.
+    """
+
+    what: str
+    line: bytes | Callable[[], bytes]
+    reason: str | None
+    field: str | None = None
+
+    @property
+    def text(self) -> bytes:
+        """The damaged line; large ones are made only when they are needed."""
+        return self.line if isinstance(self.line, bytes) else self.line()
+
+
+def _nested() -> bytes:
+    return _spliced('"message"', f'"x": {"[" * 50_000}{"]" * 50_000}, "message"')
+
+
+DAMAGES = [
+    Damage("a line cut off in the middle", _line()[:200], "not_json"),
+    Damage("a field that should be text is a number", _line(message=7), "wrong_type", "message"),
+    Damage("a number became text", _transcript(isVisitorMsg="1"), "wrong_type", "messages[1].isVisitorMsg"),
+    Damage("an object became text", _line(visitor="Ana"), "wrong_type", "visitor"),
+    Damage("an integer beyond 64 bits", _line(order=2**64 + 1), None),
+    Damage("a lone surrogate, escaped", _spliced("🙂", "\\ud83d"), "not_json"),
+    Damage("bytes that are no UTF-8", _line().replace("🙂".encode(), b"\xff\xfe"), "not_json"),
+    Damage("the word NaN for a value", _spliced('"C06LOBBY345"', "NaN"), "not_json"),
+    Damage("the word Infinity for a value", _spliced('"C06LOBBY345"', "-Infinity"), "not_json"),
+    Damage(
+        "a key twice in one object",
+        _spliced('"message"', '"message": "a", "message"'),
+        "duplicate_key",
+        "message",
+    ),
+    Damage("a byte order mark in the middle of the file", b"\xef\xbb\xbf" + _line(), "not_json"),
+    Damage("an array", b'[{"visits": 1}]', "not_an_object"),
+    Damage("a lone value", b"null", "not_an_object"),
+    Damage("words that are no JSON", b"-- rotated 2024-03-11 --", "not_json"),
+    Damage("two records on one line", _line() + _line(), "not_json"),
+    Damage("a comma behind the record", _line() + b",", "not_json"),
+    Damage("single quotes", _line().replace(b'"', b"'"), "not_json"),
+    Damage("a NUL byte", _line().replace(b"beta", b"be\0ta"), "not_json"),
+    Damage("a NUL, escaped as JSON allows", _spliced("beta", "be\\u0000ta"), None),
+    Damage("100,000 brackets", b"[" * 100_000, "not_json"),
+    Damage("100,000 brackets inside a record", _nested, "not_json"),
+    Damage("the number 1e999999", _spliced('"C06LOBBY345"', "1e999999"), "not_json"),
+    Damage("a number of 5,000 digits", _spliced('"C06LOBBY345"', "9" * 5000), "not_json"),
+    Damage("a line of 50 MB", lambda: _line(message="x" * 50_000_000), "too_large"),
+    Damage("an object that is no capture", b'{"level": "info", "msg": "started"}', "shape_unknown"),
+    Damage("a kind of another shape", _line({"kind": "transcript"}), "kind_mismatch", "kind"),
+    Damage("a conversation that nothing names", _line({"kind": None}), "kind_unknown", "kind"),
+    Damage("no time anywhere", _line({"receivedAt": None}), "undated", "receivedAt"),
+    Damage("a time that is none", _line({"receivedAt": "11.3.2024 9:03"}), "invalid_time", "receivedAt"),
+    Damage(
+        "a time in the future", _line({"receivedAt": "2924-03-11T08:59:43Z"}), "future_time", "receivedAt"
+    ),
+    Damage("a message without its ts", _transcript(ts=...), "missing", "messages[1].ts"),
+    Damage("two messages with one ts", _transcript(ts="1710144005.000200"), "repeated", "messages[1].ts"),
+    Damage(
+        "the same event with another payload",
+        orjson.dumps(_record(1, message="Other")),
+        "conflicting_duplicate",
+    ),
+    Damage("a field that nobody knows", _line(loyalty={"tier": "gold"}), None),
+    Damage("a blank line", b"   ", None),
+]
+
+
+@dataclass(frozen=True)
+class BrokenFile:
+    """One sort of damage to a whole file beside a good one.
+
+    Attributes:
+        what: in words.
+        make: makes the file's bytes from good lines.
+        name: what the reject's file is called, below the folder.
+        kept: how many of the lines are accepted all the same; None for some of them.
+    """
+
+    what: str
+    make: Callable[[list[bytes]], bytes]
+    name: str = "broken"
+    kept: int | None = 0
+
+
+def _zip(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", method) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return packed.getvalue()
+
+
+def _tar(content: bytes) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        member = tarfile.TarInfo("captures.ndjson")
+        member.size = len(content)
+        archive.addfile(member, io.BytesIO(content))
+    return packed.getvalue()
+
+
+def _locked(lines: list[bytes]) -> bytes:
+    """A zip whose first member says that it is encrypted."""
+    packed = bytearray(_zip({"a": b"\n".join(lines), "b": b"\n".join(lines)}))
+    for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        packed[packed.index(mark) + place] |= 1
+    return bytes(packed)
+
+
+def _bent(lines: list[bytes]) -> bytes:
+    """A zip with a letter of its first member exchanged behind the checksum's back."""
+    packed = _zip({"a": b"\n".join(lines), "b": b"\n".join(lines)}, zipfile.ZIP_STORED)
+    return packed.replace(b"Is the beta open?", b"Is the beta 0pen?", 1)
+
+
+def _lz(lines: list[bytes]) -> bytes:
+    return _zip({"a": b"\n".join(lines)}, zipfile.ZIP_LZMA)
+
+
+FILES = [
+    BrokenFile("a gzip that is cut off", lambda lines: gzip.compress(b"\n".join(lines))[:-30], kept=None),
+    BrokenFile("a text that is cut off in its last line", lambda lines: b"\n".join(lines)[:-30], kept=9),
+    BrokenFile("an array that is cut off", lambda lines: b"[" + b",".join(lines)[:-30], kept=9),
+    BrokenFile("a file of no text", lambda lines: bytes(range(256)) * 40),
+    BrokenFile("words that are no JSON at all", lambda lines: b"Read me first.\nThen the rest.\n"),
+    BrokenFile("a zip that is cut off", lambda lines: _zip({"a": b"\n".join(lines)})[:-30]),
+    BrokenFile("a zip's member that is encrypted", _locked, "broken!a", 10),
+    BrokenFile("a zip's member with a wrong checksum", _bent, "broken!a", 10),
+    BrokenFile("a zip's member that is packed in a rare way", _lz, "broken!a"),
+    BrokenFile("a tar archive", lambda lines: _tar(b"\n".join(lines))),
+    BrokenFile("a zip in a zip", lambda lines: _zip({"in": _zip({"a": b"\n".join(lines)})}), "broken!in"),
+]
+
+
+@dataclass
+class Told:
+    """What became of a folder's records.
+
+    Attributes:
+        accepted: the digest of each accepted payload, by file and record.
+        rejected: the others.
+        extra: the unknown fields of each accepted one.
+        read: how many there were.
+    """
+
+    accepted: dict[tuple[str, int], str]
+    rejected: list[Rejection]
+    extra: dict[tuple[str, int], str | None]
+    read: int
+
+
+def _convert(folder: Path) -> Told:
+    export = Export([folder], Settling(), workers=0)
+    told = Told({}, [], {}, 0)
+    for sifted in export.sifted():
+        events = sifted.built.events
+        places = list(zip(events["source_file"], map(int, events["source_record"]), strict=True))
+        told.accepted |= dict(zip(places, events["payload_digest"], strict=True))
+        told.extra |= dict(zip(places, events["extra_fields"], strict=True))
+        told.rejected += sifted.built.rejected
+        told.read += len(events) + len(sifted.built.rejected) + sifted.duplicates
+    assert told.read == sum(export.captures.read.values())
+    return told
+
+
+GOOD_LINES = [orjson.dumps(_record(number)) for number in range(GOOD)]
+DIGESTS = [digest(canonical(_record(number)["payload"])) for number in range(GOOD)]
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.what)
+def test_a_damaged_line_costs_only_itself(tmp_path: Path, damage: Damage) -> None:
+    """A thousand good records are accepted as they were; the bad one is named by file, number and field."""
+    lines = [*GOOD_LINES[: PLACE - 1], damage.text, *GOOD_LINES[PLACE - 1 :]]
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "captures.ndjson").write_bytes(b"\n".join(lines) + b"\n")
+    told = _convert(tmp_path / "x")
+    bad = told.accepted.pop(("x/captures.ndjson", PLACE), None)
+    assert list(told.accepted.values()) == DIGESTS
+    if damage.reason is None:
+        assert not told.rejected
+        assert (bad is None) == (not damage.text.strip())
+    else:
+        assert [(each.file, each.record, each.reason, each.field) for each in told.rejected] == [
+            ("x/captures.ndjson", PLACE, damage.reason, damage.field)
+        ]
+        assert told.rejected[0].detail.endswith((".", '"'))
+
+
+@pytest.mark.parametrize("broken", FILES, ids=lambda broken: broken.what)
+def test_a_broken_file_costs_only_itself(tmp_path: Path, broken: BrokenFile) -> None:
+    """A good file beside it stands whole; what can be read of the broken one is kept, the rest is told."""
+    folder = tmp_path / "x"
+    folder.mkdir()
+    (folder / "captures.ndjson").write_bytes(b"\n".join(GOOD_LINES) + b"\n")
+    first = [_line(conversationUUID=f"0bad{number:04}-3b6d-4f08-5a91-0d4e6b2f8c13") for number in range(10)]
+    (folder / "broken").write_bytes(broken.make(first))
+    told = _convert(folder)
+    good = [digest for (file, _), digest in told.accepted.items() if file == "x/captures.ndjson"]
+    assert good == DIGESTS
+    assert [(each.file, each.reason) for each in told.rejected] == [(f"x/{broken.name}", "unreadable")]
+    others = sum(file != "x/captures.ndjson" for file, _ in told.accepted)
+    assert 0 < others < 10 if broken.kept is None else others == broken.kept
+
+
+KEPT = {
+    "text that looks like a number": '"00123"',
+    "a telephone number": '"+4930123"',
+    "a price with its zero": '"1.10"',
+    "an integer that no float holds": "9007199254740993",
+    "an integer beyond 64 bits": "123456789012345678901234567890",
+    "a negative one": "-170141183460469231731687303715884105728",
+    "text with a NUL": '"a\\u0000b"',
+    "a date in a text": '"2024-03-11"',
+    "an empty text": '""',
+    "the text null": '"null"',
+    "the text NaN": '"NaN"',
+}
+
+
+@pytest.mark.parametrize("text", KEPT.values(), ids=KEPT)
+def test_no_value_is_altered(tmp_path: Path, text: str) -> None:
+    """A value keeps its exact text from the file to the table, whatever a spreadsheet would make of it."""
+    line = _spliced('"message"', f'"order": {text}, "message"')
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "a").write_bytes(line + b"\n" + GOOD_LINES[0] + b"\n")
+    told = _convert(tmp_path / "x")
+    assert told.extra["x/a", 1] == f'{{"order":{text}}}'
+
+
+def damage_table() -> str:
+    """Write what becomes of each sort of damage as a Markdown table."""
+    rows = ["| damaged: one record among 1,000 good ones | what becomes of it |", "| --- | --- |"]
+    for damage in DAMAGES:
+        named = f", naming `{damage.field}`" if damage.field else ""
+        if not damage.text.strip():
+            result = "counts as a line, not as a record"
+        elif damage.reason is None:
+            result = "accepted, to the last digit"
+        else:
+            result = f"rejected as `{damage.reason}`{named}"
+        rows.append(f"| {damage.what} | {result} |")
+    rows += ["", "| damaged: one file beside a good one | what becomes of it |", "| --- | --- |"]
+    rows += [f"| {broken.what} | one record, rejected as `unreadable`{_kept(broken)} |" for broken in FILES]
+    rows += ["", "| a value | in the table |", "| --- | --- |"]
+    rows += [f"| {what} | `{text}`, as it was |" for what, text in KEPT.items()]
+    return "\n".join(rows)
+
+
+def _kept(broken: BrokenFile) -> str:
+    if broken.kept is None:
+        return "; the records before the break stand"
+    return f"; {broken.kept} of its records stand" if broken.kept else ""
+
+
+MB = 1_000_000
+_READ = """
+import json, resource, sys
+from chatlio_kit.captures import Captures, blocks, containers
+blocks.MOST_SKIPPED, containers.MOST_UNPACKED = 10_000_000, 30_000_000
+captures = Captures([sys.argv[1]])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+rejected = [(each.file, each.record, each.reason) for piece in captures.pieces() for each in piece.rejected]
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(json.dumps({"rejected": rejected, "read": captures.read, "kilobytes": after - before}))
+"""
+
+
+def test_monsters_are_told_in_little_memory(tmp_path: Path) -> None:
+    """Bombs of every sort, endless lines, mountains of brackets: each ends with a reason in little memory."""
+    folder = tmp_path / "x"
+    folder.mkdir()
+    good = b'{"n": 1}\n'
+    line = b"".join([good, bytes(35 * MB), b"\n", good])
+    deep = [b"[", b"[{" * 50_000, b"]" * 70_000, b"}" * 50_000, b"]" * 50_000, b', {"n": 1}]']
+    for name, content in {
+        "gzip": gzip.compress(line, 1),
+        "bzip2": bz2.compress(line, 1),
+        "xz": lzma.compress(line, preset=0),
+        "zstd": pa.compress(line, codec="zstd", asbytes=True),
+        "zip": _zip({"a": line}),
+        "line": b"".join([good, b'{"x": "', b"x" * 50 * MB, b'"}\n', good]),
+        "deep": b"".join(deep),
+        "large": gzip.compress(b"".join([b"[", *[b'"' + b"x" * MB + b'",\n'] * 300, b'{"n": 1}]']), 1),
+        "blank": gzip.compress(b"\n" * 20 * MB + good, 1),
+    }.items():
+        (folder / name).write_bytes(content)
+    done = subprocess.run([sys.executable, "-c", _READ, str(folder)], capture_output=True, check=True)
+    told = json.loads(done.stdout)
+    assert told["kilobytes"] < 250_000
+    assert told["read"] == {
+        "x/blank": 1, "x/bzip2": 3, "x/deep": 3, "x/gzip": 3, "x/large": 301, "x/line": 3, "x/xz": 3,
+        "x/zip": 3, "x/zstd": 3,
+    }  # fmt: skip
+    assert ["x/line", 2, "too_large"] in told["rejected"]
+
+
+def test_fuzz_in_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hundreds of damaged inputs, in every form and container: no exception, no loss; soaking has more."""
+    monkeypatch.syspath_prepend(Path(__file__).parent / "benchmarks")
+    fuzz = importlib.import_module("fuzz_convert")
+    base = fuzz.read_base()
+    outcome = fuzz.check([fuzz.make(number, 11, base) for number in range(300)])
+    assert not outcome.wrong
+    assert outcome.inputs == 300
+    assert outcome.accepted > outcome.read // 2 > outcome.rejected.total() // 2 > 0
