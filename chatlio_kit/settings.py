@@ -17,6 +17,8 @@ from dotenv import dotenv_values
 from chatlio_kit.errors import SettingsError
 
 DEFAULT_STATE = Path(".chatlio-kit")
+_KEY = "CHATLIO_KIT_REDACTION_KEY"
+_LEAST_KEY = 16
 DEFAULT_SCOPES = "openid,session,AdobeID,read_organizations,additional_info.projectedProductContext"
 
 
@@ -118,6 +120,30 @@ class Settings:
             ims_url=known.get("AEP_IMS_URL", cls.ims_url).rstrip("/"),
             state=state,
         )
+
+
+def redaction_key(environment: Mapping[str, str] | None = None, dotenv: Path | str = ".env") -> Secret:
+    """Read the key of keyed hashes: ``CHATLIO_KIT_REDACTION_KEY``, or the file that ``..._KEY_FILE`` names.
+
+    Raises:
+        SettingsError: when there is none, when its file cannot be read, or when it can be guessed.
+    """
+    stored = {key: value for key, value in dotenv_values(dotenv).items() if value is not None}
+    known = stored | dict(os.environ if environment is None else environment)
+    key, file = known.get(_KEY, "").strip(), known.get(f"{_KEY}_FILE", "").strip()
+    if file and not key:
+        try:
+            key = Path(file).read_text().strip()
+        except (OSError, ValueError) as error:
+            said = getattr(error, "strerror", None) or "it is no text"
+            raise SettingsError(f"The file that {_KEY}_FILE names cannot be read: {said}.") from None
+    if len(key) < _LEAST_KEY:
+        raise SettingsError(
+            f"Hashing with a key needs one of at least {_LEAST_KEY} characters. "
+            f"Set {_KEY} in the environment or in a .env file, or name a file that holds it in {_KEY}_FILE. "
+            f"'openssl rand -hex 32' makes one; keep it, since only the same key gives the same hashes."
+        )
+    return Secret(key)
 
 
 def require_safe_url(url: str, name: str) -> None:

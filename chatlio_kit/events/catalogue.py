@@ -39,6 +39,14 @@ class Privacy(StrEnum):
     STAFF = "staff"  # leads to an agent
 
 
+class Form(StrEnum):
+    """What a text is made of, where a part of it can be shown without the rest."""
+
+    EMAIL = "e-mail address"
+    URL = "URL"
+    PLACE = "place, from city to country"
+
+
 @dataclass(frozen=True)
 class Rule:
     """What a column's values must keep, and the words that explain it to a person."""
@@ -65,6 +73,7 @@ class Field:
         xdm: where it lands in XDM, relative to the schema's root; None when it is not sent.
         live: the shapes whose live dataflow may map it.
         any_scalar: whether numbers and truth values are taken as their text.
+        form: what its text is made of, where that matters when it is redacted.
     """
 
     name: str
@@ -78,12 +87,14 @@ class Field:
     xdm: str | None = None
     live: frozenset[Shape] = frozenset()
     any_scalar: bool = False
+    form: Form | None = None
 
 
 TEXT, JSON, TIME = Dtype.TEXT, Dtype.JSON, Dtype.TIME
 INTEGER, NUMBER, FLAG = Dtype.INTEGER, Dtype.NUMBER, Dtype.FLAG
 PLAIN, PSEUDONYM, PERSONAL = Privacy.PLAIN, Privacy.PSEUDONYM, Privacy.PERSONAL
 CONTENT, STAFF = Privacy.CONTENT, Privacy.STAFF
+EMAIL, URL, PLACE = Form.EMAIL, Form.URL, Form.PLACE
 
 # Chatlio's ids look like UUIDs but fail strict checks of version and variant digits.
 UUID = Rule("8-4-4-4-12 hexadecimal digits", pattern=r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
@@ -120,6 +131,7 @@ def _f(
     xdm: str | None = "",
     live: str = "",
     any_scalar: bool = False,
+    form: Form | None = None,
 ) -> Field:
     places = {_SHAPES[letter]: path for letter, path in (("C", C), ("O", O), ("T", T)) if path}
     return Field(
@@ -134,6 +146,7 @@ def _f(
         xdm if xdm != "" else f"chatlio.{name}",
         frozenset(_SHAPES[letter] for letter in live),
         any_scalar,
+        form,
     )
 
 
@@ -147,33 +160,33 @@ EVENTS: tuple[Field, ...] = (
     _f("widget_id", TEXT, PLAIN, "The chat widget, where the capture names it"),
     _f("conversation_id", TEXT, PSEUDONYM, "The conversation", UUID, C="conversationUUID", T="conversationUUID", live="T"),
     _f("visitor_id", TEXT, PSEUDONYM, "The visitor's browser, as Chatlio numbers it", UUID, C="visitor.UUID", O="visitor.UUID", T="visitor.UUID", required="CO", live="CO"),
-    _f("visitor_email", TEXT, PERSONAL, "The visitor's e-mail address, when known", C="visitor.email", O="visitor.email", T="visitorEmail", live="COT"),
+    _f("visitor_email", TEXT, PERSONAL, "The visitor's e-mail address, when known", C="visitor.email", O="visitor.email", T="visitorEmail", live="COT", form=EMAIL),
     _f("visitor_name", TEXT, PERSONAL, "The visitor's name; in transcripts a generated handle when no name is known", C="visitor.name", O="visitor.name", T="visitorName", live="OT"),
     _f("user_id", TEXT, PERSONAL, "The site's own id of the visitor, always as text", C="visitor.identUserId", O="visitor.identUserId", T="visitor.identUserId", live="O", any_scalar=True),
     _f("visitor_traits", JSON, CONTENT, "What the site told about the visitor, as JSON text", C="visitor.identTraits", O="visitor.identTraits", T="visitorTraits", live="O"),
     _f("visitor_handle", TEXT, PSEUDONYM, "The nickname that Chatlio makes up for the visitor", C="visitor.handle", O="visitor.handle", T="visitor.handle", live="O"),
     _f("user_agent", TEXT, PERSONAL, "The visitor's browser in its own words", C="visitor.userAgent", O="visitor.userAgent", T="visitor.userAgent", live="O"),
-    _f("page_url", TEXT, PERSONAL, "The page the visitor was on", C="visitor.currentPage", O="visitor.currentPage", T="visitor.currentPage", live="O"),
-    _f("referrer_url", TEXT, PERSONAL, "The page the visitor came from", C="visitor.referrerURL", O="visitor.referrerURL", T="visitor.referrerURL", live="O"),
+    _f("page_url", TEXT, PERSONAL, "The page the visitor was on", C="visitor.currentPage", O="visitor.currentPage", T="visitor.currentPage", live="O", form=URL),
+    _f("referrer_url", TEXT, PERSONAL, "The page the visitor came from", C="visitor.referrerURL", O="visitor.referrerURL", T="visitor.referrerURL", live="O", form=URL),
     _f("visitor_created_at", TIME, PLAIN, "When Chatlio first saw the visitor", PAST, C="visitor.createdAt", O="visitor.createdAt", T="visitor.createdAt", live="O"),
     _f("ip_address", TEXT, PERSONAL, "The visitor's IP address", IP, C="visitor.IPAddress", O="visitor.IPAddress", T="visitor.IPAddress", live="O"),
-    _f("location", TEXT, PERSONAL, "City, region and country of the visitor", C="visitor.location", O="visitor.location", T="visitor.location"),
+    _f("location", TEXT, PERSONAL, "City, region and country of the visitor", C="visitor.location", O="visitor.location", T="visitor.location", form=PLACE),
     _f("message", TEXT, CONTENT, "The text that triggered the event, or the offline message", C="message", O="message", live="CO"),
     _f("contact_name", TEXT, PERSONAL, "The name typed into the offline form", O="name", live="O"),
-    _f("contact_email", TEXT, PERSONAL, "The e-mail address typed into the offline form", O="email", live="O"),
+    _f("contact_email", TEXT, PERSONAL, "The e-mail address typed into the offline form", O="email", live="O", form=EMAIL),
     _f("contact_mailbox", TEXT, PERSONAL, "Name and address of the offline form in one, as in \"Ana\" <ana@example.org>", O="emailPretty", live="O"),
     _f("subject", TEXT, CONTENT, "The subject of an offline message; older payloads only", O="subject"),
-    _f("channel_id", TEXT, PLAIN, "The Slack channel made for this visitor", C="channelId", T="channelId", live="CT"),
+    _f("channel_id", TEXT, PSEUDONYM, "The Slack channel made for this visitor", C="channelId", T="channelId", live="CT"),
     _f("channel_name", TEXT, PSEUDONYM, "The name of the visitor's Slack channel", T="channelName", live="T"),
     _f("slack_channel_id", TEXT, PLAIN, "The shared Slack channel where new chats are announced", C="slackChannelId", live="C"),
     _f("slack_channel_name", TEXT, PLAIN, "The name of that shared channel", C="slackChannelName", live="C"),
     _f("slack_team_id", TEXT, PLAIN, "The Slack workspace; older payloads only", T="slackTeamID"),
     _f("started_at", TIME, PLAIN, "When the chat started", PAST, T="startedAt", live="T"),
     _f("ended_at", TIME, PLAIN, "When the chat ended", PAST, T="endedAt", live="T"),
-    _f("agent_email", TEXT, STAFF, "The e-mail address of one agent of the chat", T="agentEmail", live="T"),
+    _f("agent_email", TEXT, STAFF, "The e-mail address of one agent of the chat", T="agentEmail", live="T", form=EMAIL),
     _f("agent_name", TEXT, STAFF, "The full name of that agent", T="agentName", live="T"),
-    _f("reply_to_email", TEXT, PERSONAL, "Where a reply would go; not always the visitor's address", T="replyToEmail", live="T"),
-    _f("archive_url", TEXT, PLAIN, "The Slack permalink of the chat", T="archiveUrl", live="T"),
+    _f("reply_to_email", TEXT, PERSONAL, "Where a reply would go; not always the visitor's address", T="replyToEmail", live="T", form=EMAIL),
+    _f("archive_url", TEXT, PSEUDONYM, "The Slack permalink of the chat", T="archiveUrl", live="T"),
     _f("command_words", JSON, CONTENT, "The words typed after the Slack command that sent the transcript, as a JSON array", T="extraData"),
     _f("message_count", INTEGER, PLAIN, "How many messages the transcript holds", COUNT),
     _f("message_ts", TEXT, PLAIN, "Which messages the transcript holds: their ts in the table messages, with blanks between", xdm=None),
@@ -202,12 +215,14 @@ CONVERSATIONS: tuple[Field, ...] = (
     _f("duration_seconds", NUMBER, PLAIN, "Seconds from start to end", xdm=None),
     _f("first_response_seconds", NUMBER, PLAIN, "Seconds from the visitor's first message to the agent's first answer", COUNT, xdm=None),
     _f("visitor_id", TEXT, PSEUDONYM, "The visitor, where an event of the conversation names one", UUID, xdm=None),
-    _f("page_url", TEXT, PERSONAL, "The page it started on", xdm=None),
-    _f("channel_id", TEXT, PLAIN, "The Slack channel made for the visitor", xdm=None),
+    _f("page_url", TEXT, PERSONAL, "The page it started on", xdm=None, form=URL),
+    _f("channel_id", TEXT, PSEUDONYM, "The Slack channel made for the visitor", xdm=None),
     _f("agent_name", TEXT, STAFF, "The agent that the fullest transcript names", xdm=None),
-    _f("agent_email", TEXT, STAFF, "That agent's e-mail address", xdm=None),
+    _f("agent_email", TEXT, STAFF, "That agent's e-mail address", xdm=None, form=EMAIL),
+    _f("answered_by", TEXT, STAFF, "The name shown beside the first message of an agent", xdm=None),
     _f("visitor_messages", INTEGER, PLAIN, "Messages written by the visitor", COUNT, required=True, xdm=None),
     _f("agent_messages", INTEGER, PLAIN, "Messages written by agents", COUNT, required=True, xdm=None),
+    _f("unknown_messages", INTEGER, PLAIN, "Messages that do not tell their author", COUNT, required=True, xdm=None),
     _f("transcripts", INTEGER, PLAIN, "How many transcripts of it were read; the fullest one is shown", COUNT, required=True, xdm=None),
     _f("was_unanswered", FLAG, PLAIN, "Whether Chatlio reported that nobody answered in time", required=True, xdm=None),
     _f("has_feedback", FLAG, PLAIN, "Whether the visitor left feedback", required=True, xdm=None),
@@ -215,14 +230,14 @@ CONVERSATIONS: tuple[Field, ...] = (
 
 VISITORS: tuple[Field, ...] = (
     _f("visitor_id", TEXT, PSEUDONYM, "The visitor's browser, as Chatlio numbers it", UUID, required=True, xdm=None),
-    _f("visitor_email", TEXT, PERSONAL, "Latest known e-mail address", xdm=None),
+    _f("visitor_email", TEXT, PERSONAL, "Latest known e-mail address", xdm=None, form=EMAIL),
     _f("visitor_name", TEXT, PERSONAL, "Latest known name", xdm=None),
     _f("user_id", TEXT, PERSONAL, "Latest known id of the visitor on the site", xdm=None),
     _f("visitor_traits", JSON, CONTENT, "Latest known traits, as JSON text", xdm=None),
     _f("visitor_handle", TEXT, PSEUDONYM, "Latest nickname made up by Chatlio", xdm=None),
     _f("user_agent", TEXT, PERSONAL, "Latest browser", xdm=None),
     _f("ip_address", TEXT, PERSONAL, "Latest IP address", xdm=None),
-    _f("location", TEXT, PERSONAL, "Latest city, region and country", xdm=None),
+    _f("location", TEXT, PERSONAL, "Latest city, region and country", xdm=None, form=PLACE),
     _f("visitor_created_at", TIME, PLAIN, "When Chatlio first saw the visitor", xdm=None),
     _f("first_seen_at", TIME, PLAIN, "The visitor's first event in this export", required=True, xdm=None),
     _f("last_seen_at", TIME, PLAIN, "The visitor's last event in this export", required=True, xdm=None),
@@ -235,10 +250,10 @@ OFFLINE_MESSAGES: tuple[Field, ...] = (
     _f("occurred_at", TIME, PLAIN, "When it was left", required=True, xdm=None),
     _f("visitor_id", TEXT, PSEUDONYM, "The visitor's browser", UUID, xdm=None),
     _f("contact_name", TEXT, PERSONAL, "The name typed into the form", xdm=None),
-    _f("contact_email", TEXT, PERSONAL, "The e-mail address typed into the form", xdm=None),
+    _f("contact_email", TEXT, PERSONAL, "The e-mail address typed into the form", xdm=None, form=EMAIL),
     _f("subject", TEXT, CONTENT, "The subject; older payloads only", xdm=None),
     _f("message", TEXT, CONTENT, "The words of the message", xdm=None),
-    _f("page_url", TEXT, PERSONAL, "The page it was left on", xdm=None),
+    _f("page_url", TEXT, PERSONAL, "The page it was left on", xdm=None, form=URL),
 )
 # fmt: on
 

@@ -49,9 +49,25 @@ def event_id(
         widget: the widget that the capture names, if any.
         received: when it was captured, RFC 3339 UTC with microseconds, if known.
     """
-    conversation, ended = payload.get("conversationUUID"), payload.get("endedAt")
+    own = own_id(kind, payload.get("conversationUUID"), payload.get("endedAt"))
+    return own or id_by_body(kind, body, widget=widget, received=received)
+
+
+def own_id(kind: Kind, conversation: str | None, ended: str | None) -> str | None:
+    """Give the id of an event that its conversation and its end tell; None when its body has to.
+
+    Args:
+        kind: its kind.
+        conversation: its ``conversationUUID``.
+        ended: its ``endedAt``, as Chatlio wrote it.
+    """
     if kind is Kind.TRANSCRIPT and conversation and not is_absent(ended):
         return digest(f"transcript|{conversation}|{ended}".encode())
     if kind is Kind.CONVERSATION_STARTED and conversation:
         return digest(f"conversation_started|{conversation}".encode())
+    return None
+
+
+def id_by_body(kind: str, body: bytes, *, widget: str | None, received: str | None) -> str:
+    """Give the id of an event that its body tells; see :func:`event_id`."""
     return digest(f"{kind}|{widget or ''}|{received or ''}|".encode() + body)

@@ -25,6 +25,29 @@ class Reason(StrEnum):
     INVALID_VALUE = "invalid_value"
     REPEATED = "repeated"
     CONFLICTING_DUPLICATE = "conflicting_duplicate"
+    UNKNOWN_FIELD = "unknown_field"
+
+
+HINTS: dict[Reason, str] = {
+    Reason.UNREADABLE: "The file, or a stretch of it, cannot be read. Get a whole copy of it.",
+    Reason.NOT_JSON: "The record is no JSON. Correct it and read it again.",
+    Reason.DUPLICATE_KEY: "An object has one key twice. Keep the one that is meant.",
+    Reason.TOO_LARGE: "The record is longer than any chat. Cut it into the records it was made of.",
+    Reason.NOT_AN_OBJECT: "The record is JSON, but no object. Captures are objects.",
+    Reason.SHAPE_UNKNOWN: "The payload is none of Chatlio's three shapes. Something else was captured here.",
+    Reason.KIND_UNKNOWN: "Nothing says which webhook sent it. Name it with --kind, or by a folder.",
+    Reason.KIND_MISMATCH: "Its label names a kind of another shape than it has. Correct the label.",
+    Reason.UNDATED: "Nothing says when it happened. Choose a stand-in with --undated-as.",
+    Reason.WRONG_TYPE: "A value is of another type than the field has. Correct the record.",
+    Reason.MISSING: "A field that every such record carries is missing or empty. Correct the record.",
+    Reason.INVALID_TIME: "A time is no RFC 3339 time, such as 2024-03-11T09:03:10Z. Correct the record.",
+    Reason.FUTURE_TIME: "A time lies in the future. Correct the record, and the clock that wrote it.",
+    Reason.INVALID_VALUE: "A value breaks its field's rule. Correct the record.",
+    Reason.REPEATED: "Two messages of one transcript have the same ts. Correct the record.",
+    Reason.CONFLICTING_DUPLICATE: "An earlier record has its id and another payload. Keep one of them.",
+    Reason.UNKNOWN_FIELD: "It has a field that nobody documented. Let it in with --contract evolve.",
+}
+"""What settles a record that was not accepted, said without any value of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +60,7 @@ class Rejection:
         reason: one of :class:`Reason`.
         field: where in the payload, e.g. ``messages[3].ts``; None when the whole record is meant.
         detail: a sentence: what was found, what was expected, what to do.
-        raw: the record as it was read.
+        raw: the record as it was read; None where values are redacted.
     """
 
     file: str
@@ -45,7 +68,7 @@ class Rejection:
     reason: Reason
     field: str | None
     detail: str
-    raw: str
+    raw: str | None
 
 
 def shortened(value: object, limit: int = 60) -> str:

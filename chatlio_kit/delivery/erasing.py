@@ -1,0 +1,47 @@
+"""A person's traces taken out of the ledger, for good."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+
+from chatlio_kit.delivery.ledger import Ledger
+
+FORGOTTEN = "forgotten"
+FORGOTTEN_PLACE = f"({FORGOTTEN})"
+
+
+def events_kept(ledger: Ledger, speaks: Callable[[str], bool]) -> dict[str, str]:
+    """Find the dead letters whose kept record, or whose answer, is one of those that are meant.
+
+    Returns:
+        The record (or the answer) by event id.
+    """
+    kept = ledger.read("SELECT event_id, CAST(body AS TEXT) FROM kept_body")
+    told = ledger.read("SELECT event_id, answer FROM event WHERE answer IS NOT NULL")
+    return {event_id: text for event_id, text in [*told, *kept] if speaks(text)}
+
+
+def erase_events(ledger: Ledger, event_ids: Iterable[str]) -> int:
+    """Take all that is known of some events out of the ledger, at every destination.
+
+    Their ids and payload digests stay, as digests that lead nowhere: they keep a later backfill from sending
+    what was to be forgotten. What was still to be sent becomes a dead letter, ``forgotten``.
+
+    Returns:
+        How many rows were emptied.
+    """
+    ids = json.dumps(list(event_ids))
+    ledger.read("PRAGMA secure_delete = ON")
+    with ledger.change() as db:
+        db.execute("DELETE FROM kept_body WHERE event_id IN (SELECT value FROM json_each(?))", (ids,))
+        emptied = db.execute(
+            "UPDATE event SET source_file = ?, source_record = 0, transaction_id = NULL, answer = NULL,"
+            " reason = CASE fate WHEN 'pending' THEN ? ELSE reason END,"
+            " fate = CASE fate WHEN 'pending' THEN 'dead_lettered' ELSE fate END"
+            " WHERE event_id IN (SELECT value FROM json_each(?))",
+            (FORGOTTEN_PLACE, FORGOTTEN, ids),
+        ).rowcount
+    ledger.read("VACUUM")  # pages that were freed earlier may still hold what stood in them
+    ledger.read("PRAGMA wal_checkpoint(TRUNCATE)")
+    return emptied

@@ -1,0 +1,28 @@
+"""A piece of an export without what its user chose to redact."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+from chatlio_kit.events.redaction import Redaction
+from chatlio_kit.tables.building import Built
+
+
+def redact(built: Built, redaction: Redaction, counts: Counter[str]) -> Built:
+    """Redact a piece's events, messages and rejects.
+
+    Args:
+        built: the piece.
+        redaction: what becomes of each privacy class.
+        counts: where redacted values are counted, by ``table.column``.
+    """
+    if not redaction.is_on:
+        return built
+    frames: dict[str, Any] = {}
+    for table, rows in (("events", built.events), ("messages", built.messages)):
+        frames[table], counted = redaction.apply(table, rows)
+        counts.update({f"{table}.{column}": count for column, count in counted.items()})
+    rejected = [redaction.rejection(each) for each in built.rejected]
+    return replace(built, **frames, rejected=rejected)

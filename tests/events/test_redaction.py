@@ -1,0 +1,157 @@
+"""Redaction: what each way leaves of a value, and what it never shows."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pandas as pd
+import pytest
+
+from chatlio_kit.errors import SettingsError, UsageError
+from chatlio_kit.events.catalogue import EVENTS, Field, Privacy
+from chatlio_kit.events.redaction import Redaction, Way, hashed_email, masked
+from chatlio_kit.settings import Secret, redaction_key
+from chatlio_kit.tables import empty
+
+FIELDS = {each.name: each for each in EVENTS}
+
+
+def _key() -> Secret:
+    return Secret("a key that nobody guesses")
+
+
+def test_an_email_is_hashed_as_the_platform_publishes_it() -> None:
+    """The example of Adobe's hashing page: trimmed, in lower case, SHA-256 as hexadecimal digits."""
+    expected = "a6ea4cde5da5ae7cc68baae894d1d6544fca26254433b0fff7c2cb4843b4a097"
+    assert hashed_email(" ecid@adobe.com ") == hashed_email("ECID@Adobe.com") == expected
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "left"),
+    [
+        ("visitor_email", "Ana.Ruiz@Example.org", "***@example.org"),
+        ("visitor_email", "not an address", "***"),
+        ("visitor_email", "@example.org", "***"),
+        ("contact_mailbox", '"Ana Ruiz" <ana@example.org>', "***"),
+        ("page_url", "https://shop.example/pricing?mail=ana@x.org#a", "https://shop.example/pricing"),
+        ("page_url", "https://ana:secret@shop.example:8080/u/ana%40x.org/b", "https://shop.example/u/***/b"),
+        ("page_url", "ana@x.org", "***"),
+        ("page_url", "http://[oops/", "***"),
+        ("location", "Madrid, Madrid, Spain", "Spain"),
+        ("location", "Madrid", "***"),
+        ("location", "Madrid, ", "***"),
+        ("ip_address", "203.0.113.7", "203.0.113.0"),
+        ("ip_address", "2001:db8:aa:bb::1", "2001:db8:aa::"),
+        ("ip_address", "203.0.113.007", "0.0.0.0"),  # noqa: S104
+        ("visitor_traits", '{"plan":"gold"}', '"***"'),
+        ("message", "Call me: +34 600 000 000", "***"),
+        ("user_agent", "Mozilla/5.0", "***"),
+    ],
+)
+def test_what_a_mask_leaves(column: str, value: str, left: str) -> None:
+    """Of a value only what does not lead to a person is left, whatever its form."""
+    assert masked(value, FIELDS[column]) == left
+
+
+@pytest.mark.parametrize("way", ["mask", "hash:aep", "hash:keyed"])
+@pytest.mark.parametrize("column", ["visitor_id", "ip_address", "visitor_traits", "visitor_email", "message"])
+def test_a_redacted_value_keeps_its_rule_and_its_equals(way: str, column: str) -> None:
+    """What the column's rule asks for holds afterwards; equal values stay equal, others stay apart."""
+    values = {
+        "visitor_id": ["5b0c7d1e-9a34-4e2f-6c18-b2f09d41a7e3", "5b0c7d1e-9a34-4e2f-6c18-b2f09d41a7e4"],
+        "ip_address": ["203.0.113.7", "198.51.100.9"],
+        "visitor_traits": ['{"a":1}', '{"a":2}'],
+        "visitor_email": ["a@x.org", "b@y.org"],
+    }.get(column, ["one", "two"])
+    rows = empty("events").reindex(range(4)).astype(dict(empty("events").dtypes))
+    rows[column] = pd.Series([values[0], values[1], values[0], None], dtype="str")
+    redacted, counts = Redaction.from_text(way, _key).apply("events", rows)
+    first, second, third, fourth = redacted[column].tolist()
+    assert dict(redacted.dtypes) == dict(rows.dtypes)
+    assert counts == {column: 3}
+    assert first == third not in values
+    assert (first != second) == (
+        way == "hash:keyed" or column in ("visitor_id", "ip_address", "visitor_email")
+    )
+    assert not isinstance(fourth, str)
+    assert _keeps_rule(FIELDS[column], first)
+
+
+def _keeps_rule(each: Field, value: str) -> bool:
+    if each.name == "visitor_traits":
+        return isinstance(orjson.loads(value), str)
+    return each.rule is None or re.fullmatch(each.rule.pattern or ".*", value) is not None
+
+
+def test_one_key_gives_one_hash_and_another_key_another() -> None:
+    """Keyed hashes depend on the key; without it nobody can make them."""
+    rows = empty("events").reindex(range(1)).astype(dict(empty("events").dtypes))
+    rows["visitor_name"] = "Ana"
+    hashes = [
+        Redaction.from_text("hash:keyed", lambda key=key: Secret(key)).apply("events", rows)[0][
+            "visitor_name"
+        ][0]
+        for key in ("one key of many", "one key of many", "another key of many")
+    ]
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+@pytest.mark.parametrize(
+    ("text", "ways"),
+    [
+        (None, {}),
+        ("keep", {}),
+        ("drop", dict.fromkeys(("pseudonym", "personal", "content", "staff"), "drop")),
+        ("mask, staff=keep", dict.fromkeys(("pseudonym", "personal", "content"), "mask")),
+        ("staff=keep,mask", dict.fromkeys(("pseudonym", "personal", "content"), "mask")),
+        ("personal=hash:keyed,content=mask,staff=drop",
+         {"personal": "hash:keyed", "content": "mask", "staff": "drop"}),
+    ],
+)  # fmt: skip
+def test_the_option_is_read(text: str | None, ways: dict[str, str]) -> None:
+    """A way alone is for all classes that speak of people; what is said of a single class comes first."""
+    redaction = Redaction.from_text(text, _key)
+    assert {str(privacy): str(way) for privacy, way in redaction.ways.items()} == ways
+    assert redaction.is_on == bool(ways)
+    assert redaction.way_of(Privacy.PLAIN) is Way.KEEP
+
+
+@pytest.mark.parametrize(
+    "text", ["", "hash", "masked", "plain=drop", "names=drop", "personal=", "drop,,mask"]
+)
+def test_an_option_that_cannot_be_meant(text: str) -> None:
+    """A class or a way that is none is told with those that are; nothing is left unredacted by a slip."""
+    with pytest.raises(UsageError, match="--redact"):
+        Redaction.from_text(text, _key)
+
+
+def test_the_key_comes_from_settings_and_never_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Environment, .env or a file give the key; a missing or short one is told; no text or pickle has it."""
+    monkeypatch.chdir(tmp_path)
+    key = "0123456789abcdef-the-key"
+    (tmp_path / "key.txt").write_text(f"{key}\n")
+    (tmp_path / ".env").write_text("CHATLIO_KIT_REDACTION_KEY_FILE=key.txt\n")
+    assert redaction_key({}).reveal() == key
+    assert redaction_key({"CHATLIO_KIT_REDACTION_KEY": key}, dotenv="none").reveal() == key
+    bad: dict[str, str]
+    for bad in ({}, {"CHATLIO_KIT_REDACTION_KEY": "short"}, {"CHATLIO_KIT_REDACTION_KEY_FILE": "nowhere"}):
+        with pytest.raises(SettingsError, match="CHATLIO_KIT_REDACTION_KEY") as told:
+            redaction_key(bad, dotenv="none")
+        assert "short" not in str(told.value)
+    redaction = Redaction.from_text("hash:keyed", lambda: Secret(key))
+    assert key not in repr(redaction) + str(redaction)
+    with pytest.raises(TypeError, match="secret"):
+        pickle.dumps(redaction)
+
+
+def test_each_column_that_speaks_of_people_is_redacted() -> None:
+    """Dropping leaves no value in any column but plain ones: the catalogue's class alone decides."""
+    rows = empty("events").reindex(range(1)).astype(dict(empty("events").dtypes))
+    told: dict[str, Any] = {each.name: "x" for each in EVENTS if each.privacy is not Privacy.PLAIN}
+    dropped, counts = Redaction.from_text("drop").apply("events", rows.assign(**told).astype(rows.dtypes))
+    assert set(counts) == set(told)
+    assert dropped[list(told)].isna().all(axis=None)

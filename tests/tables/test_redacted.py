@@ -1,0 +1,192 @@
+"""Redacted tables: nothing of a person's is anywhere in what is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import chatlio_kit as ck
+from chatlio_kit.samples import write_sample
+from chatlio_kit.tables import Export, Settling, Terms, check_again, convert, failures
+
+Payload = dict[str, Any]
+Wrap = Callable[..., Payload]
+Write = Callable[[Path, Iterable[Any]], Path]
+
+SECRET = "zqSecret"
+KEPT_BY_MASKS = ("zqdomain", "zqpath", "ZqCountry", "203.0.113.0")
+KEY = "a key that nobody guesses"
+
+
+def _person(number: int) -> Payload:
+    """A visitor whose every value holds something that can be looked for."""
+    return {
+        "UUID": f"{number:08x}-5ec0-4e2f-6c18-b2f09d41a7e3",
+        "email": f"{SECRET}{number}@zqdomain.example",
+        "name": f"{SECRET} Name",
+        "identUserId": f"{SECRET}-user",
+        "identTraits": {f"{SECRET}-key": f"{SECRET}-value"},
+        "userAgent": f"{SECRET}/1.0",
+        "handle": f"{SECRET}-handle",
+        "currentPage": f"https://zqpath.example/zqpath?mail={SECRET}#{SECRET}",
+        "referrerURL": f"https://{SECRET}@zqpath.example/{SECRET}%40zqdomain.example",
+        "createdAt": "2024-03-09T18:20:11Z",
+        "IPAddress": f"203.0.113.{number % 200 + 7}",
+        "location": f"{SECRET}, {SECRET}, ZqCountry",
+    }
+
+
+def _started(number: int) -> Payload:
+    return {
+        "visitor": _person(number), "message": f"{SECRET} hello", "channelId": f"C0{SECRET}",
+        "conversationUUID": f"{number:08x}-c0c0-4f08-5a91-0d4e6b2f8c13",
+    }  # fmt: skip
+
+
+def _offline(number: int) -> Payload:
+    address = f"{SECRET}@zqdomain.example"
+    return {
+        "visitor": _person(number), "name": f"{SECRET} Name", "email": address,
+        "emailPretty": f'"{SECRET}" <{address}>', "subject": SECRET, "message": f"{SECRET} call me",
+    }  # fmt: skip
+
+
+def _transcript(number: int) -> Payload:
+    message = {"text": f"{SECRET} said", "username": f"{SECRET}-shown", "userId": f"U0{SECRET}"}
+    return {
+        "conversationUUID": f"{number:08x}-c0c0-4f08-5a91-0d4e6b2f8c13", "channelId": f"C0{SECRET}",
+        "channelName": f"z-{SECRET}", "startedAt": "2024-03-11T08:59:41Z", "endedAt": "2024-03-11T09:03:10Z",
+        "agentEmail": f"{SECRET}@zqdomain.example", "agentName": SECRET, "visitorName": SECRET,
+        "visitorEmail": f"{SECRET}@zqdomain.example", "replyToEmail": f"{SECRET}@zqdomain.example",
+        "visitorTraits": {"a": SECRET}, "archiveUrl": f"https://acme.slack.com/{SECRET}",
+        "extraData": [SECRET],
+        "messages": [
+            {**message, "ts": "1710144005.000200", "isVisitorMsg": True},
+            {**message, "ts": "1710144061.448129", "isVisitorMsg": False},
+        ],
+        "textBody": SECRET, "htmlBody": f"<p>{SECRET}</p>",
+    }  # fmt: skip
+
+
+def _spoilt(payload: Payload, how: int) -> Payload | bytes:
+    """Break a record so that a reject would show a value of it; or let it have a field nobody documented."""
+    spoils: list[Payload | bytes] = [
+        payload,
+        {**payload, f"{SECRET}-field": {SECRET: SECRET}},
+        {**payload, "visitor": {"UUID": f"{SECRET}-no-uuid", "createdAt": SECRET}},
+        {**payload, "visitor": SECRET},
+        {**payload, "endedAt": SECRET, "message": {SECRET: 1}},
+        {SECRET: SECRET},
+        f'{{"a": "{SECRET}", oops}}'.encode(),
+        f'{{"payload": {{"{SECRET}": 1, "{SECRET}": 2}}}}'.encode(),
+        orjson.dumps([SECRET]),
+        {**payload, "channelId": f"C0{SECRET}-other"},
+    ]
+    return spoils[how]
+
+
+def _all_bytes(out: Path) -> str:
+    """Everything a folder of results says: file names, bytes, and what stands compressed in tables."""
+    said = [path.name + path.read_bytes().decode("latin-1") for path in out.iterdir()]
+    for path in out.glob("*.parquet"):
+        said += [str(each) for each in pd.read_parquet(path).to_dict("records")]
+    return "\n".join(said)
+
+
+@given(
+    people=st.lists(
+        st.tuples(st.integers(0, 3), st.sampled_from([_started, _offline, _transcript]), st.integers(0, 9)),
+        min_size=1,
+        max_size=12,
+    ),
+    way=st.sampled_from(["drop", "mask", "hash:aep", "hash:keyed"]),
+    contract=st.sampled_from(["evolve", "freeze", "discard_value"]),
+)
+@settings(max_examples=25, deadline=None)
+def test_no_value_of_a_person_is_written(
+    tmp_path_factory: pytest.TempPathFactory, people: list[Any], way: str, contract: str
+) -> None:
+    """Whatever is read, good or broken, and whichever way: no byte written holds a person's value."""
+    folder = tmp_path_factory.mktemp("redacted")
+    kinds = {_started: "feedback", _offline: "offline_message", _transcript: "transcript"}
+    lines = []
+    for place, (number, make, how) in enumerate(people):
+        spoilt = _spoilt(make(number), how)
+        received = f"2024-03-{place + 1:02}T08:00:00Z"
+        around = {"receivedAt": received, "kind": kinds[make], "payload": spoilt}
+        lines.append(spoilt if isinstance(spoilt, bytes) else orjson.dumps(around))
+    (folder / "in.ndjson").write_bytes(b"\n".join(lines))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CHATLIO_KIT_REDACTION_KEY", KEY)
+        terms = Terms.from_options(way, contract)
+    converted = convert(Export([folder / "in.ndjson"], Settling(), terms), folder / "out", quiet=True)
+    said = _all_bytes(folder / "out")
+    assert converted.counts.read == len(people)
+    assert SECRET.lower() not in said.lower()
+    assert "5ec0-4e2f" not in said
+    assert "c0c0-4f08" not in said
+    assert KEY not in said
+    if way in ("drop", "hash:keyed"):
+        assert [each for each in KEPT_BY_MASKS if each in said] == []
+
+
+@pytest.fixture(scope="module")
+def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A realistic export with broken records."""
+    return write_sample(tmp_path_factory.mktemp("sample") / "x.d", events=600, bad_share=0.03).path
+
+
+@pytest.mark.parametrize("way", ["drop", "mask", "hash:aep", "hash:keyed"])
+def test_redacted_tables_hold_as_others_do(export: Path, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ids, order, dtypes and counts are as without redaction; schemas hold; what is sent is what they say."""
+    monkeypatch.setenv("CHATLIO_KIT_REDACTION_KEY", KEY)
+    plain = ck.read_export(export).to_tables(quiet=True)
+    redacted = ck.read_export(export, redact=way).to_tables(quiet=True)
+    assert redacted.counts.as_dict() == plain.counts.as_dict()
+    assert redacted.events["event_id"].tolist() == plain.events["event_id"].tolist()
+    for name, frame in redacted.frames().items():
+        assert dict(frame.dtypes) == dict(plain.frames()[name].dtypes)
+        assert failures(name, frame) == []
+    assert check_again(redacted.events, redacted.messages).rejected == []
+    assert redacted.rejected["raw"].isna().all()
+    keys = ("file", "record", "reason")
+    assert redacted.rejected[list(keys)].equals(plain.rejected[list(keys)])
+    if way == "drop":
+        assert len(redacted.conversations) == len(redacted.visitors) == 0
+        assert any("pseudonym=mask" in note for note in redacted.notes)
+    else:
+        assert len(redacted.conversations) == len(plain.conversations)
+        assert len(redacted.visitors) == len(plain.visitors)
+        assert set(redacted.messages["conversation_id"].dropna()) <= set(
+            redacted.conversations["conversation_id"]
+        )
+
+
+def test_an_agents_name_is_staff_wherever_it_stands(documented: Path) -> None:
+    """The name beside a message is its author's: an agent's goes the way of staff, a visitor's of persons."""
+    kept = ck.read_export(documented, redact="mask,staff=keep").to_tables(quiet=True)
+    assert kept.messages["username"].tolist() == ["***", "Sam L."]
+    gone = ck.read_export(documented, redact="staff=drop").to_tables(quiet=True)
+    assert gone.messages["username"].tolist()[0] == "ana-ruiz"
+    assert gone.messages["username"].isna().tolist() == [False, True]
+    assert gone.conversations["agent_name"].isna().all()
+
+
+def test_the_report_says_what_was_redacted(documented: Path, tmp_path: Path) -> None:
+    """For each column: its class, its way, and how many values; the same in report.json and on the page."""
+    terms = Terms.from_options("personal=mask")
+    report = convert(Export([documented], Settling(), terms), tmp_path, quiet=True).report()
+    told = {each["column"]: each for each in report["redacted"]}
+    assert told["events.visitor_email"] == {
+        "column": "events.visitor_email", "class": "personal", "way": "mask", "values": 1,
+    }  # fmt: skip
+    assert told["messages.username"]["way"] == "mask, agents' keep"
+    assert "events.visitor_id" not in told
+    assert "events.visitor_email" in (tmp_path / "report.html").read_text()

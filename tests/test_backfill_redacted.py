@@ -1,0 +1,83 @@
+"""A redacted backfill: no request, no row and nothing that is kept holds a person's value."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow.parquet as pq
+import pytest
+
+import chatlio_kit as ck
+from chatlio_kit.backfill import backfill, forecast
+from chatlio_kit.delivery.wire import wire_records
+from chatlio_kit.local_platform import running
+from chatlio_kit.opening import settings_of
+from chatlio_kit.platform import Platform
+from chatlio_kit.platform.ingestion import Inlet
+from chatlio_kit.samples import write_sample
+from chatlio_kit.tables import Tables, check_again
+
+KEY = "a key that nobody guesses"
+TOLD = (
+    *("visitor_id", "conversation_id", "visitor_email", "visitor_name", "user_id", "message", "ip_address"),
+    *("agent_email", "agent_name", "contact_mailbox", "reply_to_email", "visitor_handle", "archive_url"),
+)
+
+
+@pytest.fixture
+def posted(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The bodies of all requests to inlets."""
+    bodies: list[bytes] = []
+    post = Inlet.post_batch
+
+    def record(inlet: Inlet, body: bytes) -> Any:
+        bodies.append(body)
+        return post(inlet, body)
+
+    monkeypatch.setattr(Inlet, "post_batch", record)
+    return bodies
+
+
+def _kept(state: Path) -> str:
+    """All bytes of a state folder, and what stands compressed in its lake."""
+    said = [path.read_bytes().decode("latin-1") for path in state.rglob("*") if path.is_file()]
+    said += [str(pq.read_table(path).to_pylist()) for path in state.rglob("*.parquet")]
+    return "\n".join(said)
+
+
+def test_nothing_of_a_person_is_sent_or_kept(
+    tmp_path: Path, posted: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests, lake, ledger, dead letters and reports hold hashes; what is sent is what the tables say."""
+    monkeypatch.setenv("CHATLIO_KIT_REDACTION_KEY", KEY)
+    sample = write_sample(tmp_path / "x.d", events=200, bad_share=0.1)
+    plain = ck.read_export(sample.path).to_tables(quiet=True)
+    persons = {str(value) for name in TOLD for value in plain.events[name].dropna()}
+    persons |= {text for name in ("text", "username") for text in plain.messages[name].dropna()}
+    persons = {each for each in persons if len(each) >= 8}
+    state, export = tmp_path / "state", ck.read_export(sample.path, redact="hash:keyed")
+    faults = {"faults": [{"fault": "partial", "status": 400, "share": 0.3, "dialect": "status", "rate": 1.0}]}
+    options: dict[str, Any] = {"enabling_delay": 0.02, "processing_delay": 0.02, "faults": faults}
+    with (
+        running(state / "local", **options) as server,
+        Platform(replace(settings_of(server, state))) as platform,
+    ):
+        told = forecast(export, platform)
+        page = backfill(export, platform, quiet=True)
+    assert page.run.dead_lettered > 0
+    assert told.counts.accepted == page.counts.accepted == plain.counts.accepted
+    said = _kept(state) + b"".join(posted).decode()
+    assert [each for each in persons if each in said] == []
+    assert KEY not in said
+
+    tables = export.to_tables(quiet=True)
+    expected = {each.event_id: orjson.loads(each.body) for each in wire_records(tables.events, _sent(tables))}
+    sent = {each["event_id"]: each for body in posted for each in orjson.loads(body)["messages"]}
+    assert sent == expected
+
+
+def _sent(tables: Tables) -> Any:
+    return check_again(tables.events, tables.messages).messages
