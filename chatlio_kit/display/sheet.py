@@ -22,10 +22,10 @@ class Sheet:
     notes: Sequence[str] = ()
 
     def __str__(self) -> str:
-        cells = [[_shown(cell) for cell in row] for row in self.rows]
+        cells = [[shown(cell) for cell in row] for row in self.rows]
         table = [list(self.headings), *cells] if any(self.headings) else cells
         widths = [max((len(row[at]) for row in table), default=0) for at in range(len(self.headings))]
-        right = [self._is_numeric(at) for at in range(len(self.headings))]
+        right = [self.is_numeric(at) for at in range(len(self.headings))]
         lines = [
             "  ".join(
                 cell.rjust(width) if to_right else cell.ljust(width)
@@ -40,7 +40,7 @@ class Sheet:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        right = [self._is_numeric(at) for at in range(len(self.headings))]
+        right = [self.is_numeric(at) for at in range(len(self.headings))]
         head = "".join(
             f'<th style="text-align:{_side(to_right)}">{escape(heading)}</th>'
             for heading, to_right in zip(self.headings, right, strict=True)
@@ -48,7 +48,7 @@ class Sheet:
         body = "".join(
             "<tr>"
             + "".join(
-                f'<td style="text-align:{_side(to_right)}{_indent(cell)}">{escape(_shown(cell).strip())}</td>'
+                f'<td style="text-align:{_side(to_right)}{_indent(cell)}">{escape(shown(cell).strip())}</td>'
                 for cell, to_right in zip(row, right, strict=True)
             )
             + "</tr>"
@@ -63,7 +63,8 @@ class Sheet:
         notes = "".join(f"<p>{escape(note)}</p>" for note in self.notes)
         return f"<table>{caption}{header}<tbody>{body}</tbody></table>{notes}"
 
-    def _is_numeric(self, at: int) -> bool:
+    def is_numeric(self, at: int) -> bool:
+        """Whether a column holds numbers alone."""
         cells = [row[at] for row in self.rows if row[at] is not None]
         return bool(cells) and all(isinstance(cell, int | float) for cell in cells)
 
@@ -78,7 +79,8 @@ def _indent(cell: Cell) -> str:
     return f";padding-left:{blanks}em" if blanks else ""
 
 
-def _shown(cell: Cell) -> str:
+def shown(cell: Cell) -> str:
+    """Write a cell as people read it."""
     if cell is None:
         return ""
     if isinstance(cell, int):

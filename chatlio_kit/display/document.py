@@ -1,0 +1,204 @@
+"""A report as one HTML page that stands alone: no script, no font, nothing from anywhere else.
+
+Whatever is told in it is escaped; it follows the reader's light or dark theme, and prints.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+
+from chatlio_kit.display.palette import INK, LINE, PALETTE, PANEL, QUIET
+from chatlio_kit.display.sheet import Sheet, shown
+
+_WIDTH, _HEIGHT = 960, 260
+_LEFT, _BOTTOM, _TOP = 64, 28, 10
+_TICKS, _MOST_NAMES, _WIDEST = 4, 12, 72.0
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One number that matters.
+
+    Attributes:
+        name: what it counts.
+        value: the number.
+        is_trouble: whether somebody should look at it.
+    """
+
+    name: str
+    value: int
+    is_trouble: bool = False
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One part of one column of a chart, as it stands in the picture."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    series: int
+    said: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Columns that stand side by side, each made of parts.
+
+    Attributes:
+        periods: the columns' names, e.g. months.
+        series: what the parts count: a number for each column.
+        unit: the word for what is counted.
+    """
+
+    periods: Sequence[str]
+    series: Mapping[str, Sequence[int]]
+    unit: str
+
+    width, height, left, bottom = _WIDTH, _HEIGHT, _LEFT, _HEIGHT - _BOTTOM
+
+    @property
+    def totals(self) -> list[int]:
+        """The height of each column."""
+        return [sum(values) for values in zip(*self.series.values(), strict=True)]
+
+    @property
+    def words(self) -> str:
+        """What there is to see, for those who cannot see it."""
+        totals = self.totals
+        most = max(totals)
+        span = self.periods[0] if len(totals) == 1 else f"{self.periods[0]} to {self.periods[-1]}"
+        return (
+            f"Columns of {self.unit} for {span}, made of {', '.join(self.series)}. "
+            f"{sum(totals):,} in all; most in {self.periods[totals.index(most)]}: {most:,}."
+        )
+
+    @property
+    def bars(self) -> list[Bar]:
+        """The columns' parts, from the ground up."""
+        step, scale, found = self._step, (self.bottom - _TOP) / self._top, []
+        width = min(step * 0.82, _WIDEST)
+        for at, period in enumerate(self.periods):
+            ground = float(self.bottom)
+            for place, (name, values) in enumerate(self.series.items()):
+                height = values[at] * scale
+                ground -= height
+                if values[at]:
+                    x = self.left + at * step + (step - width) / 2
+                    said = f"{period}, {name}: {values[at]:,}"
+                    found.append(
+                        Bar(round(x, 2), round(ground, 2), round(width, 2), round(height, 2), place, said)
+                    )
+        return found
+
+    @property
+    def ticks(self) -> list[tuple[float, str]]:
+        """Where lines stand, and which number each of them means."""
+        size = self._tick
+        numbers = range(0, int(self._top) + 1, size)
+        return [
+            (round(self.bottom - number * (self.bottom - _TOP) / self._top, 2), f"{number:,}")
+            for number in numbers
+        ]
+
+    @property
+    def names(self) -> list[tuple[float, str]]:
+        """The columns' names, and where they stand; of many only as many as can be read."""
+        every = -(-len(self.periods) // _MOST_NAMES)
+        return [
+            (round(self.left + (at + 0.5) * self._step, 2), self.periods[at])
+            for at in range(0, len(self.periods), every)
+        ]
+
+    @property
+    def _step(self) -> float:
+        return (self.width - self.left) / len(self.periods)
+
+    @property
+    def _tick(self) -> int:
+        rough = max(1.0, max(self.totals) / _TICKS)
+        power = 10 ** math.floor(math.log10(rough))
+        return max(1, int(next(each * power for each in (1, 2, 5, 10) if each * power >= rough)))
+
+    @property
+    def _top(self) -> float:
+        return float(-(-max(self.totals) // self._tick) * self._tick or 1)
+
+
+@dataclass(frozen=True)
+class Example:
+    """One case that stands for others.
+
+    Attributes:
+        label: what sort of case it is.
+        place: where it stands.
+        text: what is to be said about it.
+        verbatim: the case itself, shown letter by letter.
+    """
+
+    label: str
+    place: str
+    text: str
+    verbatim: str | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a report.
+
+    Attributes:
+        title: its heading.
+        text: a paragraph below it.
+        chart: a picture.
+        sheet: a table; its title is not shown, its notes stand below it.
+        is_folded: whether the table waits to be opened.
+        examples: cases, one below the other.
+    """
+
+    title: str
+    text: str = ""
+    chart: Chart | None = None
+    sheet: Sheet | None = None
+    is_folded: bool = False
+    examples: Sequence[Example] = ()
+
+
+@dataclass(frozen=True)
+class Document:
+    """A report.
+
+    Attributes:
+        title: its heading.
+        lead: a paragraph below it.
+        tiles: the numbers that matter.
+        parts: the rest.
+    """
+
+    title: str
+    lead: str = ""
+    tiles: Sequence[Tile] = ()
+    parts: Sequence[Part] = ()
+
+    def to_html(self) -> str:
+        """Write the report as one HTML page."""
+        colors = {"panel": PANEL, "ink": INK, "quiet": QUIET, "line": LINE}
+        return _template().render(document=self, palette=PALETTE, colors=colors)
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("chatlio_kit.display", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["shown"] = shown
+    return environment.get_template("document.html.jinja")

@@ -1,0 +1,117 @@
+"""What becomes of fields that Chatlio sends and the catalogue does not know.
+
+| mode | a record with an unknown field | the field |
+| --- | --- | --- |
+| ``evolve`` | is accepted | is kept in ``extra_fields`` |
+| ``discard_value`` | is accepted | is left out |
+| ``freeze`` | is rejected as ``unknown_field`` | stands in the reject |
+
+The words are dlt's (dlt documentation: schema contracts), with two differences that follow from every record
+ending in exactly one place: ``freeze`` rejects the record and goes on where dlt stops, and so there is no
+``discard_row``, which drops without telling. Whatever the mode, every unknown field is counted and reported.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import pandas as pd
+
+from chatlio_kit.errors import UsageError
+from chatlio_kit.events.identity import canonical
+from chatlio_kit.events.rejection import Reason, Rejection, shortened
+from chatlio_kit.tables.building import Built
+
+_OF_MESSAGES = re.compile(r"messages\[\d+\]\.")
+_PLACE_IN_LIST = re.compile(r"\[\d+\]")
+_MOST_NAMES = 200
+_OTHERS = "(other fields)"
+_LONGEST_NAME = 80
+
+
+class Mode(StrEnum):
+    """What becomes of an unknown field."""
+
+    EVOLVE = "evolve"
+    FREEZE = "freeze"
+    DISCARD_VALUE = "discard_value"
+
+
+@dataclass(frozen=True)
+class Contract:
+    """The mode of each table that takes fields from Chatlio."""
+
+    events: Mode = Mode.EVOLVE
+    messages: Mode = Mode.EVOLVE
+
+    @classmethod
+    def from_text(cls, text: str | None) -> Contract:
+        """Read the option ``--contract``: a mode for both tables, or ``TABLE=MODE``, with commas between.
+
+        Raises:
+            UsageError: when a table or a mode is none.
+        """
+        modes: dict[str, Mode] = {}
+        for part in text.split(",") if text is not None else ():
+            table, is_single, mode = (each.strip() for each in part.rpartition("="))
+            if mode not in set(Mode) or (is_single and table not in cls.__dataclass_fields__):
+                raise UsageError(
+                    f"--contract {part.strip()!r} cannot be meant. The tables are events and messages, the "
+                    f"modes {', '.join(Mode)}; as in --contract freeze, or --contract events=freeze."
+                )
+            modes |= {table: Mode(mode)} if is_single else dict.fromkeys(cls.__dataclass_fields__, Mode(mode))
+        return cls(**modes)
+
+    def hold(self, built: Built, seen: Counter[str]) -> Built:
+        """Hold a piece to the contract.
+
+        Args:
+            built: the piece.
+            seen: where unknown fields are counted, by their place in the payload.
+        """
+        extra = built.events["extra_fields"].dropna()
+        if extra.empty:
+            return built
+        rejected: dict[int, Rejection] = {}
+        kept: dict[int, str | None] = {}
+        for row, text in zip(extra.index.tolist(), extra.tolist(), strict=True):
+            fields = json.loads(text)
+            _count(fields, seen)
+            frozen = next((name for name in fields if self._mode(name) is Mode.FREEZE), None)
+            if frozen is not None:
+                rejected[row] = _rejection(built, row, frozen)
+            left = {name: value for name, value in fields.items() if self._mode(name) is Mode.EVOLVE}
+            if len(left) < len(fields):
+                kept[row] = canonical(left).decode() if left else None
+        if kept:
+            events = built.events.copy()
+            events.loc[list(kept), "extra_fields"] = pd.array(list(kept.values()), dtype="str")
+            built.events = events
+        if not rejected:
+            return built
+        return built.keep([row for row in range(len(built.events)) if row not in rejected], rejected.values())
+
+    def _mode(self, name: str) -> Mode:
+        return self.messages if _OF_MESSAGES.match(name) else self.events
+
+
+def _count(fields: dict[str, Any], seen: Counter[str]) -> None:
+    """Count a record's unknown fields, each once; of very many names only the first are told apart."""
+    for name in {_PLACE_IN_LIST.sub("[]", each)[:_LONGEST_NAME] for each in fields}:
+        seen[name if name in seen or len(seen) < _MOST_NAMES else _OTHERS] += 1
+
+
+def _rejection(built: Built, row: int, name: str) -> Rejection:
+    table = "messages" if _OF_MESSAGES.match(name) else "events"
+    detail = (
+        f"{shortened(name)} is a field that the catalogue does not know, and the contract freezes {table}. "
+        f"Let it in with --contract {table}=evolve."
+    )
+    file, record = (built.events[column].tolist()[row] for column in ("source_file", "source_record"))
+    raw = built.raws[row].decode("utf-8", errors="replace")
+    return Rejection(file, record, Reason.UNKNOWN_FIELD, name, detail, raw)

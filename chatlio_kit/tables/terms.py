@@ -1,0 +1,105 @@
+"""On what terms an export is read, and what is found besides its records."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from chatlio_kit.captures import BARE, ENVELOPE
+from chatlio_kit.events.catalogue import TABLES, Privacy
+from chatlio_kit.events.redaction import Redaction, Way
+from chatlio_kit.settings import redaction_key
+from chatlio_kit.tables.contract import Contract
+
+_NAMED = 5
+_OWN = frozenset({BARE.name, ENVELOPE.name})
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What the user decided about values that speak of people and about fields that nobody documented.
+
+    Attributes:
+        redaction: what becomes of each privacy class.
+        contract: what becomes of unknown fields.
+    """
+
+    redaction: Redaction = field(default_factory=Redaction)
+    contract: Contract = field(default_factory=Contract)
+
+    @classmethod
+    def from_options(cls, redact: str | None = None, contract: str | None = None) -> Terms:
+        """Read the options ``--redact`` and ``--contract``.
+
+        Raises:
+            UsageError: when one of them cannot be meant.
+            SettingsError: when values are to be hashed with a key and there is none.
+        """
+        return cls(Redaction.from_text(redact, redaction_key), Contract.from_text(contract))
+
+
+@dataclass
+class Findings:
+    """What was found besides records.
+
+    Attributes:
+        redaction: on what terms values were redacted.
+        dialects: how many records a payload was taken from, by the dialect they were written in.
+        fields: fields that the catalogue does not know, by their place, and in how many records they stood.
+        redacted: how many values were redacted, by ``table.column``.
+    """
+
+    redaction: Redaction = field(default_factory=Redaction)
+    dialects: Counter[str] = field(default_factory=Counter)
+    fields: Counter[str] = field(default_factory=Counter)
+    redacted: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def unknown_fields(self) -> dict[str, int]:
+        """The unknown fields, the most frequent first.
+
+        Their names are strangers' words too: where content is redacted only their number is told.
+        """
+        if self.fields and self.redaction.way_of(Privacy.CONTENT) is not Way.KEEP:
+            return {f"({len(self.fields)} names, redacted)": self.fields.total()}
+        return dict(sorted(self.fields.items(), key=lambda item: (-item[1], item[0])))
+
+    @property
+    def redacted_columns(self) -> list[dict[str, Any]]:
+        """Each redacted column: its privacy class, what became of it, and of how many values."""
+        found = []
+        for table, fields in TABLES.items():
+            for each in fields:
+                name = f"{table}.{each.name}"
+                if count := self.redacted[name]:
+                    way = self.redaction.way_in_words(each)
+                    found.append({"column": name, "class": str(each.privacy), "way": way, "values": count})
+        return found
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give the findings as ``report.json`` has them."""
+        return {
+            "dialects": dict(self.dialects.most_common()),
+            "unknown_fields": self.unknown_fields,
+            "redacted": self.redacted_columns,
+        }
+
+    def notes(self) -> list[str]:
+        """Say the findings in sentences."""
+        said = []
+        if self.dialects.keys() - _OWN or len(self.dialects) > 1:
+            shown = ", ".join(f"{name} {count:,}" for name, count in self.dialects.most_common())
+            said.append(f"records by dialect: {shown}")
+        if names := self.unknown_fields:
+            shown = ", ".join(f"{name} {count:,}" for name, count in list(names.items())[:_NAMED])
+            more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+            said.append(f"fields that the catalogue does not know, in how many records: {shown}{more}")
+        if self.redaction.is_on:
+            said.append(f"redacted {self.redacted.total():,} values: {self.redaction}")
+        if self.redaction.way_of(Privacy.PSEUDONYM) is Way.DROP:
+            said.append(
+                "Without ids nothing tells conversations and visitors apart, so these tables have no rows; "
+                "--redact drop,pseudonym=mask keeps them."
+            )
+        return said

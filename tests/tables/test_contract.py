@@ -1,0 +1,121 @@
+"""Fields that nobody documented: kept, left out or refused as the user chose, and reported always."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import chatlio_kit as ck
+from chatlio_kit.errors import UsageError
+from chatlio_kit.tables import Export, Settling, Tables, Terms, convert
+from chatlio_kit.tables.contract import Contract
+
+Payload = dict[str, Any]
+Write = Callable[[Path, Iterable[Any]], Path]
+Wrap = Callable[..., Payload]
+
+
+@pytest.fixture
+def capture(
+    tmp_path: Path, ndjson: Write, envelope: Wrap, transcript: Payload, conversation: Payload
+) -> Path:
+    """Four records: one as documented, one with an unknown field in itself, one in a message, one in both."""
+    lines = []
+    for number, (in_event, in_message) in enumerate([(0, 0), (1, 0), (0, 1), (1, 1)]):
+        told = {**deepcopy(transcript), "endedAt": f"2024-03-1{number + 1}T09:00:00Z"}
+        if in_event:
+            told |= {"rating": 2**70 + number}
+        if in_message:
+            for message in told["messages"]:
+                message["files"] = ["a.png"]
+        lines.append(envelope(told))
+    return ndjson(tmp_path / "in.ndjson", lines)
+
+
+def _tables(path: Path, contract: str | None) -> Tables:
+    return ck.read_export(path, contract=contract).to_tables(quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("contract", "accepted", "fields"),
+    [
+        (None, [1, 2, 3, 4], [set(), {"rating"}, {"messages[0].files", "messages[1].files"},
+                              {"rating", "messages[0].files", "messages[1].files"}]),
+        ("freeze", [1], [set()]),
+        ("events=freeze", [1, 3], [set(), {"messages[0].files", "messages[1].files"}]),
+        ("messages=freeze", [1, 2], [set(), {"rating"}]),
+        ("discard_value", [1, 2, 3, 4], [set(), set(), set(), set()]),
+        ("messages=discard_value", [1, 2, 3, 4], [set(), {"rating"}, set(), {"rating"}]),
+        ("freeze,messages=evolve", [1, 3], [set(), {"messages[0].files", "messages[1].files"}]),
+    ],
+)  # fmt: skip
+def test_what_becomes_of_an_unknown_field(
+    capture: Path, contract: str | None, accepted: list[int], fields: list[set[str]]
+) -> None:
+    """Each mode, per table: kept exactly, left out, or the whole record rejected by name; counted always."""
+    tables = _tables(capture, contract)
+    assert tables.events["source_record"].tolist() == accepted
+    kept = [orjson.loads(each) if isinstance(each, str) else {} for each in tables.events["extra_fields"]]
+    assert [set(each) for each in kept] == fields
+    texts = "".join(tables.events["extra_fields"].dropna())
+    assert (str(2**70 + 1) in texts) == any("rating" in each for each in fields)  # not one digit is lost
+    assert {(each.record, each.reason) for each in tables.rejections} == {
+        (number, "unknown_field") for number in {1, 2, 3, 4} - set(accepted)
+    }
+    assert tables.findings.unknown_fields == {"messages[].files": 2, "rating": 2}
+    assert any("messages[].files 2, rating 2" in note for note in tables.notes)
+    assert len(tables.messages) == 2
+
+
+def test_a_frozen_field_is_named_with_what_lets_it_in(capture: Path) -> None:
+    """The reject names the field, and the option that would accept its record."""
+    rejected = _tables(capture, "freeze").rejections
+    assert [each.field for each in rejected] == ["rating", "messages[0].files", "messages[0].files"]
+    assert "--contract messages=evolve" in rejected[1].detail
+    assert rejected[0].raw
+
+
+@pytest.mark.parametrize("text", ["", "strict", "visitors=freeze", "events=", "freeze,", "discard_row"])
+def test_a_contract_that_cannot_be_meant(text: str) -> None:
+    """A table or mode that is none is told with those that are."""
+    with pytest.raises(UsageError, match="--contract"):
+        Contract.from_text(text)
+
+
+@given(
+    names=st.lists(st.text(max_size=120), max_size=8, unique=True), mode=st.sampled_from(["evolve", "freeze"])
+)
+@settings(max_examples=15, deadline=None)
+def test_any_name_may_come(tmp_path_factory: pytest.TempPathFactory, names: list[str], mode: str) -> None:
+    """Whatever fields are called, records are all accounted for, and the page shows no name as markup."""
+    folder = tmp_path_factory.mktemp("names")
+    visitor = {"UUID": "5b0c7d1e-9a34-4e2f-6c18-b2f09d41a7e3", **dict.fromkeys(names, "<b>x</b>")}
+    payload = {"visitor": visitor, "message": "hi", "channelId": "C0", "<script>alert(1)</script>": 1}
+    record = {"receivedAt": "2024-03-01T08:00:00Z", "kind": "feedback", "payload": payload}
+    (folder / "in.ndjson").write_bytes(orjson.dumps(record))
+    export = Export([folder / "in.ndjson"], Settling(), Terms.from_options(None, mode))
+    counts = convert(export, folder / "out", quiet=True).counts
+    assert counts.read == counts.accepted + counts.rejected == 1
+    assert counts.accepted == (mode == "evolve") or counts.rejected_by_reason["unknown_field"] == 0
+    page = (folder / "out" / "report.html").read_text()
+    assert "<script" not in page
+    assert "<b>x" not in page
+
+
+def test_of_very_many_names_only_the_first_are_told_apart() -> None:
+    """A stranger who makes up names cannot fill the memory with them; all are counted."""
+    from chatlio_kit.tables.contract import _count  # noqa: PLC0415
+
+    seen: Counter[str] = Counter()
+    for number in range(1000):
+        _count({f"field {number}": 1}, seen)
+    assert len(seen) == 201
+    assert seen.total() == 1000
