@@ -4,6 +4,7 @@ It is written from Adobe's documentation alone and shares no code with the clien
 """
 
 from .account import LocalAccount, Options
+from .erasing import erase_rows, find_rows
 from .faults import Logged, WrongFaults, read_log
 from .lifecycle import CannotServe, RunningPlatform, ensure_running, running, serve, stop
 
@@ -15,6 +16,8 @@ __all__ = [
     "RunningPlatform",
     "WrongFaults",
     "ensure_running",
+    "erase_rows",
+    "find_rows",
     "read_log",
     "running",
     "serve",

@@ -22,6 +22,7 @@ def main() -> int:
     )
     parser.add_argument("--enabling-delay", type=float, default=usual.enabling_delay)
     parser.add_argument("--processing-delay", type=float, default=usual.processing_delay)
+    parser.add_argument("--consolidation-delay", type=float, default=usual.consolidation_delay)
     parser.add_argument("--token-lifetime", type=int, default=usual.token_lifetime)
     parser.add_argument("--largest-page", type=int, default=usual.largest_page)
     parser.add_argument("--withheld", action="append", default=[], metavar="PERMISSION")
@@ -32,6 +33,7 @@ def main() -> int:
     options = Options(
         enabling_delay=given.enabling_delay,
         processing_delay=given.processing_delay,
+        consolidation_delay=given.consolidation_delay,
         token_lifetime=given.token_lifetime,
         largest_page=given.largest_page,
         withheld=frozenset(given.withheld),

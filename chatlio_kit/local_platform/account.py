@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +48,7 @@ class Options:
     Attributes:
         enabling_delay: Seconds until a new dataflow is enabled and shows its inlet.
         processing_delay: Seconds that accepted messages wait, so that a trickle lands in few batches.
+        consolidation_delay: Seconds after which a dataset's batches are gathered into one; by default never.
         token_lifetime: Seconds an access token is valid.
         largest_page: Objects on a page of a list, at most, where the documentation names no maximum.
         withheld: Permission names that the credential lacks, e.g. ``"manage-datasets"``.
@@ -57,6 +59,7 @@ class Options:
 
     enabling_delay: float = 0.5
     processing_delay: float = 0.2
+    consolidation_delay: float = math.inf
     token_lifetime: int = 86_399
     largest_page: int = 500
     withheld: frozenset[str] = field(default_factory=frozenset)

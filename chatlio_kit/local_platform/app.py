@@ -22,12 +22,15 @@ from .ground import Ground, answer
 from .ims import Ims
 from .ingestion import LARGEST_BODY, Inbox, Ingestion
 from .lake import Lake
+from .observability import Observability
 from .sandboxes import Sandboxes
 from .schema_registry import SchemaRegistry
 from .store import Store
 
 IDENTITY_PATH = "/local-platform"
 LARGEST_CONTROL_BODY = 16 * LARGEST_BODY
+STOP_WITHIN = 5.0
+"""Seconds that requests under way are given when the server ends; those that hang on demand would stay."""
 
 
 class Server:
@@ -40,7 +43,7 @@ class Server:
         self._ground = Ground(LocalAccount(), options, self._store, Faults(plan))
         self._lake = Lake(folder, self._ground.account, options)
         self._inbox = Inbox(Store(folder), self._lake.notify, keeps_log=options.faults is not None)
-        self._runner = web.AppRunner(self._application(), access_log=None)
+        self._runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=STOP_WITHIN)
         self._last_request = time.monotonic()
         self._in_progress = 0
         self._ending = False
@@ -88,6 +91,7 @@ class Server:
             FlowService(ground),
             Ingestion(ground, self._inbox),
             DataAccess(ground),
+            Observability(ground),
         ):
             application.router.add_routes(service.routes())
         return application

@@ -108,3 +108,14 @@ def _instant(text: str) -> int:
     It drops the offset of a datetime where the environment has PYARROW_IGNORE_TIMEZONE, which pandera sets.
     """
     return (datetime.fromisoformat(text) - _EPOCH) // _MILLISECOND
+
+
+def plain(value: Any) -> Any:
+    """A row as its sender wrote it: without nulls, times as RFC 3339 text."""
+    if isinstance(value, dict):
+        return {key: plain(each) for key, each in value.items() if each is not None}
+    if isinstance(value, list):
+        return [plain(each) for each in value]
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%dT%H:%M:%S.") + f"{value.microsecond // 1000:03d}Z"
+    return value.isoformat() if isinstance(value, date) else value

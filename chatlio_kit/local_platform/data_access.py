@@ -6,15 +6,14 @@ Source: Data Access API guide; "Retrieve failed batches"; "Error diagnostics".
 from __future__ import annotations
 
 import asyncio
-from datetime import date, datetime
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pyarrow.parquet as pq
 from aiohttp import web
 
 from . import problems
+from .arrow_rows import plain
 from .ground import Ground, answer
 from .lake_files import FAILED_FILE, GOOD_FILE, failed_file, good_file
 from .store import BatchFilter, Json
@@ -187,15 +186,4 @@ def _first_rows(path: Path, count: int) -> list[Json]:
         rows: list[Json] = next(file.iter_batches(batch_size=count)).to_pylist()
     finally:
         file.close()
-    return [_plain(row) for row in rows]
-
-
-def _plain(value: Any) -> Any:
-    """A row as its sender wrote it: without nulls, times as RFC 3339 text."""
-    if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items() if each is not None}
-    if isinstance(value, list):
-        return [_plain(each) for each in value]
-    if isinstance(value, datetime):
-        return value.strftime("%Y-%m-%dT%H:%M:%S.") + f"{value.microsecond // 1000:03d}Z"
-    return value.isoformat() if isinstance(value, date) else value
+    return [plain(row) for row in rows]

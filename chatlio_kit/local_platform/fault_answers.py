@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 
 from aiohttp import web
 
@@ -63,7 +64,11 @@ async def meet(request: web.Request, trial: Trial) -> web.Response | None:
     if rule.fault == "late_inlet":
         raise inlet_unknown(inlet, "on-demand")
     if rule.fault == "expired_token":
-        raise token_ended()
+        raise (
+            token_ended()
+            if rule.on == "ingestion"
+            else problems.gateway("401013", "Oauth token is not valid")
+        )
     if rule.fault == "hung_before":
         await _hang(request, rule.seconds)
     if rule.fault in ("reset_before", "hung_before"):
@@ -105,8 +110,9 @@ async def _cut(request: web.Request, response: web.Response) -> web.StreamRespon
     content = body if isinstance(body, bytes) else b"{}"
     broken = web.StreamResponse(status=response.status, headers={"Content-Length": str(len(content))})
     broken.content_type = response.content_type
-    await broken.prepare(request)
-    await broken.write(content[: len(content) // 2])
+    with suppress(ConnectionError):  # the client may have left
+        await broken.prepare(request)
+        await broken.write(content[: len(content) // 2])
     if request.transport is not None:
         request.transport.close()
     return broken

@@ -21,14 +21,16 @@ to 1, by default always), at most ``count`` times, not before ``after`` requests
 | ``not_json`` | accepted; the answer is a web page | |
 | ``short``, ``long`` | accepted; elements of the answer are missing, or there are too many | |
 | ``partial`` | some records are refused, not all | ``share``, ``status``, ``dialect``, ``lasting`` |
+| ``dropped`` | acknowledged, and never heard of again | ``share``, ``lasting`` |
 | ``expired_token`` | 401, as for a token that ended | |
 | ``late_inlet`` | 404, "Inlet does not exist" | |
 
 ``dialect`` is ``statusCode`` (no transaction id on refused elements) or ``status`` (a transaction id ending
-in ``-index``). ``share`` is the share of records that are refused; with ``lasting`` they are picked by their
-id and refused whenever they come. With a ``share``, ``status`` refuses the requests that hold such a record.
-With ``"on": "platform"`` the rules ``status``, ``reset_before`` and ``expired_token`` strike the REST APIs
-instead of the streaming endpoint.
+in ``-index``). ``share`` is the share of records that are refused or dropped; with ``lasting`` they are those
+of the same ids whenever they come. With a ``share``, ``status`` refuses the requests that hold such a record.
+Without one, ``dropped`` takes all of a request, as may happen soon after a dataflow was changed (HTTP API
+source: wait for at least 5 minutes). With ``"on": "platform"`` the rules ``status``, ``reset_before`` and
+``expired_token`` strike the REST APIs instead of the streaming endpoint.
 
 When there is a file, even one without rules, the store keeps a log: for each request its number, what struck,
 and which records were accepted, by ``record_key``. :func:`read_log` reads it.
@@ -57,7 +59,9 @@ BEFORE = frozenset({"status", "reset_before", "hung_before", "expired_token", "l
 UNTOLD = frozenset({"reset_after", "hung_after", "cut", "not_json", "short", "long"})
 """The faults that accept records and do not say so, or not all of it."""
 
-KNOWN = BEFORE | UNTOLD | {"slow", "partial"}
+KNOWN = BEFORE | UNTOLD | {"slow", "partial", "dropped"}
+_SHARES = {"partial": 0.2, "status": 1.0, "dropped": 1.0}
+"""The faults that pick records, and the share of them where none is asked for."""
 _ON_PLATFORM = frozenset({"status", "reset_before", "expired_token"})
 _DIALECTS = ("statusCode", "status")
 
@@ -157,12 +161,12 @@ class Trial:
             return str(found) if found is not None else ""
         return ""
 
-    def refuses(self, body: Any) -> bool:
-        """Whether this record is one of those that the fault picks."""
+    def picks(self, body: Any) -> bool:
+        """Whether this record is one of those that the fault refuses or drops."""
         rule = self.rule
-        if rule is None or rule.fault not in ("partial", "status"):
+        if rule is None or rule.fault not in _SHARES:
             return False
-        share = 0.2 if rule.share is None else rule.share
+        share = _SHARES[rule.fault] if rule.share is None else rule.share
         if rule.lasting or rule.fault == "status":
             return is_poisoned(self.name_of(body), share, self.plan.seed)
         return self.chance.random() < share
@@ -171,7 +175,7 @@ class Trial:
         """Whether a refusal of the whole passes by, since none of its records is poisoned."""
         rule = self.rule
         picky = rule is not None and rule.fault == "status" and rule.share is not None
-        return picky and not any(self.refuses(each) for each in messages)
+        return picky and not any(self.picks(each) for each in messages)
 
     def element(self, batch_id: str, index: int) -> Json:
         """The element of a record that a partial answer refuses."""
@@ -227,21 +231,27 @@ class Faults:
 
 @dataclass
 class Limit:
-    """Tokens that come back at a steady rate, a second's worth at most; who finds too few is refused."""
+    """Tokens that come back at a steady rate; who finds too few is refused.
+
+    Attributes:
+        rate: tokens a second.
+        most: how many may be saved up; by default a second's worth.
+    """
 
     rate: float
+    most: float = 0.0
     tokens: float = 0.0
     filled_at: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        self.tokens = self.rate
+        self.tokens = self.most = self.most or self.rate
 
     def takes(self, count: float) -> bool:
-        """Whether so many are there, and take them. More than a second's worth needs a full second."""
+        """Whether so many are there, and take them. More than fit in at all need all that fit."""
         now = time.monotonic()
-        self.tokens = min(self.rate, self.tokens + (now - self.filled_at) * self.rate)
+        self.tokens = min(self.most, self.tokens + (now - self.filled_at) * self.rate)
         self.filled_at = now
-        if self.tokens < min(count, self.rate):
+        if self.tokens < min(count, self.most):
             return False
         self.tokens -= count
         return True

@@ -25,6 +25,8 @@ from .schema_registry import composed_schema
 from .store import Json, Message, Note, Store
 
 LARGEST_BODY = 1_000_000
+VALIDATED_PER_MINUTE = 60
+"""Requests with ``syncValidation``, for each inlet."""
 FLOW_HEADER = "x-adobe-flow-id"
 HEADER_MANDATORY = "The 'header' field is mandatory. Provide a valid 'header' value and try again."
 Take = Callable[[web.Request, Trial], Awaitable[web.Response]]
@@ -74,6 +76,7 @@ class Ingestion:
         self._inbox = inbox
         self._requests = Limit(ground.options.requests_per_second)
         self._messages = Limit(ground.options.messages_per_second)
+        self._validated: dict[str, Limit] = {}
 
     def routes(self) -> list[web.RouteDef]:
         """The calls of this service."""
@@ -116,10 +119,14 @@ class Ingestion:
             raise self._invalid(inlet.id, str(problem)) from problem
         await self._check_whole(trial, inlet.id, [body])
         outcome: Json = {"skipped": True}
-        if request.query.get("syncValidation") == "true" and message.form == "xdm":
-            self._validate_now(inlet.id, body)
-            outcome = {"status": "pass"}
-        await self._inbox.accept([message], Note(trial.fault, 1, [trial.name_of(body)]))
+        if request.query.get("syncValidation") == "true":
+            self._limit_validation(inlet.id)
+            if message.form == "xdm":
+                self._validate_now(inlet.id, body)
+                outcome = {"status": "pass"}
+        is_dropped = trial.fault == "dropped" and trial.picks(body)
+        kept = [] if is_dropped else [message]
+        await self._inbox.accept(kept, Note(trial.fault, 1, [trial.name_of(body) for _ in kept]))
         return answer(
             {
                 "inletId": inlet.id,
@@ -144,15 +151,18 @@ class Ingestion:
         responses: list[Json] = []
         for index, body_of_message in enumerate(messages):
             xaction_id = f"{batch_id}:{index}"
-            if trial.fault == "partial" and trial.refuses(body_of_message):
+            is_picked = trial.picks(body_of_message)
+            if trial.fault == "partial" and is_picked:
                 responses.append(trial.element(batch_id, index))
                 continue
             try:
-                taken.append(self._message(inlet, body_of_message, received, xaction_id, HEADER_MANDATORY))
+                message = self._message(inlet, body_of_message, received, xaction_id, HEADER_MANDATORY)
             except MessageProblem as problem:
                 responses.append({"status": 400, "xactionId": f"{batch_id}-{index}", "message": str(problem)})
-            else:
-                responses.append({"xactionId": xaction_id})
+                continue
+            responses.append({"xactionId": xaction_id})
+            if not (trial.fault == "dropped" and is_picked):
+                taken.append(message)
                 names.append(trial.name_of(body_of_message))
         await self._inbox.accept(taken, Note(trial.fault, len(messages), names))
         said = {"inletId": inlet.id, "batchId": batch_id, "receivedTimeMs": received}
@@ -244,6 +254,11 @@ class Ingestion:
             raise unknown_format
         return str(flow["id"])
 
+    def _limit_validation(self, inlet_id: str) -> None:
+        limit = self._validated.setdefault(inlet_id, Limit(VALIDATED_PER_MINUTE / 60, VALIDATED_PER_MINUTE))
+        if not limit.takes(1):
+            raise _too_many("requests with syncValidation")
+
     def _validate_now(self, inlet_id: str, body: Json) -> None:
         schema = composed_schema(self._ground, body["header"]["schemaRef"]["id"])
         if schema is None:
@@ -272,7 +287,7 @@ def _too_large() -> problems.Refused:
 
 
 def _too_many(what: str) -> problems.Refused:
-    return problems.collection(429, f"Too many {what} a second", title="Too many requests")
+    return problems.collection(429, f"Too many {what}", title="Too many requests")
 
 
 def _transaction(received: int) -> str:

@@ -8,12 +8,14 @@ messages are processed again; a kill after it leaves nothing to do.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from .account import LocalAccount, Options
+from .consolidation import consolidate
 from .data_prep_api import mapping_set_version
 from .ground import Ground, now_ms
 from .lake_files import new_batch_id, remove_orphans, write_failed, write_rows
@@ -27,6 +29,7 @@ log = logging.getLogger(__name__)
 CHUNK_MESSAGES = 5_000
 CHUNK_BYTES = 16_000_000
 PAUSE_AFTER_FAULT = 1.0
+PAUSE_BETWEEN_CONSOLIDATIONS = 0.05
 
 
 @dataclass(frozen=True)
@@ -85,13 +88,21 @@ class Lake:
         """Process one chunk if one is due; says how long to sleep, None for until something arrives."""
         oldest = ground.store.oldest_message()
         if oldest is None:
-            return None
+            return self._consolidate(ground)
         flow_id, received = oldest
         due = received + self._options.processing_delay * 1000 - now_ms()
         if due > 0:
             return due / 1000
         self._process(ground, flow_id)
         return 0
+
+    def _consolidate(self, ground: Ground) -> float | None:
+        """Gather old batches, if that was asked for; says when to look again."""
+        delay = self._options.consolidation_delay
+        if delay == math.inf:
+            return None
+        consolidate(ground, now_ms() - round(delay * 1000))
+        return max(delay, PAUSE_BETWEEN_CONSOLIDATIONS)
 
     def _process(self, ground: Ground, flow_id: str) -> None:
         started = now_ms()

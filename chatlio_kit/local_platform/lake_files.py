@@ -16,6 +16,7 @@ from .store import Store
 
 _DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 GOOD_FILE, FAILED_FILE = "part-00000.parquet", "part-00000.json"
+GOOD_SUFFIX, FAILED_SUFFIX = ".parquet", ".json"
 
 
 def new_batch_id() -> str:
@@ -27,12 +28,12 @@ def new_batch_id() -> str:
 
 def good_file(lake: Path, batch_id: str) -> Path:
     """Where the rows of a successful batch are."""
-    return lake / f"{batch_id}.parquet"
+    return lake / f"{batch_id}{GOOD_SUFFIX}"
 
 
 def failed_file(lake: Path, batch_id: str) -> Path:
     """Where the messages of a failed batch are."""
-    return lake / f"{batch_id}.json"
+    return lake / f"{batch_id}{FAILED_SUFFIX}"
 
 
 def write_rows(lake: Path, batch_id: str, table: pa.Table) -> int:

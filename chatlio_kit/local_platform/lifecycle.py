@@ -107,7 +107,7 @@ def serve(
         CannotServe: when another server has the folder.
     """
     store = _private(store)
-    with _owned(store):
+    with owned(store):
         asyncio.run(_serve(store, port, idle, options or Options(), announce))
 
 
@@ -118,7 +118,7 @@ def running(store: Path, **options: Any) -> Iterator[RunningPlatform]:
     The keyword arguments are those of `Options`.
     """
     store = _private(store)
-    with _owned(store):
+    with owned(store):
         started: list[str] = []
         failed: list[BaseException] = []
         ready, ending = threading.Event(), threading.Event()
@@ -238,7 +238,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _owned(store: Path) -> Iterator[None]:
+def owned(store: Path) -> Iterator[None]:
     """Hold the folder as its one server; the system lets go of it however the process ends."""
     lock = _open_lock(store / "server.lock")
     try:

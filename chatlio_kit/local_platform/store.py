@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import orjson
 
 Json = dict[str, Any]
+
+DATABASE, LAKE = "platform.sqlite3", "lake"
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS resource (
@@ -98,12 +100,12 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.lake = folder / "lake"
+        self.lake = folder / LAKE
         for private in (folder, self.lake):
             private.mkdir(mode=0o700, parents=True, exist_ok=True)
             private.chmod(0o700)
-        path = folder / "platform.sqlite3"
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        path = folder / DATABASE
+        _make_private(path)
         self._db = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
@@ -238,6 +240,12 @@ class Store:
             (key, dataset_id, body["status"], body["created"], orjson.dumps(body)),
         )
 
+    def put_batch(self, key: str, body: Json) -> None:
+        """Change a batch that is there."""
+        self._db.execute(
+            "UPDATE batch SET status = ?, body = ? WHERE id = ?", (body["status"], orjson.dumps(body), key)
+        )
+
     def batch(self, key: str) -> Json | None:
         """One batch."""
         row = self._db.execute("SELECT body FROM batch WHERE id = ?", (key,)).fetchone()
@@ -285,6 +293,16 @@ class Store:
     def runs(self) -> list[Json]:
         """All runs, oldest window first."""
         return [_json(body) for (body,) in self._db.execute("SELECT body FROM run ORDER BY started, id")]
+
+
+def _make_private(path: Path) -> None:
+    """Make a database's file, for its owner only, unless it is there.
+
+    One that is there is not opened: when a process closes any handle of a file, the locks fall that SQLite
+    holds on it in the same process, and another process may then take the journal away.
+    """
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
 def _json(blob: bytes) -> Json:

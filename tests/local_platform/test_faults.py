@@ -75,7 +75,7 @@ def test_lasting_faults_pick_the_same_records() -> None:
     assert 400 < len(picked) < 600
     plan = Plan.read({"seed": 7, "faults": [{"fault": "partial", "share": 0.1, "lasting": True}]})
     trial: Trial = Faults(plan).trial()
-    assert {name for name in map(str, range(5000)) if trial.refuses({"event_id": name})} == picked
+    assert {name for name in map(str, range(5000)) if trial.picks({"event_id": name})} == picked
 
 
 def test_a_limit_lets_a_seconds_worth_through() -> None:
@@ -83,3 +83,5 @@ def test_a_limit_lets_a_seconds_worth_through() -> None:
     limit = Limit(10.0)
     assert [limit.takes(4) for _ in range(3)] == [True, True, False]
     assert Limit(10.0).takes(50)
+    saved = Limit(1.0, most=5.0)
+    assert [saved.takes(2) for _ in range(3)] == [True, True, False]

@@ -212,6 +212,18 @@ def test_synchronous_validation_refuses_at_once(api):
     assert api.wait_for_records(flow, 1)["failedRecordCount"] == 0
 
 
+def test_synchronous_validation_is_for_sixty_requests_a_minute(api):
+    """Sixty requests pass at once, one a second comes back, and other requests are not limited so."""
+    flow = api.new_flow()
+    message = envelope(api, flow)
+    passed = 0
+    while single(flow, message, params={"syncValidation": "true"}).status_code == 200:
+        passed += 1
+        assert passed < 1000
+    assert passed >= 60
+    assert single(flow, message).status_code == 200
+
+
 def test_the_endpoint_asks_for_no_credentials_but_reads_post_only(api):
     """The inlet address is the only secret of such a connector; other methods are not allowed."""
     flow = api.new_flow()

@@ -1,0 +1,59 @@
+"""Observability Insights: the lake's view keeps every row, Profile's drops repeated ids and large events."""
+
+from __future__ import annotations
+
+from chatlio_kit.local_platform import observability
+from chatlio_kit.local_platform.observability import FAILED_BATCHES, KEPT, READ, RECORDS
+
+
+def ask(api, name, dataset_id, **changed):
+    """Ask for one metric of one dataset over a day."""
+    metric = {"name": name, "filters": [{"name": "dataSetId", "value": dataset_id, "groupBy": True}]}
+    body = {
+        "start": "2020-01-01T00:00:00.000Z",
+        "end": "2120-01-01T00:00:00.000Z",
+        "granularity": "day",
+        "metrics": [{**metric, "aggregator": "sum", "downsample": "sum"}],
+        **changed,
+    }
+    return api.post(f"{api.platform.url}{observability.PATH}", body)
+
+
+def total(api, name, dataset_id):
+    """Add a metric up over all its steps of time."""
+    (response,) = ask(api, name, dataset_id).json()["metricResponses"]
+    assert response["metric"] == name
+    return sum(sum(point["dps"].values()) for point in response["datapoints"])
+
+
+def test_the_lake_keeps_what_profile_drops(api, event, monkeypatch):
+    """Repeated ids and oversized events count in the lake; Profile reads them all and keeps each id once."""
+    monkeypatch.setattr(observability, "LARGEST_EVENT", 600)
+    schema = api.new_schema()
+    union = [{"op": "add", "path": "/meta:immutableTags", "value": ["union"]}]
+    assert api.call("PATCH", api.resource_url(schema), json=union).status_code == 200
+    dataset_id = api.new_dataset(schema, tags={"unifiedProfile": ["enabled:true"]})
+    flow = api.new_flow(schema, dataset_id)
+    for count in (1, 2):
+        api.send(flow, [event(1), event(2), event(2), event(3, note="x" * 900), event(4, at="never")])
+        api.wait_for_records(flow, 5 * count)
+    assert total(api, RECORDS, dataset_id) == total(api, READ, dataset_id) == 8
+    assert total(api, KEPT, dataset_id) == 2
+    assert total(api, FAILED_BATCHES, dataset_id) == 2
+
+
+def test_profile_knows_nothing_of_other_datasets(api, event):
+    """A dataset without the tag unifiedProfile is in the lake alone."""
+    flow = api.new_flow()
+    api.send(flow, [event(1), event(1)])
+    api.wait_for_records(flow, 2)
+    dataset_id = api.dataset_of(flow)
+    assert (total(api, RECORDS, dataset_id), total(api, KEPT, dataset_id)) == (2, 0)
+
+
+def test_questions_that_cannot_be_meant_are_refused(api):
+    """An unknown metric, a wrong time and a granularity without downsample are 400."""
+    assert ask(api, "timeseries.nothing", "d").status_code == 400
+    assert ask(api, RECORDS, "d", start="yesterday").status_code == 400
+    assert ask(api, RECORDS, "d", granularity="second").status_code == 400
+    assert ask(api, RECORDS, "d", metrics=[{"name": RECORDS}]).status_code == 400
