@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from copy import copy
 from pathlib import Path
 
+from chatlio_kit.captures import archives_of
 from chatlio_kit.connection import open_connection, plan_connection
 from chatlio_kit.delivery import Forecast, Ledger, Page, Run, pace_for
 from chatlio_kit.delivery.fates import ReadFile
 from chatlio_kit.delivery.known_files import mark_of
 from chatlio_kit.delivery.ledger import FILE as LEDGER
+from chatlio_kit.delivery.telling import page_document
 from chatlio_kit.errors import ConnectionIncomplete
 from chatlio_kit.platform import Platform
 from chatlio_kit.tables import (
@@ -18,35 +21,32 @@ from chatlio_kit.tables import (
     REPORT,
     Export,
     RejectedFile,
-    Settling,
     count,
     make_folder,
+    read_export,
     write_json,
 )
+from chatlio_kit.tables.report import PAGE
+from chatlio_kit.tables.writing import write_page
 
 REPORTS = "reports"
 
 
 def forecast(
-    paths: Sequence[Path | str],
-    platform: Platform,
-    *,
-    name: str = "chatlio",
-    settling: Settling | None = None,
+    captures: Export | Sequence[Path | str], platform: Platform, *, name: str = "chatlio"
 ) -> Forecast:
     """Say what a backfill would send, and how long it takes at least; nothing is made and nothing is sent.
 
     Args:
-        paths: files and folders of captures.
+        captures: what :func:`read_export` found, or files and folders that need no decisions.
         platform: where to.
         name: the connection's name; where there is none, nothing counts as delivered.
-        settling: what the user decided where captures say nothing.
 
     Raises:
         MissingPath: when a path does not exist.
         CaptureError: when there are no files.
     """
-    export = Export(paths, settling or Settling())
+    export = _found(captures)
     with ExitStack() as stack:
         settled = None
         try:
@@ -65,11 +65,10 @@ def forecast(
 
 
 def backfill(
-    paths: Sequence[Path | str],
+    captures: Export | Sequence[Path | str],
     platform: Platform,
     *,
     name: str = "chatlio",
-    settling: Settling | None = None,
     connect: bool = False,
     skip_guard: bool = False,
     canary: bool = True,
@@ -81,10 +80,9 @@ def backfill(
     Run again it goes on where it stopped: nothing is lost, nothing is counted twice.
 
     Args:
-        paths: files and folders of captures.
+        captures: what :func:`read_export` found, or files and folders that need no decisions.
         platform: where to.
         name: the connection's name.
-        settling: what the user decided where captures say nothing.
         connect: whether to make the connection where it is missing; the local platform always does.
         skip_guard: whether to send into a dataflow that was just made or changed without waiting.
         canary: whether, on Experience Platform, the first records of each dataflow are read back before
@@ -99,17 +97,17 @@ def backfill(
         ConnectionIncomplete: when there is no connection and none is to be made.
         LedgerBusy: when another run is sending from the same state folder.
     """
-    export = Export(paths, settling or Settling())
+    export = _found(captures)
     is_local, state = platform.settings.is_local, platform.settings.state
     if connect or is_local:
-        connection = plan_connection(platform, name).apply()
+        connection = plan_connection(platform, name, quiet=quiet).apply(quiet=quiet)
     else:
-        connection = open_connection(platform, name)
+        connection = open_connection(platform, name, quiet=quiet)
     with Run(connection, state, skip_guard=skip_guard, canary=canary, quiet=quiet) as run:
         report = state / REPORTS / f"{str(connection.destination).replace('/', '-')}-{run.number:04d}"
         make_folder(report)
         run.prepare({file.kind: None for file in export.captures.files if file.kind is not None})
-        marks = {file.name: mark_of(file.path, export.settling) for file in export.captures.files}
+        marks = {file.name: mark_of(file, export.settling) for file in export.captures.files}
         known = run.book.files_read()
         unchanged = {name for name, mark in marks.items() if name in known and known[name].mark == mark}
         run.counts.duplicates += sum(known[name].records for name in unchanged)
@@ -120,9 +118,7 @@ def backfill(
                 count(run.counts, sifted)
                 rejected.add(sifted.built.rejected)
                 # a zip's members are rejected by their own names, and the zip is read again whole
-                unclean |= {
-                    name for each in sifted.built.rejected for name in (each.file, each.file.split("!")[0])
-                }
+                unclean |= {name for each in sifted.built.rejected for name in archives_of(each.file)}
                 run.send(sifted.built.events, sifted.built.messages)
         if not run.is_stopped:
             run.book.remember_files(
@@ -135,6 +131,15 @@ def backfill(
     if wait is None:
         wait = 120.0 if is_local else 0.0
     page = run.reconcile(wait=wait)
-    page.notes += [*export.captures.notes, f"rejects and report: {report}"]
-    write_json(report / REPORT, page.as_dict())
+    page.notes += [*export.captures.notes, *export.findings.notes(), f"rejects and report: {report}"]
+    write_page(report / PAGE, page_document(page, export.findings))
+    write_json(report / REPORT, {**page.as_dict(), **export.findings.as_dict()})
     return page
+
+
+def _found(captures: Export | Sequence[Path | str]) -> Export:
+    """Give an export whose list of files may be cut short: the caller's stays as it is."""
+    export = copy(captures) if isinstance(captures, Export) else read_export(captures)
+    export.captures = copy(export.captures)
+    export.captures.read = {}
+    return export

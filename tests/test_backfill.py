@@ -18,6 +18,7 @@ import pytest
 import chatlio_kit as ck
 from chatlio_kit import local_platform
 from chatlio_kit.backfill import backfill
+from chatlio_kit.connection import Connection
 from chatlio_kit.delivery import Ledger
 from chatlio_kit.delivery.page import Page
 from chatlio_kit.errors import CaptureError, ConnectionIncomplete, LedgerBusy, LedgerError, MissingPath
@@ -208,25 +209,12 @@ def test_nothing_to_read_is_told_before_anything_is_made(
         ck.open_connection(local)
 
 
-def test_dead_letters_after_acceptance_are_told(local: Platform, documented: Path) -> None:
+def test_dead_letters_after_acceptance_are_told(
+    local: Platform, documented: Path, remap: Callable[[Connection, Kind, str], None]
+) -> None:
     """A mapping that nulls a required field: accepted at the edge, failed later, and told with the reason."""
-    connection = ck.plan_connection(local).apply()
-    flow = connection.history_flow(Kind.FEEDBACK)
-    body = local.mapping_sets.get(flow.mapping_set_id)
-    mappings = [
-        {"sourceType": "EXPRESSION", "source": "nullify()", "destination": "_id"}
-        if each["destination"] == "_id"
-        else {key: each[key] for key in ("sourceType", "source", "destination")}
-        for each in body["mappings"]
-    ]
-    spoilt = {key: body[key] for key in ("outputSchema", "name", "description") if key in body}
-    version = local.mapping_sets.replace(flow.mapping_set_id, {**spoilt, "mappings": mappings})
-    found = local.flows.flow(flow.flow_id)
-    params = {"mappingId": flow.mapping_set_id, "mappingVersion": version}
-    value = {"name": "Mapping", "params": params}
-    local.flows.update_flow(found, [{"op": "replace", "path": "/transformations/0", "value": value}])
-    while not local.flows.flow(flow.flow_id).is_ready:
-        time.sleep(0.02)
+    connection = ck.plan_connection(local).apply(quiet=True)
+    remap(connection, Kind.FEEDBACK, "nullify()")
     run = ck.stream(ck.read_export(documented).to_tables(quiet=True), connection, quiet=True)
     page = run.reconcile(wait=20)
     assert_adds_up(page)

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from chatlio_kit.backfill import backfill, forecast
 from chatlio_kit.captures import captures
-from chatlio_kit.delivery import Ledger
+from chatlio_kit.delivery import Ledger, run, sending
+from chatlio_kit.delivery.packing import pack
 from chatlio_kit.errors import LedgerError
+from chatlio_kit.local_platform import read_log, running
+from chatlio_kit.opening import settings_of
 from chatlio_kit.platform import Platform
 from chatlio_kit.samples import write_sample
+from chatlio_kit.tables import read_export
 
 
 def test_a_forecast_counts_and_sends_nothing(local: Platform, tmp_path: Path) -> None:
@@ -37,7 +49,7 @@ def test_unchanged_files_are_recognised_and_not_parsed(
     first = backfill([sample.path], local, quiet=True)
     read: list[Path] = []
     parse = captures.read_records
-    monkeypatch.setattr(captures, "read_records", lambda path: (read.append(path), parse(path))[1])
+    monkeypatch.setattr(captures, "read_records", lambda file: (read.append(Path(file.name)), parse(file))[1])
     second = backfill([sample.path], local, quiet=True).as_dict()
     assert read == []
     assert (second["read"], second["duplicates"], second["accepted"]) == (first.counts.read, 200, 0)
@@ -46,6 +58,20 @@ def test_unchanged_files_are_recognised_and_not_parsed(
     third = backfill([sample.path], local, quiet=True).as_dict()
     assert read == [touched]
     assert third["duplicates"] == 200
+
+
+def test_an_export_is_listed_once_and_stays_whole(
+    local: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An export that was found is not looked for again, and a backfill leaves its list of files as it was."""
+    export = read_export(write_sample(tmp_path / "x.d", events=100).path)
+    files = list(export.captures.files)
+    monkeypatch.setattr(captures, "find_files", None)
+    assert forecast(export, local).counts.accepted == 100
+    first, second = (backfill(export, local, quiet=True).counts for _ in range(2))
+    assert export.captures.files == files
+    assert (first.accepted, first.read) == (100, 100)
+    assert (second.duplicates, second.read) == (100, 100)
 
 
 def test_the_ledger_is_a_frame_too(local: Platform, documented: Path) -> None:
@@ -69,3 +95,53 @@ def test_a_full_disk_is_told(tmp_path: Path) -> None:
         with pytest.raises(LedgerError, match="Free some space"), ledger.change() as db:
             db.execute("INSERT INTO filler VALUES (zeroblob(1000000))")
         assert ledger.read("SELECT count(*) FROM filler") == [(0,)]
+
+
+def test_a_zip_is_gone_on_with_inside_its_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left pending in a member of a zip is sent by the next run; a third recognises the zip."""
+    monkeypatch.setattr(run, "pack", partial(pack, limit=12_000))
+    sample = write_sample(tmp_path / "x.d", events=200)
+    packed = tmp_path / "captures.zip"
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(path for path in sample.path.rglob("*") if path.is_file()):
+            archive.write(path, path.relative_to(sample.path))
+    state = tmp_path / "state"
+    outage = {"faults": [{"fault": "partial", "status": 503, "share": 0.3, "lasting": True}]}
+    with _platform(state, outage) as platform:
+        monkeypatch.setattr(sending, "pause_before", lambda tries, retry_after: 0.0)
+        first = backfill([packed], platform, quiet=True)
+        assert first.exit_code == 1
+        assert first.run.pending
+    with _platform(state, {}) as platform:
+        second = backfill([packed], platform, quiet=True)
+        third = backfill([packed], platform, quiet=True)
+        log = read_log(state / "local")
+    with Ledger(state) as ledger:
+        assert set(ledger.as_frame()["source_file"].str.split("!").str[0]) == {"captures.zip"}
+    assert (second.counts.accepted, second.exit_code) == (first.run.pending, 0)
+    assert second.total.landed == 200
+    assert {name for each in log for name in each.accepted}
+    assert set(Counter(name for each in log for name in each.accepted).values()) == {1}
+    assert (third.counts.duplicates, third.counts.read) == (200, 200)
+    assert any("recognised" in note for note in third.notes)
+
+
+def test_a_second_look_at_the_ledger_leaves_its_journal_alone(tmp_path: Path) -> None:
+    """Another process that opens and closes the ledger while it is open here takes nothing of it away."""
+    look = (
+        "import sqlite3, sys; d = sqlite3.connect(sys.argv[1]); d.execute('SELECT 1 FROM event'); d.close()"
+    )
+    with Ledger(tmp_path) as ledger, Ledger(tmp_path):
+        with ledger.change() as db:
+            db.execute("INSERT INTO canary VALUES (1, 'flow')")
+        subprocess.run([sys.executable, "-c", look, str(tmp_path / "ledger.db")], check=True)
+        assert (tmp_path / "ledger.db-wal").exists()
+
+
+@contextmanager
+def _platform(state: Path, faults: dict[str, Any]) -> Iterator[Platform]:
+    with (
+        running(state / "local", enabling_delay=0.02, processing_delay=0.02, faults=faults) as server,
+        Platform(settings_of(server, state)) as platform,
+    ):
+        yield platform

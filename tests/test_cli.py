@@ -102,7 +102,11 @@ def test_backfill_again_and_then_status_and_reconcile(export: Path, state: Path)
     assert book["total"] == said["total"]
     found = _run("reconcile", "--state", state, "--json")
     assert found.exit_code == 0
-    assert _json(found)["total"] == said["total"]
+    told = _json(found)
+    assert told["total"] == said["total"]
+    assert (told["under_way"], told["overdue"], told["lost"], told["lake_duplicates"]) == (0, 0, 0, 0)
+    assert (told["runs"]["ingested"], told["missing"], told["dead"]) == (570, [], [])
+    assert "FROM chatlio" in told["sql"]
 
 
 def test_the_page_shows_every_count(export: Path, state: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import click
 import orjson
 
-from chatlio_kit.delivery.page import DONE
+from chatlio_kit.delivery.fates import DONE
 from chatlio_kit.errors import ChatlioKitError
 from chatlio_kit.events.kinds import Kind
 from chatlio_kit.opening import AEP, COMMAND_SECONDS, LOCAL, open_platform
@@ -20,13 +20,31 @@ from chatlio_kit.platform import Platform
 from chatlio_kit.settings import DEFAULT_STATE
 
 KINDS = click.Choice([str(kind) for kind in Kind])
-PATHS = click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH...")
+PATHS = click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 NAME = click.option("--name", default="chatlio", show_default=True, help="The connection's name.")
 KIND = click.option(
     "--kind", type=KINDS, help="The kind of records that nothing else names; overrides nothing."
 )
 UNDATED_AS = click.option(
     "--undated-as", help="Time of undated events: file-time, visitor-created or an RFC 3339 time."
+)
+FIELDS = click.option(
+    "--fields",
+    metavar="NAME=PLACE,...",
+    help="Where payload, received, kind and widget stand in records of an unknown logger, "
+    "as in payload=request.body,received=request.time.",
+)
+REDACT = click.option(
+    "--redact",
+    metavar="WAYS",
+    help="Redact before anything is written or sent: drop, mask, hash:aep or hash:keyed; "
+    "or by class, as in personal=hash:keyed,content=drop.",
+)
+CONTRACT = click.option(
+    "--contract",
+    metavar="MODES",
+    help="What becomes of unknown fields: evolve (kept, the default), freeze (rejected) or discard_value "
+    "(left out); or by table, as in events=freeze.",
 )
 SKIP_GUARD = click.option(
     "--skip-guard", is_flag=True, help="Do not wait after a dataflow was made or changed."

@@ -7,12 +7,22 @@ from pathlib import Path
 
 import click
 
-from chatlio_kit.cli.command import KIND, PATHS, UNDATED_AS, Answer, Context, command
-from chatlio_kit.delivery.page import DONE, INCOMPLETE
+from chatlio_kit.cli.command import (
+    CONTRACT,
+    FIELDS,
+    KIND,
+    PATHS,
+    REDACT,
+    UNDATED_AS,
+    Answer,
+    Context,
+    command,
+)
+from chatlio_kit.delivery.fates import DONE, INCOMPLETE
 from chatlio_kit.display import Sheet
 from chatlio_kit.errors import OutputError, UsageError
 from chatlio_kit.samples import write_sample
-from chatlio_kit.tables import Export, Settling
+from chatlio_kit.tables import Export, Settling, Terms
 from chatlio_kit.tables import convert as run_convert
 
 
@@ -45,11 +55,23 @@ def sample(_: Context, out: Path, events: int, seed: int, bad_share: float) -> A
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The folder for the tables.")
 @KIND
 @UNDATED_AS
+@FIELDS
+@REDACT
+@CONTRACT
 @command
 def convert(
-    context: Context, paths: tuple[Path, ...], out: Path, kind: str | None, undated_as: str | None
+    context: Context,
+    paths: tuple[str, ...],
+    out: Path,
+    kind: str | None,
+    undated_as: str | None,
+    fields: str | None,
+    redact: str | None,
+    contract: str | None,
 ) -> Answer:
     """Turn captured webhooks into validated tables."""
-    export = Export(paths, Settling.from_options(kind, undated_as))
+    export = Export(
+        paths, Settling.from_options(kind, undated_as, fields), Terms.from_options(redact, contract)
+    )
     converted = run_convert(export, out, quiet=context.as_json)
     return Answer(converted.report(), converted, INCOMPLETE if converted.counts.rejected else DONE)

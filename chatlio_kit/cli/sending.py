@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 
 import click
 
 from chatlio_kit.backfill import backfill as run_backfill
 from chatlio_kit.backfill import forecast
-from chatlio_kit.cli.command import KIND, NAME, PATHS, SKIP_GUARD, UNDATED_AS, Answer, Context, command
+from chatlio_kit.cli.command import (
+    CONTRACT,
+    FIELDS,
+    KIND,
+    NAME,
+    PATHS,
+    REDACT,
+    SKIP_GUARD,
+    UNDATED_AS,
+    Answer,
+    Context,
+    command,
+)
 from chatlio_kit.connection import open_connection
-from chatlio_kit.delivery import Ledger, ingested, read_back
+from chatlio_kit.delivery import Ledger
+from chatlio_kit.delivery import reconcile as run_reconcile
 from chatlio_kit.delivery import replay as run_replay
-from chatlio_kit.delivery.page import DONE, INCOMPLETE, UNCONFIRMED
-from chatlio_kit.delivery.reconcile import count_sql
-from chatlio_kit.delivery.run import NAMED
+from chatlio_kit.delivery.ledger import FILE as LEDGER
 from chatlio_kit.display import Sheet
-from chatlio_kit.tables import Export, Settling
-
-SHOWN = 20
-"""How many missing events are shown; the JSON has more."""
+from chatlio_kit.tables import Export, Settling, Terms
 
 
 @click.command()
@@ -28,6 +35,9 @@ SHOWN = 20
 @NAME
 @KIND
 @UNDATED_AS
+@FIELDS
+@REDACT
+@CONTRACT
 @click.option("--dry-run", is_flag=True, help="Forecast records, bytes, requests and time; send nothing.")
 @click.option("--connect", "make", is_flag=True, help="Make the connection if it is missing.")
 @SKIP_GUARD
@@ -38,10 +48,13 @@ SHOWN = 20
 @command
 def backfill(
     context: Context,
-    paths: tuple[Path, ...],
+    paths: tuple[str, ...],
     name: str,
     kind: str | None,
     undated_as: str | None,
+    fields: str | None,
+    redact: str | None,
+    contract: str | None,
     dry_run: bool,
     make: bool,
     skip_guard: bool,
@@ -49,16 +62,15 @@ def backfill(
     wait: float | None,
 ) -> Answer:
     """Convert captures, stream them, and read back what landed. Resumes by itself."""
-    settling = Settling.from_options(kind, undated_as)
-    Export(paths, settling)  # a wrong path is told before anything is made
+    settling, terms = Settling.from_options(kind, undated_as, fields), Terms.from_options(redact, contract)
+    export = Export(paths, settling, terms)  # a wrong path is told before a platform is opened
     if dry_run:
-        found = forecast(paths, context.open(), name=name, settling=settling)
+        found = forecast(export, context.open(), name=name)
         return Answer(found.as_dict(), found)
     page = run_backfill(
-        paths,
+        export,
         context.open(),
         name=name,
-        settling=settling,
         connect=make,
         skip_guard=skip_guard,
         canary=not no_canary,
@@ -72,6 +84,8 @@ def backfill(
 @command
 def status(context: Context) -> Answer:
     """Show the ledger in numbers."""
+    if not (context.state / LEDGER).exists():
+        return Answer({"destinations": []}, f"Nothing was sent from {str(context.state)!r} yet.")
     with Ledger(context.state) as ledger:
         found = [(destination, ledger.book(destination)) for destination in ledger.destinations()]
         content = {
@@ -94,7 +108,10 @@ def status(context: Context) -> Answer:
                 for kind, tally in tallies
             ]
             headings = ("kind", "delivered", "dead-lettered", "pending", "landed")
-            sheets.append(str(Sheet(f"Sent to {destination}", headings, rows)))
+            notes = [f"dead letters, {reason}: {count:,}" for reason, count in book.dead_by_reason().items()]
+            if repeated := book.rows_read() - book.tally().landed:
+                notes.append(f"{repeated:,} rows in the lake repeat an id.")
+            sheets.append(str(Sheet(f"Sent to {destination}", headings, rows, notes)))
     return Answer(content, "\n\n".join(sheets) or f"Nothing was sent from {str(context.state)!r} yet.")
 
 
@@ -120,44 +137,5 @@ def reconcile(context: Context, name: str, wait: float) -> Answer:
     connection = open_connection(context.open(), name)
     with Ledger(context.state) as ledger:
         book = ledger.book(connection.destination)
-        read_back(connection, book, wait=wait, quiet=context.as_json)
-        total, dead = book.tally(), book.dead_by_reason()
-        runs, rows = ingested(connection), book.rows_read()
-        missing = book.missing(NAMED)
-    table = str(connection.platform.catalog.dataset(connection.dataset_id).get("name", "the_dataset"))
-    sql = count_sql(table)
-    content = {
-        "destination": str(connection.destination),
-        "total": asdict(total),
-        "dead_by_reason": dead,
-        "runs": runs,
-        "lake_rows": rows,
-        "lake_duplicates": rows - total.landed,
-        "missing": [dict(zip(("event_id", "kind", "file", "record"), each, strict=True)) for each in missing],
-        "sql": sql,
-    }
-    sheet = Sheet(
-        f"Arrived at {connection.destination}",
-        ("", "count"),
-        [
-            ("delivered", total.delivered),
-            ("dead-lettered", total.dead_lettered),
-            *((f"  {reason}", count) for reason, count in dead.items()),
-            ("pending", total.pending),
-            ("landed", total.landed),
-            *((f"dataflows: {what}", count) for what, count in runs.items()),
-            ("rows of ours read back", rows),
-            ("  of them repeated ids", rows - total.landed),
-        ],
-        [
-            *(
-                f"not landed yet: {kind} {event_id} ({file} record {record})"
-                for event_id, kind, file, record in missing[:SHOWN]
-            ),
-            *([f"... and {len(missing) - SHOWN:,} more; --json lists them"] if len(missing) > SHOWN else []),
-            f"The same in Query Service: {sql}",
-        ],
-    )
-    if total.landed < total.delivered or total.pending:
-        return Answer(content, sheet, UNCONFIRMED)
-    return Answer(content, sheet, INCOMPLETE if total.dead_lettered else DONE)
+        found = run_reconcile(connection, book, wait=wait, quiet=context.as_json)
+    return Answer(found.as_dict(), found, found.exit_code)

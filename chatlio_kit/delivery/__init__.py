@@ -4,7 +4,7 @@ from chatlio_kit.delivery.fates import Tally
 from chatlio_kit.delivery.forecast import Forecast
 from chatlio_kit.delivery.ledger import Ledger
 from chatlio_kit.delivery.page import Page
-from chatlio_kit.delivery.reconcile import ingested, read_back
+from chatlio_kit.delivery.reconcile import Reconciliation, reconcile
 from chatlio_kit.delivery.replay import replay
 from chatlio_kit.delivery.run import Run, pace_for
 from chatlio_kit.delivery.stream import stream
@@ -13,11 +13,11 @@ __all__ = [
     "Forecast",
     "Ledger",
     "Page",
+    "Reconciliation",
     "Run",
     "Tally",
-    "ingested",
     "pace_for",
-    "read_back",
+    "reconcile",
     "replay",
     "stream",
 ]

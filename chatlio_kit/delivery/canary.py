@@ -10,7 +10,7 @@ import time
 
 from chatlio_kit.connection import Connection, Dataflow
 from chatlio_kit.delivery.book import Book
-from chatlio_kit.delivery.reconcile import read_new_batches
+from chatlio_kit.delivery.reading_back import read_new_batches
 from chatlio_kit.delivery.wire import WireRecord
 from chatlio_kit.display import Progress
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+DONE, FAILED, INCOMPLETE, UNCONFIRMED = 0, 1, 3, 4
+"""Exit codes: all landed; could not do it; some rejected or dead-lettered; landing not confirmed yet."""
+
 
 class Fate(StrEnum):
     """What became of an accepted event."""
@@ -12,22 +15,6 @@ class Fate(StrEnum):
     PENDING = "pending"
     DELIVERED = "delivered"
     DEAD_LETTERED = "dead_lettered"
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """An event that is about to be sent."""
-
-    event_id: str
-    kind: str
-    payload_digest: str
-    source_file: str
-    source_record: int
-
-    @property
-    def place(self) -> tuple[str, str, int]:
-        """The digest of its payload and where it was read."""
-        return self.payload_digest, self.source_file, self.source_record
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +34,30 @@ class KeptLetter:
     event_id: str
     kind: str
     body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """An event as a person finds it again: its id, its kind, and the file and record it was read from.
+
+    Attributes:
+        transaction_id: the platform's receipt, by which its support finds the record; None if it gave none.
+        reason: why it is a dead letter, if it is one.
+        answer: the platform's full answer to a dead letter.
+    """
+
+    event_id: str
+    kind: str
+    file: str
+    record: int
+    transaction_id: str | None = None
+    reason: str | None = None
+    answer: str | None = None
+
+    @property
+    def place(self) -> str:
+        """Where it was read, in words."""
+        return f"{self.file} record {self.record:,}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,13 @@
 """The ledger: each event's fate at each destination, on disk.
 
-SQLite in WAL mode, every change durable before it is relied on: a kill at any instant leaves the truth.
-An event is ``pending`` from before its first request until the platform's verdict is written down; then it is
-``delivered`` or ``dead_lettered``. ``landed`` says that it was read back from the dataset. Rows stand in the
-order of sending, so that one request's rows share pages.
+SQLite in WAL mode: a change is in the system's hands before it is relied on, so a kill at any instant leaves
+the truth. Power that fails may take the last changes along; then their events are sent again, under the same
+ids, and none is lost. An event is ``pending`` from before its first request until the platform's verdict is
+written down; then it is ``delivered`` or ``dead_lettered``. ``landed`` says that it was read back from the
+dataset. Rows stand in the order of sending, so that one request's rows share pages.
+
+Ids are random, so an index by id is touched in another page for each event. While the first run fills the
+ledger nobody looks up an id, and it is made afterwards, in one go.
 """
 
 from __future__ import annotations
@@ -11,8 +15,9 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -55,8 +60,7 @@ CREATE TABLE IF NOT EXISTS event (
     transaction_id TEXT,
     reason TEXT,
     answer TEXT,
-    settled_at TEXT,
-    UNIQUE (destination, event_id)
+    settled_at TEXT
 );
 CREATE TABLE IF NOT EXISTS kept_body (
     destination INTEGER NOT NULL REFERENCES destination,
@@ -83,10 +87,11 @@ CREATE TABLE IF NOT EXISTS batch_read (
     PRIMARY KEY (destination, batch_id)
 ) WITHOUT ROWID;
 """
+_BY_ID = "CREATE UNIQUE INDEX IF NOT EXISTS event_by_id ON event (destination, event_id)"
 
 
 class Ledger:
-    """The ledger of a state folder. Use it as a context manager.
+    """The ledger of a state folder; safe for threads. Use it as a context manager.
 
     Raises:
         LedgerError: when the file cannot be opened, written or understood.
@@ -94,13 +99,15 @@ class Ledger:
 
     def __init__(self, state: Path) -> None:
         self._state = state
+        self._lock = threading.RLock()
+        self._is_indexed = False
         try:
             state.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._path = state / FILE
-            os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
-            self._db = sqlite3.connect(self._path, isolation_level=None)
+            _make_private(self._path)
+            self._db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
             self._db.execute(f"PRAGMA cache_size=-{_CACHE_KB}")
             self._db.executescript(_TABLES)
@@ -174,7 +181,8 @@ class Ledger:
             LedgerError: the file cannot be read or understood.
         """
         try:
-            return self._db.execute(query, values).fetchall()
+            with self._lock:
+                return self._db.execute(query, values).fetchall()
         except sqlite3.Error as error:
             raise _unusable(self._state, error) from error
 
@@ -185,16 +193,38 @@ class Ledger:
         Raises:
             LedgerError: the file cannot be written, for instance since the disk is full.
         """
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            yield self._db
-            self._db.execute("COMMIT")
-        except BaseException as error:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            if isinstance(error, sqlite3.Error):
-                raise _unusable(self._state, error) from error
-            raise
+        with self._lock:
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException as error:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                if isinstance(error, sqlite3.Error):
+                    raise _unusable(self._state, error) from error
+                raise
+
+    def is_empty(self) -> bool:
+        """Whether no event was ever written down."""
+        return not self.read("SELECT 1 FROM event LIMIT 1")
+
+    def index(self) -> None:
+        """Make the index by id unless it is there: whoever looks up an id needs it."""
+        if not self._is_indexed:
+            with self.change() as db:
+                db.execute(_BY_ID)
+            self._is_indexed = True
+
+
+def _make_private(path: Path) -> None:
+    """Make the ledger's file, for its owner only, unless it is there.
+
+    One that is there is not opened: when a process closes any handle of a file, the locks fall that SQLite
+    holds on it in the same process, and another process may then take the journal away.
+    """
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
 
 
 def _unusable(state: Path, error: Exception) -> LedgerError:

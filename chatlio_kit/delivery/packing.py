@@ -9,25 +9,32 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from chatlio_kit.delivery.wire import WireRecord
+import numpy as np
+from numpy.typing import NDArray
+
+from chatlio_kit.delivery.wire import WireRecord, WireRecords
 
 LIMIT = 1_000_000
 ADVISED_RECORD = 10_000
 """Profile drops events beyond this size; the lake keeps them."""
 
 _HEAD, _TAIL = b'{"messages":[', b"]}"
+_AROUND = len(_HEAD) + len(_TAIL)
 
 
 @dataclass(frozen=True, slots=True)
 class Packet:
     """The records of one request."""
 
-    records: tuple[WireRecord, ...]
+    records: WireRecords
+
+    def __len__(self) -> int:
+        return len(self.records)
 
     @property
     def body(self) -> bytes:
         """The request body of the batch endpoint."""
-        return _HEAD + b",".join(record.body for record in self.records) + _TAIL
+        return b"".join((_HEAD, self.records.joined, _TAIL))
 
     def halves(self) -> tuple[Packet, Packet]:
         """Split in two, for an answer that blames the whole."""
@@ -36,28 +43,30 @@ class Packet:
 
     def singles(self) -> list[Packet]:
         """Split into packets of one record."""
-        return [Packet((record,)) for record in self.records]
+        return [Packet(self.records[place : place + 1]) for place in range(len(self.records))]
 
     def only(self, places: Iterable[int]) -> Packet:
         """Keep the records at some places."""
-        return Packet(tuple(self.records[place] for place in places))
+        return Packet(self.records.take(places))
+
+
+def fitting(records: WireRecords, limit: int = LIMIT) -> NDArray[np.bool_]:
+    """Say of each record whether it can be sent at all."""
+    return records.sizes + _AROUND <= limit
 
 
 def fits(record: WireRecord, limit: int = LIMIT) -> bool:
     """Whether a record can be sent at all."""
-    return len(_HEAD) + len(record.body) + len(_TAIL) <= limit
+    return len(record.body) + _AROUND <= limit
 
 
 def pack(records: Iterable[WireRecord], limit: int = LIMIT) -> Iterator[Packet]:
     """Fill packets in order; each record has to fit by itself."""
-    held: list[WireRecord] = []
-    size = len(_HEAD) + len(_TAIL)
-    for record in records:
-        grown = size + len(record.body) + (1 if held else 0)
-        if held and grown > limit:
-            yield Packet(tuple(held))
-            held, grown = [], len(_HEAD) + len(_TAIL) + len(record.body)
-        held.append(record)
-        size = grown
-    if held:
-        yield Packet(tuple(held))
+    laid = records if isinstance(records, WireRecords) else WireRecords.of(records)
+    start = 0
+    while start < len(laid):
+        # each record but the last is followed by a comma
+        most = laid.ends[start] + limit - _AROUND + 1
+        stop = max(start + 1, int(np.searchsorted(laid.ends, most, side="right")) - 1)
+        yield Packet(laid[start:stop])
+        start = stop

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from chatlio_kit.delivery.fates import Tally
+from chatlio_kit.delivery.fates import DONE, FAILED, INCOMPLETE, UNCONFIRMED, Tally
+from chatlio_kit.delivery.reconcile import Reconciliation, sentences
 from chatlio_kit.display import Sheet
 from chatlio_kit.tables import Counts
-
-DONE, INCOMPLETE, UNCONFIRMED, FAILED = 0, 3, 4, 1
 
 
 @dataclass
@@ -26,12 +25,10 @@ class Page:
         dead_by_reason: this run's dead letters.
         requests: requests posted in this run, ``retries`` of them again.
         seconds: how long the run took.
-        ingested: what the history dataflows' runs say: received, ingested, failed, warned.
-        lake_rows: rows of ours that were read back, repeated ones included.
+        arrived: what was read back, and what became of the rest; None until that was looked for.
         untold: records of requests whose answer was lost or incomplete; they may stand in the lake twice.
         throttled: answers 429 and 503, after which sending slowed down.
         heavy: records over 10 KB, which the lake keeps and Profile drops.
-        missing: delivered events that were not read back: id, kind, file and record; the first of them.
         stopped_by: why sending ended early, if it did.
         notes: further sentences.
     """
@@ -44,12 +41,10 @@ class Page:
     requests: int = 0
     retries: int = 0
     seconds: float = 0.0
-    ingested: dict[str, int] = field(default_factory=dict)
-    lake_rows: int = 0
+    arrived: Reconciliation | None = None
     untold: int = 0
     throttled: int = 0
     heavy: int = 0
-    missing: list[tuple[str, str, str, int]] = field(default_factory=list)
     stopped_by: str | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -104,24 +99,24 @@ class Page:
             f"accepted {counts.accepted:,} = delivered {run.delivered:,}"
             f" + dead-lettered {run.dead_lettered:,} + pending {run.pending:,}",
         ]
-        if self.ingested:
+        if self.arrived is not None:
             said.append(
                 "history dataflows: "
-                + ", ".join(f"{name} {count:,}" for name, count in self.ingested.items())
-                + f"; rows of ours in the dataset {self.lake_rows:,}"
+                + ", ".join(f"{name} {count:,}" for name, count in self.arrived.received().items())
+                + f"; rows of ours in the dataset {self.arrived.lake_rows:,}"
             )
         if self.untold:
             said.append(
                 f"{self.untold:,} records were in requests whose answer was lost or incomplete; they were "
                 "sent again under the same ids, so the lake may hold them twice."
             )
-        if self.lake_rows > self.total.landed:
-            said.append(f"{self.lake_rows - self.total.landed:,} rows in the lake repeat an id.")
         if self.throttled:
             said.append(f"The platform asked {self.throttled:,} times for less; sending slowed down.")
         if self.heavy:
             said.append(f"{self.heavy:,} records are over 10 KB: the lake keeps them, Profile drops them.")
-        if run.landed < run.delivered:
+        if self.arrived is not None:
+            said += sentences(self.arrived)
+        elif run.landed < run.delivered:
             said.append(
                 f"{run.delivered - run.landed:,} delivered events were not read back yet; "
                 "look again with reconcile."
@@ -129,7 +124,9 @@ class Page:
         if self.stopped_by is not None:
             said.append(f"Sending stopped early: {self.stopped_by}. Run it again to go on.")
         elif run.pending:
-            said.append(f"{run.pending:,} events have no verdict yet. Run it again to send them.")
+            said.append(
+                f"{run.pending:,} events have no verdict yet. Run the backfill or stream again to send them."
+            )
         return [*said, *self.notes]
 
     def __repr__(self) -> str:

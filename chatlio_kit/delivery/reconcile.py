@@ -1,158 +1,332 @@
-"""The second confirmation: what the dataset holds, and what the platform failed after accepting it."""
+"""The reckoning: ledger, dataflow runs and dataset side by side, and what became of whatever is missing.
+
+An event that the edge acknowledged is in the dataset, in a failed batch, or in neither. In neither it is
+
+- *under way*, since Experience Platform names an hour until a row is visible;
+- *lost* when the platform itself says that it is done: the hour is over, the runs of its dataflow are
+  finished for the time at which it was accepted, no batch of the dataset is still being written, and no row
+  is there. It becomes a dead letter, and ``replay`` lets it be sent again;
+- *overdue* when the hour is over without such word of the platform.
+
+Sources: Streaming ingestion overview (latency); Monitor streaming dataflows (hourly runs); Catalog (batches).
+"""
 
 from __future__ import annotations
 
-import io
 import re
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
-import pyarrow.parquet as pq
 
 from chatlio_kit.connection import Connection
 from chatlio_kit.delivery.book import Book
-from chatlio_kit.delivery.fates import DeadLetter
-from chatlio_kit.display import Progress
-from chatlio_kit.platform import Batch, masked
+from chatlio_kit.delivery.fates import DONE, FAILED, INCOMPLETE, UNCONFIRMED, Named, Tally
+from chatlio_kit.delivery.reading_back import read_back, read_new_batches
+from chatlio_kit.display import Sheet
+from chatlio_kit.platform import Run
 
-ID_COLUMN = "_id"
-_LANDED = frozenset({"success", "active"})
-_FAILED = frozenset({"failed", "failure"})
-_CLOCK_SKEW_MS = 5 * 60 * 1000
+LOST = "lost_after_acceptance"
+NAMED = 1000
+"""How many events are named of each sort; the ledger has all of them."""
+SHOWN = 20
+VISIBLE_AFTER = timedelta(hours=1)
+"""Streamed records are visible in the lake within an hour (streaming ingestion overview)."""
+_FINISHED = frozenset({"success", "completed", "failed", "partial_success", "partial_failure"})
+_SAID = 160
+"""Characters of a platform's answer that are shown."""
 
 
-def read_back(connection: Connection, book: Book, *, wait: float, quiet: bool = False) -> None:
-    """Compare the ledger with the dataset until every delivered event has landed or failed, or time is up.
+@dataclass
+class Account:
+    """What the runs of one history dataflow add up to.
 
-    Only batches since the first send are read, each once; of their files only the ids.
+    Attributes:
+        received: records that came in.
+        ingested: records that went to the dataset.
+        failed: records that did not.
+        warned: records that went to the dataset with an attribute missing.
+        since: when the first run began; None when there was none.
+        until: the platform is done with what was accepted before; None when no run is finished.
+    """
+
+    received: int = 0
+    ingested: int = 0
+    failed: int = 0
+    warned: int = 0
+    since: datetime | None = None
+    until: datetime | None = None
+
+    @classmethod
+    def of(cls, runs: Sequence[Run]) -> Account:
+        """Add runs up; a run that is not finished leaves everything since its start open."""
+        finished = [run.completed_at for run in runs if _is_finished(run)]
+        still_open = [run.started_at for run in runs if not _is_finished(run)]
+        return cls(
+            received=sum(run.received for run in runs),
+            ingested=sum(run.ingested for run in runs),
+            failed=sum(run.failed for run in runs),
+            warned=sum(run.warned for run in runs),
+            since=_moment(min(run.started_at for run in runs)) if runs else None,
+            until=_moment(min([max(finished), *still_open])) if finished else None,
+        )
+
+    def __str__(self) -> str:
+        counts = f"{self.received:,} received, {self.ingested:,} ingested, {self.failed:,} failed"
+        return f"{counts}, {self.warned:,} with warnings" if self.warned else counts
+
+
+@dataclass
+class Reconciliation:
+    """What was sent, what arrived, and what became of the rest.
+
+    Attributes:
+        destination: where it went, e.g. ``local/prod/chatlio``.
+        total: all events ever sent there, by their fate.
+        by_kind: the same by kind.
+        runs: what the platform says of each history dataflow, by kind.
+        dead_by_reason: dead letters by reason; ``lost_after_acceptance`` are those that the platform lost.
+        samples: a dead letter of each reason, with the platform's answer.
+        dead: dead letters by name, the first of them.
+        missing: delivered events that were not read back, by name, the first of them.
+        overdue: how many of the missing were accepted longer ago than the hour that the platform names.
+        lake_rows: rows of ours that were read back, repeated ones included.
+        sql: the query with which Query Service counts the same.
+    """
+
+    destination: str
+    total: Tally = field(default_factory=Tally)
+    by_kind: dict[str, Tally] = field(default_factory=dict)
+    runs: dict[str, Account] = field(default_factory=dict)
+    dead_by_reason: dict[str, int] = field(default_factory=dict)
+    samples: dict[str, Named] = field(default_factory=dict)
+    dead: list[Named] = field(default_factory=list)
+    missing: list[Named] = field(default_factory=list)
+    overdue: int = 0
+    lake_rows: int = 0
+    sql: str = ""
+
+    @property
+    def under_way(self) -> int:
+        """Events that were delivered and neither landed nor failed."""
+        return self.total.delivered - self.total.landed
+
+    @property
+    def lake_duplicates(self) -> int:
+        """Rows that repeat an id."""
+        return self.lake_rows - self.total.landed
+
+    @property
+    def exit_code(self) -> int:
+        """0 all landed; 3 some are dead letters or lost; 4 some may still land; 1 some were not sent."""
+        if self.total.pending:
+            return FAILED
+        if self.under_way:
+            return UNCONFIRMED
+        return INCOMPLETE if self.total.dead_lettered else DONE
+
+    def received(self) -> dict[str, int]:
+        """Add up what the platform says of all history dataflows."""
+        accounts = self.runs.values()
+        return {
+            "received": sum(each.received for each in accounts),
+            "ingested": sum(each.ingested for each in accounts),
+            "failed": sum(each.failed for each in accounts),
+            "with warnings": sum(each.warned for each in accounts),
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give it as ``reconcile --json`` prints it."""
+        return {
+            "destination": self.destination,
+            "total": asdict(self.total),
+            "by_kind": {kind: asdict(tally) for kind, tally in self.by_kind.items()},
+            "under_way": self.under_way,
+            "overdue": self.overdue,
+            "lost": self.dead_by_reason.get(LOST, 0),
+            "dead_by_reason": self.dead_by_reason,
+            "runs": self.received(),
+            "lake_rows": self.lake_rows,
+            "lake_duplicates": self.lake_duplicates,
+            "missing": [_as_dict(each, "transaction_id") for each in self.missing],
+            "dead": [_as_dict(each, "reason", "answer") for each in self.dead],
+            "sql": self.sql,
+        }
+
+    def sheet(self) -> Sheet:
+        """Show it: kinds in columns of fates, and what the platform's own counters say."""
+        rows: list[tuple[str | int | None, ...]] = [
+            (kind, *_fates(tally), *_counters(self.runs.get(kind))) for kind, tally in self.by_kind.items()
+        ]
+        sums = self.received()
+        rows.append(("all", *_fates(self.total), sums["received"], sums["ingested"], sums["failed"]))
+        headings = ("kind", "delivered", "landed", "under way", "dead-lettered", "pending")
+        told = ("dataflow received", "ingested", "failed")
+        notes = [*sentences(self), *self._names()]
+        if pending := self.total.pending:
+            notes.append(f"{pending:,} events have no verdict yet. Run the backfill again to send them.")
+        notes.append(f"The same in Query Service: {self.sql}")
+        return Sheet(f"Arrived at {self.destination}", (*headings, *told), rows, notes)
+
+    def _names(self) -> list[str]:
+        lost = [each for each in self.dead if each.reason == LOST]
+        named = [f"lost: {each.kind} {each.event_id} ({each.place})" for each in lost[:SHOWN]]
+        named += [
+            f"not landed yet: {each.kind} {each.event_id} ({each.place})" for each in self.missing[:SHOWN]
+        ]
+        further = max(0, self.dead_by_reason.get(LOST, 0) - SHOWN) + max(0, self.under_way - SHOWN)
+        return [*named, f"... and {further:,} more; --json names {NAMED:,}"] if further else named
+
+    def __repr__(self) -> str:
+        return str(self.sheet())
+
+    def _repr_html_(self) -> str:
+        return self.sheet()._repr_html_()
+
+
+def reconcile(
+    connection: Connection, book: Book, *, wait: float = 0.0, may_repeat: bool = False, quiet: bool = False
+) -> Reconciliation:
+    """Read back what landed, take over what failed, and settle what the platform has lost.
 
     Args:
         connection: whose dataset.
         book: the destination's part of the ledger.
         wait: seconds to wait for rows that are still under way; 0 looks once.
+        may_repeat: whether rows may land that repeat an id; then looking ends when no more of them come.
         quiet: whether to show no progress.
+
+    Raises:
+        PlatformError: the platform cannot be reached or refuses; what was read until then stands.
     """
-    started = time.monotonic()
-    pause = 0.2
-    before = book.tally()
-    with Progress("reading back", before.delivered, "events", quiet=quiet) as progress:
-        progress.advance(before.landed)
-        while True:
-            read_new_batches(connection, book)
-            now = book.tally()
-            progress.advance(now.landed - before.landed)
-            before = now
-            left = wait - (time.monotonic() - started)
-            if now.landed >= now.delivered or left <= 0:
-                return
-            time.sleep(min(pause, left))
-            pause = min(pause * 1.5, 30.0)
-
-
-def count_sql(table: str) -> str:
-    """Give the query with which Query Service counts the same: distinct ids, and rows that repeat one."""
-    name = re.sub(r"[^a-z0-9]+", "_", table.lower()).strip("_")
-    return f"SELECT COUNT(DISTINCT _id) AS events, COUNT(*) - COUNT(DISTINCT _id) AS repeated FROM {name};"  # noqa: S608 - shown, not run
-
-
-def ingested(connection: Connection) -> dict[str, int]:
-    """Sum what the runs of the history dataflows say."""
-    sums = {"received": 0, "ingested": 0, "failed": 0, "with warnings": 0}
-    for flow in connection.history.values():
-        for run in connection.platform.flows.runs(flow.flow_id):
-            sums["received"] += run.received
-            sums["ingested"] += run.ingested
-            sums["failed"] += run.failed
-            sums["with warnings"] += run.warned
-    return sums
-
-
-def read_new_batches(connection: Connection, book: Book) -> None:
-    """Take over what batches say that were not read before; consolidated ones are followed."""
-    first = book.first_sent_at()
-    if first is None:
-        return
-    batches = connection.platform.catalog.batches(connection.dataset_id, created_after=first - _CLOCK_SKEW_MS)
-    for batch in batches:
-        if book.has_read(batch.id):
-            continue
-        if batch.successor_id is not None:
-            _follow(connection, book, batch)
-            continue
-        if batch.status not in _LANDED | _FAILED:
-            continue
-        if batch.status in _LANDED:
-            book.land(batch.id, _ids(connection, batch))
-        else:
-            book.bury(batch.id, _failures(connection, batch))
-
-
-def _follow(connection: Connection, book: Book, batch: Batch) -> None:
-    """Count a consolidated batch's rows where they went, once, and not here."""
-    seen = {batch.id}
-    current = batch
-    while current.successor_id is not None and current.successor_id not in seen:
-        seen.add(current.successor_id)
-        current = connection.platform.catalog.batch(current.successor_id)
-    if current.status in _LANDED:
-        if not book.has_read(current.id):
-            book.land(current.id, _ids(connection, current))
-        book.skip(batch.id)
-
-
-def _ids(connection: Connection, batch: Batch) -> Iterator[str]:
-    access = connection.platform.data_access
-    for file in access.files(batch.id):
-        column = pq.read_table(io.BytesIO(access.download(file)), columns=[ID_COLUMN])[ID_COLUMN]
-        yield from (str(value) for value in column.to_pylist() if value is not None)
-
-
-def _failures(connection: Connection, batch: Batch) -> Iterator[DeadLetter]:
-    for row in connection.platform.data_access.failed_rows(batch.id):
-        event_id = _event_id(row)
-        if event_id is not None:
-            errors = row.get("_errors")
-            said = masked(orjson.dumps(errors).decode())
-            yield DeadLetter(event_id, _code(errors, batch), said, _as_sent(row, event_id))
-
-
-def _as_sent(row: Mapping[str, Any], event_id: str) -> bytes | None:
-    """Give the record as it was sent, if the failed row holds it."""
-    body = row.get("body")
-    if isinstance(body, dict) and body.get("event_id") == event_id:
-        return orjson.dumps(body)
-    return None
-
-
-def _event_id(row: Mapping[str, Any]) -> str | None:
-    """Find our id in a failed row: in the record as it was sent, or in what the mapping made of it."""
-    for place in (row.get("body"), row):
-        if isinstance(place, dict):
-            for inside in (place, place.get("xdmEntity"), place.get("message")):
-                if isinstance(inside, dict):
-                    found = inside.get("event_id") or inside.get(ID_COLUMN)
-                    if isinstance(found, str):
-                        return found
-    return None
-
-
-def _code(errors: Any, batch: Batch) -> str:
-    """Name the sort of failure: the row's own code, else the batch's."""
-    for error in _entries(errors):
-        if isinstance(error.get("code"), str):
-            return str(error["code"])
-    return str(
-        next((each.get("code") for each in batch.errors if each.get("code")), "failed_after_acceptance")
+    read_back(connection, book, wait=wait, may_repeat=may_repeat, quiet=quiet)
+    runs = {
+        str(kind): Account.of(connection.platform.flows.runs(flow.flow_id))
+        for kind, flow in connection.history.items()
+    }
+    overdue_since = datetime.now(UTC) - VISIBLE_AFTER
+    # read again after the runs were: what they finished has to have been looked for
+    if book.missing_since(overdue_since) and read_new_batches(connection, book):
+        for kind, account in runs.items():
+            _lose(connection, book, kind, account, overdue_since)
+    return Reconciliation(
+        destination=str(connection.destination),
+        total=book.tally(),
+        by_kind=book.by_kind(),
+        runs=runs,
+        dead_by_reason=book.dead_by_reason(),
+        samples=book.dead_samples(),
+        dead=book.dead(NAMED),
+        missing=book.missing(NAMED),
+        overdue=book.missing_since(overdue_since),
+        lake_rows=book.rows_read(),
+        sql=count_sql(connection),
     )
 
 
-def _entries(errors: Any) -> Iterator[dict[str, Any]]:
-    if isinstance(errors, list):
-        for each in errors:
-            yield from _entries(each)
-    elif isinstance(errors, dict):
-        yield errors
-        for each in errors.values():
-            yield from _entries(each)
+def sentences(found: Reconciliation) -> list[str]:
+    """Say what is missing and why, and what to do next; nothing when all is well."""
+    said = []
+    if found.lake_duplicates > 0:
+        said.append(
+            f"{found.lake_duplicates:,} rows in the lake repeat an id; count distinct ids, Profile keeps one."
+        )
+    for reason, count in found.dead_by_reason.items():
+        if reason != LOST:
+            said.append(f"dead letters, {reason}: {count:,}{_sample(found.samples.get(reason))}.")
+    if set(found.dead_by_reason) - {LOST}:
+        said.append("Put right what they name, then send them again with replay, all or by --reason.")
+    if lost := found.dead_by_reason.get(LOST):
+        said.append(
+            f"{lost:,} events are lost: the platform acknowledged them, says that it is done, and no row is "
+            f"there{_sample(found.samples.get(LOST))}. Run replay, then the backfill or stream that sent "
+            "them: they go out again under the same ids."
+        )
+    if found.under_way - found.overdue > 0:
+        said.append(
+            f"{found.under_way - found.overdue:,} delivered events may still land: the platform names an "
+            "hour. Look again with reconcile."
+        )
+    if found.overdue:
+        said.append(
+            f"{found.overdue:,} delivered events are over an hour old, and no finished run speaks for them. "
+            "Look at the runs of their dataflows; Adobe's support finds a record by its transaction id, "
+            "which --json gives."
+        )
+    return said
+
+
+def count_sql(connection: Connection) -> str:
+    """Give the query with which Query Service counts the same: distinct ids, and rows that repeat one."""
+    dataset = connection.platform.catalog.dataset(connection.dataset_id)
+    named = (dataset.get("tags") or {}).get("adobe/pqs/table") or []
+    table = str(named[0]) if named else re.sub(r"[^a-z0-9]+", "_", str(dataset.get("name", "")).lower())
+    return f"SELECT COUNT(DISTINCT _id) AS events, COUNT(*) - COUNT(DISTINCT _id) AS repeated FROM {table};"  # noqa: S608 - shown, not run
+
+
+def _lose(connection: Connection, book: Book, kind: str, account: Account, overdue_since: datetime) -> None:
+    if account.since is None or account.until is None:
+        return
+    ahead = timedelta(seconds=connection.platform.clock_skew or 0.0)
+    until = min(account.until - ahead, overdue_since)
+    answer = (
+        f"acknowledged, but not in the dataset; its dataflow's runs are finished up to "
+        f"{account.until:%Y-%m-%d %H:%M} UTC: {account}"
+    )
+    book.lose(kind, account.since - ahead, until, LOST, answer)
+
+
+def _is_finished(run: Run) -> bool:
+    return run.status in _FINISHED and run.completed_at > 0
+
+
+def _sample(sample: Named | None) -> str:
+    if sample is None or not sample.answer:
+        return ""
+    return f"; e.g. {sample.place}: {_words(sample.answer)}"
+
+
+def _words(answer: str) -> str:
+    """Take the sentence out of an answer; one that has none is cut short."""
+    try:
+        told = next(_messages(orjson.loads(answer)), answer)
+    except orjson.JSONDecodeError:
+        told = answer
+    return told.rstrip(".") if len(told) <= _SAID else f"{told[:_SAID]}..."
+
+
+def _messages(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        if isinstance(value.get("message"), str):
+            yield value["message"]
+        for inside in value.values():
+            yield from _messages(inside)
+    elif isinstance(value, list):
+        for inside in value:
+            yield from _messages(inside)
+
+
+def _as_dict(named: Named, *more: str) -> dict[str, Any]:
+    keys = ("event_id", "kind", "file", "record", *more)
+    return {key: getattr(named, key) for key in keys}
+
+
+def _fates(tally: Tally) -> tuple[int, int, int, int, int]:
+    return (
+        tally.delivered,
+        tally.landed,
+        tally.delivered - tally.landed,
+        tally.dead_lettered,
+        tally.pending,
+    )
+
+
+def _counters(account: Account | None) -> tuple[int | None, int | None, int | None]:
+    """Give what a dataflow's runs count; nothing for a dataflow that is not there, or not as it should be."""
+    return (None, None, None) if account is None else (account.received, account.ingested, account.failed)
+
+
+def _moment(milliseconds: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from chatlio_kit.connection import Connection
+from chatlio_kit.delivery.erasing import FORGOTTEN_PLACE
 from chatlio_kit.delivery.page import Page
-from chatlio_kit.delivery.reconcile import read_new_batches
+from chatlio_kit.delivery.reading_back import read_new_batches
 from chatlio_kit.delivery.run import Run
 
 
@@ -19,7 +22,9 @@ def replay(
     """Send dead letters again, all or those of one reason, and read back what landed.
 
     They go out as they were sent, under the same ids. What landed meanwhile is not sent again, and a replay
-    that was broken off is gone on with.
+    that was broken off is gone on with. Of what was lost after acceptance there is no copy: it becomes
+    pending, and the stream or backfill that sent it sends it again, with its edits and masks. What was
+    forgotten stays forgotten.
 
     Args:
         connection: where they belong.
@@ -36,13 +41,18 @@ def replay(
     settings = connection.platform.settings
     with Run(connection, settings.state, skip_guard=skip_guard, canary=False, quiet=quiet) as run:
         read_new_batches(connection, run.book)
-        letters = list(run.book.letters(reason))
-        run.counts.add((each.kind for each in letters), ())
-        run.resend(letters)
-        for file, count in run.book.without_body(reason).items():
-            run.page.notes.append(
-                f"{count:,} dead letters of {file} were not sent: the platform kept no copy of them."
-            )
+        without_body = [each for each in run.book.without_body(reason) if each.file != FORGOTTEN_PLACE]
+        for letters in run.book.letters(reason):
+            if run.is_stopped:
+                break
+            run.counts.add((each.kind for each in letters), ())
+            run.resend(letters)
+        run.counts.add((each.kind for each in without_body), ())
+        run.book.revive(run.number, (each.event_id for each in without_body))
+        run.page.notes += [
+            f"{count:,} events of {file} have no copy in the ledger and were not sent; they are pending now."
+            for file, count in Counter(each.file for each in without_body).items()
+        ]
     if wait is None:
         wait = 120.0 if settings.is_local else 0.0
     return run.reconcile(wait=wait)

@@ -2,36 +2,39 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 from types import TracebackType
 
+import numpy as np
 import pandas as pd
 
 from chatlio_kit.connection import Connection, Dataflow
 from chatlio_kit.delivery.book import Book
 from chatlio_kit.delivery.canary import CANARY_RECORDS, wait_for_canary
-from chatlio_kit.delivery.fates import Accepted, DeadLetter, KeptLetter
+from chatlio_kit.delivery.fates import DeadLetter, Fate, KeptLetter, Tally
 from chatlio_kit.delivery.guard import keep_guard
 from chatlio_kit.delivery.ledger import Ledger
 from chatlio_kit.delivery.pacing import MESSAGES_PER_SECOND, MESSAGES_PER_SECOND_TO_PROFILE, Pace
-from chatlio_kit.delivery.packing import ADVISED_RECORD, LIMIT, Packet, fits, pack
+from chatlio_kit.delivery.packing import ADVISED_RECORD, LIMIT, Packet, fitting, pack
 from chatlio_kit.delivery.page import Page
-from chatlio_kit.delivery.reconcile import ingested, read_back
+from chatlio_kit.delivery.reconcile import reconcile
 from chatlio_kit.delivery.sending import SINGLE_POSTS, SINGLE_WORKERS, Outcome, Sender
-from chatlio_kit.delivery.wire import WireRecord, wire_records
+from chatlio_kit.delivery.wire import WireRecord, WireRecords, wire_records
 from chatlio_kit.display import Progress
+from chatlio_kit.errors import PlatformError
 from chatlio_kit.events.kinds import Kind
 from chatlio_kit.events.rejection import Rejection
+from chatlio_kit.platform import Inlet
 from chatlio_kit.tables import Counts
 
 WAIT_SECONDS = 120.0
-NAMED = 1000
-"""How many missing events a page names."""
 
 
 class Run:
@@ -42,6 +45,9 @@ class Run:
         state: the state folder with the ledger.
         skip_guard: whether to send into a dataflow that was just made or changed without waiting.
         canary: whether, on Experience Platform, a dataflow's first records are read back before volume.
+        pace: messages a second; by default what the platform's limits allow.
+        expected: how many events will be sent, where that is known.
+        stop_after: end sending after so many requests, repeats not counted; what is left stays pending.
         quiet: whether to show no progress.
 
     Attributes:
@@ -60,6 +66,9 @@ class Run:
         *,
         skip_guard: bool = False,
         canary: bool = True,
+        pace: float | None = None,
+        expected: int | None = None,
+        stop_after: int | None = None,
         quiet: bool = False,
     ) -> None:
         self.connection = connection
@@ -71,15 +80,19 @@ class Run:
         self._page = Page(str(connection.destination), self.counts)
         self._started = time.monotonic()
         self._guarded: set[str] = set()
-        self._is_single = False
+        self._stop_after = self._left = stop_after
         self._canary = canary and not connection.platform.settings.is_local
-        self._pace = Pace(pace_for(connection))
+        self._pace = Pace(pace or pace_for(connection))
+        self._inlets: dict[str, Inlet] = {}
+        self._answered = deque[Outcome]()
+        self._settling = threading.Lock()
         self._open = ExitStack()
         ledger = self._open.enter_context(Ledger(state))
         self._open.enter_context(ledger.alone())
         self.book = ledger.book(connection.destination)
         self.number = self.book.begin_run(datetime.now(UTC))
-        self._progress = self._open.enter_context(Progress("streaming", None, "events", quiet=quiet))
+        self._progress = self._open.enter_context(Progress("streaming", expected, "events", quiet=quiet))
+        self._sender = self._open.enter_context(Sender(self._pace, self._settle))
 
     def __enter__(self) -> Run:
         return self
@@ -87,17 +100,20 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        with self._open:
+            if error is not None:
+                self._pace.stop()
+            self._sender.finish()
+            self._fill_page(self.book)
 
     def close(self) -> None:
-        """End sending: let the ledger go."""
-        self._fill_page(self.book)
-        self._open.close()
+        """End sending, after the answers to what is under way: let the ledger go."""
+        self.__exit__(None, None, None)
 
     @property
     def is_stopped(self) -> bool:
-        """Whether the platform's answers ended sending."""
-        return self._pace.is_stopped
+        """Whether sending has ended early: by the platform's answers, or since enough was sent."""
+        return self._pace.is_stopped or self._page.stopped_by is not None
 
     def prepare(self, kinds: Iterable[Kind]) -> None:
         """Make the history dataflows of these kinds now, so that their guards pass side by side."""
@@ -111,13 +127,14 @@ class Run:
             events: accepted events, none of them settled before.
             messages: their messages, a row for each message of each transcript.
         """
-        self.book.expect(self.number, _accepted(events))
-        for kind, theirs in events.groupby("kind", sort=False):
+        self.book.expect(self.number, events)
+        records = wire_records(events, messages)
+        for kind in events["kind"].unique():
             if self.is_stopped:
                 return
-            flow = self._flow(Kind(str(kind)))
-            mine = messages[messages["event_id"].isin(theirs["event_id"])]
-            self._send_records(flow, self._sendable(wire_records(theirs, mine)))
+            mine = np.flatnonzero(events["kind"] == kind)
+            theirs = records if len(mine) == len(records) else records.take(mine.tolist())
+            self._send_records(self._flow(Kind(kind)), self._sendable(theirs))
 
     def resend(self, letters: list[KeptLetter]) -> None:
         """Send dead letters again as they were, and write down every fate."""
@@ -125,16 +142,17 @@ class Run:
         for kind in sorted({each.kind for each in letters}):
             if self.is_stopped:
                 return
-            mine = (WireRecord(each.event_id, kind, each.body) for each in letters if each.kind == kind)
-            self._send_records(self._flow(Kind(kind)), self._sendable(mine))
+            mine = [WireRecord(each.event_id, kind, each.body) for each in letters if each.kind == kind]
+            self._send_records(self._flow(Kind(kind)), self._sendable(WireRecords.of(mine)))
 
-    def _send_records(self, flow: Dataflow, records: Iterator[WireRecord]) -> None:
+    def _send_records(self, flow: Dataflow, records: WireRecords) -> None:
         if self._canary and not self.book.passed_canary(flow.flow_id):
-            first = list(islice(records, CANARY_RECORDS))
+            first, records = records[:CANARY_RECORDS], records[CANARY_RECORDS:]
             self._post(flow, pack(first))
+            self._sender.finish()
             if self.is_stopped:
                 return
-            if not wait_for_canary(self.connection, self.book, flow, first, quiet=self._quiet):
+            if not wait_for_canary(self.connection, self.book, flow, list(first), quiet=self._quiet):
                 self._pace.stop()
                 self._page.stopped_by = (
                     f"the first {len(first)} records of the {flow.kind} dataflow were not read back, so "
@@ -151,10 +169,40 @@ class Run:
         """
         with Ledger(self._state) as ledger:
             book = ledger.book(self.connection.destination)
-            read_back(self.connection, book, wait=wait, quiet=self._quiet)
-            self._page.ingested = ingested(self.connection)
+            try:
+                self._page.arrived = reconcile(
+                    self.connection, book, wait=wait, may_repeat=self._page.untold > 0, quiet=self._quiet
+                )
+            except PlatformError as error:
+                self._page.notes.append(f"What landed could not be read back: {error}")
             self._fill_page(book)
         return self._page
+
+    def ledger(self) -> pd.DataFrame:
+        """Tell what the ledger on this machine says of the destination, all runs together.
+
+        Returns:
+            A row for each kind and a column for each fate; ``landed`` counts those of the delivered events
+            that were read back.
+        """
+        with Ledger(self._state) as ledger:
+            tallies = ledger.book(self.connection.destination).by_kind()
+        rows = {str(kind): asdict(tallies[kind]) for kind in Kind if kind in tallies}
+        frame = pd.DataFrame.from_dict(rows, orient="index", columns=[each.name for each in fields(Tally)])
+        return frame.rename_axis("kind")
+
+    def dead_letters(self) -> pd.DataFrame:
+        """Tell which events the platform would not take, all runs together.
+
+        Returns:
+            A row for each: ``event_id``, ``kind``, ``reason``, the platform's ``answer``, and where the
+            event was read: ``source_file`` and ``source_record``.
+        """
+        columns = ["event_id", "kind", "reason", "answer", "source_file", "source_record"]
+        with Ledger(self._state) as ledger:
+            every = ledger.as_frame()
+        here = every["dataset"] == self.connection.dataset_id
+        return every.loc[here & (every["fate"] == Fate.DEAD_LETTERED), columns].reset_index(drop=True)
 
     @property
     def page(self) -> Page:
@@ -171,8 +219,6 @@ class Run:
         page = self._page
         page.run, page.total = book.tally(self.number), book.tally()
         page.dead_by_reason = book.dead_by_reason(self.number)
-        page.lake_rows = book.rows_read()
-        page.missing = book.missing(NAMED)
         page.seconds = time.monotonic() - self._started
 
     def _flow(self, kind: Kind) -> Dataflow:
@@ -182,35 +228,50 @@ class Run:
         self._guarded.add(flow.flow_id)
         return flow
 
-    def _sendable(self, records: Iterable[WireRecord]) -> Iterator[WireRecord]:
-        for record in records:
-            self._page.heavy += len(record.body) > ADVISED_RECORD
-            if fits(record):
-                yield record
-            else:
-                answer = f"{len(record.body):,} bytes; a request holds at most {LIMIT:,}"
-                self._settle(Outcome(dead=[DeadLetter(record.event_id, "too_large", answer, record.body)]))
+    def _sendable(self, records: WireRecords) -> WireRecords:
+        self._page.heavy += int((records.sizes > ADVISED_RECORD).sum())
+        sendable = fitting(records)
+        if sendable.all():
+            return records
+        for record in records.take(np.flatnonzero(~sendable).tolist()):
+            answer = f"{len(record.body):,} bytes; a request holds at most {LIMIT:,}"
+            self._settle(Outcome(dead=[DeadLetter(record.event_id, "too_large", answer, record.body)]))
+        return records.take(np.flatnonzero(sendable).tolist())
 
     def _post(self, flow: Dataflow, packets: Iterable[Packet]) -> None:
-        with flow.inlet(connections=SINGLE_WORKERS) as inlet:
-            sender = Sender(inlet.post_batch, self._pace, post_single=inlet.post_single)
-            sender.is_single = self._is_single
-            for outcome in sender.send(packets):
-                self._settle(outcome)
-            if sender.is_single and not self._is_single:
-                self._is_single = True
-                self._page.notes.append(SINGLE_POSTS)
+        if flow.flow_id not in self._inlets:
+            inlet = self.connection.platform.inlet(flow.inlet_url, flow.flow_id, connections=SINGLE_WORKERS)
+            self._inlets[flow.flow_id] = self._open.enter_context(inlet)
+        self._sender.send(self._inlets[flow.flow_id], self._allowed(packets))
+        if self._sender.is_single and SINGLE_POSTS not in self._page.notes:
+            self._page.notes.append(SINGLE_POSTS)
+
+    def _allowed(self, packets: Iterable[Packet]) -> Iterator[Packet]:
+        """Give packets until as many were given as were asked for; what is under way then ends well."""
+        for packet in packets:
+            if self._left == 0:
+                self._page.stopped_by = f"{self._stop_after:,} requests were asked for"
+                return
+            if self._left is not None:
+                self._left -= 1
+            yield packet
 
     def _settle(self, outcome: Outcome) -> None:
-        self.book.settle(outcome.delivered, outcome.dead, outcome.pending)
-        page = self._page
-        page.requests += outcome.requests
-        page.retries += outcome.retries
-        page.untold += outcome.untold
-        page.throttled += outcome.throttled
-        page.stopped_by = page.stopped_by or outcome.stopped_by
-        self._progress.advance(len(outcome.delivered) + len(outcome.dead))
-        self._progress.say(requests=page.requests, retries=page.retries)
+        """Write an outcome down; those that came while the ledger was busy are written as one."""
+        self._answered.append(outcome)
+        with self._settling:
+            if not self._answered:
+                return
+            together = Outcome.sum(self._answered.popleft() for _ in range(len(self._answered)))
+            self.book.settle(together.delivered, together.dead, together.pending)
+            page = self._page
+            page.requests += together.requests
+            page.retries += together.retries
+            page.untold += together.untold
+            page.throttled += together.throttled
+            page.stopped_by = page.stopped_by or together.stopped_by
+            self._progress.advance(len(together.delivered) + len(together.dead))
+            self._progress.say(requests=page.requests, retries=page.retries)
 
 
 def pace_for(connection: Connection) -> int:
@@ -221,9 +282,3 @@ def pace_for(connection: Connection) -> int:
         str(tag).replace(" ", "") == "enabled:true" for tag in tags.get("unifiedProfile") or []
     )
     return MESSAGES_PER_SECOND_TO_PROFILE if feeds_profile else MESSAGES_PER_SECOND
-
-
-def _accepted(events: pd.DataFrame) -> Iterator[Accepted]:
-    names = ("event_id", "kind", "payload_digest", "source_file", "source_record")
-    columns = (events[name].tolist() for name in names)
-    return (Accepted(*values) for values in zip(*columns, strict=True))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Protocol
 
 from chatlio_kit.delivery.answers import Answer, Next, refusal, verdicts, wants_envelopes, what_next
 from chatlio_kit.delivery.fates import DeadLetter
@@ -15,9 +17,10 @@ from chatlio_kit.delivery.packing import Packet
 from chatlio_kit.errors import Unreachable
 from chatlio_kit.platform.wire import Reply, asked_pause, pause_before
 
-WORKERS = 6
+WORKERS = 8
+"""Requests under way at once; as many again are packed ahead of them."""
 SINGLE_WORKERS = 32
-"""Requests under way at once where a request holds one record: latency, not bytes, sets the rate there."""
+"""The same where a request holds one record: latency, not bytes, sets the rate there."""
 MAX_TRIES = 12
 """Tries in a row that bring no verdict, some minutes in all; then the records are told as pending."""
 MAX_THROTTLED = 60
@@ -30,8 +33,6 @@ SINGLE_POSTS = (
     "The batch path took no raw record (it asks for the 'header' field), so records were posted one by one; "
     "that is slower, at most 1,000 a second."
 )
-
-Post = Callable[[bytes], Reply]
 
 
 @dataclass
@@ -76,86 +77,123 @@ class Outcome:
         return total
 
 
+Again = deque[tuple["Takes", Packet]]
+"""Packets that have to be posted one by one, each with where it goes."""
+
+
+class Takes(Protocol):
+    """What takes one dataflow's records: an :class:`~chatlio_kit.platform.Inlet`."""
+
+    def post_batch(self, body: bytes) -> Reply:
+        """Post a body to the batch endpoint."""
+
+    def post_single(self, body: bytes) -> Reply:
+        """Post one record to the single endpoint."""
+
+
 class Sender:
-    """Posts packets to one dataflow, several at a time.
+    """Posts packets, several at a time, whatever dataflows they are for. Use it as a context manager.
 
     Args:
-        post: posts a body to the batch endpoint.
-        pace: the governor, shared by all senders of a run.
-        post_single: posts one record to the single endpoint, for platforms whose batch path refuses raw ones.
-        workers: how many requests may be under way at once.
+        pace: the governor.
+        settle: writes an outcome down; called from the worker that has it, at once.
+
+    Attributes:
+        is_single: whether the batch path refuses raw records, so that they are posted one by one.
     """
 
-    def __init__(
-        self, post: Post, pace: Pace, *, post_single: Post | None = None, workers: int = WORKERS
-    ) -> None:
-        self._post = post
-        self._post_single = post_single
+    def __init__(self, pace: Pace, settle: Callable[[Outcome], None]) -> None:
         self._pace = pace
-        self._workers = workers
+        self._settle = settle
+        self._under_way: set[Future[Again]] = set()
+        self._waiting: Again = deque()
         self.is_single = False
+        self._open_pool()
 
-    def send(self, packets: Iterable[Packet]) -> Iterator[Outcome]:
-        """Send packets and give their outcomes as they come, those that came together as one.
+    def __enter__(self) -> Sender:
+        return self
 
-        After an answer that ends sending, what is left comes back as pending.
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._pace.stop()
+        self._pool.shutdown()
+
+    def send(self, inlet: Takes, packets: Iterable[Packet]) -> None:
+        """Send packets to one dataflow; wait for room only, so that the last ones are still under way.
+
+        After an answer that ends sending, what is left is settled as pending.
         """
-        with ThreadPoolExecutor(SINGLE_WORKERS, thread_name_prefix="chatlio-kit-send") as pool:
-            under_way: set[Future[Outcome]] = set()
-            waiting = deque[Packet]()
-            source = iter(packets)
-            try:
-                while True:
-                    packet = waiting.popleft() if waiting else next(source, None)
-                    if packet is not None and self.is_single and len(packet.records) > 1:
-                        waiting.extendleft(reversed(packet.singles()))
-                        continue
-                    if packet is not None:
-                        under_way.add(pool.submit(self._deliver, packet))
-                        if len(under_way) < self._room:
-                            continue
-                    if not under_way:
-                        return
-                    done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
-                    outcome = Outcome.sum(future.result() for future in done)
-                    if outcome.again:
-                        self.is_single = True
-                        waiting.extend(outcome.again)
-                    yield outcome
-            finally:
-                if under_way:
-                    self._pace.stop()
+        for packet in packets:
+            self._waiting.append((inlet, packet))
+            self._go_on(self._workers * 2)
 
-    @property
-    def _room(self) -> int:
-        """How many requests may be under way or just ahead of it."""
-        return SINGLE_WORKERS * 2 if self.is_single else self._workers
+    def finish(self) -> None:
+        """Wait until everything that was sent is settled."""
+        self._go_on(1)
 
-    def _deliver(self, packet: Packet) -> Outcome:
+    def _go_on(self, room: int) -> None:
+        """Send what waits, until fewer packets than ``room`` are under way."""
+        while self._waiting or len(self._under_way) >= room:
+            while self._waiting and len(self._under_way) < self._workers * 2:
+                inlet, packet = self._waiting.popleft()
+                if self.is_single and len(packet) > 1:
+                    self._waiting.extendleft((inlet, each) for each in reversed(packet.singles()))
+                else:
+                    self._under_way.add(self._pool.submit(self._deliver_and_settle, inlet, packet))
+            if len(self._under_way) >= room:
+                self._take_back()
+
+    def _take_back(self) -> None:
+        """Wait for one that is under way, and take back what has to be posted one by one."""
+        done, self._under_way = wait(self._under_way, return_when=FIRST_COMPLETED)
+        for each in done:
+            if again := each.result():
+                self._waiting.extend(again)
+        if self._waiting and not self.is_single:
+            self.is_single = True
+            self._pool.shutdown(wait=False)
+            self._open_pool()
+
+    def _open_pool(self) -> None:
+        self._workers = SINGLE_WORKERS if self.is_single else WORKERS
+        self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="chatlio-kit-send")
+
+    def _deliver_and_settle(self, inlet: Takes, packet: Packet) -> Again:
+        try:
+            outcome = self._deliver(inlet, packet)
+            self._settle(outcome)
+        except BaseException:
+            self._pace.stop()
+            raise
+        return deque((inlet, each) for each in outcome.again)
+
+    def _deliver(self, inlet: Takes, packet: Packet) -> Outcome:
         outcome = Outcome()
         todo = deque([packet])
         tries = throttled = 0
         started = time.monotonic()
         while todo:
             part = todo.popleft()
-            if self._pace.is_stopped or not self._pace.wait_for(len(part.records)):
-                outcome.pending += _ids(part)
+            if self._pace.is_stopped or not self._pace.wait_for(len(part)):
+                outcome.pending += part.records.ids
                 continue
-            answer = self._ask(part)
+            answer = self._ask(inlet, part)
             outcome.requests += 1
             step = what_next(answer)
             if step is Next.READ:
-                if self._post_single is not None and wants_envelopes(answer):
+                if wants_envelopes(answer):
                     outcome.again += part.singles()
                     continue
                 again = self._read(part, answer, outcome)
                 if again is None:
                     tries = throttled = 0
                     continue
-                tries = 0 if len(again.records) < len(part.records) else tries
+                tries = 0 if len(again) < len(part) else tries
                 part = again
             elif step is Next.SPLIT:
-                if len(part.records) > 1:
+                if len(part) > 1:
                     todo.extendleft(reversed(part.halves()))
                 else:
                     why = refusal(answer)
@@ -171,9 +209,9 @@ class Sender:
             elif step is not Next.NOT_YET:
                 tries += 1
             if answer.status == 0:
-                outcome.untold += len(part.records)
+                outcome.untold += len(part)
             if tries >= MAX_TRIES or throttled >= MAX_THROTTLED:
-                outcome.pending += _ids(part)
+                outcome.pending += part.records.ids
                 tries = throttled = 0
                 continue
             outcome.retries += 1
@@ -181,29 +219,28 @@ class Sender:
             todo.appendleft(part)
         return outcome
 
-    def _ask(self, part: Packet) -> Answer:
-        single = self.is_single and self._post_single is not None and len(part.records) == 1
+    def _ask(self, inlet: Takes, part: Packet) -> Answer:
         try:
-            if single and self._post_single is not None:
-                reply = self._post_single(part.records[0].body)
+            if self.is_single and len(part) == 1:
+                reply = inlet.post_single(part.records[0].body)
             else:
-                reply = self._post(part.body)
+                reply = inlet.post_batch(part.body)
         except Unreachable:
             return Answer(0)
         return Answer(reply.status_code, reply.content, reply.headers.get("Retry-After"))
 
     def _read(self, part: Packet, answer: Answer, outcome: Outcome) -> Packet | None:
         """Take the verdicts over; give what has none, to be sent again."""
-        found = verdicts(answer, len(part.records))
-        for place, transaction in found.delivered.items():
-            outcome.delivered[part.records[place].event_id] = transaction
+        found = verdicts(answer, len(part))
+        ids = part.records.ids
+        outcome.delivered |= {ids[place]: transaction for place, transaction in found.delivered.items()}
         for place, why in found.refused.items():
             outcome.dead.append(dead_letter(part, place, why.reason, why.answer))
         outcome.untold += len(found.unknown) - len(found.passing)
         return part.only(found.unknown) if found.unknown else None
 
     def _stop(self, part: Packet, answer: Answer, outcome: Outcome) -> None:
-        outcome.pending += _ids(part)
+        outcome.pending += part.records.ids
         outcome.stopped_by = f"HTTP {answer.status}: {answer.said[:300]}"
         self._pace.stop()
 
@@ -212,7 +249,3 @@ def dead_letter(packet: Packet, place: int, reason: str, answer: str) -> DeadLet
     """Make a dead letter of one record; its body is kept, so that it can be sent again."""
     record = packet.records[place]
     return DeadLetter(record.event_id, reason, answer, record.body)
-
-
-def _ids(packet: Packet) -> list[str]:
-    return [record.event_id for record in packet.records]

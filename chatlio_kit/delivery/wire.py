@@ -1,28 +1,29 @@
 """Accepted frames to wire records: one JSON object for each event, by the catalogue.
 
 Keys are column names; a transcript's messages travel nested; what is missing is left out; times are UTC with
-milliseconds. What the frames say is what is sent. The JSON is written column by column, which is faster than
-record by record.
+milliseconds. What the frames say is what is sent. The JSON is written column by column, and the records of a
+piece stay in one buffer, so that a request is cut out of it as a whole.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby, starmap
-from operator import itemgetter
-from typing import Any
+from typing import Any, overload
 
+import numpy as np
 import orjson
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from chatlio_kit.events.catalogue import MESSAGES_KEY, Dtype, Field, nested_fields, sent_fields
 
 _TEXT = pa.large_string()
-_TO_ESCAPE = '[\\x00-\\x1f"\\\\]'
-_TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"  # Arrow's seconds have the decimals of their unit
+_FIRST_PLAIN, _QUOTE, _BACKSLASH = 0x20, 0x22, 0x5C
+"""JSON escapes what is below a blank, the quote and the backslash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,71 @@ class WireRecord:
     body: bytes
 
 
-def wire_records(events: pd.DataFrame, messages: pd.DataFrame) -> Iterator[WireRecord]:
+class WireRecords(Sequence[WireRecord]):
+    """Events as they are sent, in their order. A slice shares the buffer.
+
+    Args:
+        ids: event ids.
+        kinds: their kinds.
+        text: their bodies, a comma after each.
+        ends: where each begins in ``text``, and where the last one ends; one more than ids.
+    """
+
+    def __init__(
+        self, ids: Sequence[str], kinds: Sequence[str], text: memoryview, ends: NDArray[np.int64]
+    ) -> None:
+        self.ids = ids
+        self._kinds = kinds
+        self._text = text
+        self.ends = ends
+
+    @classmethod
+    def of(cls, records: Iterable[WireRecord]) -> WireRecords:
+        """Lay single records side by side."""
+        every = list(records)
+        text = b"".join(part for record in every for part in (record.body, b","))
+        ends = np.cumsum([0, *(len(record.body) + 1 for record in every)], dtype=np.int64)
+        ids, kinds = [record.event_id for record in every], [record.kind for record in every]
+        return cls(ids, kinds, memoryview(text), ends)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @overload
+    def __getitem__(self, place: int) -> WireRecord: ...
+    @overload
+    def __getitem__(self, place: slice) -> WireRecords: ...
+    def __getitem__(self, place: int | slice) -> WireRecord | WireRecords:
+        if isinstance(place, slice):
+            start, stop, step = place.indices(len(self))
+            if step == 1:
+                stop = max(start, stop)
+                ends = self.ends[start : stop + 1]
+                return WireRecords(self.ids[start:stop], self._kinds[start:stop], self._text, ends)
+            return self.take(range(start, stop, step))
+        place = range(len(self))[place]
+        body = bytes(self._text[self.ends[place] : self.ends[place + 1] - 1])
+        return WireRecord(self.ids[place], self._kinds[place], body)
+
+    def __iter__(self) -> Iterator[WireRecord]:
+        return (self[place] for place in range(len(self)))
+
+    def take(self, places: Iterable[int]) -> WireRecords:
+        """Keep the records at some places."""
+        return WireRecords.of(self[place] for place in places)
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """The bytes of each body."""
+        return np.diff(self.ends) - 1
+
+    @property
+    def joined(self) -> memoryview:
+        """The bodies as one text with a comma between them."""
+        return self._text[self.ends[0] : max(self.ends[0], self.ends[-1] - 1)]
+
+
+def wire_records(events: pd.DataFrame, messages: pd.DataFrame) -> WireRecords:
     """Write events as wire records, in their order.
 
     Args:
@@ -42,58 +107,82 @@ def wire_records(events: pd.DataFrame, messages: pd.DataFrame) -> Iterator[WireR
         messages: their messages, a row for each message of each transcript (``event_id``), in order.
     """
     if not len(events):
-        return iter(())
-    members: list[pa.Array | None] = [_members(events[field.name], field) for field in sent_fields()]
-    nested = _nested(messages)
-    if nested:
-        lists = [nested.get(event_id, "") for event_id in events["event_id"].tolist()]
-        members.append(pa.array(lists, _TEXT))
-    bodies = pc.cast(_objects(members), pa.large_binary()).to_pylist()
-    return starmap(WireRecord, zip(events["event_id"].tolist(), events["kind"].tolist(), bodies, strict=True))
+        return WireRecords.of(())
+    members = [each for field in sent_fields() for each in _members(events[field.name], field)]
+    members += _nested(messages, _array(events["event_id"]))
+    bodies = _objects(members, "},")
+    _, offsets, text = bodies.buffers()
+    ends = np.frombuffer(offsets, dtype=np.int64)[bodies.offset : bodies.offset + len(bodies) + 1]
+    return WireRecords(events["event_id"].tolist(), events["kind"].tolist(), memoryview(text), ends)
 
 
-def _nested(messages: pd.DataFrame) -> dict[str, str]:
-    """Give the member that holds an event's messages, by event."""
-    if not len(messages):
-        return {}
-    rows = _objects([_members(messages[field.name], field) for field in nested_fields()]).to_pylist()
-    lists: dict[str, list[str]] = {}
-    for event_id, group in groupby(zip(messages["event_id"].tolist(), rows, strict=True), itemgetter(0)):
-        lists.setdefault(event_id, []).extend(row for _, row in group)
-    return {event_id: f',"{MESSAGES_KEY}":[{",".join(rows)}]' for event_id, rows in lists.items()}
+def _nested(messages: pd.DataFrame, event_ids: pa.Array) -> list[pa.Array]:
+    """Write the member that holds an event's messages, null where it has none; nothing when none has any."""
+    owners = pc.index_in(_array(messages["event_id"]), value_set=event_ids)
+    ours = owners.is_valid().to_numpy(zero_copy_only=False)
+    if not ours.any():
+        return []
+    places = np.asarray(owners.drop_null(), dtype=np.int64)
+    if (np.diff(places) < 0).any() or not ours.all():
+        order = np.argsort(places, kind="stable")
+        messages, places = messages.take(np.flatnonzero(ours)[order]), places[order]
+    rows = _objects([each for field in nested_fields() for each in _members(messages[field.name], field)])
+    counts = np.bincount(places, minlength=len(event_ids))
+    ends = pa.array(np.concatenate(([0], np.cumsum(counts))), pa.int64())
+    lists = pa.LargeListArray.from_arrays(ends, rows, mask=pa.array(counts == 0))
+    return [_around(f',"{MESSAGES_KEY}":[', pc.binary_join(lists, _text(",")), "]")]
 
 
-def _objects(members: Iterable[pa.Array | None]) -> pa.Array:
+def _objects(members: Sequence[pa.Array | pa.Scalar], end: str = "}") -> pa.Array:
     """Join members, each with a comma before it, to one object a row."""
-    present = [each for each in members if each is not None]
-    joined = pc.binary_join_element_wise(*present, _text("}"), _text(""), null_handling="skip")
-    opened = pc.binary_replace_slice(joined, start=0, stop=1, replacement="{")
-    is_empty = pc.equal(joined, _text("}"))
-    return pc.if_else(is_empty, _text("{}"), opened) if pc.any(is_empty).as_py() else opened
+    joined = pc.binary_join_element_wise(*members, _text(end), _text(""), null_handling="skip")
+    return pc.binary_replace_slice(joined, start=0, stop=1, replacement="{")
 
 
-def _members(column: pd.Series[Any], field: Field) -> pa.Array | None:
-    """Write a column as ``,"name":value``, null where a value is missing; None when all are missing."""
-    values = pa.Array.from_pandas(column)
-    if isinstance(values, pa.ChunkedArray):
-        values = values.combine_chunks()
+def _members(column: pd.Series[Any], field: Field) -> list[pa.Array | pa.Scalar]:
+    """Write a column as ``,"name":value``, null where a value is missing; nothing when all are missing.
+
+    A column without a gap is given in parts, which spares a copy of it.
+    """
+    values = _array(column)
     if values.null_count == len(values):
-        return None
-    key = f',"{field.name}":'
-    if field.dtype is Dtype.TIME:
-        moments = pc.cast(pc.floor_temporal(values, unit="millisecond"), pa.timestamp("ms", "UTC"))
-        return _around(f'{key}"', pc.cast(pc.strftime(moments, format=_TIME_FORMAT), _TEXT), '"')
-    if field.dtype in (Dtype.INTEGER, Dtype.FLAG):
-        return _around(key, pc.cast(values, _TEXT), "")
-    if field.dtype is Dtype.NUMBER:
-        return _around(key, _escaped(values), "")
-    texts = pc.cast(values, _TEXT)
-    plain = _around(f'{key}"', texts, '"')
-    special = pc.match_substring_regex(texts, _TO_ESCAPE)
-    if not pc.any(special).as_py():
-        return plain
-    special = pc.fill_null(special, False)
-    return pc.replace_with_mask(plain, special, _around(key, _escaped(texts.filter(special)), ""))
+        return []
+    written, quote = _written(values, field.dtype)
+    before, after = f',"{field.name}":{quote}', quote
+    if values.null_count:
+        return [_around(before, written, after)]
+    return [_text(before), written, _text(after)]
+
+
+def _written(values: pa.Array, dtype: Dtype) -> tuple[pa.Array, str]:
+    """Write values as JSON without the quotes around them, and give these."""
+    if dtype is Dtype.TIME:
+        # Arrow writes a time that has no zone thirty times faster, always as 2024-03-11 08:03:10.123456
+        moments = pc.cast(pc.cast(values, pa.timestamp("us", "UTC")).cast(pa.int64()), pa.timestamp("us"))
+        times = pc.binary_replace_slice(pc.cast(moments, _TEXT), start=23, stop=26, replacement="Z")
+        return pc.binary_replace_slice(times, start=10, stop=11, replacement="T"), '"'
+    if dtype in (Dtype.INTEGER, Dtype.FLAG):
+        return pc.cast(values, _TEXT), ""
+    if dtype is Dtype.NUMBER:
+        numbers = (None if each is None else orjson.dumps(each).decode() for each in values.to_pylist())
+        return pa.array(numbers, _TEXT), ""
+    return _escaped(pc.cast(values, _TEXT)), '"'
+
+
+def _escaped(texts: pa.Array) -> pa.Array:
+    """Escape what JSON asks for; most columns hold nothing of it, and looking is fast."""
+    _, offsets, text = texts.buffers()
+    if text is None:
+        return texts
+    ends = np.frombuffer(offsets, dtype=np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    used = np.frombuffer(text, dtype=np.uint8)[ends[0] : ends[-1]]
+    found = [each for each in (_BACKSLASH, _QUOTE) if (used == each).any()]  # the backslash first
+    if (used < _FIRST_PLAIN).any():
+        found += np.unique(used[used < _FIRST_PLAIN]).tolist()
+    for each in found:
+        escape = json.dumps(chr(each))[1:-1]
+        texts = pc.replace_substring(texts, pattern=chr(each), replacement=escape)
+    return texts
 
 
 def _around(before: str, values: pa.Array, after: str) -> pa.Array:
@@ -102,10 +191,9 @@ def _around(before: str, values: pa.Array, after: str) -> pa.Array:
     )
 
 
-def _escaped(values: pa.Array) -> pa.Array:
-    """Write the values of few rows one by one."""
-    written = (None if each is None else orjson.dumps(each).decode() for each in values.to_pylist())
-    return pa.array(written, _TEXT)
+def _array(column: pd.Series[Any]) -> pa.Array:
+    values = pa.array(column.array)
+    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
 
 
 def _text(value: str) -> pa.Scalar:

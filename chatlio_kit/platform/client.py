@@ -6,14 +6,16 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
+from chatlio_kit.display import Sheet
 from chatlio_kit.platform.access_control import AccessControl
 from chatlio_kit.platform.catalog import Catalog
 from chatlio_kit.platform.data_access import DataAccess
 from chatlio_kit.platform.data_prep import MappingSets
 from chatlio_kit.platform.flow_service import FlowService
+from chatlio_kit.platform.ingestion import Inlet
 from chatlio_kit.platform.schema_registry import SchemaRegistry
 from chatlio_kit.platform.transport import Transport
-from chatlio_kit.settings import Settings
+from chatlio_kit.settings import Secret, Settings
 
 
 class Platform:
@@ -52,6 +54,17 @@ class Platform:
         """
         self._transport.sign_in()
 
+    def inlet(self, url: Secret, flow_id: str, *, connections: int = 16) -> Inlet:
+        """Open a dataflow's inlet, with a token at hand should it ask for one.
+
+        Args:
+            url: the inlet's URL.
+            flow_id: the dataflow.
+            connections: how many connections are kept open at once.
+        """
+        tokens, sandbox = self._transport.tokens, self.settings.sandbox
+        return Inlet(url, flow_id, connections=connections, tokens=tokens, sandbox=sandbox)
+
     @property
     def clock_skew(self) -> float | None:
         """Seconds by which the platform's clock was ahead of ours at its last answer; None if untold."""
@@ -69,5 +82,19 @@ class Platform:
     ) -> None:
         self.close()
 
+    def sheet(self) -> Sheet:
+        """Say which platform it is, and who we are there; the secret does not show."""
+        settings = self.settings
+        rows = [
+            ("organisation", settings.org_id),
+            ("sandbox", settings.sandbox),
+            ("client id", settings.client_id),
+            ("client secret", str(settings.client_secret)),
+        ]
+        return Sheet(f"Platform {settings.platform_name}", ("", ""), rows)
+
     def __repr__(self) -> str:
-        return f"Platform({self.settings.platform_name}, sandbox {self.settings.sandbox})"
+        return str(self.sheet())
+
+    def _repr_html_(self) -> str:
+        return self.sheet()._repr_html_()

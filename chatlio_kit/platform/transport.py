@@ -44,6 +44,7 @@ class Transport:
         sleep: waits some seconds.
 
     Attributes:
+        tokens: the credential's token.
         clock_skew: seconds by which the platform's clock was ahead of ours at its last answer; None if
             untold.
     """
@@ -53,16 +54,16 @@ class Transport:
         self.sleep = sleep
         self.clock_skew: float | None = None
         self._session = new_session(settings.platform_url)
-        self._tokens = Tokens(settings, sleep)
+        self.tokens = Tokens(settings, sleep)
 
     def close(self) -> None:
         """Close the connections."""
         self._session.close()
-        self._tokens.close()
+        self.tokens.close()
 
     def sign_in(self) -> None:
         """Fetch an access token, unless a good one is at hand."""
-        self._tokens.current()
+        self.tokens.current()
 
     def call(
         self,
@@ -99,7 +100,7 @@ class Transport:
         tries = 0
         while True:
             tries += 1
-            token = self._tokens.current()
+            token = self.tokens.current()
             secrets = (token.reveal(), self.settings.client_secret.reveal())
             outcome = send_once(
                 self._session,
@@ -120,7 +121,7 @@ class Transport:
                 return outcome
             if outcome.status_code == 401 and not renewed:
                 renewed = True
-                self._tokens.discard(token)
+                self.tokens.discard(token)
                 continue
             passing = outcome.status_code == 429 or (may_repeat and outcome.status_code in PASSING)
             if passing and tries < MAX_TRIES:

@@ -1,139 +1,313 @@
-"""The pace of sending from frames, ledger on, to a sink that answers at once: unpaced, and held to a pace.
+"""The pace of sending from frames, ledger on: unpaced, held to a pace, and a million events.
 
+The sink answers at once, or after a latency, in a process of its own; each measurement has a process of its
+own too, so that its CPU seconds and its peak memory are the sender's alone. Everything goes through ``Run``
+and ``stream``; the connection is a real one of the local platform, whose dataflows' inlets are the sink.
 Beside it stands the plain loop that a user would write: ``to_dict``, ``json.dumps``, ``requests.post``.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
-import re
+import multiprocessing
+import pickle
 import resource
 import tempfile
 import threading
 import time
-from collections import Counter
-from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from hashlib import sha256
+from multiprocessing.connection import Connection as Pipe
+from multiprocessing.synchronize import Event
 from pathlib import Path
-from typing import ClassVar
+from typing import Any
 
-import orjson
 import pandas as pd
 import requests
 
-from chatlio_kit.connection import Destination
-from chatlio_kit.delivery import Ledger
-from chatlio_kit.delivery.pacing import Pace
-from chatlio_kit.delivery.packing import pack
-from chatlio_kit.delivery.run import _accepted
-from chatlio_kit.delivery.sending import Sender
-from chatlio_kit.delivery.wire import wire_records
-from chatlio_kit.platform import Inlet
+import chatlio_kit as ck
+from chatlio_kit.connection import Connection
+from chatlio_kit.delivery import Run
+from chatlio_kit.events.kinds import Kind
+from chatlio_kit.local_platform import ensure_running, stop
+from chatlio_kit.opening import settings_of
+from chatlio_kit.platform import Platform
 from chatlio_kit.samples import write_sample
 from chatlio_kit.settings import Secret
-from chatlio_kit.tables import Export, Settling
-
-_ID = re.compile(rb'"event_id":')
-
-
-class Sink(BaseHTTPRequestHandler):
-    """Takes everything at once; counts messages a second."""
-
-    protocol_version = "HTTP/1.1"
-    latency = 0.0
-    seen: ClassVar[Counter[int]] = Counter()
-
-    def do_POST(self) -> None:
-        """Answer 207 with a success element for each message."""
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        count = len(_ID.findall(body))
-        Sink.seen[int(time.monotonic())] += count
-        time.sleep(self.latency)
-        said = orjson.dumps({"responses": [{"xactionId": f"1:2:3:{place}"} for place in range(count)]})
-        self.send_response(207)
-        self.send_header("Content-Length", str(len(said)))
-        self.end_headers()
-        self.wfile.write(said)
-
-    def log_message(self, *_: object) -> None:
-        """Keep quiet."""
-
+from chatlio_kit.tables import Export, Settling, Tables
 
 Frames = list[tuple[pd.DataFrame, pd.DataFrame]]
+Facts = dict[str, float]
+
+SPAWN = multiprocessing.get_context("spawn")
 
 
-def ours(url: str, frames: Frames, pace: Pace, state: Path) -> int:
-    """Send frames with ours, the ledger on; give the ledger's bytes."""
-    with Ledger(state) as ledger, Inlet(Secret(url), "flow", connections=32) as inlet:
-        book = ledger.book(Destination("local", "org", "prod", "dataset", "bench"))
-        number = book.begin_run(datetime.now(UTC))
-        sender = Sender(inlet.post_batch, pace)
+class Sink(asyncio.Protocol):
+    """Takes everything with a success element for each message, and notes when how many came."""
+
+    def __init__(self, latency: float, seen: list[tuple[float, int]]) -> None:
+        self._latency = latency
+        self._seen = seen
+        self._parts: list[bytes] = []
+        self._missing = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Remember whom to answer."""
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Gather a request; one follows the other on a connection."""
+        if not self._missing:
+            head, _, data = data.partition(b"\r\n\r\n")
+            lines = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
+            self._parts, self._missing = [], int(lines[b"content-length"])
+        self._parts.append(data)
+        self._missing -= len(data)
+        if not self._missing:
+            count = b"".join(self._parts).count(b'"event_id":"')
+            self._seen.append((time.time(), count))
+            loop = asyncio.get_running_loop()
+            loop.call_later(self._latency, self._transport.write, _answer(count))  # type: ignore[attr-defined]
+
+
+def _answer(count: int) -> bytes:
+    elements = ",".join(f'{{"xactionId":"1760000000500:88:7:{place}"}}' for place in range(count))
+    body = f'{{"inletId":"i","responses":[{elements}]}}'
+    return f"HTTP/1.1 207 Multi-Status\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+
+
+def serve_sink(latency: float, pipe: Pipe) -> None:
+    """Serve until the other end asks what was seen."""
+
+    async def work() -> None:
+        loop, seen = asyncio.get_running_loop(), list[tuple[float, int]]()
+        server = await loop.create_server(lambda: Sink(latency, seen), "127.0.0.1", 0)
+        pipe.send(server.sockets[0].getsockname()[1])
+        await loop.run_in_executor(None, pipe.recv)
+        pipe.send(seen)
+
+    asyncio.run(work())
+
+
+@contextmanager
+def sink(latency: float) -> Iterator[tuple[str, list[tuple[float, int]]]]:
+    """Run a sink; give its URL, and fill in what it has seen when the block ends."""
+    here, there = SPAWN.Pipe()
+    process = SPAWN.Process(target=serve_sink, args=(latency, there))
+    process.start()
+    seen: list[tuple[float, int]] = []
+    try:
+        yield f"http://127.0.0.1:{here.recv()}/collection/inlet", seen
+    finally:
+        here.send("enough")
+        seen += here.recv()
+        process.join()
+
+
+@contextmanager
+def connected(state: Path, url: str) -> Iterator[Connection]:
+    """Connect to a local platform, and let the dataflows' data go to the sink."""
+    server = ensure_running(state / "local")
+    try:
+        with Platform(settings_of(server, state)) as platform:
+            connection = ck.plan_connection(platform).apply(quiet=True)
+            for kind in Kind:
+                flow = connection.history_flow(kind)
+                connection.history[kind] = replace(flow, inlet_url=Secret(url))
+            yield connection
+    finally:
+        stop(state / "local")
+
+
+def pieces(frames: Frames, count: int) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
+    """Give so many events, the frames again and again, each round under ids of its own."""
+    given, turn = 0, 0
+    while given < count:
         for events, messages in frames:
-            book.expect(number, _accepted(events))
-            for _, theirs in events.groupby("kind", sort=False):
-                mine = messages[messages["event_id"].isin(theirs["event_id"])]
-                for outcome in sender.send(pack(wire_records(theirs, mine))):
-                    book.settle(outcome.delivered, outcome.dead, outcome.pending)
-        assert book.tally().delivered == sum(len(events) for events, _ in frames)
-    return (state / "ledger.db").stat().st_size
+            if given >= count:
+                return
+            given += len(events)
+            yield (_turned(events, turn), _turned(messages, turn)) if turn else (events, messages)
+        turn += 1
 
 
-def plain_loop(url: str, frames: Frames) -> None:
+def _turned(frame: pd.DataFrame, turn: int) -> pd.DataFrame:
+    known: dict[str, str] = {}
+    ids = [
+        known.get(each) or known.setdefault(each, sha256(f"{turn}{each}".encode()).hexdigest())
+        for each in frame["event_id"].tolist()
+    ]
+    return frame.assign(event_id=pd.Series(ids, index=frame.index, dtype="str"))
+
+
+def from_pieces(folder: Path, count: int, pace: float | None, latency: float) -> Facts:
+    """Send so many events piece by piece, as a backfill does; only sending is timed, and all of it."""
+    frames: Frames = pickle.loads((folder / "frames.pickle").read_bytes())  # noqa: S301 - written above
+    with (
+        sink(latency) as (url, seen),
+        tempfile.TemporaryDirectory() as scratch,
+        connected(Path(scratch), url) as connection,
+    ):
+        in_ledger = [0.0]
+        with Run(connection, Path(scratch), skip_guard=True, pace=pace, quiet=True) as run:
+            run.book.expect = _timed(run.book.expect, in_ledger)  # type: ignore[method-assign]
+            run.book.settle = _timed(run.book.settle, in_ledger)  # type: ignore[method-assign]
+            seconds = busy = 0.0
+            for events, messages in pieces(frames, count):
+                started, used = time.perf_counter(), time.process_time()
+                run.send(events, messages)
+                seconds += time.perf_counter() - started
+                busy += time.process_time() - used
+            started, used = time.perf_counter(), time.process_time()
+        seconds += time.perf_counter() - started
+        busy += time.process_time() - used
+        page = run.page
+        size = (Path(scratch) / "ledger.db").stat().st_size
+    assert page.run.delivered == sum(came for _, came in seen), page
+    return {
+        "rate": page.run.delivered / seconds,
+        "core": busy / seconds,
+        "us": busy * 1e6 / page.run.delivered,
+        "ledger": in_ledger[0] / busy,
+        "bytes": size / page.run.delivered,
+        **_seen(seen),
+        "throttled": page.throttled,
+        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def from_tables(folder: Path, pace: float) -> Facts:
+    """Send tables with ``stream``, which validates them again and looks for repeated events."""
+    tables: Tables = pickle.loads((folder / "tables.pickle").read_bytes())  # noqa: S301 - written above
+    with (
+        sink(0.0) as (url, _),
+        tempfile.TemporaryDirectory() as scratch,
+        connected(Path(scratch), url) as connection,
+    ):
+        started, used = time.perf_counter(), time.process_time()
+        run = ck.stream(tables, connection, skip_guard=True, pace=pace, quiet=True)
+        seconds, busy = time.perf_counter() - started, time.process_time() - used
+    return {"rate": run.page.run.delivered / seconds, "us": busy * 1e6 / run.page.run.delivered}
+
+
+def plain_loop(folder: Path) -> Facts:
     """Send frames as a user would."""
-    session = requests.Session()
-    for events, _ in frames:
-        rows = json.loads(events.to_json(orient="records", date_format="iso"))
-        for at in range(0, len(rows), 500):
-            body = json.dumps({"messages": rows[at : at + 500]})
-            session.post(url.replace("/collection/", "/collection/batch/"), data=body, timeout=60)
+    frames: Frames = pickle.loads((folder / "frames.pickle").read_bytes())  # noqa: S301 - written above
+    with sink(0.0) as (url, seen):
+        started = time.perf_counter()
+        for events, _ in frames[:3]:
+            rows = events.to_dict(orient="records")
+            for at in range(0, len(rows), 500):
+                body = json.dumps({"messages": rows[at : at + 500]}, default=str, separators=(",", ":"))
+                requests.post(url.replace("/collection/", "/collection/batch/"), data=body, timeout=60)
+        seconds = time.perf_counter() - started
+    return {"rate": sum(came for _, came in seen) / seconds}
+
+
+def _timed(function: Callable[..., Any], spent: list[float]) -> Callable[..., Any]:
+    lock = threading.Lock()
+
+    def timed(*values: Any) -> Any:
+        started = time.thread_time()
+        try:
+            return function(*values)
+        finally:
+            with lock:
+                spent[0] += time.thread_time() - started
+
+    return timed
+
+
+def _seen(seen: list[tuple[float, int]]) -> Facts:
+    """Give the mean from first to last request, and the fullest second there was."""
+    window: deque[tuple[float, int]] = deque()
+    within = worst = 0
+    for moment, count in sorted(seen):
+        window.append((moment, count))
+        within += count
+        while window[0][0] <= moment - 1:
+            within -= window.popleft()[1]
+        worst = max(worst, within)
+    span = max(1e-9, max(moment for moment, _ in seen) - min(moment for moment, _ in seen))
+    return {"mean": sum(count for _, count in sorted(seen)[1:]) / span, "worst": worst}
+
+
+def _work(pipe: Pipe, done: Event, function: Callable[..., Facts], *values: Any) -> None:
+    pipe.send(function(*values))
+    done.wait()
+
+
+def measured(function: Callable[..., Facts], *values: Any) -> Facts:
+    """Measure in a process of its own."""
+    here, there = SPAWN.Pipe()
+    done = SPAWN.Event()
+    process = SPAWN.Process(target=_work, args=(there, done, function, *values))
+    process.start()
+    there.close()
+    try:
+        facts: Facts = here.recv()
+    finally:
+        done.set()
+        process.join()
+    return facts
+
+
+def prepare(folder: Path, events: int) -> None:
+    """Convert a sample once, for all measurements."""
+    sample = write_sample(folder / "captures", events=events, seed=7)
+    frames = [(each.built.events, each.built.messages) for each in Export([sample.path], Settling()).sifted()]
+    (folder / "frames.pickle").write_bytes(pickle.dumps(frames))
+    (folder / "tables.pickle").write_bytes(pickle.dumps(ck.read_export(sample.path).to_tables(quiet=True)))
 
 
 def main() -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--events", type=int, default=200_000)
-    parser.add_argument("--seconds", type=float, default=60.0, help="how long the paced run lasts")
+    parser.add_argument(
+        "--events", type=int, default=100_000, help="events of the sample, sent over and over"
+    )
+    parser.add_argument("--unpaced", type=int, default=300_000, help="events sent without a pace")
+    parser.add_argument(
+        "--many", type=int, default=1_000_000, help="events of the run that shows flat memory"
+    )
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long each paced run lasts")
     parser.add_argument("--pace", type=float, default=9_000)
-    parser.add_argument("--latency", type=float, default=0.1, help="of the paced run's answers")
     given = parser.parse_args()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Sink)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    url = f"http://127.0.0.1:{server.server_port}/collection/inlet"
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        sample = write_sample(root / "captures", events=given.events, seed=7)
-        frames = [
-            (each.built.events, each.built.messages) for each in Export([sample.path], Settling()).sifted()
-        ]
-        count = sum(len(events) for events, _ in frames)
-        print(f"{count:,} events; rates in messages a second, the sink in the same process")
-        started = time.perf_counter()
-        plain_loop(url, frames)
-        print(f"{'plain loop, no ledger':36} {count / (time.perf_counter() - started):>10,.0f}")
-        started, busy = time.perf_counter(), time.process_time()
-        size = ours(url, frames, Pace(1e9, 1e9), root / "unpaced")
-        seconds = time.perf_counter() - started
-        print(f"{'ours, unpaced, ledger on':36} {count / seconds:>10,.0f}")
-        print(f"{'  CPU seconds':36} {time.process_time() - busy:>10.1f}")
-        print(f"{'  ledger, bytes an event':36} {size / count:>10,.0f}")
-        Sink.latency, Sink.seen = given.latency, Counter()
-        wanted, kept = int(given.pace * given.seconds), 0
-        few = []
-        for events, messages in frames:
-            if kept >= wanted:
-                break
-            few.append((events, messages))
-            kept += len(events)
-        started, busy = time.perf_counter(), time.process_time()
-        ours(url, few, Pace(given.pace), root / "paced")
-        seconds = time.perf_counter() - started
-        print(f"{f'ours, paced at {given.pace:,.0f}, {given.latency} s latency':36} {kept / seconds:>10,.0f}")
-        print(f"{'  share of a core':36} {(time.process_time() - busy) / seconds:>10.2f}")
-        print(f"{'  highest second':36} {max(Sink.seen.values()):>10,}")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(f"{'peak memory, MB':36} {peak:>10,.0f}")
-    server.shutdown()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        process = SPAWN.Process(target=prepare, args=(folder, given.events))
+        process.start()
+        process.join()
+        print("messages a second; the sink, the platform and each measurement are processes of their own")
+        _print("plain loop, no ledger", measured(plain_loop, folder)["rate"])
+        unpaced = measured(from_pieces, folder, given.unpaced, 1e9, 0.0)
+        _print("ours, frames to sink, ledger on", unpaced["rate"])
+        _print("  CPU microseconds an event", unpaced["us"], 1)
+        _print("  the ledger's share of the CPU time", unpaced["ledger"], 2)
+        tables = measured(from_tables, folder, 1e9)
+        _print("ours, stream(tables), validated again", tables["rate"])
+        _print("  CPU microseconds an event", tables["us"], 1)
+        for latency in (0.0, 0.1):
+            paced = measured(from_pieces, folder, int(given.pace * given.seconds), given.pace, latency)
+            _print(f"ours, paced at {given.pace:,.0f}, latency {latency * 1000:.0f} ms", paced["rate"])
+            _print("  fullest second", paced["worst"])
+            _print("  share of a core", paced["core"], 2)
+        few = measured(from_pieces, folder, given.many // 10, 1e9, 0.0)
+        many = measured(from_pieces, folder, given.many, 1e9, 0.0)
+        _print(f"ours, {given.many:,} events", many["rate"])
+        _print(f"  peak memory, MB, of {given.many // 10:,} events", few["peak"])
+        _print(f"  peak memory, MB, of {given.many:,} events", many["peak"])
+        _print("  ledger, bytes an event", many["bytes"])
+        _print("  the ledger's share of the CPU time", many["ledger"], 2)
+
+
+def _print(what: str, value: float, digits: int = 0) -> None:
+    print(f"{what:44} {value:>12,.{digits}f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatlio_kit.delivery.packing import LIMIT, fits, pack
-from chatlio_kit.delivery.wire import WireRecord
+from chatlio_kit.delivery.packing import LIMIT, fits, fitting, pack
+from chatlio_kit.delivery.wire import WireRecord, WireRecords
 
 
 def _record(number: int, size: int) -> WireRecord:
@@ -35,8 +35,11 @@ def test_packets_hold_everything_once_in_order_and_within_the_limit(sizes: list[
 def test_what_can_be_sent_at_all() -> None:
     """A record fits when its request has at most 1,000,000 bytes."""
     around = len(b'{"messages":[]}')
-    assert fits(WireRecord("a", "k", b"x" * (LIMIT - around)))
-    assert not fits(WireRecord("a", "k", b"x" * (LIMIT - around + 1)))
+    most, more = (WireRecord("a", "k", b"x" * (LIMIT - around + extra)) for extra in (0, 1))
+    assert (fits(most), fits(more)) == (True, False)
+    assert fitting(WireRecords.of([most, more])).tolist() == [True, False]
+    (packet,) = pack([most])
+    assert len(packet.body) == LIMIT
 
 
 @given(count=st.integers(2, 9))
@@ -44,5 +47,22 @@ def test_halves_are_the_whole(count: int) -> None:
     """Splitting keeps every record, and each half is smaller."""
     (packet,) = pack([_record(number, 1) for number in range(count)])
     one, two = packet.halves()
-    assert one.records + two.records == packet.records
+    assert [*one.records, *two.records] == list(packet.records)
     assert min(len(one.records), len(two.records)) >= 1
+
+
+@given(
+    sizes=st.lists(st.integers(0, 9), min_size=1, max_size=12),
+    cut=st.slices(12),
+    places=st.lists(st.integers(0, 11), unique=True),
+)
+def test_records_in_one_buffer_are_as_good_as_a_list(sizes: list[int], cut: slice, places: list[int]) -> None:
+    """Slices and selections give what a list gives, and what is joined is these records and no others."""
+    listed = [_record(number, size) for number, size in enumerate(sizes)]
+    laid = WireRecords.of(listed)
+    assert list(laid[cut]) == listed[cut]
+    assert json.loads(b"[" + laid[cut].joined + b"]") == [json.loads(each.body) for each in listed[cut]]
+    chosen = sorted(place for place in places if place < len(listed))
+    assert list(laid.take(chosen)) == [listed[place] for place in chosen]
+    assert laid[cut].sizes.tolist() == [len(each.body) for each in listed[cut]]
+    assert laid[-1] == listed[-1]

@@ -14,7 +14,7 @@ from chatlio_kit.delivery.pacing import Pace
 from chatlio_kit.delivery.packing import Packet, pack
 from chatlio_kit.delivery.sending import Outcome, Sender
 from chatlio_kit.delivery.wire import WireRecord
-from chatlio_kit.errors import Unreachable
+from chatlio_kit.errors import LedgerError, Unreachable
 from chatlio_kit.platform import Reply
 
 RECORDS = [WireRecord(f"e{number}", "feedback", json.dumps({"n": number}).encode()) for number in range(40)]
@@ -25,14 +25,15 @@ class Inlet:
 
     def __init__(self, answer: Callable[[int, list[int]], Reply | Exception | None]) -> None:
         self._answer = answer
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         self._asked = 0
         self.accepted: Counter[str] = Counter()
+        self.singles = 0
 
-    def post(self, body: bytes) -> Reply:
+    def post_batch(self, body: bytes) -> Reply:
         """Take a batch, or say what ``answer`` says."""
         numbers = [message["n"] for message in json.loads(body)["messages"]]
-        with self._lock:
+        with self.lock:
             self._asked += 1
             said = self._answer(self._asked, numbers)
             if said is None:
@@ -41,6 +42,14 @@ class Inlet:
         if isinstance(said, Exception):
             raise said
         return said
+
+    def post_single(self, body: bytes) -> Reply:
+        """Take one record."""
+        number = json.loads(body)["n"]
+        with self.lock:
+            self.singles += 1
+            self.accept([number])
+        return _reply(200, {"inletId": "i", "xactionId": f"1:2:{number}"})
 
     def accept(self, numbers: Iterable[int]) -> None:
         """Remember that these were accepted."""
@@ -67,14 +76,11 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _send(inlet: Inlet, packets: list[Packet] | None = None) -> Outcome:
-    total = Outcome()
-    for outcome in Sender(inlet.post, Pace(1e9, 1e9)).send(packets or list(pack(RECORDS, 120))):
-        total.delivered |= outcome.delivered
-        total.dead += outcome.dead
-        total.pending += outcome.pending
-        total.requests += outcome.requests
-        total.retries += outcome.retries
-        total.stopped_by = total.stopped_by or outcome.stopped_by
+    outcomes: list[Outcome] = []
+    with Sender(Pace(1e9, 1e9), outcomes.append) as sender:
+        sender.send(inlet, packets or list(pack(RECORDS, 120)))
+        sender.finish()
+    total = Outcome.sum(outcomes)
     told = [*total.delivered, *(each.event_id for each in total.dead), *total.pending]
     assert sorted(told) == sorted(record.event_id for record in RECORDS)
     return total
@@ -178,3 +184,43 @@ def test_an_inlet_that_is_not_there_yet_is_waited_for() -> None:
     )
     total = _send(inlet)
     assert len(total.delivered) == 40
+
+
+def test_a_batch_path_that_takes_no_raw_records() -> None:
+    """When every record is asked for its header, all are posted one by one, each once."""
+    said = "The 'header' field is mandatory. Provide a valid 'header' value and try again."
+
+    def answer(asked: int, numbers: list[int]) -> Reply:
+        return _reply(207, {"responses": [{"status": 400, "message": said} for _ in numbers]})
+
+    inlet = Inlet(answer)
+    total = _send(inlet)
+    assert len(total.delivered) == inlet.singles == 40
+    assert set(inlet.accepted.values()) == {1}
+
+
+def test_a_redirect_is_no_verdict() -> None:
+    """What stands between us and the platform may redirect for a while; no record is dead for that."""
+    inlet = Inlet(lambda asked, numbers: _reply(302, {}) if asked % 2 else None)
+    assert len(_send(inlet).delivered) == 40
+
+
+def test_what_cannot_be_settled_ends_sending() -> None:
+    """An outcome that cannot be written down is raised, and nothing more is posted."""
+    inlet = Inlet(lambda asked, numbers: None)
+
+    def settle(outcome: Outcome) -> None:
+        raise LedgerError("the disk is full")
+
+    packets = [packet for _ in range(20) for packet in pack(RECORDS, 40)]
+    with Sender(Pace(1e9, 1e9), settle) as sender, pytest.raises(LedgerError, match="full"):
+        sender.send(inlet, packets)
+    assert sum(inlet.accepted.values()) < 20 * 40
+
+
+def test_outcomes_are_settled_while_nobody_waits() -> None:
+    """What was answered is written down at once, not when the next packet is sent."""
+    settled = threading.Event()
+    with Sender(Pace(1e9, 1e9), lambda outcome: settled.set()) as sender:
+        sender.send(Inlet(lambda asked, numbers: None), pack(RECORDS))
+        assert settled.wait(30)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import orjson
+import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from chatlio_kit.delivery.wire import wire_records
 from chatlio_kit.tables import Export, Settling, Tables, check_again
@@ -79,3 +82,34 @@ def test_no_reserved_key_is_used(tables: Tables) -> None:
     """Raw records avoid the names by which the service knows an envelope."""
     for record in _sent(tables).values():
         assert not {"header", "body", "messages"} & record.keys()
+
+
+@given(names=st.lists(st.none() | st.text(st.characters(codec="utf-8"), min_size=1), min_size=5, max_size=5))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+def test_any_text_travels_as_it_is(tables: Tables, names: list[str | None]) -> None:
+    """Quotes, backslashes, control characters and foreign scripts are JSON that reads back the same."""
+    events = tables.events.assign(visitor_name=pd.Series(names, dtype="str"))
+    sent = [orjson.loads(each.body).get("visitor_name") for each in wire_records(events, tables.messages)]
+    assert sent == names
+
+
+def test_times_are_cut_not_rounded(tables: Tables) -> None:
+    """Milliseconds are what the microseconds begin with, before 1970 too."""
+    moments = ["2024-03-11T08:03:10.999999Z", "1969-12-31T23:59:59.000001Z", "2024-01-01T00:00:00Z"]
+    events = tables.events.iloc[:3].assign(
+        received_at=pd.to_datetime(moments, format="ISO8601").as_unit("us")
+    )
+    sent = [orjson.loads(each.body)["received_at"] for each in wire_records(events, tables.messages)]
+    assert sent == ["2024-03-11T08:03:10.999Z", "1969-12-31T23:59:59.000Z", "2024-01-01T00:00:00.000Z"]
+
+
+def test_messages_find_their_transcript_in_any_order(tables: Tables) -> None:
+    """Rows of other events between them, or none of their event there, change nothing but the order told."""
+    built = check_again(tables.events, tables.messages)
+    mine = built.messages
+    strange = mine.assign(event_id="0" * 64)
+    mixed = pd.concat([strange, mine.iloc[1:], strange, mine.iloc[:1]], ignore_index=True)
+    (transcript,) = (each for each in wire_records(built.events, mixed) if each.kind == "transcript")
+    texts = [message["text"] for message in orjson.loads(transcript.body)["chat_messages"]]
+    assert texts == [*mine["text"].tolist()[1:], mine["text"].tolist()[0]]
+    assert all(b"chat_messages" not in each.body for each in wire_records(built.events.iloc[:1], strange))

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from chatlio_kit.errors import PlatformError, SettingsError, Unreachable
-from chatlio_kit.platform import Inlet, webhook_url
+from chatlio_kit.platform import Inlet, Platform, webhook_url
 from chatlio_kit.settings import Secret
 
 INLET_ID = "9f" * 32
+TOKEN = "eyJhbGciOi.eyJhcyI6Imlt.c2lnbmF0dXJl"
 
 
 def test_batches_go_below_batch_and_singles_do_not(stand: Any) -> None:
@@ -92,3 +93,27 @@ def test_the_webhook_url_names_the_dataflow_and_stays_secret() -> None:
     assert f"{url} {url!r}" == "*** ***"
     with pytest.raises(TypeError):
         pickle.dumps(url)
+
+
+def test_an_inlet_that_asks_for_a_token_gets_one(stand: Any, platform: Platform) -> None:
+    """After a 401 the token goes along, with the sandbox; when it has run out, it is renewed once."""
+    refusal = {"status": "401", "title": "Authorization", "report": {"message": "[id] token is empty"}}
+    for body, status in [(refusal, 401), ({}, 207), ({}, 207), (refusal, 403), ({}, 207)]:
+        stand.will_answer(body, status)
+    with platform.inlet(Secret(f"{stand.url}/collection/{INLET_ID}"), "flow-1") as inlet:
+        assert [inlet.post_batch(b"{}").status_code for _ in range(3)] == [207, 207, 207]
+        assert TOKEN not in str(vars(inlet))
+    sent = [asked.headers.get("Authorization") for asked in stand.asked]
+    assert sent == [None, *[f"Bearer {TOKEN}1"] * 3, f"Bearer {TOKEN}2"]
+    assert stand.asked[1].headers["x-sandbox-name"] == stand.asked[1].headers["sandbox-name"]
+
+
+def test_an_inlet_that_refuses_the_token_is_told_as_it_is(stand: Any, platform: Platform) -> None:
+    """A second refusal is given back, and so is the first when there is no token to be had."""
+    stand.will_answer({}, 401)
+    stand.will_answer({}, 403)
+    with platform.inlet(Secret(f"{stand.url}/collection/{INLET_ID}"), "flow-1") as inlet:
+        assert inlet.post_batch(b"{}").status_code == 403
+        stand.will_answer({}, 401)
+        stand.token_answers.append((400, {"error": "invalid_client"}, {}))
+        assert inlet.post_batch(b"{}").status_code == 401

@@ -1,0 +1,96 @@
+"""Memory of a backfill over its whole process tree: ten times the events should hardly need more.
+
+The local platform has its own process; it is counted once without and once with the others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from chatlio_kit import local_platform
+from chatlio_kit.local_platform import Options
+from chatlio_kit.samples import write_sample
+
+
+@dataclass
+class Peaks:
+    """The most memory that was seen, in bytes; pages that processes share count in each of them."""
+
+    main: int = 0
+    tree: int = 0
+    with_platform: int = 0
+
+
+def measure(events: int) -> tuple[Peaks, float, int]:
+    """Give peaks, seconds, and the ledger's bytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        state, captures = Path(folder) / "state", Path(folder) / "captures"
+        write_sample(captures, events=events)
+        local_platform.ensure_running(state / "local", idle=3600, options=Options())
+        command = [sys.executable, "-m", "chatlio_kit", "backfill", str(captures)]
+        command += ["--state", str(state), "--json", "--wait", "600"]
+        peaks = Peaks()
+        try:
+            server = _server_of(state)
+            started = time.perf_counter()
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            while process.poll() is None:
+                main, *others = _resident(psutil.Process(process.pid))
+                tree = main + sum(others)
+                peaks.main, peaks.tree = max(peaks.main, main), max(peaks.tree, tree)
+                peaks.with_platform = max(peaks.with_platform, tree + sum(_resident(server)))
+                time.sleep(0.05)
+            seconds = time.perf_counter() - started
+            if process.returncode:
+                raise SystemExit(f"The backfill ended with {process.returncode}.")
+            ledger = (state / "ledger.db").stat().st_size
+        finally:
+            local_platform.stop(state / "local")
+    return peaks, seconds, ledger
+
+
+def _server_of(state: Path) -> psutil.Process:
+    store = str((state / "local").resolve())
+    return next(each for each in psutil.process_iter(["cmdline"]) if store in (each.info["cmdline"] or []))
+
+
+def _resident(root: psutil.Process) -> list[int]:
+    """Give the resident bytes of a process and of all below it."""
+    found = []
+    try:
+        tree = [root, *root.children(recursive=True)]
+    except psutil.Error:
+        return [0]
+    for process in tree:
+        try:
+            found.append(process.memory_info().rss)
+        except psutil.Error:  # it ended while we looked
+            found.append(0)
+    return found
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument(
+        "--events", type=int, action="append", help="how many; by default 20,000 and ten times"
+    )
+    given = parser.parse_args()
+    print("| events | MB, main process | MB, process tree | MB, with the local platform | s | ledger MB |")
+    print("| ---: | ---: | ---: | ---: | ---: | ---: |")
+    for events in given.events or [20_000, 200_000]:
+        peaks, seconds, ledger = measure(events)
+        sizes = [f"{size / 1e6:,.0f}" for size in (peaks.main, peaks.tree, peaks.with_platform)]
+        print(f"| {events:,} | {' | '.join(sizes)} | {seconds:.1f} | {ledger / 1e6:.1f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

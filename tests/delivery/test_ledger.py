@@ -1,0 +1,123 @@
+"""The ledger by itself: the first run and later ones, kills, and a folder where nothing was sent."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from chatlio_kit.cli import main
+from chatlio_kit.connection import Destination
+from chatlio_kit.delivery import Ledger
+from chatlio_kit.delivery.fates import DeadLetter
+from chatlio_kit.errors import LedgerError
+
+HERE = Destination("local", "org", "prod", "dataset", "name")
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def _id(number: int) -> str:
+    return sha256(str(number).encode()).hexdigest()
+
+
+def _events(numbers: list[int]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "event_id": [_id(number) for number in numbers],
+            "kind": ["feedback" if number % 3 else "transcript" for number in numbers],
+            "payload_digest": [_id(-number) for number in numbers],
+            "source_file": [f"file-{number % 2}" for number in numbers],
+            "source_record": [number + 1 for number in numbers],
+        }
+    )
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_every_event_has_the_fate_that_was_written_last(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """Over several runs, each broken off without a close, the ledger says what a dict says."""
+    state = tmp_path_factory.mktemp("state")
+    numbers = st.lists(st.integers(0, 30), unique=True)
+    fates: dict[int, str] = {}
+    attempts: dict[int, int] = {}
+    left_open = []
+    for _ in range(data.draw(st.integers(1, 3))):
+        ledger = Ledger(state)
+        left_open.append(ledger)
+        book = ledger.book(HERE)
+        run = book.begin_run(NOW)
+        known = book.settled([_id(number) for number in range(31)])
+        assert set(known) == {_id(number) for number, fate in fates.items() if fate != "pending"}
+        assert all(known[_id(number)].record == number + 1 for number in fates if _id(number) in known)
+        mine = [number for number in data.draw(numbers) if fates.get(number, "pending") == "pending"]
+        book.expect(run, _events(mine))
+        fates |= dict.fromkeys(mine, "pending")
+        delivered = [number for number in mine if data.draw(st.booleans())]
+        dead = [number for number in mine if number not in delivered and data.draw(st.booleans())]
+        tried = [number for number in mine if number not in delivered + dead]
+        book.settle(
+            {_id(number): f"x:{number}" for number in delivered},
+            [DeadLetter(_id(number), "refused_400", "no", b"{}") for number in dead],
+            [_id(number) for number in tried],
+        )
+        fates |= dict.fromkeys(delivered, "delivered") | dict.fromkeys(dead, "dead_lettered")
+        for number in mine:
+            attempts[number] = attempts.get(number, 0) + 1
+        frame = ledger.as_frame().set_index("event_id")
+        assert dict(frame["fate"]) == {_id(number): fate for number, fate in fates.items()}
+        assert dict(frame["attempts"]) == {_id(number): count for number, count in attempts.items()}
+        said = frame.loc[[_id(number) for number in delivered], "transaction_id"].tolist()
+        assert said == [f"x:{number}" for number in delivered]
+        assert set(frame["source_file"] + frame["source_record"].astype(str)) == {
+            f"file-{number % 2}{number + 1}" for number in fates
+        }
+    for ledger in left_open:
+        ledger.close()
+
+
+def test_the_first_run_is_indexed_by_whoever_looks_an_id_up(tmp_path: Path) -> None:
+    """A ledger that a kill left without its index gets it when rows are read back, and then finds them."""
+    with Ledger(tmp_path) as ledger:
+        book = ledger.book(HERE)
+        book.expect(book.begin_run(NOW), _events([1, 2, 3]))
+        book.settle({_id(1): "a", _id(2): "b"})
+        assert not _has_index(tmp_path)
+    with Ledger(tmp_path) as ledger:
+        assert ledger.book(HERE).land("batch", [_id(2), _id(3), _id(9)]) == 2
+        assert _has_index(tmp_path)
+        assert ledger.book(HERE).tally().landed == 2
+
+
+def _has_index(state: Path) -> bool:
+    with closing(sqlite3.connect(state / "ledger.db")) as db:
+        return bool(db.execute("SELECT 1 FROM sqlite_master WHERE name = 'event_by_id'").fetchall())
+
+
+def test_a_full_disk_in_the_midst_of_settling(tmp_path: Path) -> None:
+    """What could not be settled is pending still, and what was settled before stands."""
+    with Ledger(tmp_path) as ledger:
+        book = ledger.book(HERE)
+        book.expect(book.begin_run(NOW), _events(list(range(40))))
+        book.settle({_id(0): "a"})
+        ledger.read(f"PRAGMA max_page_count = {ledger.read('PRAGMA page_count')[0][0]}")
+        with pytest.raises(LedgerError, match="Free some space"):
+            book.settle({}, [DeadLetter(_id(number), "no", "x" * 5000) for number in range(1, 30)])
+        assert (book.tally().delivered, book.tally().pending) == (1, 39)
+
+
+def test_status_where_nothing_was_sent_makes_no_ledger(tmp_path: Path) -> None:
+    """A fresh folder is told as such, and stays empty."""
+    said = CliRunner().invoke(main, ["status", "--state", str(tmp_path / "state")])
+    assert said.exit_code == 0
+    assert "Nothing was sent" in said.output
+    assert not (tmp_path / "state" / "ledger.db").exists()
