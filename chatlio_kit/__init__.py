@@ -6,6 +6,22 @@
 >>> tables = ck.read_export("captures/").to_tables()
 >>> run = ck.stream(tables, connection)
 >>> run.reconcile()
+
+Each of these shows itself, as text and in a notebook. Tables are pandas frames: what they say is what is
+sent. Whatever goes wrong is a ``ChatlioKitError`` that says what happened and what to do next.
+
+The names, in the order of the journey:
+
+    open_platform     the local platform on this machine, or Experience Platform
+    check_platform    what stands in the way of a connection; changes nothing
+    plan_connection   what a connection needs and what is there; ``apply()`` makes the rest
+    open_connection   a connection that was made before
+    read_export       captured webhooks in files; ``to_tables()`` makes frames of them
+    stream            frames to the dataset, each event once; ``reconcile()`` reads back what landed
+    replay            what the platform would not take, again
+    disconnect        takes a connection's dataflows down; schema and data stay
+    write_sample      a realistic export to practise on
+    open_lesson       the ground of the guided notebooks
 """
 
 from importlib import import_module
@@ -13,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from chatlio_kit.connection import check_platform, disconnect, open_connection, plan_connection
-    from chatlio_kit.delivery import stream
+    from chatlio_kit.delivery import replay, stream
     from chatlio_kit.errors import ChatlioKitError
     from chatlio_kit.lessons import open_lesson
     from chatlio_kit.opening import open_platform
@@ -31,6 +47,7 @@ __all__ = [
     "open_platform",
     "plan_connection",
     "read_export",
+    "replay",
     "stream",
     "write_sample",
 ]
@@ -46,6 +63,7 @@ _ROOMS = {
     "open_platform": "opening",
     "plan_connection": "connection",
     "read_export": "tables",
+    "replay": "delivery",
     "stream": "delivery",
     "write_sample": "samples",
 }

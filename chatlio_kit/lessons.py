@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import atexit
-import io
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from chatlio_kit.connection import Connection, open_connection, plan_connection
-from chatlio_kit.delivery import Ledger, Run, stream
+from chatlio_kit.delivery import Run, stream
 from chatlio_kit.display import Sheet
 from chatlio_kit.errors import ChatlioKitError, UsageError
-from chatlio_kit.events.kinds import EVENT_TYPE_PREFIX, Kind
-from chatlio_kit.opening import AEP, LOCAL, STORE, open_platform
+from chatlio_kit.opening import AEP, LOCAL, open_platform
 from chatlio_kit.platform import Platform
 from chatlio_kit.samples import write_sample
 from chatlio_kit.settings import DEFAULT_STATE
@@ -29,16 +22,15 @@ from chatlio_kit.tables import Export, Settling, Tables
 
 SAMPLE_EVENTS, SAMPLE_SEED, SAMPLE_BAD_SHARE = 2000, 7, 0.01
 
-_LANDED = frozenset({"success", "active"})
-
 _CARETAKER = """
 import shutil, sys
 from pathlib import Path
-folder, store = sys.argv[1:]
+folder = sys.argv[1]
 sys.stdin.read()  # ends when the process that opened the lesson does
 from chatlio_kit.local_platform import stop
 try:
-    stop(Path(folder) / store)
+    for lock in Path(folder).rglob("server.lock"):
+        stop(lock.parent)
 finally:
     shutil.rmtree(folder, ignore_errors=True)
 """
@@ -73,6 +65,10 @@ class TooEarly(ChatlioKitError):
     """A lesson was asked for something that the journey has not reached yet."""
 
 
+class NothingAccepted(ChatlioKitError):
+    """Captures were read, and all of them were put aside."""
+
+
 class Lesson:
     """Where a lesson starts: what the lessons before it left behind.
 
@@ -81,8 +77,11 @@ class Lesson:
         folder: the state folder; on the local platform a throwaway one, unless one was named.
     """
 
-    def __init__(self, step: Step, platform: str, captures: Path | None, state: Path | None) -> None:
+    def __init__(
+        self, step: Step, platform: str, captures: Path | None, state: Path | None, settling: Settling
+    ) -> None:
         self.step = step
+        self._settling = settling
         self.is_local = platform == LOCAL
         self.folder = state or (_throwaway() if self.is_local else DEFAULT_STATE)
         self._captures = captures
@@ -115,13 +114,24 @@ class Lesson:
     def connection(self) -> Connection:
         """The connection that the lesson "connect" made."""
         self._require("connection")
-        return plan_connection(self.platform).apply() if self.is_local else open_connection(self.platform)
+        if self.is_local:
+            return plan_connection(self.platform, quiet=True).apply(quiet=True)
+        return open_connection(self.platform, quiet=True)
 
     @cached_property
     def tables(self) -> Tables:
         """The tables that the lesson "convert" made."""
         self._require("tables")
-        return Export([self.captures], Settling()).to_tables(quiet=True)
+        tables = Export([self.captures], self._settling).to_tables(quiet=True)
+        if tables.events.empty:
+            counted = tables.counts.rejected_by_reason.most_common()
+            raise NothingAccepted(
+                f"None of the {tables.counts.read:,} records in {str(self.captures)!r} was accepted "
+                f"({', '.join(f'{count:,} {reason}' for reason, count in counted)}), so there is nothing to "
+                "stream. KIND and UNDATED_AS in the cell with the parameters say what captures do not; the "
+                "lesson 'convert' shows each record's reason."
+            )
+        return tables
 
     @cached_property
     def run(self) -> Run:
@@ -134,35 +144,6 @@ class Lesson:
             return stream(self.tables, self.connection, quiet=True)
         with Run(self.connection, self.folder, quiet=True) as run:
             return run
-
-    def ledger(self) -> pd.DataFrame:
-        """What the ledger on this machine says: a row for each kind, a column for each fate."""
-        connection = self.connection
-        with Ledger(self.folder) as ledger:
-            tallies = ledger.book(connection.destination).by_kind()
-        fates = ("delivered", "dead_lettered", "pending", "landed")
-        rows = {kind: [getattr(tally, fate) for fate in fates] for kind, tally in tallies.items()}
-        return _by_kind(pd.DataFrame.from_dict(rows, orient="index", columns=list(fates)))
-
-    def dataflow_runs(self) -> pd.DataFrame:
-        """What the platform's own counters say: a row for each kind, out of its history dataflow's runs."""
-        connection = self.connection
-        counters = ("received", "ingested", "failed")
-        rows = {}
-        for kind, flow in connection.history.items():
-            runs = connection.platform.flows.runs(flow.flow_id)
-            rows[str(kind)] = [sum(getattr(run, counter) for run in runs) for counter in counters]
-        return _by_kind(pd.DataFrame.from_dict(rows, orient="index", columns=list(counters)))
-
-    def read_rows(self) -> pd.DataFrame:
-        """Read the dataset's rows back: a row for each event, named and ordered as in the frame events."""
-        connection = self.connection
-        found = [_ours(table, f"_{connection.tenant_id}") for table in _stored(connection)]
-        if not found:
-            return pd.DataFrame(columns=["event_id", "kind", "occurred_at"])
-        rows: pd.DataFrame = pa.concat_tables(found, promote_options="default").to_pandas()
-        rows["kind"] = rows["kind"].str.removeprefix(EVENT_TYPE_PREFIX)
-        return rows.sort_values(["occurred_at", "event_id"], ignore_index=True)
 
     def _require(self, name: str) -> None:
         if self.step not in _HAVE[name]:
@@ -184,7 +165,13 @@ class Lesson:
 
 
 def open_lesson(
-    step: str, *, platform: str = LOCAL, captures: Path | str | None = None, state: Path | str | None = None
+    step: str,
+    *,
+    platform: str = LOCAL,
+    captures: Path | str | None = None,
+    kind: str | None = None,
+    undated_as: str | None = None,
+    state: Path | str | None = None,
 ) -> Lesson:
     """Open one of the guided lessons: start, connect, convert, stream or verify.
 
@@ -195,10 +182,12 @@ def open_lesson(
         step: which lesson.
         platform: ``local`` or ``aep``.
         captures: a folder of captured webhooks; by default, on the local platform, a sample export.
+        kind: as in ``read_export``.
+        undated_as: as in ``read_export``.
         state: the state folder; by default a throwaway one on the local platform, else ``.chatlio-kit``.
 
     Raises:
-        UsageError: when there is no such lesson or platform.
+        UsageError: when there is no such lesson, platform, kind or stand-in.
         SettingsError: when a setting for ``aep`` is missing.
         PlatformError: when the platform cannot be reached or refuses.
     """
@@ -211,6 +200,7 @@ def open_lesson(
         platform,
         None if captures is None else Path(captures),
         None if state is None else Path(state),
+        Settling.from_options(kind, undated_as),
     )
 
 
@@ -218,29 +208,7 @@ def _throwaway() -> Path:
     """Make a folder that goes with this process, however the process ends."""
     folder = Path(tempfile.mkdtemp(prefix="chatlio-kit-lesson-"))
     caretaker = subprocess.Popen(
-        [sys.executable, "-c", _CARETAKER, str(folder), STORE], stdin=subprocess.PIPE, start_new_session=True
+        [sys.executable, "-c", _CARETAKER, str(folder)], stdin=subprocess.PIPE, start_new_session=True
     )
     atexit.register(caretaker.communicate)
     return folder
-
-
-def _by_kind(rows: pd.DataFrame) -> pd.DataFrame:
-    kinds = [str(kind) for kind in Kind if kind in rows.index]
-    return rows.reindex(pd.Index(kinds, name="kind"))
-
-
-def _stored(connection: Connection) -> Iterator[pa.Table]:
-    access = connection.platform.data_access
-    for batch in connection.platform.catalog.batches(connection.dataset_id, created_after=0):
-        if batch.status in _LANDED:
-            for file in access.files(batch.id):
-                yield pq.read_table(io.BytesIO(access.download(file)))
-
-
-def _ours(table: pa.Table, tenant: str) -> pa.Table:
-    """Take our columns out of a stored file: the tenant's fields lie two objects deep."""
-    flat = table.select([tenant]).flatten().flatten()
-    prefix = f"{tenant}.chatlio."
-    fields = {name.removeprefix(prefix): flat[name] for name in flat.column_names}
-    standard = {"event_id": table["_id"], "kind": table["eventType"], "occurred_at": table["timestamp"]}
-    return pa.table(standard | fields)

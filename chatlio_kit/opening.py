@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from chatlio_kit import local_platform
 from chatlio_kit.errors import Unreachable, UsageError
@@ -22,32 +24,41 @@ _CHOICE = "CHATLIO_KIT_PLATFORM"
 
 
 def open_platform(
-    platform: str | None = None, *, state: Path | str = DEFAULT_STATE, idle: float = READING_SECONDS
+    platform: str | None = None,
+    *,
+    state: Path | str = DEFAULT_STATE,
+    faults: Path | str | Mapping[str, Any] | None = None,
+    idle: float = READING_SECONDS,
 ) -> Platform:
     """Open Experience Platform, or the embedded local platform that answers as it does.
 
     Args:
         platform: ``local`` or ``aep``; by default what ``CHATLIO_KIT_PLATFORM`` says, else ``local``.
         state: the folder that remembers: ledger, local store, reports.
+        faults: what goes wrong on a local platform that is started now, to practise with: a JSON file, or
+            what it would hold; ``help(chatlio_kit.local_platform.faults)`` lists the faults.
         idle: seconds without a call after which a local platform that is started now ends by itself.
 
     Raises:
-        UsageError: when ``platform`` is neither.
+        UsageError: when ``platform`` is neither, or faults are asked of Experience Platform.
         SettingsError: when a setting for ``aep`` is missing.
-        Unreachable: when the local platform does not start.
+        Unreachable: when the local platform does not start, for instance since a fault cannot be meant.
     """
     chosen = platform or os.environ.get(_CHOICE) or LOCAL
+    if chosen == AEP and faults is not None:
+        raise UsageError("Faults are practised on the local platform alone: open_platform('local', ...).")
     if chosen == AEP:
         return Platform(Settings.from_environment(state=Path(state)))
     if chosen == LOCAL:
-        return Platform(_local_settings(Path(state), idle))
+        return Platform(_local_settings(Path(state), faults, idle))
     raise UsageError(f"The platform {chosen!r} is neither {LOCAL} nor {AEP}. Choose one of the two.")
 
 
-def _local_settings(state: Path, idle: float) -> Settings:
+def _local_settings(state: Path, faults: Path | str | Mapping[str, Any] | None, idle: float) -> Settings:
+    options = local_platform.Options(faults=Path(faults) if isinstance(faults, str) else faults)
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        running = local_platform.ensure_running(state / STORE, idle=idle)
+        running = local_platform.ensure_running(state / STORE, idle=idle, options=options)
     except (OSError, RuntimeError) as error:
         raise Unreachable(
             "The local platform",

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import chatlio_kit as ck
 from chatlio_kit import lessons, local_platform
-from chatlio_kit.lessons import TooEarly
+from chatlio_kit.lessons import NothingAccepted, TooEarly
 from chatlio_kit.opening import STORE
 
 OPEN_AND_DIE = """
@@ -32,9 +34,9 @@ def test_the_last_lesson_has_everything(tmp_path: Path, monkeypatch: pytest.Monk
         lesson = ck.open_lesson("verify", state=tmp_path)
         accepted = lesson.tables.counts.by_kind
         assert accepted.total() == len(lesson.tables.events) > 0
-        assert lesson.ledger()["landed"].to_dict() == dict(accepted)
-        assert lesson.dataflow_runs()["ingested"].to_dict() == dict(accepted)
-        rows = lesson.read_rows()
+        assert lesson.run.ledger()["landed"].to_dict() == dict(accepted)
+        assert lesson.connection.dataflow_runs()["ingested"].to_dict() == dict(accepted)
+        rows = lesson.connection.read_rows(quiet=True)
         assert rows["kind"].value_counts().to_dict() == dict(accepted)
         assert set(rows["event_id"]) == set(lesson.tables.events["event_id"])
         assert lesson.run.reconcile(wait=0).run.landed == accepted.total()
@@ -44,13 +46,16 @@ def test_the_last_lesson_has_everything(tmp_path: Path, monkeypatch: pytest.Monk
         local_platform.stop(tmp_path / STORE)
 
 
-def test_before_anything_was_streamed_there_are_no_rows(tmp_path: Path) -> None:
-    """The tables of the three sides are empty, not missing."""
+def test_captures_that_say_too_little_are_asked_about(tmp_path: Path, conversation: dict[str, Any]) -> None:
+    """Where nothing was accepted there is nothing to stream; what a parameter adds is enough."""
+    captures = tmp_path / "hooks.json"
+    captures.write_text(json.dumps(conversation))
+    asked = "None of the 1 records .* \\(1 kind_unknown\\).* KIND and UNDATED_AS"
     try:
-        lesson = ck.open_lesson("stream", state=tmp_path, captures=_one_capture(tmp_path))
-        assert lesson.ledger().empty
-        assert lesson.dataflow_runs().empty
-        assert lesson.read_rows().empty
+        with pytest.raises(NothingAccepted, match=asked):
+            ck.open_lesson("stream", state=tmp_path, captures=captures)
+        told = {"kind": "feedback", "undated_as": "file-time"}
+        assert len(ck.open_lesson("stream", state=tmp_path, captures=captures, **told).tables.events) == 1
     finally:
         local_platform.stop(tmp_path / STORE)
 
@@ -99,7 +104,3 @@ def test_a_throwaway_folder_goes_with_its_process(ending: str) -> None:
     assert not folder.exists()
     assert done.stderr == ""
     assert done.returncode == (0 if ending == "returned" else -9)
-
-
-def _one_capture(folder: Path) -> Path:
-    return ck.write_sample(folder / "captures", events=1, seed=7).path

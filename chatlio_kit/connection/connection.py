@@ -7,21 +7,28 @@ import tempfile
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import orjson
+import pandas as pd
 
 from chatlio_kit.connection.building import Progress, build
 from chatlio_kit.connection.by_hand import ByHand
 from chatlio_kit.connection.lanes import lane_pieces
 from chatlio_kit.connection.naming import Role, in_words
 from chatlio_kit.connection.pieces import Action, known, shared_pieces
+from chatlio_kit.connection.rows import dataflow_runs, read_rows
 from chatlio_kit.connection.site import Lane, Site, open_site
+from chatlio_kit.display import Progress as Bar
 from chatlio_kit.display import Sheet
 from chatlio_kit.errors import ConnectionIncomplete, OutputError
 from chatlio_kit.events.kinds import Kind
 from chatlio_kit.platform import Inlet, Platform, webhook_url
 from chatlio_kit.settings import Secret
+
+if TYPE_CHECKING:
+    from chatlio_kit.display.look import Picture
 
 GUARD_AFTER_FLOW_CHANGE = timedelta(minutes=5)
 GUARD_AFTER_SCHEMA_CHANGE = timedelta(minutes=15)
@@ -171,6 +178,39 @@ class Connection:
         """Tell how the same connection is made in Adobe's and Chatlio's own screens."""
         return ByHand(self.name, self.tenant_id, tuple(self.live) or tuple(Kind))
 
+    def dataflow_runs(self) -> pd.DataFrame:
+        """Tell what the platform's own counters say of the history dataflows.
+
+        Returns:
+            A row for each kind: how many records its runs received, ingested and failed.
+
+        Raises:
+            PlatformError: the platform refused to tell.
+        """
+        return dataflow_runs(self)
+
+    def read_rows(self, *, quiet: bool = False) -> pd.DataFrame:
+        """Read all rows of the dataset back; they have to fit in memory.
+
+        Args:
+            quiet: whether to show no progress.
+
+        Returns:
+            A row for each row of the dataset, in the order of time. Columns are named as in the frame
+            ``events``; times are exact to the millisecond, as the platform keeps them.
+
+        Raises:
+            PlatformError: the platform refused to give them.
+        """
+        return read_rows(self, quiet=quiet)
+
+    def picture(self) -> Picture:
+        """Draw the objects and how they hang together, without ids and URLs."""
+        from chatlio_kit.connection.picture import Drawn  # noqa: PLC0415 - only a drawing needs matplotlib
+
+        lanes = [(role, kind) for role, flows in self._flows() for kind in flows]
+        return Drawn(self.name, lanes).picture()
+
     def guard_until(self, flow: Dataflow) -> datetime:
         """Give the time before which data sent to a dataflow may be lost without a word.
 
@@ -182,20 +222,31 @@ class Connection:
             _moment(self.schema_changed_at) + GUARD_AFTER_SCHEMA_CHANGE,
         )
 
-    def sheet(self) -> Sheet:
-        """Lay the objects and their ids out, URLs masked."""
+    def sheet(self, *, ids: bool = True) -> Sheet:
+        """Lay the objects out, URLs masked.
+
+        Args:
+            ids: whether to show ids and addresses, which differ from one making to the next.
+        """
         rows: list[tuple[str, str, str]] = [
             ("tenant", self.tenant_id, ""),
             ("field group", self.field_group_id, ""),
             ("schema", self.schema_id, ""),
             ("dataset", self.dataset_id, ""),
         ]
-        for role, flows in ((Role.LIVE, self.live), (Role.HISTORY, self.history)):
+        for role, flows in self._flows():
             rows += [
                 (f"{role} dataflow, {in_words(kind)}", flow.flow_id, flow.masked_url)
                 for kind, flow in flows.items()
             ]
-        return Sheet(f"Connection {self.name} on {self.destination}", ("object", "id", "takes data at"), rows)
+        headings = ("object", "id", "takes data at")
+        shown = len(headings) if ids else 1
+        return Sheet(
+            f"Connection {self.name} on {self.destination}", headings[:shown], [row[:shown] for row in rows]
+        )
+
+    def _flows(self) -> tuple[tuple[Role, dict[Kind, Dataflow]], ...]:
+        return (Role.LIVE, self.live), (Role.HISTORY, self.history)
 
     def __repr__(self) -> str:
         return str(self.sheet())
@@ -204,11 +255,16 @@ class Connection:
         return self.sheet()._repr_html_()
 
 
-def open_connection(platform: Platform, name: str = "chatlio") -> Connection:
+def open_connection(platform: Platform, name: str = "chatlio", *, quiet: bool = False) -> Connection:
     """Find a connection that was made before. Reads only.
 
     A kind of webhook that was never connected is left out of ``live``; one that is half there is not.
     History dataflows that are half there are left out: they are completed when first needed.
+
+    Args:
+        platform: where it is.
+        name: the connection's name.
+        quiet: whether to show no progress.
 
     Raises:
         ConnectionIncomplete: something is missing; names it.
@@ -220,29 +276,37 @@ def open_connection(platform: Platform, name: str = "chatlio") -> Connection:
         standing = piece.look()
         if standing.action in (Action.CREATE, Action.CONFLICT):
             missing.append(f"the {piece.thing} ({standing.reason})")
-    live, history = [], []
-    for role in Role:
-        for kind in Kind:
-            lane = Lane(role, kind)
-            standings = [(piece, piece.look()) for piece in lane_pieces(site, lane)]
-            ready = bool(lane.flow and lane.flow.is_ready)
-            if role is Role.HISTORY:
-                if ready and all(standing.action is Action.REUSE for _, standing in standings):
-                    history.append(lane)
-            elif lane.flow and ready and all(found.id for _, found in standings):
-                live.append(lane)
-            elif lane.flow or any(found.id for piece, found in standings if piece.thing != "mapping set"):
-                missing += [
-                    f"the {piece.thing} {piece.name!r} ({found.reason})"
-                    for piece, found in standings
-                    if not found.id or (piece.thing == "dataflow" and not ready)
-                ]
+    found: list[Lane] = []
+    lanes = [Lane(role, kind) for role in Role for kind in Kind]
+    with Bar("looking", len(lanes), "dataflows", quiet=quiet) as bar:
+        for lane in lanes:
+            is_whole, lacking = _look_at(site, lane)
+            found += [lane] if is_whole else []
+            missing += lacking
+            bar.advance(1)
     if missing:
         raise ConnectionIncomplete(
             f"The connection {name!r} is not complete; missing: {', '.join(missing)}. "
             "Connect (plan_connection, then apply) to make what is missing; what is there is kept."
         )
-    return connection_of(site, [*live, *history])
+    return connection_of(site, found)
+
+
+def _look_at(site: Site, lane: Lane) -> tuple[bool, list[str]]:
+    """Say whether a dataflow can be used as it is; and, of a live one that is half there, what it lacks."""
+    standings = [(piece, piece.look()) for piece in lane_pieces(site, lane)]
+    ready = bool(lane.flow and lane.flow.is_ready)
+    if lane.role is Role.HISTORY:
+        return ready and all(standing.action is Action.REUSE for _, standing in standings), []
+    if ready and all(standing.id for _, standing in standings):
+        return True, []
+    if lane.flow or any(standing.id for piece, standing in standings if piece.thing != "mapping set"):
+        return False, [
+            f"the {piece.thing} {piece.name!r} ({standing.reason})"
+            for piece, standing in standings
+            if not standing.id or (piece.thing == "dataflow" and not ready)
+        ]
+    return False, []
 
 
 def connection_of(site: Site, lanes: list[Lane]) -> Connection:

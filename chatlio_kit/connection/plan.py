@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chatlio_kit.connection.building import Progress, build
 from chatlio_kit.connection.by_hand import ByHand
@@ -13,11 +13,16 @@ from chatlio_kit.connection.lanes import lane_pieces
 from chatlio_kit.connection.naming import Role
 from chatlio_kit.connection.pieces import Action, shared_pieces
 from chatlio_kit.connection.site import Lane, open_site
+from chatlio_kit.display import Progress as Bar
 from chatlio_kit.display import Sheet
 from chatlio_kit.errors import ConnectionIncomplete, UsageError
 from chatlio_kit.events.kinds import Kind
 from chatlio_kit.platform import Platform
 
+if TYPE_CHECKING:
+    from chatlio_kit.display.look import Picture
+
+_CHANGING = (Action.CREATE, Action.UPDATE)
 _NO_CHANGE = "Nothing to do: everything is there."
 
 
@@ -68,21 +73,22 @@ class Plan:
     @property
     def changes(self) -> int:
         """How many objects would be created or updated."""
-        return sum(each.action in (Action.CREATE, Action.UPDATE) for each in self.objects)
+        return sum(each.action in _CHANGING for each in self.objects)
 
     @property
     def conflicts(self) -> tuple[Planned, ...]:
         """The objects that stand in the way."""
         return tuple(each for each in self.objects if each.action is Action.CONFLICT)
 
-    def apply(self, *, progress: Progress | None = None) -> Connection:
+    def apply(self, *, progress: Progress | None = None, quiet: bool = False) -> Connection:
         """Make and update what is needed, and wait until every dataflow takes data.
 
         Each object is looked for again before it is touched, so a plan can be applied late, twice, or after
         a crash: nothing is made double.
 
         Args:
-            progress: told a sentence for each step.
+            progress: told a sentence for each step, e.g. ``print``.
+            quiet: whether to show no bar.
 
         Raises:
             ConnectionIncomplete: an object stands in the way, a trial of a mapping gave something else than
@@ -96,8 +102,28 @@ class Plan:
             )
         site = open_site(self.platform, self.name)
         lanes = [Lane(Role.LIVE, kind) for kind in self.kinds]
-        build(site, lanes, progress)
+        with Bar("connecting", self._steps, "steps", quiet=quiet or not self._steps) as bar:
+
+            def say(sentence: str) -> None:
+                bar.advance(1)
+                if progress is not None:
+                    progress(sentence)
+
+            build(site, lanes, say)
         return connection_of(site, lanes)
+
+    @property
+    def _steps(self) -> int:
+        """Count the steps of applying: each change, the trial of each new mapping, a wait for dataflows."""
+        changing = [each.object for each in self.objects if each.action in _CHANGING]
+        return len(changing) + changing.count("mapping set") + ("dataflow" in changing)
+
+    def picture(self) -> Picture:
+        """Draw the objects and how they hang together; what is not there yet has a dashed edge."""
+        from chatlio_kit.connection.picture import Drawn  # noqa: PLC0415 - only a drawing needs matplotlib
+
+        missing = {each.name for each in self.objects if each.action is Action.CREATE}
+        return Drawn(self.name, [(Role.LIVE, kind) for kind in self.kinds], missing).picture()
 
     def by_hand(self) -> ByHand:
         """Tell how the same connection is made in Adobe's and Chatlio's own screens."""
@@ -119,14 +145,21 @@ class Plan:
             ],
         }
 
-    def sheet(self) -> Sheet:
-        """Lay the plan out as a table."""
+    def sheet(self, *, ids: bool = True) -> Sheet:
+        """Lay the plan out as a table.
+
+        Args:
+            ids: whether to show the ids of objects that are there, which differ from one making to the next.
+        """
         changes = f"{self.changes} of {len(self.objects)} objects to make or update."
+        headings = ("object", "name", "action", "reason", "id")
+        shown = len(headings) if ids and any(each.id for each in self.objects) else len(headings) - 1
+        rows = [(each.object, each.name, each.action.value, each.reason, each.id) for each in self.objects]
         return Sheet(
             f"Plan for the connection {self.name} on {self.platform.settings.platform_name}, "
             f"sandbox {self.platform.settings.sandbox}",
-            ("object", "name", "action", "reason", "id"),
-            [(each.object, each.name, each.action.value, each.reason, each.id) for each in self.objects],
+            headings[:shown],
+            [row[:shown] for row in rows],
             (changes if self.changes or self.conflicts else _NO_CHANGE,),
         )
 
@@ -137,7 +170,13 @@ class Plan:
         return self.sheet()._repr_html_()
 
 
-def plan_connection(platform: Platform, name: str = "chatlio", webhooks: Sequence[str] | None = None) -> Plan:
+def plan_connection(
+    platform: Platform,
+    name: str = "chatlio",
+    webhooks: Sequence[str] | None = None,
+    *,
+    quiet: bool = False,
+) -> Plan:
     """Look at what is there and say what a connection would need. Reads only.
 
     Args:
@@ -145,6 +184,7 @@ def plan_connection(platform: Platform, name: str = "chatlio", webhooks: Sequenc
         name: the connection's name; several can stand side by side.
         webhooks: the kinds whose webhooks get a dataflow, all five by default. Files of any kind can be
             streamed whatever is chosen here.
+        quiet: whether to show no progress.
 
     Raises:
         UsageError: the name or a kind is none.
@@ -157,9 +197,11 @@ def plan_connection(platform: Platform, name: str = "chatlio", webhooks: Sequenc
         *(piece for kind in kinds for piece in lane_pieces(site, Lane(Role.LIVE, kind))),
     ]
     objects = []
-    for piece in pieces:
-        standing = piece.look()
-        objects.append(Planned(piece.thing, piece.name, standing.action, standing.reason, standing.id))
+    with Bar("looking", len(pieces), "objects", quiet=quiet) as bar:
+        for piece in pieces:
+            standing = piece.look()
+            objects.append(Planned(piece.thing, piece.name, standing.action, standing.reason, standing.id))
+            bar.advance(1)
     return Plan(platform, name, kinds, objects, site.design.tenant_id)
 
 

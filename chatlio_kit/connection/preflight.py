@@ -18,7 +18,7 @@ from chatlio_kit.connection.plan import plan_connection
 from chatlio_kit.connection.rehearsal import rehearse
 from chatlio_kit.connection.rights import Held, read_rights
 from chatlio_kit.connection.site import open_site
-from chatlio_kit.display import Sheet
+from chatlio_kit.display import Progress, Sheet
 from chatlio_kit.errors import (
     ChatlioKitError,
     ConnectionIncomplete,
@@ -131,12 +131,13 @@ class Preflight:
         return self.sheet()._repr_html_()
 
 
-def check_platform(platform: Platform, name: str = "chatlio") -> Preflight:
+def check_platform(platform: Platform, name: str = "chatlio", *, quiet: bool = False) -> Preflight:
     """Check, without changing anything, whether a connection can be made here and would work.
 
     Args:
         platform: the platform.
         name: the connection's name.
+        quiet: whether to show no progress.
 
     Raises:
         UsageError: the name cannot be a connection's name.
@@ -144,7 +145,12 @@ def check_platform(platform: Platform, name: str = "chatlio") -> Preflight:
     Naming(name)
     settings = platform.settings
     place = f"{settings.platform_name}, sandbox {settings.sandbox}"
-    return Preflight(name, place, tuple(_Examination(platform, name).checks()))
+    found = []
+    with Progress("checking", None, "checks", quiet=quiet) as progress:
+        for check in _Examination(platform, name).checks():
+            found.append(check)
+            progress.advance(1)
+    return Preflight(name, place, tuple(found))
 
 
 def unopened(error: ChatlioKitError, name: str = "chatlio") -> Preflight:
@@ -297,7 +303,7 @@ class _Examination:
             yield Check(name, Verdict.PASS, "it is in the sources catalogue")
 
     def _names(self, name: str) -> Iterator[Check]:
-        plan = plan_connection(self._platform, self._name)
+        plan = plan_connection(self._platform, self._name, quiet=True)
         for each in plan.conflicts:
             advice = "Choose another name for the connection, or remove what stands in the way."
             yield Check(name, Verdict.FAIL, f"the {each.object} {each.name!r}: {each.reason}", advice)

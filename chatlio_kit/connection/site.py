@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from chatlio_kit.connection.blueprint import Blueprint, Json
 from chatlio_kit.connection.naming import Naming, Role
+from chatlio_kit.errors import UsageError
 from chatlio_kit.events.kinds import Kind
 from chatlio_kit.platform import Endpoint, Flow, Platform, whole_number
 from chatlio_kit.platform.schema_registry import RESOURCES, Resource
@@ -134,10 +135,18 @@ def open_site(platform: Platform, name: str) -> Site:
     """Begin a survey: asks for the tenant, and for nothing else yet.
 
     Raises:
-        UsageError: the name cannot be a connection's name.
+        UsageError: the name cannot be a connection's name, or the platform is none.
     """
+    _understand(platform)
     naming = Naming(name)
     return Site(platform, Blueprint(naming, platform.schemas.tenant_id()))
+
+
+def _understand(platform: object) -> None:
+    if not isinstance(platform, Platform):
+        raise UsageError(
+            f"A connection is on a platform, as open_platform() gives it, not on a {type(platform).__name__}."
+        )
 
 
 def _used_first(found: Iterable[Endpoint], name: str, used: Iterable[str]) -> list[Endpoint]:

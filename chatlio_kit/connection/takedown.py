@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from chatlio_kit.connection.naming import WEBHOOK_FIELDS, Role
 from chatlio_kit.connection.site import Site, open_site
-from chatlio_kit.display import Sheet
+from chatlio_kit.display import Progress, Sheet
 from chatlio_kit.errors import AuthenticationFailed, NotFound, PlatformError, Unavailable, Unreachable
 from chatlio_kit.events.kinds import Kind
 from chatlio_kit.platform import Platform
@@ -112,30 +112,37 @@ def list_removals(platform: Platform, name: str = "chatlio") -> Removal:
     return Removal(name, False, tuple(removed for removed, _ in _ours(open_site(platform, name))))
 
 
-def disconnect(platform: Platform, name: str = "chatlio") -> Removal:
+def disconnect(platform: Platform, name: str = "chatlio", *, quiet: bool = False) -> Removal:
     """Remove our dataflows, live and history, then their connections, then their mapping sets.
 
     Can be repeated: what is gone already is no error. A mapping set or connection that the platform refuses
     to remove is kept and listed with the reason.
 
+    Args:
+        platform: where it is.
+        name: the connection's name.
+        quiet: whether to show no progress.
+
     Raises:
         PlatformError: the platform refused to remove a dataflow, or did not answer.
     """
-    site = open_site(platform, name)
+    ours = _ours(open_site(platform, name))
     done = []
-    for removed, remove in _ours(site):
-        try:
-            _released(platform, remove)
-        except NotFound:
-            done.append(removed)
-        except (Unreachable, Unavailable, AuthenticationFailed):
-            raise
-        except PlatformError as error:
-            if removed.object == "dataflow":
+    with Progress("removing", len(ours), "objects", quiet=quiet) as progress:
+        for removed, remove in ours:
+            try:
+                _released(platform, remove)
+            except NotFound:
+                done.append(removed)
+            except (Unreachable, Unavailable, AuthenticationFailed):
                 raise
-            done.append(Removed(removed.object, removed.name, removed.id, kept=error.reason))
-        else:
-            done.append(removed)
+            except PlatformError as error:
+                if removed.object == "dataflow":
+                    raise
+                done.append(Removed(removed.object, removed.name, removed.id, kept=error.reason))
+            else:
+                done.append(removed)
+            progress.advance(1)
     return Removal(name, True, tuple(done))
 
 

@@ -1,6 +1,7 @@
-"""Drawing: plain rows as text and HTML, progress, plots."""
+"""Drawing: plain rows as text and HTML, whole pages, progress, plots."""
 
+from chatlio_kit.display.document import Chart, Document, Example, Part, Tile
 from chatlio_kit.display.progress import Progress
 from chatlio_kit.display.sheet import Sheet
 
-__all__ = ["Progress", "Sheet"]
+__all__ = ["Chart", "Document", "Example", "Part", "Progress", "Sheet", "Tile"]

@@ -1,26 +1,33 @@
-"""How plots look: one palette, one quiet grid, a light panel that reads on light and dark pages alike."""
+"""How pictures look: one palette, one quiet grid, a light panel that reads on light and dark pages alike.
+
+A picture is shown as an image with words for those who cannot see it; in a terminal it is these words.
+"""
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from html import escape
 from typing import Any
 
-import matplotlib.pyplot as plt
+from IPython.display import display
 from matplotlib import style
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which stay apart for colour-blind readers.
-BLUE, SKY, GREEN = "#0072B2", "#56B4E9", "#009E73"
-ORANGE, VERMILLION, PURPLE = "#E69F00", "#D55E00", "#CC79A7"
-PALETTE = (BLUE, ORANGE, SKY, VERMILLION, GREEN, PURPLE)
-
-PANEL, INK, QUIET, LINE = "#FCFCFA", "#22272B", "#5C656C", "#E3E6E4"
+from chatlio_kit.display.palette import INK, LINE, PANEL, QUIET
 
 WIDTH = 8.4
-_STYLE: dict[str, Any] = {
+_PIXELS, _SHARPNESS = 110, 1.5
+_FRAME = "max-width:100%;height:auto;border:1px solid #E3E6E4;border-radius:8px"
+
+STYLE: dict[str, Any] = {
     "figure.facecolor": PANEL,
-    "figure.dpi": 110,
+    "figure.dpi": _PIXELS,
     "figure.constrained_layout.use": True,
     "axes.facecolor": PANEL,
     "axes.edgecolor": LINE,
@@ -47,20 +54,56 @@ _STYLE: dict[str, Any] = {
 }
 
 
+@dataclass(frozen=True, repr=False)
+class Picture:
+    """An image that says what it shows.
+
+    Attributes:
+        words: what there is to see, for those who cannot.
+        png: the image, finer than it is shown.
+        width: in pixels, as it is shown.
+        height: in pixels, as it is shown.
+    """
+
+    words: str
+    png: bytes
+    width: int
+    height: int
+
+    @classmethod
+    def of(cls, figure: Figure, words: str) -> Picture:
+        """Draw a figure."""
+        drawn = io.BytesIO()
+        FigureCanvasAgg(figure)
+        figure.savefig(drawn, format="png", dpi=_PIXELS * _SHARPNESS, metadata={"Software": None})
+        width, height = (round(inches * _PIXELS) for inches in figure.get_size_inches())
+        return cls(words, drawn.getvalue(), width, height)
+
+    def __repr__(self) -> str:
+        return self.words
+
+    def _repr_html_(self) -> str:
+        source = f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
+        size = f'width="{self.width}" height="{self.height}"'
+        return f'<img alt="{escape(self.words)}" {size} style="{_FRAME}" src="{source}">'
+
+
 @contextmanager
-def panel(height: float, *, grid: str) -> Iterator[Axes]:
+def panel(height: float, words: str, *, grid: str) -> Iterator[Axes]:
     """Open axes in the house's look, and show them at the end.
 
     Args:
         height: in inches; the width is always the same.
+        words: what there is to see, for those who cannot.
         grid: the axis whose values have lines: ``x`` or ``y``.
     """
-    with style.context(_STYLE):
-        figure, axes = plt.subplots(figsize=(WIDTH, height))
+    with style.context(STYLE):
+        figure = Figure(figsize=(WIDTH, height))
+        axes = figure.subplots()
         figure.get_layout_engine().set(w_pad=0.14, h_pad=0.12)  # type: ignore[union-attr,call-arg]
         axes.grid(axis=grid)  # type: ignore[arg-type]
         yield axes
-        plt.show()
+        display(Picture.of(figure, words))  # type: ignore[no-untyped-call]
 
 
 def legend_above(axes: Axes, entries: int) -> None:

@@ -5,24 +5,17 @@ The frame is the companion: show it beside the plot, so that every value can be 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
-from chatlio_kit.display.look import (
-    BLUE,
-    INK,
-    LINE,
-    PALETTE,
-    QUIET,
-    VERMILLION,
-    in_words,
-    legend_above,
-    panel,
-)
+from chatlio_kit.display.look import in_words, legend_above, panel
+from chatlio_kit.display.palette import BLUE, INK, LINE, PALETTE, QUIET, VERMILLION
 
 _HEIGHT = 3.2
 _ROW = 0.36
@@ -36,7 +29,8 @@ def stacked(numbers: pd.DataFrame, *, unit: str) -> None:
         numbers: a row for each column of the plot, a column for each part.
         unit: what is counted, e.g. ``events``.
     """
-    with panel(_HEIGHT, grid="y") as axes:
+    what = f"Stacked columns of {unit}, parts {_listed(numbers.columns)}: "
+    with panel(_HEIGHT, what + _spoken(numbers.sum(axis=1)), grid="y") as axes:
         base = pd.Series(0, index=numbers.index)
         for color, part in zip(PALETTE, numbers.columns, strict=False):
             axes.bar(
@@ -55,7 +49,7 @@ def columns(numbers: pd.Series[int], *, unit: str) -> None:
         numbers: a value for each column of the plot.
         unit: what is counted, e.g. ``conversations``.
     """
-    with panel(_HEIGHT, grid="y") as axes:
+    with panel(_HEIGHT, f"Columns of {unit}: {_spoken(numbers)}", grid="y") as axes:
         axes.bar(range(len(numbers)), numbers, color=BLUE, width=0.82)
         _name_columns(axes, numbers.index)
         _count_upwards(axes, unit)
@@ -68,14 +62,14 @@ def bars(numbers: pd.Series[int], *, unit: str) -> None:
         numbers: a value for each bar.
         unit: what is counted.
     """
-    with panel(0.9 + _ROW * len(numbers), grid="x") as axes:
+    with panel(0.9 + _ROW * len(numbers), f"Bars of {unit}: {_spoken(numbers)}", grid="x") as axes:
         axes.barh(range(len(numbers)), numbers, color=BLUE, height=0.68)
         for at, value in enumerate(numbers):
             axes.annotate(
                 f"{value:,}", (value, at), xytext=(5, 0), textcoords="offset points", va="center", color=INK
             )
         _name_rows(axes, numbers.index)
-        axes.set_xlim(0, float(numbers.max()) * 1.08)
+        axes.set_xlim(0, _highest(numbers) * 1.08)
         _count_along(axes.xaxis)
         axes.set_xlabel(unit)
 
@@ -87,7 +81,8 @@ def quartiles(numbers: pd.DataFrame, *, unit: str) -> None:
         numbers: a row for each group, with ``lower_quartile``, ``median`` and ``upper_quartile``.
         unit: of the values, e.g. ``seconds``.
     """
-    with panel(1.2 + _ROW * len(numbers), grid="x") as axes:
+    what = f"Bands of {unit}, from the lower to the upper quartile, with the median: "
+    with panel(1.2 + _ROW * len(numbers), what + _spoken(numbers["median"]), grid="x") as axes:
         rows = range(len(numbers))
         low, high = numbers["lower_quartile"], numbers["upper_quartile"]
         axes.hlines(rows, low, high, color=BLUE, linewidth=7, alpha=0.35, label="middle half")
@@ -115,7 +110,7 @@ def shares(numbers: pd.Series[float], *, of: str) -> None:
         numbers: a share between 0 and 1 for each column of the plot.
         of: what it is a share of, e.g. ``share of conversations``.
     """
-    with panel(_HEIGHT - 0.4, grid="y") as axes:
+    with panel(_HEIGHT - 0.4, f"Columns, {of}: {_spoken(numbers, '.0%')}", grid="y") as axes:
         axes.bar(range(len(numbers)), numbers, color=VERMILLION, width=0.7)
         for at, value in enumerate(numbers):
             axes.annotate(
@@ -123,7 +118,7 @@ def shares(numbers: pd.Series[float], *, of: str) -> None:
             )
         _name_columns(axes, numbers.index)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        axes.set_ylim(0, max(0.01, float(numbers.max())) * 1.18)
+        axes.set_ylim(0, _highest(numbers) * 1.18)
         axes.set_ylabel(of)
 
 
@@ -136,7 +131,10 @@ def arrived(numbers: pd.DataFrame, *, expected: Hashable, found: Hashable, unit:
         found: the column with what is there.
         unit: what is counted.
     """
-    with panel(0.95 + _ROW * 1.15 * len(numbers), grid="x") as axes:
+    what = f"Bars of {unit}, {in_words(found)} of {in_words(expected)}: "
+    pairs = zip(numbers.index, numbers[found], numbers[expected], strict=True)
+    words = what + ", ".join(f"{in_words(row)} {there:,} of {wanted:,}" for row, there, wanted in pairs)
+    with panel(0.95 + _ROW * 1.15 * len(numbers), words, grid="x") as axes:
         rows = range(len(numbers))
         axes.barh(rows, numbers[expected], color=LINE, height=0.78, label=in_words(expected))
         axes.barh(rows, numbers[found], color=BLUE, height=0.46, label=in_words(found))
@@ -150,10 +148,28 @@ def arrived(numbers: pd.DataFrame, *, expected: Hashable, found: Hashable, unit:
                 color=INK if there == wanted else VERMILLION,
             )
         _name_rows(axes, numbers.index)
-        axes.set_xlim(0, float(numbers[[expected, found]].to_numpy().max()) * 1.2)
+        axes.set_xlim(0, _highest(numbers[[expected, found]]) * 1.2)
         _count_along(axes.xaxis)
         axes.set_xlabel(unit)
         legend_above(axes, 2)
+
+
+def _spoken(numbers: pd.Series[Any], form: str = ",.10g") -> str:
+    """Say all values, or of many the first, the highest and the last."""
+    said = [f"{in_words(row)} {value:{form}}" for row, value in numbers.items()]
+    if len(said) <= _MANY:
+        return ", ".join(said)
+    highest = int(numbers.to_numpy().argmax())
+    return f"{len(said)} values, the first {said[0]}, the highest {said[highest]}, the last {said[-1]}"
+
+
+def _highest(numbers: pd.Series[Any] | pd.DataFrame) -> float:
+    """Give the highest value; 1 where there is none above zero, so that an axis has a length."""
+    return float(np.nan_to_num(numbers.to_numpy(dtype="float64")).max(initial=0.0)) or 1.0
+
+
+def _listed(names: Iterable[object]) -> str:
+    return ", ".join(in_words(name) for name in names)
 
 
 def _name_columns(axes: Axes, index: pd.Index[str]) -> None:

@@ -100,7 +100,7 @@ def test_an_expired_token_is_renewed_on_the_way(tmp_path: Path, settings_for: An
         running(tmp_path / "store", token_lifetime=1) as local,
         Platform(settings_for(local)) as platform,
     ):
-        tokens = platform._transport._tokens
+        tokens = platform._transport.tokens
         platform.sign_in()
         first = tokens.current()
         tokens._good_until = float("inf")

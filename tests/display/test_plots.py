@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-import matplotlib
-import matplotlib.pyplot as plt
+import matplotlib.colors
+import matplotlib.pyplot
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
-from chatlio_kit.display import Progress, Sheet, plots
-from chatlio_kit.display.look import PANEL
+from chatlio_kit.display import Progress, Sheet, look, plots
+from chatlio_kit.display.look import Picture
+from chatlio_kit.display.palette import PANEL
 
 COUNTS = pd.DataFrame(
     {"sent_out": [3, 5], "found": [3, 4]}, index=pd.Index(["transcript", "offline_message"], name="kind")
@@ -22,13 +24,19 @@ WAITS = pd.DataFrame(
 
 
 @pytest.fixture(autouse=True)
-def shown(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
-    """Draw without a screen, and note each time that a plot is shown."""
-    matplotlib.use("agg")
-    seen: list[int] = []
-    monkeypatch.setattr(plt, "show", lambda: seen.append(plt.gcf().number))
-    yield seen
-    plt.close("all")
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Figure, Picture]]:
+    """Draw without a screen, and keep each picture that is shown, with its figure."""
+    seen: list[tuple[Figure, Picture]] = []
+    figures: list[Figure] = []
+    of = Picture.of
+
+    def keep(figure: Figure, words: str) -> Picture:
+        figures.append(figure)
+        return of(figure, words)
+
+    monkeypatch.setattr(Picture, "of", keep)
+    monkeypatch.setattr(look, "display", lambda picture: seen.append((figures[-1], picture)))
+    return seen
 
 
 DRAW: dict[str, Callable[[], None]] = {
@@ -42,29 +50,56 @@ DRAW: dict[str, Callable[[], None]] = {
 
 
 @pytest.mark.parametrize("name", DRAW)
-def test_a_plot_is_shown_once_on_its_own_panel(name: str, shown: list[int]) -> None:
+def test_a_plot_is_shown_once_on_its_own_panel(name: str, shown: list[tuple[Figure, Picture]]) -> None:
     """It is shown, named by its unit, and laid on a panel that reads on dark pages too."""
     assert DRAW[name]() is None
-    assert shown == [1]
-    axes = plt.gcf().axes[0]
-    assert matplotlib.colors.to_hex(plt.gcf().get_facecolor()).upper() == PANEL
+    [(figure, picture)] = shown
+    axes = figure.axes[0]
+    assert matplotlib.colors.to_hex(figure.get_facecolor()).upper() == PANEL
     assert axes.get_xlabel() + axes.get_ylabel()
     assert axes.get_title() == ""
+    assert picture.png.startswith(b"\x89PNG")
+    assert matplotlib.pyplot.get_fignums() == []
 
 
-def test_labels_are_words_and_values() -> None:
+@pytest.mark.parametrize("name", DRAW)
+def test_a_plot_can_be_heard(name: str, shown: list[tuple[Figure, Picture]]) -> None:
+    """Its words name every row, and stand escaped where those look who cannot see it."""
+    DRAW[name]()
+    picture = shown[0][1]
+    assert all(row in picture.words for row in (["2024"] if name == "quartiles" else ["transcript"]))
+    assert repr(picture) == picture.words
+    html = Picture("a < b", b"", 1, 2)._repr_html_()
+    assert html.startswith('<img alt="a &lt; b" width="1" height="2"')
+
+
+def test_nothing_can_be_drawn(shown: list[tuple[Figure, Picture]]) -> None:
+    """A frame without rows, or with zeros alone, gives an empty plot and no warning."""
+    for frame in (COUNTS.iloc[:0], COUNTS * 0):
+        plots.stacked(frame, unit="events")
+        plots.columns(frame["found"], unit="events")
+        plots.bars(frame["found"], unit="events")
+        plots.shares(frame["found"].astype("float64"), of="share of events")
+        plots.arrived(frame, expected="sent_out", found="found", unit="events")
+    plots.quartiles(WAITS.iloc[:0], unit="seconds")
+    assert len(shown) == 11
+
+
+def test_labels_are_words_and_values(shown: list[tuple[Figure, Picture]]) -> None:
     """Names are written as words, and what is missing is told beside its bar."""
     plots.arrived(COUNTS, expected="sent_out", found="found", unit="events")
-    axes = plt.gcf().axes[0]
+    axes = shown[0][0].axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["transcript", "offline message"]
     assert [text.get_text() for text in axes.texts] == ["3 of 3", "4 of 5"]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["sent out", "found"]
 
 
-def test_of_many_columns_some_are_named() -> None:
-    """As many names as can be read."""
+def test_of_many_columns_some_are_named(shown: list[tuple[Figure, Picture]]) -> None:
+    """As many names as can be read, and as many words as can be listened to."""
     plots.columns(pd.Series(range(36), index=[f"2024-{at:02}" for at in range(36)]), unit="events")
-    assert len(plt.gcf().axes[0].get_xticklabels()) == 9
+    figure, picture = shown[0]
+    assert len(figure.axes[0].get_xticklabels()) == 9
+    assert picture.words.endswith("the first 2024-00 0, the highest 2024-35 35, the last 2024-35 35")
 
 
 def test_a_sheet_indents_and_escapes_in_html() -> None:

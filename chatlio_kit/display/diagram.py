@@ -1,0 +1,123 @@
+"""Diagrams: boxes that are joined by arrows, in the same look as the plots.
+
+Places are in inches from the lower left corner; a box that is only planned has a dashed edge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from matplotlib import style
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+
+from chatlio_kit.display.look import STYLE, WIDTH, Picture
+from chatlio_kit.display.palette import INK, QUIET
+
+_ROUND = 0.07
+
+
+class Canvas:
+    """A page to draw on.
+
+    Attributes:
+        axes: the axes that are drawn on; a unit is an inch.
+        picture: what was drawn, once it is done.
+    """
+
+    picture: Picture
+
+    def __init__(self, axes: Axes) -> None:
+        self.axes = axes
+
+    def box(
+        self,
+        place: tuple[float, float, float, float],
+        title: str = "",
+        lines: str = "",
+        *,
+        color: str = QUIET,
+        fill: str = "#FFFFFF",
+        dashed: bool = False,
+    ) -> None:
+        """Draw a box.
+
+        Args:
+            place: left, bottom, width and height.
+            title: stands in the middle, in bold.
+            lines: stand below the title.
+            color: of the edge.
+            fill: of the inside.
+            dashed: whether the edge is dashed.
+        """
+        left, bottom, width, height = place
+        self.axes.add_patch(
+            FancyBboxPatch(
+                (left + _ROUND, bottom + _ROUND),
+                width - 2 * _ROUND,
+                height - 2 * _ROUND,
+                boxstyle=f"round,pad={_ROUND}",
+                facecolor=fill,
+                edgecolor=color,
+                linewidth=1.3,
+                linestyle=(0, (3, 2)) if dashed else "solid",
+            )
+        )
+        middle, center = left + width / 2, bottom + height / 2
+        rise = 0.075 * len(lines.splitlines())
+        self.text((middle, center + rise), title, bold=True)
+        self.text((middle, center - 0.105), lines, color=QUIET)
+
+    def text(
+        self,
+        place: tuple[float, float],
+        words: str,
+        *,
+        color: str = INK,
+        bold: bool = False,
+        align: str = "center",
+    ) -> None:
+        """Write words around a place."""
+        weight = "bold" if bold else "normal"
+        self.axes.text(
+            *place, words, ha=align, va="center", color=color, fontsize=8, fontweight=weight, linespacing=1.35
+        )
+
+    def arrow(
+        self, start: tuple[float, float], end: tuple[float, float], *, color: str = QUIET, bend: str = ""
+    ) -> None:
+        """Draw an arrow; ``bend`` is a connection style of matplotlib, e.g. ``angle3``."""
+        self.axes.add_patch(
+            FancyArrowPatch(
+                start,
+                end,
+                arrowstyle="-|>",
+                mutation_scale=9,
+                shrinkA=0,
+                shrinkB=0,
+                linewidth=1.2,
+                color=color,
+                connectionstyle=bend or "arc3",
+            )
+        )
+
+
+@contextmanager
+def diagram(height: float, words: str) -> Iterator[Canvas]:
+    """Open a canvas; at the end of the block it has its picture.
+
+    Args:
+        height: in inches; the width is that of all pictures.
+        words: what there is to see, for those who cannot.
+    """
+    with style.context({**STYLE, "figure.constrained_layout.use": False}):
+        figure = Figure(figsize=(WIDTH, height))
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.set_axis_off()
+        axes.set_xlim(0, WIDTH)
+        axes.set_ylim(0, height)
+        canvas = Canvas(axes)
+        yield canvas
+        canvas.picture = Picture.of(figure, words)
