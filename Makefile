@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help backfill test unit notebooks-test lint notebooks readme lab bench soak clean
+.PHONY: help backfill test unit notebooks-test notebooks-long test-browser lint notebooks readme lab bench soak clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -24,7 +24,13 @@ unit: $(READY) ## unit and integration tests
 	$(BIN)/pytest -n auto --dist loadscope
 
 notebooks-test: $(READY) ## re-run the notebooks and compare every stored output
-	$(BIN)/pytest --nbval --nbval-current-env notebooks
+	$(BIN)/pytest --nbval --nbval-current-env --nbval-sanitize-with tests/notebooks/sanitize.cfg notebooks
+
+notebooks-long: $(READY) ## run the notebooks on other captures and platforms, up to 100,000 events
+	$(BIN)/python tests/benchmarks/notebooks_at_length.py
+
+test-browser: $(READY) ## run the notebooks in headless Chromium; pictures in build/screenshots
+	$(BIN)/pytest tests/browser/notebooks_in_browser.py
 
 lint: $(READY) ## ruff and strict types
 	$(BIN)/ruff check
@@ -36,16 +42,23 @@ notebooks: $(READY) ## re-execute the notebooks and store their outputs
 
 readme: $(READY) ## write the README's command reference and data dictionary anew
 	$(BIN)/python tests/test_readme.py
+	$(BIN)/python tests/test_captures_page.py
 
 lab: $(READY) ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
 
 bench: $(READY) ## measure side by side with what an analyst would otherwise use
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]" \
+	  || echo "Not all peers can be installed here; those that are missing are not run."
 	$(BIN)/python tests/benchmarks/convert_speed.py
+	$(BIN)/python tests/benchmarks/split_speed.py
 	$(BIN)/python tests/benchmarks/stream_pace.py
+	$(BIN)/python tests/benchmarks/backfill_memory.py
 	$(BIN)/python tests/benchmarks/fault_matrix.py
 
-soak: $(READY) ## kill a long backfill at random moments, over and over
+soak: $(READY) ## damaged captures by the hundred thousand; long backfills faulted and killed over and over
+	$(BIN)/python tests/benchmarks/fuzz_convert.py
+	$(BIN)/python tests/benchmarks/soak_faults.py
 	$(BIN)/python tests/benchmarks/soak_kills.py
 
 clean: ## remove the environment, the state and everything built

@@ -24,7 +24,7 @@ from chatlio_kit.settings import Secret
 
 FAULTS: list[dict[str, Any]] = [
     {"fault": "late_inlet", "count": 2},
-    {"fault": "expired_token", "after": 12, "count": 2},
+    {"fault": "expired_token", "after": 12, "count": 20},  # more than all workers can renew away
     {"fault": "reset_after", "count": 2},
     {"fault": "hung_before", "seconds": 2.0, "count": 1},
     {"fault": "status", "status": 400, "share": 0.05},
@@ -54,8 +54,9 @@ def test_no_secret_is_kept_or_said_after_a_day_of_faults(
         running(state / "local", faults={"seed": 2, "faults": FAULTS}, **options) as server,
         Platform(settings_of(server, state), sleep=lambda seconds: None) as platform,
     ):
-        stopped = backfill([sample.path], platform)
-        page = backfill([sample.path], platform)
+        stopped = page = backfill([sample.path], platform)
+        while page.stopped_by:
+            page = backfill([sample.path], platform)
         connection = ck.open_connection(platform)
         again = replay(connection)
         with Ledger(state) as ledger:

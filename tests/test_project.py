@@ -29,12 +29,13 @@ LINES = [
     {"connection"},
     {"delivery"},
     {"opening", "backfill"},
+    {"forgetting"},
     {"lessons"},
     {"cli", "__main__", "__init__"},
 ]
 BESIDE = {"local_platform": set(), "samples": {"events"}}
 KNOWS_NOTHING_OF_CHATLIO = {"platform": {"errors", "settings", "display"}}
-OPENS_THE_LOCAL_PLATFORM = {"opening", "cli", "lessons"}
+OPENS_THE_LOCAL_PLATFORM = {"opening", "cli", "forgetting", "lessons"}
 WRITES_SAMPLES = {"cli", "lessons", "__init__"}
 
 

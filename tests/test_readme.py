@@ -10,6 +10,7 @@ import click
 
 from chatlio_kit.cli import main
 from chatlio_kit.events.catalogue import TABLES, Field
+from chatlio_kit.events.redaction import SPEAKS_OF_PEOPLE, left_by_mask
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -52,10 +53,24 @@ def _dictionary() -> Iterator[str]:
         yield "\n</details>\n"
 
 
+def _redaction() -> Iterator[str]:
+    """What a mask leaves of each column that speaks of people, by privacy class."""
+    yield "| class | columns of `events` and `messages` | what `mask` leaves |"
+    yield "| --- | --- | --- |"
+    for privacy in SPEAKS_OF_PEOPLE:
+        left: dict[str, list[str]] = {}
+        for each in (*TABLES["events"], *TABLES["messages"]):
+            if each.privacy is privacy:
+                left.setdefault(left_by_mask(each), []).append(f"`{each.name}`")
+        for said, columns in left.items():
+            yield f"| {privacy} | {', '.join(dict.fromkeys(columns))} | {said} |"
+
+
 def written() -> str:
     """Give the README with its generated parts as the code says them now."""
     text = README.read_text()
-    for part, lines in (("commands", _commands(main)), ("dictionary", _dictionary())):
+    parts = (("commands", _commands(main)), ("redaction", _redaction()), ("dictionary", _dictionary()))
+    for part, lines in parts:
         begin, end = f"<!-- {part}: written by `make readme` -->", f"<!-- end of {part} -->"
         body = "\n".join(lines).strip()
         text = re.sub(

@@ -6,7 +6,7 @@ import json
 import re
 
 from chatlio_kit.captures.blocks import PEEK
-from chatlio_kit.captures.values import begins_with, first_key
+from chatlio_kit.captures.values import begins_with, first_keys
 
 _DECODER = json.JSONDecoder()
 _OPENS_TWICE = re.compile(rb"\{\s*[{\[]")
@@ -58,7 +58,13 @@ def _are_values_after_damage(lines: list[bytes], ended: bool) -> bool:
     """Whether whole values follow a beginning that is none, such as an array whose first byte is bad."""
     if len(lines) == 1:
         return _holds_many(lines[0], ended) or (not ended and b'{"' in lines[0])
-    return any(line in _OPENING for line in lines) and not _stand_alone(lines, ended)
+    goes_on = any(line in _OPENING for line in lines) or _are_elements(lines)
+    return goes_on and not _stand_alone(lines, ended)
+
+
+def _are_elements(lines: list[bytes]) -> bool:
+    """Whether most lines are an array's elements, a comma behind each."""
+    return 2 * sum(line.startswith(b"{") and line.endswith(b"},") for line in lines) > len(lines)
 
 
 def _holds_many(line: bytes, ended: bool) -> bool:
@@ -71,8 +77,8 @@ def _holds_many(line: bytes, ended: bool) -> bool:
 
 def _begins_again(text: str, rest: str) -> bool:
     """Whether, behind a bracket, an object begins in the rest of a text as its first one does."""
-    key = first_key(text)
-    return key is not None and re.search(rf"\}}.?\s*{begins_with([key])}", rest) is not None
+    keys = first_keys(text)
+    return bool(keys) and re.search(rf"\}}.?\s*{begins_with(keys)}", rest) is not None
 
 
 def _stand_alone(lines: list[bytes], ended: bool) -> bool:

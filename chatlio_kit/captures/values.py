@@ -20,22 +20,27 @@ _FIRST_KEY = re.compile(_KEY)
 _FOLLOWING_KEY = re.compile(rf"\}}.?\s*{_KEY}")
 _CLOSING = re.compile(r"\}+|\](?:\s*\])*")
 _MOST_KEYS = 16
+_MOST_GUESSES = 100
 _FAR = 1 << 15
+_LONGEST_WORD = 12
 _MOST_RECORDS = 1000
 _DECODER = json.JSONDecoder()
 
 
-def first_key(text: str, start: int = 0) -> str | None:
-    """Say with which key objects begin here: those that follow others, and of them the longest."""
+def first_keys(text: str, start: int = 0) -> set[str]:
+    """Say with which keys objects may begin here: this one's, and the longest one's that follows another."""
+    own = _FIRST_KEY.match(text, start)
     following: dict[str, int] = {}
     for found in _FOLLOWING_KEY.finditer(text, start, start + PEEK):
         following.setdefault(found[1], found.start(1))
         if len(following) == _MOST_KEYS:
             break
+    keys = {own[1]} if own is not None else set()
     if following:
-        return max(following, key=lambda key: _length(text, text.rindex("{", 0, following[key])))
-    own = _FIRST_KEY.search(text, start)
-    return own[1] if own is not None else None
+        keys.add(max(following, key=lambda key: _length(text, text.rindex("{", 0, following[key]))))
+    elif not keys and (any_one := _FIRST_KEY.search(text, start)) is not None:
+        keys.add(any_one[1])
+    return keys
 
 
 def _length(text: str, start: int) -> int:
@@ -96,6 +101,7 @@ class _Stream:
         self._too_large: bytes | None = None
         self._is_array = False
         self._keys: set[str] = set()
+        self._guesses = 0
         self._start: re.Pattern[str] | None = None
         self._searched: tuple[int, int | None] | None = None
         self.was_cut = False
@@ -158,13 +164,13 @@ class _Stream:
     def element(self) -> bytes | None:
         """Give the next value's text, good or bad; None when it does not end or is too large."""
         self._drop_what_was_read()
-        broken_at: int | None = None
-        is_deep = False
         if self.here() == "[" and self._keys and self._pattern().match(self._text, self._position + 1):
             return self._take(self._position + 1)  # an array among objects, which holds just such objects
+        broken_at: int | None = None
+        is_deep = False
         try:
-            _, end = _DECODER.raw_decode(self._text, self._position)
-            if end < len(self._text) or not self._more:
+            end = self._decode()
+            if end is not None:
                 self._learn()
                 return self._take(end)
         except json.JSONDecodeError as wrong:
@@ -190,6 +196,22 @@ class _Stream:
                 return None
             scanned = length
 
+    def _decode(self) -> int | None:
+        """Say where the next value ends, reading on while the text is only cut; None for a very long one."""
+        while True:
+            try:
+                _, end = _DECODER.raw_decode(self._text, self._position)
+            except json.JSONDecodeError as wrong:
+                is_cut = wrong.msg.startswith("Unterminated") or wrong.pos > len(self._text) - _LONGEST_WORD
+                if not (self._more and is_cut):
+                    raise
+            else:
+                if end < len(self._text) or not self._more:
+                    return end
+            if len(self._text) - self._position > MOST_BYTES:
+                return None
+            self._read()
+
     def _drop_what_was_read(self) -> None:
         """Let the text begin near here: a fault's place is counted from its beginning, each time anew."""
         if self._position > _FAR:
@@ -205,9 +227,7 @@ class _Stream:
 
     def _next_start(self, broken_at: int, is_deep: bool) -> int | None:
         """Say where the next object begins that begins as others do, or the comma before it."""
-        if not self._keys and (own := self._look_for_key()) is not None:
-            self._keys.add(own)
-            self._start = None
+        self._guess()
         start = max(self._position + broken_at, self._position + 1)
         while (found := self._search(start)) is not None:
             before = self._text[max(self._position, found - 100) : found]
@@ -221,10 +241,15 @@ class _Stream:
             start = found + 1
         return None
 
-    def _look_for_key(self) -> str | None:
-        if self._searched is not None:
-            return None
-        return first_key(self._text, self._position)
+    def _guess(self) -> None:
+        """Add the keys that objects seem to begin with where something is damaged."""
+        if self._guesses == _MOST_GUESSES:
+            return
+        self._guesses += 1
+        found = first_keys(self._text, self._position)
+        if not found <= self._keys:
+            self._keys |= found
+            self._start = self._searched = None
 
     def _search(self, start: int) -> int | None:
         """Find an object that begins as others do; what was found is kept for the next look."""

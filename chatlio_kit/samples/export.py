@@ -45,6 +45,12 @@ def write_sample(
     `OUT.manifest.jsonl` names file, record, reason and field of every broken record. An earlier sample at the
     same place is replaced; a folder that holds anything else is left alone.
 
+    Args:
+        out: the folder.
+        events: how many records, broken ones included.
+        seed: the same seed gives the same bytes.
+        bad_share: share of broken records, 0 to 0.5.
+
     Raises:
         ValueError: for fewer than one event, or a share of bad records outside 0 to 0.5.
         FileExistsError: when `out` is a file, or a folder with something else than an earlier sample.

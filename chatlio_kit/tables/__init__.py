@@ -7,6 +7,7 @@ from chatlio_kit.tables.duplicates import Sifted, Sighting, Sightings
 from chatlio_kit.tables.edited import check_again
 from chatlio_kit.tables.schemas import empty, failures, schema
 from chatlio_kit.tables.tables import Export, Tables, count, read_export
+from chatlio_kit.tables.terms import Findings, Terms
 from chatlio_kit.tables.writing import REJECTED, REPORT, RejectedFile, make_folder, write_json, write_tables
 
 __all__ = [
@@ -16,12 +17,14 @@ __all__ = [
     "Converted",
     "Counts",
     "Export",
+    "Findings",
     "RejectedFile",
     "Settling",
     "Sifted",
     "Sighting",
     "Sightings",
     "Tables",
+    "Terms",
     "check_again",
     "convert",
     "count",

@@ -65,6 +65,17 @@ def busiest_pages(conversations: pd.DataFrame, top: int = 10) -> pd.DataFrame:
     return order.head(top).set_index("page")
 
 
+def sites(conversations: pd.DataFrame) -> pd.DataFrame:
+    """Count conversations by the site they started on, the busiest first, and their share of all.
+
+    Where each language has a site of its own, this is the nearest that Chatlio comes to a language.
+    """
+    hosts = conversations["page_url"].str.extract(r"^[a-z]+://([^/?#]+)", expand=False).fillna("not known")
+    counts = hosts.value_counts().rename_axis("site").rename("conversations").reset_index()
+    counts = counts.sort_values(["conversations", "site"], ascending=[False, True]).set_index("site")
+    return counts.assign(share=(counts["conversations"] / max(1, len(conversations))).round(3))
+
+
 def unanswered(conversations: pd.DataFrame) -> pd.DataFrame:
     """Tell how many conversations were reported as unanswered, by the weekday on which they started."""
     days = conversations["started_at"].dt.day_name().rename("weekday (UTC)")

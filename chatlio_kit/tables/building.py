@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,17 +13,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from chatlio_kit.captures import Piece
+from chatlio_kit.captures import Dialect, Piece, named_fields
 from chatlio_kit.errors import UsageError
 from chatlio_kit.events.catalogue import EVENTS, MESSAGES, Dtype
-from chatlio_kit.events.identity import digest, event_id
+from chatlio_kit.events.identity import id_by_body
 from chatlio_kit.events.kinds import SHAPE_OF, Kind
 from chatlio_kit.events.rejection import Reason, Rejection, shortened
 from chatlio_kit.events.times import ARROW_TIME, read_rfc3339, read_slack_ts, write_rfc3339
 from chatlio_kit.tables.arrow import arrow_frame, texts
-from chatlio_kit.tables.dating import UndatedAs, date_events
-from chatlio_kit.tables.reading import MESSAGE_COLUMNS
-from chatlio_kit.tables.rows import TOP_COLUMNS, VISITOR_COLUMNS, Rows, read_rows
+from chatlio_kit.tables.dating import Undated, UndatedAs, date_events
+from chatlio_kit.tables.reading import VISITOR
+from chatlio_kit.tables.rows import VISITOR_COLUMNS, Rows, read_rows
 from chatlio_kit.tables.schemas import empty, failures
 
 _ENVELOPE_PLACES = {"received_at": "receivedAt", "widget_id": "widget", "kind": "kind"}
@@ -40,21 +41,29 @@ class Settling:
     Attributes:
         kind: the kind of records that nothing else names; it overrides nothing.
         undated_as: what stands in for a missing time.
+        fields: where payload, time and kind stand in records of loggers that no dialect is known of.
     """
 
     kind: Kind | None = None
     undated_as: UndatedAs = field(default_factory=UndatedAs)
+    fields: Dialect | None = None
 
     @classmethod
-    def from_options(cls, kind: str | None = None, undated_as: str | None = None) -> Settling:
-        """Read the options ``--kind`` and ``--undated-as``.
+    def from_options(
+        cls,
+        kind: str | None = None,
+        undated_as: str | None = None,
+        fields: str | Mapping[str, str] | None = None,
+    ) -> Settling:
+        """Read the options ``--kind``, ``--undated-as`` and ``--fields``.
 
         Raises:
             UsageError: when one of them is none of its values.
         """
         if kind is not None and kind not in set(Kind):
             raise UsageError(f"--kind {kind!r} is none of the five kinds: {', '.join(Kind)}.")
-        return cls(Kind(kind) if kind is not None else None, UndatedAs.from_text(undated_as))
+        told = Kind(kind) if kind is not None else None
+        return cls(told, UndatedAs.from_text(undated_as), named_fields(fields))
 
 
 @dataclass
@@ -67,6 +76,7 @@ class Built:
         owners: for each row of ``messages`` the row of ``events`` that it belongs to.
         rejected: the records that were not accepted.
         raws: each accepted event's record as it was read, in the order of ``events``.
+        dialects: how many of the piece's records a payload was taken from, by dialect.
     """
 
     events: pd.DataFrame
@@ -74,6 +84,7 @@ class Built:
     owners: NDArray[np.int64]
     rejected: list[Rejection]
     raws: list[bytes]
+    dialects: Counter[str] = field(default_factory=Counter)
 
     def keep(self, rows: Sequence[int], rejected: Iterable[Rejection] = ()) -> Built:
         """Keep some of the events with their messages, and add rejections of others."""
@@ -88,6 +99,7 @@ class Built:
             owners[mine],
             [*self.rejected, *rejected],
             [self.raws[row] for row in rows],
+            self.dialects,
         )
 
 
@@ -97,10 +109,11 @@ def build(piece: Piece, settling: Settling) -> Built:
     A record whose event or any of whose messages breaks a rule is rejected whole, with its first fault
     named; every other record is kept whole.
     """
-    rows = read_rows(piece, settling.kind)
+    rows = read_rows(piece, settling.kind, settling.fields)
     rejected = [*piece.rejected, *rows.rejected]
-    if not rows.kinds:
-        return Built(empty("events"), empty("messages"), np.array([], dtype="int64"), rejected, [])
+    if not rows.raws:
+        owners = np.array([], dtype="int64")
+        return Built(empty("events"), empty("messages"), owners, rejected, [], rows.dialects)
     return _Building(rows, settling).finish(rejected)
 
 
@@ -109,6 +122,7 @@ class _Building:
 
     def __init__(self, rows: Rows, settling: Settling) -> None:
         self._rows = rows
+        self._columns: dict[str, Any] = rows.events.finish()
         self._settling = settling
         self._faults: dict[int, Rejection] = {}
 
@@ -119,42 +133,32 @@ class _Building:
         for failure in failures("events", _with_stand_ins(events)):
             name = self._place(failure.row, failure.column, events)
             self._fault(failure.row, failure.reason, name, failure.sentence(name))
-        starts = np.concatenate(([0], np.cumsum(self._rows.counts)))
         for failure in failures("messages", messages):
             owner = int(owners[failure.row])
-            name = f"messages[{failure.row - starts[owner]}].{_MESSAGE_PLACES[failure.column]}"
+            place = failure.row - int(np.searchsorted(owners, owner))
+            name = f"messages[{place}].{_MESSAGE_PLACES[failure.column]}"
             self._fault(owner, failure.reason, name, failure.sentence(name))
-        built = Built(events, messages, owners, rejected, self._rows.raws)
+        built = Built(events, messages, owners, rejected, self._rows.raws, self._rows.dialects)
         if not self._faults:
             return built
         kept = [row for row in range(len(events)) if row not in self._faults]
         return built.keep(kept, self._faults.values())
 
     def _events(self) -> dict[str, Any]:
-        rows, count = self._rows, len(self._rows.kinds)
-        columns: dict[str, Any] = {"received_at": texts(rows.received), "widget_id": texts(rows.widgets)}
-        found = [texts(column) for column in zip(*rows.values, strict=True)]
-        top, visitor = found[: len(TOP_COLUMNS)], found[len(TOP_COLUMNS) :]
-        columns |= dict(zip(TOP_COLUMNS, top, strict=True))
-        for name, column in zip(VISITOR_COLUMNS, visitor, strict=True):
+        rows, columns = self._rows, self._columns
+        for name in VISITOR_COLUMNS:
+            column = columns.pop(f"{VISITOR}.{name}")
             columns[name] = pc.coalesce(columns[name], column) if name in columns else column
-        columns["kind"] = texts([str(kind) for kind in rows.kinds])
-        is_transcript = pc.equal(columns["kind"], str(Kind.TRANSCRIPT))
-        counts = pa.array(rows.counts, pa.int64())
-        columns["message_count"] = pc.if_else(is_transcript, counts, pa.scalar(None, pa.int64()))
-        columns["message_ts"] = texts(rows.message_ts)
-        columns["extra_fields"] = texts([rows.extra.get(row) for row in range(count)])
         columns["source_file"] = texts([file.name for file in rows.files])
         columns["source_record"] = pa.array(rows.records, pa.int64())
-        ended = columns["ended_at"].to_pylist()
+        ended = columns["ended_at"]
         for name in _TIME_COLUMNS:
             columns[name] = self._times(name, columns[name])
-        self._identify(columns, ended)
+        columns["event_id"] = self._ids(columns)
         dates = date_events(columns, self._file_times, self._settling.undated_as)
         columns["occurred_at"], columns["occurred_at_source"] = dates
-        if columns["occurred_at"].null_count:
-            for row in np.flatnonzero(pc.is_null(columns["occurred_at"]).to_numpy(zero_copy_only=False)):
-                self._fault_undated(int(row), bool(ended[row]))
+        for row in pc.indices_nonzero(pc.is_null(columns["occurred_at"])).to_pylist():
+            self._fault_undated(row, ended[row].is_valid)
         return columns
 
     def _times(self, name: str, written: pa.Array) -> pa.Array:
@@ -168,40 +172,27 @@ class _Building:
             self._fault(row, Reason.INVALID_TIME, place, detail)
         return times
 
-    def _identify(self, columns: dict[str, Any], ended: list[str | None]) -> None:
-        rows = self._rows
-        columns["event_id"] = texts(
-            [
-                event_id(
-                    kind, {"conversationUUID": chat, "endedAt": end}, body, widget=widget, received=received
-                )
-                for kind, chat, end, body, widget, received in zip(
-                    rows.kinds,
-                    columns["conversation_id"].to_pylist(),
-                    ended,
-                    rows.bodies,
-                    columns["widget_id"].to_pylist(),
-                    write_rfc3339(columns["received_at"]),
-                    strict=True,
-                )
-            ]
+    def _ids(self, columns: dict[str, Any]) -> pa.Array:
+        """Give the ids, those told by their bodies included."""
+        bodies = self._rows.bodies
+        if not bodies:
+            return columns["event_id"]
+        named = [columns[name].take(pa.array(bodies)) for name in ("kind", "widget_id", "received_at")]
+        told = zip(
+            bodies.values(), named[0].to_pylist(), named[1].to_pylist(), write_rfc3339(named[2]), strict=True
         )
-        columns["payload_digest"] = texts([digest(body) for body in rows.bodies])
+        found = [id_by_body(kind, body, widget=widget, received=at) for body, kind, widget, at in told]
+        missing = pc.is_null(columns["event_id"])
+        return pc.replace_with_mask(columns["event_id"], missing, pa.array(found, pa.large_string()))
 
     def _file_times(self) -> pa.Array:
         times = {file: file.modified_at for file in set(self._rows.files)}
         return pa.array([times[file] for file in self._rows.files], ARROW_TIME)
 
     def _messages(self, events: dict[str, Any]) -> tuple[pd.DataFrame, NDArray[np.int64]]:
-        rows = self._rows
-        owners = np.repeat(np.arange(len(rows.counts)), rows.counts)
-        if not len(owners):
-            return empty("messages"), owners
-        columns: dict[str, Any] = dict(zip(MESSAGE_COLUMNS, zip(*rows.messages, strict=True), strict=True))
-        columns["position"] = pa.array(columns["position"], pa.int64())
-        for name in MESSAGE_COLUMNS:
-            if name != "position":
-                columns[name] = texts(columns[name])
+        counts = pc.fill_null(events["message_count"], 0).to_numpy()
+        owners = np.repeat(np.arange(len(counts)), counts)
+        columns = self._rows.messages.finish()
         columns["sent_at"] = read_slack_ts(columns["ts"])
         for name in ("event_id", "conversation_id"):
             columns[name] = events[name].take(pa.array(owners))
@@ -211,16 +202,21 @@ class _Building:
         """Call a column as the record does: by its place in the payload or in the envelope."""
         if column == "occurred_at" and events is not None:
             return _PLACE_OF_SOURCE.get(str(events["occurred_at_source"].iat[row]), "receivedAt")
-        place = _EVENT_PLACES[column].get(SHAPE_OF[self._rows.kinds[row]])
+        place = _EVENT_PLACES[column].get(SHAPE_OF[self._kind(row)])
         return place or _ENVELOPE_PLACES.get(column, column)
 
+    def _kind(self, row: int) -> Kind:
+        return Kind(self._columns["kind"][row].as_py())
+
     def _fault_undated(self, row: int, has_end: bool) -> None:
-        is_transcript = self._rows.kinds[row] is Kind.TRANSCRIPT
+        is_transcript = self._kind(row) is Kind.TRANSCRIPT
         place = "endedAt" if is_transcript and not has_end else "receivedAt"
+        by_file = self._settling.undated_as.choice is Undated.FILE_TIME
         detail = (
             "Nothing says when it happened: the capture has no received time"
-            f"{' and the transcript no endedAt' if is_transcript else ''}. "
-            "Choose a stand-in with --undated-as, or add receivedAt to the capture."
+            f"{' and the transcript no endedAt' if is_transcript else ''}"
+            f"{', and its file no time with a zone' if by_file else ''}. "
+            "Choose a stand-in with --undated-as (in Python undated_as=), or add receivedAt to the capture."
         )
         self._fault(row, Reason.UNDATED, place, detail)
 

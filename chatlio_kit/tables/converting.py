@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from errno import EISDIR
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -24,17 +24,37 @@ import pyarrow.parquet as pq
 from chatlio_kit.display import Progress, Sheet
 from chatlio_kit.events.catalogue import OFFLINE_MESSAGES, TABLES, VISITORS
 from chatlio_kit.events.kinds import Kind
-from chatlio_kit.tables.arrow import frame_of
 from chatlio_kit.tables.counts import Counts
-from chatlio_kit.tables.derived import conversations, distinct_messages, offline_messages, visitors
 from chatlio_kit.tables.duplicates import Sifted
-from chatlio_kit.tables.schemas import empty
+from chatlio_kit.tables.report import PAGE, converted_document, report_of
 from chatlio_kit.tables.spill import Spill
 from chatlio_kit.tables.tables import Export, count
-from chatlio_kit.tables.writing import REJECTED, REPORT, RejectedFile, make_folder, unwritable, write_json
+from chatlio_kit.tables.telling import (
+    Owned,
+    Rows,
+    arrow_rows,
+    file_schema,
+    tell_conversations,
+    tell_offline_messages,
+    tell_visitors,
+)
+from chatlio_kit.tables.terms import Findings
+from chatlio_kit.tables.workers import Crew
+from chatlio_kit.tables.writing import (
+    REJECTED,
+    REPORT,
+    RejectedFile,
+    make_folder,
+    unwritable,
+    write_json,
+    write_page,
+)
 
+FILES = (*(f"{name}.parquet" for name in TABLES), REJECTED, PAGE, REPORT)
+"""What a conversion writes; the report takes its name last."""
+_UNFINISHED = ".unfinished-"
 _OWNER = "_owner"
-_PART_ROWS = 60_000  # the workers are gone by then, so there is room
+_PART_ROWS = 10_000
 _OF_CONVERSATIONS = (
     "event_id", "kind", "occurred_at", "conversation_id", "visitor_id", "page_url", "channel_id",
     "started_at", "ended_at", "agent_name", "agent_email", "message_count",
@@ -58,17 +78,19 @@ class Converted:
         out: the folder they stand in.
         counts: how many records were read and what became of them.
         rows: how many rows each table has.
-        notes: sentences about files that gave nothing.
+        notes: sentences about files that gave nothing, and about what else was found.
+        findings: what else was found in the records.
     """
 
     out: Path
     counts: Counts
     rows: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    findings: Findings = field(default_factory=Findings)
 
     def report(self) -> dict[str, Any]:
         """Give the report, as ``report.json`` holds it."""
-        return {**self.counts.as_dict(), "tables": self.rows}
+        return report_of(self.counts, self.findings, self.rows)
 
     def summary(self) -> Sheet:
         """Show how many records became what."""
@@ -93,22 +115,30 @@ def convert(export: Export, out: Path, *, quiet: bool = False) -> Converted:
     make_folder(out)
     converted = Converted(out, Counts())
     try:
-        with _lean_memory(), _Unfinished(out) as unfinished, _Tables(unfinished.folder) as tables:
+        with (
+            _Unfinished(out, FILES) as unfinished,
+            export.crew() as crew,
+            _lean_memory(),
+            _Tables(unfinished.folder) as tables,
+        ):
             with (
                 RejectedFile(unfinished.folder / REJECTED) as rejected,
                 Progress("converting", None, "records", quiet=quiet) as progress,
             ):
-                for sifted in export.sifted():
+                for sifted in export.sifted(crew=crew):
                     count(converted.counts, sifted)
                     rejected.add(sifted.built.rejected)
                     tables.add(sifted)
                     progress.advance(
                         len(sifted.built.events) + len(sifted.built.rejected) + sifted.duplicates
                     )
-            converted.rows = tables.finish()
-            converted.notes = list(export.captures.notes)
+            converted.rows = tables.finish(crew)
+            converted.findings = export.findings
+            converted.notes = [*export.captures.notes, *export.findings.notes()]
             write_json(unfinished.folder / REPORT, converted.report())
-            unfinished.publish([*(f"{name}.parquet" for name in TABLES), REJECTED, REPORT])
+            page = converted_document(converted.counts, converted.findings, converted.rows, converted.notes)
+            write_page(unfinished.folder / PAGE, page)
+            unfinished.publish()
     except OSError as error:
         raise unwritable(out, error) from error
     return converted
@@ -126,13 +156,24 @@ def _lean_memory() -> Iterator[None]:
 
 
 class _Unfinished:
-    """A hidden folder beside the results, for as long as they are not whole."""
+    """A hidden folder beside the results, for as long as they are not whole.
 
-    def __init__(self, out: Path) -> None:
-        self._out = out
-        self.folder = out / f".unfinished-{os.getpid()}"
+    Args:
+        out: the folder for the results.
+        names: the results, the one last that says that all are there.
+    """
+
+    def __init__(self, out: Path, names: Sequence[str]) -> None:
+        self._out, self._names = out, names
+        self.folder = out / f"{_UNFINISHED}{os.getpid()}"
 
     def __enter__(self) -> _Unfinished:
+        for name in self._names:
+            if (self._out / name).is_dir():
+                raise IsADirectoryError(EISDIR, f"{name} is a folder there")
+        for left in self._out.glob(f"{_UNFINISHED}*"):
+            if not _is_running(left.name.removeprefix(_UNFINISHED)):
+                shutil.rmtree(left, ignore_errors=True)
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir()
         return self
@@ -142,10 +183,24 @@ class _Unfinished:
     ) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def publish(self, names: list[str]) -> None:
-        """Give the files their names, the report last."""
-        for name in names:
+    def publish(self) -> None:
+        """Give the files their names at once; a report never stands beside other tables than its own."""
+        for name in self._names:
+            with (self.folder / name).open("rb") as file:
+                os.fsync(file.fileno())
+        (self._out / self._names[-1]).unlink(missing_ok=True)
+        for name in self._names:
             (self.folder / name).replace(self._out / name)
+
+
+def _is_running(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except OSError:  # it runs, and is somebody else's
+        return True
+    return True
 
 
 class _Table:
@@ -153,20 +208,18 @@ class _Table:
 
     def __init__(self, folder: Path, name: str) -> None:
         self.rows = 0
-        self._schema = pa.Table.from_pandas(empty(name), preserve_index=False).schema
+        schema = file_schema(name)
         keys = () if name == "messages" else ("conversation_id", "event_id")
-        distinct = [each for each in self._schema.names if each in _DISTINCT and each not in keys]
+        distinct = [each for each in schema.names if each in _DISTINCT and each not in keys]
         self._writer = pq.ParquetWriter(
-            folder / f"{name}.parquet", self._schema, use_dictionary=distinct, compression="snappy"
+            folder / f"{name}.parquet", schema, use_dictionary=distinct, compression="snappy"
         )
 
-    def add(self, frame: pd.DataFrame) -> Any:
-        """Write a frame's rows, and give them as an Arrow table."""
-        rows = pa.Table.from_pandas(frame, schema=self._schema, preserve_index=False, nthreads=1)
+    def add(self, rows: Any) -> None:
+        """Write Arrow rows."""
         if len(rows):
             self.rows += len(rows)
             self._writer.write_table(rows)
-        return rows.replace_schema_metadata(None)
 
     def close(self) -> None:
         self._writer.close()
@@ -196,7 +249,9 @@ class _Tables:
         events, messages = sifted.built.events, sifted.built.messages
         if events.empty:
             return
-        rows = self._tables["events"].add(events)
+        rows = arrow_rows(events, "events")
+        self._tables["events"].add(rows)
+        rows = rows.replace_schema_metadata(None)
         kinds = rows["kind"]
         owned = pc.or_(pc.is_valid(rows["conversation_id"]), pc.equal(kinds, str(Kind.TRANSCRIPT)))
         self._by_owner.add(_owned(rows.select(_OF_CONVERSATIONS).filter(owned)))
@@ -206,28 +261,21 @@ class _Tables:
             said = pa.Table.from_pandas(messages, preserve_index=False, nthreads=1)
             self._messages.add(_owned(said.replace_schema_metadata(None)))
 
-    def finish(self) -> dict[str, int]:
+    def finish(self, crew: Crew) -> dict[str, int]:
         """Write what the whole export tells, close all files, and count their rows."""
         borders = self._by_owner.borders(_PART_ROWS)
-        parts = zip(self._by_owner.parts(borders), self._messages.parts(borders), strict=True)
-        for owners, said in parts:
-            if owners is None:
-                continue
-            events = frame_of(owners.drop_columns([_OWNER]))
-            told = empty("messages") if said is None else frame_of(said.drop_columns([_OWNER]))
-            messages = distinct_messages(events, told)
-            self._tables["messages"].add(messages)
-            self._tables["conversations"].add(conversations(events, messages))
-        for name, spill, tell in (
-            ("visitors", self._visitors, visitors),
-            ("offline_messages", self._offline, offline_messages),
-        ):
-            for part in spill.parts(spill.borders(_PART_ROWS)):
-                if part is not None:
-                    self._tables[name].add(tell(frame_of(part)))
+        owned = map(Owned, self._by_owner.parts(borders), self._messages.parts(borders))
+        self._write(crew.map(tell_conversations, owned))
+        self._write(crew.map(tell_visitors, self._visitors.parts(self._visitors.borders(_PART_ROWS))))
+        self._write(crew.map(tell_offline_messages, self._offline.parts(self._offline.borders(_PART_ROWS))))
         for table in self._tables.values():
             table.close()
         return {name: table.rows for name, table in self._tables.items()}
+
+    def _write(self, told: Iterable[tuple[Any, Rows]]) -> None:
+        for _, tables in told:
+            for name, rows in tables.items():
+                self._tables[name].add(rows)
 
 
 def _owned(rows: Any) -> Any:

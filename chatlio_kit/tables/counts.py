@@ -4,21 +4,39 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+import numpy as np
+import pandas as pd
 
 from chatlio_kit.display import Sheet
 from chatlio_kit.events.kinds import Kind
-from chatlio_kit.events.rejection import Reason
+from chatlio_kit.events.rejection import Reason, Rejection
+from chatlio_kit.tables.arrow import values_of
+
+EXAMPLES = 3
+"""How many rejects of each reason are shown."""
+_SHOWN_OF_RAW = 600
 
 
 @dataclass
 class Counts:
-    """``read = accepted + rejected + duplicates``, always."""
+    """``read = accepted + rejected + duplicates``, always.
+
+    Attributes:
+        duplicates: records whose event was there before.
+        by_kind: accepted events by kind.
+        by_month: accepted events by the month in which they happened, months since 1970, and kind.
+        rejected_by_reason: records that were not accepted.
+        examples: the first of them for each reason, with the beginning of the record.
+    """
 
     duplicates: int = 0
     by_kind: Counter[str] = field(default_factory=Counter)
+    by_month: Counter[tuple[int, str]] = field(default_factory=Counter)
     rejected_by_reason: Counter[str] = field(default_factory=Counter)
+    examples: dict[Reason, list[Rejection]] = field(default_factory=dict)
 
     @property
     def accepted(self) -> int:
@@ -40,6 +58,27 @@ class Counts:
         self.by_kind.update(kinds)
         self.rejected_by_reason.update(reasons)
         self.duplicates += duplicates
+
+    def add_piece(self, events: pd.DataFrame, rejected: Iterable[Rejection], duplicates: int) -> None:
+        """Count a piece: its accepted events, its rejected records, and its duplicates."""
+        kinds = values_of(events["kind"])
+        self.by_kind.update(kinds)
+        months = events["occurred_at"].dt.tz_localize(None).to_numpy().astype("datetime64[M]")
+        self.by_month.update(zip(months.astype(np.int64).tolist(), kinds, strict=True))
+        self.duplicates += duplicates
+        for each in rejected:
+            self.rejected_by_reason[each.reason] += 1
+            known = self.examples.setdefault(each.reason, [])
+            if len(known) < EXAMPLES:
+                known.append(replace(each, raw=each.raw and each.raw[:_SHOWN_OF_RAW]))
+
+    def timeline(self) -> dict[str, dict[str, int]]:
+        """Give the accepted events of each month that has some, by kind."""
+        kinds = [str(kind) for kind in Kind if self.by_kind[kind]]
+        return {
+            str(np.datetime64(month, "M")): {kind: self.by_month[month, kind] for kind in kinds}
+            for month in sorted({month for month, _ in self.by_month})
+        }
 
     def as_dict(self) -> dict[str, Any]:
         """Give the counts as JSON has them: kinds and reasons in catalogue order, those that occur."""

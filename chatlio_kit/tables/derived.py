@@ -1,15 +1,23 @@
 """The tables that answer questions: conversations, messages once each, visitors, offline messages.
 
-All of them are derived from accepted events alone.
+All of them are derived from accepted events alone. Rows are told apart by numbers that stand for their keys,
+since comparing texts would be most of the work.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from chatlio_kit.events.catalogue import OFFLINE_MESSAGES, VISITORS
 from chatlio_kit.events.kinds import Kind
 from chatlio_kit.tables.schemas import empty, frame
+
+Places = NDArray[np.int64]
+"""Row numbers; -1 where there is no such row."""
 
 
 def distinct_messages(events: pd.DataFrame, messages: pd.DataFrame) -> pd.DataFrame:
@@ -23,13 +31,27 @@ def distinct_messages(events: pd.DataFrame, messages: pd.DataFrame) -> pd.DataFr
         The table ``messages``: one row for each conversation and ``ts``, in order of conversation and time.
         Messages of a transcript without a conversation id stay as they are.
     """
-    rank = pd.Series(range(len(events)), index=_by_fullness(events)["event_id"])
-    # Numbers in the owners' order stand in for them: comparing texts is most of the work otherwise.
-    owner, _ = pd.factorize(messages["conversation_id"].fillna(messages["event_id"]), sort=True)
-    ranked = messages.assign(_rank=messages["event_id"].map(rank), _owner=owner)
-    once = ranked.sort_values("_rank", kind="stable").drop_duplicates(["_owner", "ts"])
-    ordered = once.sort_values(["_owner", "sent_at", "position"], kind="stable")
-    return ordered.drop(columns=["_rank", "_owner"]).reset_index(drop=True)
+    by_owner = _Groups(messages["conversation_id"].fillna(messages["event_id"]))
+    transcripts = events.loc[_is(events, Kind.TRANSCRIPT), "conversation_id"]
+    repeated = by_owner.keys.isin(transcripts[transcripts.duplicated()])[by_owner.numbers]
+    rank = np.zeros(len(messages), dtype=np.int64)
+    kept = ~repeated  # a transcript has each ts once
+    if repeated.any():
+        fullest = pd.Index(events["event_id"].array.take(_by_fullness(events)))
+        rank[repeated] = fullest.get_indexer(messages.loc[repeated, "event_id"].array)
+        told = pd.DataFrame({"owner": by_owner.numbers, "ts": messages["ts"].array, "rank": rank})[repeated]
+        once = told.sort_values("rank", kind="stable").drop_duplicates(["owner", "ts"])
+        kept[once.index.to_numpy()] = True
+    rows = np.flatnonzero(kept)
+    order = np.lexsort(
+        (
+            rank[rows],
+            messages["position"].to_numpy(np.int64)[rows],
+            _instants(messages["sent_at"])[rows],
+            by_owner.numbers[rows],
+        )
+    )
+    return messages.take(rows[order]).reset_index(drop=True)
 
 
 def conversations(events: pd.DataFrame, messages: pd.DataFrame) -> pd.DataFrame:
@@ -39,83 +61,170 @@ def conversations(events: pd.DataFrame, messages: pd.DataFrame) -> pd.DataFrame:
         events: the accepted events.
         messages: the table ``messages``, each message once.
     """
-    ours = events[events["conversation_id"].notna()]
+    ours = events[_OF_CONVERSATIONS]
+    if ours["conversation_id"].isna().any():
+        ours = ours[ours["conversation_id"].notna()]
     if ours.empty:
         return empty("conversations")
-    by_time = ours.sort_values("occurred_at", kind="stable").groupby("conversation_id", sort=True)
-    ids = pd.Index(sorted(ours["conversation_id"].unique()), name="conversation_id")
-    transcripts = ours[ours["kind"] == Kind.TRANSCRIPT]
-    fullest = (
-        _by_fullness(transcripts).drop_duplicates("conversation_id").set_index("conversation_id").reindex(ids)
-    )
-    starts = _first(ours[ours["kind"] == Kind.CONVERSATION_STARTED], ids)
-    started_at = (
-        fullest["started_at"].fillna(starts["occurred_at"]).fillna(by_time["occurred_at"].min().reindex(ids))
-    )
-    told = messages[messages["conversation_id"].notna()]
-    columns = {
-        "conversation_id": ids.to_series(index=ids),
-        "started_at": started_at,
-        "ended_at": fullest["ended_at"],
-        "duration_seconds": (fullest["ended_at"] - started_at).dt.total_seconds(),
-        "first_response_seconds": _first_response(told).reindex(ids),
-        "visitor_id": by_time["visitor_id"].first().reindex(ids),
-        "page_url": starts["page_url"].fillna(by_time["page_url"].first().reindex(ids)),
-        "channel_id": by_time["channel_id"].first().reindex(ids),
-        "agent_name": fullest["agent_name"],
-        "agent_email": fullest["agent_email"],
-        "visitor_messages": _count(told[told["author"] == "visitor"], ids),
-        "agent_messages": _count(told[told["author"] == "agent"], ids),
-        "transcripts": _count(transcripts, ids),
-        "was_unanswered": _count(ours[ours["kind"] == Kind.UNANSWERED], ids) > 0,
-        "has_feedback": _count(ours[ours["kind"] == Kind.FEEDBACK], ids) > 0,
+    groups = _Groups(ours["conversation_id"])
+    by_time = _by_time(ours)
+    is_transcript, is_start = _is(ours, Kind.TRANSCRIPT), _is(ours, Kind.CONVERSATION_STARTED)
+    fullest = groups.first(_by_fullness(ours), is_transcript)
+    start = groups.first(by_time, is_start)
+    first = {
+        name: groups.first(by_time, ours[name].notna().to_numpy())
+        for name in ("visitor_id", "page_url", "channel_id")
     }
-    return frame("conversations", {name: column.array for name, column in columns.items()})
+    anything = groups.first(by_time, np.ones(len(ours), dtype=bool))
+    started_at = (
+        _picked(ours["started_at"], fullest)
+        .fillna(_picked(ours["occurred_at"], start))
+        .fillna(_picked(ours["occurred_at"], anything))
+    )
+    ended_at = _picked(ours["ended_at"], fullest)
+    told = groups.of(messages["conversation_id"])
+    answers = np.argsort(_instants(messages["sent_at"]), kind="stable")
+    answers = answers[(_wrote(messages, "agent") & (told >= 0))[answers]]
+    columns = {
+        "conversation_id": pd.Series(groups.keys),
+        "started_at": started_at,
+        "ended_at": ended_at,
+        "duration_seconds": (ended_at - started_at).dt.total_seconds(),
+        "first_response_seconds": _first_response(messages, told, len(groups.keys)),
+        "visitor_id": _picked(ours["visitor_id"], first["visitor_id"]),
+        "page_url": _picked(ours["page_url"], start).fillna(_picked(ours["page_url"], first["page_url"])),
+        "channel_id": _picked(ours["channel_id"], first["channel_id"]),
+        "agent_name": _picked(ours["agent_name"], fullest),
+        "agent_email": _picked(ours["agent_email"], fullest),
+        "answered_by": _picked(messages["username"], _firsts(told, len(groups.keys), answers)),
+        "visitor_messages": _counted(told[_wrote(messages, "visitor")], len(groups.keys)),
+        "agent_messages": _counted(told[_wrote(messages, "agent")], len(groups.keys)),
+        "unknown_messages": _counted(told[_wrote(messages, "unknown")], len(groups.keys)),
+        "transcripts": groups.count(is_transcript),
+        "was_unanswered": groups.count(_is(ours, Kind.UNANSWERED)) > 0,
+        "has_feedback": groups.count(_is(ours, Kind.FEEDBACK)) > 0,
+    }
+    return frame("conversations", columns)
+
+
+_OF_CONVERSATIONS = [
+    "kind", "occurred_at", "conversation_id", "visitor_id", "page_url", "channel_id", "started_at",
+    "ended_at", "agent_name", "agent_email", "message_count",
+]  # fmt: skip
 
 
 def visitors(events: pd.DataFrame) -> pd.DataFrame:
     """Tell each visitor in one row, with the latest value that is known of each fact."""
-    theirs = events[events["visitor_id"].notna()].sort_values("occurred_at", kind="stable")
+    facts = [each.name for each in VISITORS if each.name in events.columns and each.name != "visitor_id"]
+    theirs = events.loc[
+        events["visitor_id"].notna(), ["visitor_id", *facts, "occurred_at", "conversation_id"]
+    ]
     if theirs.empty:
         return empty("visitors")
-    by_visitor = theirs.groupby("visitor_id", sort=True)
-    seen = by_visitor["occurred_at"]
-    facts = [field.name for field in VISITORS if field.name in theirs.columns and field.name != "visitor_id"]
-    latest = by_visitor[facts].last()
-    columns = {name: latest[name].array for name in facts} | {
-        "visitor_id": latest.index.array,
-        "first_seen_at": seen.min().array,
-        "last_seen_at": seen.max().array,
-        "conversations": by_visitor["conversation_id"].nunique().array,
-        "events": by_visitor.size().array,
+    groups = _Groups(theirs["visitor_id"])
+    by_time = _by_time(theirs)
+    everything = np.ones(len(theirs), dtype=bool)
+    columns = {
+        name: _picked(theirs[name], groups.first(by_time[::-1], theirs[name].notna().to_numpy()))
+        for name in facts
+    } | {
+        "visitor_id": pd.Series(groups.keys),
+        "first_seen_at": _picked(theirs["occurred_at"], groups.first(by_time, everything)),
+        "last_seen_at": _picked(theirs["occurred_at"], groups.first(by_time[::-1], everything)),
+        "conversations": groups.distinct(theirs["conversation_id"]),
+        "events": groups.count(everything),
     }
     return frame("visitors", columns)
 
 
 def offline_messages(events: pd.DataFrame) -> pd.DataFrame:
     """Show the messages left while nobody was there, in order of time."""
-    theirs = events[events["kind"] == Kind.OFFLINE_MESSAGE].sort_values("occurred_at", kind="stable")
-    return theirs[[field.name for field in OFFLINE_MESSAGES]].reset_index(drop=True)
+    theirs = events.loc[_is(events, Kind.OFFLINE_MESSAGE), [field.name for field in OFFLINE_MESSAGES]]
+    return theirs.take(_by_time(theirs)).reset_index(drop=True)
 
 
-def _by_fullness(events: pd.DataFrame) -> pd.DataFrame:
-    """Sort transcripts, the fullest first: most messages, then latest end, then first read."""
-    return events.sort_values(["message_count", "ended_at"], ascending=False, kind="stable")
+class _Groups:
+    """Rows by a key that each of them has.
+
+    Attributes:
+        keys: the keys in their order.
+        numbers: for each row the place of its key.
+    """
+
+    def __init__(self, keys: pd.Series[str]) -> None:
+        numbers, found = pd.factorize(keys, sort=True)
+        self.numbers: Places = numbers.astype(np.int64)
+        self.keys: pd.Index[str] = pd.Index(found)
+
+    def of(self, keys: pd.Series[str]) -> Places:
+        """Give the places of other rows' keys."""
+        numbers, found = pd.factorize(keys)
+        places = self.keys.get_indexer(pd.Index(found))
+        return np.where(numbers >= 0, places[numbers], -1).astype(np.int64)
+
+    def first(self, order: Places, chosen: NDArray[np.bool_]) -> Places:
+        """Give the first row of each key, among the chosen ones, in an order of the rows."""
+        return _firsts(self.numbers, len(self.keys), order[chosen[order]])
+
+    def count(self, chosen: NDArray[np.bool_]) -> pd.Series[int]:
+        """Count the chosen rows of each key."""
+        return _counted(self.numbers[chosen], len(self.keys))
+
+    def distinct(self, values: pd.Series[str]) -> pd.Series[int]:
+        """Count the distinct values of each key."""
+        numbers, found = pd.factorize(values)
+        pairs = np.unique((self.numbers * (len(found) + 1) + numbers)[numbers >= 0])
+        return _counted(pairs // (len(found) + 1), len(self.keys))
 
 
-def _first(events: pd.DataFrame, ids: pd.Index[str]) -> pd.DataFrame:
-    by_time = events.sort_values("occurred_at", kind="stable").drop_duplicates("conversation_id")
-    return by_time.set_index("conversation_id").reindex(ids)
+def _counted(numbers: Places, length: int) -> pd.Series[int]:
+    return pd.Series(np.bincount(numbers[numbers >= 0], minlength=length))
 
 
-def _count(rows: pd.DataFrame, ids: pd.Index[str]) -> pd.Series[int]:
-    return rows.groupby("conversation_id").size().reindex(ids, fill_value=0)
+def _firsts(numbers: Places, length: int, order: Places) -> Places:
+    """Give for each number the first row that has it, in an order of some rows."""
+    places = np.full(length, -1, dtype=np.int64)
+    places[numbers[order[::-1]]] = order[::-1]  # the last one that is written stays
+    return places
 
 
-def _first_response(messages: pd.DataFrame) -> pd.Series[float]:
+def _picked(column: pd.Series[Any], rows: Places) -> pd.Series[Any]:
+    """Give a column's values in these rows, missing where there is no row."""
+    return pd.Series(column.array.take(rows, allow_fill=True))
+
+
+def _instants(times: pd.Series[pd.Timestamp]) -> Places:
+    """Microseconds since 1970; the least number there is where a time is missing."""
+    return times.dt.tz_localize(None).to_numpy("datetime64[us]").astype(np.int64)
+
+
+def _by_time(events: pd.DataFrame) -> Places:
+    return np.argsort(_instants(events["occurred_at"]), kind="stable")
+
+
+def _by_fullness(events: pd.DataFrame) -> Places:
+    """Put transcripts in order, the fullest first: most messages, then latest end, then first read."""
+    counts = events["message_count"].to_numpy(np.int64, na_value=-1)
+    return np.lexsort((~_instants(events["ended_at"]), ~counts))
+
+
+def _is(events: pd.DataFrame, kind: Kind) -> NDArray[np.bool_]:
+    return (events["kind"] == kind).to_numpy(bool)
+
+
+def _wrote(messages: pd.DataFrame, author: str) -> NDArray[np.bool_]:
+    return (messages["author"] == author).to_numpy(bool)
+
+
+def _first_response(messages: pd.DataFrame, told: Places, length: int) -> pd.Series[float]:
     """Seconds from the visitor's first message to the first agent's message after it."""
-    asked = messages[messages["author"] == "visitor"].groupby("conversation_id")["sent_at"].min()
-    answers = messages.loc[messages["author"] == "agent", ["conversation_id", "sent_at"]]
-    pairs = answers.merge(asked.rename("asked_at").reset_index(), on="conversation_id")
-    answered = pairs[pairs["sent_at"] >= pairs["asked_at"]].groupby("conversation_id").min()
-    return (answered["sent_at"] - answered["asked_at"]).dt.total_seconds()
+    sent = _instants(messages["sent_at"])
+    never = np.iinfo(np.int64).max
+    asked, answered = np.full(length, never), np.full(length, never)
+    asking = _wrote(messages, "visitor") & (told >= 0)
+    np.minimum.at(asked, told[asking], sent[asking])
+    answering = _wrote(messages, "agent") & (told >= 0)
+    answering[answering] = sent[answering] >= asked[told[answering]]
+    np.minimum.at(answered, told[answering], sent[answering])
+    seconds = pd.Series((answered - asked) / 1e6)
+    return seconds.where((asked < never) & (answered < never))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_BITS = 1 << 27  # 16 MB: one in ten thousand of a million ids is looked up in vain
+_BITS = 1 << 26  # 8 MB: one in a thousand of a million ids is looked up in vain
 _RUNS_TO_MERGE = 8
 _MOST_MERGED = 1 << 17
 

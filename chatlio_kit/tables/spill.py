@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-RUN_BYTES = 8_000_000
-BATCH_ROWS = 2048
+RUN_BYTES = 5_000_000
+BATCH_ROWS = 256
 _SAMPLE = 64
 
 
@@ -29,7 +31,7 @@ class Spill:
         self._run_bytes = run_bytes
         self._waiting: list[Any] = []
         self._size = 0
-        self._runs: list[Path] = []
+        self._runs: list[_Run] = []
         self._samples: list[Any] = []
 
     def add(self, rows: Any) -> None:
@@ -48,17 +50,14 @@ class Spill:
         step = max(1, rows // _SAMPLE)
         return sorted(set(samples[step::step]))
 
-    def parts(self, borders: Sequence[Any]) -> Iterator[Any]:
-        """Read the rows back, a part up to each border and one for the rest; a key is never cut in two."""
+    def parts(self, borders: Sequence[Any]) -> list[Part]:
+        """Give the rows in parts, one up to each border and one for the rest; a key is never cut in two."""
         self._flush()
-        runs = [_Run(path, self._key) for path in self._runs]
-        try:
-            for border in (*borders, None):
-                found = [batch for run in runs for batch in run.below(border)]
-                yield pa.Table.from_batches(found) if found else None
-        finally:
-            for run in runs:
-                run.close()
+        cuts = (None, *borders, None)
+        return [
+            Part(self._key, [run.stretch(start, end) for run in self._runs], start, end)
+            for start, end in pairwise(cuts)
+        ]
 
     def _flush(self) -> None:
         if not self._waiting:
@@ -70,40 +69,69 @@ class Spill:
         path = self._folder / f"{self._name}-{len(self._runs)}.arrow"
         with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, rows.schema) as writer:
             writer.write_table(rows, max_chunksize=BATCH_ROWS)
-        self._runs.append(path)
+        firsts = rows[self._key].take(list(range(0, len(rows), BATCH_ROWS))).to_pylist()
+        self._runs.append(_Run(path, firsts))
 
 
+@dataclass(frozen=True)
 class _Run:
-    """One sorted run while it is read."""
+    """A file of sorted rows, and the first key of each of its batches."""
 
-    def __init__(self, path: Path, key: str) -> None:
-        self._path, self._key = path, key
-        self._file = pa.OSFile(str(path), "rb")
-        self._reader = pa.ipc.open_file(self._file)
-        self._next = 0
-        self._rest: Any = None
+    path: Path
+    firsts: list[Any]
 
-    def below(self, border: Any) -> Iterator[Any]:
-        """Give the batches of rows before a border, or all that are left."""
-        while True:
-            if self._rest is None:
-                if self._next >= self._reader.num_record_batches:
-                    return
-                self._rest = self._reader.get_batch(self._next)
-                self._next += 1
-            if border is None:
-                yield self._rest
-                self._rest = None
-                continue
-            keys = self._rest.column(self._key)
-            cut = bisect_left(range(len(keys)), border, key=lambda place: keys[place].as_py())
-            if cut:
-                yield self._rest.slice(0, cut)
-            if cut < len(keys):
-                self._rest = self._rest.slice(cut)
-                return
-            self._rest = None
+    def stretch(self, start: Any, end: Any) -> Stretch:
+        """Name the batches that can hold keys from ``start`` on and before ``end``."""
+        first = 0 if start is None else max(0, bisect_left(self.firsts, start) - 1)
+        last = len(self.firsts) if end is None else bisect_left(self.firsts, end)
+        return Stretch(self.path, first, last)
 
-    def close(self) -> None:
-        self._file.close()
-        self._path.unlink(missing_ok=True)
+
+@dataclass(frozen=True)
+class Stretch:
+    """Batches of one file of sorted rows: from ``first`` on and before ``last``."""
+
+    path: Path
+    first: int
+    last: int
+
+    def read(self) -> Any:
+        """Read the batches as one table."""
+        with pa.OSFile(str(self.path), "rb") as source:
+            reader = pa.ipc.open_file(source)
+            batches = [reader.get_batch(place) for place in range(self.first, self.last)]
+            return pa.Table.from_batches(batches, reader.schema)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Sorted rows, wherever they are read.
+
+    Attributes:
+        key: the column they are sorted by.
+        stretches: where they stand.
+        start: the least key; None for no limit.
+        end: the key before which they end; None for no limit.
+    """
+
+    key: str
+    stretches: Sequence[Stretch]
+    start: Any
+    end: Any
+
+    def read(self) -> Any:
+        """Read the rows, those of each run in order; None when there are none."""
+        found = [self._cut(each.read()) for each in self.stretches if each.first < each.last]
+        rows = pa.concat_tables(found) if found else None
+        return rows if rows is not None and len(rows) else None
+
+    def _cut(self, rows: Any) -> Any:
+        keys = rows[self.key]
+        first = 0 if self.start is None else _place(keys, self.start)
+        last = len(keys) if self.end is None else _place(keys, self.end)
+        return rows.slice(first, last - first)
+
+
+def _place(keys: Any, border: Any) -> int:
+    """Where in a sorted column the keys begin that are not below a border."""
+    return bisect_left(range(len(keys)), border, key=lambda place: keys[place].as_py())

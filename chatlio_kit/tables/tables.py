@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext, suppress
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import pandas as pd
@@ -13,15 +15,16 @@ from chatlio_kit.display import Progress, Sheet
 from chatlio_kit.errors import UsageError
 from chatlio_kit.events.catalogue import TABLES
 from chatlio_kit.events.rejection import Rejection
-from chatlio_kit.tables.arrow import values_of
 from chatlio_kit.tables.building import Settling
 from chatlio_kit.tables.counts import Counts
 from chatlio_kit.tables.derived import conversations, distinct_messages, offline_messages, visitors
 from chatlio_kit.tables.dictionary import dictionary
 from chatlio_kit.tables.duplicates import Settled, Sifted, Sightings
+from chatlio_kit.tables.redacting import redact
 from chatlio_kit.tables.schemas import empty
+from chatlio_kit.tables.terms import Findings, Terms
 from chatlio_kit.tables.transcript import Transcript
-from chatlio_kit.tables.workers import build_all, worthwhile_workers
+from chatlio_kit.tables.workers import Crew, build_all, worthwhile_workers
 
 _FEW_FILES = 12
 REJECTED_COLUMNS = tuple(each.name for each in fields(Rejection))
@@ -39,7 +42,8 @@ class Tables:
         offline_messages: one row for each message left while nobody was there.
         rejections: the records that were not accepted.
         counts: how many records were read and what became of them.
-        notes: sentences about files that gave nothing.
+        notes: sentences about files that gave nothing, and about what else was found.
+        findings: what else was found in the records: fields that nobody documented, redacted values.
     """
 
     events: pd.DataFrame
@@ -50,6 +54,7 @@ class Tables:
     rejections: list[Rejection]
     counts: Counts
     notes: list[str]
+    findings: Findings = field(default_factory=Findings)
 
     @property
     def rejected(self) -> pd.DataFrame:
@@ -62,12 +67,20 @@ class Tables:
         """Give the five frames by name."""
         return {name: getattr(self, name) for name in TABLES}
 
-    def read_conversation(self, conversation_id: str) -> Transcript:
+    def read_conversation(self, conversation_id: str | None = None) -> Transcript:
         """Show one conversation as people read it.
+
+        Args:
+            conversation_id: which; by default the one with the most messages.
 
         Raises:
             UsageError: when there is no such conversation.
         """
+        if conversation_id is None:
+            if self.conversations.empty:
+                return Transcript("", "These tables hold no conversation.", (), ())
+            sizes = self.conversations["visitor_messages"] + self.conversations["agent_messages"]
+            conversation_id = str(self.conversations["conversation_id"].iat[int(sizes.argmax())])
         found = self.conversations[self.conversations["conversation_id"] == conversation_id]
         if found.empty:
             raise UsageError(
@@ -100,26 +113,59 @@ class Export:
     """Captured webhooks in files and folders, ready to be converted.
 
     Args:
-        paths: files and folders.
+        paths: files, folders, patterns such as ``captures/**/*.ndjson``, and URLs such as ``s3://bucket/path/``.
         settling: what the user decided where captures say nothing.
+        terms: what becomes of values that speak of people and of unknown fields.
         workers: how many processes build frames; by default as many as pay. They change nothing else.
+
+    Attributes:
+        findings: what else was found in the records, filled while reading.
     """
 
     def __init__(
-        self, paths: Sequence[Path | str], settling: Settling, *, workers: int | None = None
+        self,
+        paths: Sequence[Path | str],
+        settling: Settling,
+        terms: Terms | None = None,
+        *,
+        workers: int | None = None,
     ) -> None:
         self.captures = Captures(paths)
         self.settling = settling
+        self.terms = terms or Terms()
+        self.findings = Findings(self.terms.redaction.without_key())
         self._workers = workers
 
-    def sifted(self, settled: Settled | None = None) -> Iterator[Sifted]:
-        """Convert piece by piece: validated frames without duplicates, in memory one at a time."""
-        with Sightings(settled) as sightings:
-            workers = self._workers if self._workers is not None else worthwhile_workers(self.captures)
-            for built in build_all(self.captures.pieces(), self.settling, workers):
-                sifted = sightings.sift(built)
+    def crew(self) -> Crew:
+        """Give those who build frames: as many as pay, or as were asked for."""
+        return Crew(self._workers if self._workers is not None else worthwhile_workers(self.captures))
+
+    def sifted(self, settled: Settled | None = None, *, crew: Crew | None = None) -> Iterator[Sifted]:
+        """Convert piece by piece: validated frames without duplicates, in memory one at a time.
+
+        Args:
+            settled: looks up what was settled before this run.
+            crew: who builds frames, where they have more to do afterwards.
+        """
+        self.findings = found = Findings(self.terms.redaction.without_key())
+        with Sightings(settled) as sightings, nullcontext(crew) if crew else self.crew() as builders:
+            for built in build_all(self.captures.pieces(), self.settling, builders):
+                found.dialects.update(built.dialects)
+                sifted = sightings.sift(self.terms.contract.hold(built, found.fields))
+                # Values leave here redacted: what was needed of them, ids and digests, is told by now.
+                sifted.built = redact(sifted.built, self.terms.redaction, found.redacted)
                 sifted.built.rejected.sort(key=lambda each: (each.file, each.record))
                 yield sifted
+
+    def peek(self) -> str:
+        """Show the first record as it was captured, indented where it is JSON."""
+        for piece in self.captures.pieces(1):
+            raw = b"".join(raw for stretch in piece.stretches for raw in stretch.raws)
+            with suppress(ValueError):
+                return json.dumps(json.loads(raw), indent=2, ensure_ascii=False)
+            if raw:
+                return raw.decode("utf-8", errors="replace")
+        return "There is no record that can be shown."
 
     def to_tables(self, *, quiet: bool = False) -> Tables:
         """Convert everything into frames, which have to fit in memory."""
@@ -141,7 +187,8 @@ class Export:
             offline_messages(events),
             rejected,
             counts,
-            list(self.captures.notes),
+            [*self.captures.notes, *self.findings.notes()],
+            self.findings,
         )
 
     def __repr__(self) -> str:
@@ -155,35 +202,54 @@ class Export:
         for file in self.captures.files:
             place = file.name.rpartition("/")[0] if len(self.captures.files) > _FEW_FILES else file.name
             sizes = groups.setdefault((place, file.kind or "by shape"), [])
-            sizes.append(file.path.stat().st_size)
+            sizes.append(file.size or 0)
         rows = [(place, len(sizes), sum(sizes), kind) for (place, kind), sizes in groups.items()]
-        return Sheet("Captures", ("place", "files", "bytes", "kind by name"), rows)
+        notes = self.findings.notes() if self.findings.dialects else []
+        return Sheet("Captures", ("place", "files", "bytes", "kind by name"), rows, notes)
 
 
 def read_export(
-    paths: Path | str | Sequence[Path | str], *, kind: str | None = None, undated_as: str | None = None
+    paths: Path | str | Sequence[Path | str],
+    *,
+    kind: str | None = None,
+    undated_as: str | None = None,
+    fields: str | Mapping[str, str] | None = None,
+    redact: str | None = None,
+    contract: str | None = None,
 ) -> Export:
     """Find captured webhooks in files and folders.
 
     Args:
-        paths: a file or folder, or several.
+        paths: a file, a folder, a pattern such as ``captures/**/*.ndjson`` or a URL such as ``s3://bucket/path/``,
+            or several.
         kind: the kind of records that neither capture nor file nor shape names; it overrides nothing.
         undated_as: what stands in for the time of events that have none: ``file-time``,
             ``visitor-created`` or an RFC 3339 time. Without it they are rejected as undated.
+        fields: where payload, time and kind stand in the records of a logger that is not known, as in
+            ``payload=request.body,received=request.time,kind=request.path`` or a mapping of the same; the
+            names are payload, payload-base64, received, received-utc, received-seconds,
+            received-milliseconds, kind and widget.
+        redact: what becomes of values that speak of people: ``drop``, ``mask``, ``hash:aep`` or
+            ``hash:keyed`` for all of them, or for single classes, as in ``personal=hash:keyed,content=drop``.
+        contract: what becomes of fields that nobody documented: ``evolve`` keeps them in ``extra_fields``,
+            ``freeze`` rejects their records, ``discard_value`` leaves them out; for single tables as in
+            ``events=freeze``.
 
     Raises:
-        MissingPath: when a path does not exist.
-        CaptureError: when there are no files.
+        MissingPath: when a path does not exist, or a pattern matches nothing.
+        CaptureError: when there are no files, or a store does not answer.
         UsageError: when an option is none of its values.
+        SettingsError: when values are to be hashed with a key and there is none.
     """
     named = [paths] if isinstance(paths, str | Path) else list(paths)
-    return Export(named, Settling.from_options(kind, undated_as))
+    return Export(
+        named, Settling.from_options(kind, undated_as, fields), Terms.from_options(redact, contract)
+    )
 
 
 def count(counts: Counts, sifted: Sifted) -> None:
     """Add a piece to the counts."""
-    built = sifted.built
-    counts.add(values_of(built.events["kind"]), (each.reason for each in built.rejected), sifted.duplicates)
+    counts.add_piece(sifted.built.events, sifted.built.rejected, sifted.duplicates)
 
 
 def _joined(table: str, frames: list[pd.DataFrame]) -> pd.DataFrame:

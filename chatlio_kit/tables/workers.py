@@ -1,6 +1,6 @@
-"""Pieces built by several processes at once, handed out in the order in which they were read.
+"""Work done by several processes at once, its results in the order in which it was handed out.
 
-Each worker is a Python process of its own that reads pieces on stdin and writes frames to stdout. It imports
+Each worker is a Python process of its own that reads tasks on stdin and writes results to stdout. It imports
 nothing of the program that starts it, so this works from notebooks and from scripts without a main guard; and
 it ends by itself when its stdin does, so none is left behind when the program is killed.
 """
@@ -13,20 +13,24 @@ import pickle
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
-from typing import IO, Any
+from types import TracebackType
+from typing import IO, Any, TypeVar
 
 from chatlio_kit.captures import Captures, Piece
 from chatlio_kit.errors import CaptureError
 from chatlio_kit.tables.building import Built, Settling, build
 
-_START = "from chatlio_kit.tables.workers import serve; serve()"
-_LENGTH = 8
+# Where hypothesis is installed pandera brings it along, and it brings more: time and memory for nothing.
+_START = "import sys; sys.modules['hypothesis'] = None; from chatlio_kit.tables.workers import serve; serve()"
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 # Freed memory goes back at once, and no pool of threads is made that nobody needs.
 _LEAN = {
     "OMP_NUM_THREADS": "1",
@@ -39,42 +43,27 @@ _MOST_WORKERS = 4  # the one that sifts and writes keeps no more than these busy
 
 def worthwhile_workers(captures: Captures) -> int:
     """Say how many workers pay: none where starting them takes longer than the work."""
-    size = sum(file.path.stat().st_size for file in captures.files if file.path.exists())
+    size = sum(file.size or 0 for file in captures.files)
     if size < _WORTH_STARTING:
         return 0
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(usable, _MOST_WORKERS)
 
 
-def build_all(pieces: Iterable[Piece], settling: Settling, workers: int) -> Iterator[Built]:
-    """Build pieces in their order.
+class Crew:
+    """Workers and the threads that talk to them. Use it as a context manager.
 
     Args:
-        pieces: the pieces.
-        settling: what the user decided where captures say nothing.
-        workers: how many processes build; with 0 this one does.
+        count: how many processes work; with 0 this one does.
     """
-    if not workers:
-        for piece in pieces:
-            with _without_collection():
-                built = build(piece, settling)
-            yield built
-        return
-    with _Crew(settling, workers) as crew:
-        yield from crew.build(pieces)
 
-
-class _Crew:
-    """Workers and the threads that talk to them."""
-
-    def __init__(self, settling: Settling, workers: int) -> None:
-        self._settling = settling
-        self._count = workers
+    def __init__(self, count: int) -> None:
+        self._count = count
         self._free: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
         self._processes: list[subprocess.Popen[bytes]] = []
-        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="chatlio-kit-worker")
+        self._threads = ThreadPoolExecutor(max(1, count), thread_name_prefix="chatlio-kit-worker")
 
-    def __enter__(self) -> _Crew:
+    def __enter__(self) -> Crew:
         path = os.pathsep.join(each or str(Path.cwd()) for each in sys.path)
         for _ in range(self._count):
             process = subprocess.Popen(
@@ -88,7 +77,9 @@ class _Crew:
             self._free.put(process)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
         for process in self._processes:
             process.kill()
@@ -99,50 +90,89 @@ class _Crew:
                 if pipe is not None:
                     pipe.close()
 
-    def build(self, pieces: Iterable[Piece]) -> Iterator[Built]:
-        waiting: deque[tuple[Piece, Future[tuple[Built, list[int]]]]] = deque()
-        for piece in pieces:
-            waiting.append((piece, self._threads.submit(self._ask, piece)))
-            if len(waiting) > self._count:
-                yield self._finished(*waiting.popleft())
-        while waiting:
-            yield self._finished(*waiting.popleft())
+    def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[tuple[Item, Result]]:
+        """Do the same work on each item; give items and results in the items' order.
 
-    def _ask(self, piece: Piece) -> tuple[Built, list[int]]:
+        Args:
+            work: a function of a module of ours.
+            items: read as workers come free, a few ahead.
+
+        Raises:
+            CaptureError: when a worker ended before its work was done.
+        """
+        if not self._count:
+            for item in items:
+                with _without_collection():
+                    result = work(item)
+                yield item, result
+            return
+        waiting: deque[tuple[Item, Future[Result]]] = deque()
+        for item in items:
+            waiting.append((item, self._threads.submit(self._ask, work, item)))
+            if len(waiting) > self._count:
+                done, future = waiting.popleft()
+                yield done, future.result()
+        for done, future in waiting:
+            yield done, future.result()
+
+    def _ask(self, work: Callable[[Item], Result], item: Item) -> Result:
         process = self._free.get()
         try:
-            _send(_pipe(process.stdin), (piece, self._settling))
-            answer: tuple[Built, list[int]] = _receive(_pipe(process.stdout))
-        except (OSError, EOFError) as broken:
+            _send(_pipe(process.stdin), (work, item))
+            wrong, result = _receive(_pipe(process.stdout))
+        except (OSError, EOFError, pickle.UnpicklingError) as broken:
             raise CaptureError(
                 "A process that converts captures ended before it was done, as happens when memory runs out. "
                 "Free some memory and start again; nothing half-written is left."
             ) from broken
         finally:
             self._free.put(process)
-        return answer
+        if wrong is not None:
+            raise wrong
+        done: Result = result
+        return done
 
-    def _finished(self, piece: Piece, future: Future[tuple[Built, list[int]]]) -> Built:
-        built, kept = future.result()
-        # Workers say which records they kept; their bytes never left this process.
+
+def build_all(pieces: Iterable[Piece], settling: Settling, crew: Crew) -> Iterator[Built]:
+    """Build pieces in their order.
+
+    Args:
+        pieces: the pieces.
+        settling: what the user decided where captures say nothing.
+        crew: who builds.
+    """
+    for piece, (built, kept) in crew.map(partial(_build, settling), pieces):
         raws = _raws(piece)
-        return replace(built, raws=[raws[place] for place in kept])
+        yield replace(built, raws=[raws[place] for place in kept])
+
+
+def _build(settling: Settling, piece: Piece) -> tuple[Built, list[int]]:
+    """Build a piece; its records' bytes never leave the process that read them, only their places do."""
+    built = build(piece, settling)
+    places = {id(raw): place for place, raw in enumerate(_raws(piece))}
+    return replace(built, raws=[]), [places[id(raw)] for raw in built.raws]
 
 
 def serve() -> None:
-    """Build the pieces that come in on stdin until it ends."""
+    """Do the tasks that come in on stdin until it ends."""
     source, target = sys.stdin.buffer, sys.stdout.buffer
-    sys.stdout = sys.stderr  # nothing but frames goes out
-    gc.disable()  # what is built here has no cycles, and looking for them costs a tenth of the time
+    sys.stdout = sys.stderr  # nothing but results goes out
+    gc.disable()  # rows have no cycles, and looking for them costs a tenth of the time
     while True:
         try:
-            piece, settling = _receive(source)
+            work, item = _receive(source)
         except EOFError:
             return
-        built = build(piece, settling)
-        places = {id(raw): place for place, raw in enumerate(_raws(piece))}
-        _send(target, (replace(built, raws=[]), [places[id(raw)] for raw in built.raws]))
-        del piece, built
+        answer: tuple[Exception | None, Any]
+        try:
+            answer = None, work(item)
+        except (OSError, MemoryError) as wrong:
+            answer = wrong, None
+        del item
+        _send(target, answer)
+        del answer
+        gc.collect()  # what pandera leaves behind; all that was there before stays out of it
+        gc.freeze()
 
 
 def _raws(piece: Piece) -> list[bytes]:
@@ -150,18 +180,12 @@ def _raws(piece: Piece) -> list[bytes]:
 
 
 def _send(pipe: IO[bytes], value: Any) -> None:
-    content = pickle.dumps(value, protocol=5)
-    pipe.write(len(content).to_bytes(_LENGTH, "little"))
-    pipe.write(content)
+    pickle.dump(value, pipe, protocol=5)  # written as it is made, so it stands in memory once
     pipe.flush()
 
 
 def _receive(pipe: IO[bytes]) -> Any:
-    length = pipe.read(_LENGTH)
-    if len(length) < _LENGTH:
-        raise EOFError
-    content = pipe.read(int.from_bytes(length, "little"))
-    return pickle.loads(content)  # noqa: S301  from our own process, over its own pipe
+    return pickle.load(pipe)  # noqa: S301  from our own process, over its own pipe
 
 
 def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:

@@ -12,8 +12,10 @@ from typing import BinaryIO
 
 import orjson
 
+from chatlio_kit.display import Document
 from chatlio_kit.errors import OutputError
 from chatlio_kit.events.rejection import Rejection
+from chatlio_kit.tables.report import PAGE, converted_document, report_of
 from chatlio_kit.tables.tables import Tables
 
 REJECTED = "rejected.jsonl"
@@ -21,7 +23,7 @@ REPORT = "report.json"
 
 
 def write_tables(tables: Tables, out: Path) -> dict[str, object]:
-    """Write the five frames as Parquet, the rejects and the report into a folder.
+    """Write the five frames as Parquet, the rejects, the report and its page into a folder.
 
     Returns:
         The report, as ``report.json`` holds it.
@@ -29,13 +31,14 @@ def write_tables(tables: Tables, out: Path) -> dict[str, object]:
     Raises:
         OutputError: when the folder cannot be written.
     """
-    report: dict[str, object] = tables.counts.as_dict()
-    report["tables"] = {name: len(frame) for name, frame in tables.frames().items()}
+    rows = {name: len(frame) for name, frame in tables.frames().items()}
+    report = report_of(tables.counts, tables.findings, rows)
     make_folder(out)
     for name, frame in tables.frames().items():
         _write_whole(out / f"{name}.parquet", partial(frame.to_parquet, index=False))
     with RejectedFile(out / REJECTED) as rejected:
         rejected.add(tables.rejections)
+    write_page(out / PAGE, converted_document(tables.counts, tables.findings, rows, tables.notes))
     write_json(out / REPORT, report)
     return report
 
@@ -56,6 +59,11 @@ def write_json(path: Path, content: object) -> None:
     """Write JSON, indented, whole or not at all."""
     text = orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     _write_whole(path, lambda unfinished: unfinished.write_bytes(text))
+
+
+def write_page(path: Path, document: Document) -> None:
+    """Write a report's page, whole or not at all."""
+    _write_whole(path, lambda unfinished: unfinished.write_text(document.to_html(), encoding="utf-8"))
 
 
 class RejectedFile:
@@ -90,7 +98,10 @@ class RejectedFile:
         """
         try:
             for rejection in rejected:
-                self._file.write(orjson.dumps(asdict(rejection), option=orjson.OPT_APPEND_NEWLINE))
+                told = asdict(rejection)
+                if rejection.raw is None:
+                    del told["raw"]
+                self._file.write(orjson.dumps(told, option=orjson.OPT_APPEND_NEWLINE))
         except OSError as error:
             raise unwritable(self._path, error) from error
 

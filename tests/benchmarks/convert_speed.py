@@ -1,15 +1,17 @@
 """Convert beside what an analyst would write: the same files, the same run, each in a process of its own.
 
-    python tests/benchmarks/convert_speed.py [--events 600000] [--only ours] [--keep FOLDER]
+    python tests/benchmarks/convert_speed.py [--events 600000 --events 60000] [--only ours]
 
-Prints for each way the seconds of the whole process, the ratio to json.loads + json_normalize, and the peak
-memory summed over its process tree (resident, so pages that two processes share count twice). A peer that
-is not installed prints "not run"; one that fails prints how.
+Prints for each way what it does, the seconds of the whole process, the ratio to json.loads + json_normalize,
+and the peak memory summed over its process tree (resident, so pages that two processes share count twice).
+Only ours validates, tells kinds apart, takes out duplicates and writes tables to disk. A peer that is not
+installed prints "not run"; one that fails prints how.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -65,6 +67,13 @@ WAYS = {
         main(["convert", sys.argv[1], "--out", out, "--json"])
 """,
 }
+DOES = {
+    "json.loads + json_normalize": "parses; one frame of payload keys, messages as lists",
+    "pandas read_json": "parses; the same",
+    "polars read_ndjson": "parses; the same, messages as structs",
+    "duckdb read_json": "parses; one Arrow table, payloads as structs",
+    "chatlio-kit convert": "parses, checks, sifts; five tables, rejects and a report on disk",
+}
 _NEEDS = {"polars read_ndjson": "polars", "duckdb read_json": "duckdb"}
 BASE, OURS = "json.loads + json_normalize", "chatlio-kit convert"
 
@@ -111,32 +120,39 @@ def _is_installed(module: str) -> bool:
     )
 
 
+def compare(export: Path, scratch: Path, only: list[str] | None) -> None:
+    """Measure every way on one export, and print a line for each."""
+    size = sum(path.stat().st_size for path in export.rglob("*.ndjson*")) / 1e6
+    print(f"\n{export.name}: {size:,.0f} MB on disk, {os.cpu_count()} processors")
+    print(f"{'way':<30}{'seconds':>9}{'ratio':>8}{'peak MB':>9}  does")
+    base = 0.0
+    for name, code in WAYS.items():
+        if only and not any(part in name for part in only):
+            continue
+        if name in _NEEDS and not _is_installed(_NEEDS[name]):
+            print(f"{name:<30}{'not run':>9}")
+            continue
+        seconds, peak, wrong = measure(code, export, scratch)
+        base = seconds if name == BASE else base
+        ratio = f"{base / seconds:.2f}" if base and not wrong else "-"
+        print(f"{name:<30}{seconds:>9.1f}{ratio:>8}{peak:>9,.0f}  {wrong or DOES[name]}", flush=True)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
-    parser.add_argument("--events", type=int, default=600_000)
-    parser.add_argument("--export", type=Path, help="an export that is there already")
+    parser.add_argument("--events", type=int, action="append", help="records; once for each export")
+    parser.add_argument("--export", type=Path, action="append", help="an export that is there already")
     parser.add_argument("--only", action="append", help="a part of a way's name")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        export = options.export or Path(folder) / "export"
-        if options.export is None:
+        for export in options.export or ():
+            compare(export, Path(folder), options.only)
+        for events in options.events or (() if options.export else (600_000, 60_000)):
+            export = Path(folder) / f"{events:,} records"
             command = [sys.executable, "-m", "chatlio_kit", "sample", str(export)]
-            subprocess.run([*command, "--events", str(options.events)], check=True, capture_output=True)
-        size = sum(path.stat().st_size for path in export.rglob("*.ndjson*")) / 1e6
-        print(f"{export.name}: {size:,.0f} MB on disk")
-        print(f"{'way':<30}{'seconds':>9}{'ratio':>8}{'peak MB':>9}")
-        base = 0.0
-        for name, code in WAYS.items():
-            if options.only and not any(part in name for part in options.only):
-                continue
-            if name in _NEEDS and not _is_installed(_NEEDS[name]):
-                print(f"{name:<30}{'not run':>9}")
-                continue
-            seconds, peak, wrong = measure(code, export, Path(folder))
-            base = seconds if name == BASE else base
-            ratio = f"{base / seconds:.2f}" if base and not wrong else "-"
-            print(f"{name:<30}{seconds:>9.1f}{ratio:>8}{peak:>9,.0f}  {wrong}".rstrip(), flush=True)
+            subprocess.run([*command, "--events", str(events)], check=True, capture_output=True)
+            compare(export, Path(folder), options.only)
 
 
 if __name__ == "__main__":

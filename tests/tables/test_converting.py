@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatlio_kit.captures import Captures
+from chatlio_kit.errors import OutputError
 from chatlio_kit.events.catalogue import TABLES
 from chatlio_kit.samples import write_sample
 from chatlio_kit.tables import Export, Settling, Tables, convert, write_tables
@@ -18,7 +22,7 @@ from chatlio_kit.tables import converting as room
 from chatlio_kit.tables.sightings import SeenIds
 from chatlio_kit.tables.spill import Spill
 
-FILES = {"rejected.jsonl", "report.json", *(f"{name}.parquet" for name in TABLES)}
+FILES = {"rejected.jsonl", "report.html", "report.json", *(f"{name}.parquet" for name in TABLES)}
 
 
 @pytest.fixture(scope="module")
@@ -48,13 +52,13 @@ def test_tables_on_disk_are_the_frames(
     expected = write_tables(tables, tmp_path / "in-memory")
     _assert_equal(tmp_path / "on-disk", tables)
     assert converted.report() == expected
-    for name in ("rejected.jsonl", "report.json"):
+    for name in ("rejected.jsonl", "report.html", "report.json"):
         assert (tmp_path / "on-disk" / name).read_bytes() == (tmp_path / "in-memory" / name).read_bytes()
     assert {path.name for path in (tmp_path / "on-disk").iterdir()} == FILES
 
 
-@given(records=st.integers(40, 700), size=st.integers(20_000, 2_000_000), part=st.integers(1, 5000))
-@settings(max_examples=5, deadline=None)
+@given(records=st.integers(150, 900), size=st.integers(200_000, 2_000_000), part=st.integers(1, 5000))
+@settings(max_examples=4, deadline=None)
 def test_where_pieces_are_cut_changes_no_table(
     export: Path, tables: Tables, tmp_path_factory: pytest.TempPathFactory, records: int, size: int, part: int
 ) -> None:
@@ -78,10 +82,37 @@ def test_an_interrupted_conversion_leaves_what_was_there(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(room, "conversations", interrupt)
+    monkeypatch.setattr(room, "tell_conversations", interrupt)
     with pytest.raises(KeyboardInterrupt):
         convert(Export([export], Settling(), workers=0), tmp_path, quiet=True)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_what_a_killed_conversion_left_is_removed(export: Path, tmp_path: Path) -> None:
+    """The next conversion removes the unfinished folder of a process that is gone, and no other's."""
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    for pid in (gone.pid, os.getppid()):
+        (tmp_path / f".unfinished-{pid}").mkdir()
+        (tmp_path / f".unfinished-{pid}" / "events.parquet").write_bytes(b"half")
+    convert(Export([export / "feedback"], Settling(), workers=0), tmp_path, quiet=True)
+    assert {path.name for path in tmp_path.iterdir()} == FILES | {f".unfinished-{os.getppid()}"}
+
+
+def test_a_place_that_cannot_be_written_is_told_first(
+    export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file where the folder should be, or a folder where a table should be, is told before any reading."""
+
+    def read(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(Captures, "pieces", read)
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "out" / "events.parquet").mkdir(parents=True)
+    for out in ("file", "out"):
+        with pytest.raises(OutputError, match="cannot be written"):
+            convert(Export([export], Settling(), workers=0), tmp_path / out, quiet=True)
 
 
 def test_an_export_read_twice_is_all_duplicates(export: Path, tables: Tables, tmp_path: Path) -> None:
@@ -116,7 +147,8 @@ def test_a_spill_sorts_and_cuts_no_key(
     spill = Spill(tmp_path_factory.mktemp("spill"), "rows", "key", run_bytes=400)
     for place, key in enumerate(keys):
         spill.add(pa.table({"key": [f"{key:02}"], "place": [place]}))
-    parts = [part.to_pylist() for part in spill.parts(spill.borders(rows)) if part is not None]
+    read = [part.read() for part in spill.parts(spill.borders(rows))]
+    parts = [part.to_pylist() for part in read if part is not None]
     found = [(row["key"], row["place"]) for part in parts for row in sorted(part, key=lambda row: row["key"])]
     assert found == sorted((f"{key:02}", place) for place, key in enumerate(keys))
     seen = [{row["key"] for row in part} for part in parts]

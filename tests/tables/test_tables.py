@@ -165,6 +165,33 @@ def test_authors_of_older_transcripts(
     assert found.messages["author"].tolist() == ["visitor", "agent", "unknown"]
 
 
+def test_conversations_tell_who_answered_and_count_every_author(
+    tmp_path: Path, ndjson: Write, envelope: Wrap, transcript: Payload
+) -> None:
+    """Message counts by author add up to the messages; who answered is who wrote an agent's first message."""
+    for message in transcript["messages"]:
+        del message["isVisitorMsg"]
+    transcript["messages"] += [
+        {"text": "?", "ts": "1710144099.000001"},
+        {"text": "Sure.", "ts": "1710144059.000001", "userId": "U0OTHER", "username": "Kim"},
+    ]
+    found = Export([ndjson(tmp_path / "a", [envelope(transcript)])], Settling()).to_tables(quiet=True)
+    (row,) = found.conversations.to_dict("records")
+    counts = [row[f"{author}_messages"] for author in ("visitor", "agent", "unknown")]
+    assert (counts, len(found.messages)) == ([1, 2, 1], 4)
+    assert (row["answered_by"], row["agent_name"]) == ("Kim", "Sam Lee")
+    assert (row["first_response_seconds"], row["duration_seconds"]) == (53.999801, 208.440794)
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_the_dictionary_explains_every_column(tables: Tables, table: str) -> None:
+    """Each column of a table has its line in the dictionary, in the table's order, with a meaning."""
+    told = tables.dictionary(table)
+    assert told.index.tolist() == tables.frames()[table].columns.tolist()
+    assert (told["meaning"].str.len() > 10).all()
+    assert told["about a person"].notna().all()
+
+
 def test_written_tables_read_back_equal(tables: Tables, tmp_path: Path) -> None:
     """The Parquet files hold the frames, dtypes included, and nothing half-written is left beside them."""
     report = write_tables(tables, tmp_path / "out")
@@ -172,7 +199,7 @@ def test_written_tables_read_back_equal(tables: Tables, tmp_path: Path) -> None:
         pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "out" / f"{name}.parquet"), frame)
     assert report == orjson.loads((tmp_path / "out" / "report.json").read_bytes())
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "rejected.jsonl", "report.json", *(f"{name}.parquet" for name in TABLES),
+        "rejected.jsonl", "report.html", "report.json", *(f"{name}.parquet" for name in TABLES),
     }  # fmt: skip
 
 
