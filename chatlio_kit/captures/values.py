@@ -18,6 +18,7 @@ _BLANK = re.compile(r"[ \t\r\n]*")
 _KEY = r'\{\s*("(?:[^"\\\x00-\x1f]|\\.){1,200}")\s*:'
 _FIRST_KEY = re.compile(_KEY)
 _FOLLOWING_KEY = re.compile(rf"\}}.?\s*{_KEY}")
+_SWALLOWED = re.compile(r'\{\s*"\Z')
 _CLOSING = re.compile(r"\}+|\](?:\s*\])*")
 _MOST_KEYS = 16
 _MOST_GUESSES = 100
@@ -229,6 +230,10 @@ class _Stream:
         """Say where the next object begins that begins as others do, or the comma before it."""
         self._guess()
         start = max(self._position + broken_at, self._position + 1)
+        # A text that lost its end goes on to the first quote of the object behind it.
+        swallowed = _SWALLOWED.search(self._text, max(self._position + 1, start - 100), start)
+        if swallowed is not None:
+            start = swallowed.start()
         while (found := self._search(start)) is not None:
             before = self._text[max(self._position, found - 100) : found]
             blank = len(before) - len(before.rstrip())

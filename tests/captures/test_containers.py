@@ -20,7 +20,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from chatlio_kit.captures import Captures
+from chatlio_kit.captures import Captures, blocks
 from chatlio_kit.events.kinds import Kind
 from chatlio_kit.samples import write_sample
 from chatlio_kit.tables import Export, Settling, Tables
@@ -208,3 +208,25 @@ def test_a_file_that_is_gone_when_its_turn_comes_is_told(tmp_path: Path) -> None
     (rejected,) = [each for piece in found.pieces() for each in piece.rejected]
     assert (rejected.file, rejected.record, rejected.reason) == ("a", 1, "unreadable")
     assert rejected.detail == "The file cannot be read: No such file or directory."
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+@pytest.mark.parametrize("between", [b"\n", b",", b",\n"])
+@pytest.mark.parametrize("size", [700, 1500, 9000])
+def test_where_blocks_end_changes_nothing(
+    captures: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, between: bytes, size: int, damaged: bool
+) -> None:
+    """Lines and elements that blocks cut anywhere are read whole, beside a damaged one too."""
+    lines = captures.splitlines()[:300]
+    lines[0] = max(lines, key=len)  # a transcript, with objects inside
+    bad = [lines[0][:-40]] if damaged else []
+    text = between.join([*lines[:100], *bad, *lines[100:]])
+    (tmp_path / "a").write_bytes(b"[" + text + b"]" if b"," in between else text)
+    for name in ("BLOCK", "PEEK"):
+        monkeypatch.setattr(blocks, name, size)
+    raws = [
+        raw for piece in Captures([tmp_path / "a"]).pieces() for each in piece.stretches for raw in each.raws
+    ]
+    assert set(lines) <= set(raws)
+    if not damaged:
+        assert raws == lines
