@@ -85,14 +85,14 @@ def layout_of(head: bytes) -> Layout | None:
 
 def _first_rows(lines: Iterable[str], delimiter: str) -> Iterator[list[str]]:
     reader = csv.reader(lines, delimiter=delimiter)
-    try:
-        for _ in range(_ROWS_LOOKED_AT):
+    for _ in range(_ROWS_LOOKED_AT):
+        try:
             row = next(reader, None)
-            if row is None:
-                return
-            yield row
-    except csv.Error:
-        return
+        except csv.Error:  # a damaged row says nothing of the others
+            continue
+        if row is None:
+            return
+        yield row
 
 
 def _are_names(names: Sequence[str]) -> bool:
