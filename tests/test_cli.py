@@ -189,6 +189,16 @@ def test_a_missing_path_and_an_empty_folder(command: str, tmp_path: Path, state:
     assert missing.stdout == empty.stdout == ""
 
 
+def test_tables_stay_apart_from_captures(tmp_path: Path) -> None:
+    """A folder of tables among the captures is told, before its tables are read as captures."""
+    captures = write_sample(tmp_path / "captures", events=20, seed=1).path
+    out = captures / "out"
+    assert _run("convert", captures, "--out", out).exit_code == 0
+    again = _run("convert", captures, "--out", out)
+    assert again.exit_code == 2
+    assert "a folder of its own" in again.output
+
+
 def test_an_out_that_cannot_be_written(export: Path, tmp_path: Path) -> None:
     """An --out below a file is exit code 1 with a sentence."""
     (tmp_path / "file").write_text("")

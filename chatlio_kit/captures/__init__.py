@@ -3,7 +3,7 @@
 from chatlio_kit.captures.captures import Captures, Piece, Stretch
 from chatlio_kit.captures.dialects import BARE, ENVELOPE, Dialect, Unwrapped, named_fields, unwrap
 from chatlio_kit.captures.discover import find_files
-from chatlio_kit.captures.places import CaptureFile, archives_of
+from chatlio_kit.captures.places import CaptureFile, LocalPlace, archives_of
 from chatlio_kit.captures.records import HUGE, keeps_quotes, parse, refusal
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "CaptureFile",
     "Captures",
     "Dialect",
+    "LocalPlace",
     "Piece",
     "Stretch",
     "Unwrapped",

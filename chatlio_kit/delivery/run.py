@@ -136,6 +136,10 @@ class Run:
             theirs = records if len(mine) == len(records) else records.take(mine.tolist())
             self._send_records(self._flow(Kind(kind)), self._sendable(theirs))
 
+    def pass_over(self, events: int) -> None:
+        """Let the bar count events that need no sending."""
+        self._progress.advance(events)
+
     def resend(self, letters: list[KeptLetter]) -> None:
         """Send dead letters again as they were, and write down every fate."""
         self.book.revive(self.number, (each.event_id for each in letters))

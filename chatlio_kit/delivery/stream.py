@@ -71,6 +71,7 @@ def stream(
             sifted = sightings.sift(replace(built, rejected=[]).keep(rows))
             count(run.counts, sifted)
             run.rejections += sifted.built.rejected
+            run.pass_over(sifted.duplicates + len(sifted.built.rejected))
             run.send(sifted.built.events, sifted.built.messages)
         named = int(built.events["message_count"].fillna(0).sum())
         if named and isinstance(tables, pd.DataFrame):

@@ -21,7 +21,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from chatlio_kit.captures import LocalPlace
 from chatlio_kit.display import Progress, Sheet
+from chatlio_kit.errors import UsageError
 from chatlio_kit.events.catalogue import OFFLINE_MESSAGES, TABLES, VISITORS
 from chatlio_kit.events.kinds import Kind
 from chatlio_kit.tables.counts import Counts
@@ -110,8 +112,10 @@ def convert(export: Export, out: Path, *, quiet: bool = False) -> Converted:
     Stopped half-way it leaves the folder as it was.
 
     Raises:
+        UsageError: when the folder's own files are among the captures.
         OutputError: when the folder cannot be written.
     """
+    _keep_apart(export, out)
     make_folder(out)
     converted = Converted(out, Counts())
     try:
@@ -142,6 +146,17 @@ def convert(export: Export, out: Path, *, quiet: bool = False) -> Converted:
     except OSError as error:
         raise unwritable(out, error) from error
     return converted
+
+
+def _keep_apart(export: Export, out: Path) -> None:
+    """Earlier tables that stand among the captures would be read as captures."""
+    folder = out.resolve()
+    for file in export.captures.files:
+        if isinstance(file.place, LocalPlace) and file.place.path.resolve().parent == folder:
+            raise UsageError(
+                f"{str(out)!r} is among the captures, so its files would be read as captures. "
+                "Choose a folder of its own for the tables."
+            )
 
 
 @contextmanager
