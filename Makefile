@@ -40,9 +40,8 @@ lint: $(READY) ## ruff and strict types
 notebooks: $(READY) ## re-execute the notebooks and store their outputs
 	$(BIN)/python tests/notebooks/refresh.py
 
-readme: $(READY) ## write the README's command reference and data dictionary anew
-	$(BIN)/python tests/test_readme.py
-	$(BIN)/python tests/test_captures_page.py
+readme: $(READY) ## write the generated parts of README.md and docs/captures.md anew
+	$(BIN)/python tests/test_pages.py
 
 lab: $(READY) ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb

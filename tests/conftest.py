@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import time
 from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from remapping import remap_ids
 
 from chatlio_kit.connection import Connection
 from chatlio_kit.events.kinds import Kind
@@ -194,28 +194,4 @@ def lake() -> Callable[[Connection], list[Payload]]:
 @pytest.fixture
 def remap() -> Callable[[Connection, Kind, str], None]:
     """Let a history mapping make ``_id`` of an expression, and wait until its dataflow is ready again."""
-
-    def change(connection: Connection, kind: Kind, id_source: str) -> None:
-        platform, flow = connection.platform, connection.history_flow(kind)
-        body = platform.mapping_sets.get(flow.mapping_set_id)
-        is_attribute = id_source == "event_id"
-        of_id = {
-            "sourceType": "ATTRIBUTE" if is_attribute else "EXPRESSION",
-            "source": id_source,
-            "destination": "_id",
-        }
-        mappings = [
-            of_id
-            if each["destination"] == "_id"
-            else {key: each[key] for key in ("sourceType", "source", "destination")}
-            for each in body["mappings"]
-        ]
-        kept = {key: body[key] for key in ("outputSchema", "name", "description") if key in body}
-        version = platform.mapping_sets.replace(flow.mapping_set_id, {**kept, "mappings": mappings})
-        value = {"name": "Mapping", "params": {"mappingId": flow.mapping_set_id, "mappingVersion": version}}
-        operation = {"op": "replace", "path": "/transformations/0", "value": value}
-        platform.flows.update_flow(platform.flows.flow(flow.flow_id), [operation])
-        while not platform.flows.flow(flow.flow_id).is_ready:
-            time.sleep(0.02)
-
-    return change
+    return remap_ids

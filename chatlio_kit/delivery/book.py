@@ -252,21 +252,11 @@ class Book:
 
     def landed_among(self, event_ids: Iterable[str]) -> int:
         """Count which of these events were read back."""
-        self._ledger.index()
-        query = (
-            "SELECT count(*) FROM event WHERE destination = ? AND landed"
-            " AND event_id IN (SELECT value FROM json_each(?))"
-        )
-        return int(self._ledger.read(query, (self._key, _json(list(event_ids))))[0][0])
+        return self._count_among(event_ids, "landed")
 
     def open_among(self, event_ids: Iterable[str]) -> int:
         """Count which of these events were delivered and neither read back nor failed."""
-        self._ledger.index()
-        query = (
-            "SELECT count(*) FROM event WHERE destination = ? AND fate = 'delivered' AND NOT landed"
-            " AND event_id IN (SELECT value FROM json_each(?))"
-        )
-        return int(self._ledger.read(query, (self._key, _json(list(event_ids))))[0][0])
+        return self._count_among(event_ids, "fate = 'delivered' AND NOT landed")
 
     def files_read(self) -> dict[str, ReadFile]:
         """Give the files that were read to their end without a reject and hold nothing pending, by name."""
@@ -357,6 +347,14 @@ class Book:
         columns = "event_id, kind, source_file, source_record, transaction_id, reason, answer"
         query = f"SELECT {columns} FROM event WHERE destination = ? AND {condition}"  # noqa: S608 - from above
         return [Named(*row) for row in self._ledger.read(query, (self._key, *values))]
+
+    def _count_among(self, event_ids: Iterable[str], condition: str) -> int:
+        self._ledger.index()
+        query = (
+            f"SELECT count(*) FROM event WHERE destination = ? AND {condition}"  # noqa: S608 - from above
+            " AND event_id IN (SELECT value FROM json_each(?))"
+        )
+        return int(self._ledger.read(query, (self._key, _json(list(event_ids))))[0][0])
 
     def _one(self, query: str) -> Any:
         return self._ledger.read(query, (self._key,))[0][0]

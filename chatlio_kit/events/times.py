@@ -74,19 +74,6 @@ def _cut_times(whole: Any) -> Any:
         return pa.array(times, ARROW_TIME, from_pandas=True)
 
 
-def parse_slack_ts(texts: pd.Series[str]) -> pd.Series[pd.Timestamp]:
-    """Read a column of Slack message ids, ``seconds.6digits``, exactly.
-
-    Args:
-        texts: text of the form ``1710144005.000200``; anything else gives a missing time.
-
-    Returns:
-        The times as ``datetime64[us, UTC]``.
-    """
-    times = read_slack_ts(pa.array(texts.array, pa.large_string(), from_pandas=True))
-    return pd.Series(times.to_pandas(), index=texts.index).astype(TIME_DTYPE)
-
-
 def read_slack_ts(texts: Any) -> Any:
     """Read an Arrow array of Slack message ids.
 
@@ -108,8 +95,3 @@ def write_rfc3339(times: Any) -> list[str | None]:
     return [
         text if there else None for text, there in zip(written, times.is_valid().to_pylist(), strict=True)
     ]
-
-
-def to_wire(times: pd.Series[pd.Timestamp]) -> pd.Series[str]:
-    """Write a column of times as ``2024-01-01T00:00:00.123Z``, cut to milliseconds."""
-    return times.dt.strftime("%Y-%m-%dT%H:%M:%S.%f").str.slice(0, 23).add("Z")

@@ -9,7 +9,6 @@ from typing import Any
 
 from .store import Json
 
-OPERATORS = ("==", "!=", "<=", ">=", "<", ">", "~")
 _FILTER = re.compile(r"(?P<path>[^=!<>~]+)(?:(?P<op>==|!=|<=|>=|<|>|~)(?P<value>.*))?", re.DOTALL)
 
 

@@ -28,6 +28,7 @@ from typing import Any
 import orjson
 import pyarrow.parquet as pq
 import requests
+from remapping import remap_ids
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
@@ -257,7 +258,7 @@ class Stage:
             with _platform(state, {"seed": 7, "faults": rules}) as (server, platform):
                 case = Case(self.captures, self.records, ck.open_connection(platform), server)
                 if fault == _WRONG_MAPPING:
-                    _spoil(case.connection)
+                    remap_ids(case.connection, Kind.FEEDBACK, "nullify()")
                 started = time.monotonic()
                 returned = _within(PATIENCE, lambda: send(case))
                 seconds = time.monotonic() - started
@@ -306,25 +307,6 @@ class _platform:  # noqa: N801 - reads as a function
     def __exit__(self, *error: Any) -> None:
         self._platform.close()
         self._server.__exit__(*error)
-
-
-def _spoil(connection: Connection) -> None:
-    """Let the mapping null what the schema requires, as a slip in the screens may."""
-    platform, flow = connection.platform, connection.history_flow(Kind.FEEDBACK)
-    body = platform.mapping_sets.get(flow.mapping_set_id)
-    mappings = [
-        {"sourceType": "EXPRESSION", "source": "nullify()", "destination": "_id"}
-        if each["destination"] == "_id"
-        else {key: each[key] for key in ("sourceType", "source", "destination")}
-        for each in body["mappings"]
-    ]
-    kept = {key: body[key] for key in ("outputSchema", "name", "description") if key in body}
-    number = platform.mapping_sets.replace(flow.mapping_set_id, {**kept, "mappings": mappings})
-    value = {"name": "Mapping", "params": {"mappingId": flow.mapping_set_id, "mappingVersion": number}}
-    operation = {"op": "replace", "path": "/transformations/0", "value": value}
-    platform.flows.update_flow(platform.flows.flow(flow.flow_id), [operation])
-    while not platform.flows.flow(flow.flow_id).is_ready:
-        time.sleep(0.02)
 
 
 def _within(seconds: float, send: Callable[[], None]) -> bool:

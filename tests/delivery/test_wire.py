@@ -69,6 +69,15 @@ def test_a_transcripts_wire_record(tables: Tables) -> None:
     }
 
 
+def test_times_are_cut_to_milliseconds(tables: Tables) -> None:
+    """Times travel as UTC with three decimals, cut and not rounded; where there is none, nothing travels."""
+    tables.events["occurred_at"] = pd.Timestamp("2024-01-01T00:00:00.123999Z").as_unit("us")
+    tables.events["ended_at"] = pd.Series(pd.NaT, tables.events.index, tables.events["ended_at"].dtype)
+    sent = _sent(tables)["transcript"]
+    assert sent["occurred_at"] == "2024-01-01T00:00:00.123Z"
+    assert "ended_at" not in sent
+
+
 def test_what_the_frames_say_is_what_is_sent(tables: Tables) -> None:
     """A masked column and a dropped message go out as the frames have them."""
     tables.events["visitor_name"] = "***"

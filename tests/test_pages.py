@@ -1,0 +1,156 @@
+"""The pages' generated parts are what the code says. ``python tests/test_pages.py`` writes them anew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from chatlio_kit.captures.dialects import DIALECTS, FIELDS, LISTS, Body, Dialect
+from chatlio_kit.captures.dialects.naming import MEANINGS
+from chatlio_kit.cli import main
+from chatlio_kit.events.catalogue import TABLES, Field
+from chatlio_kit.events.redaction import SPEAKS_OF_PEOPLE, left_by_mask
+
+ROOT = Path(__file__).parent.parent
+
+
+def _commands(group: click.Group, before: str = "") -> Iterator[str]:
+    common = {"as_json", "state", "platform", "help"}
+    for name, command in sorted(group.commands.items()):
+        if isinstance(command, click.Group):
+            yield from _commands(command, f"{before}{name} ")
+            continue
+        arguments = [
+            each.make_metavar(click.Context(command))
+            for each in command.params
+            if isinstance(each, click.Argument)
+        ]
+        yield f"**`chatlio-kit {' '.join([before + name, *arguments])}`**: {(command.help or '').strip()}\n"
+        options = [
+            each for each in command.params if isinstance(each, click.Option) and each.name not in common
+        ]
+        for option in options:
+            value = "" if option.is_flag else f" {option.make_metavar(click.Context(command))}"
+            said = f": {option.help}" if option.help else ""
+            yield f"- `{option.opts[0]}{value}`{said}"
+        if options:
+            yield ""
+
+
+def _row(field: Field) -> str:
+    places = "<br>".join(f"{shape}: `{place}`" for shape, place in field.places.items())
+    sent = f"`{field.xdm}`" if field.xdm else ""
+    return f"| `{field.name}` | {field.dtype} | {field.meaning} | {field.privacy} | {places} | {sent} |"
+
+
+def _dictionary() -> Iterator[str]:
+    for table, fields in TABLES.items():
+        yield f"<details><summary><code>{table}</code>, {len(fields)} columns</summary>\n"
+        yield "| column | holds | meaning | privacy | in the payload | in XDM |"
+        yield "| --- | --- | --- | --- | --- | --- |"
+        yield from (_row(field) for field in fields)
+        yield "\n</details>\n"
+
+
+def _redaction() -> Iterator[str]:
+    """What a mask leaves of each column that speaks of people, by privacy class."""
+    yield "| class | columns of `events` and `messages` | what `mask` leaves |"
+    yield "| --- | --- | --- |"
+    for privacy in SPEAKS_OF_PEOPLE:
+        left: dict[str, list[str]] = {}
+        for each in (*TABLES["events"], *TABLES["messages"]):
+            if each.privacy is privacy:
+                left.setdefault(left_by_mask(each), []).append(f"`{each.name}`")
+        for said, columns in left.items():
+            yield f"| {privacy} | {', '.join(dict.fromkeys(columns))} | {said} |"
+
+
+def _code(text: object) -> str:
+    return f"`{text}`" if str(text) else ""
+
+
+def _dialects() -> Iterator[str]:
+    yield "| dialect | who writes it | known by | payload | time of arrival | kind | documented in |"
+    yield "| --- | --- | --- | --- | --- | --- | --- |"
+    for each in DIALECTS:
+        cells = (
+            _code(each.name),
+            each.title,
+            _known_by(each),
+            _payload(each),
+            f"{_code(each.received)}, {each.clock}" if each.received else "none",
+            _code(each.label) if each.label else "none",
+            each.source,
+        )
+        yield f"| {' | '.join(cells)} |"
+
+
+def _known_by(dialect: Dialect) -> str:
+    if dialect.body is Body.ITSELF:
+        return "the payload's own fields"
+    if dialect.body is Body.COLUMNS:
+        return (
+            _code(f"visitor{dialect.separator}UUID") + " and the like"
+            if dialect.separator
+            else "JSON in cells"
+        )
+    known = ", ".join(map(_code, dialect.needs))
+    return f"{known}, without {', '.join(map(_code, dialect.lacks))}" if dialect.lacks else known
+
+
+def _payload(dialect: Dialect) -> str:
+    place = _code(dialect.payload)
+    flag = f"; base64 if {_code(dialect.base64_flag)}" if dialect.base64_flag else ""
+    return f"{place}: {dialect.body}{flag}" if place else str(dialect.body)
+
+
+def _pages() -> Iterator[str]:
+    yield "| page of | lists its captures in |"
+    yield "| --- | --- |"
+    for name, place in LISTS.items():
+        yield f"| {name} | {_code(place)} |"
+
+
+def _fields() -> Iterator[str]:
+    yield "| name | what stands there |"
+    yield "| --- | --- |"
+    for name in FIELDS:
+        yield f"| {_code(name)} | {MEANINGS[name]} |"
+
+
+PAGES: dict[str, dict[str, Callable[[], Iterator[str]]]] = {
+    "README.md": {
+        "commands": lambda: _commands(main),
+        "redaction": _redaction,
+        "dictionary": _dictionary,
+    },
+    "docs/captures.md": {"dialects": _dialects, "pages": _pages, "fields": _fields},
+}
+
+
+def written(page: str) -> str:
+    """Give a page with its generated parts as the code says them now."""
+    text = (ROOT / page).read_text()
+    for part, lines in PAGES[page].items():
+        begin, end = f"<!-- {part}: written by `make readme` -->", f"<!-- end of {part} -->"
+        before, found, rest = text.partition(begin)
+        _, ended, after = rest.partition(end)
+        assert found, f"{page} has no place for {part}"
+        assert ended, f"{page} does not end {part}"
+        body = "\n".join(lines()).strip()
+        text = f"{before}{begin}\n\n{body}\n\n{end}{after}"
+    return text
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_is_up_to_date(page: str) -> None:
+    """Commands, redaction, dictionary, dialects, pages and fields stand there, and agree with the code."""
+    assert (ROOT / page).read_text() == written(page), "run `make readme`"
+
+
+if __name__ == "__main__":
+    for each in PAGES:
+        (ROOT / each).write_text(written(each))
