@@ -24,6 +24,9 @@ Every message is a sentence: what happened, to which input, and what to do next.
 
 from __future__ import annotations
 
+DONE, FAILED, INCOMPLETE, UNCONFIRMED = 0, 1, 3, 4
+"""Exit codes: all landed; could not do it; some rejected or dead-lettered; landing not confirmed yet."""
+
 
 class ChatlioKitError(Exception):
     """Root of everything that chatlio_kit raises on purpose.

@@ -14,10 +14,10 @@ from chatlio_kit.connection import Connection, open_connection, plan_connection
 from chatlio_kit.delivery import Run, stream
 from chatlio_kit.display import Sheet
 from chatlio_kit.errors import ChatlioKitError, UsageError
-from chatlio_kit.opening import AEP, LOCAL, open_platform
+from chatlio_kit.opening import open_platform
 from chatlio_kit.platform import Platform
 from chatlio_kit.samples import write_sample
-from chatlio_kit.settings import DEFAULT_STATE
+from chatlio_kit.settings import AEP, DEFAULT_STATE, LOCAL
 from chatlio_kit.tables import Export, Settling, Tables
 
 SAMPLE_EVENTS, SAMPLE_SEED, SAMPLE_BAD_SHARE = 2000, 7, 0.01

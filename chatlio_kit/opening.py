@@ -11,14 +11,12 @@ from chatlio_kit import local_platform
 from chatlio_kit.errors import Unreachable, UsageError
 from chatlio_kit.local_platform import RunningPlatform
 from chatlio_kit.platform import Platform
-from chatlio_kit.settings import DEFAULT_STATE, Secret, Settings
+from chatlio_kit.settings import AEP, DEFAULT_STATE, LOCAL, Secret, Settings
 
-LOCAL, AEP = "local", "aep"
 STORE = "local"
 """The local platform's store, inside the state folder."""
 READING_SECONDS = 4 * 60 * 60.0
-COMMAND_SECONDS = 60.0
-"""How long a local platform stays up unused: while somebody reads a notebook, or after a command."""
+"""How long a local platform stays up unused while somebody reads a notebook."""
 
 _CHOICE = "CHATLIO_KIT_PLATFORM"
 

@@ -16,6 +16,9 @@ from dotenv import dotenv_values
 
 from chatlio_kit.errors import SettingsError
 
+LOCAL, AEP = "local", "aep"
+"""The platforms: the embedded one, and Experience Platform."""
+
 DEFAULT_STATE = Path(".chatlio-kit")
 _KEY = "CHATLIO_KIT_REDACTION_KEY"
 _LEAST_KEY = 16

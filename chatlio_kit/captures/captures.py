@@ -16,8 +16,8 @@ from chatlio_kit.captures.records import Fault, Raws, said, unreadable
 from chatlio_kit.captures.splitting import read_records
 from chatlio_kit.events.rejection import Rejection
 
-PIECE_RECORDS = 10_000
-PIECE_BYTES = 5_000_000
+PIECE_RECORDS = 20_000
+PIECE_BYTES = 12_000_000
 _NESTED = "It is a zip within a zip. Unpack the outer one, and read what was in it"
 
 
@@ -42,6 +42,11 @@ class Piece:
     def read(self) -> int:
         """How many records it holds."""
         return sum(len(stretch.raws) for stretch in self.stretches) + len(self.rejected)
+
+    @property
+    def raws(self) -> list[bytes]:
+        """All its records as they stand in their files, one stretch after another."""
+        return [raw for stretch in self.stretches for raw in stretch.raws]
 
 
 class Captures:

@@ -1,20 +1,41 @@
 """The same steps as commands: ``chatlio-kit``."""
 
+from __future__ import annotations
+
+from importlib import import_module
+
 import click
 
-from chatlio_kit.cli.connecting import connect, disconnect, doctor
-from chatlio_kit.cli.converting import convert, sample
-from chatlio_kit.cli.forgetting import forget
-from chatlio_kit.cli.sending import backfill, reconcile, replay, status
-from chatlio_kit.cli.serving import local_platform_group
+_ROOMS = {
+    "sample": "converting.sample",
+    "convert": "converting.convert",
+    "connect": "connecting.connect",
+    "doctor": "connecting.doctor",
+    "disconnect": "connecting.disconnect",
+    "backfill": "sending.backfill",
+    "status": "sending.status",
+    "replay": "sending.replay",
+    "reconcile": "sending.reconcile",
+    "forget": "forgetting.forget",
+    "local-platform": "serving.local_platform_group",
+}
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Journey(click.Group):
+    """Commands in the order of the journey, each loaded when it is named: to start is most of a short one."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's own form
+        return list(_ROOMS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _ROOMS:
+            return None
+        module, name = _ROOMS[cmd_name].split(".")
+        found: click.Command = getattr(import_module(f"{__name__}.{module}"), name)
+        return found
+
+
+@click.group(cls=_Journey, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="chatlio-kit")
 def main() -> None:
     """Bring Chatlio's live-chat history into Experience Platform, and prove that it arrived."""
-
-
-for _each in (sample, convert, connect, doctor, disconnect, backfill, status, replay, reconcile, forget):
-    main.add_command(_each)
-main.add_command(local_platform_group)

@@ -7,17 +7,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 import orjson
 
-from chatlio_kit.delivery.fates import DONE
-from chatlio_kit.errors import ChatlioKitError
+import chatlio_kit
+from chatlio_kit.errors import DONE, ChatlioKitError
 from chatlio_kit.events.kinds import Kind
-from chatlio_kit.opening import AEP, COMMAND_SECONDS, LOCAL, open_platform
-from chatlio_kit.platform import Platform
-from chatlio_kit.settings import DEFAULT_STATE
+from chatlio_kit.settings import AEP, DEFAULT_STATE, LOCAL
+
+if TYPE_CHECKING:
+    from chatlio_kit.platform import Platform
+
+_IDLE_SECONDS = 60.0
+"""How long a local platform stays up unused after a command."""
 
 KINDS = click.Choice([str(kind) for kind in Kind])
 PATHS = click.argument("paths", nargs=-1, required=True, metavar="PATH...")
@@ -70,7 +74,7 @@ class Context:
 
     def open(self) -> Platform:
         """Open the chosen platform."""
-        return open_platform(self.platform, state=self.state, idle=COMMAND_SECONDS)
+        return chatlio_kit.open_platform(self.platform, state=self.state, idle=_IDLE_SECONDS)
 
 
 def command(function: Callable[..., Answer]) -> Callable[..., None]:

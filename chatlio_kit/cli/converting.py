@@ -18,9 +18,8 @@ from chatlio_kit.cli.command import (
     Context,
     command,
 )
-from chatlio_kit.delivery.fates import DONE, INCOMPLETE
 from chatlio_kit.display import Sheet
-from chatlio_kit.errors import OutputError, UsageError
+from chatlio_kit.errors import DONE, INCOMPLETE, OutputError, UsageError
 from chatlio_kit.samples import write_sample
 from chatlio_kit.tables import Export, Settling, Terms
 from chatlio_kit.tables import convert as run_convert

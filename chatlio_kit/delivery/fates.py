@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-DONE, FAILED, INCOMPLETE, UNCONFIRMED = 0, 1, 3, 4
-"""Exit codes: all landed; could not do it; some rejected or dead-lettered; landing not confirmed yet."""
-
 
 class Fate(StrEnum):
     """What became of an accepted event."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from chatlio_kit.delivery.fates import DONE, FAILED, INCOMPLETE, UNCONFIRMED, Tally
+from chatlio_kit.delivery.fates import Tally
 from chatlio_kit.delivery.reconcile import Reconciliation, sentences
 from chatlio_kit.display import Sheet
+from chatlio_kit.errors import DONE, FAILED, INCOMPLETE, UNCONFIRMED
 from chatlio_kit.tables import Counts
 
 

@@ -23,9 +23,10 @@ import orjson
 
 from chatlio_kit.connection import Connection
 from chatlio_kit.delivery.book import Book
-from chatlio_kit.delivery.fates import DONE, FAILED, INCOMPLETE, UNCONFIRMED, Named, Tally
+from chatlio_kit.delivery.fates import Named, Tally
 from chatlio_kit.delivery.reading_back import read_back, read_new_batches
 from chatlio_kit.display import Sheet
+from chatlio_kit.errors import DONE, FAILED, INCOMPLETE, UNCONFIRMED
 from chatlio_kit.platform import Run
 
 LOST = "lost_after_acceptance"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
 
@@ -20,6 +21,10 @@ class Kind(StrEnum):
     CONVERSATION_STARTED = "conversation_started"
     UNANSWERED = "unanswered"
     FEEDBACK = "feedback"
+
+
+KINDS: dict[str, Kind] = {str(kind): kind for kind in Kind}
+"""The kinds by their names."""
 
 
 class Shape(StrEnum):
@@ -54,6 +59,7 @@ def event_type(kind: str) -> str:
     return EVENT_TYPE_PREFIX + kind
 
 
+@cache
 def kind_of_shape(shape: Shape) -> Kind | None:
     """Name the kind where a shape has only one, else None."""
     kinds = [kind for kind, its_shape in SHAPE_OF.items() if its_shape is shape]

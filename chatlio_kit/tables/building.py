@@ -20,10 +20,10 @@ from chatlio_kit.events.identity import id_by_body
 from chatlio_kit.events.kinds import SHAPE_OF, Kind
 from chatlio_kit.events.rejection import Reason, Rejection, shortened
 from chatlio_kit.events.times import ARROW_TIME, read_rfc3339, read_slack_ts, write_rfc3339
-from chatlio_kit.tables.arrow import arrow_frame, texts
+from chatlio_kit.tables.arrow import arrow_frame
 from chatlio_kit.tables.dating import Undated, UndatedAs, date_events
-from chatlio_kit.tables.reading import VISITOR
-from chatlio_kit.tables.rows import VISITOR_COLUMNS, Rows, read_rows
+from chatlio_kit.tables.lots import texts
+from chatlio_kit.tables.rows import Rows, read_rows
 from chatlio_kit.tables.schemas import empty, failures
 
 _ENVELOPE_PLACES = {"received_at": "receivedAt", "widget_id": "widget", "kind": "kind"}
@@ -75,7 +75,8 @@ class Built:
         messages: the messages of these events, a row for each message of each transcript (``event_id``).
         owners: for each row of ``messages`` the row of ``events`` that it belongs to.
         rejected: the records that were not accepted.
-        raws: each accepted event's record as it was read, in the order of ``events``.
+        raws: the piece's records as they were read, accepted or not.
+        places: for each row of ``events`` the place of its record in ``raws``.
         dialects: how many of the piece's records a payload was taken from, by dialect.
     """
 
@@ -84,6 +85,7 @@ class Built:
     owners: NDArray[np.int64]
     rejected: list[Rejection]
     raws: list[bytes]
+    places: NDArray[np.int64]
     dialects: Counter[str] = field(default_factory=Counter)
 
     def keep(self, rows: Sequence[int], rejected: Iterable[Rejection] = ()) -> Built:
@@ -98,9 +100,15 @@ class Built:
             self.messages.take(mine).reset_index(drop=True),
             owners[mine],
             [*self.rejected, *rejected],
-            [self.raws[row] for row in rows],
+            self.raws,
+            self.places[chosen],
             self.dialects,
         )
+
+    def raw(self, row: int) -> str:
+        """Give the record of a row of ``events`` as text."""
+        text: bytes = self.raws[self.places[row]]
+        return text.decode("utf-8", errors="replace")
 
 
 def build(piece: Piece, settling: Settling) -> Built:
@@ -111,25 +119,31 @@ def build(piece: Piece, settling: Settling) -> Built:
     """
     rows = read_rows(piece, settling.kind, settling.fields)
     rejected = [*piece.rejected, *rows.rejected]
-    if not rows.raws:
-        owners = np.array([], dtype="int64")
-        return Built(empty("events"), empty("messages"), owners, rejected, [], rows.dialects)
-    return _Building(rows, settling).finish(rejected)
+    if not len(rows.told.places):
+        nothing = np.array([], dtype=np.int64)
+        return Built(empty("events"), empty("messages"), nothing, rejected, [], nothing, rows.dialects)
+    return _Building(piece, rows, settling).finish(rejected)
 
 
 class _Building:
     """A piece's rows on their way to frames."""
 
-    def __init__(self, rows: Rows, settling: Settling) -> None:
-        self._rows = rows
-        self._columns: dict[str, Any] = rows.events.finish()
+    def __init__(self, piece: Piece, rows: Rows, settling: Settling) -> None:
+        self._told, self._dialects = rows.told, rows.dialects
+        self._raws = piece.raws
+        sizes = [len(stretch.raws) for stretch in piece.stretches]
+        self._files = [stretch.file for stretch in piece.stretches]
+        self._file_of = np.repeat(np.arange(len(sizes)), sizes)[self._told.places]
+        numbers = [np.asarray(stretch.numbers, dtype=np.int64) for stretch in piece.stretches]
+        self._records = np.concatenate(numbers)[self._told.places]
+        self._columns = self._told.events
         self._settling = settling
         self._faults: dict[int, Rejection] = {}
 
     def finish(self, rejected: list[Rejection]) -> Built:
         columns = self._events()
         events = arrow_frame("events", columns)
-        messages, owners = self._messages(columns)
+        messages, owners = self._messages(columns), self._told.owners
         for failure in failures("events", _with_stand_ins(events)):
             name = self._place(failure.row, failure.column, events)
             self._fault(failure.row, failure.reason, name, failure.sentence(name))
@@ -138,19 +152,16 @@ class _Building:
             place = failure.row - int(np.searchsorted(owners, owner))
             name = f"messages[{place}].{_MESSAGE_PLACES[failure.column]}"
             self._fault(owner, failure.reason, name, failure.sentence(name))
-        built = Built(events, messages, owners, rejected, self._rows.raws, self._rows.dialects)
+        built = Built(events, messages, owners, rejected, self._raws, self._told.places, self._dialects)
         if not self._faults:
             return built
         kept = [row for row in range(len(events)) if row not in self._faults]
         return built.keep(kept, self._faults.values())
 
     def _events(self) -> dict[str, Any]:
-        rows, columns = self._rows, self._columns
-        for name in VISITOR_COLUMNS:
-            column = columns.pop(f"{VISITOR}.{name}")
-            columns[name] = pc.coalesce(columns[name], column) if name in columns else column
-        columns["source_file"] = texts([file.name for file in rows.files])
-        columns["source_record"] = pa.array(rows.records, pa.int64())
+        columns = self._columns
+        columns["source_file"] = texts([file.name for file in self._files]).take(pa.array(self._file_of))
+        columns["source_record"] = pa.array(self._records)
         ended = columns["ended_at"]
         for name in _TIME_COLUMNS:
             columns[name] = self._times(name, columns[name])
@@ -174,7 +185,7 @@ class _Building:
 
     def _ids(self, columns: dict[str, Any]) -> pa.Array:
         """Give the ids, those told by their bodies included."""
-        bodies = self._rows.bodies
+        bodies = self._told.bodies
         if not bodies:
             return columns["event_id"]
         named = [columns[name].take(pa.array(bodies)) for name in ("kind", "widget_id", "received_at")]
@@ -186,17 +197,15 @@ class _Building:
         return pc.replace_with_mask(columns["event_id"], missing, pa.array(found, pa.large_string()))
 
     def _file_times(self) -> pa.Array:
-        times = {file: file.modified_at for file in set(self._rows.files)}
-        return pa.array([times[file] for file in self._rows.files], ARROW_TIME)
+        times = pa.array([file.modified_at for file in self._files], ARROW_TIME)
+        return times.take(pa.array(self._file_of))
 
-    def _messages(self, events: dict[str, Any]) -> tuple[pd.DataFrame, NDArray[np.int64]]:
-        counts = pc.fill_null(events["message_count"], 0).to_numpy()
-        owners = np.repeat(np.arange(len(counts)), counts)
-        columns = self._rows.messages.finish()
+    def _messages(self, events: dict[str, Any]) -> pd.DataFrame:
+        columns = self._told.messages
         columns["sent_at"] = read_slack_ts(columns["ts"])
         for name in ("event_id", "conversation_id"):
-            columns[name] = events[name].take(pa.array(owners))
-        return arrow_frame("messages", columns), owners
+            columns[name] = events[name].take(pa.array(self._told.owners))
+        return arrow_frame("messages", columns)
 
     def _place(self, row: int, column: str, events: pd.DataFrame | None = None) -> str:
         """Call a column as the record does: by its place in the payload or in the envelope."""
@@ -222,9 +231,9 @@ class _Building:
 
     def _fault(self, row: int, reason: Reason, name: str, detail: str) -> None:
         if row not in self._faults:
-            rows = self._rows
-            raw = rows.raws[row].decode("utf-8", errors="replace")
-            self._faults[row] = Rejection(rows.files[row].name, rows.records[row], reason, name, detail, raw)
+            file, record = self._files[self._file_of[row]].name, int(self._records[row])
+            raw = self._raws[self._told.places[row]].decode("utf-8", errors="replace")
+            self._faults[row] = Rejection(file, record, reason, name, detail, raw)
 
 
 def _with_stand_ins(events: pd.DataFrame) -> pd.DataFrame:

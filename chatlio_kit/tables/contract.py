@@ -113,5 +113,4 @@ def _rejection(built: Built, row: int, name: str) -> Rejection:
         f"Let it in with --contract {table}=evolve."
     )
     file, record = (built.events[column].tolist()[row] for column in ("source_file", "source_record"))
-    raw = built.raws[row].decode("utf-8", errors="replace")
-    return Rejection(file, record, Reason.UNKNOWN_FIELD, name, detail, raw)
+    return Rejection(file, record, Reason.UNKNOWN_FIELD, name, detail, built.raw(row))

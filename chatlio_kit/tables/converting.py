@@ -32,13 +32,13 @@ from chatlio_kit.tables.report import PAGE, converted_document, report_of
 from chatlio_kit.tables.spill import Spill
 from chatlio_kit.tables.tables import Export, count
 from chatlio_kit.tables.telling import (
-    Owned,
     Rows,
     arrow_rows,
     file_schema,
     tell_conversations,
     tell_offline_messages,
     tell_visitors,
+    with_messages,
 )
 from chatlio_kit.tables.terms import Findings
 from chatlio_kit.tables.workers import Crew
@@ -56,7 +56,7 @@ FILES = (*(f"{name}.parquet" for name in TABLES), REJECTED, PAGE, REPORT)
 """What a conversion writes; the report takes its name last."""
 _UNFINISHED = ".unfinished-"
 _OWNER = "_owner"
-_PART_ROWS = 10_000
+_PART_ROWS = 30_000
 _OF_CONVERSATIONS = (
     "event_id", "kind", "occurred_at", "conversation_id", "visitor_id", "page_url", "channel_id",
     "started_at", "ended_at", "agent_name", "agent_email", "message_count",
@@ -246,7 +246,6 @@ class _Tables:
     def __init__(self, folder: Path) -> None:
         self._tables = {name: _Table(folder, name) for name in TABLES}
         self._by_owner = Spill(folder, "owners", _OWNER)
-        self._messages = Spill(folder, "messages", _OWNER)
         self._visitors = Spill(folder, "visitors", "visitor_id")
         self._offline = Spill(folder, "offline", "occurred_at")
 
@@ -269,18 +268,14 @@ class _Tables:
         rows = rows.replace_schema_metadata(None)
         kinds = rows["kind"]
         owned = pc.or_(pc.is_valid(rows["conversation_id"]), pc.equal(kinds, str(Kind.TRANSCRIPT)))
-        self._by_owner.add(_owned(rows.select(_OF_CONVERSATIONS).filter(owned)))
+        told = with_messages(rows.select(_OF_CONVERSATIONS), messages, sifted.built.owners).filter(owned)
+        self._by_owner.add(told.append_column(_OWNER, pc.coalesce(told["conversation_id"], told["event_id"])))
         self._visitors.add(rows.select(_OF_VISITORS).filter(pc.is_valid(rows["visitor_id"])))
         self._offline.add(rows.select(_OF_OFFLINE).filter(pc.equal(kinds, str(Kind.OFFLINE_MESSAGE))))
-        if len(messages):
-            said = pa.Table.from_pandas(messages, preserve_index=False, nthreads=1)
-            self._messages.add(_owned(said.replace_schema_metadata(None)))
 
     def finish(self, crew: Crew) -> dict[str, int]:
         """Write what the whole export tells, close all files, and count their rows."""
-        borders = self._by_owner.borders(_PART_ROWS)
-        owned = map(Owned, self._by_owner.parts(borders), self._messages.parts(borders))
-        self._write(crew.map(tell_conversations, owned))
+        self._write(crew.map(tell_conversations, self._by_owner.parts(self._by_owner.borders(_PART_ROWS))))
         self._write(crew.map(tell_visitors, self._visitors.parts(self._visitors.borders(_PART_ROWS))))
         self._write(crew.map(tell_offline_messages, self._offline.parts(self._offline.borders(_PART_ROWS))))
         for table in self._tables.values():
@@ -291,8 +286,3 @@ class _Tables:
         for _, tables in told:
             for name, rows in tables.items():
                 self._tables[name].add(rows)
-
-
-def _owned(rows: Any) -> Any:
-    """Name what each row belongs to: its conversation, or the event itself where there is none."""
-    return rows.append_column(_OWNER, pc.coalesce(rows["conversation_id"], rows["event_id"]))

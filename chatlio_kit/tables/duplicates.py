@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+import numpy as np
+import pandas as pd
+
 from chatlio_kit.events.rejection import Reason, Rejection
 from chatlio_kit.tables.arrow import values_of
 from chatlio_kit.tables.building import Built
-from chatlio_kit.tables.sightings import SeenIds, Sighting
+from chatlio_kit.tables.sightings import Keys, SeenIds, Sighting, are_distinct, keys_of
 
 __all__ = ["Settled", "Sifted", "Sighting", "Sightings"]
 
@@ -46,40 +49,41 @@ class Sightings:
     def sift(self, built: Built) -> Sifted:
         """Take out what was there before; reject what has an earlier event's id and another payload."""
         events = built.events
+        keys = keys_of(events["event_id"])
+        known = self._seen.look_up(keys)
+        if self._settled is not None:
+            ids = values_of(events["event_id"])
+            settled = self._settled(ids)
+            known = {row: settled[each] for row, each in enumerate(ids) if each in settled} | known
+        if not known and are_distinct(keys):
+            self._remember(events, keys)
+            return Sifted(built, 0)
         columns = [
             values_of(events[name]) for name in ("event_id", "payload_digest", "source_file", "source_record")
         ]
-        ids, digests, files, records = columns
-        known = dict(self._settled(ids)) if self._settled is not None else {}
-        known |= self._seen.look_up(ids)
-        if not known and len(set(ids)) == len(ids):
-            self._seen.add(ids, digests, files, records)
-            return Sifted(built, 0)
         new: dict[str, Sighting] = {}
         kept, duplicates, conflicts = [], 0, []
         for row, (event_id, digest, file, record) in enumerate(zip(*columns, strict=True)):
-            earlier = known.get(event_id) or new.get(event_id)
+            earlier = known.get(row) or new.get(event_id)
             if earlier is None:
-                new[event_id] = Sighting(digest, file, int(record))
+                new[event_id] = Sighting(digest, file, record)
                 kept.append(row)
             elif earlier.digest == digest:
                 duplicates += 1
             else:
-                conflicts.append(_conflict(file, int(record), earlier, built.raws[row]))
-        seen = new.values()
-        self._seen.add(
-            list(new),
-            [each.digest for each in seen],
-            [each.file for each in seen],
-            [each.record for each in seen],
-        )
-        return Sifted(built.keep(kept, conflicts), duplicates)
+                conflicts.append(_conflict(file, record, earlier, built.raw(row)))
+        built = built.keep(kept, conflicts)
+        self._remember(built.events, keys[kept])
+        return Sifted(built, duplicates)
+
+    def _remember(self, events: pd.DataFrame, keys: Keys) -> None:
+        digests, records = keys_of(events["payload_digest"]), events["source_record"].to_numpy(np.int64)
+        self._seen.add(keys, digests, events["source_file"], records)
 
 
-def _conflict(file: str, record: int, earlier: Sighting, raw: bytes) -> Rejection:
+def _conflict(file: str, record: int, earlier: Sighting, raw: str) -> Rejection:
     detail = (
         f"It has the id of {earlier.file} record {earlier.record}, but another payload. "
         "Keep the right one of the two and read them again."
     )
-    text = raw.decode("utf-8", errors="replace")
-    return Rejection(file, record, Reason.CONFLICTING_DUPLICATE, None, detail, text)
+    return Rejection(file, record, Reason.CONFLICTING_DUPLICATE, None, detail, raw)

@@ -41,9 +41,9 @@ def check_again(events: pd.DataFrame, messages: pd.DataFrame) -> Built:
     for owner, place in zip(owners, places, strict=True):
         if place in faulty:
             rejected.setdefault(owner, _rejection(events, owner, faulty[place]))
-    raws = [b""] * len(events)
     kept = [row for row in range(len(events)) if row not in rejected]
-    return Built(events, unfolded, np.array(owners, dtype="int64"), [], raws).keep(kept, rejected.values())
+    built = Built(events, unfolded, np.array(owners, dtype="int64"), [], [], np.arange(len(events)))
+    return built.keep(kept, rejected.values())
 
 
 def unfold(events: pd.DataFrame, messages: pd.DataFrame) -> tuple[pd.DataFrame, Sequence[int]]:

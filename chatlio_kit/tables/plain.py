@@ -1,197 +1,285 @@
-"""Records that are just as the catalogue knows them, read with a few passes in C.
+"""Records that are just as the catalogue knows them, many at once and column by column.
 
-Nearly every record is one: known keys, texts as values, each key once. Whatever is not surely so is left to
-the careful way of :mod:`chatlio_kit.tables.rows`, which gives the same row or says why there is none.
+Nearly every record is one: texts as values, each key once. Whatever is not surely so is left to the careful
+way of :mod:`chatlio_kit.tables.rows`, which gives the same row or says why there is none. A record that keeps
+others from being read together is found by halving.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from itertools import chain
+from collections import Counter
+from collections.abc import Sequence
+from functools import cache
+from itertools import accumulate, chain, pairwise
 from typing import Any, NamedTuple
 
+import numpy as np
 import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from chatlio_kit.captures import BARE, ENVELOPE, HUGE, keeps_quotes
-from chatlio_kit.events.catalogue import EVENTS, LEFT_BEHIND, fields_of
-from chatlio_kit.events.identity import canonical
-from chatlio_kit.events.kinds import SHAPE_OF, Kind, Shape, kind_of_shape, shape_of
-from chatlio_kit.tables.reading import KNOWN_OF_MESSAGE, MESSAGE_KEYS, READERS, VISITOR, author_by_user
+from chatlio_kit.captures import BARE, ENVELOPE, keeps_quotes
+from chatlio_kit.events.catalogue import LEFT_BEHIND, Dtype, Field, fields_of
+from chatlio_kit.events.identity import canonical, digest, own_id
+from chatlio_kit.events.kinds import KINDS, SHAPE_OF, Kind, Shape, kind_of_shape, shape_of
+from chatlio_kit.tables.lots import TEXT, WHOLE, Lot, texts
+from chatlio_kit.tables.reading import (
+    KNOWN_OF_MESSAGE,
+    MESSAGE_PLACES,
+    READERS,
+    VISITOR,
+    Unfit,
+    author_of,
+)
 
 _ENVELOPE_KEYS = frozenset({"receivedAt", "kind", "widget", "payload"})
 _TEXTS = frozenset({str, type(None)})
-_FLAGS = frozenset({bool})
-_SAID = _TEXTS | _FLAGS
-_OBJECTS = frozenset({dict})
+_OBJECT, _ARRAY, _FLAG, _FREE = {dict}, {list}, {bool}, {dict, list}
 _QUOTE = b'"'
 _PAYLOAD_KEY = len(b',"payload":')
 _NOBODY: dict[str, Any] = {}
-_TRAITS, _WORDS = "visitorTraits", "extraData"
-_BODIES = LEFT_BEHIND[Shape.TRANSCRIPT] - {"messages"}
-
-KINDS = {str(kind): kind for kind in Kind}
 
 
-def _sources(prefix: str) -> dict[str, dict[Shape, str]]:
-    """For each column that a visitor (or the payload itself) may fill: its key there, by shape."""
-    found: dict[str, dict[Shape, str]] = {}
-    for each in EVENTS:
-        for shape, place in each.places.items():
-            if place.startswith(f"{VISITOR}.") == bool(prefix):
-                found.setdefault(each.name, {})[shape] = place.removeprefix(prefix)
-    return found
+class _Unlike(Exception):
+    """Among these records is one that is not just as the catalogue knows them."""
 
 
-FROM_TOP, FROM_VISITOR = _sources(""), _sources(f"{VISITOR}.")
-# None is no key of a JSON object, so columns that a shape does not have come out empty.
-_TOP_KEYS: dict[Shape, list[Any]] = {
-    shape: [places.get(shape) for places in FROM_TOP.values()] for shape in Shape
-}
-_VISITOR_KEYS: dict[Shape, list[Any]] = {
-    shape: [places.get(shape) for places in FROM_VISITOR.values()] for shape in Shape
-}
-_NEEDED = {
-    shape: [
-        each.places[shape].removeprefix(f"{VISITOR}.")
-        for each in fields_of(shape)
-        if shape in each.required_in
-    ]
-    for shape in Shape
-}
-
-
-class Taken(NamedTuple):
-    """A record's values.
+class _Found(NamedTuple):
+    """Records of one shape, all in our envelope or all bare.
 
     Attributes:
-        kind: its kind.
-        received: when it was captured, as written.
-        widget: which widget sent it.
-        values: a value for each column of ``FROM_TOP`` and then of ``FROM_VISITOR``.
-        body: the payload in canonical form.
-        messages: the values of ``MESSAGE_COLUMNS`` for each message.
-        dialect: how it was captured.
-        extra: fields that the catalogue does not know, as JSON text.
+        places: where each stands in its piece.
+        raws: their texts.
+        around: what the envelope says; the payload is taken out.
+        payloads: what Chatlio sent.
+        kinds: which webhook sent each.
     """
 
-    kind: Kind
-    received: str | None
-    widget: str | None
-    values: tuple[str | None, ...]
-    body: bytes
-    messages: list[tuple[Any, ...]]
-    dialect: str
-    extra: str | None = None
+    places: list[int]
+    raws: list[bytes]
+    around: list[dict[str, Any]]
+    payloads: list[dict[str, Any]]
+    kinds: list[Kind]
+
+    def part(self, start: int, end: int) -> _Found:
+        return _Found(*[each[start:end] for each in self])  # type: ignore[arg-type]
 
 
-def take(raw: bytes, value: dict[str, Any], by_file: Kind | None, fallback: Kind | None) -> Taken | None:
-    """Take a record that is just as the catalogue knows it; None when that is not sure.
+class _Form(NamedTuple):
+    """Where payloads of a shape have their values."""
+
+    top: list[tuple[Field, str]]
+    visitor: list[tuple[Field, str]]
+    needed: frozenset[str]
+    unread: list[str]
+
+
+@cache
+def _form(shape: Shape) -> _Form:
+    reader = READERS[shape]
+    needed = {each.name for each in fields_of(shape) if shape in each.required_in}
+    return _Form(reader.top, reader.visitor, frozenset(needed), sorted(LEFT_BEHIND[shape] - {"messages"}))
+
+
+def take(
+    first: int, raws: Sequence[bytes], values: Sequence[Any], by_file: Kind | None, fallback: Kind | None
+) -> tuple[list[Lot], Counter[str], list[int]]:
+    """Take the records that are just as the catalogue knows them.
 
     Args:
-        raw: the record's text.
-        value: the same as orjson reads it; what is taken may be changed in place.
-        by_file: the kind that its file's name says.
+        first: the place of the first in its piece.
+        raws: the records' texts.
+        values: the same as orjson reads them; what is taken may be changed in place.
+        by_file: the kind that their file's name says.
         fallback: the kind of records that nothing else names.
-    """
-    payload, received, named, widget, length, quotes = value, None, None, None, 0, 0
-    if "payload" in value and _ENVELOPE_KEYS.issuperset(value):
-        payload = value.pop("payload")
-        if type(payload) is not dict or not value or not _TEXTS.issuperset(map(type, value.values())):
-            return None
-        received, named, widget = value.get("receivedAt"), value.get("kind"), value.get("widget")
-        around = orjson.dumps(value)
-        length, quotes = len(around) + _PAYLOAD_KEY, around.count(_QUOTE) + 2
-    shape = shape_of(payload)
-    if shape is None or (named and named not in KINDS):
-        return None
-    kind = KINDS[named] if named else by_file or kind_of_shape(shape) or fallback
-    visitor = payload.get(VISITOR)
-    if visitor is None or visitor == "":
-        visitor = _NOBODY
-    if kind is None or SHAPE_OF[kind] is not shape or type(visitor) is not dict:
-        return None
-    reader = READERS[shape]
-    if not (reader.known.issuperset(payload) and reader.known_of_visitor.issuperset(visitor)):
-        return None
-    if not all(map(visitor.get, _NEEDED[shape])):
-        return None
-    try:
-        body = orjson.dumps(payload, option=orjson.OPT_SORT_KEYS)
-    except TypeError:  # nested deeper than orjson writes
-        return None
-    # Written again a text gets no longer, so one of equal length has lost no key; only floats can grow.
-    is_proven = len(raw) == len(body) + length
-    messages: list[tuple[Any, ...]] = []
-    if shape is Shape.TRANSCRIPT:
-        listed, has_floats = _listed(payload.get("messages")), _flatten(payload)
-        if (
-            listed is None
-            or has_floats is None
-            or not _TEXTS.issuperset(map(type, map(payload.get, _BODIES)))
-        ):
-            return None
-        messages, is_proven = listed, is_proven and not has_floats
-    if not is_proven and not keeps_quotes(raw, body.count(_QUOTE) + quotes):
-        return None
-    values = (*map(payload.get, _TOP_KEYS[shape]), *map(visitor.get, _VISITOR_KEYS[shape]))
-    if not _TEXTS.issuperset(map(type, values)):
-        return None
-    dialect = ENVELOPE.name if length else BARE.name
-    return Taken(kind, received or None, widget or None, values, body, messages, dialect)
-
-
-def _listed(found: Any) -> list[tuple[Any, ...]] | None:
-    """Take a transcript's messages; None when one of them is not as the catalogue knows it."""
-    if not found:
-        return [] if found is None or found in ("", []) else None
-    if type(found) is not list or not _OBJECTS.issuperset(map(type, found)):
-        return None
-    if not KNOWN_OF_MESSAGE.issuperset(chain.from_iterable(found)):
-        return None
-    if not _SAID.issuperset(map(type, chain.from_iterable(map(dict.values, found)))):
-        return None
-    rows = [(*map(each.get, MESSAGE_KEYS),) for each in found]
-    if not _TEXTS.issuperset(map(type, chain.from_iterable(rows))):
-        return None
-    names = [each.get("ts") for each in found]
-    if not all(names) or len(set(names)) != len(names):
-        return None
-    flags = [each.get("isVisitorMsg") for each in found]
-    if _FLAGS.issuperset(map(type, flags)):
-        authors = ["visitor" if flag else "agent" for flag in flags]
-    elif flags.count(None) == len(flags):
-        authors = [author_by_user(each.get("userId")) for each in found]
-    else:
-        return None
-    return [(*row, author, place) for place, (row, author) in enumerate(zip(rows, authors, strict=True), 1)]
-
-
-def _flatten(payload: dict[str, Any]) -> bool | None:
-    """Write a transcript's traits and words as JSON text.
 
     Returns:
-        Whether a float stands in them; None when their values need a closer look.
+        What was taken, how many records of each dialect it is, and the places in ``raws`` of those that are
+        left.
     """
-    traits, words = payload.get(_TRAITS), payload.get(_WORDS)
-    has_floats = False
-    if type(traits) is dict:
-        for found in _floats(traits.values()):
-            has_floats = True
-            if abs(found) >= HUGE:
-                return None
-        payload[_TRAITS] = canonical(traits).decode() if traits else None
-    if type(words) is list:
-        if not _TEXTS.issuperset(map(type, words)):
-            return None
-        payload[_WORDS] = orjson.dumps(words).decode() if words else None
-    return has_floats
+    left: list[int] = []
+    groups: dict[tuple[Shape, bool], _Found] = {}
+    for place, value in enumerate(values):
+        payload, named, is_enveloped = value, None, False
+        if type(value) is dict and "payload" in value and _ENVELOPE_KEYS.issuperset(value):
+            payload, named, is_enveloped = value.pop("payload"), value.get("kind"), True
+        kind = None
+        if type(payload) is dict and (value or not is_enveloped):
+            shape = shape_of(payload)
+            if shape is not None and not named:
+                kind = by_file or kind_of_shape(shape) or fallback
+            elif type(named) is str:
+                kind = KINDS.get(named)
+        if kind is None or SHAPE_OF[kind] is not shape:
+            left.append(place)
+            continue
+        found = groups.get((shape, is_enveloped))
+        if found is None:
+            found = groups[shape, is_enveloped] = _Found([], [], [], [], [])
+        found.places.append(first + place)
+        found.raws.append(raws[place])
+        found.around.append(value)
+        found.payloads.append(payload)
+        found.kinds.append(kind)
+    dialects: Counter[str] = Counter()
+    lots: list[Lot] = []
+    for (shape, is_enveloped), found in groups.items():
+        taken, unlike = _halved(shape, is_enveloped, found)
+        lots += taken
+        left += [place - first for place in unlike]
+        dialects[ENVELOPE.name if is_enveloped else BARE.name] += len(found.places) - len(unlike)
+    return lots, +dialects, sorted(left)
 
 
-def _floats(values: Iterable[Any]) -> Iterable[float]:
-    for value in values:
-        if type(value) is float:
-            yield value
-        elif type(value) is dict:
-            yield from _floats(value.values())
-        elif type(value) is list:
-            yield from _floats(value)
+def _halved(shape: Shape, is_enveloped: bool, found: _Found) -> tuple[list[Lot], list[int]]:
+    """Read records as one lot, or else each half of them."""
+    try:
+        return [_lot(shape, is_enveloped, found)], []
+    except (_Unlike, TypeError, ValueError, RecursionError):  # Arrow's and orjson's refusals among them
+        if len(found.places) == 1:
+            return [], found.places
+    middle = len(found.places) // 2
+    lots, unlike = _halved(shape, is_enveloped, found.part(0, middle))
+    more, further = _halved(shape, is_enveloped, found.part(middle, len(found.places)))
+    return lots + more, unlike + further
+
+
+def _lot(shape: Shape, is_enveloped: bool, found: _Found) -> Lot:
+    form, reader, payloads = _form(shape), READERS[shape], found.payloads
+    visitors = [_NOBODY if each is None or each == "" else each for each in _each(payloads, VISITOR)]
+    _require(set(map(type, visitors)) == _OBJECT)
+    columns = {field.name: _each(payloads, key) for field, key in form.top}
+    columns |= {field.name: _each(visitors, key) for field, key in form.visitor}
+    for name in form.needed:
+        _require(all(columns[name]))
+    for key in form.unread:
+        _require(_TEXTS.issuperset(map(type, _each(payloads, key))))
+    free = [columns[field.name] for field, _ in chain(form.top, form.visitor) if field.dtype is Dtype.JSON]
+    events = {field.name: _column(field, columns[field.name]) for field, _ in chain(form.top, form.visitor)}
+    bodies = [orjson.dumps(payload, option=orjson.OPT_SORT_KEYS) for payload in payloads]
+    if is_enveloped:
+        events["received_at"] = texts(_each(found.around, "receivedAt"))
+        events["widget_id"] = texts(_each(found.around, "widget"))
+    _require(_are_whole(found, bodies, is_enveloped))
+    counts, is_known = np.zeros(len(payloads), dtype=np.int64), True
+    messages: dict[str, Any] = {}
+    if shape is Shape.TRANSCRIPT:
+        counts, messages, is_known = _messages(payloads)
+        events["message_count"] = pa.array(counts, WHOLE)
+        events["message_ts"] = _joined(counts, messages["ts"])
+    if not (
+        is_known
+        and reader.known.issuperset(chain.from_iterable(payloads))
+        and reader.known_of_visitor.issuperset(chain.from_iterable(visitors))
+    ):
+        unknown = [reader.unknown_fields(*each) for each in zip(payloads, visitors, strict=True)]
+        events["extra_fields"] = texts(list(map(_json_text, unknown)))
+        free.append(unknown)
+    _require(_keep_their_digits(found, free))
+    nothing: list[Any] = [None] * len(payloads)
+    told_by = (columns.get(name, nothing) for name in ("conversation_id", "ended_at"))
+    ids = [own_id(*each) for each in zip(found.kinds, *told_by, strict=True)]
+    events["event_id"] = texts(ids)
+    events["kind"] = texts(found.kinds)
+    events["payload_digest"] = texts([digest(body) for body in bodies])
+    by_body = {place: body for place, body, own in zip(found.places, bodies, ids, strict=True) if own is None}
+    return Lot(found.places, events, counts, messages, by_body)
+
+
+def _each(objects: list[dict[str, Any]], key: str) -> list[Any]:
+    return [each.get(key) for each in objects]
+
+
+def _require(is_so: bool) -> None:
+    if not is_so:
+        raise _Unlike
+
+
+def _column(field: Field, values: list[Any]) -> Any:
+    """Give a column of a field; what is no text is written as the careful way writes it."""
+    if field.dtype is Dtype.JSON:
+        return texts([each if type(each) is str or each is None else _json_text(each) for each in values])
+    if field.any_scalar:
+        return texts([str(each) if type(each) is int else each for each in values])
+    return texts(values)
+
+
+def _json_text(value: Any) -> str | None:
+    _require(type(value) in _FREE)
+    return canonical(value).decode() if value else None
+
+
+def _keep_their_digits(found: _Found, free: list[list[Any]]) -> bool:
+    """Whether every number with a point is written again just as it stands in its text.
+
+    They stand in free-form values alone. A payload has quotes, so what is written as it is cannot be a part of
+    some text in it, nor of the envelope's.
+    """
+    doubtful = {
+        place
+        for values in free
+        for place, value in enumerate(values)
+        if type(value) in _FREE and value and _has_float(value)
+    }
+    return all(orjson.dumps(found.payloads[place]) in found.raws[place] for place in doubtful)
+
+
+def _has_float(value: Any) -> bool:
+    if type(value) is dict:
+        return any(map(_has_float, value.values()))
+    if type(value) is list:
+        return any(map(_has_float, value))
+    return type(value) is float
+
+
+def _are_whole(found: _Found, bodies: list[bytes], is_enveloped: bool) -> bool:
+    """Whether no key was lost since it stands twice.
+
+    Written again a text gets no longer, so where the lengths are equal nothing was lost; only numbers with a
+    point could grow, and these are written as they stand. Else the quotes tell: a lost key takes two with it.
+    """
+    around = orjson.dumps(found.around) if is_enveloped else b""
+    # brackets and commas of the list are not in the records; a comma and the payload's key are
+    rest = len(around) - 1 + len(bodies) * (_PAYLOAD_KEY - 1) if is_enveloped else 0
+    if sum(map(len, found.raws)) == sum(map(len, bodies)) + rest:
+        return True
+    own = [orjson.dumps(each).count(_QUOTE) + 2 if is_enveloped else 0 for each in found.around]
+    return all(
+        keeps_quotes(raw, body.count(_QUOTE) + more)
+        for raw, body, more in zip(found.raws, bodies, own, strict=True)
+    )
+
+
+def _messages(payloads: list[dict[str, Any]]) -> tuple[Any, dict[str, Any], bool]:
+    """Read transcripts' messages: how many each has, their columns, and whether all their keys are known."""
+    listed = [[] if each is None or each == "" else each for each in _each(payloads, "messages")]
+    _require(set(map(type, listed)) == _ARRAY)
+    said = list(chain.from_iterable(listed))
+    _require(set(map(type, said)) <= _OBJECT)
+    values = {field.name: _each(said, key) for field, key in MESSAGE_PLACES}
+    names = values["ts"]
+    _require(all(names) and _TEXTS.issuperset(map(type, _each(said, "sentAt"))))
+    counts = list(map(len, listed))
+    ends = list(accumulate(counts, initial=0))
+    _require(sum(len(set(names[start:end])) for start, end in pairwise(ends)) == len(names))
+    columns = {name: texts(column) for name, column in values.items()}
+    columns["author"] = _authors(said)
+    number = np.asarray(counts, dtype=np.int64)
+    columns["position"] = pa.array(np.arange(1, len(said) + 1) - np.repeat(ends[:-1], number), WHOLE)
+    return number, columns, KNOWN_OF_MESSAGE.issuperset(chain.from_iterable(said))
+
+
+def _authors(said: list[dict[str, Any]]) -> Any:
+    flags = _each(said, "isVisitorMsg")
+    if set(map(type, flags)) == _FLAG:
+        return pc.if_else(pa.array(flags), pa.scalar("visitor", TEXT), pa.scalar("agent", TEXT))
+    try:
+        return texts([author_of(each, "") for each in said])
+    except Unfit:
+        raise _Unlike from None
+
+
+def _joined(counts: Any, names: Any) -> Any:
+    """Name each transcript's messages in one text."""
+    ends = pa.array(np.concatenate(([0], np.cumsum(counts))), WHOLE)
+    return pc.binary_join(pa.LargeListArray.from_arrays(ends, names), pa.scalar(" ", TEXT))

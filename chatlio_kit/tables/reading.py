@@ -38,15 +38,15 @@ class PayloadReader:
     def __init__(self, shape: Shape) -> None:
         self.shape = shape
         fields = list(fields_of(shape))
-        self._top = [(field, field.places[shape]) for field in fields if "." not in field.places[shape]]
-        self._visitor = [
+        self.top = [(field, field.places[shape]) for field in fields if "." not in field.places[shape]]
+        self.visitor = [
             (field, field.places[shape].removeprefix(f"{VISITOR}."))
             for field in fields
             if "." in field.places[shape]
         ]
         self._required = [field for field in fields if shape in field.required_in]
-        self.known = frozenset({place for _, place in self._top} | LEFT_BEHIND[shape] | {VISITOR})
-        self.known_of_visitor = frozenset(place for _, place in self._visitor)
+        self.known = frozenset({place for _, place in self.top} | LEFT_BEHIND[shape] | {VISITOR})
+        self.known_of_visitor = frozenset(place for _, place in self.visitor)
         self.columns = [field.name for field in fields]
 
     def read(self, payload: Mapping[str, Any]) -> tuple[dict[str, str | None], list[MessageRow]]:
@@ -60,34 +60,43 @@ class PayloadReader:
             visitor = {}
         elif not isinstance(visitor, dict):
             raise _wrong_type(VISITOR, visitor, "an object")
-        values = {field.name: _value(field, payload.get(place), place) for field, place in self._top}
-        for field, place in self._visitor:
+        values = {field.name: _value(field, payload.get(place), place) for field, place in self.top}
+        for field, place in self.visitor:
             values[field.name] = _value(field, visitor.get(place), f"{VISITOR}.{place}")
         for field in self._required:
             if values[field.name] is None:
                 place = field.places[self.shape]
                 detail = f"{place} is missing or empty. Every such event carries it."
                 raise Unfit(Reason.MISSING, place, detail)
-        messages, extra = self._messages(payload) if self.shape is Shape.TRANSCRIPT else ([], {})
-        extra |= {key: payload[key] for key in payload.keys() - self.known}
-        extra |= {f"{VISITOR}.{key}": visitor[key] for key in visitor.keys() - self.known_of_visitor}
+        messages = self._messages(payload) if self.shape is Shape.TRANSCRIPT else []
+        extra = self.unknown_fields(payload, visitor)
         values["extra_fields"] = canonical(extra).decode() if extra else None
         return values, messages
 
-    def _messages(self, payload: Mapping[str, Any]) -> tuple[list[MessageRow], dict[str, Any]]:
+    def unknown_fields(self, payload: Mapping[str, Any], visitor: Mapping[str, Any]) -> dict[str, Any]:
+        """Give the fields that the catalogue does not know, by their place in the payload."""
+        extra = {key: payload[key] for key in payload.keys() - self.known}
+        extra |= {f"{VISITOR}.{key}": visitor[key] for key in visitor.keys() - self.known_of_visitor}
+        said = payload.get("messages") or () if self.shape is Shape.TRANSCRIPT else ()
+        for index, message in enumerate(said):
+            for key in message.keys() - KNOWN_OF_MESSAGE:
+                extra[f"messages[{index}].{key}"] = message[key]
+        return extra
+
+    def _messages(self, payload: Mapping[str, Any]) -> list[MessageRow]:
         found = payload.get("messages")
         if found is None or found == "":
             found = []
         elif not isinstance(found, list):
             raise _wrong_type("messages", found, "an array")
-        rows, extra, seen = [], {}, set()
+        rows, seen = [], set()
         for index, message in enumerate(found):
             where = f"messages[{index}]"
             if not isinstance(message, dict):
                 raise _wrong_type(where, message, "an object")
             row: MessageRow = {
                 field.name: _value(field, message.get(place), f"{where}.{place}")
-                for field, place in _MESSAGE_PLACES
+                for field, place in MESSAGE_PLACES
             }
             if row["ts"] is None:
                 raise Unfit(
@@ -99,36 +108,34 @@ class PayloadReader:
                 )
                 raise Unfit(Reason.REPEATED, f"{where}.ts", detail)
             seen.add(row["ts"])
-            row["author"] = _author(message, where)
+            row["author"] = author_of(message, where)
             row["position"] = index + 1
             rows.append(row)
-            for key in message.keys() - KNOWN_OF_MESSAGE:
-                extra[f"{where}.{key}"] = message[key]
-        return rows, extra
+        return rows
 
 
-_MESSAGE_PLACES = [
+MESSAGE_PLACES = [
     (field, place) for field in MESSAGES if (place := field.places.get(Shape.TRANSCRIPT)) is not None
 ]
-KNOWN_OF_MESSAGE = frozenset({place for _, place in _MESSAGE_PLACES} | LEFT_BEHIND_IN_MESSAGES)
-MESSAGE_KEYS = [place for _, place in _MESSAGE_PLACES]
-MESSAGE_COLUMNS = (*(field.name for field, _ in _MESSAGE_PLACES), "author", "position")
+KNOWN_OF_MESSAGE = frozenset({place for _, place in MESSAGE_PLACES} | LEFT_BEHIND_IN_MESSAGES)
+MESSAGE_KEYS = [place for _, place in MESSAGE_PLACES]
+MESSAGE_COLUMNS = (*(field.name for field, _ in MESSAGE_PLACES), "author", "position")
 
 READERS: dict[Shape, PayloadReader] = {shape: PayloadReader(shape) for shape in Shape}
 
 
-def _author(message: Mapping[str, Any], where: str) -> str:
-    """Say who wrote a message: older payloads have no ``isVisitorMsg``, but no Slack user for visitors."""
+def author_of(message: Mapping[str, Any], where: str) -> str:
+    """Say who wrote a message: older payloads have no ``isVisitorMsg``, but no Slack user for visitors.
+
+    Raises:
+        Unfit: when its mark is neither true nor false.
+    """
     flag = message.get("isVisitorMsg")
     if isinstance(flag, bool):
         return "visitor" if flag else "agent"
     if flag is not None and flag != "":
         raise _wrong_type(f"{where}.isVisitorMsg", flag, "true or false")
-    return author_by_user(message.get("userId"))
-
-
-def author_by_user(user: Any) -> str:
-    """Say who wrote a message that does not say it itself: a Slack user is an agent."""
+    user = message.get("userId")
     if user is None:
         return "unknown"
     return "agent" if user else "visitor"

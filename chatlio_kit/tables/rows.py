@@ -7,69 +7,38 @@ takes the careful way through :mod:`chatlio_kit.tables.reading`, which gives the
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
+import numpy as np
 import orjson
+import pyarrow as pa
 
-from chatlio_kit.captures import CaptureFile, Dialect, Piece, Unwrapped, parse, refusal, unwrap
+from chatlio_kit.captures import Dialect, Piece, Stretch, Unwrapped, parse, refusal, unwrap
 from chatlio_kit.events.identity import canonical, digest, own_id
-from chatlio_kit.events.kinds import SHAPE_OF, Kind, kind_of_shape, shape_of
+from chatlio_kit.events.kinds import KINDS, SHAPE_OF, Kind, kind_of_shape, shape_of
 from chatlio_kit.events.rejection import Reason, Rejection, shortened
-from chatlio_kit.tables.arrow import Columns
-from chatlio_kit.tables.plain import FROM_TOP, FROM_VISITOR, KINDS, Taken, take
-from chatlio_kit.tables.reading import MESSAGE_COLUMNS, READERS, VISITOR, Unfit
+from chatlio_kit.tables.lots import WHOLE, Joined, Lot, join, texts, type_of
+from chatlio_kit.tables.plain import take
+from chatlio_kit.tables.reading import MESSAGE_COLUMNS, READERS, MessageRow, Unfit
 
-TOP_COLUMNS, VISITOR_COLUMNS = tuple(FROM_TOP), tuple(FROM_VISITOR)
-_HEAD = (
-    "event_id", "kind", "received_at", "widget_id", "message_count", "message_ts", "extra_fields",
-    "payload_digest",
-)  # fmt: skip
-_CONVERSATION, _ENDED = TOP_COLUMNS.index("conversation_id"), TOP_COLUMNS.index("ended_at")
-_TS = MESSAGE_COLUMNS.index("ts")
+_AT_ONCE = 256
+"""Records read together: few enough that their values stay in the processor's cache."""
 
 
+@dataclass(frozen=True)
 class Rows:
     """What a piece's records say.
 
     Attributes:
-        files: for each row its file, and so on for ``records`` and ``raws``.
-        events: a column for each of the catalogue's that a record can fill; those of the visitor stand
-            apart, named ``visitor.<column>``. Times are as they were written; an id is missing where it is
-            told by the body.
-        bodies: the payload in canonical form of each row whose id is told by it.
-        messages: the columns of ``MESSAGE_COLUMNS``, for all transcripts one after another.
+        told: their columns.
         rejected: records that gave no row.
         dialects: how many records a payload was taken from, by dialect.
     """
 
-    def __init__(self) -> None:
-        self.files: list[CaptureFile] = []
-        self.records: list[int] = []
-        self.raws: list[bytes] = []
-        self.events = Columns(
-            (*_HEAD, *TOP_COLUMNS, *(f"{VISITOR}.{name}" for name in VISITOR_COLUMNS)), {"message_count"}
-        )
-        self.bodies: dict[int, bytes] = {}
-        self.messages = Columns(MESSAGE_COLUMNS, {"position"})
-        self.rejected: list[Rejection] = []
-        self.dialects: Counter[str] = Counter()
-
-    def add(self, file: CaptureFile, record: int, raw: bytes, taken: Taken) -> None:
-        """Add what was taken from a record."""
-        kind, received, widget, values, body, messages, _, extra = taken
-        event_id = own_id(kind, values[_CONVERSATION], values[_ENDED])
-        if event_id is None:
-            self.bodies[len(self.raws)] = body
-        is_transcript = kind is Kind.TRANSCRIPT
-        names = " ".join([message[_TS] for message in messages]) if messages else None
-        count = len(messages) if is_transcript else None
-        head = (event_id, kind, received, widget, count, names, extra, digest(body))
-        self.events.add((*head, *values))
-        if messages:
-            self.messages.extend(messages)
-        self.files.append(file)
-        self.records.append(record)
-        self.raws.append(raw)
+    told: Joined
+    rejected: list[Rejection]
+    dialects: Counter[str]
 
 
 def read_rows(piece: Piece, fallback: Kind | None, fields: Dialect | None = None) -> Rows:
@@ -80,54 +49,117 @@ def read_rows(piece: Piece, fallback: Kind | None, fields: Dialect | None = None
         fallback: the kind of records that nothing else names.
         fields: the dialect that the user named, if any.
     """
-    rows = Rows()
+    reading = _Reading(fallback, fields)
+    first = 0
     for stretch in piece.stretches:
-        file, last = stretch.file, len(stretch.raws) - 1
-        for place, raw in enumerate(stretch.raws):
+        for start in range(0, len(stretch.raws), _AT_ONCE):
+            reading.read(first, stretch, range(start, min(start + _AT_ONCE, len(stretch.raws))))
+        first += len(stretch.raws)
+    return Rows(join(reading.lots), reading.rejected, reading.dialects)
+
+
+class Taken(NamedTuple):
+    """A record's values.
+
+    Attributes:
+        kind: its kind.
+        received: when it was captured, as written.
+        widget: which widget sent it.
+        values: its columns.
+        body: the payload in canonical form.
+        messages: the columns of each of its messages.
+    """
+
+    kind: Kind
+    received: str | None
+    widget: str | None
+    values: dict[str, str | None]
+    body: bytes
+    messages: list[MessageRow]
+
+
+class _Reading:
+    """A piece while it is read."""
+
+    def __init__(self, fallback: Kind | None, fields: Dialect | None) -> None:
+        self._fallback, self._fields = fallback, fields
+        self.lots: list[Lot] = []
+        self.rejected: list[Rejection] = []
+        self.dialects: Counter[str] = Counter()
+
+    def read(self, first: int, stretch: Stretch, part: range) -> None:
+        """Read some records of a stretch, whose first one stands at a place in the piece."""
+        raws = stretch.raws[part.start : part.stop]
+        values = [self._value(raw) for raw in raws]
+        lots, dialects, left = take(first + part.start, raws, values, stretch.file.kind, self._fallback)
+        self.lots += lots
+        self.dialects.update(dialects)
+        taken: dict[int, Taken] = {}
+        for place in left:
+            number = part.start + place
             try:
-                value = orjson.loads(raw)
-                taken = None
-                if type(value) is dict and not (fields is not None and fields.fits(value)):
-                    taken = take(raw, value, file.kind, fallback)
-                if taken is None:
-                    taken = _take_carefully(rows.dialects, raw, file.kind, fallback, fields)
-                else:
-                    rows.dialects[taken.dialect] += 1
+                taken[first + number] = self._take_carefully(raws[place], stretch.file.kind)
             except Unfit as unfit:
                 reason, where, detail = unfit.reason, unfit.field or None, unfit.detail
             except (ValueError, RecursionError) as wrong:
-                cut = stretch.cut and place == last
+                cut = stretch.cut and number == len(stretch.raws) - 1
                 reason, where, detail = refusal(wrong, cut=cut)
             else:
-                rows.add(file, stretch.numbers[place], raw, taken)
                 continue
-            shown = raw.decode("utf-8", errors="replace")
-            rows.rejected.append(Rejection(file.name, stretch.numbers[place], reason, where, detail, shown))
-    return rows
+            shown = raws[place].decode("utf-8", errors="replace")
+            told = Rejection(stretch.file.name, stretch.numbers[number], reason, where, detail, shown)
+            self.rejected.append(told)
+        if taken:
+            self.lots.append(_lot(taken))
+
+    def _value(self, raw: bytes) -> Any:
+        """Give a record's value; None where it has to be read carefully."""
+        try:
+            value = orjson.loads(raw)
+        except ValueError:
+            return None
+        if self._fields is not None and isinstance(value, dict) and self._fields.fits(value):
+            return None
+        return value
+
+    def _take_carefully(self, raw: bytes, by_file: Kind | None) -> Taken:
+        """Take any record, and count its dialect.
+
+        Raises:
+            Unfit: when it breaks a rule.
+            ValueError: when it is no JSON, or no payload can be taken from it.
+        """
+        inside = _inside(parse(raw), self._fields)
+        self.dialects[inside.dialect] += 1
+        kind = _kind(inside, by_file, self._fallback)
+        values, messages = READERS[SHAPE_OF[kind]].read(inside.payload)
+        received = _text_or_none(inside.received_at, "receivedAt")
+        widget = _text_or_none(inside.widget, "widget")
+        return Taken(kind, received, widget, values, canonical(inside.payload), messages)
 
 
-def _take_carefully(
-    dialects: Counter[str], raw: bytes, by_file: Kind | None, fallback: Kind | None, fields: Dialect | None
-) -> Taken:
-    """Take any record, and count its dialect.
-
-    Raises:
-        Unfit: when it breaks a rule.
-        ValueError: when it is no JSON, or no payload can be taken from it.
-    """
-    inside = _inside(parse(raw), fields)
-    dialects[inside.dialect] += 1
-    kind = _kind(inside, by_file, fallback)
-    shape = SHAPE_OF[kind]
-    values, messages = READERS[shape].read(inside.payload)
-    received, widget = _text_or_none(inside.received_at, "receivedAt"), _text_or_none(inside.widget, "widget")
-    top = [values.get(name) if shape in FROM_TOP[name] else None for name in TOP_COLUMNS]
-    visitor = [values.get(name) if shape in FROM_VISITOR[name] else None for name in VISITOR_COLUMNS]
-    listed = [tuple(message.get(name) for name in MESSAGE_COLUMNS) for message in messages]
-    body = canonical(inside.payload)
-    return Taken(
-        kind, received, widget, (*top, *visitor), body, listed, inside.dialect, values.get("extra_fields")
-    )
+def _lot(taken: dict[int, Taken]) -> Lot:
+    """Turn records that were taken one by one into columns."""
+    records = list(taken.values())
+    ids = [
+        own_id(each.kind, each.values.get("conversation_id"), each.values.get("ended_at")) for each in records
+    ]
+    counts = [len(each.messages) for each in records]
+    are_others = [each.kind is not Kind.TRANSCRIPT for each in records]
+    names = dict.fromkeys(name for each in records for name in each.values)
+    events = {name: texts([each.values.get(name) for each in records]) for name in names} | {
+        "event_id": texts(ids),
+        "kind": texts([each.kind for each in records]),
+        "received_at": texts([each.received for each in records]),
+        "widget_id": texts([each.widget for each in records]),
+        "message_count": pa.array(counts, WHOLE, mask=np.array(are_others)),
+        "message_ts": texts([" ".join([message["ts"] for message in each.messages]) for each in records]),
+        "payload_digest": texts([digest(each.body) for each in records]),
+    }
+    said = [message for each in records for message in each.messages]
+    messages = {name: pa.array([each.get(name) for each in said], type_of(name)) for name in MESSAGE_COLUMNS}
+    bodies = {place: each.body for (place, each), own in zip(taken.items(), ids, strict=True) if own is None}
+    return Lot(list(taken), events, np.array(counts, dtype=np.int64), messages, bodies)
 
 
 def _inside(value: Any, fields: Dialect | None) -> Unwrapped:

@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
+
+from chatlio_kit.tables.arrow import values_of
 
 _BITS = 1 << 26  # 8 MB: one in a thousand of a million ids is looked up in vain
 _RUNS_TO_MERGE = 8
@@ -19,7 +22,8 @@ _MOST_MERGED = 1 << 17
 
 _ENTRY = np.dtype([("id", "u1", 32), ("digest", "u1", 32), ("file", "<u4"), ("record", "<i8")])
 
-Bytes = NDArray[np.uint8]
+Keys = NDArray[np.uint8]
+"""SHA-256 digests, 32 bytes in each row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,40 +52,44 @@ class SeenIds:
         self._names: list[str] = []
         self._written = 0
 
-    def add(self, ids: list[str], digests: list[str], files: list[str], records: list[int]) -> None:
-        """Remember ids that were not seen before."""
-        if not ids:
+    def add(self, keys: Keys, digests: Keys, files: pd.Series[str], records: NDArray[np.int64]) -> None:
+        """Remember ids that were not seen before.
+
+        Args:
+            keys: the ids.
+            digests: the digests of their payloads.
+            files: the name of the file of each.
+            records: the number of each in its file.
+        """
+        if not len(keys):
             return
-        keys = _as_bytes(ids)
         for places in _places(keys):
             self._set(places)
-        entries = np.zeros(len(ids), dtype=_ENTRY)
-        entries["id"], entries["digest"] = keys, _as_bytes(digests)
-        entries["file"] = [self._number(file) for file in files]
-        entries["record"] = records
+        entries = np.zeros(len(keys), dtype=_ENTRY)
+        entries["id"], entries["digest"], entries["record"] = keys, digests, records
+        entries["file"] = self._numbers(files)
         self._write(entries)
         while self._to_merge():
             self._merge()
 
-    def look_up(self, ids: list[str]) -> dict[str, Sighting]:
-        """Give those of the ids that were seen before."""
-        if not self._runs or not ids:
+    def look_up(self, keys: Keys) -> dict[int, Sighting]:
+        """Give where those of the ids were seen that were seen before, by their rows."""
+        if not self._runs or not len(keys):
             return {}
-        keys = _as_bytes(ids)
-        maybe = np.ones(len(ids), dtype=bool)
+        maybe = np.ones(len(keys), dtype=bool)
         for places in _places(keys):
             maybe &= (self._bits[places >> 3] >> (places & 7).astype(np.uint8)) & 1 == 1
-        found: dict[str, Sighting] = {}
+        found: dict[int, Sighting] = {}
         candidates = np.flatnonzero(maybe)
         for run in self._runs:
             if not len(candidates):
                 break
             entries = np.load(run.path, mmap_mode="r")
             hits = _search(entries, keys[candidates])
-            for candidate, place in zip(candidates[hits >= 0], hits[hits >= 0], strict=True):
+            for row, place in zip(candidates[hits >= 0].tolist(), hits[hits >= 0].tolist(), strict=True):
                 entry = entries[place]
                 digest = entry["digest"].tobytes().hex()
-                found[ids[candidate]] = Sighting(digest, self._names[entry["file"]], int(entry["record"]))
+                found[row] = Sighting(digest, self._names[entry["file"]], int(entry["record"]))
             candidates = candidates[hits < 0]
         return found
 
@@ -92,11 +100,13 @@ class SeenIds:
             self._bits[places >> 3] |= masks
             places = places[self._bits[places >> 3] & masks == 0]
 
-    def _number(self, file: str) -> int:
-        if file not in self._files:
-            self._files[file] = len(self._names)
-            self._names.append(file)
-        return self._files[file]
+    def _numbers(self, files: pd.Series[str]) -> NDArray[np.int64]:
+        numbers, names = pd.factorize(files)
+        for name in names:
+            if name not in self._files:
+                self._files[name] = len(self._names)
+                self._names.append(name)
+        return np.array([self._files[name] for name in names], dtype=np.int64)[numbers]
 
     def _write(self, entries: NDArray[Any]) -> None:
         entries = entries[np.argsort(_prefixes(entries["id"]), kind="stable")]
@@ -117,21 +127,27 @@ class SeenIds:
             run.path.unlink()
 
 
-def _as_bytes(hexadecimal: list[str]) -> Bytes:
-    return np.frombuffer(bytes.fromhex("".join(hexadecimal)), dtype=np.uint8).reshape(-1, 32)
+def keys_of(digests: pd.Series[str]) -> Keys:
+    """Read a column of SHA-256 digests as 32 bytes each."""
+    return np.frombuffer(bytes.fromhex("".join(values_of(digests))), dtype=np.uint8).reshape(-1, 32)
 
 
-def _prefixes(keys: Bytes) -> NDArray[np.uint64]:
+def are_distinct(keys: Keys) -> bool:
+    """Whether ids are surely all different."""
+    return len(np.unique(_prefixes(keys))) == len(keys)
+
+
+def _prefixes(keys: Keys) -> NDArray[np.uint64]:
     return np.ascontiguousarray(keys[:, :8]).view(">u8").ravel().astype(np.uint64)
 
 
-def _places(keys: Bytes) -> list[NDArray[np.int64]]:
+def _places(keys: Keys) -> list[NDArray[np.int64]]:
     """Two places in the bitmap for each id; ids are digests, so any of their bits are random."""
     words = np.ascontiguousarray(keys[:, 8:16]).view("<u4").astype(np.int64)
     return [words[:, 0] % _BITS, words[:, 1] % _BITS]
 
 
-def _search(entries: NDArray[Any], keys: Bytes) -> NDArray[np.int64]:
+def _search(entries: NDArray[Any], keys: Keys) -> NDArray[np.int64]:
     """Give the place of each key in a sorted run, -1 where it is not there."""
     sorted_prefixes, wanted = _prefixes(entries["id"]), _prefixes(keys)
     places = np.searchsorted(sorted_prefixes, wanted)

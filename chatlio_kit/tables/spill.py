@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-RUN_BYTES = 5_000_000
-BATCH_ROWS = 256
+RUN_BYTES = 12_000_000
+BATCH_ROWS = 1024
 _SAMPLE = 64
 
 

@@ -141,16 +141,13 @@ def build_all(pieces: Iterable[Piece], settling: Settling, crew: Crew) -> Iterat
         settling: what the user decided where captures say nothing.
         crew: who builds.
     """
-    for piece, (built, kept) in crew.map(partial(_build, settling), pieces):
-        raws = _raws(piece)
-        yield replace(built, raws=[raws[place] for place in kept])
+    for piece, built in crew.map(partial(_build, settling), pieces):
+        yield replace(built, raws=piece.raws)
 
 
-def _build(settling: Settling, piece: Piece) -> tuple[Built, list[int]]:
-    """Build a piece; its records' bytes never leave the process that read them, only their places do."""
-    built = build(piece, settling)
-    places = {id(raw): place for place, raw in enumerate(_raws(piece))}
-    return replace(built, raws=[]), [places[id(raw)] for raw in built.raws]
+def _build(settling: Settling, piece: Piece) -> Built:
+    """Build a piece; its records' texts never leave the process that read them."""
+    return replace(build(piece, settling), raws=[])
 
 
 def serve() -> None:
@@ -173,10 +170,6 @@ def serve() -> None:
         del answer
         gc.collect()  # what pandera leaves behind; all that was there before stays out of it
         gc.freeze()
-
-
-def _raws(piece: Piece) -> list[bytes]:
-    return [raw for stretch in piece.stretches for raw in stretch.raws]
 
 
 def _send(pipe: IO[bytes], value: Any) -> None:

@@ -1,0 +1,128 @@
+"""Records that were read together, as columns; and all lots of a piece as one table again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from chatlio_kit.events.catalogue import EVENTS
+from chatlio_kit.tables.reading import MESSAGE_COLUMNS
+
+TEXT, WHOLE = pa.large_string(), pa.int64()
+_HEAD = ("event_id", "kind", "received_at", "widget_id", "message_count", "message_ts", "extra_fields")
+EVENT_COLUMNS = (*_HEAD, "payload_digest", *(each.name for each in EVENTS if each.places))
+"""The columns that a record itself can fill."""
+_INTEGERS = frozenset({"message_count", "position"})
+
+Places = NDArray[np.int64]
+
+
+@dataclass
+class Lot:
+    """Some records of a piece.
+
+    Attributes:
+        places: where each stands in its piece, in their order.
+        events: Arrow columns, a row for each record; a column that is not there is missing in all rows.
+        counts: how many messages each record has.
+        messages: Arrow columns, one record's messages after another's.
+        bodies: the canonical payloads by which ids are told, by the place of their record.
+    """
+
+    places: Sequence[int]
+    events: Mapping[str, Any]
+    counts: Places
+    messages: Mapping[str, Any] = field(default_factory=dict)
+    bodies: Mapping[int, bytes] = field(default_factory=dict)
+
+
+@dataclass
+class Joined:
+    """All lots of a piece, in the order of its records.
+
+    Attributes:
+        places: where each row's record stands in its piece.
+        events: a column for each of ``EVENT_COLUMNS``. Times are as they were written; an id is missing where
+            it is told by the body.
+        owners: for each message the row that it belongs to.
+        messages: a column for each of ``MESSAGE_COLUMNS``.
+        bodies: the canonical payload of each row whose id is told by it.
+    """
+
+    places: Places
+    events: dict[str, Any]
+    owners: Places
+    messages: dict[str, Any]
+    bodies: dict[int, bytes]
+
+
+def type_of(column: str) -> Any:
+    """Give the Arrow type of a column."""
+    return WHOLE if column in _INTEGERS else TEXT
+
+
+def texts(values: Sequence[str | None]) -> Any:
+    """Give a column of texts.
+
+    Raises:
+        TypeError: when one of the values is no text.
+    """
+    return pa.array(values, TEXT)
+
+
+def join(lots: Sequence[Lot]) -> Joined:
+    """Put a piece's lots together; empty texts are missing."""
+    places = _whole([each.places for each in lots])
+    owners = _whole([np.repeat(each.places, each.counts) for each in lots if each.messages])
+    order, by_owner = _order(places), _order(owners)
+    events = {
+        name: _column(name, [(each.events, len(each.places)) for each in lots]) for name in EVENT_COLUMNS
+    }
+    talks = [(each.messages, int(each.counts.sum())) for each in lots if each.messages]
+    messages = {name: _column(name, talks) for name in MESSAGE_COLUMNS}
+    if order is not None:
+        places = places[order]
+        events = {name: column.take(pa.array(order)) for name, column in events.items()}
+    if by_owner is not None:
+        owners = owners[by_owner]
+        messages = {name: column.take(pa.array(by_owner)) for name, column in messages.items()}
+    bodies = {place: body for each in lots for place, body in each.bodies.items()}
+    by_body = sorted(bodies)
+    rows = np.searchsorted(places, by_body).tolist()
+    return Joined(
+        places,
+        events,
+        np.searchsorted(places, owners),
+        messages,
+        {row: bodies[place] for row, place in zip(rows, by_body, strict=True)},
+    )
+
+
+def _whole(parts: Iterable[Sequence[int] | Places]) -> Places:
+    return np.concatenate(
+        [np.array([], dtype=np.int64), *(np.asarray(each, dtype=np.int64) for each in parts)]
+    )
+
+
+def _order(places: Places) -> Places | None:
+    """Give the order that sorts places; None where they are in order."""
+    return None if (np.diff(places) >= 0).all() else np.argsort(places, kind="stable")
+
+
+def _column(name: str, parts: Iterable[tuple[Mapping[str, Any], int]]) -> Any:
+    kind = type_of(name)
+    found = [columns[name] if name in columns else pa.nulls(rows, kind) for columns, rows in parts]
+    column = pa.concat_arrays(found) if found else pa.nulls(0, kind)
+    return column if kind == WHOLE or column.null_count == len(column) else without_blanks(column)
+
+
+def without_blanks(column: Any) -> Any:
+    """Let empty texts be missing."""
+    blank = pc.equal(column, "")
+    return pc.if_else(blank, None, column) if pc.any(blank).as_py() else column
