@@ -1,15 +1,22 @@
 """Files to captured records."""
 
 from chatlio_kit.captures.captures import Captures, Piece, Stretch
-from chatlio_kit.captures.dialects import BARE, ENVELOPE, Dialect, Unwrapped, named_fields, unwrap
+from chatlio_kit.captures.dialects import (
+    BARE,
+    ENVELOPE,
+    Dialect,
+    Unwrapped,
+    named_fields,
+    recognise,
+    unwrap,
+)
 from chatlio_kit.captures.discover import find_files
 from chatlio_kit.captures.places import CaptureFile, LocalPlace, archives_of
-from chatlio_kit.captures.records import HUGE, keeps_quotes, parse, refusal
+from chatlio_kit.captures.records import keeps_quotes, parse, refusal
 
 __all__ = [
     "BARE",
     "ENVELOPE",
-    "HUGE",
     "CaptureFile",
     "Captures",
     "Dialect",
@@ -22,6 +29,7 @@ __all__ = [
     "keeps_quotes",
     "named_fields",
     "parse",
+    "recognise",
     "refusal",
     "unwrap",
 ]

@@ -28,11 +28,8 @@ class _Journey(click.Group):
         return list(_ROOMS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in _ROOMS:
-            return None
-        module, name = _ROOMS[cmd_name].split(".")
-        found: click.Command = getattr(import_module(f"{__name__}.{module}"), name)
-        return found
+        module, _, name = _ROOMS.get(cmd_name, "").partition(".")
+        return getattr(import_module(f"{__name__}.{module}"), name) if module else None
 
 
 @click.group(cls=_Journey, context_settings={"help_option_names": ["-h", "--help"]})

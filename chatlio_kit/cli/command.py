@@ -6,13 +6,13 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 import orjson
 
-import chatlio_kit
 from chatlio_kit.errors import DONE, ChatlioKitError
 from chatlio_kit.events.kinds import Kind
 from chatlio_kit.settings import AEP, DEFAULT_STATE, LOCAL
@@ -74,7 +74,9 @@ class Context:
 
     def open(self) -> Platform:
         """Open the chosen platform."""
-        return chatlio_kit.open_platform(self.platform, state=self.state, idle=_IDLE_SECONDS)
+        opening = import_module("chatlio_kit.opening")  # only now: it takes a second to load
+        found: Platform = opening.open_platform(self.platform, state=self.state, idle=_IDLE_SECONDS)
+        return found
 
 
 def command(function: Callable[..., Answer]) -> Callable[..., None]:

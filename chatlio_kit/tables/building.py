@@ -32,6 +32,14 @@ _TIME_COLUMNS = [each.name for each in EVENTS if each.dtype is Dtype.TIME and ea
 _EVENT_PLACES = {each.name: each.places for each in EVENTS}
 _MESSAGE_PLACES = {each.name: next(iter(each.places.values()), each.name) for each in MESSAGES}
 _MESSAGE_PLACES["sent_at"] = "ts"
+# What no capture can spoil is not looked at again for every piece; a message's ids are its event's.
+_COMPUTED = frozenset(
+    {
+        "event_id", "kind", "occurred_at_source", "message_count", "payload_digest", "source_file",
+        "source_record",
+    }
+)  # fmt: skip
+_COMPUTED_OF_MESSAGES = frozenset({"event_id", "conversation_id", "author", "position"})
 
 
 @dataclass(frozen=True)
@@ -144,10 +152,10 @@ class _Building:
         columns = self._events()
         events = arrow_frame("events", columns)
         messages, owners = self._messages(columns), self._told.owners
-        for failure in failures("events", _with_stand_ins(events)):
+        for failure in failures("events", _with_stand_ins(events), _COMPUTED):
             name = self._place(failure.row, failure.column, events)
             self._fault(failure.row, failure.reason, name, failure.sentence(name))
-        for failure in failures("messages", messages):
+        for failure in failures("messages", messages, _COMPUTED_OF_MESSAGES):
             owner = int(owners[failure.row])
             place = failure.row - int(np.searchsorted(owners, owner))
             name = f"messages[{place}].{_MESSAGE_PLACES[failure.column]}"

@@ -56,7 +56,7 @@ FILES = (*(f"{name}.parquet" for name in TABLES), REJECTED, PAGE, REPORT)
 """What a conversion writes; the report takes its name last."""
 _UNFINISHED = ".unfinished-"
 _OWNER = "_owner"
-_PART_ROWS = 30_000
+_PART_ROWS = 12_000
 _OF_CONVERSATIONS = (
     "event_id", "kind", "occurred_at", "conversation_id", "visitor_id", "page_url", "channel_id",
     "started_at", "ended_at", "agent_name", "agent_email", "message_count",

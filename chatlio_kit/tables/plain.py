@@ -18,7 +18,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from chatlio_kit.captures import BARE, ENVELOPE, keeps_quotes
+from chatlio_kit.captures import BARE, ENVELOPE, keeps_quotes, recognise
 from chatlio_kit.events.catalogue import LEFT_BEHIND, Dtype, Field, fields_of
 from chatlio_kit.events.identity import canonical, digest, own_id
 from chatlio_kit.events.kinds import KINDS, SHAPE_OF, Kind, Shape, kind_of_shape, shape_of
@@ -167,13 +167,11 @@ def _lot(shape: Shape, is_enveloped: bool, found: _Found) -> Lot:
         counts, messages, is_known = _messages(payloads)
         events["message_count"] = pa.array(counts, WHOLE)
         events["message_ts"] = _joined(counts, messages["ts"])
-    if not (
-        is_known
-        and reader.known.issuperset(chain.from_iterable(payloads))
-        and reader.known_of_visitor.issuperset(chain.from_iterable(visitors))
-    ):
+    is_top_known = reader.known.issuperset(chain.from_iterable(payloads))
+    if not (is_known and is_top_known and reader.known_of_visitor.issuperset(chain.from_iterable(visitors))):
+        _require(is_enveloped or is_top_known or all(recognise(each) is BARE for each in payloads))
         unknown = [reader.unknown_fields(*each) for each in zip(payloads, visitors, strict=True)]
-        events["extra_fields"] = texts(list(map(_json_text, unknown)))
+        events["extra_fields"] = texts([_json_text(each) for each in unknown])
         free.append(unknown)
     _require(_keep_their_digits(found, free))
     nothing: list[Any] = [None] * len(payloads)
@@ -212,8 +210,8 @@ def _json_text(value: Any) -> str | None:
 def _keep_their_digits(found: _Found, free: list[list[Any]]) -> bool:
     """Whether every number with a point is written again just as it stands in its text.
 
-    They stand in free-form values alone. A payload has quotes, so what is written as it is cannot be a part of
-    some text in it, nor of the envelope's.
+    They stand in free-form values alone. A payload has quotes, so one that is written as it stands cannot be
+    found in some text of it or of the envelope.
     """
     doubtful = {
         place

@@ -90,7 +90,7 @@ class _Reading:
     def read(self, first: int, stretch: Stretch, part: range) -> None:
         """Read some records of a stretch, whose first one stands at a place in the piece."""
         raws = stretch.raws[part.start : part.stop]
-        values = [self._value(raw) for raw in raws]
+        values = self._values(raws)
         lots, dialects, left = take(first + part.start, raws, values, stretch.file.kind, self._fallback)
         self.lots += lots
         self.dialects.update(dialects)
@@ -112,15 +112,16 @@ class _Reading:
         if taken:
             self.lots.append(_lot(taken))
 
-    def _value(self, raw: bytes) -> Any:
-        """Give a record's value; None where it has to be read carefully."""
+    def _values(self, raws: list[bytes]) -> list[Any]:
+        """Give records' values; None for those that have to be read carefully."""
         try:
-            value = orjson.loads(raw)
+            values = list(map(orjson.loads, raws))
         except ValueError:
-            return None
-        if self._fields is not None and isinstance(value, dict) and self._fields.fits(value):
-            return None
-        return value
+            values = list(map(_value, raws))
+        fields = self._fields
+        if fields is None:
+            return values
+        return [None if isinstance(each, dict) and fields.fits(each) else each for each in values]
 
     def _take_carefully(self, raw: bytes, by_file: Kind | None) -> Taken:
         """Take any record, and count its dialect.
@@ -136,6 +137,13 @@ class _Reading:
         received = _text_or_none(inside.received_at, "receivedAt")
         widget = _text_or_none(inside.widget, "widget")
         return Taken(kind, received, widget, values, canonical(inside.payload), messages)
+
+
+def _value(raw: bytes) -> Any:
+    try:
+        return orjson.loads(raw)
+    except ValueError:
+        return None
 
 
 def _lot(taken: dict[int, Taken]) -> Lot:

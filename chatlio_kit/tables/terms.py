@@ -63,7 +63,7 @@ class Findings:
         """
         if self.fields and self.redaction.way_of(Privacy.CONTENT) is not Way.KEEP:
             return {f"({len(self.fields)} names, redacted)": self.fields.total()}
-        return dict(sorted(self.fields.items(), key=lambda item: (-item[1], item[0])))
+        return dict(_by_count(self.fields))
 
     @property
     def redacted_columns(self) -> list[dict[str, Any]]:
@@ -80,7 +80,7 @@ class Findings:
     def as_dict(self) -> dict[str, Any]:
         """Give the findings as ``report.json`` has them."""
         return {
-            "dialects": dict(self.dialects.most_common()),
+            "dialects": dict(_by_count(self.dialects)),
             "unknown_fields": self.unknown_fields,
             "redacted": self.redacted_columns,
         }
@@ -89,7 +89,7 @@ class Findings:
         """Say the findings in sentences."""
         said = []
         if self.dialects.keys() - _OWN or len(self.dialects) > 1:
-            shown = ", ".join(f"{name} {count:,}" for name, count in self.dialects.most_common())
+            shown = ", ".join(f"{name} {count:,}" for name, count in _by_count(self.dialects))
             said.append(f"records by dialect: {shown}")
         if names := self.unknown_fields:
             shown = ", ".join(f"{name} {count:,}" for name, count in list(names.items())[:_NAMED])
@@ -103,3 +103,8 @@ class Findings:
                 "--redact drop,pseudonym=mask keeps them."
             )
         return said
+
+
+def _by_count(counts: Counter[str]) -> list[tuple[str, int]]:
+    """Give what was counted, the most frequent first."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))

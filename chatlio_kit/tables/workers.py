@@ -37,6 +37,7 @@ _LEAN = {
     "ARROW_DEFAULT_MEMORY_POOL": "system",
     "MALLOC_ARENA_MAX": "1",
 }
+_PIPE_BYTES = 1 << 20
 _WORTH_STARTING = 20_000_000
 _MOST_WORKERS = 4  # the one that sifts and writes keeps no more than these busy
 
@@ -70,6 +71,7 @@ class Crew:
                 [sys.executable, "-c", _START],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
+                pipesize=_PIPE_BYTES,
                 start_new_session=True,  # an interrupt is for the program, which ends its workers
                 env={**os.environ, "PYTHONPATH": path, **_LEAN},
             )

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -19,7 +20,7 @@ from chatlio_kit.events.catalogue import TABLES
 from chatlio_kit.samples import write_sample
 from chatlio_kit.tables import Export, Settling, Tables, convert, write_tables
 from chatlio_kit.tables import converting as room
-from chatlio_kit.tables.sightings import SeenIds
+from chatlio_kit.tables.sightings import SeenIds, keys_of
 from chatlio_kit.tables.spill import Spill
 
 FILES = {"rejected.jsonl", "report.html", "report.json", *(f"{name}.parquet" for name in TABLES)}
@@ -164,11 +165,13 @@ def test_every_id_that_was_seen_is_found(
     seen, known = SeenIds(tmp_path_factory.mktemp("seen")), dict[str, int]()
     for piece in pieces:
         ids = [f"{number:064x}" for number in piece]  # equal beginnings, as no digest has them
-        assert {each: found.record for each, found in seen.look_up(ids).items()} == {
+        found = seen.look_up(keys_of(pd.Series(ids, dtype="str")))
+        assert {ids[row]: each.record for row, each in found.items()} == {
             each: known[each] for each in ids if each in known
         }
         new = [each for each in ids if each not in known]
-        seen.add(new, new, ["a"] * len(new), [len(known) + place for place in range(len(new))])
+        keys, records = keys_of(pd.Series(new, dtype="str")), len(known) + np.arange(len(new))
+        seen.add(keys, keys, pd.Series("a", index=range(len(new))), records)
         known |= {each: len(known) + place for place, each in enumerate(new)}
 
 

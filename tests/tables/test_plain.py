@@ -1,19 +1,23 @@
-"""The short way of reading a record, and the careful one: the same, or only the careful one."""
+"""Records read many at once, and each by itself: the same."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
+from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import orjson
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatlio_kit.captures import parse
+from chatlio_kit.captures import CaptureFile, LocalPlace, Piece, Stretch
 from chatlio_kit.events.kinds import Kind
-from chatlio_kit.tables.plain import Taken, take
-from chatlio_kit.tables.rows import _take_carefully
+from chatlio_kit.tables import rows
+from chatlio_kit.tables.lots import Lot
+from chatlio_kit.tables.rows import Rows, read_rows
 
 VISITOR = {
     "UUID": "21c00797-e483-4875-6f98-d27ba80e6320",
@@ -37,6 +41,7 @@ RECORDS: list[dict[str, Any]] = [
         "textBody": "hello", "htmlBody": "<p>hello</p>",
     },
 ]  # fmt: skip
+DOTTED = ["visitor.UUID", "payload.message", "messages.0.ts", "body", "payload"]
 VALUES = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(allow_nan=False, allow_infinity=False),
     st.text(max_size=5), st.sampled_from(["", "transcript", "feedback", "nothing"]),
@@ -71,7 +76,7 @@ def texts(draw: st.DrawFn) -> bytes:
         elif isinstance(inside, dict):
             inside.pop(last, None)
             if draw(st.booleans()):
-                inside[draw(st.text(max_size=4))] = draw(VALUES)
+                inside[draw(st.one_of(st.text(max_size=4), st.sampled_from(DOTTED)))] = draw(VALUES)
     written = json.dumps(
         record,
         ensure_ascii=draw(st.booleans()),
@@ -87,27 +92,66 @@ def texts(draw: st.DrawFn) -> bytes:
     return written.encode()
 
 
-def _without_blanks(taken: Taken) -> Taken:
-    """Columns hold nothing where a text is empty."""
-    messages = [tuple(value or None for value in message) for message in taken.messages]
-    return taken._replace(values=tuple(value or None for value in taken.values), messages=messages)
+def _nothing(_first: int, raws: list[bytes], *_: object) -> tuple[list[Lot], Counter[str], list[int]]:
+    """Take no record, so that all are read carefully."""
+    return [], Counter(), list(range(len(raws)))
 
 
-@given(raw=texts(), by_file=st.sampled_from([None, *Kind]), fallback=st.sampled_from([None, Kind.FEEDBACK]))
-@settings(max_examples=400, deadline=None)
-def test_the_short_way_gives_what_the_careful_way_gives(
-    raw: bytes, by_file: Kind | None, fallback: Kind | None
+def _read(raws: list[bytes], by_file: Kind | None, fallback: Kind | None) -> Rows:
+    file = CaptureFile("x.ndjson", by_file, LocalPlace(Path("x.ndjson")))
+    return read_rows(Piece([Stretch(file, list(range(1, len(raws) + 1)), raws)]), fallback)
+
+
+def _shown(rows: Rows) -> dict[str, Any]:
+    """Everything that was read, as Python has it."""
+    told = rows.told
+    return {
+        "places": told.places.tolist(),
+        "events": {name: column.to_pylist() for name, column in told.events.items()},
+        "owners": told.owners.tolist(),
+        "messages": {name: column.to_pylist() for name, column in told.messages.items()},
+        "bodies": told.bodies,
+        "rejected": sorted(rows.rejected, key=lambda each: each.record),
+        "dialects": +rows.dialects,
+    }
+
+
+@given(
+    raws=st.lists(texts(), max_size=12),
+    by_file=st.sampled_from([None, *Kind]),
+    fallback=st.sampled_from([None, Kind.FEEDBACK]),
+)
+@settings(max_examples=300, deadline=None)
+def test_records_read_together_give_what_each_gives_by_itself(
+    raws: list[bytes], by_file: Kind | None, fallback: Kind | None
 ) -> None:
-    """A record that is read the short way has the values, messages and body that the careful way gives.
+    """Records that are read together have the values, messages, bodies and faults of the careful way.
 
     So none that the careful way rejects is ever taken: repeated keys, wrong types, lost digits.
     """
-    try:
-        value = orjson.loads(raw)
-    except ValueError:
-        return
-    taken = take(raw, value, by_file, fallback) if isinstance(value, dict) else None
-    if taken is not None:
-        careful = _take_carefully(Counter(), raw, by_file, fallback, None)
-        assert _without_blanks(taken) == _without_blanks(careful)
-        assert parse(raw)
+    together = _read(raws, by_file, fallback)
+    with patch.object(rows, "take", _nothing):
+        by_itself = _read(raws, by_file, fallback)
+    assert _shown(together) == _shown(by_itself)
+
+
+def test_good_records_are_read_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records as the catalogue knows them never take the careful way, nor do those with a field more."""
+    monkeypatch.setattr(rows, "parse", None)
+    envelope = {"receivedAt": "2024-03-11T09:03:10Z", "kind": "feedback", "payload": RECORDS[0]}
+    more = {**RECORDS[2], "rating": 5, "messages": [{**RECORDS[2]["messages"][0], "edited": True}]}
+    raws = [orjson.dumps(each) for each in (*RECORDS, envelope, more)]
+    assert _read(raws, None, Kind.UNANSWERED).told.places.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_one_odd_record_among_many_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the record that is unlike the others is read by itself."""
+    read_carefully = list[bytes]()
+    parse = rows.parse
+    monkeypatch.setattr(rows, "parse", lambda raw: read_carefully.append(raw) or parse(raw))
+    raws = [orjson.dumps({**RECORDS[0], "message": f"{place}"}) for place in range(500)]
+    raws[333] = orjson.dumps({**RECORDS[0], "message": 333})
+    found = _read(raws, None, Kind.FEEDBACK)
+    assert read_carefully == [raws[333]]
+    assert [each.record for each in found.rejected] == [334]
+    assert found.told.places.tolist() == [place for place in range(500) if place != 333]
