@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from chatlio_kit.tables.arrow import values_of
 
 _BITS = 1 << 26  # 8 MB: one in a thousand of a million ids is looked up in vain
-_RUNS_TO_MERGE = 8
-_MOST_MERGED = 1 << 17
+_RUNS_IN_MEMORY = 8
 
 _ENTRY = np.dtype([("id", "u1", 32), ("digest", "u1", 32), ("file", "<u4"), ("record", "<i8")])
 
@@ -35,22 +34,16 @@ class Sighting:
     record: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
-    path: Path
-    rows: int
-
-
 class SeenIds:
     """Event ids with the place where each was seen first."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._bits = np.zeros(_BITS // 8, dtype=np.uint8)
-        self._runs: list[_Run] = []
+        self._runs: list[NDArray[Any]] = []
+        self._waiting: list[NDArray[Any]] = []
         self._files: dict[str, int] = {}
         self._names: list[str] = []
-        self._written = 0
 
     def add(self, keys: Keys, digests: Keys, files: pd.Series[str], records: NDArray[np.int64]) -> None:
         """Remember ids that were not seen before.
@@ -68,23 +61,25 @@ class SeenIds:
         entries = np.zeros(len(keys), dtype=_ENTRY)
         entries["id"], entries["digest"], entries["record"] = keys, digests, records
         entries["file"] = self._numbers(files)
-        self._write(entries)
-        while self._to_merge():
-            self._merge()
+        self._waiting.append(_sorted(entries))
+        if len(self._waiting) == _RUNS_IN_MEMORY:
+            path = self._folder / f"seen-{len(self._runs)}.npy"
+            np.save(path, _sorted(np.concatenate(self._waiting)))
+            self._runs.append(np.load(path, mmap_mode="r"))
+            self._waiting = []
 
     def look_up(self, keys: Keys) -> dict[int, Sighting]:
         """Give where those of the ids were seen that were seen before, by their rows."""
-        if not self._runs or not len(keys):
+        if not len(keys):
             return {}
         maybe = np.ones(len(keys), dtype=bool)
         for places in _places(keys):
             maybe &= (self._bits[places >> 3] >> (places & 7).astype(np.uint8)) & 1 == 1
         found: dict[int, Sighting] = {}
         candidates = np.flatnonzero(maybe)
-        for run in self._runs:
+        for entries in (*self._runs, *self._waiting):
             if not len(candidates):
                 break
-            entries = np.load(run.path, mmap_mode="r")
             hits = _search(entries, keys[candidates])
             for row, place in zip(candidates[hits >= 0].tolist(), hits[hits >= 0].tolist(), strict=True):
                 entry = entries[place]
@@ -108,23 +103,9 @@ class SeenIds:
                 self._names.append(name)
         return np.array([self._files[name] for name in names], dtype=np.int64)[numbers]
 
-    def _write(self, entries: NDArray[Any]) -> None:
-        entries = entries[np.argsort(_prefixes(entries["id"]), kind="stable")]
-        path = self._folder / f"seen-{self._written}.npy"
-        self._written += 1
-        np.save(path, entries)
-        self._runs.append(_Run(path, len(entries)))
 
-    def _to_merge(self) -> bool:
-        last = self._runs[-_RUNS_TO_MERGE:]
-        return len(last) == _RUNS_TO_MERGE and sum(run.rows for run in last) <= _MOST_MERGED
-
-    def _merge(self) -> None:
-        last = self._runs[-_RUNS_TO_MERGE:]
-        del self._runs[-_RUNS_TO_MERGE:]
-        self._write(np.concatenate([np.load(run.path) for run in last]))
-        for run in last:
-            run.path.unlink()
+def _sorted(entries: NDArray[Any]) -> NDArray[Any]:
+    return entries[np.argsort(_prefixes(entries["id"]), kind="stable")]
 
 
 def keys_of(digests: pd.Series[str]) -> Keys:
