@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from chatlio_kit.captures.archives import is_zip, members, open_zip
@@ -12,7 +13,7 @@ from chatlio_kit.captures.containers import BREAKS
 from chatlio_kit.captures.discover import find_files, note
 from chatlio_kit.captures.folders import LITTER
 from chatlio_kit.captures.places import CaptureFile, printable
-from chatlio_kit.captures.records import Fault, Raws, said, unreadable
+from chatlio_kit.captures.records import Fault, Lines, Raws, said, unreadable
 from chatlio_kit.captures.splitting import read_records
 from chatlio_kit.events.rejection import Rejection
 
@@ -21,17 +22,18 @@ PIECE_BYTES = 7_000_000
 _NESTED = "It is a zip within a zip. Unpack the outer one, and read what was in it"
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Stretch:
     """Records of one file, one after another, as they stand there."""
 
     file: CaptureFile
-    numbers: list[int]
-    raws: list[bytes]
-    cut: bool = False
+    records: Lines | Raws
+
+    def __len__(self) -> int:
+        return len(self.records)
 
 
-@dataclass(slots=True)
+@dataclass
 class Piece:
     """A part of an export that is held in memory at once; its records are not parsed yet."""
 
@@ -41,12 +43,12 @@ class Piece:
     @property
     def read(self) -> int:
         """How many records it holds."""
-        return sum(len(stretch.raws) for stretch in self.stretches) + len(self.rejected)
+        return sum(map(len, self.stretches)) + len(self.rejected)
 
-    @property
+    @cached_property
     def raws(self) -> list[bytes]:
         """All its records as they stand in their files, one stretch after another."""
-        return [raw for stretch in self.stretches for raw in stretch.raws]
+        return [raw for stretch in self.stretches for raw in stretch.records.raws]
 
 
 class Captures:
@@ -72,22 +74,22 @@ class Captures:
         for file in self.files:
             self.read[file.name] = 0
             for part, found in self._found_in(file):
-                self.read[file.name] += 1 if isinstance(found, Fault) else len(found.raws)
+                self.read[file.name] += 1 if isinstance(found, Fault) else len(found)
                 for cut in _parts(found, free, records):
                     if isinstance(cut, Fault):
                         piece.rejected.append(_rejection(part, cut))
                         free -= 1
                     else:
-                        piece.stretches.append(Stretch(part, cut.numbers, cut.raws, cut.cut))
-                        free -= len(cut.raws)
-                        left -= sum(map(len, cut.raws))
+                        piece.stretches.append(Stretch(part, cut))
+                        free -= len(cut)
+                        left -= cut.size
                     if free <= 0 or left <= 0:
                         yield piece
                         piece, free, left = Piece(), records, size
         if piece.read:
             yield piece
 
-    def _found_in(self, file: CaptureFile) -> Iterator[tuple[CaptureFile, Raws | Fault]]:
+    def _found_in(self, file: CaptureFile) -> Iterator[tuple[CaptureFile, Lines | Raws | Fault]]:
         """Read a file, or each member of a zip."""
         try:
             with file.place.open() as handle:
@@ -100,7 +102,7 @@ class Captures:
 
     def _found_in_zip(
         self, file: CaptureFile, handle: io.BufferedReader
-    ) -> Iterator[tuple[CaptureFile, Raws | Fault]]:
+    ) -> Iterator[tuple[CaptureFile, Lines | Raws | Fault]]:
         with open_zip(handle) as archive:
             found, left_out = members(archive)
             if left_out:
@@ -120,8 +122,8 @@ class Captures:
                     yield part, _closed(broken)
 
     def _counted(
-        self, part: CaptureFile, records: Iterator[Raws | Fault]
-    ) -> Iterator[tuple[CaptureFile, Raws | Fault]]:
+        self, part: CaptureFile, records: Iterator[Lines | Raws | Fault]
+    ) -> Iterator[tuple[CaptureFile, Lines | Raws | Fault]]:
         is_empty = True
         for found in records:
             is_empty = False
@@ -136,15 +138,16 @@ def _closed(broken: Exception) -> Fault:
     return unreadable(1, b"", f"The file cannot be read: {words}.")
 
 
-def _parts(found: Raws | Fault, free: int, records: int) -> Iterator[Raws | Fault]:
+def _parts(found: Lines | Raws | Fault, free: int, records: int) -> Iterator[Lines | Raws | Fault]:
     """Cut what was read where a piece is full."""
-    if isinstance(found, Fault) or len(found.raws) <= free:
+    if isinstance(found, Fault) or len(found) <= free:
         yield found
         return
+    numbers, raws = found.numbers, found.raws
     start = 0
-    while start < len(found.raws):
-        end = min(start + free, len(found.raws))
-        yield Raws(found.numbers[start:end], found.raws[start:end], found.cut and end == len(found.raws))
+    while start < len(raws):
+        end = min(start + free, len(raws))
+        yield Raws(numbers[start:end], raws[start:end], found.cut and end == len(raws))
         start, free = end, records
 
 

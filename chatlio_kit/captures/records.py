@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -44,9 +45,61 @@ class Raws:
         cut: whether the file ends in the last of them without a line's end, so that it may be cut off.
     """
 
-    numbers: list[int]
+    numbers: Sequence[int]
     raws: list[bytes]
     cut: bool = False
+
+    def __len__(self) -> int:
+        return len(self.raws)
+
+    @property
+    def head(self) -> bytes:
+        """The first of them."""
+        return self.raws[0]
+
+    @property
+    def size(self) -> int:
+        """Their bytes."""
+        return sum(map(len, self.raws))
+
+
+class Lines:
+    """Records that are lines of their file: the same as ``Raws``, but not split before they are looked at.
+
+    Args:
+        first: the number of the first line.
+        text: whole lines, without the last one's end; none of them is blank.
+        count: how many they are.
+    """
+
+    __slots__ = ("_count", "_first", "_text")
+    cut = False
+
+    def __init__(self, first: int, text: bytes, count: int) -> None:
+        self._first, self._text, self._count = first, text, count
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        """The number of each in its file."""
+        return range(self._first, self._first + self._count)
+
+    @property
+    def raws(self) -> list[bytes]:
+        """The bytes of each, split anew."""
+        return [line.strip() for line in self._text.split(b"\n")]
+
+    @property
+    def head(self) -> bytes:
+        """The first of them."""
+        return self._text.partition(b"\n")[0].strip()
+
+    @property
+    def size(self) -> int:
+        """Their bytes."""
+        return len(self._text)
 
 
 @dataclass(slots=True)

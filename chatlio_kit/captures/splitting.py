@@ -11,19 +11,22 @@ import io
 from collections.abc import Iterator
 from itertools import compress, count
 
+import numpy as np
+
 from chatlio_kit.captures.blocks import Blocks
 from chatlio_kit.captures.containers import BREAKS, Text, unpacked
 from chatlio_kit.captures.csv_tables import layout_of, read_csv
 from chatlio_kit.captures.dialects.pages import unfold
 from chatlio_kit.captures.forms import are_values, look_like_json
 from chatlio_kit.captures.parquet_tables import is_parquet, read_parquet
-from chatlio_kit.captures.records import MOST_BYTES, Fault, Raws, said, too_large, unreadable
+from chatlio_kit.captures.records import MOST_BYTES, Fault, Lines, Raws, said, too_large, unreadable
 from chatlio_kit.captures.values import read_values
 
 _TAR = range(257, 262)
+_END, _BLANK = ord("\n"), ord(" ")
 
 
-def read_records(handle: io.BufferedReader) -> Iterator[Raws | Fault]:
+def read_records(handle: io.BufferedReader) -> Iterator[Lines | Raws | Fault]:
     """Read an open file's records, whatever their form and however they are compressed."""
     number = 0
     try:
@@ -43,7 +46,7 @@ def _break(broken: Exception) -> str:
     return f"The file breaks off here: {said(broken)}. {stand}"
 
 
-def split(text: Text) -> Iterator[Raws | Fault]:
+def split(text: Text) -> Iterator[Lines | Raws | Fault]:
     """Split a text into records, by the form that its beginning shows."""
     blocks = Blocks(text)
     head = blocks.head
@@ -69,14 +72,14 @@ def split(text: Text) -> Iterator[Raws | Fault]:
         yield unreadable(1, b"", detail)
 
 
-def _by_line(blocks: Blocks) -> Iterator[Raws | Fault]:
+def _by_line(blocks: Blocks) -> Iterator[Lines | Raws | Fault]:
     number, rest, skipping, skipped = 0, b"", False, 0
     for block in blocks:
         if not skipping and not rest and block.isspace():
             number += block.count(b"\n")
             continue
-        lines = block.split(b"\n")
-        if len(lines) == 1:  # no line ends in this block
+        start, end = 0, block.rfind(b"\n")
+        if end < 0:  # no line ends in this block
             if skipping:
                 skipped += len(block)
                 blocks.pass_over(skipped)
@@ -88,29 +91,30 @@ def _by_line(blocks: Blocks) -> Iterator[Raws | Fault]:
             continue
         if skipping:
             number, skipping, skipped = number + 1, False, 0
-            del lines[0]
-        else:
-            lines[0] = rest + lines[0]
-        rest = lines.pop()
-        first = number + 1
-        number += len(lines)
-        if lines:
-            yield from _filled(first, lines)
+            start = block.find(b"\n") + 1
+        if start <= end:
+            text = b"".join((rest, memoryview(block)[start:end]))
+            yield from _filled(number + 1, text)
+            number += text.count(b"\n") + 1
+        rest = block[end + 1 :]
     blocks.finish()  # where the file breaks off in a line, the break is told for it
     if rest.strip():
         yield Raws([number + 1], [rest.strip()], cut=True)
 
 
-def _filled(first: int, lines: list[bytes]) -> Iterator[Raws | Fault]:
+def _filled(first: int, text: bytes) -> Iterator[Lines | Raws | Fault]:
     """Give the lines that are not blank, with their numbers."""
+    marks = np.frombuffer(text, dtype=np.uint8)
+    starts = np.concatenate(([0], np.flatnonzero(marks == _END) + 1))
+    longest = int(starts[1]) - 1 if len(starts) > 1 else len(text)
+    if longest <= MOST_BYTES and starts[-1] < len(text) and (marks[starts] > _BLANK).all():
+        yield Lines(first, text, len(starts))
+        return
+    lines = text.split(b"\n")
     if len(lines[0]) > MOST_BYTES:
         yield too_large(first, lines[0])
         first, lines = first + 1, lines[1:]
     raws = [line.strip() for line in lines]
-    if all(raws):
-        numbers = list(range(first, first + len(raws)))
-    else:
-        numbers = list(compress(count(first), raws))
-        raws = [raw for raw in raws if raw]
-    if raws:
-        yield Raws(numbers, raws)
+    numbers = list(compress(count(first), raws))
+    if numbers:
+        yield Raws(numbers, [raw for raw in raws if raw])

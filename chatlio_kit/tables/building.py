@@ -83,8 +83,8 @@ class Built:
         messages: the messages of these events, a row for each message of each transcript (``event_id``).
         owners: for each row of ``messages`` the row of ``events`` that it belongs to.
         rejected: the records that were not accepted.
-        raws: the piece's records as they were read, accepted or not.
-        places: for each row of ``events`` the place of its record in ``raws``.
+        piece: the records that it was built of; none where it was built elsewhere.
+        places: for each row of ``events`` the place of its record in the piece.
         dialects: how many of the piece's records a payload was taken from, by dialect.
     """
 
@@ -92,7 +92,7 @@ class Built:
     messages: pd.DataFrame
     owners: NDArray[np.int64]
     rejected: list[Rejection]
-    raws: list[bytes]
+    piece: Piece
     places: NDArray[np.int64]
     dialects: Counter[str] = field(default_factory=Counter)
 
@@ -108,15 +108,14 @@ class Built:
             self.messages.take(mine).reset_index(drop=True),
             owners[mine],
             [*self.rejected, *rejected],
-            self.raws,
+            self.piece,
             self.places[chosen],
             self.dialects,
         )
 
     def raw(self, row: int) -> str:
         """Give the record of a row of ``events`` as text."""
-        text: bytes = self.raws[self.places[row]]
-        return text.decode("utf-8", errors="replace")
+        return self.piece.raws[int(self.places[row])].decode("utf-8", errors="replace")
 
 
 def build(piece: Piece, settling: Settling) -> Built:
@@ -129,7 +128,7 @@ def build(piece: Piece, settling: Settling) -> Built:
     rejected = [*piece.rejected, *rows.rejected]
     if not len(rows.told.places):
         nothing = np.array([], dtype=np.int64)
-        return Built(empty("events"), empty("messages"), nothing, rejected, [], nothing, rows.dialects)
+        return Built(empty("events"), empty("messages"), nothing, rejected, piece, nothing, rows.dialects)
     return _Building(piece, rows, settling).finish(rejected)
 
 
@@ -138,11 +137,11 @@ class _Building:
 
     def __init__(self, piece: Piece, rows: Rows, settling: Settling) -> None:
         self._told, self._dialects = rows.told, rows.dialects
-        self._raws = piece.raws
-        sizes = [len(stretch.raws) for stretch in piece.stretches]
+        self._piece = piece
+        sizes = list(map(len, piece.stretches))
         self._files = [stretch.file for stretch in piece.stretches]
         self._file_of = np.repeat(np.arange(len(sizes)), sizes)[self._told.places]
-        numbers = [np.asarray(stretch.numbers, dtype=np.int64) for stretch in piece.stretches]
+        numbers = [np.asarray(stretch.records.numbers, dtype=np.int64) for stretch in piece.stretches]
         self._records = np.concatenate(numbers)[self._told.places]
         self._columns = self._told.events
         self._settling = settling
@@ -160,7 +159,7 @@ class _Building:
             place = failure.row - int(np.searchsorted(owners, owner))
             name = f"messages[{place}].{_MESSAGE_PLACES[failure.column]}"
             self._fault(owner, failure.reason, name, failure.sentence(name))
-        built = Built(events, messages, owners, rejected, self._raws, self._told.places, self._dialects)
+        built = Built(events, messages, owners, rejected, self._piece, self._told.places, self._dialects)
         if not self._faults:
             return built
         kept = [row for row in range(len(events)) if row not in self._faults]
@@ -240,7 +239,7 @@ class _Building:
     def _fault(self, row: int, reason: Reason, name: str, detail: str) -> None:
         if row not in self._faults:
             file, record = self._files[self._file_of[row]].name, int(self._records[row])
-            raw = self._raws[self._told.places[row]].decode("utf-8", errors="replace")
+            raw = self._piece.raws[self._told.places[row]].decode("utf-8", errors="replace")
             self._faults[row] = Rejection(file, record, reason, name, detail, raw)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from chatlio_kit.captures import Piece
 from chatlio_kit.errors import FrameError
 from chatlio_kit.events.rejection import Rejection
 from chatlio_kit.tables.building import Built
@@ -42,7 +43,7 @@ def check_again(events: pd.DataFrame, messages: pd.DataFrame) -> Built:
         if place in faulty:
             rejected.setdefault(owner, _rejection(events, owner, faulty[place]))
     kept = [row for row in range(len(events)) if row not in rejected]
-    built = Built(events, unfolded, np.array(owners, dtype="int64"), [], [], np.arange(len(events)))
+    built = Built(events, unfolded, np.array(owners, dtype="int64"), [], Piece(), np.arange(len(events)))
     return built.keep(kept, rejected.values())
 
 

@@ -52,9 +52,10 @@ def read_rows(piece: Piece, fallback: Kind | None, fields: Dialect | None = None
     reading = _Reading(fallback, fields)
     first = 0
     for stretch in piece.stretches:
-        for start in range(0, len(stretch.raws), _AT_ONCE):
-            reading.read(first, stretch, range(start, min(start + _AT_ONCE, len(stretch.raws))))
-        first += len(stretch.raws)
+        raws = stretch.records.raws
+        for start in range(0, len(raws), _AT_ONCE):
+            reading.read(first, start, raws[start : start + _AT_ONCE], stretch)
+        first += len(raws)
     return Rows(join(reading.lots), reading.rejected, reading.dialects)
 
 
@@ -87,27 +88,33 @@ class _Reading:
         self.rejected: list[Rejection] = []
         self.dialects: Counter[str] = Counter()
 
-    def read(self, first: int, stretch: Stretch, part: range) -> None:
-        """Read some records of a stretch, whose first one stands at a place in the piece."""
-        raws = stretch.raws[part.start : part.stop]
+    def read(self, first: int, start: int, raws: list[bytes], stretch: Stretch) -> None:
+        """Read some records of a stretch.
+
+        Args:
+            first: where the stretch begins in its piece.
+            start: where they begin in the stretch.
+            raws: their texts.
+            stretch: the stretch.
+        """
         values = self._values(raws)
-        lots, dialects, left = take(first + part.start, raws, values, stretch.file.kind, self._fallback)
+        lots, dialects, left = take(first + start, raws, values, stretch.file.kind, self._fallback)
         self.lots += lots
         self.dialects.update(dialects)
         taken: dict[int, Taken] = {}
         for place in left:
-            number = part.start + place
+            number = start + place
             try:
                 taken[first + number] = self._take_carefully(raws[place], stretch.file.kind)
             except Unfit as unfit:
                 reason, where, detail = unfit.reason, unfit.field or None, unfit.detail
             except (ValueError, RecursionError) as wrong:
-                cut = stretch.cut and number == len(stretch.raws) - 1
+                cut = stretch.records.cut and number == len(stretch) - 1
                 reason, where, detail = refusal(wrong, cut=cut)
             else:
                 continue
             shown = raws[place].decode("utf-8", errors="replace")
-            told = Rejection(stretch.file.name, stretch.numbers[number], reason, where, detail, shown)
+            told = Rejection(stretch.file.name, stretch.records.numbers[number], reason, where, detail, shown)
             self.rejected.append(told)
         if taken:
             self.lots.append(_lot(taken))

@@ -160,7 +160,7 @@ class Export:
     def peek(self) -> str:
         """Show the first record as it was captured, indented where it is JSON."""
         for piece in self.captures.pieces(1):
-            raw = b"".join(raw for stretch in piece.stretches for raw in stretch.raws)
+            raw = b"".join(piece.raws)
             with suppress(ValueError):
                 return json.dumps(json.loads(raw), indent=2, ensure_ascii=False)
             if raw:

@@ -144,12 +144,12 @@ def build_all(pieces: Iterable[Piece], settling: Settling, crew: Crew) -> Iterat
         crew: who builds.
     """
     for piece, built in crew.map(partial(_build, settling), pieces):
-        yield replace(built, raws=piece.raws)
+        yield replace(built, piece=piece)
 
 
 def _build(settling: Settling, piece: Piece) -> Built:
     """Build a piece; its records' texts never leave the process that read them."""
-    return replace(build(piece, settling), raws=[])
+    return replace(build(piece, settling), piece=Piece())
 
 
 def serve() -> None:

@@ -105,7 +105,7 @@ def test_every_container_gives_the_same_tables(
 def _read(path: Path) -> tuple[list[tuple[str, int]], Captures]:
     """Give the records of each file or member, and what was noted on the way."""
     found = Captures([path])
-    files = [(each.file.name, len(each.raws)) for piece in found.pieces() for each in piece.stretches]
+    files = [(each.file.name, len(each)) for piece in found.pieces() for each in piece.stretches]
     return files, found
 
 
@@ -225,7 +225,10 @@ def test_where_blocks_end_changes_nothing(
     for name in ("BLOCK", "PEEK"):
         monkeypatch.setattr(blocks, name, size)
     raws = [
-        raw for piece in Captures([tmp_path / "a"]).pieces() for each in piece.stretches for raw in each.raws
+        raw
+        for piece in Captures([tmp_path / "a"]).pieces()
+        for each in piece.stretches
+        for raw in each.records.raws
     ]
     assert set(lines) <= set(raws)
     if not damaged:

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatlio_kit.captures import CaptureFile, LocalPlace, Piece, Stretch
+from chatlio_kit.captures.records import Raws
 from chatlio_kit.events.kinds import Kind
 from chatlio_kit.tables import rows
 from chatlio_kit.tables.lots import Lot
@@ -99,7 +100,7 @@ def _nothing(_first: int, raws: list[bytes], *_: object) -> tuple[list[Lot], Cou
 
 def _read(raws: list[bytes], by_file: Kind | None, fallback: Kind | None) -> Rows:
     file = CaptureFile("x.ndjson", by_file, LocalPlace(Path("x.ndjson")))
-    return read_rows(Piece([Stretch(file, list(range(1, len(raws) + 1)), raws)]), fallback)
+    return read_rows(Piece([Stretch(file, Raws(range(1, len(raws) + 1), raws))]), fallback)
 
 
 def _shown(rows: Rows) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from chatlio_kit.captures.dialects.dialect import FieldPath
-from chatlio_kit.captures.records import Fault, Raws, parse
+from chatlio_kit.captures.records import Fault, Lines, Raws, parse
 from chatlio_kit.events.identity import canonical
 from chatlio_kit.events.kinds import shape_of
 
@@ -49,12 +49,12 @@ def page_of(value: Any) -> Page | None:
     return None
 
 
-def unfold(records: Iterator[Raws | Fault]) -> Iterator[Raws | Fault]:
+def unfold(records: Iterator[Lines | Raws | Fault]) -> Iterator[Lines | Raws | Fault]:
     """Give the captures that a file's pages list, if its first record is a page; any other file as it is."""
     first = next(records, None)
     if first is None:
         return
-    if isinstance(first, Fault) or _captures(first.raws[0]) is None:
+    if isinstance(first, Fault) or _captures(first.head) is None:
         yield first
         yield from records
         return
