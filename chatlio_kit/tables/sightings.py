@@ -40,7 +40,7 @@ class SeenIds:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._bits = np.zeros(_BITS // 8, dtype=np.uint8)
-        self._runs: list[NDArray[Any]] = []
+        self._runs: list[Path] = []
         self._waiting: list[NDArray[Any]] = []
         self._files: dict[str, int] = {}
         self._names: list[str] = []
@@ -65,7 +65,7 @@ class SeenIds:
         if len(self._waiting) == _RUNS_IN_MEMORY:
             path = self._folder / f"seen-{len(self._runs)}.npy"
             np.save(path, _sorted(np.concatenate(self._waiting)))
-            self._runs.append(np.load(path, mmap_mode="r"))
+            self._runs.append(path)
             self._waiting = []
 
     def look_up(self, keys: Keys) -> dict[int, Sighting]:
@@ -77,9 +77,10 @@ class SeenIds:
             maybe &= (self._bits[places >> 3] >> (places & 7).astype(np.uint8)) & 1 == 1
         found: dict[int, Sighting] = {}
         candidates = np.flatnonzero(maybe)
-        for entries in (*self._runs, *self._waiting):
+        for run in (*self._waiting, *self._runs):
             if not len(candidates):
                 break
+            entries: NDArray[Any] = np.load(run, mmap_mode="r") if isinstance(run, Path) else run
             hits = _search(entries, keys[candidates])
             for row, place in zip(candidates[hits >= 0].tolist(), hits[hits >= 0].tolist(), strict=True):
                 entry = entries[place]
