@@ -80,7 +80,7 @@ class SeenIds:
         for run in (*self._waiting, *self._runs):
             if not len(candidates):
                 break
-            entries: NDArray[Any] = np.load(run, mmap_mode="r") if isinstance(run, Path) else run
+            entries = _read(run)
             hits = _search(entries, keys[candidates])
             for row, place in zip(candidates[hits >= 0].tolist(), hits[hits >= 0].tolist(), strict=True):
                 entry = entries[place]
@@ -103,6 +103,14 @@ class SeenIds:
                 self._files[name] = len(self._names)
                 self._names.append(name)
         return np.array([self._files[name] for name in names], dtype=np.int64)[numbers]
+
+
+def _read(run: Path | NDArray[Any]) -> NDArray[Any]:
+    """Give a run's entries; those on disk are not kept, since pages that were looked at count as memory."""
+    if isinstance(run, Path):
+        entries: NDArray[Any] = np.load(run, mmap_mode="r")
+        return entries
+    return run
 
 
 def _sorted(entries: NDArray[Any]) -> NDArray[Any]:
