@@ -77,7 +77,8 @@ class SeenIds:
             maybe &= (self._bits[places >> 3] >> (places & 7).astype(np.uint8)) & 1 == 1
         found: dict[int, Sighting] = {}
         candidates = np.flatnonzero(maybe)
-        for run in (*self._waiting, *self._runs):
+        runs: list[Path | NDArray[Any]] = [*self._waiting, *self._runs]
+        for run in runs:
             if not len(candidates):
                 break
             entries = _read(run)
