@@ -22,6 +22,8 @@ class Kind(StrEnum):
     UNANSWERED = "unanswered"
     FEEDBACK = "feedback"
 
+    __hash__ = str.__hash__  # looked up for every record; an enumeration's own way takes several times longer
+
 
 KINDS: dict[str, Kind] = {str(kind): kind for kind in Kind}
 """The kinds by their names."""
@@ -33,6 +35,8 @@ class Shape(StrEnum):
     TRANSCRIPT = "transcript"
     OFFLINE = "offline"
     CONVERSATION = "conversation"
+
+    __hash__ = str.__hash__
 
 
 SHAPE_OF: dict[Kind, Shape] = {

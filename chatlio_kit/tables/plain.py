@@ -154,8 +154,8 @@ def _lot(shape: Shape, is_enveloped: bool, found: _Found) -> Lot:
         _require(all(columns[name]))
     for key in form.unread:
         _require(_TEXTS.issuperset(map(type, _each(payloads, key))))
-    free = [columns[field.name] for field, _ in chain(form.top, form.visitor) if field.dtype is Dtype.JSON]
-    events = {field.name: _column(field, columns[field.name]) for field, _ in chain(form.top, form.visitor)}
+    fields = [field for field, _ in chain(form.top, form.visitor) if any(columns[field.name])]
+    events = {field.name: _column(field, columns[field.name]) for field in fields}
     bodies = [orjson.dumps(payload, option=orjson.OPT_SORT_KEYS) for payload in payloads]
     if is_enveloped:
         events["received_at"] = texts(_each(found.around, "receivedAt"))
@@ -167,12 +167,14 @@ def _lot(shape: Shape, is_enveloped: bool, found: _Found) -> Lot:
         counts, messages, is_known = _messages(payloads)
         events["message_count"] = pa.array(counts, WHOLE)
         events["message_ts"] = _joined(counts, messages["ts"])
+    free: list[Sequence[Any]] = []
     is_top_known = reader.known.issuperset(chain.from_iterable(payloads))
     if not (is_known and is_top_known and reader.known_of_visitor.issuperset(chain.from_iterable(visitors))):
         _require(is_enveloped or is_top_known or all(recognise(each) is BARE for each in payloads))
         unknown = [reader.unknown_fields(*each) for each in zip(payloads, visitors, strict=True)]
         events["extra_fields"] = texts([_json_text(each) for each in unknown])
-        free.append(unknown)
+        free = [unknown]
+    free += [columns[field.name] for field in fields if field.dtype is Dtype.JSON]
     _require(_keep_their_digits(found, free))
     nothing: list[Any] = [None] * len(payloads)
     told_by = (columns.get(name, nothing) for name in ("conversation_id", "ended_at"))
@@ -207,7 +209,7 @@ def _json_text(value: Any) -> str | None:
     return canonical(value).decode() if value else None
 
 
-def _keep_their_digits(found: _Found, free: list[list[Any]]) -> bool:
+def _keep_their_digits(found: _Found, free: Sequence[Sequence[Any]]) -> bool:
     """Whether every number with a point is written again just as it stands in its text.
 
     They stand in free-form values alone. A payload has quotes, so one that is written as it stands cannot be
@@ -216,6 +218,7 @@ def _keep_their_digits(found: _Found, free: list[list[Any]]) -> bool:
     doubtful = {
         place
         for values in free
+        if not _TEXTS.issuperset(map(type, values))
         for place, value in enumerate(values)
         if type(value) in _FREE and value and _has_float(value)
     }
