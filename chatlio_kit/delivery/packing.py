@@ -6,7 +6,7 @@ whether 1 MB means more is not documented, so the smaller reading is kept).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,7 +45,7 @@ class Packet:
         """Split into packets of one record."""
         return [Packet(self.records[place : place + 1]) for place in range(len(self.records))]
 
-    def only(self, places: Iterable[int]) -> Packet:
+    def only(self, places: Sequence[int]) -> Packet:
         """Keep the records at some places."""
         return Packet(self.records.take(places))
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
@@ -18,14 +19,14 @@ import pandas as pd
 from chatlio_kit.connection import Connection, Dataflow
 from chatlio_kit.delivery.book import Book
 from chatlio_kit.delivery.canary import CANARY_RECORDS, wait_for_canary
-from chatlio_kit.delivery.fates import DeadLetter, Fate, KeptLetter, Tally
+from chatlio_kit.delivery.fates import Fate, KeptLetter, Tally
 from chatlio_kit.delivery.guard import keep_guard
 from chatlio_kit.delivery.ledger import Ledger
 from chatlio_kit.delivery.pacing import MESSAGES_PER_SECOND, MESSAGES_PER_SECOND_TO_PROFILE, Pace
 from chatlio_kit.delivery.packing import ADVISED_RECORD, LIMIT, Packet, fitting, pack
 from chatlio_kit.delivery.page import Page
 from chatlio_kit.delivery.reconcile import reconcile
-from chatlio_kit.delivery.sending import SINGLE_POSTS, SINGLE_WORKERS, Outcome, Sender
+from chatlio_kit.delivery.sending import SINGLE_POSTS, SINGLE_WORKERS, Outcome, Sender, refused
 from chatlio_kit.delivery.wire import WireRecord, WireRecords, wire_records
 from chatlio_kit.display import Progress
 from chatlio_kit.errors import PlatformError
@@ -92,6 +93,7 @@ class Run:
         self.book = ledger.book(connection.destination)
         self.number = self.book.begin_run(datetime.now(UTC))
         self._progress = self._open.enter_context(Progress("streaming", expected, "events", quiet=quiet))
+        self._clerk = self._open.enter_context(ThreadPoolExecutor(1, thread_name_prefix="chatlio-kit-expect"))
         self._sender = self._open.enter_context(Sender(self._pace, self._settle))
 
     def __enter__(self) -> Run:
@@ -127,13 +129,15 @@ class Run:
             events: accepted events, none of them settled before.
             messages: their messages, a row for each message of each transcript.
         """
-        self.book.expect(self.number, events)
+        # SQLite and Arrow both let go of the interpreter, so the two go on side by side
+        expected = self._clerk.submit(self.book.expect, self.number, events)
         records = wire_records(events, messages)
+        records = records.written_at(expected.result())
         for kind in events["kind"].unique():
             if self.is_stopped:
                 return
             mine = np.flatnonzero(events["kind"] == kind)
-            theirs = records if len(mine) == len(records) else records.take(mine.tolist())
+            theirs = records if len(mine) == len(records) else records.take(mine)
             self._send_records(self._flow(Kind(kind)), self._sendable(theirs))
 
     def pass_over(self, events: int) -> None:
@@ -146,8 +150,11 @@ class Run:
         for kind in sorted({each.kind for each in letters}):
             if self.is_stopped:
                 return
-            mine = [WireRecord(each.event_id, kind, each.body) for each in letters if each.kind == kind]
-            self._send_records(self._flow(Kind(kind)), self._sendable(WireRecords.of(mine)))
+            mine = [each for each in letters if each.kind == kind]
+            records = WireRecords.of(
+                (WireRecord(each.event_id, each.body) for each in mine), (each.row for each in mine)
+            )
+            self._send_records(self._flow(Kind(kind)), self._sendable(records))
 
     def _send_records(self, flow: Dataflow, records: WireRecords) -> None:
         if self._canary and not self.book.passed_canary(flow.flow_id):
@@ -237,10 +244,11 @@ class Run:
         sendable = fitting(records)
         if sendable.all():
             return records
-        for record in records.take(np.flatnonzero(~sendable).tolist()):
-            answer = f"{len(record.body):,} bytes; a request holds at most {LIMIT:,}"
-            self._settle(Outcome(dead=[DeadLetter(record.event_id, "too_large", answer, record.body)]))
-        return records.take(np.flatnonzero(sendable).tolist())
+        too_large = Packet(records.take(np.flatnonzero(~sendable)))
+        for place, size in enumerate(too_large.records.sizes):
+            answer = f"{size:,} bytes; a request holds at most {LIMIT:,}"
+            self._settle(Outcome(refused=[refused(too_large, place, None, "too_large", answer)]))
+        return records.take(np.flatnonzero(sendable))
 
     def _post(self, flow: Dataflow, packets: Iterable[Packet]) -> None:
         if flow.flow_id not in self._inlets:
@@ -267,14 +275,14 @@ class Run:
             if not self._answered:
                 return
             together = Outcome.sum(self._answered.popleft() for _ in range(len(self._answered)))
-            self.book.settle(together.delivered, together.dead, together.pending)
+            self.book.settle(together.taken, together.refused, together.pending)
             page = self._page
             page.requests += together.requests
             page.retries += together.retries
             page.untold += together.untold
             page.throttled += together.throttled
             page.stopped_by = page.stopped_by or together.stopped_by
-            self._progress.advance(len(together.delivered) + len(together.dead))
+            self._progress.advance(together.settled)
             self._progress.say(requests=page.requests, retries=page.retries)
 
 

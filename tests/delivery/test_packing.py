@@ -14,7 +14,7 @@ from chatlio_kit.delivery.wire import WireRecord, WireRecords
 
 def _record(number: int, size: int) -> WireRecord:
     body = json.dumps({"n": number, "pad": ""}).encode()
-    return WireRecord(str(number), "feedback", body.replace(b'""', b'"' + b"x" * size + b'"'))
+    return WireRecord(str(number), body.replace(b'""', b'"' + b"x" * size + b'"'))
 
 
 @given(sizes=st.lists(st.integers(0, 400), max_size=60), limit=st.integers(500, 2000))
@@ -35,7 +35,7 @@ def test_packets_hold_everything_once_in_order_and_within_the_limit(sizes: list[
 def test_what_can_be_sent_at_all() -> None:
     """A record fits when its request has at most 1,000,000 bytes."""
     around = len(b'{"messages":[]}')
-    most, more = (WireRecord("a", "k", b"x" * (LIMIT - around + extra)) for extra in (0, 1))
+    most, more = (WireRecord("a", b"x" * (LIMIT - around + extra)) for extra in (0, 1))
     assert (fits(most), fits(more)) == (True, False)
     assert fitting(WireRecords.of([most, more])).tolist() == [True, False]
     (packet,) = pack([most])
@@ -64,5 +64,7 @@ def test_records_in_one_buffer_are_as_good_as_a_list(sizes: list[int], cut: slic
     assert json.loads(b"[" + laid[cut].joined + b"]") == [json.loads(each.body) for each in listed[cut]]
     chosen = sorted(place for place in places if place < len(listed))
     assert list(laid.take(chosen)) == [listed[place] for place in chosen]
+    assert laid[cut].rows.tolist() == [*range(len(listed))][cut]
+    assert laid.take(chosen)[1:].rows.tolist() == chosen[1:]
     assert laid[cut].sizes.tolist() == [len(each.body) for each in listed[cut]]
     assert laid[-1] == listed[-1]
