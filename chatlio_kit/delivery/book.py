@@ -40,7 +40,7 @@ UPDATE event SET fate = 'dead_lettered', attempts = attempts + 1, request = ?, s
     answer = ?
 WHERE rowid = ?
 """
-_TRIED = "UPDATE event SET attempts = attempts + 1 WHERE rowid IN (SELECT value FROM json_each(?))"
+_TRIED = "UPDATE event SET attempts = attempts + 1 WHERE rowid = ?"
 _KEEP_BODY = "INSERT OR REPLACE INTO kept_body (destination, event_id, body) VALUES (?, ?, ?)"
 
 
@@ -159,7 +159,7 @@ class Book:
                 ((each.request, now, each.letter.reason, each.letter.answer, each.row) for each in refused),
             )
             db.executemany(_KEEP_BODY, self._bodies(each.letter for each in refused))
-            db.execute(_TRIED, (_json(list(tried)),))
+            db.executemany(_TRIED, ((row,) for row in tried))
 
     def rows_in(self, batch_id: str) -> int | None:
         """Say how many rows of ours a batch holds; None when it was not read back yet."""

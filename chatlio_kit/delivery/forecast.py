@@ -7,7 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from chatlio_kit.delivery.pacing import MESSAGES_PER_SECOND, MESSAGES_PER_SECOND_TO_PROFILE
+from chatlio_kit.delivery.pacing import (
+    MESSAGES_PER_SECOND,
+    MESSAGES_PER_SECOND_TO_PROFILE,
+    most_in_a_request,
+)
 from chatlio_kit.delivery.packing import ADVISED_RECORD, fits, pack
 from chatlio_kit.delivery.wire import wire_records
 from chatlio_kit.display import Sheet
@@ -55,7 +59,7 @@ class Forecast:
             share.bytes += sum(len(record.body) for record in records)
             share.heavy += sum(len(record.body) > ADVISED_RECORD for record in records)
             share.too_large += len(records) - len(fitting)
-            share.requests += sum(1 for _ in pack(fitting))
+            share.requests += sum(1 for _ in pack(fitting, most=most_in_a_request(self.per_second)))
 
     @property
     def seconds(self) -> float:

@@ -22,7 +22,12 @@ from chatlio_kit.delivery.canary import CANARY_RECORDS, wait_for_canary
 from chatlio_kit.delivery.fates import Fate, KeptLetter, Tally
 from chatlio_kit.delivery.guard import keep_guard
 from chatlio_kit.delivery.ledger import Ledger
-from chatlio_kit.delivery.pacing import MESSAGES_PER_SECOND, MESSAGES_PER_SECOND_TO_PROFILE, Pace
+from chatlio_kit.delivery.pacing import (
+    MESSAGES_PER_SECOND,
+    MESSAGES_PER_SECOND_TO_PROFILE,
+    Pace,
+    most_in_a_request,
+)
 from chatlio_kit.delivery.packing import ADVISED_RECORD, LIMIT, Packet, fitting, pack
 from chatlio_kit.delivery.page import Page
 from chatlio_kit.delivery.reconcile import reconcile
@@ -83,7 +88,8 @@ class Run:
         self._guarded: set[str] = set()
         self._stop_after = self._left = stop_after
         self._canary = canary and not connection.platform.settings.is_local
-        self._pace = Pace(pace or pace_for(connection))
+        pace = pace or pace_for(connection)
+        self._pace, self._most = Pace(pace), most_in_a_request(pace)
         self._inlets: dict[str, Inlet] = {}
         self._answered = deque[Outcome]()
         self._settling = threading.Lock()
@@ -170,7 +176,7 @@ class Run:
                     "nothing more was sent to it; reconcile says what became of them"
                 )
                 return
-        self._post(flow, pack(records))
+        self._post(flow, pack(records, most=self._most))
 
     def reconcile(self, *, wait: float = WAIT_SECONDS) -> Page:
         """Read back what landed, and give the page.

@@ -18,7 +18,7 @@ from chatlio_kit.delivery.packing import Packet
 from chatlio_kit.errors import Unreachable
 from chatlio_kit.platform.wire import Reply, asked_pause, pause_before
 
-WORKERS = 8
+WORKERS = 16
 """Requests under way at once; as many again are packed ahead of them."""
 SINGLE_WORKERS = 32
 """The same where a request holds one record: latency, not bytes, sets the rate there."""

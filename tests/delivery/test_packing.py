@@ -17,17 +17,25 @@ def _record(number: int, size: int) -> WireRecord:
     return WireRecord(str(number), body.replace(b'""', b'"' + b"x" * size + b'"'))
 
 
-@given(sizes=st.lists(st.integers(0, 400), max_size=60), limit=st.integers(500, 2000))
-def test_packets_hold_everything_once_in_order_and_within_the_limit(sizes: list[int], limit: int) -> None:
-    """No record is lost, doubled or moved, no body passes the limit, and each is the JSON that is sent."""
+@given(
+    sizes=st.lists(st.integers(0, 400), max_size=60),
+    limit=st.integers(500, 2000),
+    most=st.none() | st.integers(1, 9),
+)
+def test_packets_hold_everything_once_in_order_and_within_the_limits(
+    sizes: list[int], limit: int, most: int | None
+) -> None:
+    """No record is lost, doubled or moved, no packet passes a limit, and bodies are the JSON that is sent."""
     records = [_record(number, size) for number, size in enumerate(sizes)]
-    packets = list(pack(records, limit))
+    packets = list(pack(records, limit, most))
     assert [record for packet in packets for record in packet.records] == records
     for packet in packets:
         assert len(packet.body) <= limit
+        assert most is None or len(packet) <= most
         assert json.loads(packet.body)["messages"] == [json.loads(record.body) for record in packet.records]
     fuller = [
-        len(one.body) + 1 + len(two.records[0].body) > limit for one, two in itertools.pairwise(packets)
+        len(one) == most or len(one.body) + 1 + len(two.records[0].body) > limit
+        for one, two in itertools.pairwise(packets)
     ]
     assert all(fuller)
 
