@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
-from contextlib import closing
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -184,6 +187,50 @@ def test_a_ledger_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(LedgerError, match="later version"):
         Ledger(tmp_path)
     assert (tmp_path / "ledger.db").read_bytes() == before
+
+
+@contextmanager
+def _without_privileges() -> Iterator[None]:
+    """Act as somebody whom permissions bind, which they do not bind the superuser."""
+    mine = os.geteuid()
+    if mine == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(mine)
+
+
+@pytest.mark.parametrize(("folder", "file"), [(0o555, 0o444), (0o777, 0o444), (0o000, 0o444)])
+def test_a_ledger_that_may_not_be_written_is_told_in_a_sentence(folder: int, file: int) -> None:
+    """Whether folder, file or both are closed: nothing changes, and the sentence says what to do."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        state = Path(name) / "state"
+        with Ledger(state) as ledger:
+            ledger.book(HERE).begin_run(NOW)
+        (state / "ledger.db").chmod(file)
+        state.chmod(folder)
+        with (
+            _without_privileges(),
+            pytest.raises(LedgerError, match="Make the folder and its files writable"),
+            Ledger(state) as ledger,
+        ):
+            ledger.book(HERE).begin_run(NOW)
+        state.chmod(0o755)
+        with Ledger(state) as ledger:
+            assert ledger.book(HERE).last_run() == 1
+
+
+def test_a_folder_where_no_ledger_may_be_made() -> None:
+    """Where the state folder cannot be made at all, the same sentence says so."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o555)
+        with (
+            _without_privileges(),
+            pytest.raises(LedgerError, match="Make the folder and its files writable"),
+        ):
+            Ledger(Path(name) / "state")
 
 
 def test_status_where_nothing_was_sent_makes_no_ledger(tmp_path: Path) -> None:
