@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -54,6 +55,17 @@ def test_no_second_passes_the_published_limit(
     sent = _sent(PacedByHand(messages, 1000, Clock()), sizes, idle)
     for start, _ in sent:
         assert sum(size for moment, size in sent if start <= moment < start + 1) <= limit
+
+
+@pytest.mark.parametrize(("messages", "limit"), [(9_000, 10_000), (1_400, 1_500)])
+def test_a_full_request_may_arrive_late(messages: int, limit: int) -> None:
+    """Full requests go out after a pause, one is late by some milliseconds: no second is too full."""
+    size = most_in_a_request(messages)
+    sent = _sent(PacedByHand(messages, 1000, Clock()), [size] * 60, [1.0] + [0.0] * 59)
+    for late in range(len(sent)):
+        arrived = [(moment + 0.008 * (at == late), each) for at, (moment, each) in enumerate(sent)]
+        for start, _ in arrived:
+            assert sum(each for moment, each in arrived if start <= moment < start + 1) <= limit
 
 
 def test_requests_are_paced_too() -> None:
