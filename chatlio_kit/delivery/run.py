@@ -234,7 +234,9 @@ class Run:
 
     def _fill_page(self, book: Book) -> None:
         page = self._page
-        page.run, page.total = book.tally(self.number), book.tally()
+        page.run = book.tally(self.number)
+        # where there was one run only, all is its own, and the ledger need not be looked through again
+        page.total = page.run if book.last_run() == self.number == 1 else book.tally()
         page.dead_by_reason = book.dead_by_reason(self.number)
         page.seconds = time.monotonic() - self._started
 
