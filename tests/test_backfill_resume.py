@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from chatlio_kit.backfill import backfill, forecast
@@ -39,6 +40,23 @@ def test_a_forecast_counts_and_sends_nothing(local: Platform, tmp_path: Path) ->
     assert page.requests == sum(kind["requests"] for kind in before["kinds"].values())
     after = forecast([sample.path], local).as_dict()
     assert (after["accepted"], after["duplicates"], after["kinds"]) == (0, 300, {})
+
+
+def test_a_forecast_notes_what_a_run_would_note(local: Platform, tmp_path: Path, documented: Path) -> None:
+    """Unknown fields and whatever else was noticed stand in a forecast as in the page that follows."""
+    (written,) = documented.iterdir()
+    told = [orjson.loads(line) for line in written.read_bytes().splitlines()]
+    for each in told:
+        each["payload"]["somethingNew"] = 1
+    captures = tmp_path / "captures.ndjson"
+    captures.write_bytes(b"".join(orjson.dumps(each) + b"\n" for each in told))
+    export = read_export([captures])
+    said = str(forecast(export, local))
+    page = backfill(export, local, quiet=True)
+    assert any("somethingNew" in note for note in page.notes)
+    assert [
+        note for note in page.notes if note not in said and not note.startswith("rejects and report")
+    ] == []
 
 
 def test_unchanged_files_are_recognised_and_not_parsed(

@@ -109,6 +109,18 @@ def test_backfill_again_and_then_status_and_reconcile(export: Path, state: Path)
     assert "FROM chatlio" in told["sql"]
 
 
+def test_a_pace_is_kept_by_a_backfill_and_told_by_its_forecast(export: Path, state: Path) -> None:
+    """``--pace`` sets the least time that a forecast tells, and how many messages a request may hold."""
+    common = ("backfill", export, "--pace", 100, "--state", state, "--json")
+    told = _json(_run(*common, "--dry-run"))
+    assert (told["messages_per_second"], told["least_seconds"]) == (100, told["accepted"] / 100)
+    said = _json(_run(*common))
+    assert (
+        said["requests"] == sum(kind["requests"] for kind in told["kinds"].values()) >= said["accepted"] / 5
+    )
+    assert _run("backfill", export, "--pace", 0, "--state", state).exit_code == 2
+
+
 def test_the_page_shows_every_count(export: Path, state: Path) -> None:
     """Without ``--json`` the page stands on stdout, with kinds, reasons and the identities."""
     _run("backfill", export, "--state", state)

@@ -7,31 +7,40 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import orjson
 import pandas as pd
+from numpy.typing import NDArray
 
 from chatlio_kit.captures import archives_of
-from chatlio_kit.delivery.fates import DeadLetter, Fate, KeptLetter, Named, ReadFile, Tally
+from chatlio_kit.delivery.fates import DeadLetter, Fate, KeptLetter, Named, ReadFile, Refused, Taken, Tally
+from chatlio_kit.delivery.keys import AMONG, asked, key_of, keys_in, keys_of
 from chatlio_kit.tables import Sighting
 
 if TYPE_CHECKING:
     from chatlio_kit.delivery.ledger import Ledger
 
 _EXPECT = """
-INSERT INTO event (destination, event_id, kind, fate, run, payload_digest, source_file, source_record)
-SELECT :destination, CAST(substr(:ids, key * 64 + 1, 64) AS TEXT), :kind, 'pending', :run,
-    CAST(substr(:digests, key * 64 + 1, 64) AS TEXT), :file, value
-FROM json_each(:records) WHERE true
-ON CONFLICT DO UPDATE SET run = excluded.run, payload_digest = excluded.payload_digest,
-    source_file = excluded.source_file, source_record = excluded.source_record
-    WHERE fate = 'pending'
+INSERT INTO event (rowid, destination, event_id, kind, fate, run, payload_digest, source_file, source_record)
+SELECT :first + key, :destination, substr(:ids, key * 32 + 1, 32), :kind, 'pending', :run,
+    substr(:digests, key * 32 + 1, 32), :file, value
+FROM json_each(:records)
 """
-"""Ids and digests are 64 characters each, so they travel in a row."""
+_EXPECT_AGAIN = """
+UPDATE event SET run = ?, request = NULL, payload_digest = ?, source_file = ?, source_record = ?
+WHERE rowid = ?
+"""
 _DELIVERED = """
-UPDATE event SET fate = 'delivered', attempts = attempts + 1, settled_at = ?, reason = NULL, answer = NULL,
-    transaction_id = verdict.value
+UPDATE event SET fate = 'delivered', attempts = attempts + 1, request = ?, settled_at = ?, reason = NULL,
+    answer = NULL, transaction_id = verdict.value
 FROM json_each(?) AS verdict WHERE event.rowid = verdict.key
 """
+_REFUSED = """
+UPDATE event SET fate = 'dead_lettered', attempts = attempts + 1, request = ?, settled_at = ?, reason = ?,
+    answer = ?
+WHERE rowid = ?
+"""
+_TRIED = "UPDATE event SET attempts = attempts + 1 WHERE rowid = ?"
 _KEEP_BODY = "INSERT OR REPLACE INTO kept_body (destination, event_id, body) VALUES (?, ?, ?)"
 
 
@@ -42,8 +51,6 @@ class Book:
         self._ledger = ledger
         self._key = destination
         self._is_first_run = False
-        self._rows: dict[str, int] = {}
-        """In the first run, the row of each event that has no verdict yet; later the index tells."""
 
     def begin_run(self, now: datetime) -> int:
         """Start a run and give its number."""
@@ -54,7 +61,7 @@ class Book:
             db.execute(
                 "UPDATE destination SET runs = runs + 1, first_sent_at = coalesce(first_sent_at, ?)"
                 " WHERE id = ?",
-                (int(now.timestamp() * 1000), self._key),
+                (_milliseconds(now), self._key),
             )
         return self.last_run()
 
@@ -71,85 +78,88 @@ class Book:
         """Say which of these events were settled before this run, and where they were read."""
         if self._is_first_run:
             return {}
-        self._ledger.index()
-        rows = self._ledger.read(
-            "SELECT event_id, payload_digest, source_file, source_record FROM event"
-            " WHERE destination = ? AND fate != 'pending' AND event_id IN (SELECT value FROM json_each(?))",
-            (self._key, _json(event_ids)),
+        rows = self._among(
+            event_ids, "event_id, payload_digest, source_file, source_record", "fate != 'pending'"
         )
-        return {event_id: Sighting(*place) for event_id, *place in rows}
+        return {key.hex(): Sighting(digest.hex(), *place) for key, digest, *place in rows}
 
-    def expect(self, run: int, events: pd.DataFrame) -> None:
-        """Write down that these events are about to be sent.
+    def expect(self, run: int, events: pd.DataFrame) -> NDArray[np.int64]:
+        """Write down that these events are about to be sent, and give the row of each.
 
         Args:
             run: the run's number.
             events: accepted events, none of them settled before or expected in this run.
         """
-        needed = events[["event_id", "kind", "payload_digest", "source_file", "source_record"]]
+        ids, digests = keys_in(events["event_id"]), keys_in(events["payload_digest"])
+        rows = self._rows_of(ids)
+        is_new = rows == 0
         with self._ledger.change() as db:
             (last,) = db.execute("SELECT coalesce(max(rowid), 0) FROM event").fetchone()
-            for (kind, file), theirs in needed.groupby(["kind", "source_file"], sort=False):
-                ids, digests = theirs["event_id"].tolist(), theirs["payload_digest"].tolist()
+            places = events.loc[is_new, ["kind", "source_file"]].reset_index(drop=True)
+            new = np.flatnonzero(is_new)
+            for (kind, file), within in places.groupby(["kind", "source_file"], sort=False).indices.items():
+                mine = new[within]
+                records = events["source_record"].iloc[mine].tolist()
                 # one statement for all of them, since Python's own loop over rows is several times slower
                 db.execute(
                     _EXPECT,
                     {
+                        "first": last + 1,
                         "destination": self._key,
                         "run": run,
                         "kind": kind,
                         "file": file,
-                        "ids": "".join(ids).encode(),
-                        "digests": "".join(digests).encode(),
-                        "records": _json(theirs["source_record"].tolist()),
+                        "ids": ids[mine].tobytes(),
+                        "digests": digests[mine].tobytes(),
+                        "records": _json(records),
                     },
                 )
-                if self._is_first_run:
-                    self._rows.update(zip(ids, range(last + 1, last + 1 + len(ids)), strict=True))
-                    last += len(ids)
+                rows[mine] = np.arange(last + 1, last + 1 + len(mine))
+                last += len(mine)
+            again = np.flatnonzero(~is_new)
+            files, records = events["source_file"].iloc[again], events["source_record"].iloc[again]
+            db.executemany(
+                _EXPECT_AGAIN,
+                (
+                    (run, digests[place].tobytes(), file, int(record), int(rows[place]))
+                    for place, file, record in zip(again, files, records, strict=True)
+                ),
+            )
+        return rows
+
+    def _rows_of(self, ids: NDArray[np.void]) -> NDArray[np.int64]:
+        """Give the row of each key, 0 where it has none yet."""
+        rows = np.zeros(len(ids), dtype=np.int64)
+        if self._is_first_run:
+            return rows
+        self._ledger.index()
+        query = f"SELECT event_id, rowid FROM event WHERE destination = :destination AND {AMONG}"  # noqa: S608 - from above
+        known = dict(self._ledger.read(query, {"destination": self._key, **asked(ids.tobytes())}))
+        if known:
+            rows[:] = [known.get(each.tobytes(), 0) for each in ids]
+        return rows
 
     def settle(
-        self, delivered: Mapping[str, str], dead: Iterable[DeadLetter] = (), tried: Iterable[str] = ()
+        self, taken: Iterable[Taken], refused: Iterable[Refused] = (), tried: Iterable[int] = ()
     ) -> None:
         """Write down the platform's verdicts.
 
         Args:
-            delivered: transaction ids by event id.
-            dead: what the platform will not take.
-            tried: events whose requests brought no verdict; they stay pending.
+            taken: what requests delivered.
+            refused: what the platform will not take.
+            tried: rows of events whose requests brought no verdict; they stay pending.
         """
         now = _now()
-        letters = list(dead)
-        tried = list(tried)
-        rows = self._rows_of([*delivered, *(each.event_id for each in letters), *tried])
-        transactions = {rows[event_id]: each for event_id, each in delivered.items() if event_id in rows}
+        refused = list(refused)
         with self._ledger.change() as db:
-            db.execute(_DELIVERED, (now, _json(transactions)))
+            for each in taken:
+                db.execute(_DELIVERED, (each.request, now, _json(each.transactions)))
             db.executemany(
-                "UPDATE event SET fate = 'dead_lettered', attempts = attempts + 1, reason = ?, answer = ?,"
-                " settled_at = ? WHERE rowid = ?",
-                ((each.reason, each.answer, now, rows.get(each.event_id)) for each in letters),
+                _REFUSED,
+                ((each.request, now, each.letter.reason, each.letter.answer, each.row) for each in refused),
             )
-            db.executemany(_KEEP_BODY, self._bodies(letters))
-            db.executemany(
-                "UPDATE event SET attempts = attempts + 1 WHERE rowid = ?",
-                ((rows.get(event_id),) for event_id in tried),
-            )
-        for each in (delivered, (letter.event_id for letter in letters)):
-            for event_id in each:
-                self._rows.pop(event_id, None)
-
-    def _rows_of(self, event_ids: list[str]) -> dict[str, int]:
-        """Find the rows of events."""
-        known = {event_id: self._rows[event_id] for event_id in event_ids if event_id in self._rows}
-        if len(known) < len(event_ids):
-            self._ledger.index()
-            known |= self._ledger.read(
-                "SELECT event_id, rowid FROM event WHERE destination = ?"
-                " AND event_id IN (SELECT value FROM json_each(?))",
-                (self._key, _json([each for each in event_ids if each not in known])),
-            )
-        return known
+            db.executemany(_KEEP_BODY, self._bodies(each.letter for each in refused))
+            db.executemany(_TRIED, ((row,) for row in tried))
 
     def rows_in(self, batch_id: str) -> int | None:
         """Say how many rows of ours a batch holds; None when it was not read back yet."""
@@ -166,7 +176,7 @@ class Book:
                 cursor = db.execute(
                     "UPDATE event SET landed = 1, fate = 'delivered', reason = NULL, answer = NULL"
                     " WHERE destination = ? AND event_id = ?",
-                    (self._key, event_id),
+                    (self._key, key_of(event_id)),
                 )
                 ours += cursor.rowcount
             db.execute("INSERT INTO batch_read VALUES (?, ?, ?)", (self._key, batch_id, ours))
@@ -196,12 +206,12 @@ class Book:
             db.executemany(
                 "UPDATE event SET fate = 'dead_lettered', reason = ?, answer = ?, settled_at = ?"
                 " WHERE destination = ? AND event_id = ? AND NOT landed",
-                ((each.reason, each.answer, now, self._key, each.event_id) for each in letters),
+                ((each.reason, each.answer, now, self._key, key_of(each.event_id)) for each in letters),
             )
             db.executemany(
                 "INSERT OR REPLACE INTO kept_body (destination, event_id, body) SELECT destination, event_id,"
                 " ? FROM event WHERE destination = ? AND event_id = ? AND NOT landed",
-                ((body, key, event_id) for key, event_id, body in self._bodies(letters)),
+                ((body, destination, key) for destination, key, body in self._bodies(letters)),
             )
             db.execute("INSERT INTO batch_read VALUES (?, ?, 0)", (self._key, batch_id))
 
@@ -211,13 +221,13 @@ class Book:
         It is dead letters, and those that a broken-off replay left pending.
         """
         query = (
-            "SELECT event.rowid, event_id, kind, body FROM event JOIN kept_body USING (destination, event_id)"
-            " WHERE destination = ? AND fate != 'delivered' AND (? IS NULL OR reason = ?)"
-            " AND event.rowid > ? ORDER BY event.rowid LIMIT ?"
+            "SELECT event.rowid, lower(hex(event_id)), kind, body FROM event"
+            " JOIN kept_body USING (destination, event_id) WHERE destination = ? AND fate != 'delivered'"
+            " AND (? IS NULL OR reason = ?) AND event.rowid > ? ORDER BY event.rowid LIMIT ?"
         )
         last = 0
         while rows := self._ledger.read(query, (self._key, reason, reason, last, piece)):
-            yield [KeptLetter(*letter) for _, *letter in rows]
+            yield [KeptLetter(*letter) for letter in rows]
             last = rows[-1][0]
 
     def without_body(self, reason: str | None = None) -> list[Named]:
@@ -235,9 +245,9 @@ class Book:
         self._ledger.index()
         with self._ledger.change() as db:
             db.executemany(
-                "UPDATE event SET fate = 'pending', run = ? WHERE destination = ? AND event_id = ?"
-                " AND fate != 'delivered'",
-                ((run, self._key, event_id) for event_id in event_ids),
+                "UPDATE event SET fate = 'pending', run = ?, request = NULL"
+                " WHERE destination = ? AND event_id = ? AND fate != 'delivered'",
+                ((run, self._key, key_of(event_id)) for event_id in event_ids),
             )
 
     def passed_canary(self, flow_id: str) -> bool:
@@ -250,11 +260,11 @@ class Book:
         with self._ledger.change() as db:
             db.execute("INSERT OR IGNORE INTO canary VALUES (?, ?)", (self._key, flow_id))
 
-    def landed_among(self, event_ids: Iterable[str]) -> int:
+    def landed_among(self, event_ids: list[str]) -> int:
         """Count which of these events were read back."""
         return self._count_among(event_ids, "landed")
 
-    def open_among(self, event_ids: Iterable[str]) -> int:
+    def open_among(self, event_ids: list[str]) -> int:
         """Count which of these events were delivered and neither read back nor failed."""
         return self._count_among(event_ids, "fate = 'delivered' AND NOT landed")
 
@@ -299,7 +309,7 @@ class Book:
             "SELECT count(*) FROM event WHERE destination = ? AND fate = 'delivered' AND NOT landed"
             " AND settled_at < ?"
         )
-        return int(self._ledger.read(query, (self._key, _text(until)))[0][0])
+        return int(self._ledger.read(query, (self._key, _milliseconds(until)))[0][0])
 
     def lose(self, kind: str, since: datetime, until: datetime, reason: str, answer: str) -> None:
         """Write down that what was accepted between two moments and not read back will not land any more."""
@@ -307,7 +317,7 @@ class Book:
             db.execute(
                 "UPDATE event SET fate = 'dead_lettered', reason = ?, answer = ? WHERE destination = ?"
                 " AND kind = ? AND fate = 'delivered' AND NOT landed AND settled_at >= ? AND settled_at < ?",
-                (reason, answer, self._key, kind, _text(since), _text(until)),
+                (reason, answer, self._key, kind, _milliseconds(since), _milliseconds(until)),
             )
 
     def rows_read(self) -> int:
@@ -340,21 +350,22 @@ class Book:
         query = "SELECT reason, count(*) FROM event WHERE destination = ? AND fate = 'dead_lettered'"
         return dict(self._select(query, run, " GROUP BY reason ORDER BY reason"))
 
-    def _bodies(self, letters: Iterable[DeadLetter]) -> Iterator[tuple[int, str, bytes]]:
-        return ((self._key, each.event_id, each.body) for each in letters if each.body is not None)
+    def _bodies(self, letters: Iterable[DeadLetter]) -> Iterator[tuple[int, bytes, bytes]]:
+        return ((self._key, key_of(each.event_id), each.body) for each in letters if each.body is not None)
 
     def _named(self, condition: str, *values: object) -> list[Named]:
-        columns = "event_id, kind, source_file, source_record, transaction_id, reason, answer"
+        columns = "lower(hex(event_id)), kind, source_file, source_record, transaction_id, reason, answer"
         query = f"SELECT {columns} FROM event WHERE destination = ? AND {condition}"  # noqa: S608 - from above
         return [Named(*row) for row in self._ledger.read(query, (self._key, *values))]
 
-    def _count_among(self, event_ids: Iterable[str], condition: str) -> int:
+    def _count_among(self, event_ids: list[str], condition: str) -> int:
+        return int(self._among(event_ids, "count(*)", condition)[0][0])
+
+    def _among(self, event_ids: list[str], columns: str, condition: str) -> list[tuple[Any, ...]]:
+        """Ask for some events of ours by their ids."""
         self._ledger.index()
-        query = (
-            f"SELECT count(*) FROM event WHERE destination = ? AND {condition}"  # noqa: S608 - from above
-            " AND event_id IN (SELECT value FROM json_each(?))"
-        )
-        return int(self._ledger.read(query, (self._key, _json(list(event_ids))))[0][0])
+        query = f"SELECT {columns} FROM event WHERE destination = :destination AND {condition} AND {AMONG}"  # noqa: S608 - from above
+        return self._ledger.read(query, {"destination": self._key, **asked(keys_of(event_ids))})
 
     def _one(self, query: str) -> Any:
         return self._ledger.read(query, (self._key,))[0][0]
@@ -369,9 +380,9 @@ def _json(value: object) -> str:
     return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
-def _now() -> str:
-    return _text(datetime.now(UTC))
+def _now() -> int:
+    return _milliseconds(datetime.now(UTC))
 
 
-def _text(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds")
+def _milliseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 
+from chatlio_kit.delivery.keys import AMONG, asked, key_of
 from chatlio_kit.delivery.ledger import Ledger
 
 FORGOTTEN = "forgotten"
 FORGOTTEN_PLACE = f"({FORGOTTEN})"
+
+_DELETE_BODIES = f"DELETE FROM kept_body WHERE {AMONG}"  # noqa: S608 - from the ledger's own words
+_EMPTY = f"""
+UPDATE event SET source_file = :place, source_record = 0, transaction_id = NULL, answer = NULL,
+    reason = CASE fate WHEN 'pending' THEN :reason ELSE reason END,
+    fate = CASE fate WHEN 'pending' THEN 'dead_lettered' ELSE fate END
+WHERE {AMONG}
+"""  # noqa: S608 - from the ledger's own words
 
 
 def events_kept(ledger: Ledger, speaks: Callable[[str], bool]) -> dict[str, str]:
@@ -17,8 +25,8 @@ def events_kept(ledger: Ledger, speaks: Callable[[str], bool]) -> dict[str, str]
     Returns:
         The record (or the answer) by event id.
     """
-    kept = ledger.read("SELECT event_id, CAST(body AS TEXT) FROM kept_body")
-    told = ledger.read("SELECT event_id, answer FROM event WHERE answer IS NOT NULL")
+    kept = ledger.read("SELECT lower(hex(event_id)), CAST(body AS TEXT) FROM kept_body")
+    told = ledger.read("SELECT lower(hex(event_id)), answer FROM event WHERE answer IS NOT NULL")
     return {event_id: text for event_id, text in [*told, *kept] if speaks(text)}
 
 
@@ -31,17 +39,11 @@ def erase_events(ledger: Ledger, event_ids: Iterable[str]) -> int:
     Returns:
         How many rows were emptied.
     """
-    ids = json.dumps(list(event_ids))
+    theirs = asked(b"".join(key_of(each) for each in event_ids))
     ledger.read("PRAGMA secure_delete = ON")
     with ledger.change() as db:
-        db.execute("DELETE FROM kept_body WHERE event_id IN (SELECT value FROM json_each(?))", (ids,))
-        emptied = db.execute(
-            "UPDATE event SET source_file = ?, source_record = 0, transaction_id = NULL, answer = NULL,"
-            " reason = CASE fate WHEN 'pending' THEN ? ELSE reason END,"
-            " fate = CASE fate WHEN 'pending' THEN 'dead_lettered' ELSE fate END"
-            " WHERE event_id IN (SELECT value FROM json_each(?))",
-            (FORGOTTEN_PLACE, FORGOTTEN, ids),
-        ).rowcount
+        db.execute(_DELETE_BODIES, theirs)
+        emptied = db.execute(_EMPTY, {"place": FORGOTTEN_PLACE, "reason": FORGOTTEN, **theirs}).rowcount
     ledger.read("VACUUM")  # pages that were freed earlier may still hold what stood in them
     ledger.read("PRAGMA wal_checkpoint(TRUNCATE)")
     return emptied

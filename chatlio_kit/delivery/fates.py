@@ -25,9 +25,38 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, slots=True)
+class Taken:
+    """Events that the platform took.
+
+    Attributes:
+        request: the number of the request in the run.
+        transactions: transaction ids by the events' rows in the ledger.
+    """
+
+    request: int
+    transactions: dict[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An event that becomes a dead letter.
+
+    Attributes:
+        row: its row in the ledger.
+        request: the number of the request in the run; None when it was not even sent.
+        letter: the dead letter.
+    """
+
+    row: int
+    request: int | None
+    letter: DeadLetter
+
+
+@dataclass(frozen=True, slots=True)
 class KeptLetter:
     """An event that can be sent again as it was."""
 
+    row: int
     event_id: str
     kind: str
     body: bytes

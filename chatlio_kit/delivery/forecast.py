@@ -7,7 +7,11 @@ from typing import Any
 
 import pandas as pd
 
-from chatlio_kit.delivery.pacing import MESSAGES_PER_SECOND, MESSAGES_PER_SECOND_TO_PROFILE
+from chatlio_kit.delivery.pacing import (
+    MESSAGES_PER_SECOND,
+    MESSAGES_PER_SECOND_TO_PROFILE,
+    most_in_a_request,
+)
 from chatlio_kit.delivery.packing import ADVISED_RECORD, fits, pack
 from chatlio_kit.delivery.wire import wire_records
 from chatlio_kit.display import Sheet
@@ -37,12 +41,14 @@ class Forecast:
         per_second: the pace it would keep.
         counts: records read, by what becomes of them; what was delivered before counts as duplicates.
         kinds: what would be sent, by kind.
+        notes: further sentences.
     """
 
     destination: str
     per_second: int = MESSAGES_PER_SECOND
     counts: Counts = field(default_factory=Counts)
     kinds: dict[str, Share] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def add(self, events: pd.DataFrame, messages: pd.DataFrame) -> None:
         """Add a piece of accepted events."""
@@ -55,7 +61,7 @@ class Forecast:
             share.bytes += sum(len(record.body) for record in records)
             share.heavy += sum(len(record.body) > ADVISED_RECORD for record in records)
             share.too_large += len(records) - len(fitting)
-            share.requests += sum(1 for _ in pack(fitting))
+            share.requests += sum(1 for _ in pack(fitting, most=most_in_a_request(self.per_second)))
 
     @property
     def seconds(self) -> float:
@@ -102,7 +108,7 @@ class Forecast:
         if self.seconds >= BATCH_API_SECONDS:
             notes.append("This is bulk: files for the batch ingestion API would serve better than streaming.")
         headings = ("kind", "records", "bytes", "requests", "over 10 KB", "least seconds")
-        return Sheet(f"Forecast for {self.destination}", headings, rows, notes)
+        return Sheet(f"Forecast for {self.destination}", headings, rows, [*notes, *self.notes])
 
     def __repr__(self) -> str:
         return str(self.sheet())

@@ -16,7 +16,7 @@ import fcntl
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +26,7 @@ import pandas as pd
 
 from chatlio_kit.connection import Destination
 from chatlio_kit.delivery.book import Book
+from chatlio_kit.delivery.layout import BY_ID, TooNew, lay_out
 from chatlio_kit.errors import LedgerBusy, LedgerError
 
 FILE = "ledger.db"
@@ -33,61 +34,6 @@ _LOCK = "ledger.lock"
 _CHECKPOINT_PAGES = 16_000
 """Event ids are random, so a page is written again and again: a long journal folds these writes."""
 _CACHE_KB = 32_768
-
-_TABLES = """
-CREATE TABLE IF NOT EXISTS destination (
-    id INTEGER PRIMARY KEY,
-    platform TEXT NOT NULL,
-    org TEXT NOT NULL,
-    sandbox TEXT NOT NULL,
-    dataset TEXT NOT NULL,
-    name TEXT NOT NULL,
-    first_sent_at INTEGER,
-    runs INTEGER NOT NULL DEFAULT 0,
-    UNIQUE (platform, org, sandbox, dataset)
-);
-CREATE TABLE IF NOT EXISTS event (
-    destination INTEGER NOT NULL REFERENCES destination,
-    event_id TEXT NOT NULL,
-    kind TEXT NOT NULL,
-    fate TEXT NOT NULL,
-    landed INTEGER NOT NULL DEFAULT 0,
-    run INTEGER NOT NULL,
-    attempts INTEGER NOT NULL DEFAULT 0,
-    payload_digest TEXT NOT NULL,
-    source_file TEXT NOT NULL,
-    source_record INTEGER NOT NULL,
-    transaction_id TEXT,
-    reason TEXT,
-    answer TEXT,
-    settled_at TEXT
-);
-CREATE TABLE IF NOT EXISTS kept_body (
-    destination INTEGER NOT NULL REFERENCES destination,
-    event_id TEXT NOT NULL,
-    body BLOB NOT NULL,
-    PRIMARY KEY (destination, event_id)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS canary (
-    destination INTEGER NOT NULL REFERENCES destination,
-    flow_id TEXT NOT NULL,
-    PRIMARY KEY (destination, flow_id)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS file_read (
-    destination INTEGER NOT NULL REFERENCES destination,
-    name TEXT NOT NULL,
-    mark TEXT NOT NULL,
-    records INTEGER NOT NULL,
-    PRIMARY KEY (destination, name)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS batch_read (
-    destination INTEGER NOT NULL REFERENCES destination,
-    batch_id TEXT NOT NULL,
-    rows INTEGER NOT NULL,
-    PRIMARY KEY (destination, batch_id)
-) WITHOUT ROWID;
-"""
-_BY_ID = "CREATE UNIQUE INDEX IF NOT EXISTS event_by_id ON event (destination, event_id)"
 
 
 class Ledger:
@@ -110,9 +56,14 @@ class Ledger:
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
             self._db.execute(f"PRAGMA cache_size=-{_CACHE_KB}")
-            self._db.executescript(_TABLES)
+            lay_out(self._db)
         except (OSError, sqlite3.Error) as error:
             raise _unusable(state, error) from error
+        except TooNew:
+            raise LedgerError(
+                f"The ledger in {str(state)!r} was written by a later version of chatlio-kit. "
+                "Install that version, or use another --state."
+            ) from None
 
     def __enter__(self) -> Ledger:
         return self
@@ -161,20 +112,29 @@ class Ledger:
         return Book(self, int(self.read(query, key)[0][0]))
 
     def as_frame(self) -> pd.DataFrame:
-        """Give the whole ledger as a frame, a row for each event and destination."""
+        """Give the whole ledger as a frame, a row for each event and destination.
+
+        ``request`` is the number of the request, within the run, whose answer settled the event.
+        """
         columns = [
-            *("platform", "sandbox", "dataset", "event_id", "kind", "fate", "landed", "run", "attempts"),
-            *("source_file", "source_record", "transaction_id", "reason", "answer", "settled_at"),
+            *("platform", "sandbox", "dataset", "event_id", "kind", "fate", "landed", "run", "request"),
+            *("attempts", "source_file", "source_record", "transaction_id", "reason", "answer", "settled_at"),
         ]
         rows = self.read(
             f"SELECT {', '.join(columns)} FROM event JOIN destination ON destination.id = destination"  # noqa: S608 - names from above
             " ORDER BY source_file, source_record"
         )
         frame = pd.DataFrame(rows, columns=columns)
-        settled_at = pd.to_datetime(frame["settled_at"], format="ISO8601", utc=True)
-        return frame.assign(landed=frame["landed"].astype(bool), settled_at=settled_at)
+        return frame.assign(
+            event_id=pd.Series([each.hex() for each in frame["event_id"]], dtype="str"),
+            landed=frame["landed"].astype(bool),
+            request=frame["request"].astype("Int64"),
+            settled_at=pd.to_datetime(frame["settled_at"].astype("Int64"), unit="ms", utc=True),
+        )
 
-    def read(self, query: str, values: tuple[object, ...] = ()) -> list[tuple[Any, ...]]:
+    def read(
+        self, query: str, values: tuple[object, ...] | Mapping[str, object] = ()
+    ) -> list[tuple[Any, ...]]:
         """Ask for rows.
 
         Raises:
@@ -213,7 +173,7 @@ class Ledger:
         """Make the index by id unless it is there: whoever looks up an id needs it."""
         if not self._is_indexed:
             with self.change() as db:
-                db.execute(_BY_ID)
+                db.execute(BY_ID)
             self._is_indexed = True
 
 

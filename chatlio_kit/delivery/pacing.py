@@ -15,10 +15,16 @@ MESSAGES_PER_SECOND = 9_000
 MESSAGES_PER_SECOND_TO_PROFILE = 1_400
 REQUESTS_PER_SECOND = 1_000
 
-BURST = 0.02
+BURST = 0.01
 """Seconds of pace that a pause may save up: so little that no second passes the published limit.
 
 Workers that wait run ahead into debt, so nothing is lost by it while there is something to send.
+"""
+_IN_ONE_REQUEST = 0.05
+"""Seconds of pace that one request may hold.
+
+A request arrives as a whole, and may arrive late: a second then holds the pace, one request more, and what
+was late. A twentieth leaves room for all of it below the published limit.
 """
 CUT = 0.6
 """What is left of the pace after the platform said that it has enough."""
@@ -27,6 +33,11 @@ RECOVERY = 0.05
 """What comes back a second, as a share of the whole pace."""
 _BETWEEN_CUTS = 1.0
 """Answers within a second say the same thing once."""
+
+
+def most_in_a_request(messages_per_second: float) -> int:
+    """Give how many messages a request may hold at a pace."""
+    return max(1, int(messages_per_second * _IN_ONE_REQUEST))
 
 
 @dataclass

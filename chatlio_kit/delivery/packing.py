@@ -6,7 +6,7 @@ whether 1 MB means more is not documented, so the smaller reading is kept).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,7 +45,7 @@ class Packet:
         """Split into packets of one record."""
         return [Packet(self.records[place : place + 1]) for place in range(len(self.records))]
 
-    def only(self, places: Iterable[int]) -> Packet:
+    def only(self, places: Sequence[int]) -> Packet:
         """Keep the records at some places."""
         return Packet(self.records.take(places))
 
@@ -60,13 +60,20 @@ def fits(record: WireRecord, limit: int = LIMIT) -> bool:
     return len(record.body) + _AROUND <= limit
 
 
-def pack(records: Iterable[WireRecord], limit: int = LIMIT) -> Iterator[Packet]:
-    """Fill packets in order; each record has to fit by itself."""
+def pack(records: Iterable[WireRecord], limit: int = LIMIT, most: int | None = None) -> Iterator[Packet]:
+    """Fill packets in order; each record has to fit by itself.
+
+    Args:
+        records: what is sent.
+        limit: how many bytes a request may have.
+        most: how many records it may hold.
+    """
     laid = records if isinstance(records, WireRecords) else WireRecords.of(records)
     start = 0
     while start < len(laid):
         # each record but the last is followed by a comma
-        most = laid.ends[start] + limit - _AROUND + 1
-        stop = max(start + 1, int(np.searchsorted(laid.ends, most, side="right")) - 1)
+        end = laid.ends[start] + limit - _AROUND + 1
+        stop = max(start + 1, int(np.searchsorted(laid.ends, end, side="right")) - 1)
+        stop = stop if most is None else min(stop, start + most)
         yield Packet(laid[start:stop])
         start = stop

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
@@ -18,14 +19,19 @@ import pandas as pd
 from chatlio_kit.connection import Connection, Dataflow
 from chatlio_kit.delivery.book import Book
 from chatlio_kit.delivery.canary import CANARY_RECORDS, wait_for_canary
-from chatlio_kit.delivery.fates import DeadLetter, Fate, KeptLetter, Tally
+from chatlio_kit.delivery.fates import Fate, KeptLetter, Tally
 from chatlio_kit.delivery.guard import keep_guard
 from chatlio_kit.delivery.ledger import Ledger
-from chatlio_kit.delivery.pacing import MESSAGES_PER_SECOND, MESSAGES_PER_SECOND_TO_PROFILE, Pace
+from chatlio_kit.delivery.pacing import (
+    MESSAGES_PER_SECOND,
+    MESSAGES_PER_SECOND_TO_PROFILE,
+    Pace,
+    most_in_a_request,
+)
 from chatlio_kit.delivery.packing import ADVISED_RECORD, LIMIT, Packet, fitting, pack
 from chatlio_kit.delivery.page import Page
 from chatlio_kit.delivery.reconcile import reconcile
-from chatlio_kit.delivery.sending import SINGLE_POSTS, SINGLE_WORKERS, Outcome, Sender
+from chatlio_kit.delivery.sending import SINGLE_POSTS, SINGLE_WORKERS, Outcome, Sender, refused
 from chatlio_kit.delivery.wire import WireRecord, WireRecords, wire_records
 from chatlio_kit.display import Progress
 from chatlio_kit.errors import PlatformError
@@ -82,7 +88,8 @@ class Run:
         self._guarded: set[str] = set()
         self._stop_after = self._left = stop_after
         self._canary = canary and not connection.platform.settings.is_local
-        self._pace = Pace(pace or pace_for(connection))
+        pace = pace or pace_for(connection)
+        self._pace, self._most = Pace(pace), most_in_a_request(pace)
         self._inlets: dict[str, Inlet] = {}
         self._answered = deque[Outcome]()
         self._settling = threading.Lock()
@@ -92,6 +99,7 @@ class Run:
         self.book = ledger.book(connection.destination)
         self.number = self.book.begin_run(datetime.now(UTC))
         self._progress = self._open.enter_context(Progress("streaming", expected, "events", quiet=quiet))
+        self._clerk = self._open.enter_context(ThreadPoolExecutor(1, thread_name_prefix="chatlio-kit-expect"))
         self._sender = self._open.enter_context(Sender(self._pace, self._settle))
 
     def __enter__(self) -> Run:
@@ -127,13 +135,15 @@ class Run:
             events: accepted events, none of them settled before.
             messages: their messages, a row for each message of each transcript.
         """
-        self.book.expect(self.number, events)
+        # SQLite and Arrow both let go of the interpreter, so the two go on side by side
+        expected = self._clerk.submit(self.book.expect, self.number, events)
         records = wire_records(events, messages)
+        records = records.written_at(expected.result())
         for kind in events["kind"].unique():
             if self.is_stopped:
                 return
             mine = np.flatnonzero(events["kind"] == kind)
-            theirs = records if len(mine) == len(records) else records.take(mine.tolist())
+            theirs = records if len(mine) == len(records) else records.take(mine)
             self._send_records(self._flow(Kind(kind)), self._sendable(theirs))
 
     def pass_over(self, events: int) -> None:
@@ -146,8 +156,11 @@ class Run:
         for kind in sorted({each.kind for each in letters}):
             if self.is_stopped:
                 return
-            mine = [WireRecord(each.event_id, kind, each.body) for each in letters if each.kind == kind]
-            self._send_records(self._flow(Kind(kind)), self._sendable(WireRecords.of(mine)))
+            mine = [each for each in letters if each.kind == kind]
+            records = WireRecords.of(
+                (WireRecord(each.event_id, each.body) for each in mine), (each.row for each in mine)
+            )
+            self._send_records(self._flow(Kind(kind)), self._sendable(records))
 
     def _send_records(self, flow: Dataflow, records: WireRecords) -> None:
         if self._canary and not self.book.passed_canary(flow.flow_id):
@@ -163,7 +176,7 @@ class Run:
                     "nothing more was sent to it; reconcile says what became of them"
                 )
                 return
-        self._post(flow, pack(records))
+        self._post(flow, pack(records, most=self._most))
 
     def reconcile(self, *, wait: float = WAIT_SECONDS) -> Page:
         """Read back what landed, and give the page.
@@ -221,7 +234,9 @@ class Run:
 
     def _fill_page(self, book: Book) -> None:
         page = self._page
-        page.run, page.total = book.tally(self.number), book.tally()
+        page.run = book.tally(self.number)
+        # where there was one run only, all is its own, and the ledger need not be looked through again
+        page.total = page.run if book.last_run() == self.number == 1 else book.tally()
         page.dead_by_reason = book.dead_by_reason(self.number)
         page.seconds = time.monotonic() - self._started
 
@@ -237,10 +252,11 @@ class Run:
         sendable = fitting(records)
         if sendable.all():
             return records
-        for record in records.take(np.flatnonzero(~sendable).tolist()):
-            answer = f"{len(record.body):,} bytes; a request holds at most {LIMIT:,}"
-            self._settle(Outcome(dead=[DeadLetter(record.event_id, "too_large", answer, record.body)]))
-        return records.take(np.flatnonzero(sendable).tolist())
+        too_large = Packet(records.take(np.flatnonzero(~sendable)))
+        for place, size in enumerate(too_large.records.sizes):
+            answer = f"{size:,} bytes; a request holds at most {LIMIT:,}"
+            self._settle(Outcome(refused=[refused(too_large, place, None, "too_large", answer)]))
+        return records.take(np.flatnonzero(sendable))
 
     def _post(self, flow: Dataflow, packets: Iterable[Packet]) -> None:
         if flow.flow_id not in self._inlets:
@@ -267,14 +283,14 @@ class Run:
             if not self._answered:
                 return
             together = Outcome.sum(self._answered.popleft() for _ in range(len(self._answered)))
-            self.book.settle(together.delivered, together.dead, together.pending)
+            self.book.settle(together.taken, together.refused, together.pending)
             page = self._page
             page.requests += together.requests
             page.retries += together.retries
             page.untold += together.untold
             page.throttled += together.throttled
             page.stopped_by = page.stopped_by or together.stopped_by
-            self._progress.advance(len(together.delivered) + len(together.dead))
+            self._progress.advance(together.settled)
             self._progress.say(requests=page.requests, retries=page.retries)
 
 

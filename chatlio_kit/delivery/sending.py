@@ -7,17 +7,18 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from itertools import count
 from types import TracebackType
 from typing import Protocol
 
 from chatlio_kit.delivery.answers import Answer, Next, refusal, verdicts, wants_envelopes, what_next
-from chatlio_kit.delivery.fates import DeadLetter
+from chatlio_kit.delivery.fates import DeadLetter, Refused, Taken
 from chatlio_kit.delivery.pacing import Pace
 from chatlio_kit.delivery.packing import Packet
 from chatlio_kit.errors import Unreachable
 from chatlio_kit.platform.wire import Reply, asked_pause, pause_before
 
-WORKERS = 8
+WORKERS = 16
 """Requests under way at once; as many again are packed ahead of them."""
 SINGLE_WORKERS = 32
 """The same where a request holds one record: latency, not bytes, sets the rate there."""
@@ -40,9 +41,9 @@ class Outcome:
     """What became of one packet's records.
 
     Attributes:
-        delivered: transaction ids by event id.
-        dead: records that the platform will not take.
-        pending: records whose requests brought no verdict.
+        taken: what the platform took, request by request.
+        refused: what it will not take.
+        pending: the ledger's rows of those whose requests brought no verdict.
         again: records to be posted one by one.
         requests: requests posted, ``retries`` of them again.
         untold: records in requests whose answer was lost or incomplete: they may stand in the lake twice.
@@ -50,9 +51,9 @@ class Outcome:
         stopped_by: why sending ends, if it does.
     """
 
-    delivered: dict[str, str] = field(default_factory=dict)
-    dead: list[DeadLetter] = field(default_factory=list)
-    pending: list[str] = field(default_factory=list)
+    taken: list[Taken] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+    pending: list[int] = field(default_factory=list)
     again: list[Packet] = field(default_factory=list)
     requests: int = 0
     retries: int = 0
@@ -65,8 +66,8 @@ class Outcome:
         """Add outcomes up, so that the ledger takes them at once."""
         total = cls()
         for each in outcomes:
-            total.delivered |= each.delivered
-            total.dead += each.dead
+            total.taken += each.taken
+            total.refused += each.refused
             total.pending += each.pending
             total.again += each.again
             total.requests += each.requests
@@ -75,6 +76,11 @@ class Outcome:
             total.throttled += each.throttled
             total.stopped_by = total.stopped_by or each.stopped_by
         return total
+
+    @property
+    def settled(self) -> int:
+        """How many records have their verdict."""
+        return sum(len(each.transactions) for each in self.taken) + len(self.refused)
 
 
 Again = deque[tuple["Takes", Packet]]
@@ -107,6 +113,7 @@ class Sender:
         self._settle = settle
         self._under_way: set[Future[Again]] = set()
         self._waiting: Again = deque()
+        self._numbers = count(1)
         self.is_single = False
         self._open_pool()
 
@@ -177,8 +184,9 @@ class Sender:
         while todo:
             part = todo.popleft()
             if self._pace.is_stopped or not self._pace.wait_for(len(part)):
-                outcome.pending += part.records.ids
+                outcome.pending += part.records.rows.tolist()
                 continue
+            number = next(self._numbers)
             answer = self._ask(inlet, part)
             outcome.requests += 1
             step = what_next(answer)
@@ -186,7 +194,7 @@ class Sender:
                 if wants_envelopes(answer):
                     outcome.again += part.singles()
                     continue
-                again = self._read(part, answer, outcome)
+                again = self._read(part, number, answer, outcome)
                 if again is None:
                     tries = throttled = 0
                     continue
@@ -197,7 +205,7 @@ class Sender:
                     todo.extendleft(reversed(part.halves()))
                 else:
                     why = refusal(answer)
-                    outcome.dead.append(dead_letter(part, 0, why.reason, why.answer))
+                    outcome.refused.append(refused(part, 0, number, why.reason, why.answer))
                 continue
             elif step is Next.STOP or (step is Next.NOT_YET and time.monotonic() - started > INLET_PATIENCE):
                 self._stop(part, answer, outcome)
@@ -211,7 +219,7 @@ class Sender:
             if answer.status == 0:
                 outcome.untold += len(part)
             if tries >= MAX_TRIES or throttled >= MAX_THROTTLED:
-                outcome.pending += part.records.ids
+                outcome.pending += part.records.rows.tolist()
                 tries = throttled = 0
                 continue
             outcome.retries += 1
@@ -229,23 +237,24 @@ class Sender:
             return Answer(0)
         return Answer(reply.status_code, reply.content, reply.headers.get("Retry-After"))
 
-    def _read(self, part: Packet, answer: Answer, outcome: Outcome) -> Packet | None:
+    def _read(self, part: Packet, number: int, answer: Answer, outcome: Outcome) -> Packet | None:
         """Take the verdicts over; give what has none, to be sent again."""
         found = verdicts(answer, len(part))
-        ids = part.records.ids
-        outcome.delivered |= {ids[place]: transaction for place, transaction in found.delivered.items()}
+        rows = part.records.rows[list(found.delivered)].tolist()
+        outcome.taken.append(Taken(number, dict(zip(rows, found.delivered.values(), strict=True))))
         for place, why in found.refused.items():
-            outcome.dead.append(dead_letter(part, place, why.reason, why.answer))
+            outcome.refused.append(refused(part, place, number, why.reason, why.answer))
         outcome.untold += len(found.unknown) - len(found.passing)
         return part.only(found.unknown) if found.unknown else None
 
     def _stop(self, part: Packet, answer: Answer, outcome: Outcome) -> None:
-        outcome.pending += part.records.ids
+        outcome.pending += part.records.rows.tolist()
         outcome.stopped_by = f"HTTP {answer.status}: {answer.said[:300]}"
         self._pace.stop()
 
 
-def dead_letter(packet: Packet, place: int, reason: str, answer: str) -> DeadLetter:
+def refused(packet: Packet, place: int, request: int | None, reason: str, answer: str) -> Refused:
     """Make a dead letter of one record; its body is kept, so that it can be sent again."""
     record = packet.records[place]
-    return DeadLetter(record.event_id, reason, answer, record.body)
+    letter = DeadLetter(record.event_id, reason, answer, record.body)
+    return Refused(int(packet.records.rows[place]), request, letter)

@@ -31,39 +31,46 @@ class WireRecord:
     """One event as it is sent."""
 
     event_id: str
-    kind: str
     body: bytes
 
 
 class WireRecords(Sequence[WireRecord]):
-    """Events as they are sent, in their order. A slice shares the buffer.
+    """Events as they are sent, in their order. A slice shares their buffer.
 
     Args:
         ids: event ids.
-        kinds: their kinds.
-        text: their bodies, a comma after each.
-        ends: where each begins in ``text``, and where the last one ends; one more than ids.
+        bodies: their bodies, a comma after each.
+        rows: their rows in the ledger, if they have been written down.
     """
 
-    def __init__(
-        self, ids: Sequence[str], kinds: Sequence[str], text: memoryview, ends: NDArray[np.int64]
-    ) -> None:
-        self.ids = ids
-        self._kinds = kinds
-        self._text = text
-        self.ends = ends
+    def __init__(self, ids: pa.Array, bodies: pa.Array, rows: NDArray[np.int64] | None = None) -> None:
+        self._ids = ids
+        self._bodies = bodies
+        self._rows = rows
+        _, ends, text = bodies.buffers()
+        self._text = memoryview(text or b"")
+        self.ends = np.frombuffer(ends or bytes(8), dtype=np.int64)[bodies.offset :][: len(bodies) + 1]
+        """Where each begins in the buffer, and where the last one ends; one more than records."""
 
     @classmethod
-    def of(cls, records: Iterable[WireRecord]) -> WireRecords:
+    def of(cls, records: Iterable[WireRecord], rows: Iterable[int] | None = None) -> WireRecords:
         """Lay single records side by side."""
         every = list(records)
-        text = b"".join(part for record in every for part in (record.body, b","))
-        ends = np.cumsum([0, *(len(record.body) + 1 for record in every)], dtype=np.int64)
-        ids, kinds = [record.event_id for record in every], [record.kind for record in every]
-        return cls(ids, kinds, memoryview(text), ends)
+        bodies = pa.array([record.body + b"," for record in every], pa.large_binary())
+        laid = None if rows is None else np.array(list(rows), dtype=np.int64)
+        return cls(pa.array([record.event_id for record in every], _TEXT), bodies, laid)
+
+    def written_at(self, rows: NDArray[np.int64]) -> WireRecords:
+        """Give them with their rows in the ledger."""
+        return WireRecords(self._ids, self._bodies, rows)
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """Their rows in the ledger; where they have none, their places."""
+        return np.arange(len(self)) if self._rows is None else self._rows
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self._bodies)
 
     @overload
     def __getitem__(self, place: int) -> WireRecord: ...
@@ -72,21 +79,23 @@ class WireRecords(Sequence[WireRecord]):
     def __getitem__(self, place: int | slice) -> WireRecord | WireRecords:
         if isinstance(place, slice):
             start, stop, step = place.indices(len(self))
-            if step == 1:
-                stop = max(start, stop)
-                ends = self.ends[start : stop + 1]
-                return WireRecords(self.ids[start:stop], self._kinds[start:stop], self._text, ends)
-            return self.take(range(start, stop, step))
+            if step != 1:
+                return self.take(range(start, stop, step))
+            count = max(0, stop - start)
+            return WireRecords(
+                self._ids.slice(start, count), self._bodies.slice(start, count), self.rows[start:stop]
+            )
         place = range(len(self))[place]
         body = bytes(self._text[self.ends[place] : self.ends[place + 1] - 1])
-        return WireRecord(self.ids[place], self._kinds[place], body)
+        return WireRecord(self._ids[place].as_py(), body)
 
     def __iter__(self) -> Iterator[WireRecord]:
         return (self[place] for place in range(len(self)))
 
-    def take(self, places: Iterable[int]) -> WireRecords:
+    def take(self, places: Sequence[int] | NDArray[np.int64]) -> WireRecords:
         """Keep the records at some places."""
-        return WireRecords.of(self[place] for place in places)
+        kept = np.asarray(places, dtype=np.int64)
+        return WireRecords(self._ids.take(pa.array(kept)), self._bodies.take(pa.array(kept)), self.rows[kept])
 
     @property
     def sizes(self) -> NDArray[np.int64]:
@@ -110,10 +119,7 @@ def wire_records(events: pd.DataFrame, messages: pd.DataFrame) -> WireRecords:
         return WireRecords.of(())
     members = [each for field in sent_fields() for each in _members(events[field.name], field)]
     members += _nested(messages, _array(events["event_id"]))
-    bodies = _objects(members, "},")
-    _, offsets, text = bodies.buffers()
-    ends = np.frombuffer(offsets, dtype=np.int64)[bodies.offset : bodies.offset + len(bodies) + 1]
-    return WireRecords(events["event_id"].tolist(), events["kind"].tolist(), memoryview(text), ends)
+    return WireRecords(_array(events["event_id"]), _objects(members, "},"))
 
 
 def _nested(messages: pd.DataFrame, event_ids: pa.Array) -> list[pa.Array]:

@@ -39,7 +39,8 @@ class Progress:
 
     def say(self, **facts: str | int) -> None:
         """Show short facts behind the bar, e.g. ``requests=12``."""
-        self._bar.set_postfix(facts, refresh=False)
+        if not self._bar.disable:
+            self._bar.set_postfix(facts, refresh=False)
 
 
 def _widget(shown: dict[str, Any]) -> Any:

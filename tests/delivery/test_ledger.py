@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
-from contextlib import closing
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -17,7 +20,7 @@ from hypothesis import strategies as st
 from chatlio_kit.cli import main
 from chatlio_kit.connection import Destination
 from chatlio_kit.delivery import Ledger
-from chatlio_kit.delivery.fates import DeadLetter
+from chatlio_kit.delivery.fates import DeadLetter, KeptLetter, Refused, Taken
 from chatlio_kit.errors import LedgerError
 
 HERE = Destination("local", "org", "prod", "dataset", "name")
@@ -37,7 +40,11 @@ def _events(numbers: list[int]) -> pd.DataFrame:
             "source_file": [f"file-{number % 2}" for number in numbers],
             "source_record": [number + 1 for number in numbers],
         }
-    )
+    ).astype(dict.fromkeys(("event_id", "kind", "payload_digest", "source_file"), "str"))
+
+
+def _refused(number: int, row: int, answer: str) -> Refused:
+    return Refused(row, 2, DeadLetter(_id(number), "refused_400", answer, b"{}"))
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -60,15 +67,15 @@ def test_every_event_has_the_fate_that_was_written_last(
         assert set(known) == {_id(number) for number, fate in fates.items() if fate != "pending"}
         assert all(known[_id(number)].record == number + 1 for number in fates if _id(number) in known)
         mine = [number for number in data.draw(numbers) if fates.get(number, "pending") == "pending"]
-        book.expect(run, _events(mine))
+        rows = dict(zip(mine, book.expect(run, _events(mine)).tolist(), strict=True))
         fates |= dict.fromkeys(mine, "pending")
         delivered = [number for number in mine if data.draw(st.booleans())]
         dead = [number for number in mine if number not in delivered and data.draw(st.booleans())]
         tried = [number for number in mine if number not in delivered + dead]
         book.settle(
-            {_id(number): f"x:{number}" for number in delivered},
-            [DeadLetter(_id(number), "refused_400", "no", b"{}") for number in dead],
-            [_id(number) for number in tried],
+            [Taken(1, {rows[number]: f"x:{number}" for number in delivered})],
+            [_refused(number, rows[number], "no") for number in dead],
+            [rows[number] for number in tried],
         )
         fates |= dict.fromkeys(delivered, "delivered") | dict.fromkeys(dead, "dead_lettered")
         for number in mine:
@@ -76,6 +83,8 @@ def test_every_event_has_the_fate_that_was_written_last(
         frame = ledger.as_frame().set_index("event_id")
         assert dict(frame["fate"]) == {_id(number): fate for number, fate in fates.items()}
         assert dict(frame["attempts"]) == {_id(number): count for number, count in attempts.items()}
+        requests = {number: {"delivered": 1, "dead_lettered": 2}.get(fates[number], 0) for number in fates}
+        assert dict(frame["request"].fillna(0)) == {_id(number): each for number, each in requests.items()}
         said = frame.loc[[_id(number) for number in delivered], "transaction_id"].tolist()
         assert said == [f"x:{number}" for number in delivered]
         assert set(frame["source_file"] + frame["source_record"].astype(str)) == {
@@ -89,8 +98,8 @@ def test_the_first_run_is_indexed_by_whoever_looks_an_id_up(tmp_path: Path) -> N
     """A ledger that a kill left without its index gets it when rows are read back, and then finds them."""
     with Ledger(tmp_path) as ledger:
         book = ledger.book(HERE)
-        book.expect(book.begin_run(NOW), _events([1, 2, 3]))
-        book.settle({_id(1): "a", _id(2): "b"})
+        first, second, _ = book.expect(book.begin_run(NOW), _events([1, 2, 3])).tolist()
+        book.settle([Taken(1, {first: "a", second: "b"})])
         assert not _has_index(tmp_path)
     with Ledger(tmp_path) as ledger:
         assert ledger.book(HERE).land("batch", [_id(2), _id(3), _id(9)]) == 2
@@ -107,12 +116,121 @@ def test_a_full_disk_in_the_midst_of_settling(tmp_path: Path) -> None:
     """What could not be settled is pending still, and what was settled before stands."""
     with Ledger(tmp_path) as ledger:
         book = ledger.book(HERE)
-        book.expect(book.begin_run(NOW), _events(list(range(40))))
-        book.settle({_id(0): "a"})
+        rows = book.expect(book.begin_run(NOW), _events(list(range(40)))).tolist()
+        book.settle([Taken(1, {rows[0]: "a"})])
         ledger.read(f"PRAGMA max_page_count = {ledger.read('PRAGMA page_count')[0][0]}")
         with pytest.raises(LedgerError, match="Free some space"):
-            book.settle({}, [DeadLetter(_id(number), "no", "x" * 5000) for number in range(1, 30)])
+            book.settle([], [_refused(number, rows[number], "x" * 5000) for number in range(1, 30)])
         assert (book.tally().delivered, book.tally().pending) == (1, 39)
+
+
+_FIRST_LAYOUT = """
+CREATE TABLE destination (
+    id INTEGER PRIMARY KEY, platform TEXT NOT NULL, org TEXT NOT NULL, sandbox TEXT NOT NULL,
+    dataset TEXT NOT NULL, name TEXT NOT NULL, first_sent_at INTEGER, runs INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (platform, org, sandbox, dataset)
+);
+CREATE TABLE event (
+    destination INTEGER NOT NULL REFERENCES destination, event_id TEXT NOT NULL, kind TEXT NOT NULL,
+    fate TEXT NOT NULL, landed INTEGER NOT NULL DEFAULT 0, run INTEGER NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0, payload_digest TEXT NOT NULL, source_file TEXT NOT NULL,
+    source_record INTEGER NOT NULL, transaction_id TEXT, reason TEXT, answer TEXT, settled_at TEXT
+);
+CREATE UNIQUE INDEX event_by_id ON event (destination, event_id);
+CREATE TABLE kept_body (
+    destination INTEGER NOT NULL REFERENCES destination, event_id TEXT NOT NULL, body BLOB NOT NULL,
+    PRIMARY KEY (destination, event_id)
+) WITHOUT ROWID;
+INSERT INTO destination VALUES (1, 'local', 'org', 'prod', 'dataset', 'name', 1760000000000, 1);
+"""
+
+
+def test_a_ledger_of_the_first_layout_is_taken_over(tmp_path: Path) -> None:
+    """Fates, times, dead letters and what is pending stay as they were; the next run goes on with them."""
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as db:
+        db.executescript(_FIRST_LAYOUT)
+        told = [
+            (_id(1), "delivered", 1, "x:1", None, "2026-01-01T00:00:00.125+00:00"),
+            (_id(2), "dead_lettered", 0, None, "refused_400", "2026-01-01T00:00:01.000+00:00"),
+            (_id(3), "pending", 0, None, None, None),
+        ]
+        db.executemany(
+            "INSERT INTO event SELECT 1, ?, 'feedback', ?, ?, 1, 1, ?, 'file', 7, ?, ?, NULL, ?",
+            ((key, fate, landed, _id(9), said, why, at) for key, fate, landed, said, why, at in told),
+        )
+        db.execute("INSERT INTO kept_body VALUES (1, ?, ?)", (_id(2), b"{}"))
+        db.commit()
+    for _ in range(2):
+        with Ledger(tmp_path) as ledger:
+            frame = ledger.as_frame()
+            book = ledger.book(HERE)
+            assert frame["event_id"].tolist() == [_id(1), _id(2), _id(3)]
+            assert frame["fate"].tolist() == ["delivered", "dead_lettered", "pending"]
+            assert frame["settled_at"][0] == pd.Timestamp("2026-01-01T00:00:00.125Z")
+            assert (book.tally().landed, book.first_sent_at()) == (1, 1760000000000)
+            assert [*book.letters()] == [[KeptLetter(2, _id(2), "feedback", b"{}")]]
+            known = book.settled([_id(number) for number in range(5)])
+            assert {key: each.digest for key, each in known.items()} == {_id(1): _id(9), _id(2): _id(9)}
+    with Ledger(tmp_path) as ledger:
+        book = ledger.book(HERE)
+        rows = book.expect(book.begin_run(NOW), _events([4, 3]))
+        assert rows.tolist() == [4, 3]
+        book.settle([Taken(1, {3: "x:3", 4: "x:4"})])
+        assert book.tally().delivered == 3
+
+
+def test_a_ledger_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
+    """It is told in a sentence, and not a byte of it changes."""
+    with Ledger(tmp_path) as ledger:
+        ledger.read("PRAGMA user_version = 99")
+    before = (tmp_path / "ledger.db").read_bytes()
+    with pytest.raises(LedgerError, match="later version"):
+        Ledger(tmp_path)
+    assert (tmp_path / "ledger.db").read_bytes() == before
+
+
+@contextmanager
+def _without_privileges() -> Iterator[None]:
+    """Act as somebody whom permissions bind, which they do not bind the superuser."""
+    mine = os.geteuid()
+    if mine == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(mine)
+
+
+@pytest.mark.parametrize(("folder", "file"), [(0o555, 0o444), (0o777, 0o444), (0o000, 0o444)])
+def test_a_ledger_that_may_not_be_written_is_told_in_a_sentence(folder: int, file: int) -> None:
+    """Whether folder, file or both are closed: nothing changes, and the sentence says what to do."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        state = Path(name) / "state"
+        with Ledger(state) as ledger:
+            ledger.book(HERE).begin_run(NOW)
+        (state / "ledger.db").chmod(file)
+        state.chmod(folder)
+        with (
+            _without_privileges(),
+            pytest.raises(LedgerError, match="Make the folder and its files writable"),
+            Ledger(state) as ledger,
+        ):
+            ledger.book(HERE).begin_run(NOW)
+        state.chmod(0o755)
+        with Ledger(state) as ledger:
+            assert ledger.book(HERE).last_run() == 1
+
+
+def test_a_folder_where_no_ledger_may_be_made() -> None:
+    """Where the state folder cannot be made at all, the same sentence says so."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o555)
+        with (
+            _without_privileges(),
+            pytest.raises(LedgerError, match="Make the folder and its files writable"),
+        ):
+            Ledger(Path(name) / "state")
 
 
 def test_status_where_nothing_was_sent_makes_no_ledger(tmp_path: Path) -> None:

@@ -14,20 +14,28 @@ from chatlio_kit.delivery.wire import WireRecord, WireRecords
 
 def _record(number: int, size: int) -> WireRecord:
     body = json.dumps({"n": number, "pad": ""}).encode()
-    return WireRecord(str(number), "feedback", body.replace(b'""', b'"' + b"x" * size + b'"'))
+    return WireRecord(str(number), body.replace(b'""', b'"' + b"x" * size + b'"'))
 
 
-@given(sizes=st.lists(st.integers(0, 400), max_size=60), limit=st.integers(500, 2000))
-def test_packets_hold_everything_once_in_order_and_within_the_limit(sizes: list[int], limit: int) -> None:
-    """No record is lost, doubled or moved, no body passes the limit, and each is the JSON that is sent."""
+@given(
+    sizes=st.lists(st.integers(0, 400), max_size=60),
+    limit=st.integers(500, 2000),
+    most=st.none() | st.integers(1, 9),
+)
+def test_packets_hold_everything_once_in_order_and_within_the_limits(
+    sizes: list[int], limit: int, most: int | None
+) -> None:
+    """No record is lost, doubled or moved, no packet passes a limit, and bodies are the JSON that is sent."""
     records = [_record(number, size) for number, size in enumerate(sizes)]
-    packets = list(pack(records, limit))
+    packets = list(pack(records, limit, most))
     assert [record for packet in packets for record in packet.records] == records
     for packet in packets:
         assert len(packet.body) <= limit
+        assert most is None or len(packet) <= most
         assert json.loads(packet.body)["messages"] == [json.loads(record.body) for record in packet.records]
     fuller = [
-        len(one.body) + 1 + len(two.records[0].body) > limit for one, two in itertools.pairwise(packets)
+        len(one) == most or len(one.body) + 1 + len(two.records[0].body) > limit
+        for one, two in itertools.pairwise(packets)
     ]
     assert all(fuller)
 
@@ -35,7 +43,7 @@ def test_packets_hold_everything_once_in_order_and_within_the_limit(sizes: list[
 def test_what_can_be_sent_at_all() -> None:
     """A record fits when its request has at most 1,000,000 bytes."""
     around = len(b'{"messages":[]}')
-    most, more = (WireRecord("a", "k", b"x" * (LIMIT - around + extra)) for extra in (0, 1))
+    most, more = (WireRecord("a", b"x" * (LIMIT - around + extra)) for extra in (0, 1))
     assert (fits(most), fits(more)) == (True, False)
     assert fitting(WireRecords.of([most, more])).tolist() == [True, False]
     (packet,) = pack([most])
@@ -64,5 +72,7 @@ def test_records_in_one_buffer_are_as_good_as_a_list(sizes: list[int], cut: slic
     assert json.loads(b"[" + laid[cut].joined + b"]") == [json.loads(each.body) for each in listed[cut]]
     chosen = sorted(place for place in places if place < len(listed))
     assert list(laid.take(chosen)) == [listed[place] for place in chosen]
+    assert laid[cut].rows.tolist() == [*range(len(listed))][cut]
+    assert laid.take(chosen)[1:].rows.tolist() == chosen[1:]
     assert laid[cut].sizes.tolist() == [len(each.body) for each in listed[cut]]
     assert laid[-1] == listed[-1]

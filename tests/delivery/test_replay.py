@@ -69,8 +69,7 @@ def test_what_was_forgotten_is_not_called_back(local: Platform, tmp_path: Path) 
     with Ledger(local.settings.state) as ledger:
         with ledger.change() as db:
             db.execute("UPDATE event SET fate = 'dead_lettered', landed = 0, reason = ?", (LOST,))
-        ids = [event_id for (event_id,) in ledger.read("SELECT event_id FROM event ORDER BY rowid LIMIT 5")]
-        erase_events(ledger, ids)
+        erase_events(ledger, ledger.as_frame()["event_id"][:5])
     page = replay(ck.open_connection(local), wait=0, quiet=True)
     assert (page.run.pending, page.exit_code) == (15, 1)
     again = backfill([sample.path], local, quiet=True)

@@ -17,7 +17,7 @@ from chatlio_kit.delivery.wire import WireRecord
 from chatlio_kit.errors import LedgerError, Unreachable
 from chatlio_kit.platform import Reply
 
-RECORDS = [WireRecord(f"e{number}", "feedback", json.dumps({"n": number}).encode()) for number in range(40)]
+RECORDS = [WireRecord(f"e{number}", json.dumps({"n": number}).encode()) for number in range(40)]
 
 
 class Inlet:
@@ -81,9 +81,15 @@ def _send(inlet: Inlet, packets: list[Packet] | None = None) -> Outcome:
         sender.send(inlet, packets or list(pack(RECORDS, 120)))
         sender.finish()
     total = Outcome.sum(outcomes)
-    told = [*total.delivered, *(each.event_id for each in total.dead), *total.pending]
-    assert sorted(told) == sorted(record.event_id for record in RECORDS)
+    told = [*_delivered(total), *(each.row for each in total.refused), *total.pending]
+    assert sorted(told) == list(range(len(RECORDS)))
+    numbers = {each.request for each in (*total.taken, *total.refused)}
+    assert numbers <= set(range(1, total.requests + 1))
     return total
+
+
+def _delivered(total: Outcome) -> list[int]:
+    return [row for each in total.taken for row in each.transactions]
 
 
 def test_a_quiet_day() -> None:
@@ -91,8 +97,8 @@ def test_a_quiet_day() -> None:
     inlet = Inlet(lambda asked, numbers: None)
     total = _send(inlet)
     assert set(inlet.accepted.values()) == {1}
-    assert len(total.delivered) == 40
-    assert (total.retries, total.pending, total.dead) == (0, [], [])
+    assert len(_delivered(total)) == 40
+    assert (total.retries, total.pending, total.refused) == (0, [], [])
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
@@ -101,7 +107,7 @@ def test_a_passing_failure_is_sent_again(status: int) -> None:
     inlet = Inlet(lambda asked, numbers: _reply(status, {}) if asked % 3 == 0 else None)
     total = _send(inlet)
     assert set(inlet.accepted.values()) == {1}
-    assert len(total.delivered) == 40
+    assert len(_delivered(total)) == 40
     assert total.retries > 0
 
 
@@ -116,7 +122,7 @@ def test_an_answer_that_got_lost_is_asked_for_again() -> None:
 
     inlet = Inlet(answer)
     total = _send(inlet)
-    assert len(total.delivered) == 40
+    assert len(_delivered(total)) == 40
     assert set(inlet.accepted.values()) == {1, 2}
 
 
@@ -124,16 +130,16 @@ def test_a_platform_that_stays_away_leaves_records_pending() -> None:
     """When no try succeeds the records are told as pending, not as lost and not as delivered."""
     total = _send(Inlet(lambda asked, numbers: _silence()))
     assert len(total.pending) == 40
-    assert total.delivered == {}
+    assert _delivered(total) == []
 
 
 def test_one_bad_record_costs_itself() -> None:
     """A 400 for the whole request is split until the culprit stands alone."""
     inlet = Inlet(lambda asked, numbers: _reply(400, {"title": "no"}) if 17 in numbers else None)
     total = _send(inlet, list(pack(RECORDS)))
-    assert [(each.event_id, each.reason) for each in total.dead] == [("e17", "refused_400")]
+    assert [(each.letter.event_id, each.letter.reason) for each in total.refused] == [("e17", "refused_400")]
     assert set(inlet.accepted.values()) == {1}
-    assert len(total.delivered) == 39
+    assert len(_delivered(total)) == 39
 
 
 def test_a_request_that_is_too_large_is_split() -> None:
@@ -143,8 +149,8 @@ def test_a_request_that_is_too_large_is_split() -> None:
         return _reply(413, {}) if len(numbers) > 5 or 3 in numbers else None
 
     total = _send(Inlet(answer), list(pack(RECORDS)))
-    assert [(each.event_id, each.reason) for each in total.dead] == [("e3", "too_large")]
-    assert len(total.delivered) == 39
+    assert [(each.letter.event_id, each.letter.reason) for each in total.refused] == [("e3", "too_large")]
+    assert len(_delivered(total)) == 39
 
 
 def test_a_refused_element_is_a_dead_letter_and_its_neighbours_are_not_sent_again() -> None:
@@ -161,8 +167,8 @@ def test_a_refused_element_is_a_dead_letter_and_its_neighbours_are_not_sent_agai
 
     inlet = Inlet(answer)
     total = _send(inlet)
-    assert sorted(each.event_id for each in total.dead) == ["e0", "e10", "e20", "e30"]
-    assert all("no " in each.answer for each in total.dead)
+    assert sorted(each.letter.event_id for each in total.refused) == ["e0", "e10", "e20", "e30"]
+    assert all("no " in each.letter.answer for each in total.refused)
     assert set(inlet.accepted.values()) == {1}
 
 
@@ -183,7 +189,7 @@ def test_an_inlet_that_is_not_there_yet_is_waited_for() -> None:
         )
     )
     total = _send(inlet)
-    assert len(total.delivered) == 40
+    assert len(_delivered(total)) == 40
 
 
 def test_a_batch_path_that_takes_no_raw_records() -> None:
@@ -195,14 +201,14 @@ def test_a_batch_path_that_takes_no_raw_records() -> None:
 
     inlet = Inlet(answer)
     total = _send(inlet)
-    assert len(total.delivered) == inlet.singles == 40
+    assert len(_delivered(total)) == inlet.singles == 40
     assert set(inlet.accepted.values()) == {1}
 
 
 def test_a_redirect_is_no_verdict() -> None:
     """What stands between us and the platform may redirect for a while; no record is dead for that."""
     inlet = Inlet(lambda asked, numbers: _reply(302, {}) if asked % 2 else None)
-    assert len(_send(inlet).delivered) == 40
+    assert len(_delivered(_send(inlet))) == 40
 
 
 def test_what_cannot_be_settled_ends_sending() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pandas as pd
@@ -10,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chatlio_kit.delivery.wire import wire_records
+from chatlio_kit.delivery.wire import WireRecord, wire_records
 from chatlio_kit.tables import Export, Settling, Tables, check_again
 
 
@@ -22,7 +24,11 @@ def tables(documented: Path) -> Tables:
 
 def _sent(tables: Tables) -> dict[str, dict[str, object]]:
     built = check_again(tables.events, tables.messages)
-    return {each.kind: orjson.loads(each.body) for each in wire_records(built.events, built.messages)}
+    return _by_kind(wire_records(built.events, built.messages))
+
+
+def _by_kind(records: Iterable[WireRecord]) -> dict[str, dict[str, Any]]:
+    return {body["kind"]: body for body in (orjson.loads(each.body) for each in records)}
 
 
 def test_a_transcripts_wire_record(tables: Tables) -> None:
@@ -118,7 +124,7 @@ def test_messages_find_their_transcript_in_any_order(tables: Tables) -> None:
     mine = built.messages
     strange = mine.assign(event_id="0" * 64)
     mixed = pd.concat([strange, mine.iloc[1:], strange, mine.iloc[:1]], ignore_index=True)
-    (transcript,) = (each for each in wire_records(built.events, mixed) if each.kind == "transcript")
-    texts = [message["text"] for message in orjson.loads(transcript.body)["chat_messages"]]
+    transcript = _by_kind(wire_records(built.events, mixed))["transcript"]
+    texts = [message["text"] for message in transcript["chat_messages"]]
     assert texts == [*mine["text"].tolist()[1:], mine["text"].tolist()[0]]
     assert all(b"chat_messages" not in each.body for each in wire_records(built.events.iloc[:1], strange))

@@ -1,0 +1,46 @@
+"""Event ids and payload digests as the ledger keeps them: 64 hexadecimal characters are 32 bytes."""
+
+from __future__ import annotations
+
+import re
+from binascii import unhexlify
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import orjson
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+AMONG = "event_id IN (SELECT substr(:keys, value * 32 + 1, 32) FROM json_each(:places))"
+"""The condition that an event is one of those asked for. Keys travel in a row, since JSON holds no bytes."""
+_SIZE = 32
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def key_of(event_id: str) -> bytes:
+    """Give an id's key; what is no id of ours has an empty one, which no event has."""
+    return bytes.fromhex(event_id) if _DIGEST.fullmatch(event_id) else b""
+
+
+def keys_of(event_ids: Iterable[str]) -> bytes:
+    """Give the keys of ids of ours, one after the other."""
+    return bytes.fromhex("".join(event_ids))
+
+
+def asked(keys: bytes) -> dict[str, object]:
+    """Give the values that :data:`AMONG` asks for."""
+    return {"keys": keys, "places": orjson.dumps(list(range(len(keys) // _SIZE))).decode()}
+
+
+def keys_in(column: pd.Series[Any]) -> NDArray[np.void]:
+    """Give the keys of a column of ids or digests, without making a text of each."""
+    values = pa.array(column.array, pa.large_string())
+    if isinstance(values, pa.ChunkedArray):
+        values = values.combine_chunks()
+    _, ends, text = values.buffers()
+    if not len(values):
+        return np.empty(0, dtype=f"V{_SIZE}")
+    first, last = np.frombuffer(ends, dtype=np.int64)[[values.offset, values.offset + len(values)]]
+    return np.frombuffer(unhexlify(memoryview(text)[first:last]), dtype=f"V{_SIZE}")
