@@ -67,6 +67,11 @@ class Captures:
         self.notes = list(found.notes)
         self.read: dict[str, int] = {}
 
+    @property
+    def size(self) -> int:
+        """The bytes of all files as they lie there, as far as that is known."""
+        return sum(file.size or 0 for file in self.files)
+
     def pieces(self, records: int = PIECE_RECORDS, size: int = PIECE_BYTES) -> Iterator[Piece]:
         """Read all records, at most ``records`` at a time and about ``size`` bytes."""
         self.notes = list(self._left_out)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from chatlio_kit.captures import Captures
 from chatlio_kit.cli.command import (
     CONTRACT,
     FIELDS,
@@ -18,11 +21,13 @@ from chatlio_kit.cli.command import (
     Context,
     command,
 )
+from chatlio_kit.crew import Crew, worthwhile
 from chatlio_kit.display import Sheet
 from chatlio_kit.errors import DONE, INCOMPLETE, OutputError, UsageError
 from chatlio_kit.samples import write_sample
-from chatlio_kit.tables import Export, Settling, Terms
-from chatlio_kit.tables import convert as run_convert
+
+if TYPE_CHECKING:
+    from chatlio_kit.tables import Converted
 
 
 @click.command()
@@ -69,8 +74,10 @@ def convert(
     contract: str | None,
 ) -> Answer:
     """Turn captured webhooks into validated tables."""
-    export = Export(
-        paths, Settling.from_options(kind, undated_as, fields), Terms.from_options(redact, contract)
-    )
-    converted = run_convert(export, out, quiet=context.as_json)
+    captures = Captures(paths)
+    with Crew(worthwhile(captures.size)) as crew:
+        tables = import_module("chatlio_kit.tables")  # loaded while the workers load it too
+        settling = tables.Settling.from_options(kind, undated_as, fields)
+        export = tables.Export(captures, settling, tables.Terms.from_options(redact, contract))
+        converted: Converted = tables.convert(export, out, crew=crew, quiet=context.as_json)
     return Answer(converted.report(), converted, INCOMPLETE if converted.counts.rejected else DONE)

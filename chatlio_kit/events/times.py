@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -22,25 +21,6 @@ UNSET_YEAR = "0001-"
 def is_absent(text: str | None) -> bool:
     """Whether a time's text says that there is none."""
     return not text or text.startswith(UNSET_YEAR)
-
-
-def parse_rfc3339(texts: pd.Series[str]) -> tuple[pd.Series[pd.Timestamp], pd.Series[bool]]:
-    """Read a column of RFC 3339 texts.
-
-    Decimals beyond microseconds are cut, never rounded.
-
-    Args:
-        texts: text, missing where there is no time.
-
-    Returns:
-        The times as ``datetime64[us, UTC]`` (missing where absent or unreadable), and a mask of the texts
-        that are there but are no RFC 3339 time.
-    """
-    times, wrong = read_rfc3339(pa.array(texts.array, pa.large_string(), from_pandas=True))
-    mask = np.zeros(len(texts), dtype=bool)
-    mask[wrong] = True
-    found = pd.Series(times.to_pandas(), index=texts.index).astype(TIME_DTYPE)
-    return found, pd.Series(mask, index=texts.index, dtype="bool")
 
 
 def read_rfc3339(texts: Any) -> tuple[Any, list[int]]:
@@ -69,9 +49,15 @@ def _cut_times(whole: Any) -> Any:
     try:
         return pc.cast(whole, ARROW_TIME)
     except pa.ArrowInvalid:  # one of them is no day of the calendar: told one by one
-        texts = pd.Series(whole.to_pylist(), dtype="str")
-        times = pd.to_datetime(texts, format="ISO8601", utc=True, errors="coerce").astype(TIME_DTYPE)
-        return pa.array(times, ARROW_TIME, from_pandas=True)
+        return pa.concat_arrays([_time(whole[row : row + 1]) for row in range(len(whole))])
+
+
+def _time(text: Any) -> Any:
+    """Read an array of one text; missing where it is no day of the calendar."""
+    try:
+        return pc.cast(text, ARROW_TIME)
+    except pa.ArrowInvalid:
+        return pa.nulls(1, ARROW_TIME)
 
 
 def read_slack_ts(texts: Any) -> Any:

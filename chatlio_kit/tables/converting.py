@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from errno import EISDIR
 from pathlib import Path
@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from chatlio_kit.captures import LocalPlace
+from chatlio_kit.crew import Crew
 from chatlio_kit.display import Progress, Sheet
 from chatlio_kit.errors import UsageError
 from chatlio_kit.events.catalogue import OFFLINE_MESSAGES, TABLES, VISITORS
@@ -41,7 +42,6 @@ from chatlio_kit.tables.telling import (
     with_messages,
 )
 from chatlio_kit.tables.terms import Findings
-from chatlio_kit.tables.workers import Crew
 from chatlio_kit.tables.writing import (
     REJECTED,
     REPORT,
@@ -106,10 +106,16 @@ class Converted:
         return self.summary()._repr_html_()
 
 
-def convert(export: Export, out: Path, *, quiet: bool = False) -> Converted:
+def convert(export: Export, out: Path, *, crew: Crew | None = None, quiet: bool = False) -> Converted:
     """Write an export's five tables, its rejects and a report into a folder.
 
     Stopped half-way it leaves the folder as it was.
+
+    Args:
+        export: the captures, and how they are read.
+        out: the folder.
+        crew: who builds frames; by default as many as pay.
+        quiet: whether to show no progress.
 
     Raises:
         UsageError: when the folder's own files are among the captures.
@@ -121,7 +127,7 @@ def convert(export: Export, out: Path, *, quiet: bool = False) -> Converted:
     try:
         with (
             _Unfinished(out, FILES) as unfinished,
-            export.crew() as crew,
+            nullcontext(crew) if crew else export.crew() as builders,
             _lean_memory(),
             _Tables(unfinished.folder) as tables,
         ):
@@ -129,14 +135,14 @@ def convert(export: Export, out: Path, *, quiet: bool = False) -> Converted:
                 RejectedFile(unfinished.folder / REJECTED) as rejected,
                 Progress("converting", None, "records", quiet=quiet) as progress,
             ):
-                for sifted in export.sifted(crew=crew):
+                for sifted in export.sifted(crew=builders):
                     count(converted.counts, sifted)
                     rejected.add(sifted.built.rejected)
                     tables.add(sifted)
                     progress.advance(
                         len(sifted.built.events) + len(sifted.built.rejected) + sifted.duplicates
                     )
-            converted.rows = tables.finish(crew)
+            converted.rows = tables.finish(builders)
             converted.findings = export.findings
             converted.notes = [*export.captures.notes, *export.findings.notes()]
             write_json(unfinished.folder / REPORT, converted.report())

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from chatlio_kit.errors import UsageError
-from chatlio_kit.events.times import ARROW_TIME, parse_rfc3339
+from chatlio_kit.events.times import ARROW_TIME, read_rfc3339
 
 
 class Undated(StrEnum):
@@ -32,7 +32,7 @@ class UndatedAs:
     """The user's choice for events without a time."""
 
     choice: Undated = Undated.REJECT
-    time: pd.Timestamp | None = None
+    time: datetime | None = None
 
     @classmethod
     def from_text(cls, text: str | None) -> UndatedAs:
@@ -45,13 +45,13 @@ class UndatedAs:
             return cls()
         if text in (Undated.FILE_TIME, Undated.VISITOR_CREATED):
             return cls(Undated(text))
-        times, wrong = parse_rfc3339(pd.Series([text], dtype="str"))
-        if wrong[0] or times.isna()[0]:
+        times, _ = read_rfc3339(pa.array([text], pa.large_string()))
+        if times.null_count:
             raise UsageError(
                 f"--undated-as {text!r} is neither file-time nor visitor-created nor an RFC 3339 time "
                 "such as 2024-03-11T09:00:00+01:00."
             )
-        return cls(Undated.GIVEN, times[0])
+        return cls(Undated.GIVEN, times[0].as_py())
 
 
 def date_events(

@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from chatlio_kit.captures import Captures
+from chatlio_kit.crew import Crew, worthwhile
 from chatlio_kit.display import Progress, Sheet
 from chatlio_kit.errors import UsageError
 from chatlio_kit.events.catalogue import TABLES
@@ -24,7 +25,7 @@ from chatlio_kit.tables.redacting import redact
 from chatlio_kit.tables.schemas import empty
 from chatlio_kit.tables.terms import Findings, Terms
 from chatlio_kit.tables.transcript import Transcript
-from chatlio_kit.tables.workers import Crew, build_all, worthwhile_workers
+from chatlio_kit.tables.workers import build_all
 
 _FEW_FILES = 12
 REJECTED_COLUMNS = tuple(each.name for each in fields(Rejection))
@@ -113,7 +114,8 @@ class Export:
     """Captured webhooks in files and folders, ready to be converted.
 
     Args:
-        paths: files, folders, patterns such as ``captures/**/*.ndjson``, and URLs such as ``s3://bucket/path/``.
+        captures: what was found, or files, folders, patterns such as ``captures/**/*.ndjson``, and URLs such
+            as ``s3://bucket/path/``.
         settling: what the user decided where captures say nothing.
         terms: what becomes of values that speak of people and of unknown fields.
         workers: how many processes build frames; by default as many as pay. They change nothing else.
@@ -124,13 +126,13 @@ class Export:
 
     def __init__(
         self,
-        paths: Sequence[Path | str],
+        captures: Captures | Sequence[Path | str],
         settling: Settling,
         terms: Terms | None = None,
         *,
         workers: int | None = None,
     ) -> None:
-        self.captures = Captures(paths)
+        self.captures = captures if isinstance(captures, Captures) else Captures(captures)
         self.settling = settling
         self.terms = terms or Terms()
         self.findings = Findings(self.terms.redaction.without_key())
@@ -138,7 +140,7 @@ class Export:
 
     def crew(self) -> Crew:
         """Give those who build frames: as many as pay, or as were asked for."""
-        return Crew(self._workers if self._workers is not None else worthwhile_workers(self.captures))
+        return Crew(self._workers if self._workers is not None else worthwhile(self.captures.size))
 
     def sifted(self, settled: Settled | None = None, *, crew: Crew | None = None) -> Iterator[Sifted]:
         """Convert piece by piece: validated frames without duplicates, in memory one at a time.
