@@ -154,7 +154,9 @@ def _lot(shape: Shape, is_enveloped: bool, found: _Found) -> Lot:
         _require(all(columns[name]))
     for key in form.unread:
         _require(_TEXTS.issuperset(map(type, _each(payloads, key))))
-    fields = [field for field, _ in chain(form.top, form.visitor) if any(columns[field.name])]
+    fields = [
+        field for field, _ in chain(form.top, form.visitor) if columns[field.name].count(None) < len(payloads)
+    ]
     events = {field.name: _column(field, columns[field.name]) for field in fields}
     bodies = [orjson.dumps(payload, option=orjson.OPT_SORT_KEYS) for payload in payloads]
     if is_enveloped:

@@ -144,6 +144,7 @@ def test_fields_that_cannot_be_meant(fields: Any, why: str) -> None:
 
 def test_wrong_fields_end_a_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """They are wrong usage: exit code 2 and a sentence."""
+    (tmp_path / "a.json").write_text("{}")
     for command in (["convert", "--out", str(tmp_path / "out")], ["backfill"]):
         with pytest.raises(SystemExit) as ended:
             main([*command, str(tmp_path), "--fields", "body=x"])
