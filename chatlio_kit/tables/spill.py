@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-RUN_BYTES = 12_000_000
+RUN_BYTES = 8_000_000
 BATCH_ROWS = 1024
 _SAMPLE = 64
 
