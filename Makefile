@@ -51,6 +51,7 @@ bench: $(READY) ## measure side by side with what an analyst would otherwise use
 	  || echo "Not all peers can be installed here; those that are missing are not run."
 	$(BIN)/python tests/benchmarks/convert_speed.py
 	$(BIN)/python tests/benchmarks/split_speed.py
+	$(BIN)/python tests/benchmarks/repeat_speed.py
 	$(BIN)/python tests/benchmarks/stream_pace.py
 	$(BIN)/python tests/benchmarks/backfill_memory.py
 	$(BIN)/python tests/benchmarks/fault_matrix.py

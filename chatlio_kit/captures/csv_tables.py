@@ -134,23 +134,24 @@ def read_csv(blocks: Blocks, layout: Layout) -> Iterator[Raws | Fault]:
 
 def _rows(blocks: Blocks, layout: Layout) -> Iterator[tuple[int, bytes, bool]]:
     """Put physical lines together to rows: number, bytes, and whether the text ends inside of it."""
-    start, row, is_open = 0, b"", False
+    start, row, size, is_open = 0, list[bytes](), 0, False
     for number, line in _lines(blocks):
         if is_open and line.count(_QUOTE) % 2 == 0 and layout.is_row(line.decode("utf-8", errors="replace")):
-            yield start, row, False
-            start, row, is_open = 0, b"", False
+            yield start, b"".join(row), False
+            is_open = False
         if not is_open:
             if not line.strip():
                 continue
-            start, row = number, b""
-        row += line
+            start, row, size = number, [], 0
+        row.append(line)
+        size += len(line)
         is_open = is_open != bool(line.count(_QUOTE) % 2)
-        if not is_open or len(row) > MOST_BYTES:
-            yield start, row, False
-            row, is_open = b"", False
+        if not is_open or size > MOST_BYTES:
+            yield start, b"".join(row), False
+            row, is_open = [], False
     blocks.finish()  # where the file breaks off in a row, the break is told for it
     if is_open:
-        yield start, row, True
+        yield start, b"".join(row), True
 
 
 def _lines(blocks: Blocks) -> Iterator[tuple[int, bytes]]:

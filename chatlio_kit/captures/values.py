@@ -22,7 +22,7 @@ _SWALLOWED = re.compile(r'\{\s*"\Z')
 _CLOSING = re.compile(r"\}+|\](?:\s*\])*")
 _MOST_KEYS = 16
 _MOST_GUESSES = 100
-_FAR = 1 << 15
+_FAR, _NEAR = 1 << 15, 1 << 11
 _LONGEST_WORD = 12
 _MOST_RECORDS = 1000
 _DECODER = json.JSONDecoder()
@@ -45,10 +45,19 @@ def first_keys(text: str, start: int = 0) -> set[str]:
 
 
 def _length(text: str, start: int) -> int:
+    """Say how long an object is, as far as it is looked at; 0 for a damaged one."""
+    looked_at = text[start : start + PEEK]
     try:
-        return _DECODER.raw_decode(text, start)[1] - start
+        return _DECODER.raw_decode(looked_at)[1]
+    except json.JSONDecodeError as wrong:
+        return PEEK if len(looked_at) == PEEK and _is_cut(wrong, looked_at) else 0
     except (ValueError, RecursionError):
         return 0
+
+
+def _is_cut(wrong: json.JSONDecodeError, text: str) -> bool:
+    """Whether a value is wrong only because the text ends in it."""
+    return wrong.msg.startswith("Unterminated") or wrong.pos > len(text) - _LONGEST_WORD
 
 
 def begins_with(keys: Iterable[str]) -> str:
@@ -172,10 +181,11 @@ class _Stream:
         try:
             end = self._decode()
             if end is not None:
+                self._wrong = ""
                 self._learn()
                 return self._take(end)
         except json.JSONDecodeError as wrong:
-            self._wrong = said(wrong)
+            self._wrong = wrong.msg  # its place would count from where the text in memory begins
             broken_at = wrong.pos - self._position
         except RecursionError as wrong:
             self._wrong, broken_at, is_deep = said(wrong), 0, True
@@ -203,19 +213,21 @@ class _Stream:
             try:
                 _, end = _DECODER.raw_decode(self._text, self._position)
             except json.JSONDecodeError as wrong:
-                is_cut = wrong.msg.startswith("Unterminated") or wrong.pos > len(self._text) - _LONGEST_WORD
-                if not (self._more and is_cut):
+                if not (self._more and _is_cut(wrong, self._text)):
                     raise
             else:
                 if end < len(self._text) or not self._more:
                     return end
-            if len(self._text) - self._position > MOST_BYTES:
+            length = len(self._text) - self._position
+            if length > MOST_BYTES:
                 return None
-            self._read()
+            # As much again, since the value is decoded anew: so a long one costs what a few short ones do.
+            while self._more and len(self._text) - self._position < min(2 * length, MOST_BYTES + 1):
+                self._read()
 
     def _drop_what_was_read(self) -> None:
         """Let the text begin near here: a fault's place is counted from its beginning, each time anew."""
-        if self._position > _FAR:
+        if self._position > (_NEAR if self._wrong else _FAR):
             self._text = self._text[self._position :]
             self._position, self._searched = 0, None
 

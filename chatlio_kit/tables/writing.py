@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +20,7 @@ from chatlio_kit.tables.tables import Tables
 
 REJECTED = "rejected.jsonl"
 REPORT = "report.json"
+_TOLD = [each.name for each in fields(Rejection)]
 
 
 def write_tables(tables: Tables, out: Path) -> dict[str, object]:
@@ -98,7 +99,7 @@ class RejectedFile:
         """
         try:
             for rejection in rejected:
-                told = asdict(rejection)
+                told = {name: getattr(rejection, name) for name in _TOLD}
                 if rejection.raw is None:
                     del told["raw"]
                 self._file.write(orjson.dumps(told, option=orjson.OPT_APPEND_NEWLINE))

@@ -17,6 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chatlio_kit.captures import values
+from chatlio_kit.captures.blocks import PEEK
 from chatlio_kit.captures.records import MOST_BYTES, Fault, parse, refusal
 from chatlio_kit.captures.splitting import read_records
 from chatlio_kit.events.rejection import Reason
@@ -221,6 +223,39 @@ def test_an_empty_file_has_no_record(tmp_path: Path) -> None:
 def test_big_integers_keep_their_digits(number: int) -> None:
     """No integer is turned into a float."""
     assert parse(json.dumps({"id": number}).encode()) == {"id": number}
+
+
+class _CountingDecoder(json.JSONDecoder):
+    """Remembers how much text it was shown, each time it was asked for a value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: list[int] = []
+
+    def raw_decode(self, s: str, idx: int = 0) -> tuple[Any, int]:
+        self.shown.append(len(s) - idx)
+        return super().raw_decode(s, idx)
+
+
+def test_a_long_element_is_decoded_few_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An element that takes many blocks is decoded when twice as much of it is there, not at every block."""
+    decoder = _CountingDecoder()
+    monkeypatch.setattr(values, "_DECODER", decoder)
+    element = {"n": "x" * 12_000_000}
+    path = tmp_path / "a"
+    path.write_text(f'[{json.dumps(element)}, {{"n": "y"}}]')
+    assert _good(_read(path)) == [element, {"n": "y"}]
+    assert len(decoder.shown) <= 8
+
+
+def test_looking_for_keys_goes_only_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where something is damaged, objects behind it are looked at as far as needed, however long they are."""
+    decoder = _CountingDecoder()
+    monkeypatch.setattr(values, "_DECODER", decoder)
+    nested = "".join(f'[{{}},{{"k{number}":' for number in range(16))
+    assert values.first_keys(f"x,{nested}[{'1,' * PEEK}1]{'}]' * 16}") == {'"k0"'}
+    assert len(decoder.shown) == 16
+    assert max(decoder.shown) <= PEEK
 
 
 @given(content=st.binary(max_size=300), packed=st.booleans())
