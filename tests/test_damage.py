@@ -123,6 +123,7 @@ DAMAGES = [
     Damage("100,000 brackets", b"[" * 100_000, "not_json"),
     Damage("100,000 brackets inside a record", _nested, "not_json"),
     Damage("the number 1e999999", _spliced('"C06LOBBY345"', "1e999999"), "not_json"),
+    Damage("a number beyond a double's range", _spliced('"message"', '"x": 1e400, "message"'), "not_json"),
     Damage("a number of 5,000 digits", _spliced('"C06LOBBY345"', "9" * 5000), "not_json"),
     Damage("a line of 50 MB", lambda: _line(message="x" * 50_000_000), "too_large"),
     Damage("an object that is no capture", b'{"level": "info", "msg": "started"}', "shape_unknown"),
@@ -289,6 +290,11 @@ KEPT = {
     "an integer that no float holds": "9007199254740993",
     "an integer beyond 64 bits": "123456789012345678901234567890",
     "a negative one": "-170141183460469231731687303715884105728",
+    "a decimal of more digits than a double has": "0.1234567890123456789",
+    "a large one": "12345678901234567890.5",
+    "one that no double holds": "9007199254740993.0",
+    "one too near to nothing for a double": "1e-400",
+    "decimals beside a large integer": "[0.12345678901234567890,1.5,123456789012345678901234567890]",
     "text with a NUL": '"a\\u0000b"',
     "a date in a text": '"2024-03-11"',
     "an empty text": '""',
@@ -305,6 +311,14 @@ def test_no_value_is_altered(tmp_path: Path, text: str) -> None:
     (tmp_path / "x" / "a").write_bytes(line + b"\n" + GOOD_LINES[0] + b"\n")
     told = _convert(tmp_path / "x")
     assert told.extra["x/a", 1] == f'{{"order":{text}}}'
+
+
+def test_an_id_keeps_its_digits(tmp_path: Path) -> None:
+    """An id that came as a number is the text of that number, however many digits it has."""
+    line = _spliced('"identUserId": "00123"', '"identUserId": 0.1234567890123456789')
+    (tmp_path / "a").write_bytes(line + b"\n")
+    tables = Export([tmp_path / "a"], Settling(), workers=0).to_tables(quiet=True)
+    assert tables.events["user_id"].tolist() == ["0.1234567890123456789"]
 
 
 def damage_table() -> str:

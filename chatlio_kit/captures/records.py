@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from chatlio_kit.events.identity import canonical
+from chatlio_kit.events.numbers import WrittenNumber, is_double
 from chatlio_kit.events.rejection import Reason, shortened
 
 MOST_BYTES = 16_000_000
@@ -21,6 +24,10 @@ HUGE = 2.0**63
 _PAYLOAD = "payload"
 _QUOTE = b'"'
 _ESCAPED_QUOTE = b"\\u0022"
+_DOUBTFUL = re.compile(
+    rb"(?:^|[:,\[\s])(-?(?=[\d.]{17}|[\d.]+[eE])\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)"
+)  # fmt: skip
+_LEAST, _MOST = -(2**63), 2**64 - 1
 
 
 class RepeatedKey(ValueError):
@@ -126,13 +133,16 @@ def is_exact(raw: bytes, value: Any) -> bool:
     """Whether a value that orjson read is surely all that the text says.
 
     Written again it must have as many quotes: a key that was there twice would have taken two with it.
-    Whole numbers beyond 64 bits became floats, so floats of that size are read again.
+    Whole numbers beyond 64 bits became floats, so floats of that size are read again; so are texts with
+    decimals of more digits than a double holds.
     """
     try:
         written = orjson.dumps(value)
-        return keeps_quotes(raw, written.count(_QUOTE)) and not _has_huge_float(value)
+        floats = list(_floats(value))
     except (TypeError, RecursionError):
         return False
+    keeps_numbers = not floats or (max(map(abs, floats)) < HUGE and keeps_decimals(raw))
+    return keeps_numbers and keeps_quotes(raw, written.count(_QUOTE))
 
 
 def keeps_quotes(raw: bytes, quotes: int) -> bool:
@@ -140,19 +150,48 @@ def keeps_quotes(raw: bytes, quotes: int) -> bool:
     return raw.count(_QUOTE) == quotes and _ESCAPED_QUOTE not in raw
 
 
-def _has_huge_float(value: Any) -> bool:
+def keeps_decimals(raw: bytes) -> bool:
+    """Whether a double holds every decimal number of a text, to the last digit.
+
+    It holds all of up to 15 digits, so only longer ones and those with an exponent are looked at. What looks
+    like such a number inside of a text may give a needless no.
+    """
+    return all(is_double(found.decode()) for found in _DOUBTFUL.findall(raw))
+
+
+def _floats(value: Any) -> Iterator[float]:
     if type(value) is dict:
-        return any(map(_has_huge_float, value.values()))
-    if type(value) is list:
-        return any(map(_has_huge_float, value))
-    return type(value) is float and abs(value) >= HUGE
+        for each in value.values():
+            yield from _floats(each)
+    elif type(value) is list:
+        for each in value:
+            yield from _floats(each)
+    elif type(value) is float:
+        yield value
 
 
 def _parse_slowly(raw: bytes) -> Any:
+    written: list[WrittenNumber] = []
+
+    def decimal(text: str) -> float | WrittenNumber:
+        if is_double(text):
+            return float(text)
+        written.append(WrittenNumber(text))
+        return written[-1]
+
     try:
-        return json.loads(raw, object_pairs_hook=_with_keys_once)
-    except RecursionError:
+        value = json.loads(raw, object_pairs_hook=_with_keys_once, parse_float=decimal)
+        if written:  # beside such a number, whole ones stay as they were written too
+            value = json.loads(raw, parse_float=decimal, parse_int=_integer)
+            canonical({"": value})
+    except (RecursionError, TypeError):
         raise ValueError("nested too deeply") from None
+    return value
+
+
+def _integer(text: str) -> int | WrittenNumber:
+    number = int(text)
+    return number if _LEAST <= number <= _MOST else WrittenNumber(text)
 
 
 def _with_keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -13,7 +13,6 @@ ending in exactly one place: ``freeze`` rejects the record and goes on where dlt
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from typing import Any
 
 import pandas as pd
 
+from chatlio_kit.captures import parse
 from chatlio_kit.errors import UsageError
 from chatlio_kit.events.identity import canonical
 from chatlio_kit.events.rejection import Reason, Rejection, shortened
@@ -80,7 +80,7 @@ class Contract:
         rejected: dict[int, Rejection] = {}
         kept: dict[int, str | None] = {}
         for row, text in zip(extra.index.tolist(), extra.tolist(), strict=True):
-            fields = json.loads(text)
+            fields = parse(text.encode())
             _count(fields, seen)
             frozen = next((name for name in fields if self._mode(name) is Mode.FREEZE), None)
             if frozen is not None:

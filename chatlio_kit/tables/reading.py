@@ -17,6 +17,7 @@ from chatlio_kit.events.catalogue import (
 )
 from chatlio_kit.events.identity import canonical
 from chatlio_kit.events.kinds import Shape
+from chatlio_kit.events.numbers import WrittenNumber
 from chatlio_kit.events.rejection import Reason, shortened
 
 VISITOR = "visitor"
@@ -148,7 +149,7 @@ def _value(field: Field, value: Any, place: str) -> str | None:
         return None
     if field.dtype is Dtype.JSON:
         return _json_text(value, place)
-    if field.any_scalar and isinstance(value, int | float):
+    if field.any_scalar and isinstance(value, int | float | WrittenNumber):
         return orjson.dumps(value).decode() if isinstance(value, bool | float) else str(value)
     raise _wrong_type(place, value, "a text")
 

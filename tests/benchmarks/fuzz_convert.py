@@ -37,6 +37,7 @@ from typing import Any
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
+from repeat_speed import THINGS
 
 from chatlio_kit.captures import archives_of
 from chatlio_kit.events.identity import canonical, digest
@@ -167,7 +168,7 @@ _TOKENS = (
     b"\n", b"\r\n", b"\0", b'"', b"\\", b"{", b"}", b"[", b"]", b",", b":", b"NaN", b"Infinity", b"1e999999",
     b"-", b"\\ud83d", b"\xed\xa0\x80", b"\xff\xfe", b"\xef\xbb\xbf", b"\x1f\x8b", b"PK\x03\x04", b"null",
     b"9" * 400, b"[" * 3000, b'{"a":' * 3000, b"}" * 50, b'{"receivedAt":', b"/*", b"true", b"\x80", b" ",
-    b"\xe2\x80\xa8",
+    b"\xe2\x80\xa8", *(thing * 300 for thing in THINGS), *(thing * 7 for thing in THINGS),
 )  # fmt: skip
 
 
@@ -210,6 +211,12 @@ def _damaged(
     return bytes(changed), touched
 
 
+_NUMBERS = (
+    "NaN", "-Infinity", "1e999999", "9" * 5000, "1e400", "1e-400", "0.1234567890123456789", "-0.0",
+    "9007199254740993.0", "12345678901234567890.5", "1E-5",
+    "[0.12345678901234567890, 123456789012345678901234567890]",
+    f"{'[' * 300}0.1234567890123456789{']' * 300}",
+)  # fmt: skip
 _ODD: tuple[Any, ...] = (
     None, "", [], {}, 0, -1, 1.5, True, 2**63, -(2**70), 10**30, 1e308, "\0", "\ud83d", "0000-00-00",
     "0001-01-01T00:00:00Z", "9999-12-31T23:59:60Z", "2024-02-30T00:00:00Z", "x" * 5000, "00123", "1.10",
@@ -235,9 +242,8 @@ def _odd(chance: random.Random, record: dict[str, Any]) -> bytes:
         case 1:
             return text.replace('"kind":', f'"deep": {"[" * 2000}{"]" * 2000}, "kind":', 1).encode()
         case 2:
-            return text.replace(
-                '"kind":', f'"n": {chance.choice(("NaN", "-Infinity", "1e999999", "9" * 5000))}, "kind":', 1
-            ).encode()
+            place = chance.choice(('"kind":', '"visitor":', '"message":', '"probe":'))
+            return text.replace(place, f'"n": {chance.choice(_NUMBERS)}, {place}', 1).encode()
         case 3:
             return json.dumps(chance.choice(_ODD)).encode()
         case _:

@@ -7,20 +7,23 @@ import codecs
 import gzip
 import json
 import lzma
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from chatlio_kit.captures import values
 from chatlio_kit.captures.blocks import PEEK
 from chatlio_kit.captures.records import MOST_BYTES, Fault, parse, refusal
 from chatlio_kit.captures.splitting import read_records
+from chatlio_kit.events.identity import canonical
 from chatlio_kit.events.rejection import Reason
 
 VALUES: list[Any] = [{"a": 1}, {"b": "zwölf \u2028 🙂"}, {"c": [1, {"d": None}]}]
@@ -223,6 +226,31 @@ def test_an_empty_file_has_no_record(tmp_path: Path) -> None:
 def test_big_integers_keep_their_digits(number: int) -> None:
     """No integer is turned into a float."""
     assert parse(json.dumps({"id": number}).encode()) == {"id": number}
+
+
+@given(number=st.from_regex(r"-?(0|[1-9][0-9]{0,22})(\.[0-9]{1,25})?([eE][+-]?[0-9]{1,3})?", fullmatch=True))
+@example(number="0.1234567890123456789")
+@example(number="1e-400")
+@example(number="9007199254740993.0")
+def test_no_number_changes_its_value(number: str) -> None:
+    """A number is read, and written again, as what it says; as a double wherever one holds it."""
+    raw = f'{{"id":[{number},1.5]}}'.encode()
+    try:
+        value = parse(raw)
+    except ValueError:
+        assert abs(float(number)) == math.inf
+        return
+    written = json.loads(canonical(value), parse_float=Decimal, parse_int=Decimal)
+    assert written == {"id": [Decimal(number), Decimal("1.5")]}
+    if Decimal(repr(float(number))) == Decimal(number):
+        assert value == json.loads(raw)
+
+
+def test_a_number_that_no_double_holds_is_told_at_any_depth() -> None:
+    """Beside such a number nesting goes only so far: the record is refused, not altered."""
+    deep = f'{{"a": {"[" * 400}0.1234567890123456789{"]" * 400}}}'
+    with pytest.raises(ValueError, match="nested too deeply"):
+        parse(deep.encode())
 
 
 class _CountingDecoder(json.JSONDecoder):

@@ -43,6 +43,8 @@ RECORDS: list[dict[str, Any]] = [
     },
 ]  # fmt: skip
 DOTTED = ["visitor.UUID", "payload.message", "messages.0.ts", "body", "payload"]
+LONG = ("0.1234567890123456789", "12345678901234567890.5", "1e-400")
+"""Numbers that no double holds."""
 VALUES = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(allow_nan=False, allow_infinity=False),
     st.text(max_size=5), st.sampled_from(["", "transcript", "feedback", "nothing"]),
@@ -88,7 +90,7 @@ def texts(draw: st.DrawFn) -> bytes:
         places = [place + 1 for place, mark in enumerate(written) if mark == "{"]
         place = draw(st.sampled_from(places))
         key = written[place:].partition(":")[0] if written[place : place + 1] == '"' else '"x"'
-        value = draw(st.sampled_from(["1", "1e5", "0.10", "null", "{}"]))
+        value = draw(st.sampled_from(["1", "1e5", "0.10", "null", "{}", *LONG]))
         written = f"{written[:place]}{key}:{value},{written[place:]}"
     return written.encode()
 
@@ -143,6 +145,17 @@ def test_good_records_are_read_together(monkeypatch: pytest.MonkeyPatch) -> None
     more = {**RECORDS[2], "rating": 5, "messages": [{**RECORDS[2]["messages"][0], "edited": True}]}
     raws = [orjson.dumps(each) for each in (*RECORDS, envelope, more)]
     assert _read(raws, None, Kind.UNANSWERED).told.places.tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("number", LONG)
+def test_numbers_that_no_double_holds_keep_their_digits(number: str) -> None:
+    """They stand in traits and in unknown fields as they stand in the record."""
+    record = {**RECORDS[2], "visitorTraits": {"a": 1.5}, "rating": 1.5}
+    raws = [orjson.dumps(each) for each in (*RECORDS, record)]
+    raws[-1] = raws[-1].replace(b"1.5", number.encode())
+    columns = _read(raws, None, Kind.UNANSWERED).told.events
+    assert columns["visitor_traits"].to_pylist()[-1] == f'{{"a":{number}}}'
+    assert columns["extra_fields"].to_pylist()[-1] == f'{{"rating":{number}}}'
 
 
 def test_one_odd_record_among_many_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
