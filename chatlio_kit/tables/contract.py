@@ -7,8 +7,10 @@
 | ``freeze`` | is rejected as ``unknown_field`` | stands in the reject |
 
 The words are dlt's (dlt documentation: schema contracts), with two differences that follow from every record
-ending in exactly one place: ``freeze`` rejects the record and goes on where dlt stops, and so there is no
-``discard_row``, which drops without telling. Whatever the mode, every unknown field is counted and reported.
+ending in exactly one place. ``freeze`` rejects the record and goes on where dlt stops. And there is no
+``discard_row``, which drops a row without telling: the word is answered with what comes near it. ``freeze``
+leaves the record out too, but tells it; and of a transcript it leaves out no single message. Whatever the
+mode, every unknown field is counted and reported.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ _PLACE_IN_LIST = re.compile(r"\[\d+\]")
 _MOST_NAMES = 200
 _OTHERS = "(other fields)"
 _LONGEST_NAME = 80
+_DISCARD_ROW = "discard_row"
 
 
 class Mode(StrEnum):
@@ -59,6 +62,12 @@ class Contract:
         modes: dict[str, Mode] = {}
         for part in text.split(",") if text is not None else ():
             table, is_single, mode = (each.strip() for each in part.rpartition("="))
+            if mode == _DISCARD_ROW:
+                raise UsageError(
+                    f"--contract {part.strip()!r}: nothing is dropped here without being told. Say "
+                    f"{table}{is_single}freeze: such a record is left out too, a transcript as a whole, and "
+                    "the run goes on; rejected.jsonl names its file, number and field."
+                )
             if mode not in set(Mode) or (is_single and table not in cls.__dataclass_fields__):
                 raise UsageError(
                     f"--contract {part.strip()!r} cannot be meant. The tables are events and messages, the "

@@ -83,7 +83,25 @@ def test_a_frozen_field_is_named_with_what_lets_it_in(capture: Path) -> None:
     assert rejected[0].raw
 
 
-@pytest.mark.parametrize("text", ["", "strict", "visitors=freeze", "events=", "freeze,", "discard_row"])
+def test_what_is_kept_keeps_its_digits(tmp_path: Path, transcript: Payload, envelope: Wrap) -> None:
+    """Where one unknown field is left out, the others stay as they were written."""
+    line = orjson.dumps(
+        envelope({**transcript, "rating": 0, "messages": [{"ts": "1710144005.000200", "x": 1}]})
+    )
+    (tmp_path / "a").write_bytes(line.replace(b'"rating":0', b'"rating":0.1234567890123456789'))
+    tables = _tables(tmp_path / "a", "messages=discard_value")
+    assert tables.events["extra_fields"].tolist() == ['{"rating":0.1234567890123456789}']
+
+
+@pytest.mark.parametrize("contract", ["discard_row", "events=discard_row", "evolve,messages=discard_row"])
+def test_a_row_is_not_discarded_but_frozen(contract: str) -> None:
+    """Whoever knows the word from dlt is told what comes near it, for the table that was named."""
+    near = contract.replace("evolve,", "").replace("discard_row", "freeze")
+    with pytest.raises(UsageError, match=rf"Say {near}: .* rejected\.jsonl"):
+        Contract.from_text(contract)
+
+
+@pytest.mark.parametrize("text", ["", "strict", "visitors=freeze", "events=", "freeze,"])
 def test_a_contract_that_cannot_be_meant(text: str) -> None:
     """A table or mode that is none is told with those that are."""
     with pytest.raises(UsageError, match="--contract"):
