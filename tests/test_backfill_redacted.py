@@ -79,5 +79,23 @@ def test_nothing_of_a_person_is_sent_or_kept(
     assert sent == expected
 
 
+def test_a_file_called_after_a_person_is_recognised(tmp_path: Path) -> None:
+    """The ledger knows such files by what they are called then, also where several are called alike."""
+    sample = write_sample(tmp_path / "x.d", events=60)
+    folder, state = tmp_path / "captures", tmp_path / "state"
+    files = sorted(path for path in sample.path.rglob("*") if path.is_file())
+    for number, path in enumerate(files):
+        named = folder / path.parent.name / f"zq{number}@example.org-{path.name}"
+        named.parent.mkdir(parents=True, exist_ok=True)
+        named.write_bytes(path.read_bytes())
+    with running(state / "local") as server, Platform(settings_of(server, state)) as platform:
+        export = ck.read_export(folder, redact="mask")
+        first = backfill(export, platform, quiet=True)
+        again = backfill(ck.read_export(folder, redact="mask"), platform, quiet=True)
+    assert first.counts.accepted == again.counts.duplicates - first.counts.duplicates > 0
+    assert any(f"{len(files)} unchanged files" in note for note in again.notes)
+    assert "zq" not in _kept(state)
+
+
 def _sent(tables: Tables) -> Any:
     return check_again(tables.events, tables.messages).messages

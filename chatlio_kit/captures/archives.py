@@ -7,13 +7,14 @@ import shutil
 import struct
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import IO, Any, cast
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipExtFile, ZipFile, ZipInfo
 
 from chatlio_kit.captures.folders import is_litter
+from chatlio_kit.captures.places import printable
 
 _MAGICS = (b"PK\x03\x04", b"PK\x05\x06")
 _ENCRYPTED = 0x1
@@ -48,7 +49,8 @@ class Member:
     """One file of a zip.
 
     Attributes:
-        name: its name in the zip; members that share one are numbered.
+        name: what it is called; members that are called alike are numbered.
+        path: its path in the zip.
         size: its bytes, as the zip says.
         modified_at: its time, UTC; None where the zip has only a clock's reading without a zone.
         refusal: why it cannot be read, if that is clear before reading.
@@ -56,7 +58,7 @@ class Member:
 
     def __init__(self, archive: ZipFile, known: ZipInfo, name: str, refusal: str) -> None:
         self._archive, self._known = archive, known
-        self.name, self.refusal = name, refusal
+        self.name, self.path, self.refusal = name, known.filename, refusal
         self.size = known.file_size
         self.modified_at = _time_of(known)
 
@@ -65,8 +67,8 @@ class Member:
         return io.BufferedReader(_Unzipped(self._archive.open(self._known)))
 
 
-def members(archive: ZipFile) -> tuple[list[Member], list[str]]:
-    """Give the members in order of their names, and the names of those that are left out."""
+def members(archive: ZipFile, called: Callable[[str], str]) -> tuple[list[Member], list[str]]:
+    """Give the members in order of their names, and what those are called that are left out."""
     files = sorted(
         (known for known in archive.infolist() if not known.is_dir()),
         key=lambda known: (known.filename, known.header_offset),
@@ -75,11 +77,12 @@ def members(archive: ZipFile) -> tuple[list[Member], list[str]]:
     times, found, left_out = Counter[str](), list[Member](), list[str]()
     for known in files:
         if any(is_litter(part) for part in known.filename.split("/") if part not in _UPWARDS):
-            left_out.append(known.filename)
+            left_out.append(called(printable(known.filename)))
             continue
-        times[known.filename] += 1
-        count = times[known.filename]
-        name = known.filename if count == 1 else f"{known.filename} ({count})"
+        name = called(printable(known.filename))
+        times[name] += 1
+        if times[name] > 1:
+            name = f"{name} ({times[name]})"
         found.append(Member(archive, known, name, _refusal(known, known.header_offset in overlapping)))
     return found, left_out
 

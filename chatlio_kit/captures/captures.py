@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from chatlio_kit.captures.archives import is_zip, members, open_zip
 from chatlio_kit.captures.containers import BREAKS
-from chatlio_kit.captures.discover import find_files, note
+from chatlio_kit.captures.discover import Found, find_files, note
 from chatlio_kit.captures.folders import LITTER
-from chatlio_kit.captures.places import CaptureFile, printable
+from chatlio_kit.captures.places import CaptureFile
 from chatlio_kit.captures.records import Fault, Lines, Raws, said, unreadable
 from chatlio_kit.captures.splitting import read_records
 from chatlio_kit.events.rejection import Rejection
@@ -61,11 +62,19 @@ class Captures:
     """
 
     def __init__(self, paths: Sequence[Path | str]) -> None:
-        found = find_files(paths)
-        self.files = found.files
-        self._left_out = found.notes
-        self.notes = list(found.notes)
+        self._called: Callable[[str], str] = str
+        self._take(find_files(paths))
+
+    def _take(self, found: Found) -> None:
+        self._found, self.files, self.notes = found, found.files, found.notes
         self.read: dict[str, int] = {}
+
+    def called(self, name: Callable[[str], str]) -> Captures:
+        """Give the same captures with files, and members of zips, called by other names."""
+        others = copy(self)
+        others._called = name
+        others._take(self._found.called(name))
+        return others
 
     @property
     def size(self) -> int:
@@ -74,7 +83,7 @@ class Captures:
 
     def pieces(self, records: int = PIECE_RECORDS, size: int = PIECE_BYTES) -> Iterator[Piece]:
         """Read all records, at most ``records`` at a time and about ``size`` bytes."""
-        self.notes = list(self._left_out)
+        self.notes = self._found.notes
         piece, free, left = Piece(), records, size
         for file in self.files:
             self.read[file.name] = 0
@@ -109,13 +118,13 @@ class Captures:
         self, file: CaptureFile, handle: io.BufferedReader
     ) -> Iterator[tuple[CaptureFile, Lines | Raws | Fault]]:
         with open_zip(handle) as archive:
-            found, left_out = members(archive)
+            found, left_out = members(archive, self._called)
             if left_out:
-                self.notes.append(note(LITTER, [f"{file.name}!{printable(name)}" for name in left_out]))
+                self.notes.append(note(LITTER, [f"{file.name}!{name}" for name in left_out]))
             if not found:
                 self.notes.append(f"{file.name} is empty: no record was read from it.")
             for member in found:
-                part = file.member(member.name, member.size, member.modified_at)
+                part = file.member(member.name, member.path, member.size, member.modified_at)
                 try:
                     if member.refusal:
                         raise OSError(member.refusal)

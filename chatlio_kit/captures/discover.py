@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,11 +37,22 @@ class Found:
 
     Attributes:
         files: the files, sorted by name.
-        notes: sentences about what was left out.
+        left_out: the names of what was left out, by the reason.
     """
 
     files: list[CaptureFile]
-    notes: list[str]
+    left_out: dict[str, list[str]]
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences about what was left out."""
+        return [note(why, names) for why, names in sorted(self.left_out.items())]
+
+    def called(self, name: Callable[[str], str]) -> Found:
+        """Call all by other names; where several files are called alike, the later ones are numbered."""
+        files = [replace(file, name=name(file.name)) for file in self.files]
+        left_out = {why: list(map(name, names)) for why, names in self.left_out.items()}
+        return Found(list(_numbered(files)), left_out)
 
 
 @dataclass(frozen=True)
@@ -114,13 +125,14 @@ def find_files(paths: Sequence[Path | str]) -> Found:
         raise CaptureError(
             f"There are no capture files in {listed}. Name a folder or a file of captured webhooks."
         )
-    return Found(list(_under_own_names(found)), [note(why, names) for why, names in sorted(left_out.items())])
+    by_name = sorted(found.items(), key=lambda item: (item[1].name, item[0]))
+    return Found(list(_numbered(file for _, file in by_name)), left_out)
 
 
-def _under_own_names(found: dict[str, CaptureFile]) -> Iterator[CaptureFile]:
-    """Sort by name; where two files have one name, number the later ones."""
+def _numbered(files: Iterable[CaptureFile]) -> Iterator[CaptureFile]:
+    """Where several files have one name, number the later ones."""
     times = Counter[str]()
-    for _, file in sorted(found.items(), key=lambda item: (item[1].name, item[0])):
+    for file in files:
         times[file.name] += 1
         yield file if times[file.name] == 1 else replace(file, name=f"{file.name} ({times[file.name]})")
 

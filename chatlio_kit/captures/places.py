@@ -115,12 +115,10 @@ class CaptureFile:
     size: int | None = None
     modified_at: datetime | None = None
 
-    def member(self, name: str, size: int, modified_at: datetime | None) -> CaptureFile:
-        """Give a member of the zip that this file is; where its name says no kind, the zip's says it."""
-        kind = kind_in_path(name.split("/")) or self.kind
-        return replace(
-            self, name=f"{self.name}!{printable(name)}", kind=kind, size=size, modified_at=modified_at
-        )
+    def member(self, name: str, path: str, size: int, modified_at: datetime | None) -> CaptureFile:
+        """Give a member of the zip that this file is; where its path says no kind, the zip's says it."""
+        kind = kind_in_path(path.split("/")) or self.kind
+        return replace(self, name=f"{self.name}!{name}", kind=kind, size=size, modified_at=modified_at)
 
 
 def archives_of(name: str) -> set[str]:

@@ -22,6 +22,7 @@ person out of them, but who already has a payload can tell that it is among the 
 from __future__ import annotations
 
 import hmac
+import re
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -46,6 +47,7 @@ SPEAKS_OF_PEOPLE = tuple(each for each in Privacy if each is not Privacy.PLAIN)
 _TEXT = pa.large_string()
 _NOWHERE = "0.0.0.0"  # noqa: S104  shown instead of an address, bound to nothing
 _WRITTEN_BY = "username"
+_PARTS = re.compile(r"([/!])")
 
 
 class Way(StrEnum):
@@ -151,6 +153,17 @@ class Redaction:
         name = None if reason in (Reason.DUPLICATE_KEY, Reason.UNKNOWN_FIELD) else rejection.field
         return Rejection(rejection.file, rejection.record, reason, name, detail, None)
 
+    def file_name(self, name: str) -> str:
+        """Redact a file's name: of its path each part with an ``@`` goes the way of personal values.
+
+        Such a part may be an e-mail address, and nothing tells where in it the address begins. A file needs a
+        name, so what is dropped elsewhere is masked here.
+        """
+        way = self.way_of(Privacy.PERSONAL)
+        if way is Way.KEEP:
+            return name
+        return "".join(self._part(each, way) if _speaks(each) else each for each in _PARTS.split(name))
+
     def __str__(self) -> str:
         return ",".join(f"{privacy}={self.ways[privacy]}" for privacy in Privacy if privacy in self.ways)
 
@@ -160,6 +173,11 @@ class Redaction:
             return [(self.way_of(each.privacy), pa.scalar(True))]
         is_agent = pa.array((rows["author"] == "agent").to_numpy(dtype=bool, na_value=False))
         return [(self.way_of(Privacy.STAFF), is_agent), (self.way_of(each.privacy), pc.invert(is_agent))]
+
+    def _part(self, name: str, way: Way) -> str:
+        if way is Way.KEYED and self.key is not None:
+            return hmac.digest(self.key.reveal().encode(), name.encode(), "sha256").hex()
+        return MASK
 
     def _redacted(self, values: Any, each: Field, way: Way) -> Any:
         if way is Way.DROP:
@@ -243,8 +261,13 @@ def _page(url: str) -> str:
         return MASK
     if not (parts.scheme and place):
         return MASK
-    path = "/".join(MASK if "@" in each or "%40" in each else each for each in parts.path.split("/"))
+    path = "/".join(MASK if _speaks(each) else each for each in parts.path.split("/"))
     return f"{parts.scheme}://{place}{path}"
+
+
+def _speaks(part: str) -> bool:
+    """Whether a part of a path may hold an e-mail address."""
+    return "@" in part or "%40" in part
 
 
 def _normal(address: str) -> str:

@@ -132,9 +132,10 @@ class Export:
         *,
         workers: int | None = None,
     ) -> None:
-        self.captures = captures if isinstance(captures, Captures) else Captures(captures)
         self.settling = settling
         self.terms = terms or Terms()
+        found = captures if isinstance(captures, Captures) else Captures(captures)
+        self.captures = found.called(self.terms.redaction.file_name)
         self.findings = Findings(self.terms.redaction.without_key())
         self._workers = workers
 

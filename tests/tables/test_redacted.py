@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import orjson
 import pandas as pd
@@ -190,3 +191,53 @@ def test_the_report_says_what_was_redacted(documented: Path, tmp_path: Path) -> 
     assert told["messages.username"]["way"] == "mask, agents' keep"
     assert "events.visitor_id" not in told
     assert "events.visitor_email" in (tmp_path / "report.html").read_text()
+
+
+@pytest.fixture
+def called_after_people(tmp_path: Path, conversation: Payload, envelope: Wrap) -> Path:
+    """Captures whose files, folders and zips' members have e-mail addresses in their names."""
+    lines = [
+        orjson.dumps(
+            envelope({**conversation, "conversationUUID": f"{number:08x}-3b6d-4f08-5a91-0d4e6b2f8c13"})
+        )
+        for number in range(6)
+    ]
+    folder = tmp_path / "x"
+    for number, name in enumerate(
+        ("a-zqana@b.example", "zqbob%40b.example", "zqeve@b.example/c.ndjson", "plain")
+    ):
+        (folder / "feedback" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "feedback" / name).write_bytes(lines[number] + b"\nno record\n")
+    (folder / ".zqleft@b.example").write_bytes(b"")
+    with ZipFile(folder / "z", "w") as archive:
+        archive.writestr("unanswered/zqmay@b.example.ndjson", lines[4])
+        archive.writestr("unanswered/zqsue@b.example.ndjson", lines[5])
+        archive.writestr("unanswered/zqnil@b.example.ndjson", b"")
+        archive.writestr(".zqleft@b.example", b"")
+    return folder
+
+
+@pytest.mark.parametrize("way", ["drop", "mask", "hash:aep", "hash:keyed"])
+def test_files_that_are_called_after_people(
+    called_after_people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """No address in a file's name is in anything that is written; each record has a place of its own."""
+    monkeypatch.setenv("CHATLIO_KIT_REDACTION_KEY", KEY)
+    export = Export([called_after_people], Settling(), Terms.from_options(way))
+    convert(export, tmp_path / "out", quiet=True)
+    tables = export.to_tables(quiet=True)
+    said = "".join(path.read_bytes().decode("latin-1") for path in (tmp_path / "out").iterdir())
+    said += repr(export) + repr(tables) + str([frame.to_dict() for frame in tables.frames().values()])
+    assert "zq" not in said
+    assert "%40" not in said
+    files = [*tables.events["source_file"], *(each.file for each in tables.rejections)]
+    assert len(set(files)) == 6
+    assert "x/feedback/plain" in files
+    assert ("x/feedback/***" in files) == (way != "hash:keyed")
+    assert tables.events["kind"].tolist() == ["feedback"] * 4 + ["unanswered"] * 2
+
+
+def test_names_of_files_stay_where_personal_values_do(called_after_people: Path) -> None:
+    """Other classes say nothing of names."""
+    tables = ck.read_export(called_after_people, redact="content=mask").to_tables(quiet=True)
+    assert "x/feedback/a-zqana@b.example" in tables.events["source_file"].tolist()
