@@ -138,6 +138,39 @@ def ngrok(hook: Hook) -> dict[str, Any]:
     }
 
 
+def requestbin(hook: Hook) -> dict[str, Any]:
+    """RequestBin's models.py: what Request.to_dict gives."""
+    return {
+        "id": "1f3a5c",
+        "time": hook.millis / 1000,
+        "remote_addr": "192.0.2.1",
+        "method": "POST",
+        "headers": {"Content-Type": "application/json"},
+        "query_string": {},
+        "raw": f"POST /1abc2def HTTP/1.1\r\nContent-Type: application/json\r\n\r\n{hook.text}",
+        "form_data": [],
+        "body": hook.text,
+        "path": "/1abc2def",
+        "content_length": len(hook.text),
+        "content_type": "application/json",
+    }
+
+
+def beeceptor(hook: Hook) -> dict[str, Any]:
+    """Beeceptor's request history: an item of its list, with mode=full."""
+    return {
+        "id": "51hfkabcedo",
+        "date": hook.iso,
+        "timeTaken": 2,
+        "status": 200,
+        "method": "POST",
+        "path": hook.path,
+        "rule": False,
+        "req": {"b": hook.text, "h": {"content-type": "application/json"}},
+        "res": {"b": "ok", "h": {}},
+    }
+
+
 def _hookdeck_data(hook: Hook) -> dict[str, Any]:
     return {
         "body": hook.payload,
@@ -379,6 +412,30 @@ def cloudevents(hook: Hook) -> dict[str, Any]:
     }
 
 
+def cloudevents_base64(hook: Hook) -> dict[str, Any]:
+    """The same with binary data."""
+    event = cloudevents(hook)
+    del event["data"]
+    return {**event, "data_base64": hook.base64}
+
+
+def segment(hook: Hook) -> dict[str, Any]:
+    """Segment's spec: a track call with the common fields."""
+    return {
+        "anonymousId": "507f191e810c19729de860ea",
+        "context": {"library": {"name": "unknown", "version": "unknown"}},
+        "event": f"chatlio {hook.kind}",
+        "integrations": {},
+        "messageId": "022bb90c-bbac-11e4-8dfc-aa07a5b093db",
+        "properties": hook.payload,
+        "receivedAt": hook.iso,
+        "sentAt": "2001-01-01T00:00:00.000Z",
+        "timestamp": "2001-01-01T00:00:00.000Z",
+        "type": "track",
+        "version": 2,
+    }
+
+
 def vector(hook: Hook) -> dict[str, Any]:
     """Vector: an event of the http_server source, its body not decoded."""
     return {
@@ -481,6 +538,8 @@ SAMPLES: dict[str, Callable[[Hook], dict[str, Any]]] = {
     "webhook.site": webhook_site,
     "webhook-tester": webhook_tester,
     "ngrok": ngrok,
+    "requestbin": requestbin,
+    "beeceptor": beeceptor,
     "hookdeck-request": hookdeck_request,
     "hookdeck-event": hookdeck_event,
     "pipedream": pipedream,
@@ -498,6 +557,8 @@ SAMPLES: dict[str, Callable[[Hook], dict[str, Any]]] = {
     "aws-cloudwatch-subscription": aws_cloudwatch_subscription,
     "google-pubsub": google_pubsub,
     "cloudevents": cloudevents,
+    "cloudevents-base64": cloudevents_base64,
+    "segment": segment,
     "vector": vector,
     "nginx": nginx,
     "har": har,
@@ -508,7 +569,7 @@ SAMPLES: dict[str, Callable[[Hook], dict[str, Any]]] = {
 }
 
 NO_TIME = {"pipedream", "n8n", "aws-load-balancer", "bare"}
-NO_KIND = {"aws-sqs", "aws-cloudwatch", "aws-cloudwatch-subscription", "bare"}
+NO_KIND = {"requestbin", "aws-sqs", "aws-cloudwatch", "aws-cloudwatch-subscription", "bare"}
 NO_TRANSCRIPTS = {"zapier"}
 WIDGET = {"envelope", "zapier", "dotted-columns", "json-columns"}
 COLUMNS = {"zapier", "dotted-columns", "json-columns"}

@@ -19,7 +19,7 @@ from chatlio_kit.events.identity import canonical
 from chatlio_kit.events.kinds import shape_of
 
 LISTS: dict[str, FieldPath] = {
-    "webhook.site": FieldPath.of("data"),
+    "webhook.site and Beeceptor": FieldPath.of("data"),
     "Hookdeck": FieldPath.of("models"),
     "ngrok and WireMock": FieldPath.of("requests"),
     "Amazon CloudWatch Logs": FieldPath.of("events"),

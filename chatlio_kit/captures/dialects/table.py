@@ -1,6 +1,6 @@
 """The table of dialects: a row for each way in which loggers write webhooks down.
 
-To add one, add a row here and a sample of it to ``tests/captures/dialect_samples.py``. A row names only
+To add one, add a row here and a sample of it to ``tests/captures/test_dialect_samples.py``. A row names only
 fields that its source documents.
 """
 
@@ -63,6 +63,14 @@ LOGGERS: tuple[Dialect, ...] = (
          "id start request.raw request.uri", "request.raw",
          "ngrok.com/docs/agent/api, List captured requests",
          body=Body.HTTP, received="start", label="request.uri"),
+    _row("requestbin", "RequestBin as it was before Pipedream (self-hosted), a request of its API",
+         "time remote_addr query_string form_data body path", "body",
+         "github.com/clearbit/requestbin, requestbin/models.py",
+         received="time", clock=Clock.SECONDS, label="path"),
+    _row("beeceptor", "Beeceptor, a request of its API with full details",
+         "id date timeTaken req.b", "req.b",
+         "beeceptor.com/docs/api-for-request-history-extract",
+         received="date", label="path"),
     _row("hookdeck-request", "Hookdeck, a request of its API",
          "id ingested_at data.body", "data.body",
          "hookdeck.com/docs/api, Requests",
@@ -120,7 +128,7 @@ LOGGERS: tuple[Dialect, ...] = (
          received="timestamp", clock=Clock.MILLISECONDS),
     _row("aws-cloudwatch-subscription", "Amazon CloudWatch Logs, an event of a subscription",
          "id timestamp message", "message",
-         f"{_AWS}/AmazonCloudWatch, Subscription filters",
+         f"{_AWS}/AmazonCloudWatch, Validate the flow of log events",
          received="timestamp", clock=Clock.MILLISECONDS, lacks="ingestionTime visitor source_type"),
     _row("google-pubsub", "Google Cloud Pub/Sub, a pushed message",
          "subscription message.data message.publishTime", "message.data",
@@ -130,17 +138,25 @@ LOGGERS: tuple[Dialect, ...] = (
          "specversion id source type data", "data",
          "github.com/cloudevents/spec, JSON event format",
          received="time", label="type"),
+    _row("cloudevents-base64", "CloudEvents 1.0 in JSON, with binary data",
+         "specversion id source type data_base64", "data_base64",
+         "github.com/cloudevents/spec, JSON event format",
+         body=Body.BASE64, received="time", label="type"),
+    _row("segment", "Segment, a track call that has the webhook for its properties",
+         "messageId receivedAt type event properties", "properties",
+         "twilio.com/docs/segment/connections/spec, Common fields and Track",
+         received="receivedAt", label="event"),
     _row("vector", "Vector, an event of its http_server source",
          "source_type path timestamp message", "message",
          "vector.dev/docs/reference/configuration/sources/http_server",
          received="timestamp", label="path"),
-    _row("nginx", "nginx, a JSON log_format with its variables' own names",
+    _row("nginx", "nginx, a log_format with escape=json and its variables' own names",
          "time_iso8601 request_body", "request_body",
          "nginx.org/en/docs/http/ngx_http_core_module.html#variables, ngx_http_log_module",
          received="time_iso8601", label="request_uri"),
     _row("har", "HAR 1.2, an entry of any proxy's or browser's export",
          "startedDateTime request.postData.text", "request.postData.text",
-         "w3c.github.io/web-performance/specs/HAR/Overview.html",
+         "w3c.github.io/web-performance/specs/HAR/Overview.html; github.com/ahmadnassri/har-spec",
          received="startedDateTime", label="request.url"),
     _row("wiremock", "WireMock, an entry of its request journal",
          "id request.loggedDate request.url request.body", "request.body",
@@ -157,7 +173,7 @@ LOGGERS: tuple[Dialect, ...] = (
     _row("request-log-path", "The same, with a path in place of the URL",
          "method path headers body", "body",
          "nodejs.org/api/http.html, expressjs.com/en/api.html#req; timestamp as Date.toISOString writes it",
-         received="timestamp", label="path", lacks="bodyRaw url"),
+         received="timestamp", label="path", lacks="bodyRaw url form_data"),
 )
 # fmt: on
 
