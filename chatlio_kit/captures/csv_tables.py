@@ -10,6 +10,7 @@ import csv
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from chatlio_kit.captures.blocks import Blocks
 from chatlio_kit.captures.dialects.columns import NESTED, PLACES
@@ -75,9 +76,8 @@ def layout_of(head: bytes) -> Layout | None:
         names = next(rows, [])
         if not _are_names(names):
             continue
-        has_json = any(
-            len(row) == len(names) and any(cell.lstrip()[:1] in ("{", "[") for cell in row) for row in rows
-        )
+        like_these = islice((row for row in rows if len(row) == len(names)), _ROWS_LOOKED_AT)
+        has_json = any(cell.lstrip()[:1] in ("{", "[") for row in like_these for cell in row)
         if has_json or _are_fields(names):
             return Layout(tuple(names), delimiter, has_json)
     return None
@@ -85,14 +85,13 @@ def layout_of(head: bytes) -> Layout | None:
 
 def _first_rows(lines: Iterable[str], delimiter: str) -> Iterator[list[str]]:
     reader = csv.reader(lines, delimiter=delimiter)
-    for _ in range(_ROWS_LOOKED_AT):
+    while True:
         try:
-            row = next(reader, None)
+            yield next(reader)
         except csv.Error:  # a damaged row says nothing of the others
             continue
-        if row is None:
+        except StopIteration:
             return
-        yield row
 
 
 def _are_names(names: Sequence[str]) -> bool:

@@ -6,7 +6,7 @@ import json
 import re
 
 from chatlio_kit.captures.blocks import PEEK
-from chatlio_kit.captures.values import begins_with, first_keys
+from chatlio_kit.captures.values import begins_with, first_keys, own_key
 
 _DECODER = json.JSONDecoder()
 _OPENS_TWICE = re.compile(rb"\{\s*[{\[]")
@@ -51,7 +51,7 @@ def _go_on(lines: list[bytes], ended: bool) -> bool:
     if _stand_alone(lines, ended):
         return False
     # An object that goes on: the next line starts with a key or a bracket, not with a new object.
-    return first.startswith(b"[") or lines[1][:1] not in _OPENING
+    return first.startswith(b"[") or lines[1][:1] not in _OPENING or _another_begins(lines)
 
 
 def _are_values_after_damage(lines: list[bytes], ended: bool) -> bool:
@@ -79,6 +79,14 @@ def _begins_again(text: str, rest: str) -> bool:
     """Whether, behind a bracket, an object begins in the rest of a text as its first one does."""
     keys = first_keys(text)
     return bool(keys) and re.search(rf"\}}.?\s*{begins_with(keys)}", rest) is not None
+
+
+def _another_begins(lines: list[bytes]) -> bool:
+    """Whether objects follow one another on a line, each beginning as the first line does."""
+    text = lines[0].decode("utf-8", errors="surrogateescape")
+    keys = own_key(text)
+    again = re.compile(rf"\}}\s*{begins_with(keys)}".encode("utf-8", errors="surrogateescape"))
+    return bool(keys) and any(again.search(line) for line in lines)
 
 
 def _stand_alone(lines: list[bytes], ended: bool) -> bool:

@@ -28,15 +28,20 @@ _MOST_RECORDS = 1000
 _DECODER = json.JSONDecoder()
 
 
+def own_key(text: str, start: int = 0) -> set[str]:
+    """Give the first key of the object that begins here, if one does."""
+    found = _FIRST_KEY.match(text, start)
+    return set() if found is None else {found[1]}
+
+
 def first_keys(text: str, start: int = 0) -> set[str]:
     """Say with which keys objects may begin here: this one's, and the longest one's that follows another."""
-    own = _FIRST_KEY.match(text, start)
+    keys = own_key(text, start)
     following: dict[str, int] = {}
     for found in _FOLLOWING_KEY.finditer(text, start, start + PEEK):
         following.setdefault(found[1], found.start(1))
         if len(following) == _MOST_KEYS:
             break
-    keys = {own[1]} if own is not None else set()
     if following:
         keys.add(max(following, key=lambda key: _length(text, text.rindex("{", 0, following[key]))))
     elif not keys and (any_one := _FIRST_KEY.search(text, start)) is not None:

@@ -286,6 +286,24 @@ def test_looking_for_keys_goes_only_so_far(monkeypatch: pytest.MonkeyPatch) -> N
     assert max(decoder.shown) <= PEEK
 
 
+def test_lines_in_a_damaged_object_hide_no_objects_behind_it(tmp_path: Path) -> None:
+    """Objects one after another are found although lines begin inside the first one as objects do."""
+    path = tmp_path / "a"
+    path.write_bytes(b'{"n": {' + b"{\n" * 300 + b'"x": 1}}{"n": {"x": 2}}{"n": {"x": 3}}\n')
+    assert _good(_read(path)) == [{"n": {"x": 2}}, {"n": {"x": 3}}]
+
+
+def test_lines_of_junk_hide_no_table(tmp_path: Path) -> None:
+    """Rows that are none say nothing of a table, however many they are; the others are read."""
+    path = tmp_path / "a"
+    row = b'2024-03-11T08:59:43Z,"{""n"": 1}"\n'
+    path.write_bytes(b"receivedAt,payload\n" + b"x\n" * 300 + row)
+    records = _read(path)
+    assert _good(records) == [{"receivedAt": "2024-03-11T08:59:43Z", "payload": {"n": 1}}]
+    assert {record.reason for record in records[:-1]} == {Reason.UNREADABLE}
+    assert [record.number for record in records] == list(range(2, 303))
+
+
 @given(content=st.binary(max_size=300), packed=st.booleans())
 def test_any_bytes_are_read_without_an_error(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, packed: bool
