@@ -19,7 +19,10 @@ ROOT = Path(__file__).parent.parent
 
 def _commands(group: click.Group, before: str = "") -> Iterator[str]:
     common = {"as_json", "state", "platform", "help"}
-    for name, command in sorted(group.commands.items()):
+    context = click.Context(group)
+    for name in sorted(group.list_commands(context)):
+        command = group.get_command(context, name)
+        assert command is not None
         if isinstance(command, click.Group):
             yield from _commands(command, f"{before}{name} ")
             continue
