@@ -269,7 +269,6 @@ class _Tables:
         events, messages = sifted.built.events, sifted.built.messages
         if events.empty:
             return
-        pa.default_memory_pool().release_unused()
         rows = arrow_rows(events, "events")
         self._tables["events"].add(rows)
         rows = rows.replace_schema_metadata(None)
@@ -293,4 +292,3 @@ class _Tables:
         for _, tables in told:
             for name, rows in tables.items():
                 self._tables[name].add(rows)
-            pa.default_memory_pool().release_unused()

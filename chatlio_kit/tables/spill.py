@@ -71,6 +71,8 @@ class Spill:
             writer.write_table(rows, max_chunksize=BATCH_ROWS)
         firsts = rows[self._key].take(list(range(0, len(rows), BATCH_ROWS))).to_pylist()
         self._runs.append(_Run(path, firsts))
+        del rows
+        pa.default_memory_pool().release_unused()  # a system's pool keeps what it had in pieces
 
 
 @dataclass(frozen=True)
