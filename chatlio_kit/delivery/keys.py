@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from binascii import unhexlify
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import orjson
 import pandas as pd
-import pyarrow as pa
 from numpy.typing import NDArray
+
+from chatlio_kit.tables import as_keys
 
 AMONG = "event_id IN (SELECT substr(:keys, value * 32 + 1, 32) FROM json_each(:places))"
 """The condition that an event is one of those asked for. Keys travel in a row, since JSON holds no bytes."""
@@ -35,12 +35,5 @@ def asked(keys: bytes) -> dict[str, object]:
 
 
 def keys_in(column: pd.Series[Any]) -> NDArray[np.void]:
-    """Give the keys of a column of ids or digests, without making a text of each."""
-    values = pa.array(column.array, pa.large_string())
-    if isinstance(values, pa.ChunkedArray):
-        values = values.combine_chunks()
-    _, ends, text = values.buffers()
-    if not len(values):
-        return np.empty(0, dtype=f"V{_SIZE}")
-    first, last = np.frombuffer(ends, dtype=np.int64)[[values.offset, values.offset + len(values)]]
-    return np.frombuffer(unhexlify(memoryview(text)[first:last]), dtype=f"V{_SIZE}")
+    """Give the keys of a column of ids or digests."""
+    return as_keys(column).view(f"V{_SIZE}").ravel()

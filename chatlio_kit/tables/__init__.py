@@ -6,6 +6,7 @@ from chatlio_kit.tables.counts import Counts
 from chatlio_kit.tables.duplicates import Sifted, Sighting, Sightings
 from chatlio_kit.tables.edited import check_again
 from chatlio_kit.tables.schemas import empty, failures, schema
+from chatlio_kit.tables.sightings import as_keys
 from chatlio_kit.tables.tables import Export, Tables, count, read_export
 from chatlio_kit.tables.terms import Findings, Terms
 from chatlio_kit.tables.writing import REJECTED, REPORT, RejectedFile, make_folder, write_json, write_tables
@@ -25,6 +26,7 @@ __all__ = [
     "Sightings",
     "Tables",
     "Terms",
+    "as_keys",
     "check_again",
     "convert",
     "count",

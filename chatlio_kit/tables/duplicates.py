@@ -14,7 +14,7 @@ import pandas as pd
 from chatlio_kit.events.rejection import Reason, Rejection
 from chatlio_kit.tables.arrow import values_of
 from chatlio_kit.tables.building import Built
-from chatlio_kit.tables.sightings import Keys, SeenIds, Sighting, are_distinct, keys_of
+from chatlio_kit.tables.sightings import Keys, SeenIds, Sighting, are_distinct, as_keys
 
 __all__ = ["Settled", "Sifted", "Sighting", "Sightings"]
 
@@ -49,7 +49,7 @@ class Sightings:
     def sift(self, built: Built) -> Sifted:
         """Take out what was there before; reject what has an earlier event's id and another payload."""
         events = built.events
-        keys = keys_of(events["event_id"])
+        keys = as_keys(events["event_id"])
         known = self._seen.look_up(keys)
         if self._settled is not None:
             ids = values_of(events["event_id"])
@@ -77,7 +77,7 @@ class Sightings:
         return Sifted(built, duplicates)
 
     def _remember(self, events: pd.DataFrame, keys: Keys) -> None:
-        digests, records = keys_of(events["payload_digest"]), events["source_record"].to_numpy(np.int64)
+        digests, records = as_keys(events["payload_digest"]), events["source_record"].to_numpy(np.int64)
         self._seen.add(keys, digests, events["source_file"], records)
 
 

@@ -20,7 +20,7 @@ from chatlio_kit.events.catalogue import TABLES
 from chatlio_kit.samples import write_sample
 from chatlio_kit.tables import Export, Settling, Tables, convert, write_tables
 from chatlio_kit.tables import converting as room
-from chatlio_kit.tables.sightings import SeenIds, keys_of
+from chatlio_kit.tables.sightings import SeenIds, as_keys
 from chatlio_kit.tables.spill import Spill
 
 FILES = {"rejected.jsonl", "report.html", "report.json", *(f"{name}.parquet" for name in TABLES)}
@@ -165,12 +165,12 @@ def test_every_id_that_was_seen_is_found(
     seen, known = SeenIds(tmp_path_factory.mktemp("seen")), dict[str, int]()
     for piece in pieces:
         ids = [f"{number:064x}" for number in piece]  # equal beginnings, as no digest has them
-        found = seen.look_up(keys_of(pd.Series(ids, dtype="str")))
+        found = seen.look_up(as_keys(pd.Series(ids, dtype="str")))
         assert {ids[row]: each.record for row, each in found.items()} == {
             each: known[each] for each in ids if each in known
         }
         new = [each for each in ids if each not in known]
-        keys, records = keys_of(pd.Series(new, dtype="str")), len(known) + np.arange(len(new))
+        keys, records = as_keys(pd.Series(new, dtype="str")), len(known) + np.arange(len(new))
         seen.add(keys, keys, pd.Series("a", index=range(len(new))), records)
         known |= {each: len(known) + place for place, each in enumerate(new)}
 
