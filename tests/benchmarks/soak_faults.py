@@ -18,6 +18,7 @@ from chatlio_kit import local_platform, plan_connection
 from chatlio_kit.backfill import backfill
 from chatlio_kit.delivery import Ledger, run
 from chatlio_kit.delivery.packing import pack
+from chatlio_kit.errors import FAILED, UNCONFIRMED
 from chatlio_kit.events.kinds import Kind
 from chatlio_kit.local_platform import Logged, Options, read_log
 from chatlio_kit.opening import settings_of
@@ -76,7 +77,8 @@ def main() -> None:
         try:
             server = local_platform.ensure_running(state / "local", idle=3600, options=options)
             with Platform(settings_of(server, state)) as platform:
-                while not exits or (exits[-1] == 1 and len(exits) < MOST_RUNS):
+                # a token may run out twice in a row while rows are read back: the page says to look again
+                while not exits or (exits[-1] in (FAILED, UNCONFIRMED) and len(exits) < MOST_RUNS):
                     page = backfill([sample.path], platform, wait=900, quiet=True)
                     exits.append(page.exit_code)
                     untold += page.untold
