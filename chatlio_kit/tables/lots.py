@@ -119,10 +119,10 @@ def _column(name: str, parts: Iterable[tuple[Mapping[str, Any], int]]) -> Any:
     kind = type_of(name)
     found = [columns[name] if name in columns else pa.nulls(rows, kind) for columns, rows in parts]
     column = pa.concat_arrays(found) if found else pa.nulls(0, kind)
-    return column if kind == WHOLE or column.null_count == len(column) else without_blanks(column)
+    return column if kind == WHOLE or column.null_count == len(column) else _without_blanks(column)
 
 
-def without_blanks(column: Any) -> Any:
+def _without_blanks(column: Any) -> Any:
     """Let empty texts be missing."""
     blank = pc.equal(column, "")
     return pc.if_else(blank, None, column) if pc.any(blank).as_py() else column
