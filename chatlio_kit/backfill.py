@@ -27,6 +27,7 @@ from chatlio_kit.tables import (
     read_export,
     write_json,
 )
+from chatlio_kit.tables.arrow import give_memory_back, lean_memory
 from chatlio_kit.tables.report import PAGE
 from chatlio_kit.tables.writing import write_page
 
@@ -123,13 +124,14 @@ def backfill(
         run.counts.duplicates += sum(known[name].records for name in unchanged)
         export.captures.files = [file for file in export.captures.files if file.name not in unchanged]
         unclean: set[str] = set()
-        with RejectedFile(report / REJECTED) as rejected:
+        with RejectedFile(report / REJECTED) as rejected, lean_memory():
             for sifted in export.sifted(run.book.settled):
                 count(run.counts, sifted)
                 rejected.add(sifted.built.rejected)
                 # a zip's members are rejected by their own names, and the zip is read again whole
                 unclean |= {name for each in sifted.built.rejected for name in archives_of(each.file)}
                 run.send(sifted.built.events, sifted.built.messages)
+                give_memory_back()
         if not run.is_stopped:
             run.book.remember_files(
                 ReadFile(name, mark, records)

@@ -33,7 +33,7 @@ FILE = "ledger.db"
 _LOCK = "ledger.lock"
 _CHECKPOINT_PAGES = 16_000
 """Event ids are random, so a page is written again and again: a long journal folds these writes."""
-_CACHE_KB = 32_768
+_CACHE_KB = 16_384
 
 
 class Ledger:

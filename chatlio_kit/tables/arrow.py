@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -55,3 +56,19 @@ def frame_of(table: Any) -> pd.DataFrame:
     """Show an Arrow table as a frame with the catalogue's dtypes."""
     frame: pd.DataFrame = table.to_pandas(types_mapper=_PANDAS_DTYPES.get)
     return frame
+
+
+@contextmanager
+def lean_memory() -> Iterator[None]:
+    """Let Arrow take memory from the system, which gets it back at once; its own pool keeps what it had."""
+    before = pa.default_memory_pool()
+    pa.set_memory_pool(pa.system_memory_pool())
+    try:
+        yield
+    finally:
+        pa.set_memory_pool(before)
+
+
+def give_memory_back() -> None:
+    """Give back what is free: also a system's pool keeps it where it lies in pieces."""
+    pa.default_memory_pool().release_unused()

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from errno import EISDIR
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -27,6 +26,7 @@ from chatlio_kit.display import Progress, Sheet
 from chatlio_kit.errors import UsageError
 from chatlio_kit.events.catalogue import OFFLINE_MESSAGES, TABLES, VISITORS
 from chatlio_kit.events.kinds import Kind
+from chatlio_kit.tables.arrow import lean_memory
 from chatlio_kit.tables.counts import Counts
 from chatlio_kit.tables.duplicates import Sifted
 from chatlio_kit.tables.report import PAGE, converted_document, report_of
@@ -128,7 +128,7 @@ def convert(export: Export, out: Path, *, crew: Crew | None = None, quiet: bool 
         with (
             _Unfinished(out, FILES) as unfinished,
             nullcontext(crew) if crew else export.crew() as builders,
-            _lean_memory(),
+            lean_memory(),
             _Tables(unfinished.folder) as tables,
         ):
             with (
@@ -163,17 +163,6 @@ def _keep_apart(export: Export, out: Path) -> None:
                 f"{str(out)!r} is among the captures, so its files would be read as captures. "
                 "Choose a folder of its own for the tables."
             )
-
-
-@contextmanager
-def _lean_memory() -> Iterator[None]:
-    """Let Arrow take memory from the system, which gets it back at once; its own pool keeps what it had."""
-    before = pa.default_memory_pool()
-    pa.set_memory_pool(pa.system_memory_pool())
-    try:
-        yield
-    finally:
-        pa.set_memory_pool(before)
 
 
 class _Unfinished:

@@ -12,6 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from chatlio_kit.tables.arrow import give_memory_back
+
 RUN_BYTES = 8_000_000
 BATCH_ROWS = 1024
 _SAMPLE = 64
@@ -72,7 +74,7 @@ class Spill:
         firsts = rows[self._key].take(list(range(0, len(rows), BATCH_ROWS))).to_pylist()
         self._runs.append(_Run(path, firsts))
         del rows
-        pa.default_memory_pool().release_unused()  # a system's pool keeps what it had in pieces
+        give_memory_back()
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ WAYS = {
     import sys
     import duckdb
     query = "SELECT * FROM read_json(?, format='newline_delimited', union_by_name=true, sample_size=-1)"
-    print(len(duckdb.execute(query, [sys.argv[1] + "/**/*.ndjson*"]).arrow().read_all()))
+    print(len(duckdb.execute(query, [sys.argv[1] + "/**/*.ndjson*"]).to_arrow_table()))
 """,
     "chatlio-kit convert": """
     import sys, tempfile
