@@ -14,13 +14,17 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import orjson
 import pandas as pd
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from chatlio_kit.captures import Captures, blocks
+from chatlio_kit.captures import Captures, blocks, splitting
+from chatlio_kit.captures.containers import Text
 from chatlio_kit.events.kinds import Kind
 from chatlio_kit.samples import write_sample
 from chatlio_kit.tables import Export, Settling, Tables
@@ -224,12 +228,26 @@ def test_where_blocks_end_changes_nothing(
     (tmp_path / "a").write_bytes(b"[" + text + b"]" if b"," in between else text)
     for name in ("BLOCK", "PEEK"):
         monkeypatch.setattr(blocks, name, size)
-    raws = [
-        raw
-        for piece in Captures([tmp_path / "a"]).pieces()
-        for each in piece.stretches
-        for raw in each.records.raws
-    ]
+    raws = [raw for piece in Captures([tmp_path / "a"]).pieces() for raw in piece.raws]
     assert set(lines) <= set(raws)
     if not damaged:
         assert raws == lines
+
+
+@given(
+    lines=st.lists(
+        st.sampled_from([b'{"a":1}', b"", b"  ", b"\t{}", b'{"b":[2]} ', b"{}\r", b"\r", b"x"]), max_size=40
+    ),
+    size=st.integers(1, 60),
+    ends=st.booleans(),
+)
+@settings(max_examples=200, deadline=None)
+def test_lines_have_their_physical_numbers(lines: list[bytes], size: int, ends: bool) -> None:
+    """Each line that is not blank is a record with its own number, wherever blocks end."""
+    text = b'{"first":0}\n' + b"\n".join(lines) + (b"\n" if ends else b"")
+    with patch.multiple(blocks, BLOCK=size, PEEK=size):
+        found = list(splitting.split(Text(io.BufferedReader(io.BytesIO(text)))))
+    told = [(number, raw) for each in found for number, raw in zip(each.numbers, each.raws, strict=True)]
+    expected = [(number, line.strip()) for number, line in enumerate(text.split(b"\n"), 1) if line.strip()]
+    assert told == expected
+    assert [len(each) for each in found] == [len(each.raws) for each in found]
