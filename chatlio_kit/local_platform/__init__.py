@@ -3,23 +3,26 @@
 It is written from Adobe's documentation alone and shares no code with the clients it answers.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from .account import LocalAccount, Options
-from .erasing import erase_rows, find_rows
 from .faults import Logged, WrongFaults, read_log
-from .lifecycle import CannotServe, RunningPlatform, ensure_running, running, serve, stop
+from .lifecycle import CannotServe, RunningPlatform, ensure_running, stop
+
+if TYPE_CHECKING:
+    from .erasing import erase_rows, find_rows
+    from .serving import running, serve
 
 __all__ = [
-    "CannotServe",
-    "LocalAccount",
-    "Logged",
-    "Options",
-    "RunningPlatform",
-    "WrongFaults",
-    "ensure_running",
-    "erase_rows",
-    "find_rows",
-    "read_log",
-    "running",
-    "serve",
-    "stop",
-]
+    "CannotServe", "LocalAccount", "Logged", "Options", "RunningPlatform", "WrongFaults", "ensure_running",
+    "erase_rows", "find_rows", "read_log", "running", "serve", "stop",
+]  # fmt: skip
+_LATER = {"erase_rows": "erasing", "find_rows": "erasing", "running": "serving", "serve": "serving"}
+
+
+def __getattr__(name: str) -> Any:
+    """Load the server when it is first used: most programs only talk to one."""
+    if name not in _LATER:
+        raise AttributeError(f"the local platform has no {name!r}")
+    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from .account import Options
 from .faults import WrongFaults
-from .lifecycle import CannotServe, serve
+from .lifecycle import CannotServe
+from .serving import serve
 
 
 def main() -> int:

@@ -22,12 +22,12 @@ from .ground import Ground, answer
 from .ims import Ims
 from .ingestion import LARGEST_BODY, Inbox, Ingestion
 from .lake import Lake
+from .lifecycle import IDENTITY_PATH
 from .observability import Observability
 from .sandboxes import Sandboxes
 from .schema_registry import SchemaRegistry
 from .store import Store
 
-IDENTITY_PATH = "/local-platform"
 LARGEST_CONTROL_BODY = 16 * LARGEST_BODY
 STOP_WITHIN = 5.0
 """Seconds that requests under way are given when the server ends; those that hang on demand would stay."""

@@ -1,27 +1,30 @@
-"""Start, find and stop the server of a store folder: one process per folder, or a thread in a test."""
+"""Start, find and stop the server of a store folder: one process per folder.
+
+Nothing here loads the server itself: whoever only talks to it is up sooner, and smaller.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import fcntl
 import http.client
 import json
 import os
-import secrets
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from .account import LocalAccount, Options
-from .app import IDENTITY_PATH, Server
+
+IDENTITY_PATH = "/local-platform"
+"""Where a server says who it is."""
 
 IDLE_SECONDS = 60.0
 START_SECONDS = 30.0
@@ -52,7 +55,7 @@ def ensure_running(
     Raises:
         CannotServe: when no server answers in time; its last words are in ``server.log``.
     """
-    store = _private(store)
+    store = private(store)
     deadline = time.monotonic() + START_SECONDS
     with _locked(store / "starting.lock"):
         while True:
@@ -93,100 +96,6 @@ def stop(store: Path) -> bool:
     return True
 
 
-def serve(
-    store: Path,
-    port: int = 0,
-    *,
-    idle: float | None = None,
-    options: Options | None = None,
-    announce: Callable[[str], None] = print,
-) -> None:
-    """Serve a store folder in the foreground until a signal, or until idle for that many seconds.
-
-    Raises:
-        CannotServe: when another server has the folder.
-    """
-    store = _private(store)
-    with owned(store):
-        asyncio.run(_serve(store, port, idle, options or Options(), announce))
-
-
-@contextmanager
-def running(store: Path, **options: Any) -> Iterator[RunningPlatform]:
-    """Serve a store folder on a thread of this process while the block runs.
-
-    The keyword arguments are those of `Options`.
-    """
-    store = _private(store)
-    with owned(store):
-        started: list[str] = []
-        failed: list[BaseException] = []
-        ready, ending = threading.Event(), threading.Event()
-        chosen = Options(**options)
-
-        def work() -> None:
-            try:
-                asyncio.run(_serve_until(store, chosen, started, ready, ending))
-            except BaseException as error:
-                failed.append(error)
-            finally:
-                ready.set()
-
-        thread = threading.Thread(target=work, name="local platform")
-        thread.start()
-        try:
-            ready.wait()
-            if started:
-                yield RunningPlatform(started[0], LocalAccount())
-        finally:
-            ending.set()
-            thread.join()
-        if failed:
-            raise CannotServe("the local platform failed") from failed[0]
-
-
-async def _serve(
-    store: Path, port: int, idle: float | None, options: Options, announce: Callable[[str], None]
-) -> None:
-    instance = secrets.token_hex(16)
-    server = Server(store, options, instance)
-    ended = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, ended.set)
-    try:
-        url = f"http://127.0.0.1:{await server.start(port)}"
-        _write(store, {"pid": os.getpid(), "url": url, "instance": instance, "thread": False})
-        announce(url)
-        waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(ended.wait())]
-        if idle is not None:
-            waits.append(asyncio.ensure_future(server.idle(idle)))
-        done, pending = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for wait in pending:
-            wait.cancel()
-        for wait in done:
-            wait.result()
-    finally:
-        (store / "server.json").unlink(missing_ok=True)
-        await server.stop()
-
-
-async def _serve_until(
-    store: Path, options: Options, started: list[str], ready: threading.Event, ending: threading.Event
-) -> None:
-    instance = secrets.token_hex(16)
-    server = Server(store, options, instance)
-    try:
-        url = f"http://127.0.0.1:{await server.start(0)}"
-        _write(store, {"pid": os.getpid(), "url": url, "instance": instance, "thread": True})
-        started.append(url)
-        ready.set()
-        await asyncio.to_thread(ending.wait)
-    finally:
-        (store / "server.json").unlink(missing_ok=True)
-        await server.stop()
-
-
 def _spawn(store: Path, idle: float, options: Options) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "chatlio_kit.local_platform", "--store", str(store), "--idle", str(idle)]
     for each in fields(Options):
@@ -216,7 +125,8 @@ def _faults_file(store: Path, faults: Path | Mapping[str, Any]) -> Path:
     return path
 
 
-def _private(store: Path) -> Path:
+def private(store: Path) -> Path:
+    """Make a store folder that is nobody else's to read."""
     store = store.resolve()
     store.mkdir(mode=0o700, parents=True, exist_ok=True)
     store.chmod(0o700)
@@ -267,7 +177,8 @@ def _is_free(path: Path) -> bool:
         os.close(lock)
 
 
-def _write(store: Path, content: dict[str, Any]) -> None:
+def write_address(store: Path, content: dict[str, Any]) -> None:
+    """Say where the folder's server answers, and who it is."""
     unfinished = store / "server.json.unfinished"
     with open(
         os.open(unfinished, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "w", encoding="utf-8"
