@@ -57,7 +57,7 @@ class Crew:
         room: the module of their work; they load it as soon as they are started.
     """
 
-    def __init__(self, count: int, room: str = "chatlio_kit.tables.workers") -> None:
+    def __init__(self, count: int, room: str) -> None:
         self._count, self._room = count, room
         self._free: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
         self._processes: list[subprocess.Popen[bytes]] = []

@@ -51,6 +51,10 @@ class Piece:
         """All its records as they stand in their files, one stretch after another."""
         return [raw for stretch in self.stretches for raw in stretch.records.raws]
 
+    def shown(self, place: int) -> str:
+        """Give one of them as text."""
+        return self.raws[place].decode("utf-8", errors="replace")
+
 
 class Captures:
     """Captured webhooks in files, folders and buckets.

@@ -138,7 +138,7 @@ def is_exact(raw: bytes, value: Any) -> bool:
     """
     try:
         written = orjson.dumps(value)
-        floats = list(_floats(value))
+        floats = list(floats_in(value))
     except (TypeError, RecursionError):
         return False
     keeps_numbers = not floats or (max(map(abs, floats)) < HUGE and keeps_decimals(raw))
@@ -159,13 +159,14 @@ def keeps_decimals(raw: bytes) -> bool:
     return all(is_double(found.decode()) for found in _DOUBTFUL.findall(raw))
 
 
-def _floats(value: Any) -> Iterator[float]:
+def floats_in(value: Any) -> Iterator[float]:
+    """Give the numbers with a point that stand anywhere in a value."""
     if type(value) is dict:
         for each in value.values():
-            yield from _floats(each)
+            yield from floats_in(each)
     elif type(value) is list:
         for each in value:
-            yield from _floats(each)
+            yield from floats_in(each)
     elif type(value) is float:
         yield value
 

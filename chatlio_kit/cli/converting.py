@@ -75,7 +75,7 @@ def convert(
 ) -> Answer:
     """Turn captured webhooks into validated tables."""
     captures = Captures(paths)
-    with Crew(worthwhile(captures.size)) as crew:
+    with Crew(worthwhile(captures.size), "chatlio_kit.tables.workers") as crew:
         tables = import_module("chatlio_kit.tables")  # loaded while the workers load it too
         settling = tables.Settling.from_options(kind, undated_as, fields)
         export = tables.Export(captures, settling, tables.Terms.from_options(redact, contract))

@@ -115,7 +115,7 @@ class Built:
 
     def raw(self, row: int) -> str:
         """Give the record of a row of ``events`` as text."""
-        return self.piece.raws[int(self.places[row])].decode("utf-8", errors="replace")
+        return self.piece.shown(int(self.places[row]))
 
 
 def build(piece: Piece, settling: Settling) -> Built:
@@ -239,7 +239,7 @@ class _Building:
     def _fault(self, row: int, reason: Reason, name: str, detail: str) -> None:
         if row not in self._faults:
             file, record = self._files[self._file_of[row]].name, int(self._records[row])
-            raw = self._piece.raws[self._told.places[row]].decode("utf-8", errors="replace")
+            raw = self._piece.shown(int(self._told.places[row]))
             self._faults[row] = Rejection(file, record, reason, name, detail, raw)
 
 

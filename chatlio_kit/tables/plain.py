@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from functools import cache
 from itertools import accumulate, chain, pairwise
 from typing import Any, NamedTuple
 
@@ -18,8 +17,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from chatlio_kit.captures import BARE, ENVELOPE, keeps_quotes, recognise
-from chatlio_kit.events.catalogue import LEFT_BEHIND, Dtype, Field, fields_of
+from chatlio_kit.captures import BARE, ENVELOPE, floats_in, keeps_quotes, recognise
+from chatlio_kit.events.catalogue import LEFT_BEHIND, Dtype, Field
 from chatlio_kit.events.identity import canonical, digest, own_id
 from chatlio_kit.events.kinds import KINDS, SHAPE_OF, Kind, Shape, kind_of_shape, shape_of
 from chatlio_kit.tables.lots import TEXT, WHOLE, Lot, texts
@@ -65,20 +64,7 @@ class _Found(NamedTuple):
         return _Found(*[each[start:end] for each in self])  # type: ignore[arg-type]
 
 
-class _Form(NamedTuple):
-    """Where payloads of a shape have their values."""
-
-    top: list[tuple[Field, str]]
-    visitor: list[tuple[Field, str]]
-    needed: frozenset[str]
-    unread: list[str]
-
-
-@cache
-def _form(shape: Shape) -> _Form:
-    reader = READERS[shape]
-    needed = {each.name for each in fields_of(shape) if shape in each.required_in}
-    return _Form(reader.top, reader.visitor, frozenset(needed), sorted(LEFT_BEHIND[shape] - {"messages"}))
+_UNREAD = {shape: LEFT_BEHIND[shape] - {"messages"} for shape in Shape}
 
 
 def take(
@@ -145,17 +131,19 @@ def _halved(shape: Shape, is_enveloped: bool, found: _Found) -> tuple[list[Lot],
 
 
 def _lot(shape: Shape, is_enveloped: bool, found: _Found) -> Lot:
-    form, reader, payloads = _form(shape), READERS[shape], found.payloads
+    reader, payloads = READERS[shape], found.payloads
     visitors = [_NOBODY if each is None or each == "" else each for each in _each(payloads, VISITOR)]
     _require(set(map(type, visitors)) == _OBJECT)
-    columns = {field.name: _each(payloads, key) for field, key in form.top}
-    columns |= {field.name: _each(visitors, key) for field, key in form.visitor}
-    for name in form.needed:
-        _require(all(columns[name]))
-    for key in form.unread:
+    columns = {field.name: _each(payloads, key) for field, key in reader.top}
+    columns |= {field.name: _each(visitors, key) for field, key in reader.visitor}
+    for field in reader.required:
+        _require(all(columns[field.name]))
+    for key in _UNREAD[shape]:
         _require(_TEXTS.issuperset(map(type, _each(payloads, key))))
     fields = [
-        field for field, _ in chain(form.top, form.visitor) if columns[field.name].count(None) < len(payloads)
+        field
+        for field, _ in chain(reader.top, reader.visitor)
+        if columns[field.name].count(None) < len(payloads)
     ]
     events = {field.name: _column(field, columns[field.name]) for field in fields}
     bodies = [orjson.dumps(payload, option=orjson.OPT_SORT_KEYS) for payload in payloads]
@@ -222,17 +210,9 @@ def _keep_their_digits(found: _Found, free: Sequence[Sequence[Any]]) -> bool:
         for values in free
         if not _TEXTS.issuperset(map(type, values))
         for place, value in enumerate(values)
-        if type(value) in _FREE and value and _has_float(value)
+        if type(value) in _FREE and any(True for _ in floats_in(value))
     }
     return all(orjson.dumps(found.payloads[place]) in found.raws[place] for place in doubtful)
-
-
-def _has_float(value: Any) -> bool:
-    if type(value) is dict:
-        return any(map(_has_float, value.values()))
-    if type(value) is list:
-        return any(map(_has_float, value))
-    return type(value) is float
 
 
 def _are_whole(found: _Found, bodies: list[bytes], is_enveloped: bool) -> bool:

@@ -45,7 +45,7 @@ class PayloadReader:
             for field in fields
             if "." in field.places[shape]
         ]
-        self._required = [field for field in fields if shape in field.required_in]
+        self.required = [field for field in fields if shape in field.required_in]
         self.known = frozenset({place for _, place in self.top} | LEFT_BEHIND[shape] | {VISITOR})
         self.known_of_visitor = frozenset(place for _, place in self.visitor)
         self.columns = [field.name for field in fields]
@@ -64,7 +64,7 @@ class PayloadReader:
         values = {field.name: _value(field, payload.get(place), place) for field, place in self.top}
         for field, place in self.visitor:
             values[field.name] = _value(field, visitor.get(place), f"{VISITOR}.{place}")
-        for field in self._required:
+        for field in self.required:
             if values[field.name] is None:
                 place = field.places[self.shape]
                 detail = f"{place} is missing or empty. Every such event carries it."

@@ -141,7 +141,8 @@ class Export:
 
     def crew(self) -> Crew:
         """Give those who build frames: as many as pay, or as were asked for."""
-        return Crew(self._workers if self._workers is not None else worthwhile(self.captures.size))
+        count = self._workers if self._workers is not None else worthwhile(self.captures.size)
+        return Crew(count, build_all.__module__)
 
     def sifted(self, settled: Settled | None = None, *, crew: Crew | None = None) -> Iterator[Sifted]:
         """Convert piece by piece: validated frames without duplicates, in memory one at a time.
