@@ -56,12 +56,12 @@ def event_id(
         widget: the widget that the capture names, if any.
         received: when it was captured, RFC 3339 UTC with microseconds, if known.
     """
-    own = own_id(kind, payload.get("conversationUUID"), payload.get("endedAt"))
-    return own or id_by_body(kind, body, widget=widget, received=received)
+    own = own_words(kind, payload.get("conversationUUID"), payload.get("endedAt"))
+    return digest(own) if own else id_by_body(kind, body, widget=widget, received=received)
 
 
-def own_id(kind: Kind, conversation: str | None, ended: str | None) -> str | None:
-    """Give the id of an event that its conversation and its end tell; None when its body has to.
+def own_words(kind: Kind, conversation: str | None, ended: str | None) -> bytes | None:
+    """Give the words whose digest is an event's id; None when its body has to tell it.
 
     Args:
         kind: its kind.
@@ -69,9 +69,9 @@ def own_id(kind: Kind, conversation: str | None, ended: str | None) -> str | Non
         ended: its ``endedAt``, as Chatlio wrote it.
     """
     if kind is Kind.TRANSCRIPT and conversation and not is_absent(ended):
-        return digest(f"transcript|{conversation}|{ended}".encode())
+        return f"transcript|{conversation}|{ended}".encode()
     if kind is Kind.CONVERSATION_STARTED and conversation:
-        return digest(f"conversation_started|{conversation}".encode())
+        return f"conversation_started|{conversation}".encode()
     return None
 
 

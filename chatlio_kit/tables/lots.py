@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from binascii import hexlify
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ TEXT, WHOLE = pa.large_string(), pa.int64()
 _HEAD = ("event_id", "kind", "received_at", "widget_id", "message_count", "message_ts", "extra_fields")
 EVENT_COLUMNS = (*_HEAD, "payload_digest", *(each.name for each in EVENTS if each.places))
 """The columns that a record itself can fill."""
+_DIGEST_BYTES = sha256().digest_size
 _INTEGERS = frozenset({"message_count", "position"})
 
 Places = NDArray[np.int64]
@@ -74,6 +77,15 @@ def texts(values: Sequence[str | None]) -> Any:
         TypeError: when one of the values is no text.
     """
     return pa.array(values, TEXT)
+
+
+def digests(words: Sequence[bytes | None]) -> Any:
+    """Give the SHA-256 digest of each text as hexadecimal digits, all of them written at once."""
+    told = b"".join([sha256(each).digest() for each in words if each is not None])
+    sizes = [0 if each is None else 2 * _DIGEST_BYTES for each in words]
+    ends = np.cumsum([0, *sizes], dtype=np.int64)
+    mask = None if 0 not in sizes else pa.py_buffer(np.packbits(np.diff(ends) > 0, bitorder="little"))
+    return pa.Array.from_buffers(TEXT, len(words), [mask, pa.py_buffer(ends), pa.py_buffer(hexlify(told))])
 
 
 def join(lots: Sequence[Lot]) -> Joined:

@@ -8,8 +8,8 @@ others from being read together is found by halving.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from itertools import accumulate, chain, pairwise
+from collections.abc import Iterable, Sequence
+from itertools import chain, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,21 +19,19 @@ import pyarrow.compute as pc
 
 from chatlio_kit.captures import BARE, ENVELOPE, floats_in, keeps_quotes, recognise
 from chatlio_kit.events.catalogue import LEFT_BEHIND, Dtype, Field
-from chatlio_kit.events.identity import canonical, digest, own_id
+from chatlio_kit.events.identity import canonical, own_words
 from chatlio_kit.events.kinds import KINDS, SHAPE_OF, Kind, Shape, kind_of_shape, shape_of
-from chatlio_kit.tables.lots import TEXT, WHOLE, Lot, texts
+from chatlio_kit.tables.lots import TEXT, WHOLE, Lot, digests, texts
 from chatlio_kit.tables.reading import (
     KNOWN_OF_MESSAGE,
     MESSAGE_PLACES,
     READERS,
     VISITOR,
-    Unfit,
-    author_of,
 )
 
 _ENVELOPE_KEYS = frozenset({"receivedAt", "kind", "widget", "payload"})
 _TEXTS = frozenset({str, type(None)})
-_OBJECT, _ARRAY, _FLAG, _FREE = {dict}, {list}, {bool}, {dict, list}
+_OBJECT, _ARRAY, _FREE = {dict}, {list}, {dict, list}
 _QUOTE = b'"'
 _PAYLOAD_KEY = len(b',"payload":')
 _NOBODY: dict[str, Any] = {}
@@ -62,9 +60,6 @@ class _Found(NamedTuple):
 
     def part(self, start: int, end: int) -> _Found:
         return _Found(*[each[start:end] for each in self])  # type: ignore[arg-type]
-
-
-_UNREAD = {shape: LEFT_BEHIND[shape] - {"messages"} for shape in Shape}
 
 
 def take(
@@ -134,18 +129,14 @@ def _lot(shape: Shape, is_enveloped: bool, found: _Found) -> Lot:
     reader, payloads = READERS[shape], found.payloads
     visitors = [_NOBODY if each is None or each == "" else each for each in _each(payloads, VISITOR)]
     _require(set(map(type, visitors)) == _OBJECT)
-    columns = {field.name: _each(payloads, key) for field, key in reader.top}
-    columns |= {field.name: _each(visitors, key) for field, key in reader.visitor}
+    columns, free = _columns(_PAYLOADS[shape], payloads)
+    if any(visitors):
+        more, free_of_visitors = _columns(_VISITORS[shape], visitors)
+        columns |= more
+        free += free_of_visitors
     for field in reader.required:
-        _require(all(columns[field.name]))
-    for key in _UNREAD[shape]:
-        _require(_TEXTS.issuperset(map(type, _each(payloads, key))))
-    fields = [
-        field
-        for field, _ in chain(reader.top, reader.visitor)
-        if columns[field.name].count(None) < len(payloads)
-    ]
-    events = {field.name: _column(field, columns[field.name]) for field in fields}
+        _require(field.name in columns and _is_everywhere(columns[field.name]))
+    events = {name: column for name, column in columns.items() if column.null_count < len(payloads)}
     bodies = [orjson.dumps(payload, option=orjson.OPT_SORT_KEYS) for payload in payloads]
     if is_enveloped:
         events["received_at"] = texts(_each(found.around, "receivedAt"))
@@ -157,22 +148,21 @@ def _lot(shape: Shape, is_enveloped: bool, found: _Found) -> Lot:
         counts, messages, is_known = _messages(payloads)
         events["message_count"] = pa.array(counts, WHOLE)
         events["message_ts"] = _joined(counts, messages["ts"])
-    free: list[Sequence[Any]] = []
     is_top_known = reader.known.issuperset(chain.from_iterable(payloads))
     if not (is_known and is_top_known and reader.known_of_visitor.issuperset(chain.from_iterable(visitors))):
         _require(is_enveloped or is_top_known or all(recognise(each) is BARE for each in payloads))
         unknown = [reader.unknown_fields(*each) for each in zip(payloads, visitors, strict=True)]
         events["extra_fields"] = texts([_json_text(each) for each in unknown])
-        free = [unknown]
-    free += [columns[field.name] for field in fields if field.dtype is Dtype.JSON]
+        free.append(unknown)
     _require(_keep_their_digits(found, free))
-    nothing: list[Any] = [None] * len(payloads)
-    told_by = (columns.get(name, nothing) for name in ("conversation_id", "ended_at"))
-    ids = [own_id(*each) for each in zip(found.kinds, *told_by, strict=True)]
-    events["event_id"] = texts(ids)
+    told_by = (_each(payloads, key) for key in ("conversationUUID", "endedAt"))
+    words = [own_words(*each) for each in zip(found.kinds, *told_by, strict=True)]
+    events["event_id"] = digests(words)
     events["kind"] = texts(found.kinds)
-    events["payload_digest"] = texts([digest(body) for body in bodies])
-    by_body = {place: body for place, body, own in zip(found.places, bodies, ids, strict=True) if own is None}
+    events["payload_digest"] = digests(bodies)
+    by_body = {
+        place: body for place, body, own in zip(found.places, bodies, words, strict=True) if own is None
+    }
     return Lot(found.places, events, counts, messages, by_body)
 
 
@@ -185,13 +175,52 @@ def _require(is_so: bool) -> None:
         raise _Unlike
 
 
-def _column(field: Field, values: list[Any]) -> Any:
-    """Give a column of a field; what is no text is written as the careful way writes it."""
-    if field.dtype is Dtype.JSON:
-        return texts([each if type(each) is str or each is None else _json_text(each) for each in values])
-    if field.any_scalar:
-        return texts([str(each) if type(each) is int else each for each in values])
-    return texts(values)
+class _Places(NamedTuple):
+    """Where an object's values stand.
+
+    Attributes:
+        texts: the Arrow type of an object of texts alone.
+        names: the column of each, None where a text goes to none.
+        others: fields that need not be texts, with their keys.
+    """
+
+    texts: Any
+    names: list[str | None]
+    others: list[tuple[Field, str]]
+
+
+def _places_of(fields: Sequence[tuple[Field, str]], unread: Iterable[str] = ()) -> _Places:
+    others = [(field, key) for field, key in fields if field.dtype is Dtype.JSON or field.any_scalar]
+    named = [(key, field.name) for field, key in fields if (field, key) not in others]
+    named += [(key, None) for key in sorted(unread)]
+    return _Places(pa.struct([(key, TEXT) for key, _ in named]), [name for _, name in named], others)
+
+
+def _columns(places: _Places, objects: list[dict[str, Any]]) -> tuple[dict[str, Any], list[Sequence[Any]]]:
+    """Give objects' values by column, and those that are free in form."""
+    told = zip(places.names, pa.array(objects, places.texts).flatten(), strict=True)
+    columns = {name: column for name, column in told if name is not None}
+    free: list[Sequence[Any]] = []
+    for field, key in places.others:
+        values = _each(objects, key)
+        if field.any_scalar:
+            values = [str(each) if type(each) is int else each for each in values]
+        elif not _TEXTS.issuperset(map(type, values)):
+            free.append(values)
+            values = [each if type(each) is str or each is None else _json_text(each) for each in values]
+        columns[field.name] = texts(values)
+    return columns, free
+
+
+_PAYLOADS = {shape: _places_of(READERS[shape].top, LEFT_BEHIND[shape] - {"messages"}) for shape in Shape}
+_VISITORS = {shape: _places_of(READERS[shape].visitor) for shape in Shape}
+_SAID = pa.struct(
+    [(place, TEXT) for _, place in MESSAGE_PLACES] + [("sentAt", TEXT), ("isVisitorMsg", pa.bool_())]
+)
+
+
+def _is_everywhere(column: Any) -> bool:
+    return not column.null_count and pc.min(pc.binary_length(column)).as_py() != 0
 
 
 def _json_text(value: Any) -> str | None:
@@ -208,7 +237,6 @@ def _keep_their_digits(found: _Found, free: Sequence[Sequence[Any]]) -> bool:
     doubtful = {
         place
         for values in free
-        if not _TEXTS.issuperset(map(type, values))
         for place, value in enumerate(values)
         if type(value) in _FREE and any(True for _ in floats_in(value))
     }
@@ -239,27 +267,31 @@ def _messages(payloads: list[dict[str, Any]]) -> tuple[Any, dict[str, Any], bool
     _require(set(map(type, listed)) == _ARRAY)
     said = list(chain.from_iterable(listed))
     _require(set(map(type, said)) <= _OBJECT)
-    values = {field.name: _each(said, key) for field, key in MESSAGE_PLACES}
-    names = values["ts"]
-    _require(all(names) and _TEXTS.issuperset(map(type, _each(said, "sentAt"))))
-    counts = list(map(len, listed))
-    ends = list(accumulate(counts, initial=0))
-    _require(sum(len(set(names[start:end])) for start, end in pairwise(ends)) == len(names))
-    columns = {name: texts(column) for name, column in values.items()}
-    columns["author"] = _authors(said)
-    number = np.asarray(counts, dtype=np.int64)
-    columns["position"] = pa.array(np.arange(1, len(said) + 1) - np.repeat(ends[:-1], number), WHOLE)
-    return number, columns, KNOWN_OF_MESSAGE.issuperset(chain.from_iterable(said))
+    *told, _, flags = pa.array(said, _SAID).flatten()
+    columns = {field.name: column for (field, _), column in zip(MESSAGE_PLACES, told, strict=True)}
+    names = columns["ts"]
+    _require(_is_everywhere(names))
+    counts = np.fromiter(map(len, listed), np.int64, len(listed))
+    ends = np.cumsum(counts)
+    _require(len(names.unique()) == len(names) or _are_distinct(names.to_pylist(), ends))
+    columns["author"] = _authors(flags, columns["slack_user_id"])
+    columns["position"] = pa.array(np.arange(1, len(said) + 1) - np.repeat(ends - counts, counts), WHOLE)
+    return counts, columns, KNOWN_OF_MESSAGE.issuperset(chain.from_iterable(said))
 
 
-def _authors(said: list[dict[str, Any]]) -> Any:
-    flags = _each(said, "isVisitorMsg")
-    if set(map(type, flags)) == _FLAG:
-        return pc.if_else(pa.array(flags), pa.scalar("visitor", TEXT), pa.scalar("agent", TEXT))
-    try:
-        return texts([author_of(each, "") for each in said])
-    except Unfit:
-        raise _Unlike from None
+def _are_distinct(names: list[str], ends: Any) -> bool:
+    """Whether no transcript has a message's name twice."""
+    return sum(len(set(names[start:end])) for start, end in pairwise([0, *ends.tolist()])) == len(names)
+
+
+def _authors(flags: Any, users: Any) -> Any:
+    """Say who wrote each message, as :func:`chatlio_kit.tables.reading.author_of` does."""
+    by_user = pc.if_else(pc.equal(users, ""), _VISITOR_WROTE, _AGENT_WROTE)
+    by_flag = pc.if_else(flags, _VISITOR_WROTE, _AGENT_WROTE)
+    return by_flag if not flags.null_count else pc.coalesce(by_flag, by_user, pa.scalar("unknown", TEXT))
+
+
+_VISITOR_WROTE, _AGENT_WROTE = pa.scalar("visitor", TEXT), pa.scalar("agent", TEXT)
 
 
 def _joined(counts: Any, names: Any) -> Any:

@@ -15,10 +15,10 @@ import orjson
 import pyarrow as pa
 
 from chatlio_kit.captures import Dialect, Piece, Stretch, Unwrapped, parse, refusal, unwrap
-from chatlio_kit.events.identity import canonical, digest, own_id
+from chatlio_kit.events.identity import canonical, own_words
 from chatlio_kit.events.kinds import KINDS, SHAPE_OF, Kind, kind_of_shape, shape_of
 from chatlio_kit.events.rejection import Reason, Rejection, shortened
-from chatlio_kit.tables.lots import WHOLE, Joined, Lot, join, texts, type_of
+from chatlio_kit.tables.lots import WHOLE, Joined, Lot, digests, join, texts, type_of
 from chatlio_kit.tables.plain import take
 from chatlio_kit.tables.reading import MESSAGE_COLUMNS, READERS, MessageRow, Unfit
 
@@ -156,24 +156,27 @@ def _value(raw: bytes) -> Any:
 def _lot(taken: dict[int, Taken]) -> Lot:
     """Turn records that were taken one by one into columns."""
     records = list(taken.values())
-    ids = [
-        own_id(each.kind, each.values.get("conversation_id"), each.values.get("ended_at")) for each in records
+    words = [
+        own_words(each.kind, each.values.get("conversation_id"), each.values.get("ended_at"))
+        for each in records
     ]
     counts = [len(each.messages) for each in records]
     are_others = [each.kind is not Kind.TRANSCRIPT for each in records]
     names = dict.fromkeys(name for each in records for name in each.values)
     events = {name: texts([each.values.get(name) for each in records]) for name in names} | {
-        "event_id": texts(ids),
+        "event_id": digests(words),
         "kind": texts([each.kind for each in records]),
         "received_at": texts([each.received for each in records]),
         "widget_id": texts([each.widget for each in records]),
         "message_count": pa.array(counts, WHOLE, mask=np.array(are_others)),
         "message_ts": texts([" ".join([message["ts"] for message in each.messages]) for each in records]),
-        "payload_digest": texts([digest(each.body) for each in records]),
+        "payload_digest": digests([each.body for each in records]),
     }
     said = [message for each in records for message in each.messages]
     messages = {name: pa.array([each.get(name) for each in said], type_of(name)) for name in MESSAGE_COLUMNS}
-    bodies = {place: each.body for (place, each), own in zip(taken.items(), ids, strict=True) if own is None}
+    bodies = {
+        place: each.body for (place, each), own in zip(taken.items(), words, strict=True) if own is None
+    }
     return Lot(list(taken), events, np.array(counts, dtype=np.int64), messages, bodies)
 
 
