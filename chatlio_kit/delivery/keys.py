@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from chatlio_kit.tables import as_keys
@@ -36,4 +37,4 @@ def asked(keys: bytes) -> dict[str, object]:
 
 def keys_in(column: pd.Series[Any]) -> NDArray[np.void]:
     """Give the keys of a column of ids or digests."""
-    return as_keys(column).view(f"V{_SIZE}").ravel()
+    return as_keys(pa.array(column.array, pa.large_string())).view(f"V{_SIZE}").ravel()

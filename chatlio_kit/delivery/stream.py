@@ -57,7 +57,7 @@ def stream(
             state,
             skip_guard=skip_guard,
             pace=pace,
-            expected=len(built.events),
+            expected=len(built),
             stop_after=stop_after,
             quiet=quiet,
         ) as run,
@@ -65,15 +65,15 @@ def stream(
     ):
         run.counts.add((), (each.reason for each in built.rejected))
         run.rejections += built.rejected
-        run.prepare(Kind(kind) for kind in built.events["kind"].unique())
-        for start in range(0, len(built.events), _PIECE):
-            rows = range(start, min(start + _PIECE, len(built.events)))
+        run.prepare(Kind(kind) for kind in built.rows["kind"].unique().to_pylist())
+        for start in range(0, len(built), _PIECE):
+            rows = range(start, min(start + _PIECE, len(built)))
             sifted = sightings.sift(replace(built, rejected=[]).keep(rows))
             count(run.counts, sifted)
             run.rejections += sifted.built.rejected
             run.pass_over(sifted.duplicates + len(sifted.built.rejected))
             run.send(sifted.built.events, sifted.built.messages)
-        named = int(built.events["message_count"].fillna(0).sum())
+        named = int(events["message_count"].fillna(0).sum())
         if named and isinstance(tables, pd.DataFrame):
             run.page.notes.append(
                 "The frame events was given alone: "

@@ -58,6 +58,13 @@ def frame_of(table: Any) -> pd.DataFrame:
     return frame
 
 
+def whole(column: Any) -> Any:
+    """Give a column in one piece; what is in one already is not copied."""
+    if not isinstance(column, pa.ChunkedArray):
+        return column
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
 @contextmanager
 def lean_memory() -> Iterator[None]:
     """Let Arrow take memory from the system, which gets it back at once; its own pool keeps what it had."""

@@ -20,11 +20,12 @@ from chatlio_kit.events.identity import id_by_body
 from chatlio_kit.events.kinds import SHAPE_OF, Kind
 from chatlio_kit.events.rejection import Reason, Rejection, shortened
 from chatlio_kit.events.times import ARROW_TIME, read_rfc3339, read_slack_ts, write_rfc3339
-from chatlio_kit.tables.arrow import arrow_frame
+from chatlio_kit.tables.arrow import arrow_table, frame_of
 from chatlio_kit.tables.dating import Undated, UndatedAs, date_events
 from chatlio_kit.tables.lots import texts
+from chatlio_kit.tables.nesting import NESTED_SCHEMA, events_of, messages_of, nest
 from chatlio_kit.tables.rows import Rows, read_rows
-from chatlio_kit.tables.schemas import empty, failures
+from chatlio_kit.tables.schemas import failures_of
 
 _ENVELOPE_PLACES = {"received_at": "receivedAt", "widget_id": "widget", "kind": "kind"}
 _PLACE_OF_SOURCE = {"ended_at": "endedAt", "visitor_created": "visitor.createdAt"}
@@ -76,45 +77,44 @@ class Settling:
 
 @dataclass
 class Built:
-    """A piece as frames.
+    """A piece's accepted events, and a rejection for every other record.
 
     Attributes:
-        events: accepted events, one row each, indexed from 0.
-        messages: the messages of these events, a row for each message of each transcript (``event_id``).
-        owners: for each row of ``messages`` the row of ``events`` that it belongs to.
+        rows: the accepted events as an Arrow table, each with its messages
+            (:mod:`chatlio_kit.tables.nesting`).
         rejected: the records that were not accepted.
         piece: the records that it was built of; none where it was built elsewhere.
-        places: for each row of ``events`` the place of its record in the piece.
+        places: for each row the place of its record in the piece.
         dialects: how many of the piece's records a payload was taken from, by dialect.
     """
 
-    events: pd.DataFrame
-    messages: pd.DataFrame
-    owners: NDArray[np.int64]
+    rows: Any
     rejected: list[Rejection]
     piece: Piece
     places: NDArray[np.int64]
     dialects: Counter[str] = field(default_factory=Counter)
 
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def events(self) -> pd.DataFrame:
+        """The accepted events as a frame, one row each, indexed from 0."""
+        return frame_of(events_of(self.rows))
+
+    @property
+    def messages(self) -> pd.DataFrame:
+        """Their messages as a frame: a row for each message of each transcript (``event_id``)."""
+        return frame_of(messages_of(self.rows))
+
     def keep(self, rows: Sequence[int], rejected: Iterable[Rejection] = ()) -> Built:
         """Keep some of the events with their messages, and add rejections of others."""
-        chosen = np.asarray(rows, dtype="int64")
-        place = np.full(len(self.events), -1)
-        place[chosen] = np.arange(len(chosen))
-        owners = place[self.owners]
-        mine = np.flatnonzero(owners >= 0)
-        return Built(
-            self.events.take(chosen).reset_index(drop=True),
-            self.messages.take(mine).reset_index(drop=True),
-            owners[mine],
-            [*self.rejected, *rejected],
-            self.piece,
-            self.places[chosen],
-            self.dialects,
-        )
+        chosen = np.asarray(rows, dtype=np.int64)
+        told = [*self.rejected, *rejected]
+        return Built(self.rows.take(pa.array(chosen)), told, self.piece, self.places[chosen], self.dialects)
 
     def raw(self, row: int) -> str:
-        """Give the record of a row of ``events`` as text."""
+        """Give the record of a row as text."""
         return self.piece.shown(int(self.places[row]))
 
 
@@ -128,7 +128,7 @@ def build(piece: Piece, settling: Settling) -> Built:
     rejected = [*piece.rejected, *rows.rejected]
     if not len(rows.told.places):
         nothing = np.array([], dtype=np.int64)
-        return Built(empty("events"), empty("messages"), nothing, rejected, piece, nothing, rows.dialects)
+        return Built(NESTED_SCHEMA.empty_table(), rejected, piece, nothing, rows.dialects)
     return _Building(piece, rows, settling).finish(rejected)
 
 
@@ -149,20 +149,21 @@ class _Building:
 
     def finish(self, rejected: list[Rejection]) -> Built:
         columns = self._events()
-        events = arrow_frame("events", columns)
-        messages, owners = self._messages(columns), self._told.owners
-        for failure in failures("events", _with_stand_ins(events), _COMPUTED):
-            name = self._place(failure.row, failure.column, events)
+        events = arrow_table("events", columns)
+        messages, owners = arrow_table("messages", self._messages(columns)), self._told.owners
+        for failure in failures_of("events", _with_stand_ins(events), _COMPUTED):
+            name = self._place(failure.row, failure.column, columns)
             self._fault(failure.row, failure.reason, name, failure.sentence(name))
-        for failure in failures("messages", messages, _COMPUTED_OF_MESSAGES):
+        for failure in failures_of("messages", messages, _COMPUTED_OF_MESSAGES):
             owner = int(owners[failure.row])
             place = failure.row - int(np.searchsorted(owners, owner))
             name = f"messages[{place}].{_MESSAGE_PLACES[failure.column]}"
             self._fault(owner, failure.reason, name, failure.sentence(name))
-        built = Built(events, messages, owners, rejected, self._piece, self._told.places, self._dialects)
+        rows = nest(events, messages, np.bincount(owners, minlength=len(events)))
+        built = Built(rows, rejected, self._piece, self._told.places, self._dialects)
         if not self._faults:
             return built
-        kept = [row for row in range(len(events)) if row not in self._faults]
+        kept = [row for row in range(len(rows)) if row not in self._faults]
         return built.keep(kept, self._faults.values())
 
     def _events(self) -> dict[str, Any]:
@@ -207,17 +208,17 @@ class _Building:
         times = pa.array([file.modified_at for file in self._files], ARROW_TIME)
         return times.take(pa.array(self._file_of))
 
-    def _messages(self, events: dict[str, Any]) -> pd.DataFrame:
+    def _messages(self, events: dict[str, Any]) -> dict[str, Any]:
         columns = self._told.messages
         columns["sent_at"] = read_slack_ts(columns["ts"])
         for name in ("event_id", "conversation_id"):
             columns[name] = events[name].take(pa.array(self._told.owners))
-        return arrow_frame("messages", columns)
+        return columns
 
-    def _place(self, row: int, column: str, events: pd.DataFrame | None = None) -> str:
+    def _place(self, row: int, column: str, events: dict[str, Any] | None = None) -> str:
         """Call a column as the record does: by its place in the payload or in the envelope."""
         if column == "occurred_at" and events is not None:
-            return _PLACE_OF_SOURCE.get(str(events["occurred_at_source"].iat[row]), "receivedAt")
+            return _PLACE_OF_SOURCE.get(events["occurred_at_source"][row].as_py(), "receivedAt")
         place = _EVENT_PLACES[column].get(SHAPE_OF[self._kind(row)])
         return place or _ENVELOPE_PLACES.get(column, column)
 
@@ -243,12 +244,8 @@ class _Building:
             self._faults[row] = Rejection(file, record, reason, name, detail, raw)
 
 
-def _with_stand_ins(events: pd.DataFrame) -> pd.DataFrame:
+def _with_stand_ins(events: Any) -> Any:
     """Undated rows are told already; a stand-in keeps validation from telling them again."""
-    undated = events["occurred_at"].isna()
-    if not undated.any():
-        return events
-    return events.assign(
-        occurred_at=events["occurred_at"].where(~undated, pd.Timestamp(0, unit="us", tz="UTC")),
-        occurred_at_source=events["occurred_at_source"].where(~undated, "given"),
-    )
+    place = events.schema.get_field_index("occurred_at")
+    stand_in = pa.scalar(0, ARROW_TIME)
+    return events.set_column(place, events.schema.field(place), pc.fill_null(events.column(place), stand_in))

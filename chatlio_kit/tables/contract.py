@@ -17,11 +17,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-import pandas as pd
+import pyarrow as pa
 
 from chatlio_kit.captures import parse
 from chatlio_kit.errors import UsageError
@@ -83,12 +83,14 @@ class Contract:
             built: the piece.
             seen: where unknown fields are counted, by their place in the payload.
         """
-        extra = built.events["extra_fields"].dropna()
-        if extra.empty:
+        extra = built.rows["extra_fields"]
+        if extra.null_count == len(extra):
             return built
         rejected: dict[int, Rejection] = {}
-        kept: dict[int, str | None] = {}
-        for row, text in zip(extra.index.tolist(), extra.tolist(), strict=True):
+        kept: list[str | None] = extra.to_pylist()
+        for row, text in enumerate(extra.to_pylist()):
+            if text is None:
+                continue
             fields = parse(text.encode())
             _count(fields, seen)
             frozen = next((name for name in fields if self._mode(name) is Mode.FREEZE), None)
@@ -97,13 +99,12 @@ class Contract:
             left = {name: value for name, value in fields.items() if self._mode(name) is Mode.EVOLVE}
             if len(left) < len(fields):
                 kept[row] = canonical(left).decode() if left else None
-        if kept:
-            events = built.events.copy()
-            events.loc[list(kept), "extra_fields"] = pd.array(list(kept.values()), dtype="str")
-            built.events = events
+        place = built.rows.schema.get_field_index("extra_fields")
+        column = pa.array(kept, extra.type)
+        held = replace(built, rows=built.rows.set_column(place, built.rows.schema.field(place), column))
         if not rejected:
-            return built
-        return built.keep([row for row in range(len(built.events)) if row not in rejected], rejected.values())
+            return held
+        return held.keep([row for row in range(len(held)) if row not in rejected], rejected.values())
 
     def _mode(self, name: str) -> Mode:
         return self.messages if _OF_MESSAGES.match(name) else self.events
@@ -121,5 +122,5 @@ def _rejection(built: Built, row: int, name: str) -> Rejection:
         f"{shortened(name)} is a field that the catalogue does not know, and the contract freezes {table}. "
         f"Let it in with --contract {table}=evolve."
     )
-    file, record = (built.events[column].tolist()[row] for column in ("source_file", "source_record"))
+    file, record = (built.rows[column][row].as_py() for column in ("source_file", "source_record"))
     return Rejection(file, record, Reason.UNKNOWN_FIELD, name, detail, built.raw(row))

@@ -29,17 +29,16 @@ from chatlio_kit.events.kinds import Kind
 from chatlio_kit.tables.arrow import lean_memory
 from chatlio_kit.tables.counts import Counts
 from chatlio_kit.tables.duplicates import Sifted
+from chatlio_kit.tables.nesting import MESSAGES, events_of
 from chatlio_kit.tables.report import PAGE, converted_document, report_of
 from chatlio_kit.tables.spill import Spill
 from chatlio_kit.tables.tables import Export, count
 from chatlio_kit.tables.telling import (
     Rows,
-    arrow_rows,
     file_schema,
     tell_conversations,
     tell_offline_messages,
     tell_visitors,
-    with_messages,
 )
 from chatlio_kit.tables.terms import Findings
 from chatlio_kit.tables.writing import (
@@ -59,7 +58,7 @@ _OWNER = "_owner"
 _PART_ROWS = 12_000
 _OF_CONVERSATIONS = (
     "event_id", "kind", "occurred_at", "conversation_id", "visitor_id", "page_url", "channel_id",
-    "started_at", "ended_at", "agent_name", "agent_email", "message_count",
+    "started_at", "ended_at", "agent_name", "agent_email", "message_count", MESSAGES,
 )  # fmt: skip
 _OF_VISITORS = (
     *(each.name for each in VISITORS if each.name in {event.name for event in TABLES["events"]}),
@@ -139,9 +138,7 @@ def convert(export: Export, out: Path, *, crew: Crew | None = None, quiet: bool 
                     count(converted.counts, sifted)
                     rejected.add(sifted.built.rejected)
                     tables.add(sifted)
-                    progress.advance(
-                        len(sifted.built.events) + len(sifted.built.rejected) + sifted.duplicates
-                    )
+                    progress.advance(len(sifted.built) + len(sifted.built.rejected) + sifted.duplicates)
             converted.rows = tables.finish(builders)
             converted.findings = export.findings
             converted.notes = [*export.captures.notes, *export.findings.notes()]
@@ -229,10 +226,15 @@ class _Table:
         """Write Arrow rows."""
         if len(rows):
             self.rows += len(rows)
-            self._writer.write_table(rows)
+            self._writer.write_table(rows.cast(self._writer.schema))
 
     def close(self) -> None:
         self._writer.close()
+
+
+def _among(rows: Any, chosen: Any) -> Any:
+    """Give the chosen rows; where all are, nothing is copied."""
+    return rows if pc.all(chosen).as_py() else rows.filter(chosen)
 
 
 class _Tables:
@@ -255,18 +257,14 @@ class _Tables:
 
     def add(self, sifted: Sifted) -> None:
         """Write a piece's events, and keep what the other tables are told from."""
-        events, messages = sifted.built.events, sifted.built.messages
-        if events.empty:
-            return
-        rows = arrow_rows(events, "events")
-        self._tables["events"].add(rows)
-        rows = rows.replace_schema_metadata(None)
+        rows = sifted.built.rows
+        self._tables["events"].add(events_of(rows))
         kinds = rows["kind"]
         owned = pc.or_(pc.is_valid(rows["conversation_id"]), pc.equal(kinds, str(Kind.TRANSCRIPT)))
-        told = with_messages(rows.select(_OF_CONVERSATIONS), messages, sifted.built.owners).filter(owned)
+        told = _among(rows.select(_OF_CONVERSATIONS), owned)
         self._by_owner.add(told.append_column(_OWNER, pc.coalesce(told["conversation_id"], told["event_id"])))
-        self._visitors.add(rows.select(_OF_VISITORS).filter(pc.is_valid(rows["visitor_id"])))
-        self._offline.add(rows.select(_OF_OFFLINE).filter(pc.equal(kinds, str(Kind.OFFLINE_MESSAGE))))
+        self._visitors.add(_among(rows.select(_OF_VISITORS), pc.is_valid(rows["visitor_id"])))
+        self._offline.add(_among(rows.select(_OF_OFFLINE), pc.equal(kinds, str(Kind.OFFLINE_MESSAGE))))
 
     def finish(self, crew: Crew) -> dict[str, int]:
         """Write what the whole export tells, close all files, and count their rows."""

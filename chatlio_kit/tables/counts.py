@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 
 from chatlio_kit.display import Sheet
 from chatlio_kit.events.kinds import Kind
 from chatlio_kit.events.rejection import Reason, Rejection
-from chatlio_kit.tables.arrow import values_of
+from chatlio_kit.tables.arrow import whole
 
 EXAMPLES = 3
 """How many rejects of each reason are shown."""
@@ -59,12 +59,17 @@ class Counts:
         self.rejected_by_reason.update(reasons)
         self.duplicates += duplicates
 
-    def add_piece(self, events: pd.DataFrame, rejected: Iterable[Rejection], duplicates: int) -> None:
-        """Count a piece: its accepted events, its rejected records, and its duplicates."""
-        kinds = values_of(events["kind"])
-        self.by_kind.update(kinds)
-        months = events["occurred_at"].dt.tz_localize(None).to_numpy().astype("datetime64[M]")
-        self.by_month.update(zip(months.astype(np.int64).tolist(), kinds, strict=True))
+    def add_piece(self, events: Any, rejected: Iterable[Rejection], duplicates: int) -> None:
+        """Count a piece: its accepted events, an Arrow table, its rejected records, and its duplicates."""
+        told = whole(events["kind"]).dictionary_encode()
+        kinds = told.dictionary.to_pylist()
+        instants = whole(events["occurred_at"]).cast(pa.int64()).to_numpy().astype("datetime64[us]")
+        months = instants.astype("datetime64[M]").astype(np.int64)
+        found, counts = np.unique(months * len(kinds) + told.indices.to_numpy(), return_counts=True)
+        for both, count in zip(found.tolist(), counts.tolist(), strict=True):
+            month, kind = divmod(both, len(kinds))
+            self.by_kind[kinds[kind]] += count
+            self.by_month[month, kinds[kind]] += count
         self.duplicates += duplicates
         for each in rejected:
             self.rejected_by_reason[each.reason] += 1

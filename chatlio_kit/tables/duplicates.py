@@ -8,11 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-import numpy as np
-import pandas as pd
-
 from chatlio_kit.events.rejection import Reason, Rejection
-from chatlio_kit.tables.arrow import values_of
 from chatlio_kit.tables.building import Built
 from chatlio_kit.tables.sightings import Keys, SeenIds, Sighting, are_distinct, as_keys
 
@@ -48,18 +44,18 @@ class Sightings:
 
     def sift(self, built: Built) -> Sifted:
         """Take out what was there before; reject what has an earlier event's id and another payload."""
-        events = built.events
-        keys = as_keys(events["event_id"])
+        rows = built.rows
+        keys = as_keys(rows["event_id"])
         known = self._seen.look_up(keys)
         if self._settled is not None:
-            ids = values_of(events["event_id"])
+            ids = rows["event_id"].to_pylist()
             settled = self._settled(ids)
             known = {row: settled[each] for row, each in enumerate(ids) if each in settled} | known
         if not known and are_distinct(keys):
-            self._remember(events, keys)
+            self._remember(built, keys)
             return Sifted(built, 0)
         columns = [
-            values_of(events[name]) for name in ("event_id", "payload_digest", "source_file", "source_record")
+            rows[name].to_pylist() for name in ("event_id", "payload_digest", "source_file", "source_record")
         ]
         new: dict[str, Sighting] = {}
         kept, duplicates, conflicts = [], 0, []
@@ -73,12 +69,14 @@ class Sightings:
             else:
                 conflicts.append(_conflict(file, record, earlier, built.raw(row)))
         built = built.keep(kept, conflicts)
-        self._remember(built.events, keys[kept])
+        self._remember(built, keys[kept])
         return Sifted(built, duplicates)
 
-    def _remember(self, events: pd.DataFrame, keys: Keys) -> None:
-        digests, records = as_keys(events["payload_digest"]), events["source_record"].to_numpy(np.int64)
-        self._seen.add(keys, digests, events["source_file"], records)
+    def _remember(self, built: Built, keys: Keys) -> None:
+        digests, files, records = (
+            built.rows[name] for name in ("payload_digest", "source_file", "source_record")
+        )
+        self._seen.add(keys, as_keys(digests), files, records.to_numpy())
 
 
 def _conflict(file: str, record: int, earlier: Sighting, raw: str) -> Rejection:

@@ -11,7 +11,9 @@ from chatlio_kit.captures import Piece
 from chatlio_kit.errors import FrameError
 from chatlio_kit.events.rejection import Rejection
 from chatlio_kit.tables.building import Built
+from chatlio_kit.tables.nesting import nest
 from chatlio_kit.tables.schemas import Failure, failures
+from chatlio_kit.tables.telling import arrow_rows
 
 
 def check_again(events: pd.DataFrame, messages: pd.DataFrame) -> Built:
@@ -38,13 +40,18 @@ def check_again(events: pd.DataFrame, messages: pd.DataFrame) -> Built:
         rejected.setdefault(failure.row, _rejection(events, failure.row, failure))
     faulty = {failure.row: failure for failure in reversed(message_failures)}
     row_of = {event_id: row for row, event_id in enumerate(events["event_id"])}
-    owners = [row_of[event_id] for event_id in unfolded["event_id"]]
-    for owner, place in zip(owners, places, strict=True):
+    owners = np.array([row_of[event_id] for event_id in unfolded["event_id"]], dtype=np.int64)
+    for owner, place in zip(owners.tolist(), places, strict=True):
         if place in faulty:
             rejected.setdefault(owner, _rejection(events, owner, faulty[place]))
     kept = [row for row in range(len(events)) if row not in rejected]
-    built = Built(events, unfolded, np.array(owners, dtype="int64"), [], Piece(), np.arange(len(events)))
-    return built.keep(kept, rejected.values())
+    by_owner = np.argsort(owners, kind="stable")
+    rows = nest(
+        arrow_rows(events, "events"),
+        arrow_rows(unfolded.take(by_owner), "messages"),
+        np.bincount(owners, minlength=len(events)),
+    )
+    return Built(rows, [], Piece(), np.arange(len(events))).keep(kept, rejected.values())
 
 
 def unfold(events: pd.DataFrame, messages: pd.DataFrame) -> tuple[pd.DataFrame, Sequence[int]]:

@@ -191,6 +191,7 @@ class _Places(NamedTuple):
 
 def _places_of(fields: Sequence[tuple[Field, str]], unread: Iterable[str] = ()) -> _Places:
     others = [(field, key) for field, key in fields if field.dtype is Dtype.JSON or field.any_scalar]
+    named: list[tuple[str, str | None]]
     named = [(key, field.name) for field, key in fields if (field, key) not in others]
     named += [(key, None) for key in sorted(unread)]
     return _Places(pa.struct([(key, TEXT) for key, _ in named]), [name for _, name in named], others)

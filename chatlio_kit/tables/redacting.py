@@ -8,6 +8,8 @@ from typing import Any
 
 from chatlio_kit.events.redaction import Redaction
 from chatlio_kit.tables.building import Built
+from chatlio_kit.tables.nesting import message_counts, nest
+from chatlio_kit.tables.telling import arrow_rows
 
 
 def redact(built: Built, redaction: Redaction, counts: Counter[str]) -> Built:
@@ -25,4 +27,5 @@ def redact(built: Built, redaction: Redaction, counts: Counter[str]) -> Built:
         frames[table], counted = redaction.apply(table, rows)
         counts.update({f"{table}.{column}": count for column, count in counted.items()})
     rejected = [redaction.rejection(each) for each in built.rejected]
-    return replace(built, **frames, rejected=rejected)
+    events, messages = (arrow_rows(frames[table], table) for table in ("events", "messages"))
+    return replace(built, rows=nest(events, messages, message_counts(built.rows)), rejected=rejected)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -14,6 +15,7 @@ from chatlio_kit.errors import FrameError
 from chatlio_kit.events.catalogue import TABLES, Dtype, Field
 from chatlio_kit.events.rejection import Reason, shortened
 from chatlio_kit.events.times import TIME_DTYPE
+from chatlio_kit.tables.arrow import frame_of
 
 PANDAS_DTYPES: dict[Dtype, str] = {
     Dtype.TEXT: "str",
@@ -68,13 +70,13 @@ def _rules(table: str, columns: frozenset[str]) -> pa.DataFrameSchema:
     )
 
 
-def _ruled(table: str, rows: pd.DataFrame, computed: frozenset[str]) -> frozenset[str]:
+def _ruled(table: str, is_empty: Callable[[str], bool], computed: frozenset[str]) -> frozenset[str]:
     """Name the columns that hold something to check: each that is looked at takes its time, even empty."""
     return frozenset(
         field.name
         for field in TABLES[table]
         if field.name not in computed
-        and (field.required or (field.rule is not None and rows[field.name].notna().any()))
+        and (field.required or (field.rule is not None and not is_empty(field.name)))
     )
 
 
@@ -98,29 +100,51 @@ def frame(table: str, columns: dict[str, Any]) -> pd.DataFrame:
     )
 
 
-def failures(table: str, rows: pd.DataFrame, computed: frozenset[str] = frozenset()) -> list[Failure]:
+def failures(table: str, rows: pd.DataFrame) -> list[Failure]:
     """Validate a whole table lazily and list every value that breaks a rule.
 
     Args:
         table: the table's name.
         rows: the table, indexed from 0.
-        computed: columns that the caller made itself, so that their values keep their rules by construction.
 
     Raises:
         FrameError: when a column is missing, extra, out of order or of another dtype.
     """
-    try:
-        is_formed = list(rows.columns) == list(_form(table)) and dict(rows.dtypes) == _form(table)
-        checked = _rules(table, _ruled(table, rows, computed)) if is_formed else schema(table)
-        checked.validate(rows, lazy=True)
-    except SchemaErrors as errors:
-        cases = errors.failure_cases
-    else:
+    is_formed = list(rows.columns) == list(_form(table)) and dict(rows.dtypes) == _form(table)
+    ruled = _ruled(table, lambda name: bool(rows[name].isna().all()), frozenset()) if is_formed else None
+    cases = _cases(schema(table) if ruled is None else _rules(table, ruled), rows)
+    if cases is None:
         return []
     # A wrong dtype is told once for the column or once for each of its rows, as pandera's engine has it.
     structural = cases[cases["index"].isna() | cases["check"].astype(str).str.startswith("dtype(")]
     if len(structural):
         raise FrameError(_structure_sentence(table, rows, structural.drop_duplicates(["column", "check"])))
+    return _told(table, cases)
+
+
+def failures_of(table: str, rows: Any, computed: frozenset[str]) -> list[Failure]:
+    """Validate an Arrow table that was just built; only columns that can break a rule are looked at.
+
+    Args:
+        table: the table's name.
+        rows: its rows.
+        computed: columns that the caller made itself, so that their values keep their rules by construction.
+    """
+    ruled = _ruled(table, lambda name: rows[name].null_count == len(rows), computed)
+    cases = _cases(_rules(table, ruled), frame_of(rows.select(sorted(ruled))))
+    return [] if cases is None else _told(table, cases)
+
+
+def _cases(rules: pa.DataFrameSchema, rows: pd.DataFrame) -> Any:
+    """Give pandera's list of values that break rules, a row for each; None where there are none."""
+    try:
+        rules.validate(rows, lazy=True)
+    except SchemaErrors as errors:
+        return errors.failure_cases
+    return None
+
+
+def _told(table: str, cases: Any) -> list[Failure]:
     fields = {field.name: field for field in TABLES[table]}
     order = {name: position for position, name in enumerate(fields)}
     found = [

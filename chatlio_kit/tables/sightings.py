@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
 from numpy.typing import NDArray
+
+from chatlio_kit.tables.arrow import whole
 
 _BITS = 1 << 26  # 8 MB: one in a thousand of a million ids is looked up in vain
 _RUNS_IN_MEMORY = 8
@@ -48,13 +48,13 @@ class SeenIds:
         self._files: dict[str, int] = {}
         self._names: list[str] = []
 
-    def add(self, keys: Keys, digests: Keys, files: pd.Series[str], records: NDArray[np.int64]) -> None:
+    def add(self, keys: Keys, digests: Keys, files: Any, records: NDArray[np.int64]) -> None:
         """Remember ids that were not seen before.
 
         Args:
             keys: the ids.
             digests: the digests of their payloads.
-            files: the name of the file of each.
+            files: the name of the file of each, an Arrow column.
             records: the number of each in its file.
         """
         if not len(keys):
@@ -100,13 +100,15 @@ class SeenIds:
             self._bits[places >> 3] |= masks
             places = places[self._bits[places >> 3] & masks == 0]
 
-    def _numbers(self, files: pd.Series[str]) -> NDArray[np.int64]:
-        numbers, names = pd.factorize(files)
+    def _numbers(self, files: Any) -> NDArray[np.int64]:
+        told = whole(files).dictionary_encode()
+        names = told.dictionary.to_pylist()
         for name in names:
             if name not in self._files:
                 self._files[name] = len(self._names)
                 self._names.append(name)
-        return np.array([self._files[name] for name in names], dtype=np.int64)[numbers]
+        places: NDArray[np.int64] = told.indices.to_numpy()
+        return np.array([self._files[name] for name in names], dtype=np.int64)[places]
 
 
 def _read(run: Path | NDArray[Any]) -> NDArray[Any]:
@@ -121,11 +123,9 @@ def _sorted(entries: NDArray[Any]) -> NDArray[Any]:
     return entries[np.argsort(_prefixes(entries["id"]), kind="stable")]
 
 
-def as_keys(digests: pd.Series[str]) -> Keys:
-    """Read a column of SHA-256 digests, none of them missing, without making a text of each."""
-    texts = pa.array(digests.array, pa.large_string())
-    if isinstance(texts, pa.ChunkedArray):
-        texts = texts.combine_chunks()
+def as_keys(digests: Any) -> Keys:
+    """Read an Arrow column of SHA-256 digests, none of them missing, without making a text of each."""
+    texts = whole(digests)
     if not len(texts):
         return np.empty((0, _KEY_BYTES), dtype=np.uint8)
     _, ends, text = texts.buffers()

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 
 from chatlio_kit.captures import Captures
 from chatlio_kit.crew import Crew, worthwhile
@@ -16,13 +17,14 @@ from chatlio_kit.display import Progress, Sheet
 from chatlio_kit.errors import UsageError
 from chatlio_kit.events.catalogue import TABLES
 from chatlio_kit.events.rejection import Rejection
+from chatlio_kit.tables.arrow import frame_of
 from chatlio_kit.tables.building import Settling
 from chatlio_kit.tables.counts import Counts
 from chatlio_kit.tables.derived import conversations, distinct_messages, offline_messages, visitors
 from chatlio_kit.tables.dictionary import dictionary
 from chatlio_kit.tables.duplicates import Settled, Sifted, Sightings
+from chatlio_kit.tables.nesting import NESTED_SCHEMA, events_of, messages_of
 from chatlio_kit.tables.redacting import redact
-from chatlio_kit.tables.schemas import empty
 from chatlio_kit.tables.terms import Findings, Terms
 from chatlio_kit.tables.transcript import Transcript
 from chatlio_kit.tables.workers import build_all
@@ -178,10 +180,11 @@ class Export:
         with Progress("converting", None, "records", quiet=quiet) as progress:
             for sifted in self.sifted():
                 count(counts, sifted)
-                progress.advance(len(sifted.built.events) + len(sifted.built.rejected) + sifted.duplicates)
+                progress.advance(len(sifted.built) + len(sifted.built.rejected) + sifted.duplicates)
                 pieces.append(sifted)
-        events = _joined("events", [sifted.built.events for sifted in pieces])
-        messages = distinct_messages(events, _joined("messages", [each.built.messages for each in pieces]))
+        rows = pa.concat_tables([NESTED_SCHEMA.empty_table(), *(sifted.built.rows for sifted in pieces)])
+        events = frame_of(events_of(rows))
+        messages = distinct_messages(events, frame_of(messages_of(rows)))
         rejected = [rejection for sifted in pieces for rejection in sifted.built.rejected]
         return Tables(
             events,
@@ -253,9 +256,4 @@ def read_export(
 
 def count(counts: Counts, sifted: Sifted) -> None:
     """Add a piece to the counts."""
-    counts.add_piece(sifted.built.events, sifted.built.rejected, sifted.duplicates)
-
-
-def _joined(table: str, frames: list[pd.DataFrame]) -> pd.DataFrame:
-    filled = [frame for frame in frames if len(frame)]
-    return pd.concat(filled, ignore_index=True) if filled else empty(table)
+    counts.add_piece(sifted.built.rows, sifted.built.rejected, sifted.duplicates)

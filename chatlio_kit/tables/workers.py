@@ -9,6 +9,7 @@ from functools import partial
 from chatlio_kit.captures import Piece
 from chatlio_kit.crew import Crew
 from chatlio_kit.tables.building import Built, Settling, build
+from chatlio_kit.tables.nesting import filled, without_empty_columns
 
 
 def build_all(pieces: Iterable[Piece], settling: Settling, crew: Crew) -> Iterator[Built]:
@@ -20,9 +21,10 @@ def build_all(pieces: Iterable[Piece], settling: Settling, crew: Crew) -> Iterat
         crew: who builds.
     """
     for piece, built in crew.map(partial(_build, settling), pieces):
-        yield replace(built, piece=piece)
+        yield replace(built, rows=filled(built.rows), piece=piece)
 
 
 def _build(settling: Settling, piece: Piece) -> Built:
     """Build a piece; its records' texts never leave the process that read them."""
-    return replace(build(piece, settling), piece=Piece())
+    built = build(piece, settling)
+    return replace(built, rows=without_empty_columns(built.rows), piece=Piece())

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -165,13 +166,13 @@ def test_every_id_that_was_seen_is_found(
     seen, known = SeenIds(tmp_path_factory.mktemp("seen")), dict[str, int]()
     for piece in pieces:
         ids = [f"{number:064x}" for number in piece]  # equal beginnings, as no digest has them
-        found = seen.look_up(as_keys(pd.Series(ids, dtype="str")))
+        found = seen.look_up(as_keys(pa.array(ids, pa.large_string())))
         assert {ids[row]: each.record for row, each in found.items()} == {
             each: known[each] for each in ids if each in known
         }
         new = [each for each in ids if each not in known]
-        keys, records = as_keys(pd.Series(new, dtype="str")), len(known) + np.arange(len(new))
-        seen.add(keys, keys, pd.Series("a", index=range(len(new))), records)
+        keys, records = as_keys(pa.array(new, pa.large_string())), len(known) + np.arange(len(new))
+        seen.add(keys, keys, pa.array(["a"] * len(new), pa.large_string()), records)
         known |= {each: len(known) + place for place, each in enumerate(new)}
 
 
