@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from itertools import compress, count
 
 import numpy as np
+from numpy.typing import NDArray
 
 from chatlio_kit.captures.blocks import Blocks
 from chatlio_kit.captures.containers import BREAKS, Text, unpacked
@@ -94,19 +95,20 @@ def _by_line(blocks: Blocks) -> Iterator[Lines | Raws | Fault]:
             start = block.find(b"\n") + 1
         if start <= end:
             text = b"".join((rest, memoryview(block)[start:end]))
-            yield from _filled(number + 1, text)
-            number += text.count(b"\n") + 1
+            ends = np.flatnonzero(np.frombuffer(text, dtype=np.uint8) == _END)
+            yield from _filled(number + 1, text, ends)
+            number += len(ends) + 1
         rest = block[end + 1 :]
     blocks.finish()  # where the file breaks off in a line, the break is told for it
     if rest.strip():
         yield Raws([number + 1], [rest.strip()], cut=True)
 
 
-def _filled(first: int, text: bytes) -> Iterator[Lines | Raws | Fault]:
-    """Give the lines that are not blank, with their numbers."""
+def _filled(first: int, text: bytes, ends: NDArray[np.int64]) -> Iterator[Lines | Raws | Fault]:
+    """Give the lines that are not blank, with their numbers; all but the last end at ``ends``."""
     marks = np.frombuffer(text, dtype=np.uint8)
-    starts = np.concatenate(([0], np.flatnonzero(marks == _END) + 1))
-    longest = int(starts[1]) - 1 if len(starts) > 1 else len(text)
+    starts = np.concatenate(([0], ends + 1))
+    longest = int(ends[0]) if len(ends) else len(text)
     if longest <= MOST_BYTES and starts[-1] < len(text) and (marks[starts] > _BLANK).all():
         yield Lines(first, text, len(starts))
         return

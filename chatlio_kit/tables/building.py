@@ -41,6 +41,7 @@ _COMPUTED = frozenset(
     }
 )  # fmt: skip
 _COMPUTED_OF_MESSAGES = frozenset({"event_id", "conversation_id", "author", "position"})
+_DATED_MESSAGES = _COMPUTED_OF_MESSAGES | {"ts"}  # a time is read from none but a well-formed ts
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,8 @@ class _Building:
         for failure in failures_of("events", _with_stand_ins(events), _COMPUTED):
             name = self._place(failure.row, failure.column, columns)
             self._fault(failure.row, failure.reason, name, failure.sentence(name))
-        for failure in failures_of("messages", messages, _COMPUTED_OF_MESSAGES):
+        computed = _COMPUTED_OF_MESSAGES if messages["sent_at"].null_count else _DATED_MESSAGES
+        for failure in failures_of("messages", messages, computed):
             owner = int(owners[failure.row])
             place = failure.row - int(np.searchsorted(owners, owner))
             name = f"messages[{place}].{_MESSAGE_PLACES[failure.column]}"

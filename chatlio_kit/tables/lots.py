@@ -20,7 +20,7 @@ TEXT, WHOLE = pa.large_string(), pa.int64()
 _HEAD = ("event_id", "kind", "received_at", "widget_id", "message_count", "message_ts", "extra_fields")
 EVENT_COLUMNS = (*_HEAD, "payload_digest", *(each.name for each in EVENTS if each.places))
 """The columns that a record itself can fill."""
-_DIGEST_BYTES = sha256().digest_size
+_DIGEST_LETTERS = 2 * sha256().digest_size
 _INTEGERS = frozenset({"message_count", "position"})
 
 Places = NDArray[np.int64]
@@ -81,11 +81,23 @@ def texts(values: Sequence[str | None]) -> Any:
 
 def digests(words: Sequence[bytes | None]) -> Any:
     """Give the SHA-256 digest of each text as hexadecimal digits, all of them written at once."""
-    told = b"".join([sha256(each).digest() for each in words if each is not None])
-    sizes = [0 if each is None else 2 * _DIGEST_BYTES for each in words]
-    ends = np.cumsum([0, *sizes], dtype=np.int64)
-    mask = None if 0 not in sizes else pa.py_buffer(np.packbits(np.diff(ends) > 0, bitorder="little"))
-    return pa.Array.from_buffers(TEXT, len(words), [mask, pa.py_buffer(ends), pa.py_buffer(hexlify(told))])
+    told = [sha256(each).digest() for each in words if each is not None]
+    ends, mask = np.arange(len(words) + 1), None
+    if len(told) < len(words):
+        is_there = np.fromiter((each is not None for each in words), bool, len(words))
+        ends[1:] = np.cumsum(is_there)
+        mask = pa.py_buffer(np.packbits(is_there, bitorder="little"))
+    text = hexlify(b"".join(told))
+    return pa.Array.from_buffers(
+        TEXT, len(words), [mask, pa.py_buffer(ends * _DIGEST_LETTERS), pa.py_buffer(text)]
+    )
+
+
+def lengths(column: Any) -> Places:
+    """Say how many bytes each text of a column that was built here has; a missing one has none."""
+    buffer = column.buffers()[1]
+    ends = np.frombuffer(buffer, np.int64)[column.offset :][: len(column) + 1]
+    return ends[1:] - ends[:-1]
 
 
 def join(lots: Sequence[Lot]) -> Joined:
@@ -136,5 +148,5 @@ def _column(name: str, parts: Iterable[tuple[Mapping[str, Any], int]]) -> Any:
 
 def _without_blanks(column: Any) -> Any:
     """Let empty texts be missing."""
-    blank = pc.equal(column, "")
-    return pc.if_else(blank, None, column) if pc.any(blank).as_py() else column
+    empty = len(column) - np.count_nonzero(lengths(column))
+    return pc.if_else(pc.equal(column, ""), None, column) if empty > column.null_count else column

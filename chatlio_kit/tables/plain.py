@@ -21,7 +21,7 @@ from chatlio_kit.captures import BARE, ENVELOPE, floats_in, keeps_quotes, recogn
 from chatlio_kit.events.catalogue import LEFT_BEHIND, Dtype, Field
 from chatlio_kit.events.identity import canonical, own_words
 from chatlio_kit.events.kinds import KINDS, SHAPE_OF, Kind, Shape, kind_of_shape, shape_of
-from chatlio_kit.tables.lots import TEXT, WHOLE, Lot, digests, texts
+from chatlio_kit.tables.lots import TEXT, WHOLE, Lot, digests, lengths, texts
 from chatlio_kit.tables.reading import (
     KNOWN_OF_MESSAGE,
     MESSAGE_PLACES,
@@ -221,7 +221,7 @@ _SAID = pa.struct(
 
 
 def _is_everywhere(column: Any) -> bool:
-    return not column.null_count and pc.min(pc.binary_length(column)).as_py() != 0
+    return not column.null_count and bool(lengths(column).all())
 
 
 def _json_text(value: Any) -> str | None:
