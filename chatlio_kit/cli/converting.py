@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
@@ -77,6 +78,7 @@ def convert(
     captures = Captures(paths)
     with Crew(worthwhile(captures.size), "chatlio_kit.tables.workers") as crew:
         tables = import_module("chatlio_kit.tables")  # loaded while the workers load it too
+        gc.freeze()  # all of that is no garbage: looking through it again and again takes its time
         settling = tables.Settling.from_options(kind, undated_as, fields)
         export = tables.Export(captures, settling, tables.Terms.from_options(redact, contract))
         converted: Converted = tables.convert(export, out, crew=crew, quiet=context.as_json)
