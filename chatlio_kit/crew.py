@@ -1,26 +1,29 @@
 """Work done by several processes at once, its results in the order in which it was handed out.
 
-Each worker is a Python process of its own that reads tasks on stdin and writes results to stdout. It imports
-nothing of the program that starts it, so this works from notebooks and from scripts without a main guard; and
-it ends by itself when its stdin does, so none is left behind when the program is killed.
+A first process loads what the work needs, and the others are its copies. It imports nothing of the program
+that starts it, so this works from notebooks and from scripts without a main guard. Each worker reads tasks
+from a pipe of its own and ends by itself when that does, so none is left behind when the program is killed.
 """
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import os
 import pickle
+import signal
 import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
-from typing import IO, Any, TypeVar
+from typing import IO, Any, NamedTuple, TypeVar
 
 from chatlio_kit.errors import CaptureError
 
@@ -28,7 +31,7 @@ from chatlio_kit.errors import CaptureError
 # Rows have no cycles, and what is loaded is no garbage: looking for some costs a tenth of the time.
 _START = (
     "import gc, sys; gc.disable(); sys.modules['hypothesis'] = None; "
-    "from chatlio_kit.crew import serve; serve(sys.argv[1])"
+    "from chatlio_kit.crew import serve; serve(*sys.argv[1:])"
 )
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -51,6 +54,13 @@ def worthwhile(size: int) -> int:
     return min(usable, _MOST_WORKERS)
 
 
+class _Line(NamedTuple):
+    """The pipes to one worker."""
+
+    tasks: IO[bytes]
+    results: IO[bytes]
+
+
 class Crew:
     """Workers and the threads that talk to them. Use it as a context manager.
 
@@ -61,37 +71,46 @@ class Crew:
 
     def __init__(self, count: int, room: str) -> None:
         self._count, self._room = count, room
-        self._free: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._first: subprocess.Popen[bytes] | None = None
+        self._lines: list[_Line] = []
+        self._free: SimpleQueue[_Line] = SimpleQueue()
         self._threads = ThreadPoolExecutor(max(1, count), thread_name_prefix="chatlio-kit-worker")
 
     def __enter__(self) -> Crew:
-        path = os.pathsep.join(each or str(Path.cwd()) for each in sys.path)
+        theirs: list[int] = []
         for _ in range(self._count):
-            process = subprocess.Popen(
-                [sys.executable, "-c", _START, self._room],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                pipesize=_PIPE_BYTES,
+            (tasks, to_worker), (from_worker, results) = _wide_pipe(), _wide_pipe()
+            line = _Line(os.fdopen(to_worker, "wb"), os.fdopen(from_worker, "rb"))
+            self._lines.append(line)
+            self._free.put(line)
+            theirs += [tasks, results]
+        if theirs:
+            path = os.pathsep.join(each or str(Path.cwd()) for each in sys.path)
+            self._first = subprocess.Popen(
+                [sys.executable, "-c", _START, self._room, *map(str, theirs)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=theirs,
                 start_new_session=True,  # an interrupt is for the program, which ends its workers
                 env={**os.environ, "PYTHONPATH": path, **_LEAN},
             )
-            self._processes.append(process)
-            self._free.put(process)
+        for end in theirs:
+            os.close(end)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
-        for process in self._processes:
-            process.kill()
+        if error is not None and self._first is not None:  # nobody waits for work that is not wanted
+            with suppress(ProcessLookupError):
+                os.killpg(self._first.pid, signal.SIGKILL)
         self._threads.shutdown(wait=True)
-        for process in self._processes:
-            process.wait()
-            for pipe in (process.stdin, process.stdout):
-                if pipe is not None:
-                    pipe.close()
+        for pipe in chain.from_iterable(self._lines):
+            with suppress(BrokenPipeError):
+                pipe.close()
+        if self._first is not None:
+            self._first.wait()
 
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[tuple[Item, Result]]:
         """Do the same work on each item; give items and results in the items' order.
@@ -119,36 +138,55 @@ class Crew:
             yield done, future.result()
 
     def _ask(self, work: Callable[[Item], Result], item: Item) -> Result:
-        process = self._free.get()
+        line = self._free.get()
         try:
-            _send(_pipe(process.stdin), (work, item))
-            wrong, result = _receive(_pipe(process.stdout))
+            _send(line.tasks, (work, item))
+            wrong, result = _receive(line.results)
         except (OSError, EOFError, pickle.UnpicklingError) as broken:
             raise CaptureError(
                 "A process that converts captures ended before it was done, as happens when memory runs out. "
                 "Free some memory and start again; nothing half-written is left."
             ) from broken
         finally:
-            self._free.put(process)
+            self._free.put(line)
         if wrong is not None:
             raise wrong
         done: Result = result
         return done
 
 
-def serve(room: str) -> None:
-    """Do the tasks that come in on stdin until it ends.
+def serve(room: str, *ends: str) -> None:
+    """Be all workers: load the room once, and leave the others' pipes to copies of this process.
 
     Args:
         room: the module of their work.
+        ends: for each worker the pipe its tasks come from, and the one its results go to.
     """
-    source, target = sys.stdin.buffer, sys.stdout.buffer
-    sys.stdout = sys.stderr  # nothing but results goes out
     import_module(room)
     gc.freeze()
+    pipes = list(map(int, ends))
+    lines = list(zip(pipes[::2], pipes[1::2], strict=True))
+    copies: list[int] = []
+    mine = lines[0]
+    for line in lines[1:]:
+        copy = os.fork()
+        if not copy:
+            mine, copies = line, []
+            break
+        copies.append(copy)
+    for end in set(pipes) - set(mine):
+        os.close(end)
+    with suppress(BrokenPipeError), os.fdopen(mine[0], "rb") as tasks, os.fdopen(mine[1], "wb") as results:
+        _work(tasks, results)
+    for copy in copies:
+        os.waitpid(copy, 0)
+
+
+def _work(tasks: IO[bytes], results: IO[bytes]) -> None:
+    """Do the tasks that come in until there are no more."""
     while True:
         try:
-            work, item = _receive(source)
+            work, item = _receive(tasks)
         except EOFError:
             return
         answer: tuple[Exception | None, Any]
@@ -157,10 +195,19 @@ def serve(room: str) -> None:
         except (OSError, MemoryError) as wrong:
             answer = wrong, None
         del item
-        _send(target, answer)
+        _send(results, answer)
         del answer
         gc.collect()  # what pandera leaves behind; all that was there before stays out of it
         gc.freeze()
+
+
+def _wide_pipe() -> tuple[int, int]:
+    """Make a pipe that holds much at once, where the system has such; give its ends to read and to write."""
+    ends = os.pipe()
+    if hasattr(fcntl, "F_SETPIPE_SZ"):
+        with suppress(OSError):  # the system may grant less
+            fcntl.fcntl(ends[1], fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    return ends
 
 
 def _send(pipe: IO[bytes], value: Any) -> None:
@@ -170,12 +217,6 @@ def _send(pipe: IO[bytes], value: Any) -> None:
 
 def _receive(pipe: IO[bytes]) -> Any:
     return pickle.load(pipe)  # noqa: S301  from our own process, over its own pipe
-
-
-def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
-    if pipe is None:
-        raise EOFError
-    return pipe
 
 
 @contextmanager

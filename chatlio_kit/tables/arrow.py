@@ -30,17 +30,6 @@ _PANDAS_DTYPES = {
 }
 
 
-def values_of(column: pd.Series[Any]) -> list[Any]:
-    """Give a column's values as Python has them, None where one is missing: faster than pandas' own way."""
-    values: list[Any] = pa.array(column.array).to_pylist()
-    return values
-
-
-def arrow_frame(table: str, columns: Mapping[str, Any]) -> pd.DataFrame:
-    """Build a table of the catalogue from Arrow columns."""
-    return frame_of(arrow_table(table, columns))
-
-
 def arrow_table(table: str, columns: Mapping[str, Any]) -> Any:
     """Put Arrow columns into the catalogue's order, each of its dtype."""
     schema = arrow_schema(table)

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
@@ -219,7 +220,11 @@ class _Table:
         keys = () if name == "messages" else ("conversation_id", "event_id")
         distinct = [each for each in schema.names if each in _DISTINCT and each not in keys]
         self._writer = pq.ParquetWriter(
-            folder / f"{name}.parquet", schema, use_dictionary=distinct, compression="snappy"
+            folder / f"{name}.parquet",
+            schema,
+            use_dictionary=distinct,
+            compression="snappy",
+            write_statistics=[each.name for each in schema if each.type != pa.large_string()],
         )
 
     def add(self, rows: Any) -> None:
