@@ -23,7 +23,7 @@ from chatlio_kit.events.times import ARROW_TIME, read_rfc3339, read_slack_ts, wr
 from chatlio_kit.tables.arrow import arrow_table, frame_of
 from chatlio_kit.tables.dating import Undated, UndatedAs, date_events
 from chatlio_kit.tables.lots import texts
-from chatlio_kit.tables.nesting import NESTED_SCHEMA, events_of, messages_of, nest
+from chatlio_kit.tables.nesting import NESTED_SCHEMA, events_of, messages_of, nest, said_in
 from chatlio_kit.tables.rows import Rows, read_rows
 from chatlio_kit.tables.schemas import failures_of
 
@@ -106,7 +106,7 @@ class Built:
     @property
     def messages(self) -> pd.DataFrame:
         """Their messages as a frame: a row for each message of each transcript (``event_id``)."""
-        return frame_of(messages_of(self.rows))
+        return frame_of(messages_of(self.rows, *said_in(self.rows)))
 
     def keep(self, rows: Sequence[int], rejected: Iterable[Rejection] = ()) -> Built:
         """Keep some of the events with their messages, and add rejections of others."""

@@ -259,6 +259,8 @@ class _Tables:
     ) -> None:
         for table in self._tables.values():
             table.close()
+        for spill in (self._by_owner, self._visitors, self._offline):
+            spill.close()
 
     def add(self, sifted: Sifted) -> None:
         """Write a piece's events, and keep what the other tables are told from."""

@@ -1,7 +1,7 @@
 """The tables that answer questions: conversations, messages once each, visitors, offline messages.
 
-All of them are derived from accepted events alone. Rows are told apart by numbers that stand for their keys,
-since comparing texts would be most of the work.
+All of them are derived from accepted events alone, as Arrow rows. Rows are told apart by numbers that stand
+for their keys, since comparing texts would be most of the work.
 """
 
 from __future__ import annotations
@@ -9,176 +9,190 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from chatlio_kit.events.catalogue import OFFLINE_MESSAGES, VISITORS
 from chatlio_kit.events.kinds import Kind
-from chatlio_kit.tables.schemas import empty, frame
+from chatlio_kit.tables.arrow import arrow_table
+from chatlio_kit.tables.nesting import messages_of, said_in
 
 Places = NDArray[np.int64]
 """Row numbers; -1 where there is no such row."""
 
+Mask = NDArray[np.bool_]
 
-def distinct_messages(events: pd.DataFrame, messages: pd.DataFrame) -> pd.DataFrame:
-    """Show each message once, as the fullest transcript that holds it has it.
+
+class Talks:
+    """Events and their messages, by the conversation that both belong to.
+
+    A transcript without a conversation id is a talk of its own, and no conversation.
 
     Args:
-        events: the accepted events.
-        messages: a row for each message of each transcript.
-
-    Returns:
-        The table ``messages``: one row for each conversation and ``ts``, in order of conversation and time.
-        Messages of a transcript without a conversation id stay as they are.
+        events: the accepted events, each with its messages (:mod:`chatlio_kit.tables.nesting`).
     """
-    by_owner = _Groups(messages["conversation_id"].fillna(messages["event_id"]))
-    transcripts = events.loc[_is(events, Kind.TRANSCRIPT), "conversation_id"]
-    repeated = by_owner.keys.isin(transcripts[transcripts.duplicated()])[by_owner.numbers]
-    rank = np.zeros(len(messages), dtype=np.int64)
-    kept = ~repeated  # a transcript has each ts once
-    if repeated.any():
-        fullest = pd.Index(events["event_id"].array.take(_by_fullness(events)))
-        rank[repeated] = fullest.get_indexer(messages.loc[repeated, "event_id"].array)
-        told = pd.DataFrame({"owner": by_owner.numbers, "ts": messages["ts"].array, "rank": rank})[repeated]
-        once = told.sort_values("rank", kind="stable").drop_duplicates(["owner", "ts"])
-        kept[once.index.to_numpy()] = True
-    rows = np.flatnonzero(kept)
-    order = np.lexsort(
-        (
-            rank[rows],
-            messages["position"].to_numpy(np.int64)[rows],
-            _instants(messages["sent_at"])[rows],
-            by_owner.numbers[rows],
+
+    def __init__(self, events: Any) -> None:
+        said, owners = said_in(events)
+        self._events = events
+        self._is_named = _is_there(events["conversation_id"])
+        self._talks = _Groups(pc.coalesce(events["conversation_id"], events["event_id"]))
+        self._is_transcript = self._is_named & _is(events, Kind.TRANSCRIPT)
+        self._by_fullness = _by_fullness(events)
+        shown = self._shown(said, owners)
+        self._said, self._owners = said.take(shown), owners[shown]
+
+    def messages(self) -> Any:
+        """Show each message once, as the fullest transcript that holds it has it.
+
+        Returns:
+            The table ``messages``: one row for each conversation and ``ts``, in order of conversation and
+            time. Messages of a transcript without a conversation id stay as they are.
+        """
+        return messages_of(self._events, self._said, self._owners)
+
+    def conversations(self) -> Any:
+        """Tell each conversation in one row."""
+        events, talks = self._events, self._talks
+        by_time = _by_time(events)
+        fullest = talks.first(self._by_fullness, self._is_transcript)
+        start = talks.first(by_time, self._is_named & _is(events, Kind.CONVERSATION_STARTED))
+        first = {
+            name: talks.first(by_time, self._is_named & _is_there(events[name]))
+            for name in ("visitor_id", "page_url", "channel_id")
+        }
+        started_at = pc.coalesce(
+            _picked(events["started_at"], fullest),
+            _picked(events["occurred_at"], start),
+            _picked(events["occurred_at"], talks.first(by_time, self._is_named)),
         )
-    )
-    return messages.take(rows[order]).reset_index(drop=True)
+        ended_at = _picked(events["ended_at"], fullest)
+        page_url = (_picked(events["page_url"], rows) for rows in (start, first["page_url"]))
+        columns = {
+            "conversation_id": talks.keys,
+            "started_at": started_at,
+            "ended_at": ended_at,
+            "duration_seconds": _duration(started_at, ended_at),
+            "visitor_id": _picked(events["visitor_id"], first["visitor_id"]),
+            "page_url": pc.coalesce(*page_url),
+            "channel_id": _picked(events["channel_id"], first["channel_id"]),
+            "agent_name": _picked(events["agent_name"], fullest),
+            "agent_email": _picked(events["agent_email"], fullest),
+            "transcripts": talks.count(self._is_transcript),
+            "was_unanswered": talks.has(self._is_named & _is(events, Kind.UNANSWERED)),
+            "has_feedback": talks.has(self._is_named & _is(events, Kind.FEEDBACK)),
+        }
+        told = arrow_table("conversations", columns | self._answers())
+        return told.filter(talks.has(self._is_named))
+
+    def _answers(self) -> dict[str, Any]:
+        """Tell of each conversation who wrote how much, and who answered when."""
+        talk_of = np.where(self._is_named, self._talks.numbers, -1)[self._owners]
+        length = len(self._talks.keys)
+        by = {
+            author: np.flatnonzero((talk_of >= 0) & _equals(self._said["author"], author))
+            for author in ("visitor", "agent", "unknown")
+        }
+        sent = _instants(self._said["sent_at"])
+        asked = _firsts(talk_of, length, by["visitor"])
+        question = asked[talk_of[by["agent"]]]
+        answers = by["agent"][(question >= 0) & (sent[by["agent"]] >= sent[question])]
+        answered = _firsts(talk_of, length, answers)
+        waits = pc.subtract(_picked(self._said["sent_at"], answered), _picked(self._said["sent_at"], asked))
+        return {
+            "first_response_seconds": pc.divide(waits.cast(pa.int64()).cast(pa.float64()), 1e6),
+            "answered_by": _picked(self._said["username"], _firsts(talk_of, length, by["agent"])),
+            **{f"{author}_messages": pa.array(_counts(talk_of[rows], length)) for author, rows in by.items()},
+        }
+
+    def _shown(self, said: Any, owners: Places) -> Places:
+        """Give the messages that are shown, in order of talk and time."""
+        talk_of = self._talks.numbers[owners]
+        repeats = _counts(self._talks.numbers[self._is_transcript], len(self._talks.keys)) > 1
+        is_repeated = repeats[talk_of]
+        rank = np.zeros(len(owners), dtype=np.int64)
+        is_shown = ~is_repeated  # a transcript has each ts once
+        if is_repeated.any():
+            rows = np.flatnonzero(is_repeated)
+            rank[rows] = _inverse(self._by_fullness)[owners[rows]]
+            is_shown[rows[_once(talk_of[rows], said["ts"].take(pa.array(rows)), rank[rows])]] = True
+        rows = np.flatnonzero(is_shown)
+        position, sent = said["position"].to_numpy(), _instants(said["sent_at"])
+        return rows[np.lexsort((rank[rows], position[rows], sent[rows], talk_of[rows]))]
 
 
-def conversations(events: pd.DataFrame, messages: pd.DataFrame) -> pd.DataFrame:
-    """Tell each conversation in one row.
-
-    Args:
-        events: the accepted events.
-        messages: the table ``messages``, each message once.
-    """
-    ours = events[_OF_CONVERSATIONS]
-    if ours["conversation_id"].isna().any():
-        ours = ours[ours["conversation_id"].notna()]
-    if ours.empty:
-        return empty("conversations")
-    groups = _Groups(ours["conversation_id"])
-    by_time = _by_time(ours)
-    is_transcript, is_start = _is(ours, Kind.TRANSCRIPT), _is(ours, Kind.CONVERSATION_STARTED)
-    fullest = groups.first(_by_fullness(ours), is_transcript)
-    start = groups.first(by_time, is_start)
-    first = {
-        name: groups.first(by_time, ours[name].notna().to_numpy())
-        for name in ("visitor_id", "page_url", "channel_id")
-    }
-    anything = groups.first(by_time, np.ones(len(ours), dtype=bool))
-    started_at = (
-        _picked(ours["started_at"], fullest)
-        .fillna(_picked(ours["occurred_at"], start))
-        .fillna(_picked(ours["occurred_at"], anything))
-    )
-    ended_at = _picked(ours["ended_at"], fullest)
-    told = groups.of(messages["conversation_id"])
-    answers = np.argsort(_instants(messages["sent_at"]), kind="stable")
-    answers = answers[(_wrote(messages, "agent") & (told >= 0))[answers]]
-    columns = {
-        "conversation_id": pd.Series(groups.keys),
-        "started_at": started_at,
-        "ended_at": ended_at,
-        "duration_seconds": (ended_at - started_at).dt.total_seconds(),
-        "first_response_seconds": _first_response(messages, told, len(groups.keys)),
-        "visitor_id": _picked(ours["visitor_id"], first["visitor_id"]),
-        "page_url": _picked(ours["page_url"], start).fillna(_picked(ours["page_url"], first["page_url"])),
-        "channel_id": _picked(ours["channel_id"], first["channel_id"]),
-        "agent_name": _picked(ours["agent_name"], fullest),
-        "agent_email": _picked(ours["agent_email"], fullest),
-        "answered_by": _picked(messages["username"], _firsts(told, len(groups.keys), answers)),
-        "visitor_messages": _counted(told[_wrote(messages, "visitor")], len(groups.keys)),
-        "agent_messages": _counted(told[_wrote(messages, "agent")], len(groups.keys)),
-        "unknown_messages": _counted(told[_wrote(messages, "unknown")], len(groups.keys)),
-        "transcripts": groups.count(is_transcript),
-        "was_unanswered": groups.count(_is(ours, Kind.UNANSWERED)) > 0,
-        "has_feedback": groups.count(_is(ours, Kind.FEEDBACK)) > 0,
-    }
-    return frame("conversations", columns)
-
-
-_OF_CONVERSATIONS = [
-    "kind", "occurred_at", "conversation_id", "visitor_id", "page_url", "channel_id", "started_at",
-    "ended_at", "agent_name", "agent_email", "message_count",
-]  # fmt: skip
-
-
-def visitors(events: pd.DataFrame) -> pd.DataFrame:
+def visitors(events: Any) -> Any:
     """Tell each visitor in one row, with the latest value that is known of each fact."""
-    facts = [each.name for each in VISITORS if each.name in events.columns and each.name != "visitor_id"]
-    theirs = events.loc[
-        events["visitor_id"].notna(), ["visitor_id", *facts, "occurred_at", "conversation_id"]
-    ]
-    if theirs.empty:
-        return empty("visitors")
-    groups = _Groups(theirs["visitor_id"])
-    by_time = _by_time(theirs)
-    everything = np.ones(len(theirs), dtype=bool)
+    facts = [each.name for each in VISITORS if each.name in events.column_names and each.name != "visitor_id"]
+    groups = _Groups(events["visitor_id"])
+    by_time = _by_time(events)
     columns = {
-        name: _picked(theirs[name], groups.first(by_time[::-1], theirs[name].notna().to_numpy()))
-        for name in facts
+        name: _picked(events[name], groups.first(by_time[::-1], _is_there(events[name]))) for name in facts
     } | {
-        "visitor_id": pd.Series(groups.keys),
-        "first_seen_at": _picked(theirs["occurred_at"], groups.first(by_time, everything)),
-        "last_seen_at": _picked(theirs["occurred_at"], groups.first(by_time[::-1], everything)),
-        "conversations": groups.distinct(theirs["conversation_id"]),
-        "events": groups.count(everything),
+        "visitor_id": groups.keys,
+        "first_seen_at": _picked(events["occurred_at"], groups.first(by_time)),
+        "last_seen_at": _picked(events["occurred_at"], groups.first(by_time[::-1])),
+        "conversations": groups.distinct(events["conversation_id"]),
+        "events": groups.count(),
     }
-    return frame("visitors", columns)
+    return arrow_table("visitors", columns)
 
 
-def offline_messages(events: pd.DataFrame) -> pd.DataFrame:
+def offline_messages(events: Any) -> Any:
     """Show the messages left while nobody was there, in order of time."""
-    theirs = events.loc[_is(events, Kind.OFFLINE_MESSAGE), [field.name for field in OFFLINE_MESSAGES]]
-    return theirs.take(_by_time(theirs)).reset_index(drop=True)
+    by_time = _by_time(events)
+    theirs = pa.array(by_time[_is(events, Kind.OFFLINE_MESSAGE)[by_time]])
+    return arrow_table(
+        "offline_messages", {each.name: events[each.name].take(theirs) for each in OFFLINE_MESSAGES}
+    )
 
 
 class _Groups:
-    """Rows by a key that each of them has.
+    """Rows by a key.
 
     Attributes:
         keys: the keys in their order.
-        numbers: for each row the place of its key.
+        numbers: for each row the place of its key; -1 where it has none.
     """
 
-    def __init__(self, keys: pd.Series[str]) -> None:
-        numbers, found = pd.factorize(keys, sort=True)
-        self.numbers: Places = numbers.astype(np.int64)
-        self.keys: pd.Index[str] = pd.Index(found)
+    def __init__(self, keys: Any) -> None:
+        self.numbers, found = _numbered(keys)
+        order = pc.sort_indices(found)
+        self.keys = found.take(order)
+        self.numbers = np.append(_inverse(order.to_numpy()), -1)[self.numbers]
 
-    def of(self, keys: pd.Series[str]) -> Places:
-        """Give the places of other rows' keys."""
-        numbers, found = pd.factorize(keys)
-        places = self.keys.get_indexer(pd.Index(found))
-        return np.where(numbers >= 0, places[numbers], -1).astype(np.int64)
-
-    def first(self, order: Places, chosen: NDArray[np.bool_]) -> Places:
+    def first(self, order: Places, chosen: Mask | None = None) -> Places:
         """Give the first row of each key, among the chosen ones, in an order of the rows."""
-        return _firsts(self.numbers, len(self.keys), order[chosen[order]])
+        return _firsts(self.numbers, len(self.keys), order[self._known(chosen)[order]])
 
-    def count(self, chosen: NDArray[np.bool_]) -> pd.Series[int]:
-        """Count the chosen rows of each key."""
-        return _counted(self.numbers[chosen], len(self.keys))
+    def count(self, chosen: Mask | None = None) -> Any:
+        """Count the rows of each key, or the chosen ones among them."""
+        return pa.array(_counts(self.numbers[self._known(chosen)], len(self.keys)))
 
-    def distinct(self, values: pd.Series[str]) -> pd.Series[int]:
+    def has(self, chosen: Mask) -> Any:
+        """Tell of each key whether one of the chosen rows has it."""
+        return pc.greater(self.count(chosen), 0)
+
+    def distinct(self, values: Any) -> Any:
         """Count the distinct values of each key."""
-        numbers, found = pd.factorize(values)
-        pairs = np.unique((self.numbers * (len(found) + 1) + numbers)[numbers >= 0])
-        return _counted(pairs // (len(found) + 1), len(self.keys))
+        numbers, found = _numbered(values)
+        pairs = np.unique((self.numbers * len(found) + numbers)[self._known(numbers >= 0)])
+        return pa.array(_counts(pairs // max(1, len(found)), len(self.keys)))
+
+    def _known(self, chosen: Mask | None) -> Mask:
+        known = self.numbers >= 0
+        return known if chosen is None else known & chosen
 
 
-def _counted(numbers: Places, length: int) -> pd.Series[int]:
-    return pd.Series(np.bincount(numbers[numbers >= 0], minlength=length))
+def _numbered(values: Any) -> tuple[Places, Any]:
+    """Give a number for each value, -1 where one is missing, and the values that the numbers stand for."""
+    encoded = values.dictionary_encode().combine_chunks()
+    return pc.fill_null(encoded.indices, -1).to_numpy().astype(np.int64), encoded.dictionary
+
+
+def _counts(numbers: Places, length: int) -> Places:
+    return np.bincount(numbers, minlength=length)
 
 
 def _firsts(numbers: Places, length: int, order: Places) -> Places:
@@ -188,43 +202,59 @@ def _firsts(numbers: Places, length: int, order: Places) -> Places:
     return places
 
 
-def _picked(column: pd.Series[Any], rows: Places) -> pd.Series[Any]:
+def _once(talks: Places, ts: Any, rank: Places) -> Places:
+    """Give of each talk's messages with the same ts the one of the least rank."""
+    numbers, found = _numbered(ts)
+    order = np.argsort(rank, kind="stable")
+    _, first = np.unique((talks * len(found) + numbers)[order], return_index=True)
+    return order[first]
+
+
+def _inverse(order: Places) -> Places:
+    """Give for each row its place in an order."""
+    places = np.empty(len(order), dtype=np.int64)
+    places[order] = np.arange(len(order))
+    return places
+
+
+def _picked(column: Any, rows: Places) -> Any:
     """Give a column's values in these rows, missing where there is no row."""
-    return pd.Series(column.array.take(rows, allow_fill=True))
+    return column.take(pa.array(rows, mask=rows < 0))
 
 
-def _instants(times: pd.Series[pd.Timestamp]) -> Places:
+def _instants(times: Any) -> Places:
     """Microseconds since 1970; the least number there is where a time is missing."""
-    return times.dt.tz_localize(None).to_numpy("datetime64[us]").astype(np.int64)
+    instants: Places = pc.fill_null(times.cast(pa.int64()), np.iinfo(np.int64).min).to_numpy()
+    return instants
 
 
-def _by_time(events: pd.DataFrame) -> Places:
+def _duration(start: Any, end: Any) -> Any:
+    """Give seconds as pandas counts them."""
+    return pa.array(pc.subtract(end, start).to_pandas().dt.total_seconds(), from_pandas=True)
+
+
+def _by_time(events: Any) -> Places:
     return np.argsort(_instants(events["occurred_at"]), kind="stable")
 
 
-def _by_fullness(events: pd.DataFrame) -> Places:
+def _by_fullness(events: Any) -> Places:
     """Put transcripts in order, the fullest first: most messages, then latest end, then first read."""
-    counts = events["message_count"].to_numpy(np.int64, na_value=-1)
+    counts = pc.fill_null(events["message_count"], -1).to_numpy()
     return np.lexsort((~_instants(events["ended_at"]), ~counts))
 
 
-def _is(events: pd.DataFrame, kind: Kind) -> NDArray[np.bool_]:
-    return (events["kind"] == kind).to_numpy(bool)
+def _is(events: Any, kind: Kind) -> Mask:
+    return _equals(events["kind"], kind)
 
 
-def _wrote(messages: pd.DataFrame, author: str) -> NDArray[np.bool_]:
-    return (messages["author"] == author).to_numpy(bool)
+def _equals(column: Any, value: str) -> Mask:
+    return _mask(pc.fill_null(pc.equal(column, str(value)), False))
 
 
-def _first_response(messages: pd.DataFrame, told: Places, length: int) -> pd.Series[float]:
-    """Seconds from the visitor's first message to the first agent's message after it."""
-    sent = _instants(messages["sent_at"])
-    never = np.iinfo(np.int64).max
-    asked, answered = np.full(length, never), np.full(length, never)
-    asking = _wrote(messages, "visitor") & (told >= 0)
-    np.minimum.at(asked, told[asking], sent[asking])
-    answering = _wrote(messages, "agent") & (told >= 0)
-    answering[answering] = sent[answering] >= asked[told[answering]]
-    np.minimum.at(answered, told[answering], sent[answering])
-    seconds = pd.Series((answered - asked) / 1e6)
-    return seconds.where((asked < never) & (answered < never))
+def _is_there(column: Any) -> Mask:
+    return _mask(pc.is_valid(column))
+
+
+def _mask(flags: Any) -> Mask:
+    mask: Mask = flags.to_numpy()
+    return mask

@@ -49,12 +49,17 @@ def events_of(nested: Any) -> Any:
     return nested.drop_columns([MESSAGES])
 
 
-def messages_of(nested: Any) -> Any:
-    """Give the table ``messages``: one event's after another's."""
-    owners = pa.array(np.repeat(np.arange(len(nested)), message_counts(nested)))
-    columns = {name: nested[name].take(owners) for name in _OF_THE_EVENT}
+def said_in(nested: Any) -> tuple[Any, NDArray[np.int64]]:
+    """Give what messages have of their own, one event's after another's, and the row of each one's event."""
     said = whole(nested[MESSAGES]).flatten().flatten()
-    columns |= zip([name for name, _ in _SAID], said, strict=True)
+    owners = np.repeat(np.arange(len(nested)), message_counts(nested))
+    return pa.table(said, [name for name, _ in _SAID]), owners
+
+
+def messages_of(nested: Any, said: Any, owners: NDArray[np.int64]) -> Any:
+    """Give the table ``messages``, with what its rows have from their events."""
+    columns = {name: said[name] for name, _ in _SAID}
+    columns |= {name: nested[name].take(pa.array(owners)) for name in _OF_THE_EVENT}
     return arrow_table("messages", columns)
 
 

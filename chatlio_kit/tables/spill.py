@@ -14,25 +14,39 @@ import pyarrow.compute as pc
 
 from chatlio_kit.tables.arrow import give_memory_back
 
-RUN_BYTES = 8_000_000
-BATCH_ROWS = 1024
+_RUN_BYTES = 8_000_000
+_BATCH_ROWS = 256
+_WRITE_BYTES = 1 << 18
 _SAMPLE = 64
 
 
 class Spill:
     """Rows that come in any order and go out in order of one column; equal keys keep the order they came in.
 
+    They wait in one file, in runs: stretches of sorted rows, each cut into batches.
+
     Args:
-        folder: where runs are kept until they are read.
-        name: what the rows are, for the runs' names.
+        folder: where the file is kept until it is read.
+        name: what the rows are, for the file's name.
         key: the column; it has no missing values.
+        run_bytes: how much is sorted in memory at once.
+        batch_rows: how many rows are read at once.
     """
 
-    def __init__(self, folder: Path, name: str, key: str, *, run_bytes: int = RUN_BYTES) -> None:
-        self._folder, self._name, self._key = folder, name, key
-        self._run_bytes = run_bytes
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        key: str,
+        *,
+        run_bytes: int = _RUN_BYTES,
+        batch_rows: int = _BATCH_ROWS,
+    ) -> None:
+        self._path, self._key = folder / f"{name}.arrow", key
+        self._run_bytes, self._batch_rows = run_bytes, batch_rows
         self._waiting: list[Any] = []
         self._size = 0
+        self._file: Any = None
         self._runs: list[_Run] = []
         self._samples: list[Any] = []
 
@@ -53,58 +67,70 @@ class Spill:
         return sorted(set(samples[step::step]))
 
     def parts(self, borders: Sequence[Any]) -> list[Part]:
-        """Give the rows in parts, one up to each border and one for the rest; a key is never cut in two."""
+        """Give the rows in parts, one up to each border and one for the rest; a key is never cut in two.
+
+        No more rows are taken after that.
+        """
         self._flush()
+        self.close()
         cuts = (None, *borders, None)
         return [
-            Part(self._key, [run.stretch(start, end) for run in self._runs], start, end)
+            Part(self._path, self._key, [run.stretch(start, end) for run in self._runs], start, end)
             for start, end in pairwise(cuts)
         ]
+
+    def close(self) -> None:
+        """Close the file; what stands in it can be read now."""
+        if self._file is not None:
+            self._file.close()
 
     def _flush(self) -> None:
         if not self._waiting:
             return
-        rows = pa.concat_tables(self._waiting).combine_chunks()
+        rows = pa.concat_tables(self._waiting)
         self._waiting, self._size = [], 0
         rows = rows.take(pc.sort_indices(rows, sort_keys=[(self._key, "ascending")]))
-        self._samples += rows[self._key].take(list(range(0, len(rows), _SAMPLE))).to_pylist()
-        path = self._folder / f"{self._name}-{len(self._runs)}.arrow"
-        with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, rows.schema) as writer:
-            writer.write_table(rows, max_chunksize=BATCH_ROWS)
-        firsts = rows[self._key].take(list(range(0, len(rows), BATCH_ROWS))).to_pylist()
-        self._runs.append(_Run(path, firsts))
-        del rows
+        self._samples += rows[self._key].take(pa.array(range(0, len(rows), _SAMPLE))).to_pylist()
+        if self._file is None:
+            self._file = _File(self._path, rows.schema)
+        batches = rows.to_batches(max_chunksize=self._batch_rows)
+        self._runs.append(_Run(self._file.batches, [batch[self._key][0].as_py() for batch in batches]))
+        self._file.write(batches)
+        del rows, batches
         give_memory_back()
+
+
+class _File:
+    """The file while it grows."""
+
+    def __init__(self, path: Path, schema: Any) -> None:
+        self.batches = 0
+        self._sink = pa.output_stream(str(path), compression=None, buffer_size=_WRITE_BYTES)
+        self._writer = pa.ipc.new_file(self._sink, schema)
+
+    def write(self, batches: Sequence[Any]) -> None:
+        for batch in batches:
+            self._writer.write_batch(batch)
+        self.batches += len(batches)
+
+    def close(self) -> None:
+        if not self._sink.closed:
+            self._writer.close()
+            self._sink.close()
 
 
 @dataclass(frozen=True)
 class _Run:
-    """A file of sorted rows, and the first key of each of its batches."""
+    """Sorted rows: the place of their first batch in the file, and the first key of each of their batches."""
 
-    path: Path
+    place: int
     firsts: list[Any]
 
-    def stretch(self, start: Any, end: Any) -> Stretch:
+    def stretch(self, start: Any, end: Any) -> range:
         """Name the batches that can hold keys from ``start`` on and before ``end``."""
         first = 0 if start is None else max(0, bisect_left(self.firsts, start) - 1)
         last = len(self.firsts) if end is None else bisect_left(self.firsts, end)
-        return Stretch(self.path, first, last)
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """Batches of one file of sorted rows: from ``first`` on and before ``last``."""
-
-    path: Path
-    first: int
-    last: int
-
-    def read(self) -> Any:
-        """Read the batches as one table."""
-        with pa.OSFile(str(self.path), "rb") as source:
-            reader = pa.ipc.open_file(source)
-            batches = [reader.get_batch(place) for place in range(self.first, self.last)]
-            return pa.Table.from_batches(batches, reader.schema)
+        return range(self.place + first, self.place + last)
 
 
 @dataclass(frozen=True)
@@ -112,30 +138,40 @@ class Part:
     """Sorted rows, wherever they are read.
 
     Attributes:
+        path: the file that they stand in.
         key: the column they are sorted by.
-        stretches: where they stand.
+        stretches: of each run the batches that hold them.
         start: the least key; None for no limit.
         end: the key before which they end; None for no limit.
     """
 
+    path: Path
     key: str
-    stretches: Sequence[Stretch]
+    stretches: Sequence[range]
     start: Any
     end: Any
 
     def read(self) -> Any:
-        """Read the rows, those of each run in order; None when there are none."""
-        found = [self._cut(each.read()) for each in self.stretches if each.first < each.last]
-        rows = pa.concat_tables(found) if found else None
-        return rows if rows is not None and len(rows) else None
+        """Read the rows in one piece, those of each run in order; None when there are none."""
+        if not any(self.stretches):
+            return None
+        with pa.OSFile(str(self.path), "rb") as source:
+            file = pa.ipc.open_file(source)
+            stretches = [[file.get_batch(place) for place in each] for each in self.stretches if each]
+            found = [batch for each in stretches for batch in self._cut(each)]
+            rows = pa.Table.from_batches(found, file.schema).combine_chunks()
+        return rows if len(rows) else None
 
-    def _cut(self, rows: Any) -> Any:
-        keys = rows[self.key]
-        first = 0 if self.start is None else _place(keys, self.start)
-        last = len(keys) if self.end is None else _place(keys, self.end)
-        return rows.slice(first, last - first)
+    def _cut(self, batches: list[Any]) -> list[Any]:
+        """Leave out other parts' keys, which only the first and the last batch of a stretch can hold."""
+        if self.start is not None:
+            batches[0] = batches[0].slice(_below(batches[0][self.key], self.start))
+        if self.end is not None:
+            batches[-1] = batches[-1].slice(0, _below(batches[-1][self.key], self.end))
+        return batches
 
 
-def _place(keys: Any, border: Any) -> int:
-    """Where in a sorted column the keys begin that are not below a border."""
-    return bisect_left(range(len(keys)), border, key=lambda place: keys[place].as_py())
+def _below(keys: Any, border: Any) -> int:
+    """Count the keys of an array that are below a border."""
+    count: int = pc.less(keys, pa.scalar(border, keys.type)).true_count
+    return count

@@ -20,10 +20,10 @@ from chatlio_kit.events.rejection import Rejection
 from chatlio_kit.tables.arrow import frame_of
 from chatlio_kit.tables.building import Settling
 from chatlio_kit.tables.counts import Counts
-from chatlio_kit.tables.derived import conversations, distinct_messages, offline_messages, visitors
+from chatlio_kit.tables.derived import Talks, offline_messages, visitors
 from chatlio_kit.tables.dictionary import dictionary
 from chatlio_kit.tables.duplicates import Settled, Sifted, Sightings
-from chatlio_kit.tables.nesting import NESTED_SCHEMA, events_of, messages_of
+from chatlio_kit.tables.nesting import NESTED_SCHEMA, events_of
 from chatlio_kit.tables.redacting import redact
 from chatlio_kit.tables.terms import Findings, Terms
 from chatlio_kit.tables.transcript import Transcript
@@ -184,14 +184,14 @@ class Export:
                 pieces.append(sifted)
         rows = pa.concat_tables([NESTED_SCHEMA.empty_table(), *(sifted.built.rows for sifted in pieces)])
         events = frame_of(events_of(rows))
-        messages = distinct_messages(events, frame_of(messages_of(rows)))
+        talks = Talks(rows)
         rejected = [rejection for sifted in pieces for rejection in sifted.built.rejected]
         return Tables(
             events,
-            conversations(events, messages),
-            messages,
-            visitors(events),
-            offline_messages(events),
+            frame_of(talks.conversations()),
+            frame_of(talks.messages()),
+            frame_of(visitors(rows)),
+            frame_of(offline_messages(rows)),
             rejected,
             counts,
             [*self.captures.notes, *self.findings.notes()],

@@ -11,9 +11,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from chatlio_kit.tables.arrow import frame_of
-from chatlio_kit.tables.derived import conversations, distinct_messages, offline_messages, visitors
-from chatlio_kit.tables.nesting import events_of, messages_of
+from chatlio_kit.tables.derived import Talks, offline_messages, visitors
 from chatlio_kit.tables.schemas import empty
 from chatlio_kit.tables.spill import Part
 
@@ -26,21 +24,20 @@ def tell_conversations(part: Part) -> Rows:
     rows = part.read()
     if rows is None:
         return {}
-    found = frame_of(events_of(rows))
-    messages = distinct_messages(found, frame_of(messages_of(rows)))
-    return _rows(messages=messages, conversations=conversations(found, messages))
+    talks = Talks(rows)
+    return {"messages": talks.messages(), "conversations": talks.conversations()}
 
 
 def tell_visitors(part: Part) -> Rows:
     """Tell visitors."""
-    found = _read(part)
-    return {} if found is None else _rows(visitors=visitors(found))
+    rows = part.read()
+    return {} if rows is None else {"visitors": visitors(rows)}
 
 
 def tell_offline_messages(part: Part) -> Rows:
     """Tell offline messages, in order of time."""
-    found = _read(part)
-    return {} if found is None else _rows(offline_messages=offline_messages(found))
+    rows = part.read()
+    return {} if rows is None else {"offline_messages": offline_messages(rows)}
 
 
 def arrow_rows(frame: pd.DataFrame, name: str) -> Any:
@@ -52,12 +49,3 @@ def arrow_rows(frame: pd.DataFrame, name: str) -> Any:
 def file_schema(name: str) -> Any:
     """Give the schema of a table's file, pandas' part of it included."""
     return pa.Table.from_pandas(empty(name), preserve_index=False).schema
-
-
-def _read(part: Part) -> pd.DataFrame | None:
-    rows = part.read()
-    return None if rows is None else frame_of(rows)
-
-
-def _rows(**frames: pd.DataFrame) -> Rows:
-    return {name: arrow_rows(frame, name) for name, frame in frames.items()}

@@ -138,15 +138,19 @@ def test_an_export_without_a_good_record_gives_empty_tables(tmp_path: Path) -> N
     _assert_equal(tmp_path / "out", Export([tmp_path / "a.ndjson"], Settling()).to_tables(quiet=True))
 
 
-@given(keys=st.lists(st.integers(0, 50), min_size=1, max_size=300), rows=st.integers(1, 200))
+@given(
+    keys=st.lists(st.integers(0, 50), min_size=1, max_size=300),
+    rows=st.integers(1, 200),
+    batch=st.integers(1, 40),
+)
 @settings(deadline=None)
 def test_a_spill_sorts_and_cuts_no_key(
-    tmp_path_factory: pytest.TempPathFactory, keys: list[int], rows: int
+    tmp_path_factory: pytest.TempPathFactory, keys: list[int], rows: int, batch: int
 ) -> None:
     """Rows come back sorted, equal keys in the order they came in, and no key stands in two parts."""
     import pyarrow as pa  # noqa: PLC0415
 
-    spill = Spill(tmp_path_factory.mktemp("spill"), "rows", "key", run_bytes=400)
+    spill = Spill(tmp_path_factory.mktemp("spill"), "rows", "key", run_bytes=400, batch_rows=batch)
     for place, key in enumerate(keys):
         spill.add(pa.table({"key": [f"{key:02}"], "place": [place]}))
     read = [part.read() for part in spill.parts(spill.borders(rows))]

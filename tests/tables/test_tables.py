@@ -97,6 +97,18 @@ def test_repeated_transcripts_are_events_and_the_fullest_is_shown(
     assert sent == expected
 
 
+def test_a_transcript_without_a_conversation_stands_beside_conversations(
+    tmp_path: Path, ndjson: Write, envelope: Wrap, transcript: Payload, conversation: Payload
+) -> None:
+    """Its messages stay as they are, also where no other transcript gives any; conversations are told."""
+    del transcript["conversationUUID"]
+    captures = [envelope(transcript), envelope(conversation, kind="feedback")]
+    found = Export([ndjson(tmp_path / "a", captures)], Settling()).to_tables(quiet=True)
+    assert found.messages["conversation_id"].isna().all()
+    assert found.messages["text"].tolist() == [message["text"] for message in transcript["messages"]]
+    assert found.conversations["conversation_id"].tolist() == [conversation["conversationUUID"]]
+
+
 @given(size=st.integers(1, 400))
 @settings(max_examples=10, deadline=None)
 def test_where_pieces_are_cut_changes_nothing(export: Path, tables: Tables, size: int) -> None:
