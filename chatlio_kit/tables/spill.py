@@ -17,6 +17,8 @@ from chatlio_kit.tables.arrow import give_memory_back
 _RUN_BYTES = 8_000_000
 _BATCH_ROWS = 256
 _WRITE_BYTES = 1 << 18
+_RUNS_BETWEEN = 4
+"""How often free memory is given back: the system takes its time to hand it out again."""
 _SAMPLE = 64
 
 
@@ -97,7 +99,8 @@ class Spill:
         self._runs.append(_Run(self._file.batches, [batch[self._key][0].as_py() for batch in batches]))
         self._file.write(batches)
         del rows, batches
-        give_memory_back()
+        if len(self._runs) % _RUNS_BETWEEN == 0:
+            give_memory_back()
 
 
 class _File:
