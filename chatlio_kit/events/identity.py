@@ -14,7 +14,7 @@ one event in Profile.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -56,23 +56,28 @@ def event_id(
         widget: the widget that the capture names, if any.
         received: when it was captured, RFC 3339 UTC with microseconds, if known.
     """
-    own = own_words(kind, payload.get("conversationUUID"), payload.get("endedAt"))
+    (own,) = own_words(kind, [payload.get("conversationUUID")], [payload.get("endedAt")])
     return digest(own) if own else id_by_body(kind, body, widget=widget, received=received)
 
 
-def own_words(kind: Kind, conversation: str | None, ended: str | None) -> bytes | None:
-    """Give the words whose digest is an event's id; None when its body has to tell it.
+def own_words(
+    kind: Kind, conversations: Sequence[str | None], ends: Sequence[str | None]
+) -> list[bytes | None]:
+    """Give the words whose digests are the ids of events of one kind; None for one that its body has to tell.
 
     Args:
-        kind: its kind.
-        conversation: its ``conversationUUID``.
-        ended: its ``endedAt``, as Chatlio wrote it.
+        kind: their kind.
+        conversations: the ``conversationUUID`` of each.
+        ends: the ``endedAt`` of each, as Chatlio wrote it.
     """
-    if kind is Kind.TRANSCRIPT and conversation and not is_absent(ended):
-        return f"transcript|{conversation}|{ended}".encode()
-    if kind is Kind.CONVERSATION_STARTED and conversation:
-        return f"conversation_started|{conversation}".encode()
-    return None
+    if kind is Kind.TRANSCRIPT:
+        return [
+            f"transcript|{named}|{ended}".encode() if named and not is_absent(ended) else None
+            for named, ended in zip(conversations, ends, strict=True)
+        ]
+    if kind is Kind.CONVERSATION_STARTED:
+        return [f"conversation_started|{named}".encode() if named else None for named in conversations]
+    return [None] * len(conversations)
 
 
 def id_by_body(kind: str, body: bytes, *, widget: str | None, received: str | None) -> str:

@@ -39,9 +39,9 @@ class Lot:
     """
 
     places: Sequence[int]
-    events: Mapping[str, Any]
+    events: dict[str, Any]
     counts: Places
-    messages: Mapping[str, Any] = field(default_factory=dict)
+    messages: dict[str, Any] = field(default_factory=dict)
     bodies: Mapping[int, bytes] = field(default_factory=dict)
 
 
@@ -101,7 +101,7 @@ def lengths(column: Any) -> Places:
 
 
 def join(lots: Sequence[Lot]) -> Joined:
-    """Put a piece's lots together; empty texts are missing."""
+    """Put a piece's lots together; empty texts are missing. The lots lose their columns to it."""
     places = _whole([each.places for each in lots])
     owners = _whole([np.repeat(each.places, each.counts) for each in lots if each.messages])
     order, by_owner = _order(places), _order(owners)
@@ -139,9 +139,9 @@ def _order(places: Places) -> Places | None:
     return None if (np.diff(places) >= 0).all() else np.argsort(places, kind="stable")
 
 
-def _column(name: str, parts: Iterable[tuple[Mapping[str, Any], int]]) -> Any:
+def _column(name: str, parts: Iterable[tuple[dict[str, Any], int]]) -> Any:
     kind = type_of(name)
-    found = [columns[name] if name in columns else pa.nulls(rows, kind) for columns, rows in parts]
+    found = [columns.pop(name) if name in columns else pa.nulls(rows, kind) for columns, rows in parts]
     column = pa.concat_arrays(found) if found else pa.nulls(0, kind)
     return column if kind == WHOLE or column.null_count == len(column) else _without_blanks(column)
 

@@ -31,7 +31,7 @@ from chatlio_kit.tables.reading import (
 
 _ENVELOPE_KEYS = frozenset({"receivedAt", "kind", "widget", "payload"})
 _TEXTS = frozenset({str, type(None)})
-_OBJECT, _ARRAY, _FREE = {dict}, {list}, {dict, list}
+_OBJECT, _ARRAY, _FREE, _FLAT = {dict}, {list}, {dict, list}, {str, int, bool, type(None)}
 _QUOTE = b'"'
 _PAYLOAD_KEY = len(b',"payload":')
 _NOBODY: dict[str, Any] = {}
@@ -42,21 +42,19 @@ class _Unlike(Exception):
 
 
 class _Found(NamedTuple):
-    """Records of one shape, all in our envelope or all bare.
+    """Records of one kind, all in our envelope or all bare.
 
     Attributes:
         places: where each stands in its piece.
         raws: their texts.
         around: what the envelope says; the payload is taken out.
         payloads: what Chatlio sent.
-        kinds: which webhook sent each.
     """
 
     places: list[int]
     raws: list[bytes]
     around: list[dict[str, Any]]
     payloads: list[dict[str, Any]]
-    kinds: list[Kind]
 
     def part(self, start: int, end: int) -> _Found:
         return _Found(*[each[start:end] for each in self])  # type: ignore[arg-type]
@@ -79,7 +77,7 @@ def take(
         left.
     """
     left: list[int] = []
-    groups: dict[tuple[Shape, bool], _Found] = {}
+    groups: dict[tuple[Kind, bool], _Found] = {}
     for place, value in enumerate(values):
         payload, named, is_enveloped = value, None, False
         if type(value) is dict and "payload" in value and _ENVELOPE_KEYS.issuperset(value):
@@ -94,39 +92,39 @@ def take(
         if kind is None or SHAPE_OF[kind] is not shape:
             left.append(place)
             continue
-        found = groups.get((shape, is_enveloped))
+        found = groups.get((kind, is_enveloped))
         if found is None:
-            found = groups[shape, is_enveloped] = _Found([], [], [], [], [])
+            found = groups[kind, is_enveloped] = _Found([], [], [], [])
         found.places.append(first + place)
         found.raws.append(raws[place])
         found.around.append(value)
         found.payloads.append(payload)
-        found.kinds.append(kind)
     dialects: Counter[str] = Counter()
     lots: list[Lot] = []
-    for (shape, is_enveloped), found in groups.items():
-        taken, unlike = _halved(shape, is_enveloped, found)
+    for (kind, is_enveloped), found in groups.items():
+        taken, unlike = _halved(kind, is_enveloped, found)
         lots += taken
         left += [place - first for place in unlike]
         dialects[ENVELOPE.name if is_enveloped else BARE.name] += len(found.places) - len(unlike)
     return lots, +dialects, sorted(left)
 
 
-def _halved(shape: Shape, is_enveloped: bool, found: _Found) -> tuple[list[Lot], list[int]]:
+def _halved(kind: Kind, is_enveloped: bool, found: _Found) -> tuple[list[Lot], list[int]]:
     """Read records as one lot, or else each half of them."""
     try:
-        return [_lot(shape, is_enveloped, found)], []
+        return [_lot(kind, is_enveloped, found)], []
     except (_Unlike, TypeError, ValueError, RecursionError):  # Arrow's and orjson's refusals among them
         if len(found.places) == 1:
             return [], found.places
     middle = len(found.places) // 2
-    lots, unlike = _halved(shape, is_enveloped, found.part(0, middle))
-    more, further = _halved(shape, is_enveloped, found.part(middle, len(found.places)))
+    lots, unlike = _halved(kind, is_enveloped, found.part(0, middle))
+    more, further = _halved(kind, is_enveloped, found.part(middle, len(found.places)))
     return lots + more, unlike + further
 
 
-def _lot(shape: Shape, is_enveloped: bool, found: _Found) -> Lot:
-    reader, payloads = READERS[shape], found.payloads
+def _lot(kind: Kind, is_enveloped: bool, found: _Found) -> Lot:
+    shape, payloads = SHAPE_OF[kind], found.payloads
+    reader = READERS[shape]
     visitors = [_NOBODY if each is None or each == "" else each for each in _each(payloads, VISITOR)]
     _require(set(map(type, visitors)) == _OBJECT)
     columns, free = _columns(_PAYLOADS[shape], payloads)
@@ -155,11 +153,10 @@ def _lot(shape: Shape, is_enveloped: bool, found: _Found) -> Lot:
         events["extra_fields"] = texts([_json_text(each) for each in unknown])
         free.append(unknown)
     _require(_keep_their_digits(found, free))
-    told_by = (_each(payloads, key) for key in ("conversationUUID", "endedAt"))
-    words = [own_words(*each) for each in zip(found.kinds, *told_by, strict=True)]
-    events["event_id"] = digests(words)
-    events["kind"] = texts(found.kinds)
+    events["kind"] = pa.repeat(pa.scalar(str(kind), TEXT), len(payloads))
     events["payload_digest"] = digests(bodies)
+    words = own_words(kind, _each(payloads, "conversationUUID"), _each(payloads, "endedAt"))
+    events["event_id"] = digests(words)
     by_body = {
         place: body for place, body, own in zip(found.places, bodies, words, strict=True) if own is None
     }
@@ -239,9 +236,14 @@ def _keep_their_digits(found: _Found, free: Sequence[Sequence[Any]]) -> bool:
         place
         for values in free
         for place, value in enumerate(values)
-        if type(value) in _FREE and any(True for _ in floats_in(value))
+        if type(value) in _FREE and not _is_flat(value) and any(True for _ in floats_in(value))
     }
     return all(orjson.dumps(found.payloads[place]) in found.raws[place] for place in doubtful)
+
+
+def _is_flat(value: Any) -> bool:
+    """Whether an object holds nothing but texts and whole numbers, as most do."""
+    return type(value) is dict and _FLAT.issuperset(map(type, value.values()))
 
 
 def _are_whole(found: _Found, bodies: list[bytes], is_enveloped: bool) -> bool:

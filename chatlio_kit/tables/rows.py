@@ -157,7 +157,7 @@ def _lot(taken: dict[int, Taken]) -> Lot:
     """Turn records that were taken one by one into columns."""
     records = list(taken.values())
     words = [
-        own_words(each.kind, each.values.get("conversation_id"), each.values.get("ended_at"))
+        own_words(each.kind, [each.values.get("conversation_id")], [each.values.get("ended_at")])[0]
         for each in records
     ]
     counts = [len(each.messages) for each in records]
