@@ -13,9 +13,6 @@ from hashlib import sha256
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import fsspec
-from fsspec.registry import known_implementations
-
 from chatlio_kit.errors import CaptureError, MissingPath, UsageError
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
@@ -212,8 +209,10 @@ class _Object(io.RawIOBase):
 def _system(address: str) -> Any:
     scheme = address.partition("://")[0].lower()
     options: dict[str, Any] = {}
+    import fsspec  # noqa: PLC0415  takes a while, and most captures are on this machine
+
     if scheme in _WEB:
-        import aiohttp  # noqa: PLC0415  takes a while, and most captures are not on the web
+        import aiohttp  # noqa: PLC0415  the same
 
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_SILENCE, sock_read=_SILENCE)
         options = {"client_kwargs": {"timeout": timeout}}
@@ -235,6 +234,8 @@ def _system(address: str) -> Any:
 
 
 def _driver(scheme: str) -> str:
+    from fsspec.registry import known_implementations  # noqa: PLC0415  as above
+
     named = known_implementations.get(scheme, {}).get("class", scheme)
     return str(named).partition(".")[0]
 

@@ -9,7 +9,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from chatlio_kit.events.identity import canonical
 from chatlio_kit.events.numbers import WrittenNumber, is_double
@@ -76,32 +78,34 @@ class Lines:
     Args:
         first: the number of the first line.
         text: whole lines, without the last one's end; none of them is blank.
-        count: how many they are.
+        ends: where each of the others ends in it.
     """
 
-    __slots__ = ("_count", "_first", "_text")
+    __slots__ = ("_ends", "_first", "_text")
     cut = False
 
-    def __init__(self, first: int, text: bytes, count: int) -> None:
-        self._first, self._text, self._count = first, text, count
+    def __init__(self, first: int, text: bytes, ends: NDArray[np.int64]) -> None:
+        self._first, self._text, self._ends = first, text, ends
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._ends) + 1
 
     @property
     def numbers(self) -> Sequence[int]:
         """The number of each in its file."""
-        return range(self._first, self._first + self._count)
+        return range(self._first, self._first + len(self))
 
     @property
     def raws(self) -> list[bytes]:
         """The bytes of each, split anew."""
-        return [line.strip() for line in self._text.split(b"\n")]
+        text, ends = self._text, self._ends.tolist()
+        starts = (0, *[end + 1 for end in ends])
+        return [text[start:end].strip() for start, end in zip(starts, [*ends, len(text)], strict=True)]
 
     @property
     def head(self) -> bytes:
         """The first of them."""
-        return self._text.partition(b"\n")[0].strip()
+        return self._text[: self._ends[0]].strip() if len(self._ends) else self._text.strip()
 
     @property
     def size(self) -> int:

@@ -110,7 +110,7 @@ def _filled(first: int, text: bytes, ends: NDArray[np.int64]) -> Iterator[Lines 
     starts = np.concatenate(([0], ends + 1))
     longest = int(ends[0]) if len(ends) else len(text)
     if longest <= MOST_BYTES and starts[-1] < len(text) and (marks[starts] > _BLANK).all():
-        yield Lines(first, text, len(starts))
+        yield Lines(first, text, ends)
         return
     lines = text.split(b"\n")
     if len(lines[0]) > MOST_BYTES:

@@ -139,7 +139,7 @@ def are_distinct(keys: Keys) -> bool:
 
 
 def _prefixes(keys: Keys) -> NDArray[np.uint64]:
-    return np.ascontiguousarray(keys[:, :8]).view(">u8").ravel().astype(np.uint64)
+    return np.ascontiguousarray(keys[:, :8]).view(np.uint64).ravel()
 
 
 def _places(keys: Keys) -> list[NDArray[np.int64]]:
