@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from chatlio_kit.captures import Captures
 from chatlio_kit.cli.command import (
     CONTRACT,
     FIELDS,
@@ -75,11 +75,25 @@ def convert(
     contract: str | None,
 ) -> Answer:
     """Turn captured webhooks into validated tables."""
-    captures = Captures(paths)
-    with Crew(worthwhile(captures.size), "chatlio_kit.tables.workers") as crew:
+    workers = worthwhile(_bytes_in(paths))
+    with Crew(workers, "chatlio_kit.tables.workers") as crew:
         tables = import_module("chatlio_kit.tables")  # loaded while the workers load it too
         gc.freeze()  # all of that is no garbage: looking through it again and again takes its time
         settling = tables.Settling.from_options(kind, undated_as, fields)
-        export = tables.Export(captures, settling, tables.Terms.from_options(redact, contract))
-        converted: Converted = tables.convert(export, out, crew=crew, quiet=context.as_json)
+        export = tables.Export(paths, settling, tables.Terms.from_options(redact, contract))
+        converted: Converted = tables.convert(
+            export, out, crew=crew if workers else None, quiet=context.as_json
+        )
     return Answer(converted.report(), converted, INCOMPLETE if converted.counts.rejected else DONE)
+
+
+def _bytes_in(paths: Sequence[str]) -> int:
+    """Give the bytes of the files and folders that are named: known before anything else is loaded.
+
+    What patterns and addresses name is known later, and then workers are started for it.
+    """
+    files = (each for path in map(Path, paths) for each in (path.rglob("*") if path.is_dir() else (path,)))
+    try:
+        return sum(each.stat().st_size for each in files if each.is_file())
+    except OSError:  # told when captures are looked for
+        return 0
