@@ -90,7 +90,7 @@ def measure(code: str, export: Path, scratch: Path) -> tuple[float, float, str]:
     root, peak = psutil.Process(process.pid), 0
     while process.poll() is None:
         peak = max(peak, _resident(root))
-        time.sleep(0.05)
+        time.sleep(0.1)
     seconds = time.perf_counter() - begun
     _, told = process.communicate()
     wrong = told.strip().splitlines()[-1][:80] if process.returncode and told.strip() else ""
