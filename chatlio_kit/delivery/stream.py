@@ -67,8 +67,7 @@ def stream(
         run.rejections += built.rejected
         run.prepare(Kind(kind) for kind in built.rows["kind"].unique().to_pylist())
         for start in range(0, len(built), _PIECE):
-            rows = range(start, min(start + _PIECE, len(built)))
-            sifted = sightings.sift(replace(built, rejected=[]).keep(rows))
+            sifted = sightings.sift(replace(built, rejected=[]).part(start, start + _PIECE))
             count(run.counts, sifted)
             run.rejections += sifted.built.rejected
             run.pass_over(sifted.duplicates + len(sifted.built.rejected))
