@@ -22,7 +22,7 @@ from chatlio_kit.tables.lots import WHOLE, Joined, Lot, digests, join, texts, ty
 from chatlio_kit.tables.plain import take
 from chatlio_kit.tables.reading import MESSAGE_COLUMNS, READERS, MessageRow, Unfit
 
-_AT_ONCE = 256
+_AT_ONCE = 160
 """Records read together: few enough that their values stay in the processor's cache."""
 
 
