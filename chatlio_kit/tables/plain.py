@@ -22,12 +22,7 @@ from chatlio_kit.events.catalogue import LEFT_BEHIND, Dtype, Field
 from chatlio_kit.events.identity import canonical, own_words
 from chatlio_kit.events.kinds import KINDS, SHAPE_OF, Kind, Shape, kind_of_shape, shape_of
 from chatlio_kit.tables.lots import TEXT, WHOLE, Lot, digests, lengths, texts
-from chatlio_kit.tables.reading import (
-    KNOWN_OF_MESSAGE,
-    MESSAGE_PLACES,
-    READERS,
-    VISITOR,
-)
+from chatlio_kit.tables.reading import KNOWN_OF_MESSAGE, MESSAGE_PLACES, READERS, VISITOR
 
 _ENVELOPE_KEYS = frozenset({"receivedAt", "kind", "widget", "payload"})
 _TEXTS = frozenset({str, type(None)})
@@ -58,6 +53,35 @@ class _Found(NamedTuple):
 
     def part(self, start: int, end: int) -> _Found:
         return _Found(*[each[start:end] for each in self])  # type: ignore[arg-type]
+
+
+class _Places(NamedTuple):
+    """Where an object's values stand.
+
+    Attributes:
+        texts: the Arrow type of an object of texts alone.
+        names: the column of each, None where a text goes to none.
+        others: fields that need not be texts, with their keys.
+    """
+
+    texts: Any
+    names: list[str | None]
+    others: list[tuple[Field, str]]
+
+
+def _places_of(fields: Sequence[tuple[Field, str]], unread: Iterable[str] = ()) -> _Places:
+    others = [(field, key) for field, key in fields if field.dtype is Dtype.JSON or field.any_scalar]
+    named: list[tuple[str, str | None]]
+    named = [(key, field.name) for field, key in fields if (field, key) not in others]
+    named += [(key, None) for key in sorted(unread)]
+    return _Places(pa.struct([(key, TEXT) for key, _ in named]), [name for _, name in named], others)
+
+
+_PAYLOADS = {shape: _places_of(READERS[shape].top, LEFT_BEHIND[shape] - {"messages"}) for shape in Shape}
+_VISITORS = {shape: _places_of(READERS[shape].visitor) for shape in Shape}
+_SAID = pa.struct(
+    [(place, TEXT) for _, place in MESSAGE_PLACES] + [("sentAt", TEXT), ("isVisitorMsg", pa.bool_())]
+)
 
 
 def take(
@@ -172,28 +196,6 @@ def _require(is_so: bool) -> None:
         raise _Unlike
 
 
-class _Places(NamedTuple):
-    """Where an object's values stand.
-
-    Attributes:
-        texts: the Arrow type of an object of texts alone.
-        names: the column of each, None where a text goes to none.
-        others: fields that need not be texts, with their keys.
-    """
-
-    texts: Any
-    names: list[str | None]
-    others: list[tuple[Field, str]]
-
-
-def _places_of(fields: Sequence[tuple[Field, str]], unread: Iterable[str] = ()) -> _Places:
-    others = [(field, key) for field, key in fields if field.dtype is Dtype.JSON or field.any_scalar]
-    named: list[tuple[str, str | None]]
-    named = [(key, field.name) for field, key in fields if (field, key) not in others]
-    named += [(key, None) for key in sorted(unread)]
-    return _Places(pa.struct([(key, TEXT) for key, _ in named]), [name for _, name in named], others)
-
-
 def _columns(places: _Places, objects: list[dict[str, Any]]) -> tuple[dict[str, Any], list[Sequence[Any]]]:
     """Give objects' values by column, and those that are free in form."""
     told = zip(places.names, pa.array(objects, places.texts).flatten(), strict=True)
@@ -208,13 +210,6 @@ def _columns(places: _Places, objects: list[dict[str, Any]]) -> tuple[dict[str, 
             values = [each if type(each) is str or each is None else _json_text(each) for each in values]
         columns[field.name] = texts(values)
     return columns, free
-
-
-_PAYLOADS = {shape: _places_of(READERS[shape].top, LEFT_BEHIND[shape] - {"messages"}) for shape in Shape}
-_VISITORS = {shape: _places_of(READERS[shape].visitor) for shape in Shape}
-_SAID = pa.struct(
-    [(place, TEXT) for _, place in MESSAGE_PLACES] + [("sentAt", TEXT), ("isVisitorMsg", pa.bool_())]
-)
 
 
 def _is_everywhere(column: Any) -> bool:
@@ -289,12 +284,11 @@ def _are_distinct(names: list[str], ends: Any) -> bool:
 
 def _authors(flags: Any, users: Any) -> Any:
     """Say who wrote each message, as :func:`chatlio_kit.tables.reading.author_of` does."""
-    by_user = pc.if_else(pc.equal(users, ""), _VISITOR_WROTE, _AGENT_WROTE)
-    by_flag = pc.if_else(flags, _VISITOR_WROTE, _AGENT_WROTE)
-    return by_flag if not flags.null_count else pc.coalesce(by_flag, by_user, pa.scalar("unknown", TEXT))
-
-
-_VISITOR_WROTE, _AGENT_WROTE = pa.scalar("visitor", TEXT), pa.scalar("agent", TEXT)
+    visitor, agent, unknown = (pa.scalar(each, TEXT) for each in ("visitor", "agent", "unknown"))
+    by_flag = pc.if_else(flags, visitor, agent)
+    if not flags.null_count:
+        return by_flag
+    return pc.coalesce(by_flag, pc.if_else(pc.equal(users, ""), visitor, agent), unknown)
 
 
 def _joined(counts: Any, names: Any) -> Any:

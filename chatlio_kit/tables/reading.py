@@ -119,7 +119,6 @@ MESSAGE_PLACES = [
     (field, place) for field in MESSAGES if (place := field.places.get(Shape.TRANSCRIPT)) is not None
 ]
 KNOWN_OF_MESSAGE = frozenset({place for _, place in MESSAGE_PLACES} | LEFT_BEHIND_IN_MESSAGES)
-MESSAGE_KEYS = [place for _, place in MESSAGE_PLACES]
 MESSAGE_COLUMNS = (*(field.name for field, _ in MESSAGE_PLACES), "author", "position")
 
 READERS: dict[Shape, PayloadReader] = {shape: PayloadReader(shape) for shape in Shape}
