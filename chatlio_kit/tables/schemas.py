@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
 import pandas as pd
 import pandera.pandas as pa
+import pyarrow.compute as pc
 from pandera.errors import SchemaErrors
 
 from chatlio_kit.errors import FrameError
-from chatlio_kit.events.catalogue import TABLES, Dtype, Field
+from chatlio_kit.events.catalogue import PAST, TABLES, Dtype, Field
 from chatlio_kit.events.rejection import Reason, shortened
 from chatlio_kit.events.times import TIME_DTYPE
 from chatlio_kit.tables.arrow import frame_of
@@ -130,9 +132,18 @@ def failures_of(table: str, rows: Any, computed: frozenset[str]) -> list[Failure
         rows: its rows.
         computed: columns that the caller made itself, so that their values keep their rules by construction.
     """
-    ruled = _ruled(table, lambda name: rows[name].null_count == len(rows), computed)
-    cases = _cases(_rules(table, ruled), frame_of(rows.select(sorted(ruled))))
+    kept = {field.name for field in TABLES[table] if _lies_behind_us(field, rows[field.name])}
+    ruled = _ruled(table, lambda name: rows[name].null_count == len(rows), computed | kept)
+    cases = _cases(_rules(table, ruled), frame_of(rows.select(sorted(ruled)))) if ruled else None
     return [] if cases is None else _told(table, cases)
+
+
+def _lies_behind_us(field: Field, times: Any) -> bool:
+    """Whether no time is in the future, since the latest is not, and none is missing that must be there."""
+    if field.rule is not PAST or (field.required and times.null_count):
+        return False
+    latest = pc.max(times).as_py()
+    return latest is not None and latest <= datetime.now(UTC)
 
 
 def _cases(rules: pa.DataFrameSchema, rows: pd.DataFrame) -> Any:
