@@ -41,7 +41,7 @@ _LEAN = {
     "ARROW_DEFAULT_MEMORY_POOL": "system",
     "MALLOC_ARENA_MAX": "1",
 }
-_PIPE_BYTES = 1 << 18
+_PIPE_BYTES = 1 << 18  # what stays in the processor's cache between who writes and who reads
 _WORTH_STARTING = 20_000_000
 _MOST_WORKERS = 4  # the one that sifts and writes keeps no more than these busy
 
