@@ -32,11 +32,11 @@ from chatlio_kit.tables.counts import Counts
 from chatlio_kit.tables.duplicates import Sifted
 from chatlio_kit.tables.nesting import MESSAGES, events_of
 from chatlio_kit.tables.report import PAGE, converted_document, report_of
+from chatlio_kit.tables.schemas import file_schema
 from chatlio_kit.tables.spill import Spill
 from chatlio_kit.tables.tables import Export, count
 from chatlio_kit.tables.telling import (
     Rows,
-    file_schema,
     tell_conversations,
     tell_offline_messages,
     tell_visitors,

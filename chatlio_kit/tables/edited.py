@@ -12,8 +12,7 @@ from chatlio_kit.errors import FrameError
 from chatlio_kit.events.rejection import Rejection
 from chatlio_kit.tables.building import Built
 from chatlio_kit.tables.nesting import nest
-from chatlio_kit.tables.schemas import Failure, failures
-from chatlio_kit.tables.telling import arrow_rows
+from chatlio_kit.tables.schemas import Failure, arrow_rows, failures
 
 
 def check_again(events: pd.DataFrame, messages: pd.DataFrame) -> Built:

@@ -9,7 +9,7 @@ from typing import Any
 from chatlio_kit.events.redaction import Redaction
 from chatlio_kit.tables.building import Built
 from chatlio_kit.tables.nesting import message_counts, nest
-from chatlio_kit.tables.telling import arrow_rows
+from chatlio_kit.tables.schemas import arrow_rows
 
 
 def redact(built: Built, redaction: Redaction, counts: Counter[str]) -> Built:

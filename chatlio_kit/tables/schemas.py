@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 import pandera.pandas as pa
+import pyarrow
 import pyarrow.compute as pc
 from pandera.errors import SchemaErrors
 
@@ -100,6 +101,17 @@ def frame(table: str, columns: dict[str, Any]) -> pd.DataFrame:
             for field in TABLES[table]
         }
     )
+
+
+def arrow_rows(frame: pd.DataFrame, name: str) -> Any:
+    """Give a table's frame as Arrow rows, as its file has them."""
+    return pyarrow.Table.from_pandas(frame, schema=file_schema(name), preserve_index=False, nthreads=1)
+
+
+@cache
+def file_schema(name: str) -> Any:
+    """Give the schema of a table's file, pandas' part of it included."""
+    return pyarrow.Table.from_pandas(empty(name), preserve_index=False).schema
 
 
 def failures(table: str, rows: pd.DataFrame) -> list[Failure]:

@@ -5,14 +5,9 @@ A stretch holds all rows of each of its keys, so the functions that make a noteb
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
-import pandas as pd
-import pyarrow as pa
-
 from chatlio_kit.tables.derived import Talks, offline_messages, visitors
-from chatlio_kit.tables.schemas import empty
 from chatlio_kit.tables.spill import Part
 
 Rows = dict[str, Any]
@@ -38,14 +33,3 @@ def tell_offline_messages(part: Part) -> Rows:
     """Tell offline messages, in order of time."""
     rows = part.read()
     return {} if rows is None else {"offline_messages": offline_messages(rows)}
-
-
-def arrow_rows(frame: pd.DataFrame, name: str) -> Any:
-    """Give a table's frame as Arrow rows, as its file has them."""
-    return pa.Table.from_pandas(frame, schema=file_schema(name), preserve_index=False, nthreads=1)
-
-
-@cache
-def file_schema(name: str) -> Any:
-    """Give the schema of a table's file, pandas' part of it included."""
-    return pa.Table.from_pandas(empty(name), preserve_index=False).schema
