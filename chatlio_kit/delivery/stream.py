@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pandas as pd
+import pyarrow.compute as pc
 
 from chatlio_kit.connection import Connection
 from chatlio_kit.delivery.run import Run
@@ -72,7 +73,7 @@ def stream(
             run.rejections += sifted.built.rejected
             run.pass_over(sifted.duplicates + len(sifted.built.rejected))
             run.send(sifted.built.events, sifted.built.messages)
-        named = int(events["message_count"].fillna(0).sum())
+        named = pc.sum(built.rows["message_count"]).as_py() or 0
         if named and isinstance(tables, pd.DataFrame):
             run.page.notes.append(
                 "The frame events was given alone: "

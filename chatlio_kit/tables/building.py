@@ -155,7 +155,7 @@ class _Building:
     def finish(self, rejected: list[Rejection]) -> Built:
         columns = self._events()
         events = arrow_table("events", columns)
-        messages, owners = arrow_table("messages", self._messages(columns)), self._told.owners
+        messages, owners = self._messages(), self._told.owners
         for failure in failures_of("events", _with_stand_ins(events), _COMPUTED):
             name = self._place(failure.row, failure.column, columns)
             self._fault(failure.row, failure.reason, name, failure.sentence(name))
@@ -214,12 +214,10 @@ class _Building:
         times = pa.array([file.modified_at for file in self._files], ARROW_TIME)
         return times.take(pa.array(self._file_of))
 
-    def _messages(self, events: dict[str, Any]) -> dict[str, Any]:
+    def _messages(self) -> Any:
+        """Give what messages have of their own; what they have from their events needs no look."""
         columns = self._told.messages
-        columns["sent_at"] = read_slack_ts(columns["ts"])
-        for name in ("event_id", "conversation_id"):
-            columns[name] = events[name].take(pa.array(self._told.owners))
-        return columns
+        return pa.table({**columns, "sent_at": read_slack_ts(columns["ts"])})
 
     def _place(self, row: int, column: str, events: dict[str, Any] | None = None) -> str:
         """Call a column as the record does: by its place in the payload or in the envelope."""

@@ -87,8 +87,9 @@ class Contract:
         if extra.null_count == len(extra):
             return built
         rejected: dict[int, Rejection] = {}
-        kept: list[str | None] = extra.to_pylist()
-        for row, text in enumerate(extra.to_pylist()):
+        texts: list[str | None] = extra.to_pylist()
+        kept = list(texts)
+        for row, text in enumerate(texts):
             if text is None:
                 continue
             fields = parse(text.encode())
@@ -99,12 +100,14 @@ class Contract:
             left = {name: value for name, value in fields.items() if self._mode(name) is Mode.EVOLVE}
             if len(left) < len(fields):
                 kept[row] = canonical(left).decode() if left else None
-        place = built.rows.schema.get_field_index("extra_fields")
-        column = pa.array(kept, extra.type)
-        held = replace(built, rows=built.rows.set_column(place, built.rows.schema.field(place), column))
+        if kept != texts:
+            place = built.rows.schema.get_field_index("extra_fields")
+            column = pa.array(kept, extra.type)
+            rows = built.rows.set_column(place, built.rows.schema.field(place), column)
+            built = replace(built, rows=rows)
         if not rejected:
-            return held
-        return held.keep([row for row in range(len(held)) if row not in rejected], rejected.values())
+            return built
+        return built.keep([row for row in range(len(built)) if row not in rejected], rejected.values())
 
     def _mode(self, name: str) -> Mode:
         return self.messages if _OF_MESSAGES.match(name) else self.events

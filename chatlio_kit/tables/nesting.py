@@ -30,8 +30,8 @@ def nest(events: Any, messages: Any, counts: NDArray[np.int64]) -> Any:
 
     Args:
         events: the table ``events``, in Arrow.
-        messages: the table ``messages`` in Arrow, or its columns by name; one event's after another's, in
-            the order of the events.
+        messages: what messages have of their own, in Arrow, with other columns or without; one event's
+            after another's, in the order of the events.
         counts: how many messages each event has.
 
     Returns:
