@@ -114,6 +114,16 @@ def test_the_frame_events_alone_is_sent_as_it_is(connection: Connection, tables:
     assert all("chat_messages" not in _without_nulls(row)[TENANT]["chatlio"] for row in lake(connection))
 
 
+def test_only_messages_of_events_that_travel_are_told_missing(connection: Connection, tables: Tables) -> None:
+    """A transcript that is rejected does not travel, so its messages are not among those left behind."""
+    wrong = tables.events[tables.events["kind"] == "transcript"].assign(
+        event_id=sha256(b"other").hexdigest(), ip_address="nowhere"
+    )
+    run = ck.stream(pd.concat([tables.events, wrong], ignore_index=True), connection, quiet=True)
+    assert (run.page.counts.accepted, run.page.counts.rejected) == (5, 1)
+    assert "without their 2 messages" in repr(run)
+
+
 def _post(connection: Connection, kind: Kind, payload: Payload) -> None:
     """Post a webhook as Chatlio does: JSON to the URL that was pasted into its field, no other headers."""
     reply = requests.post(connection.live[kind].webhook_url.reveal(), json=payload, timeout=10)
