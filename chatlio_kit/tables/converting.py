@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from errno import EISDIR
@@ -36,7 +36,8 @@ from chatlio_kit.tables.schemas import file_schema
 from chatlio_kit.tables.spill import Spill
 from chatlio_kit.tables.tables import Export, count
 from chatlio_kit.tables.telling import (
-    Rows,
+    Told,
+    tell,
     tell_conversations,
     tell_offline_messages,
     tell_visitors,
@@ -275,14 +276,19 @@ class _Tables:
 
     def finish(self, crew: Crew) -> dict[str, int]:
         """Write what the whole export tells, close all files, and count their rows."""
-        self._write(crew.map(tell_conversations, self._by_owner.parts(self._by_owner.borders(_PART_ROWS))))
-        self._write(crew.map(tell_visitors, self._visitors.parts(self._visitors.borders(_PART_ROWS))))
-        self._write(crew.map(tell_offline_messages, self._offline.parts(self._offline.borders(_PART_ROWS))))
+        for _, tables in crew.map(tell, self._stretches()):
+            for name, rows in tables.items():
+                self._tables[name].add(rows)
         for table in self._tables.values():
             table.close()
         return {name: table.rows for name, table in self._tables.items()}
 
-    def _write(self, told: Iterable[tuple[Any, Rows]]) -> None:
-        for _, tables in told:
-            for name, rows in tables.items():
-                self._tables[name].add(rows)
+    def _stretches(self) -> Iterator[Told]:
+        """Cut what is sorted into stretches, while those before are being told."""
+        for tells, spill in (
+            (tell_conversations, self._by_owner),
+            (tell_visitors, self._visitors),
+            (tell_offline_messages, self._offline),
+        ):
+            for part in spill.parts(spill.borders(_PART_ROWS)):
+                yield Told(tells, part)

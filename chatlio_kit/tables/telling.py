@@ -5,7 +5,8 @@ A stretch holds all rows of each of its keys, so the functions that make a noteb
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from chatlio_kit.tables.derived import Talks, offline_messages, visitors
 from chatlio_kit.tables.spill import Part
@@ -14,22 +15,30 @@ Rows = dict[str, Any]
 """Arrow tables by the name of the table that they belong to."""
 
 
-def tell_conversations(part: Part) -> Rows:
+class Told(NamedTuple):
+    """A stretch, and what is told from it."""
+
+    tell: Callable[[Any], Rows]
+    part: Part
+
+
+def tell(told: Told) -> Rows:
+    """Read a stretch and tell it; one without rows tells nothing."""
+    rows = told.part.read()
+    return {} if rows is None else told.tell(rows)
+
+
+def tell_conversations(rows: Any) -> Rows:
     """Tell messages, each once, and conversations."""
-    rows = part.read()
-    if rows is None:
-        return {}
     talks = Talks(rows)
     return {"messages": talks.messages(), "conversations": talks.conversations()}
 
 
-def tell_visitors(part: Part) -> Rows:
+def tell_visitors(rows: Any) -> Rows:
     """Tell visitors."""
-    rows = part.read()
-    return {} if rows is None else {"visitors": visitors(rows)}
+    return {"visitors": visitors(rows)}
 
 
-def tell_offline_messages(part: Part) -> Rows:
+def tell_offline_messages(rows: Any) -> Rows:
     """Tell offline messages, in order of time."""
-    rows = part.read()
-    return {} if rows is None else {"offline_messages": offline_messages(rows)}
+    return {"offline_messages": offline_messages(rows)}
