@@ -21,8 +21,10 @@ _RUNS_IN_MEMORY = 8
 _KEY_BYTES = 32
 
 _ENTRY = np.dtype(
-    [("id", "u1", _KEY_BYTES), ("digest", "u1", _KEY_BYTES), ("file", "<u4"), ("record", "<i8")]
+    [("id", "u1", _KEY_BYTES), ("digest", "u1", _KEY_BYTES), ("file", "<i8"), ("record", "<i8")]
 )
+_BY_START = np.dtype({"names": ["start"], "formats": ["<u8"], "offsets": [0], "itemsize": _ENTRY.itemsize})
+"""How an entry's id begins: the same bytes, seen as the number that entries are sorted by."""
 
 Keys = NDArray[np.uint8]
 """SHA-256 digests, 32 bytes in each row."""
@@ -66,10 +68,10 @@ class SeenIds:
         entries["file"] = self._numbers(files)
         self._waiting.append(_sorted(entries))
         if len(self._waiting) == _RUNS_IN_MEMORY:
-            path = self._folder / f"seen-{len(self._runs)}.npy"
-            np.save(path, _sorted(np.concatenate(self._waiting)))
+            path = self._folder / f"seen-{len(self._runs)}"
+            run, self._waiting = np.concatenate(self._waiting), []
+            _sorted(run).tofile(path)
             self._runs.append(path)
-            self._waiting = []
 
     def look_up(self, keys: Keys) -> dict[int, Sighting]:
         """Give where those of the ids were seen that were seen before, by their rows."""
@@ -114,13 +116,12 @@ class SeenIds:
 def _read(run: Path | NDArray[Any]) -> NDArray[Any]:
     """Give a run's entries; those on disk are not kept, since pages that were looked at count as memory."""
     if isinstance(run, Path):
-        entries: NDArray[Any] = np.load(run, mmap_mode="r")
-        return entries
+        return np.memmap(run, _ENTRY, mode="r")
     return run
 
 
 def _sorted(entries: NDArray[Any]) -> NDArray[Any]:
-    return entries[np.argsort(_prefixes(entries["id"]), kind="stable")]
+    return entries[np.argsort(_starts(entries), kind="stable")]
 
 
 def as_keys(digests: Any) -> Keys:
@@ -135,11 +136,16 @@ def as_keys(digests: Any) -> Keys:
 
 def are_distinct(keys: Keys) -> bool:
     """Whether ids are surely all different."""
-    return len(np.unique(_prefixes(keys))) == len(keys)
+    return len(np.unique(_wanted(keys))) == len(keys)
 
 
-def _prefixes(keys: Keys) -> NDArray[np.uint64]:
-    return np.ascontiguousarray(keys[:, :8]).view(np.uint64).ravel()
+def _wanted(keys: Keys) -> NDArray[np.uint64]:
+    return np.ascontiguousarray(keys[:, :8]).view("<u8").ravel()
+
+
+def _starts(entries: NDArray[Any]) -> NDArray[np.uint64]:
+    starts: NDArray[np.uint64] = entries.view(_BY_START)["start"]
+    return starts
 
 
 def _places(keys: Keys) -> list[NDArray[np.int64]]:
@@ -150,14 +156,14 @@ def _places(keys: Keys) -> list[NDArray[np.int64]]:
 
 def _search(entries: NDArray[Any], keys: Keys) -> NDArray[np.int64]:
     """Give the place of each key in a sorted run, -1 where it is not there."""
-    sorted_prefixes, wanted = _prefixes(entries["id"]), _prefixes(keys)
-    places = np.searchsorted(sorted_prefixes, wanted)
+    starts, wanted = _starts(entries), _wanted(keys)
+    places = np.searchsorted(starts, wanted)
     found = np.full(len(keys), -1, dtype=np.int64)
     open_ = np.arange(len(keys))
     while len(open_):
         inside = places[open_] < len(entries)
         open_ = open_[inside]
-        open_ = open_[sorted_prefixes[places[open_]] == wanted[open_]]
+        open_ = open_[starts[places[open_]] == wanted[open_]]
         equal = (entries["id"][places[open_]] == keys[open_]).all(axis=1)
         found[open_[equal]] = places[open_[equal]]
         open_ = open_[~equal]
