@@ -146,6 +146,8 @@ def failures_of(table: str, rows: Any, computed: frozenset[str]) -> list[Failure
     """
     looked_at = [field for field in TABLES[table] if field.name not in computed]
     kept = {field.name for field in looked_at if _lies_behind_us(field, rows[field.name])}
+    if not len(rows):
+        return []
     ruled = _ruled(table, lambda name: rows[name].null_count == len(rows), computed | kept)
     cases = _cases(_rules(table, ruled), frame_of(rows.select(sorted(ruled)))) if ruled else None
     return [] if cases is None else _told(table, cases)
