@@ -7,7 +7,7 @@ from importlib import import_module
 import click
 
 _ROOMS = {
-    "sample": "converting.sample",
+    "sample": "sampling.sample",
     "convert": "converting.convert",
     "connect": "connecting.connect",
     "doctor": "connecting.doctor",

@@ -1,10 +1,12 @@
-"""Commands about captures: a sample to try, and tables from an export."""
+"""The command that makes tables from an export.
+
+It loads little before its workers are started: they load what they need meanwhile.
+"""
 
 from __future__ import annotations
 
 import gc
 from collections.abc import Sequence
-from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,36 +25,10 @@ from chatlio_kit.cli.command import (
     command,
 )
 from chatlio_kit.crew import Crew, worthwhile
-from chatlio_kit.display import Sheet
-from chatlio_kit.errors import DONE, INCOMPLETE, OutputError, UsageError
-from chatlio_kit.samples import write_sample
+from chatlio_kit.errors import DONE, INCOMPLETE
 
 if TYPE_CHECKING:
     from chatlio_kit.tables import Converted
-
-
-@click.command()
-@click.argument("out", type=click.Path(path_type=Path))
-@click.option(
-    "--events", default=1000, show_default=True, type=click.IntRange(min=1), help="How many records."
-)
-@click.option("--seed", default=7, show_default=True, help="The same seed gives the same bytes.")
-@click.option("--bad-share", default=0.0, show_default=True, help="Share of broken records, 0 to 0.5.")
-@command
-def sample(_: Context, out: Path, events: int, seed: int, bad_share: float) -> Answer:
-    """Write a realistic export to try everything on."""
-    try:
-        export = write_sample(out, events=events, seed=seed, bad_share=bad_share)
-    except FileExistsError as error:
-        raise OutputError(str(error)) from error
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    content = {**asdict(export), "path": str(export.path), "manifest": str(export.manifest)}
-    kinds = [(str(kind), count) for kind, count in export.by_kind.items()]
-    notes = [
-        f"{export.files:,} files; {export.bad:,} broken records, listed in {export.manifest}",
-    ]
-    return Answer(content, Sheet(f"Sample export in {export.path}", ("kind", "records"), kinds, notes))
 
 
 @click.command()

@@ -1,0 +1,37 @@
+"""The command that writes a sample to try everything on."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from chatlio_kit.cli.command import Answer, Context, command
+from chatlio_kit.display import Sheet
+from chatlio_kit.errors import OutputError, UsageError
+from chatlio_kit.samples import write_sample
+
+
+@click.command()
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--events", default=1000, show_default=True, type=click.IntRange(min=1), help="How many records."
+)
+@click.option("--seed", default=7, show_default=True, help="The same seed gives the same bytes.")
+@click.option("--bad-share", default=0.0, show_default=True, help="Share of broken records, 0 to 0.5.")
+@command
+def sample(_: Context, out: Path, events: int, seed: int, bad_share: float) -> Answer:
+    """Write a realistic export to try everything on."""
+    try:
+        export = write_sample(out, events=events, seed=seed, bad_share=bad_share)
+    except FileExistsError as error:
+        raise OutputError(str(error)) from error
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    content = {**asdict(export), "path": str(export.path), "manifest": str(export.manifest)}
+    kinds = [(str(kind), count) for kind, count in export.by_kind.items()]
+    notes = [
+        f"{export.files:,} files; {export.bad:,} broken records, listed in {export.manifest}",
+    ]
+    return Answer(content, Sheet(f"Sample export in {export.path}", ("kind", "records"), kinds, notes))
