@@ -61,6 +61,10 @@ class Raws:
     def __len__(self) -> int:
         return len(self.raws)
 
+    def part(self, start: int, end: int) -> list[bytes]:
+        """The bytes of some of them."""
+        return self.raws[start:end]
+
     @property
     def head(self) -> bytes:
         """The first of them."""
@@ -98,14 +102,20 @@ class Lines:
     @property
     def raws(self) -> list[bytes]:
         """The bytes of each, split anew."""
-        text, ends = self._text, self._ends.tolist()
-        starts = (0, *[end + 1 for end in ends])
-        return [text[start:end].strip() for start, end in zip(starts, [*ends, len(text)], strict=True)]
+        return self.part(0, len(self))
+
+    def part(self, start: int, end: int) -> list[bytes]:
+        """The bytes of some of them, split anew."""
+        text, ends = self._text, self._ends[start:end].tolist()
+        if end > len(self._ends):
+            ends.append(len(text))
+        starts = (int(self._ends[start - 1]) + 1 if start else 0, *[each + 1 for each in ends[:-1]])
+        return [text[first:last].strip() for first, last in zip(starts, ends, strict=True)]
 
     @property
     def head(self) -> bytes:
         """The first of them."""
-        return self._text[: self._ends[0]].strip() if len(self._ends) else self._text.strip()
+        return self.part(0, 1)[0]
 
     @property
     def size(self) -> int:

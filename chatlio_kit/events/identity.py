@@ -80,6 +80,6 @@ def own_words(
     return [None] * len(conversations)
 
 
-def id_by_body(kind: str, body: bytes, *, widget: str | None, received: str | None) -> str:
+def id_by_body(kind: str, body: bytes | memoryview, *, widget: str | None, received: str | None) -> str:
     """Give the id of an event that its body tells; see :func:`event_id`."""
     return digest(f"{kind}|{widget or ''}|{received or ''}|".encode() + body)

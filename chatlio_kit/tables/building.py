@@ -22,7 +22,7 @@ from chatlio_kit.events.rejection import Reason, Rejection, shortened
 from chatlio_kit.events.times import ARROW_TIME, read_rfc3339, read_slack_ts, write_rfc3339
 from chatlio_kit.tables.arrow import arrow_table, frame_of
 from chatlio_kit.tables.dating import Undated, UndatedAs, date_events
-from chatlio_kit.tables.lots import texts
+from chatlio_kit.tables.lots import BODY, bodies_in, texts
 from chatlio_kit.tables.nesting import NESTED_SCHEMA, events_of, messages_of, nest, said_in
 from chatlio_kit.tables.rows import Rows, read_rows
 from chatlio_kit.tables.schemas import failures_of
@@ -199,16 +199,12 @@ class _Building:
 
     def _ids(self, columns: dict[str, Any]) -> pa.Array:
         """Give the ids, those told by their bodies included."""
-        bodies = self._told.bodies
-        if not bodies:
-            return columns["event_id"]
-        named = [columns[name].take(pa.array(bodies)) for name in ("kind", "widget_id", "received_at")]
-        told = zip(
-            bodies.values(), named[0].to_pylist(), named[1].to_pylist(), write_rfc3339(named[2]), strict=True
-        )
+        bodies, missing = columns.pop(BODY), pc.is_null(columns["event_id"])
+        kinds, widgets = (columns[name].filter(missing).to_pylist() for name in ("kind", "widget_id"))
+        received = write_rfc3339(columns["received_at"].filter(missing))
+        told = zip(bodies_in(bodies), kinds, widgets, received, strict=True)
         found = [id_by_body(kind, body, widget=widget, received=at) for body, kind, widget, at in told]
-        missing = pc.is_null(columns["event_id"])
-        return pc.replace_with_mask(columns["event_id"], missing, pa.array(found, pa.large_string()))
+        return pc.replace_with_mask(columns["event_id"], missing, texts(found))
 
     def _file_times(self) -> pa.Array:
         times = pa.array([file.modified_at for file in self._files], ARROW_TIME)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from binascii import hexlify
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from chatlio_kit.events.catalogue import EVENTS
 from chatlio_kit.tables.reading import MESSAGE_COLUMNS
 
-TEXT, WHOLE = pa.large_string(), pa.int64()
-_HEAD = ("event_id", "kind", "received_at", "widget_id", "message_count", "message_ts", "extra_fields")
+TEXT, WHOLE, BYTES = pa.large_string(), pa.int64(), pa.large_binary()
+BODY = "body"
+"""The canonical payload of a record whose id is told by it, once it is known when that was received."""
+_HEAD = ("event_id", BODY, "kind", "received_at", "widget_id", "message_count", "message_ts", "extra_fields")
 EVENT_COLUMNS = (*_HEAD, "payload_digest", *(each.name for each in EVENTS if each.places))
 """The columns that a record itself can fill."""
 _DIGEST_LETTERS = 2 * sha256().digest_size
@@ -35,14 +37,12 @@ class Lot:
         events: Arrow columns, a row for each record; a column that is not there is missing in all rows.
         counts: how many messages each record has.
         messages: Arrow columns, one record's messages after another's.
-        bodies: the canonical payloads by which ids are told, by the place of their record.
     """
 
     places: Sequence[int]
     events: dict[str, Any]
     counts: Places
     messages: dict[str, Any] = field(default_factory=dict)
-    bodies: Mapping[int, bytes] = field(default_factory=dict)
 
 
 @dataclass
@@ -55,19 +55,17 @@ class Joined:
             it is told by the body.
         owners: for each message the row that it belongs to.
         messages: a column for each of ``MESSAGE_COLUMNS``.
-        bodies: the canonical payload of each row whose id is told by it.
     """
 
     places: Places
     events: dict[str, Any]
     owners: Places
     messages: dict[str, Any]
-    bodies: dict[int, bytes]
 
 
 def type_of(column: str) -> Any:
     """Give the Arrow type of a column."""
-    return WHOLE if column in _INTEGERS else TEXT
+    return BYTES if column == BODY else WHOLE if column in _INTEGERS else TEXT
 
 
 def texts(values: Sequence[str | None]) -> Any:
@@ -93,6 +91,22 @@ def digests(words: Sequence[bytes | None]) -> Any:
     )
 
 
+def by_body(bodies: Sequence[bytes], words: Sequence[bytes | None]) -> Any:
+    """Give a column of the payloads whose ids no words of their own tell."""
+    return pa.array([body if own is None else None for body, own in zip(bodies, words, strict=True)], BYTES)
+
+
+def bodies_in(column: Any) -> Iterator[memoryview]:
+    """Give the bytes of each row of a column that has some, without a copy."""
+    _, ends, text = column.buffers()
+    if text is None:
+        return
+    borders = np.frombuffer(ends, np.int64)[column.offset :][: len(column) + 1]
+    rows, held = np.flatnonzero(column.is_valid()), memoryview(text)
+    for start, end in zip(borders[rows].tolist(), borders[rows + 1].tolist(), strict=True):
+        yield held[start:end]
+
+
 def lengths(column: Any) -> Places:
     """Say how many bytes each text of a column that was built here has; a missing one has none."""
     buffer = column.buffers()[1]
@@ -116,16 +130,7 @@ def join(lots: Sequence[Lot]) -> Joined:
     if by_owner is not None:
         owners = owners[by_owner]
         messages = {name: column.take(pa.array(by_owner)) for name, column in messages.items()}
-    bodies = {place: body for each in lots for place, body in each.bodies.items()}
-    by_body = sorted(bodies)
-    rows = np.searchsorted(places, by_body).tolist()
-    return Joined(
-        places,
-        events,
-        np.searchsorted(places, owners),
-        messages,
-        {row: bodies[place] for row, place in zip(rows, by_body, strict=True)},
-    )
+    return Joined(places, events, np.searchsorted(places, owners), messages)
 
 
 def _whole(parts: Iterable[Sequence[int] | Places]) -> Places:
@@ -143,7 +148,7 @@ def _column(name: str, parts: Iterable[tuple[dict[str, Any], int]]) -> Any:
     kind = type_of(name)
     found = [columns.pop(name) if name in columns else pa.nulls(rows, kind) for columns, rows in parts]
     column = pa.concat_arrays(found) if found else pa.nulls(0, kind)
-    return column if kind == WHOLE or column.null_count == len(column) else _without_blanks(column)
+    return _without_blanks(column) if kind == TEXT and column.null_count < len(column) else column
 
 
 def _without_blanks(column: Any) -> Any:

@@ -21,7 +21,7 @@ from chatlio_kit.captures import BARE, ENVELOPE, floats_in, keeps_quotes, recogn
 from chatlio_kit.events.catalogue import LEFT_BEHIND, Dtype, Field
 from chatlio_kit.events.identity import canonical, own_words
 from chatlio_kit.events.kinds import KINDS, SHAPE_OF, Kind, Shape, kind_of_shape, shape_of
-from chatlio_kit.tables.lots import TEXT, WHOLE, Lot, digests, lengths, texts
+from chatlio_kit.tables.lots import BODY, TEXT, WHOLE, Lot, by_body, digests, lengths, texts
 from chatlio_kit.tables.reading import KNOWN_OF_MESSAGE, MESSAGE_PLACES, READERS, VISITOR
 
 _ENVELOPE_KEYS = frozenset({"receivedAt", "kind", "widget", "payload"})
@@ -60,21 +60,22 @@ class _Places(NamedTuple):
 
     Attributes:
         texts: the Arrow type of an object of texts alone.
-        names: the column of each, None where a text goes to none.
+        names: the column of each.
         others: fields that need not be texts, with their keys.
+        left: the keys of texts that go to no column.
     """
 
     texts: Any
-    names: list[str | None]
+    names: list[str]
     others: list[tuple[Field, str]]
+    left: list[str]
 
 
-def _places_of(fields: Sequence[tuple[Field, str]], unread: Iterable[str] = ()) -> _Places:
+def _places_of(fields: Sequence[tuple[Field, str]], left: Iterable[str] = ()) -> _Places:
     others = [(field, key) for field, key in fields if field.dtype is Dtype.JSON or field.any_scalar]
-    named: list[tuple[str, str | None]]
-    named = [(key, field.name) for field, key in fields if (field, key) not in others]
-    named += [(key, None) for key in sorted(unread)]
-    return _Places(pa.struct([(key, TEXT) for key, _ in named]), [name for _, name in named], others)
+    named = [(field, key) for field, key in fields if (field, key) not in others]
+    form = pa.struct([(key, TEXT) for _, key in named])
+    return _Places(form, [field.name for field, _ in named], others, sorted(left))
 
 
 _PAYLOADS = {shape: _places_of(READERS[shape].top, LEFT_BEHIND[shape] - {"messages"}) for shape in Shape}
@@ -181,10 +182,9 @@ def _lot(kind: Kind, is_enveloped: bool, found: _Found) -> Lot:
     events["payload_digest"] = digests(bodies)
     words = own_words(kind, _each(payloads, "conversationUUID"), _each(payloads, "endedAt"))
     events["event_id"] = digests(words)
-    by_body = {
-        place: body for place, body, own in zip(found.places, bodies, words, strict=True) if own is None
-    }
-    return Lot(found.places, events, counts, messages, by_body)
+    if None in words:
+        events[BODY] = by_body(bodies, words)
+    return Lot(found.places, events, counts, messages)
 
 
 def _each(objects: list[dict[str, Any]], key: str) -> list[Any]:
@@ -198,9 +198,10 @@ def _require(is_so: bool) -> None:
 
 def _columns(places: _Places, objects: list[dict[str, Any]]) -> tuple[dict[str, Any], list[Sequence[Any]]]:
     """Give objects' values by column, and those that are free in form."""
-    told = zip(places.names, pa.array(objects, places.texts).flatten(), strict=True)
-    columns = {name: column for name, column in told if name is not None}
+    columns = dict(zip(places.names, pa.array(objects, places.texts).flatten(), strict=True))
     free: list[Sequence[Any]] = []
+    for key in places.left:
+        _require(_TEXTS.issuperset(map(type, _each(objects, key))))
     for field, key in places.others:
         values = _each(objects, key)
         if field.any_scalar:

@@ -18,7 +18,7 @@ from chatlio_kit.captures import Dialect, Piece, Stretch, Unwrapped, parse, refu
 from chatlio_kit.events.identity import canonical, own_words
 from chatlio_kit.events.kinds import KINDS, SHAPE_OF, Kind, kind_of_shape, shape_of
 from chatlio_kit.events.rejection import Reason, Rejection, shortened
-from chatlio_kit.tables.lots import WHOLE, Joined, Lot, digests, join, texts, type_of
+from chatlio_kit.tables.lots import BODY, WHOLE, Joined, Lot, by_body, digests, join, texts, type_of
 from chatlio_kit.tables.plain import take
 from chatlio_kit.tables.reading import MESSAGE_COLUMNS, READERS, MessageRow, Unfit
 
@@ -52,10 +52,9 @@ def read_rows(piece: Piece, fallback: Kind | None, fields: Dialect | None = None
     reading = _Reading(fallback, fields)
     first = 0
     for stretch in piece.stretches:
-        raws = stretch.records.raws
-        for start in range(0, len(raws), _AT_ONCE):
-            reading.read(first, start, raws[start : start + _AT_ONCE], stretch)
-        first += len(raws)
+        for start in range(0, len(stretch), _AT_ONCE):
+            reading.read(first, start, stretch.records.part(start, start + _AT_ONCE), stretch)
+        first += len(stretch)
     return Rows(join(reading.lots), reading.rejected, reading.dialects)
 
 
@@ -165,6 +164,7 @@ def _lot(taken: dict[int, Taken]) -> Lot:
     names = dict.fromkeys(name for each in records for name in each.values)
     events = {name: texts([each.values.get(name) for each in records]) for name in names} | {
         "event_id": digests(words),
+        BODY: by_body([each.body for each in records], words),
         "kind": texts([each.kind for each in records]),
         "received_at": texts([each.received for each in records]),
         "widget_id": texts([each.widget for each in records]),
@@ -174,10 +174,7 @@ def _lot(taken: dict[int, Taken]) -> Lot:
     }
     said = [message for each in records for message in each.messages]
     messages = {name: pa.array([each.get(name) for each in said], type_of(name)) for name in MESSAGE_COLUMNS}
-    bodies = {
-        place: each.body for (place, each), own in zip(taken.items(), words, strict=True) if own is None
-    }
-    return Lot(list(taken), events, np.array(counts, dtype=np.int64), messages, bodies)
+    return Lot(list(taken), events, np.array(counts, dtype=np.int64), messages)
 
 
 def _inside(value: Any, fields: Dialect | None) -> Unwrapped:

@@ -240,10 +240,11 @@ def test_where_blocks_end_changes_nothing(
     ),
     size=st.integers(1, 60),
     ends=st.booleans(),
+    step=st.integers(1, 5),
 )
 @settings(max_examples=200, deadline=None)
-def test_lines_have_their_physical_numbers(lines: list[bytes], size: int, ends: bool) -> None:
-    """Each line that is not blank is a record with its own number, wherever blocks end."""
+def test_lines_have_their_physical_numbers(lines: list[bytes], size: int, ends: bool, step: int) -> None:
+    """Each line that is not blank is a record with its own number, wherever blocks end and parts are cut."""
     text = b'{"first":0}\n' + b"\n".join(lines) + (b"\n" if ends else b"")
     with patch.multiple(blocks, BLOCK=size, PEEK=size):
         found = list(splitting.split(Text(io.BufferedReader(io.BytesIO(text)))))
@@ -251,3 +252,6 @@ def test_lines_have_their_physical_numbers(lines: list[bytes], size: int, ends: 
     expected = [(number, line.strip()) for number, line in enumerate(text.split(b"\n"), 1) if line.strip()]
     assert told == expected
     assert [len(each) for each in found] == [len(each.raws) for each in found]
+    for each in found:
+        parts = [each.part(start, start + step) for start in range(0, len(each), step)]
+        assert [raw for part in parts for raw in part] == each.raws

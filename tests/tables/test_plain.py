@@ -113,7 +113,6 @@ def _shown(rows: Rows) -> dict[str, Any]:
         "events": {name: column.to_pylist() for name, column in told.events.items()},
         "owners": told.owners.tolist(),
         "messages": {name: column.to_pylist() for name, column in told.messages.items()},
-        "bodies": told.bodies,
         "rejected": sorted(rows.rejected, key=lambda each: each.record),
         "dialects": +rows.dialects,
     }
