@@ -1,16 +1,18 @@
 """Convert beside what an analyst would write: the same files, the same run, each in a process of its own.
 
-    python tests/benchmarks/convert_speed.py [--events 600000 --events 60000] [--only ours]
+    python tests/benchmarks/convert_speed.py [--events 600000 --events 60000] [--only chatlio] [--rounds 3]
 
-Prints for each way what it does, the seconds of the whole process, the ratio to json.loads + json_normalize,
-and the peak memory summed over its process tree (resident, so pages that two processes share count twice).
-Only ours validates, tells kinds apart, takes out duplicates and writes tables to disk. A peer that is not
-installed prints "not run"; one that fails prints how.
+All ways are run one after the other, in several rounds, since a machine is not equally fast at all times.
+Prints for each way the median seconds of the whole process, their ratio to json.loads + json_normalize with
+the least and the greatest of any round, the peak memory summed over its process tree (resident, so pages
+that two processes share count twice), and what it does. Only ours validates, tells kinds apart, takes out
+duplicates and writes tables to disk. A peer that is not installed prints "not run"; one that fails, how.
 """
 
 from __future__ import annotations
 
 import argparse
+import compileall
 import os
 import subprocess
 import sys
@@ -18,8 +20,12 @@ import tempfile
 import textwrap
 import time
 from pathlib import Path
+from statistics import median
+from typing import NamedTuple
 
 import psutil
+
+import chatlio_kit
 
 _LINES = """
     import gzip, sys
@@ -78,8 +84,22 @@ _NEEDS = {"polars read_ndjson": "polars", "duckdb read_json": "duckdb"}
 BASE, OURS = "json.loads + json_normalize", "chatlio-kit convert"
 
 
-def measure(code: str, export: Path, scratch: Path) -> tuple[float, float, str]:
-    """Run a way; give its seconds, its peak megabytes, and what went wrong, if anything."""
+class Run(NamedTuple):
+    """What one run of a way took.
+
+    Attributes:
+        seconds: of the whole process.
+        peak: megabytes, summed over its process tree.
+        wrong: what went wrong, if anything.
+    """
+
+    seconds: float
+    peak: float
+    wrong: str
+
+
+def measure(code: str, export: Path, scratch: Path) -> Run:
+    """Run a way."""
     begun = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(code), str(export), str(scratch)],
@@ -94,7 +114,8 @@ def measure(code: str, export: Path, scratch: Path) -> tuple[float, float, str]:
     seconds = time.perf_counter() - begun
     _, told = process.communicate()
     wrong = told.strip().splitlines()[-1][:80] if process.returncode and told.strip() else ""
-    return seconds, peak / 1e6, wrong
+    print(f"  {seconds:.1f} s", end="", file=sys.stderr, flush=True)
+    return Run(seconds, peak / 1e6, wrong)
 
 
 def _resident(root: psutil.Process) -> int:
@@ -120,22 +141,28 @@ def _is_installed(module: str) -> bool:
     )
 
 
-def compare(export: Path, scratch: Path, only: list[str] | None) -> None:
+def compare(export: Path, scratch: Path, only: list[str] | None, rounds: int) -> None:
     """Measure every way on one export, and print a line for each."""
     size = sum(path.stat().st_size for path in export.rglob("*.ndjson*")) / 1e6
-    print(f"\n{export.name}: {size:,.0f} MB on disk, {os.cpu_count()} processors")
-    print(f"{'way':<30}{'seconds':>9}{'ratio':>8}{'peak MB':>9}  does")
-    base = 0.0
-    for name, code in WAYS.items():
-        if only and not any(part in name for part in only):
-            continue
-        if name in _NEEDS and not _is_installed(_NEEDS[name]):
+    print(f"\n{export.name}: {size:,.0f} MB on disk, {os.cpu_count()} processors, {rounds} rounds")
+    names = [name for name in WAYS if not only or any(part in name for part in only)]
+    there = [name for name in names if name not in _NEEDS or _is_installed(_NEEDS[name])]
+    runs = [{name: measure(WAYS[name], export, scratch) for name in there} for _ in range(rounds)]
+    print(file=sys.stderr)
+    print(f"{'way':<30}{'seconds':>9}{'ratio':>8}{'of rounds':>14}{'peak MB':>9}  does")
+    for name in names:
+        if name not in there:
             print(f"{name:<30}{'not run':>9}")
             continue
-        seconds, peak, wrong = measure(code, export, scratch)
-        base = seconds if name == BASE else base
-        ratio = f"{base / seconds:.2f}" if base and not wrong else "-"
-        print(f"{name:<30}{seconds:>9.1f}{ratio:>8}{peak:>9,.0f}  {wrong or DOES[name]}", flush=True)
+        seconds = median(each[name].seconds for each in runs)
+        peak = max(each[name].peak for each in runs)
+        wrong = next((each[name].wrong for each in runs if each[name].wrong), "")
+        ratio = of_rounds = "-"
+        if BASE in there and not wrong:
+            ratio = f"{median(each[BASE].seconds for each in runs) / seconds:.2f}"
+            told = [each[BASE].seconds / each[name].seconds for each in runs]
+            of_rounds = f"{min(told):.2f} to {max(told):.2f}"
+        print(f"{name:<30}{seconds:>9.1f}{ratio:>8}{of_rounds:>14}{peak:>9,.0f}  {wrong or DOES[name]}")
 
 
 def main() -> None:
@@ -144,15 +171,18 @@ def main() -> None:
     parser.add_argument("--events", type=int, action="append", help="records; once for each export")
     parser.add_argument("--export", type=Path, action="append", help="an export that is there already")
     parser.add_argument("--only", action="append", help="a part of a way's name")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each way is run")
     options = parser.parse_args()
+    # An installed package comes compiled, as the peers have: a working copy need not be.
+    compileall.compile_dir(Path(chatlio_kit.__file__).parent, quiet=1)
     with tempfile.TemporaryDirectory() as folder:
         for export in options.export or ():
-            compare(export, Path(folder), options.only)
+            compare(export, Path(folder), options.only, options.rounds)
         for events in options.events or (() if options.export else (600_000, 60_000)):
             export = Path(folder) / f"{events:,} records"
             command = [sys.executable, "-m", "chatlio_kit", "sample", str(export)]
             subprocess.run([*command, "--events", str(events)], check=True, capture_output=True)
-            compare(export, Path(folder), options.only)
+            compare(export, Path(folder), options.only, options.rounds)
 
 
 if __name__ == "__main__":
