@@ -7,7 +7,6 @@ from a pipe of its own and ends by itself when that does, so none is left behind
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import os
 import pickle
@@ -41,7 +40,6 @@ _LEAN = {
     "ARROW_DEFAULT_MEMORY_POOL": "system",
     "MALLOC_ARENA_MAX": "1",
 }
-_PIPE_BYTES = 1 << 18  # what stays in the processor's cache between who writes and who reads
 _WORTH_STARTING = 20_000_000
 _MOST_WORKERS = 4  # the one that sifts and writes keeps no more than these busy
 
@@ -79,7 +77,7 @@ class Crew:
     def __enter__(self) -> Crew:
         theirs: list[int] = []
         for _ in range(self._count):
-            (tasks, to_worker), (from_worker, results) = _wide_pipe(), _wide_pipe()
+            (tasks, to_worker), (from_worker, results) = os.pipe(), os.pipe()
             line = _Line(os.fdopen(to_worker, "wb"), os.fdopen(from_worker, "rb"))
             self._lines.append(line)
             self._free.put(line)
@@ -200,15 +198,6 @@ def _work(tasks: IO[bytes], results: IO[bytes]) -> None:
         del answer
         gc.collect()  # what pandera leaves behind; all that was there before stays out of it
         gc.freeze()
-
-
-def _wide_pipe() -> tuple[int, int]:
-    """Make a pipe that holds much at once, where the system has such; give its ends to read and to write."""
-    ends = os.pipe()
-    if hasattr(fcntl, "F_SETPIPE_SZ"):
-        with suppress(OSError):  # the system may grant less
-            fcntl.fcntl(ends[1], fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-    return ends
 
 
 def _send(pipe: IO[bytes], value: Any) -> None:
