@@ -171,8 +171,8 @@ def _lot(kind: Kind, is_enveloped: bool, found: _Found) -> Lot:
         counts, messages, is_known = _messages(payloads)
         events["message_count"] = pa.array(counts, WHOLE)
         events["message_ts"] = _joined(counts, messages["ts"])
-    is_top_known = reader.known.issuperset(chain.from_iterable(payloads))
-    if not (is_known and is_top_known and reader.known_of_visitor.issuperset(chain.from_iterable(visitors))):
+    is_top_known = _keys(payloads) <= reader.known
+    if not (is_known and is_top_known and _keys(visitors) <= reader.known_of_visitor):
         _require(is_enveloped or is_top_known or all(recognise(each) is BARE for each in payloads))
         unknown = [reader.unknown_fields(*each) for each in zip(payloads, visitors, strict=True)]
         events["extra_fields"] = texts([_json_text(each) for each in unknown])
@@ -189,6 +189,10 @@ def _lot(kind: Kind, is_enveloped: bool, found: _Found) -> Lot:
 
 def _each(objects: list[dict[str, Any]], key: str) -> list[Any]:
     return [each.get(key) for each in objects]
+
+
+def _keys(objects: list[dict[str, Any]]) -> set[str]:
+    return set().union(*objects)
 
 
 def _require(is_so: bool) -> None:
@@ -275,7 +279,7 @@ def _messages(payloads: list[dict[str, Any]]) -> tuple[Any, dict[str, Any], bool
     _require(len(names.unique()) == len(names) or _are_distinct(names.to_pylist(), ends))
     columns["author"] = _authors(flags, columns["slack_user_id"])
     columns["position"] = pa.array(np.arange(1, len(said) + 1) - np.repeat(ends - counts, counts), WHOLE)
-    return counts, columns, KNOWN_OF_MESSAGE.issuperset(chain.from_iterable(said))
+    return counts, columns, _keys(said) <= KNOWN_OF_MESSAGE
 
 
 def _are_distinct(names: list[str], ends: Any) -> bool:
