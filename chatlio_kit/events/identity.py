@@ -21,22 +21,16 @@ from typing import Any
 import orjson
 
 from chatlio_kit.events.kinds import Kind
-from chatlio_kit.events.numbers import WrittenNumber
+from chatlio_kit.events.numbers import as_written
 from chatlio_kit.events.times import is_absent
 
 
 def canonical(payload: Mapping[str, Any]) -> bytes:
     """Write a payload so that equal payloads give equal bytes: keys sorted, no blanks, UTF-8."""
     try:
-        return orjson.dumps(payload, default=_as_written, option=orjson.OPT_SORT_KEYS)
+        return orjson.dumps(payload, default=as_written, option=orjson.OPT_SORT_KEYS)
     except TypeError:  # an integer beyond 64 bits, which orjson refuses and Python keeps exactly
         return json.dumps(payload, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-
-
-def _as_written(value: Any) -> orjson.Fragment:
-    if isinstance(value, WrittenNumber):
-        return orjson.Fragment(value.text)
-    raise TypeError(type(value).__name__)
 
 
 def digest(text: bytes) -> str:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import orjson
 
 
 class WrittenNumber:
@@ -29,3 +33,22 @@ def is_double(text: str) -> bool:
         return Decimal(text) == Decimal(repr(float(text)))
     except InvalidOperation:  # an exponent beyond all that computers reckon with
         return False
+
+
+def as_written(value: object) -> orjson.Fragment:
+    """Give orjson such a number as it was written.
+
+    Raises:
+        TypeError: for anything else.
+    """
+    if isinstance(value, WrittenNumber):
+        return orjson.Fragment(value.text)
+    raise TypeError(type(value).__name__)
+
+
+def indented(value: Any) -> str:
+    """Write a value as people read it, with each number as it was written."""
+    try:
+        return orjson.dumps(value, default=as_written, option=orjson.OPT_INDENT_2).decode()
+    except TypeError:  # an integer beyond 64 bits, which orjson refuses and Python keeps exactly
+        return json.dumps(value, indent=2, ensure_ascii=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field, fields
@@ -11,11 +10,12 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from chatlio_kit.captures import Captures
+from chatlio_kit.captures import Captures, parse
 from chatlio_kit.crew import Crew, worthwhile
 from chatlio_kit.display import Progress, Sheet
 from chatlio_kit.errors import UsageError
 from chatlio_kit.events.catalogue import TABLES
+from chatlio_kit.events.numbers import indented
 from chatlio_kit.events.rejection import Rejection
 from chatlio_kit.tables.arrow import frame_of
 from chatlio_kit.tables.building import Settling
@@ -168,7 +168,7 @@ class Export:
         for piece in self.captures.pieces(1):
             raw = b"".join(piece.raws)
             with suppress(ValueError):
-                return json.dumps(json.loads(raw), indent=2, ensure_ascii=False)
+                return indented(parse(raw))
             if raw:
                 return raw.decode("utf-8", errors="replace")
         return "There is no record that can be shown."

@@ -48,6 +48,23 @@ def test_the_manifest_and_the_rejects_agree(export: Path, tables: Tables) -> Non
     assert rejected == listed
 
 
+@pytest.mark.parametrize(
+    ("record", "shown"),
+    [
+        ('{"a":{"b":["é",1.5]}}', '{\n  "a": {\n    "b": [\n      "é",\n      1.5\n    ]\n  }\n}'),
+        ('{"n":1.00000000000000000001}', '{\n  "n": 1.00000000000000000001\n}'),
+        ('{"n":123456789012345678901234567890}', '{\n  "n": 123456789012345678901234567890\n}'),
+        ('{"a":1,"a":2}', '{"a":1,"a":2}'),
+        ('{"a":"\\ud800"}', '{"a":"\\ud800"}'),
+        ('{"a":', '{"a":'),
+    ],
+)
+def test_the_first_record_is_shown_as_it_was_captured(tmp_path: Path, record: str, shown: str) -> None:
+    """It is indented with every digit kept; what cannot be read exactly is shown as it stands."""
+    (tmp_path / "a.ndjson").write_text(f"{record}\n{{}}\n")
+    assert Export([tmp_path / "a.ndjson"], Settling()).peek() == shown
+
+
 @pytest.mark.parametrize("table", TABLES)
 def test_each_table_keeps_its_schema_and_its_key(tables: Tables, table: str) -> None:
     """Every table validates against its schema, has rows, and its key is unique."""
