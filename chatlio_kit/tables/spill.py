@@ -16,6 +16,8 @@ from chatlio_kit.tables.arrow import give_memory_back
 
 _RUN_BYTES = 8_000_000
 _BATCH_ROWS = 256
+_MANY_RUNS, _MOST_HALVINGS = 64, 3
+"""The more runs there are, the fewer rows a part has of each: after so many runs each, batches are halved."""
 _WRITE_BYTES = 1 << 18
 _RUNS_BETWEEN = 4
 """How often free memory is given back: the system takes its time to hand it out again."""
@@ -32,7 +34,7 @@ class Spill:
         name: what the rows are, for the file's name.
         key: the column; it has no missing values.
         run_bytes: how much is sorted in memory at once.
-        batch_rows: how many rows are read at once.
+        batch_rows: how many rows are read at once, as long as there are not many runs.
     """
 
     def __init__(
@@ -95,7 +97,8 @@ class Spill:
         self._samples += rows[self._key].take(pa.array(range(0, len(rows), _SAMPLE))).to_pylist()
         if self._file is None:
             self._file = _File(self._path, rows.schema)
-        batches = rows.to_batches(max_chunksize=self._batch_rows)
+        halvings = min(_MOST_HALVINGS, len(self._runs) // _MANY_RUNS)
+        batches = rows.to_batches(max_chunksize=max(1, self._batch_rows >> halvings))
         self._runs.append(_Run(self._file.batches, [batch[self._key][0].as_py() for batch in batches]))
         self._file.write(batches)
         del rows, batches

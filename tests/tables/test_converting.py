@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from chatlio_kit.events.catalogue import TABLES
 from chatlio_kit.samples import write_sample
 from chatlio_kit.tables import Export, Settling, Tables, convert, write_tables
 from chatlio_kit.tables import converting as room
+from chatlio_kit.tables import spill as spilling
 from chatlio_kit.tables.sightings import SeenIds, as_keys
 from chatlio_kit.tables.spill import Spill
 
@@ -142,17 +144,20 @@ def test_an_export_without_a_good_record_gives_empty_tables(tmp_path: Path) -> N
     keys=st.lists(st.integers(0, 50), min_size=1, max_size=300),
     rows=st.integers(1, 200),
     batch=st.integers(1, 40),
+    many=st.sampled_from([2, 64]),
 )
 @settings(deadline=None)
 def test_a_spill_sorts_and_cuts_no_key(
-    tmp_path_factory: pytest.TempPathFactory, keys: list[int], rows: int, batch: int
+    tmp_path_factory: pytest.TempPathFactory, keys: list[int], rows: int, batch: int, many: int
 ) -> None:
-    """Rows come back sorted, equal keys in the order they came in, and no key stands in two parts."""
-    import pyarrow as pa  # noqa: PLC0415
+    """Rows come back sorted, equal keys in the order they came in, and no key stands in two parts.
 
+    However many rows a batch has, and with many runs, whose batches have fewer.
+    """
     spill = Spill(tmp_path_factory.mktemp("spill"), "rows", "key", run_bytes=400, batch_rows=batch)
-    for place, key in enumerate(keys):
-        spill.add(pa.table({"key": [f"{key:02}"], "place": [place]}))
+    with patch.object(spilling, "_MANY_RUNS", many):
+        for place, key in enumerate(keys):
+            spill.add(pa.table({"key": [f"{key:02}"], "place": [place]}))
     read = [part.read() for part in spill.parts(spill.borders(rows))]
     parts = [part.to_pylist() for part in read if part is not None]
     found = [(row["key"], row["place"]) for part in parts for row in sorted(part, key=lambda row: row["key"])]
