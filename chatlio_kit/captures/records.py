@@ -146,12 +146,14 @@ def parse(raw: bytes) -> Any:
 def is_exact(raw: bytes, value: Any) -> bool:
     """Whether a value that orjson read is surely all that the text says.
 
-    Written again it must have as many quotes: a key that was there twice would have taken two with it.
-    Whole numbers beyond 64 bits became floats, so floats of that size are read again; so are texts with
-    decimals of more digits than a double holds.
+    It is where writing it gives the same bytes. Else, written again, it must have as many quotes: a key that
+    was there twice would have taken two with it. Whole numbers beyond 64 bits became floats, so floats of
+    that size are read again; so are texts with decimals of more digits than a double holds.
     """
     try:
         written = orjson.dumps(value)
+        if written == raw:
+            return True
         floats = list(floats_in(value))
     except (TypeError, RecursionError):
         return False

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -147,12 +148,16 @@ class Dialect:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_first", frozenset(place.keys[0] for place in self.needs))
 
+    def may_fit(self, keys: Iterable[str]) -> bool:
+        """Whether a record with these keys can have the places that this dialect needs."""
+        return self.body is Body.COLUMNS or self._first.issubset(keys)
+
     def fits(self, value: Mapping[str, Any]) -> bool:
         """Whether a record has the places that this dialect needs, and none that it lacks."""
         if self.body is Body.COLUMNS:
             return is_split(value, self.separator) if self.separator else holds_json(value)
         return (
-            self._first.issubset(value)
+            self.may_fit(value)
             and all(place.is_in(value) for place in self.needs)
             and not any(place.is_in(value) for place in self.lacks)
         )
@@ -174,6 +179,7 @@ class Dialect:
         return label if found is None and self.keeps_kind and "/" not in label else found
 
 
+@lru_cache(maxsize=1024)
 def kind_of_label(label: str) -> Kind | None:
     """Read a kind out of a path, a URL or a name, by the patterns of file names; a host's name says none."""
     parts = re.split(r"[/?&=#:]", unquote(_HOST.sub("", label)))

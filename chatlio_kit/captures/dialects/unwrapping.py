@@ -6,6 +6,7 @@ import base64
 import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from chatlio_kit.captures.dialects.columns import put_together
@@ -73,7 +74,7 @@ def recognise(value: Mapping[str, Any]) -> Dialect:
     Raises:
         Refused: when two dialects fit, or when the record is a page of captures.
     """
-    found = [dialect for dialect in LOGGERS if dialect.fits(value)]
+    found = [dialect for dialect in _candidates(tuple(value)) if dialect.fits(value)]
     if len(found) > 1:
         names = " and ".join(dialect.name for dialect in found)
         detail = f"Its fields are those of {names} alike. Say with --fields where its payload stands."
@@ -92,6 +93,12 @@ def recognise(value: Mapping[str, Any]) -> Dialect:
         )
         raise Refused(Reason.SHAPE_UNKNOWN, str(page.place), detail)
     return BARE
+
+
+@lru_cache(maxsize=256)
+def _candidates(keys: tuple[str, ...]) -> tuple[Dialect, ...]:
+    """Give the dialects that a record with these keys can be of: one logger's records have the same."""
+    return tuple(dialect for dialect in LOGGERS if dialect.may_fit(keys))
 
 
 def _opened(value: Mapping[str, Any], dialect: Dialect, depth: int) -> Unwrapped:
