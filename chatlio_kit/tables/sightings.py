@@ -144,6 +144,7 @@ def _wanted(keys: Keys) -> NDArray[np.uint64]:
 
 
 def _starts(entries: NDArray[Any]) -> NDArray[np.uint64]:
+    """Show how entries begin without copying them: a search touches the few that stand on its way."""
     starts: NDArray[np.uint64] = entries.view(_BY_START)["start"]
     return starts
 

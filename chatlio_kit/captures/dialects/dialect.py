@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -23,6 +23,8 @@ _RFC3339 = re.compile(RFC3339)
 _WITHOUT_OFFSET = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d(?:\.\d{1,9})?)")
 _NUMBER = re.compile(r"\d{1,16}(\.\d{1,12})?")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SHORT = 200
+"""Up to this length labels are remembered: most records have one that an earlier one had."""
 _HOST = re.compile(r"^[a-z][a-z0-9+.-]*://[^/?#]*", re.IGNORECASE)
 
 
@@ -143,21 +145,18 @@ class Dialect:
     lacks: tuple[FieldPath, ...] = ()
     separator: str = ""
     keeps_kind: bool = False
-    _first: frozenset[str] = field(init=False, repr=False, compare=False)
+    marks: frozenset[str] = field(init=False, repr=False, compare=False)
+    """The keys that each of its records has."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_first", frozenset(place.keys[0] for place in self.needs))
-
-    def may_fit(self, keys: Iterable[str]) -> bool:
-        """Whether a record with these keys can have the places that this dialect needs."""
-        return self.body is Body.COLUMNS or self._first.issubset(keys)
+        object.__setattr__(self, "marks", frozenset(place.keys[0] for place in self.needs))
 
     def fits(self, value: Mapping[str, Any]) -> bool:
         """Whether a record has the places that this dialect needs, and none that it lacks."""
         if self.body is Body.COLUMNS:
             return is_split(value, self.separator) if self.separator else holds_json(value)
         return (
-            self.may_fit(value)
+            self.marks.issubset(value)
             and all(place.is_in(value) for place in self.needs)
             and not any(place.is_in(value) for place in self.lacks)
         )
@@ -175,12 +174,14 @@ class Dialect:
         label = self.label.find(value) if self.label else None
         if not isinstance(label, str) or not label:
             return label or None if self.keeps_kind else None
-        found = kind_of_label(label)
+        found = _kind_of_short_label(label) if len(label) <= _SHORT else kind_of_label(label)
         return label if found is None and self.keeps_kind and "/" not in label else found
 
 
-@lru_cache(maxsize=1024)
 def kind_of_label(label: str) -> Kind | None:
     """Read a kind out of a path, a URL or a name, by the patterns of file names; a host's name says none."""
     parts = re.split(r"[/?&=#:]", unquote(_HOST.sub("", label)))
     return kind_in_path(parts)
+
+
+_kind_of_short_label = lru_cache(maxsize=1024)(kind_of_label)

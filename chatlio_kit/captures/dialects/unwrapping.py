@@ -21,6 +21,7 @@ DEEPEST = 4
 """How many envelopes may stand in one another, as when a gateway's event is sent through a queue."""
 
 _HEAD_ENDS = b"\r\n\r\n"
+_MARKS = frozenset().union(*(dialect.marks for dialect in LOGGERS))
 
 
 @dataclass(slots=True)
@@ -74,7 +75,7 @@ def recognise(value: Mapping[str, Any]) -> Dialect:
     Raises:
         Refused: when two dialects fit, or when the record is a page of captures.
     """
-    found = [dialect for dialect in _candidates(tuple(value)) if dialect.fits(value)]
+    found = [dialect for dialect in _candidates(_MARKS.intersection(value)) if dialect.fits(value)]
     if len(found) > 1:
         names = " and ".join(dialect.name for dialect in found)
         detail = f"Its fields are those of {names} alike. Say with --fields where its payload stands."
@@ -96,9 +97,9 @@ def recognise(value: Mapping[str, Any]) -> Dialect:
 
 
 @lru_cache(maxsize=256)
-def _candidates(keys: tuple[str, ...]) -> tuple[Dialect, ...]:
-    """Give the dialects that a record with these keys can be of: one logger's records have the same."""
-    return tuple(dialect for dialect in LOGGERS if dialect.may_fit(keys))
+def _candidates(marks: frozenset[str]) -> tuple[Dialect, ...]:
+    """Give the dialects that a record with these marks can be of: one logger's records have the same."""
+    return tuple(dialect for dialect in LOGGERS if dialect.marks <= marks)
 
 
 def _opened(value: Mapping[str, Any], dialect: Dialect, depth: int) -> Unwrapped:
