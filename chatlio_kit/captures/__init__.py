@@ -12,7 +12,7 @@ from chatlio_kit.captures.dialects import (
 )
 from chatlio_kit.captures.discover import find_files
 from chatlio_kit.captures.places import CaptureFile, LocalPlace, archives_of
-from chatlio_kit.captures.records import floats_in, keeps_quotes, parse, refusal
+from chatlio_kit.captures.records import floats_in, is_exact, keeps_quotes, parse, refusal
 
 __all__ = [
     "BARE",
@@ -27,6 +27,7 @@ __all__ = [
     "archives_of",
     "find_files",
     "floats_in",
+    "is_exact",
     "keeps_quotes",
     "named_fields",
     "parse",

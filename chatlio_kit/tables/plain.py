@@ -7,8 +7,8 @@ others from being read together is found by halving.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, pairwise
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from chatlio_kit.captures import BARE, ENVELOPE, floats_in, keeps_quotes, recognise
+from chatlio_kit.captures import BARE, ENVELOPE, Unwrapped, floats_in, keeps_quotes, recognise
 from chatlio_kit.events.catalogue import LEFT_BEHIND, Dtype, Field
 from chatlio_kit.events.identity import canonical, own_words
 from chatlio_kit.events.kinds import KINDS, SHAPE_OF, Kind, Shape, kind_of_shape, shape_of
@@ -36,8 +36,25 @@ class _Unlike(Exception):
     """Among these records is one that is not just as the catalogue knows them."""
 
 
+class _Form(NamedTuple):
+    """How payloads were written down.
+
+    Attributes:
+        dialect: the dialect's name.
+        is_wrapped: whether something around them says more.
+        is_exact: whether it is known that nothing of their texts was lost.
+    """
+
+    dialect: str
+    is_wrapped: bool
+    is_exact: bool
+
+
+_BARE, _ENVELOPED = _Form(BARE.name, False, False), _Form(ENVELOPE.name, True, False)
+
+
 class _Found(NamedTuple):
-    """Records of one kind, all in our envelope or all bare.
+    """Records of one kind, all in the same form.
 
     Attributes:
         places: where each stands in its piece.
@@ -53,6 +70,10 @@ class _Found(NamedTuple):
 
     def part(self, start: int, end: int) -> _Found:
         return _Found(*[each[start:end] for each in self])  # type: ignore[arg-type]
+
+
+_Groups = dict[tuple[Kind, _Form], list[tuple[int, bytes, dict[str, Any], dict[str, Any]]]]
+"""The same of single records, those together that can be read together."""
 
 
 class _Places(NamedTuple):
@@ -102,52 +123,91 @@ def take(
         left.
     """
     left: list[int] = []
-    groups: dict[tuple[Kind, bool], _Found] = {}
+    groups: _Groups = defaultdict(list)
     for place, value in enumerate(values):
-        payload, named, is_enveloped = value, None, False
+        payload, named, form = value, None, _BARE
         if type(value) is dict and "payload" in value and _ENVELOPE_KEYS.issuperset(value):
-            payload, named, is_enveloped = value.pop("payload"), value.get("kind"), True
-        kind = None
-        if type(payload) is dict and (value or not is_enveloped):
-            shape = shape_of(payload)
-            if shape is not None and not named:
-                kind = by_file or kind_of_shape(shape) or fallback
-            elif type(named) is str:
-                kind = KINDS.get(named)
-        if kind is None or SHAPE_OF[kind] is not shape:
+            payload, named, form = value.pop("payload"), value.get("kind"), _ENVELOPED
+        kind = _kind(payload, named, by_file, fallback) if value else None
+        if kind is None:
             left.append(place)
-            continue
-        found = groups.get((kind, is_enveloped))
-        if found is None:
-            found = groups[kind, is_enveloped] = _Found([], [], [], [])
-        found.places.append(first + place)
-        found.raws.append(raws[place])
-        found.around.append(value)
-        found.payloads.append(payload)
-    dialects: Counter[str] = Counter()
+        else:
+            groups[kind, form].append((first + place, raws[place], value, payload))
+    lots, dialects, unlike = _lots(groups)
+    return lots, dialects, sorted([*left, *(place - first for place in unlike)])
+
+
+def take_opened(
+    first: int,
+    raws: Sequence[bytes],
+    opened: Mapping[int, Unwrapped],
+    by_file: Kind | None,
+    fallback: Kind | None,
+) -> tuple[list[Lot], Counter[str], set[int]]:
+    """Take records whose payloads were taken out of what loggers put around them.
+
+    Args:
+        first: the place of the first of all records in its piece.
+        raws: the texts of all records.
+        opened: what was taken out, exactly as the text says it, by the record's place in ``raws``.
+        by_file: the kind that their file's name says.
+        fallback: the kind of records that nothing else names.
+
+    Returns:
+        What was taken, how many records of each dialect it is, and the places in ``raws`` that were taken.
+    """
+    taken: set[int] = set()
+    groups: _Groups = defaultdict(list)
+    for place, inside in opened.items():
+        kind = _kind(inside.payload, inside.kind, by_file, fallback)
+        if kind is not None:
+            taken.add(place)
+            around = {"receivedAt": inside.received_at, "widget": inside.widget}
+            form = _Form(inside.dialect, is_wrapped=True, is_exact=True)
+            groups[kind, form].append((first + place, raws[place], around, inside.payload))
+    lots, dialects, unlike = _lots(groups)
+    return lots, dialects, taken - {place - first for place in unlike}
+
+
+def _kind(payload: Any, named: Any, by_file: Kind | None, fallback: Kind | None) -> Kind | None:
+    """Tell a record's kind; None where something about it has to be told."""
+    shape = shape_of(payload) if type(payload) is dict else None
+    if shape is None:
+        return None
+    if named:
+        kind = KINDS.get(named) if isinstance(named, str) else None
+    else:
+        kind = by_file or kind_of_shape(shape) or fallback
+    return kind if kind is not None and SHAPE_OF[kind] is shape else None
+
+
+def _lots(groups: _Groups) -> tuple[list[Lot], Counter[str], list[int]]:
+    """Give what is as the catalogue knows it, how much of each dialect, and the places of the rest."""
     lots: list[Lot] = []
-    for (kind, is_enveloped), found in groups.items():
-        taken, unlike = _halved(kind, is_enveloped, found)
+    unlike: list[int] = []
+    dialects: Counter[str] = Counter()
+    for (kind, form), records in groups.items():
+        taken, others = _halved(kind, form, _Found(*map(list, zip(*records, strict=True))))
         lots += taken
-        left += [place - first for place in unlike]
-        dialects[ENVELOPE.name if is_enveloped else BARE.name] += len(found.places) - len(unlike)
-    return lots, +dialects, sorted(left)
+        unlike += others
+        dialects[form.dialect] += len(records) - len(others)
+    return lots, +dialects, unlike
 
 
-def _halved(kind: Kind, is_enveloped: bool, found: _Found) -> tuple[list[Lot], list[int]]:
+def _halved(kind: Kind, form: _Form, found: _Found) -> tuple[list[Lot], list[int]]:
     """Read records as one lot, or else each half of them."""
     try:
-        return [_lot(kind, is_enveloped, found)], []
+        return [_lot(kind, form, found)], []
     except (_Unlike, TypeError, ValueError, RecursionError):  # Arrow's and orjson's refusals among them
         if len(found.places) == 1:
             return [], found.places
     middle = len(found.places) // 2
-    lots, unlike = _halved(kind, is_enveloped, found.part(0, middle))
-    more, further = _halved(kind, is_enveloped, found.part(middle, len(found.places)))
+    lots, unlike = _halved(kind, form, found.part(0, middle))
+    more, further = _halved(kind, form, found.part(middle, len(found.places)))
     return lots + more, unlike + further
 
 
-def _lot(kind: Kind, is_enveloped: bool, found: _Found) -> Lot:
+def _lot(kind: Kind, form: _Form, found: _Found) -> Lot:
     shape, payloads = SHAPE_OF[kind], found.payloads
     reader = READERS[shape]
     visitors = [_NOBODY if each is None or each == "" else each for each in _each(payloads, VISITOR)]
@@ -161,10 +221,10 @@ def _lot(kind: Kind, is_enveloped: bool, found: _Found) -> Lot:
         _require(field.name in columns and _is_everywhere(columns[field.name]))
     events = {name: column for name, column in columns.items() if column.null_count < len(payloads)}
     bodies = [orjson.dumps(payload, option=orjson.OPT_SORT_KEYS) for payload in payloads]
-    if is_enveloped:
+    if form.is_wrapped:
         events["received_at"] = texts(_each(found.around, "receivedAt"))
         events["widget_id"] = texts(_each(found.around, "widget"))
-    _require(_are_whole(found, bodies, is_enveloped))
+    _require(form.is_exact or _are_whole(found, bodies, form.is_wrapped))
     counts, is_known = np.zeros(len(payloads), dtype=np.int64), True
     messages: dict[str, Any] = {}
     if shape is Shape.TRANSCRIPT:
@@ -173,11 +233,11 @@ def _lot(kind: Kind, is_enveloped: bool, found: _Found) -> Lot:
         events["message_ts"] = _joined(counts, messages["ts"])
     is_top_known = _keys(payloads) <= reader.known
     if not (is_known and is_top_known and _keys(visitors) <= reader.known_of_visitor):
-        _require(is_enveloped or is_top_known or all(recognise(each) is BARE for each in payloads))
+        _require(form.is_wrapped or is_top_known or all(recognise(each) is BARE for each in payloads))
         unknown = [reader.unknown_fields(*each) for each in zip(payloads, visitors, strict=True)]
         events["extra_fields"] = texts([_json_text(each) for each in unknown])
         free.append(unknown)
-    _require(_keep_their_digits(found, free))
+    _require(form.is_exact or _keep_their_digits(found, free))
     events["kind"] = pa.repeat(pa.scalar(str(kind), TEXT), len(payloads))
     events["payload_digest"] = digests(bodies)
     words = own_words(kind, _each(payloads, "conversationUUID"), _each(payloads, "endedAt"))

@@ -7,6 +7,8 @@ takes the careful way through :mod:`chatlio_kit.tables.reading`, which gives the
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,12 +16,12 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from chatlio_kit.captures import Dialect, Piece, Stretch, Unwrapped, parse, refusal, unwrap
+from chatlio_kit.captures import Dialect, Piece, Stretch, Unwrapped, is_exact, parse, refusal, unwrap
 from chatlio_kit.events.identity import canonical, own_words
 from chatlio_kit.events.kinds import KINDS, SHAPE_OF, Kind, kind_of_shape, shape_of
 from chatlio_kit.events.rejection import Reason, Rejection, shortened
 from chatlio_kit.tables.lots import BODY, WHOLE, Joined, Lot, by_body, digests, join, texts, type_of
-from chatlio_kit.tables.plain import take
+from chatlio_kit.tables.plain import take, take_opened
 from chatlio_kit.tables.reading import MESSAGE_COLUMNS, READERS, MessageRow, Unfit
 
 _AT_ONCE = 160
@@ -100,6 +102,14 @@ class _Reading:
         lots, dialects, left = take(first + start, raws, values, stretch.file.kind, self._fallback)
         self.lots += lots
         self.dialects.update(dialects)
+        opened = self._opened(raws, values, left)
+        if opened:
+            lots, dialects, found = take_opened(
+                first + start, raws, opened, stretch.file.kind, self._fallback
+            )
+            self.lots += lots
+            self.dialects.update(dialects)
+            left = [place for place in left if place not in found]
         taken: dict[int, Taken] = {}
         for place in left:
             number = start + place
@@ -128,6 +138,16 @@ class _Reading:
         if fields is None:
             return values
         return [None if isinstance(each, dict) and fields.fits(each) else each for each in values]
+
+    def _opened(self, raws: list[bytes], values: list[Any], places: Sequence[int]) -> dict[int, Unwrapped]:
+        """Take payloads out of what loggers put around them, where they surely are all that the texts say."""
+        opened: dict[int, Unwrapped] = {}
+        for place in places:
+            value = values[place]
+            if type(value) is dict and is_exact(raws[place], value):
+                with suppress(ValueError, RecursionError):  # told by the careful way
+                    opened[place] = unwrap(value, self._fields)
+        return opened
 
     def _take_carefully(self, raw: bytes, by_file: Kind | None) -> Taken:
         """Take any record, and count its dialect.

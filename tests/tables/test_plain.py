@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -42,6 +43,30 @@ RECORDS: list[dict[str, Any]] = [
         "textBody": "hello", "htmlBody": "<p>hello</p>",
     },
 ]  # fmt: skip
+LOGGED: list[Callable[[dict[str, Any]], dict[str, Any]]] = [
+    lambda body: {
+        "uuid": "u",
+        "token_id": "t",
+        "created_at": "2024-03-11 09:03:10",
+        "url": "https://webhook.site/feedback",
+        "content": json.dumps(body),
+    },
+    lambda body: {
+        "method": "POST",
+        "path": "/transcript",
+        "headers": {"a": "b"},
+        "body": body,
+        "bodyRaw": json.dumps(body),
+    },
+    lambda body: {
+        "receivedAt": "2024-03-11T09:03:10Z",
+        "kind": "feedback",
+        "widget": "w",
+        "x": 1,
+        "payload": body,
+    },
+]
+"""Records as loggers write them."""
 DOTTED = ["visitor.UUID", "payload.message", "messages.0.ts", "body", "payload"]
 LONG = ("0.1234567890123456789", "12345678901234567890.5", "1e-400")
 """Numbers that no double holds."""
@@ -69,6 +94,8 @@ def texts(draw: st.DrawFn) -> bytes:
             "kind": draw(st.sampled_from([*Kind, ""])),
             "payload": record,
         }
+    elif draw(st.booleans()):
+        record = draw(st.sampled_from(LOGGED))(record)
     for _ in range(draw(st.integers(0, 2))):
         *way, last = draw(st.sampled_from(_places(record) or [("x",)]))
         inside = record
@@ -98,6 +125,11 @@ def texts(draw: st.DrawFn) -> bytes:
 def _nothing(_first: int, raws: list[bytes], *_: object) -> tuple[list[Lot], Counter[str], list[int]]:
     """Take no record, so that all are read carefully."""
     return [], Counter(), list(range(len(raws)))
+
+
+def _none_opened(*_: object) -> tuple[list[Lot], Counter[str], set[int]]:
+    """Take no record that a logger wrote either."""
+    return [], Counter(), set()
 
 
 def _read(raws: list[bytes], by_file: Kind | None, fallback: Kind | None) -> Rows:
@@ -132,18 +164,24 @@ def test_records_read_together_give_what_each_gives_by_itself(
     So none that the careful way rejects is ever taken: repeated keys, wrong types, lost digits.
     """
     together = _read(raws, by_file, fallback)
-    with patch.object(rows, "take", _nothing):
+    with patch.multiple(rows, take=_nothing, take_opened=_none_opened):
         by_itself = _read(raws, by_file, fallback)
     assert _shown(together) == _shown(by_itself)
 
 
 def test_good_records_are_read_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Records as the catalogue knows them never take the careful way, nor do those with a field more."""
+    """Records as the catalogue knows them never take the careful way, nor do those with a field more.
+
+    Whoever wrote them down.
+    """
     monkeypatch.setattr(rows, "parse", None)
     envelope = {"receivedAt": "2024-03-11T09:03:10Z", "kind": "feedback", "payload": RECORDS[0]}
     more = {**RECORDS[2], "rating": 5, "messages": [{**RECORDS[2]["messages"][0], "edited": True}]}
-    raws = [orjson.dumps(each) for each in (*RECORDS, envelope, more)]
-    assert _read(raws, None, Kind.UNANSWERED).told.places.tolist() == [0, 1, 2, 3, 4]
+    logged = [LOGGED[0](RECORDS[0]), LOGGED[1](RECORDS[2]), LOGGED[2](RECORDS[0])]
+    raws = [orjson.dumps(each) for each in (*RECORDS, envelope, more, *logged)]
+    found = _read(raws, None, Kind.UNANSWERED)
+    assert found.told.places.tolist() == list(range(8))
+    assert found.dialects == {"bare": 4, "webhook.site": 1, "pipedream": 1, "envelope": 2}
 
 
 @pytest.mark.parametrize("number", LONG)
