@@ -98,10 +98,10 @@ def by_body(bodies: Sequence[bytes], words: Sequence[bytes | None]) -> Any:
 
 def bodies_in(column: Any) -> Iterator[memoryview]:
     """Give the bytes of each row of a column that has some, without a copy."""
-    _, ends, text = column.buffers()
+    text = column.buffers()[2]
     if text is None:
         return
-    borders = np.frombuffer(ends, np.int64)[column.offset :][: len(column) + 1]
+    borders = _borders(column)
     rows, held = np.flatnonzero(column.is_valid()), memoryview(text)
     for start, end in zip(borders[rows].tolist(), borders[rows + 1].tolist(), strict=True):
         yield held[start:end]
@@ -109,9 +109,13 @@ def bodies_in(column: Any) -> Iterator[memoryview]:
 
 def lengths(column: Any) -> Places:
     """Say how many bytes each text of a column that was built here has; a missing one has none."""
-    buffer = column.buffers()[1]
-    ends = np.frombuffer(buffer, np.int64)[column.offset :][: len(column) + 1]
-    return ends[1:] - ends[:-1]
+    borders = _borders(column)
+    return borders[1:] - borders[:-1]
+
+
+def _borders(column: Any) -> Places:
+    """Say where in its bytes each row of a column begins, and where the last one ends."""
+    return np.frombuffer(column.buffers()[1], np.int64)[column.offset :][: len(column) + 1]
 
 
 def join(lots: Sequence[Lot]) -> Joined:
