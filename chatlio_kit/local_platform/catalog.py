@@ -12,7 +12,7 @@ from typing import Any
 from aiohttp import web
 
 from . import problems
-from .filters import values_at
+from .filters import ordered, values_at
 from .ground import Ground, answer, json_body, json_object, now_ms
 from .json_patch import PatchProblem, apply_patch
 from .store import BatchFilter, Json
@@ -88,7 +88,7 @@ class Catalog:
         direction, _, field = request.query.get("orderBy", "desc:created").partition(":")
         if direction not in ("asc", "desc") or not field:
             raise _bad("orderBy must be asc:<field> or desc:<field>")
-        chosen.sort(key=lambda each: str(each.get(field, "")), reverse=direction == "desc")
+        chosen = ordered(chosen, (field, direction == "desc"))
         limit, start = _bounds(request)
         properties = request.query.get("properties")
         page = chosen[start : start + limit]

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from . import data_prep, problems
 from .catalog import SCHEMA_CONTENT_TYPE
+from .filters import ordered
 from .ground import Ground, answer, json_object, now_ms
 from .schema_registry import composed_schema
 from .store import Json
@@ -77,7 +78,7 @@ class DataPrep:
         field = {"createdDate": "createdDate", "updatedDate": "modifiedDate"}.get(order.lstrip("+-"))
         if field is None:
             raise _bad("orderBy must be createdDate or updatedDate")
-        chosen.sort(key=lambda each: int(each[field]), reverse=order.startswith("-"))
+        chosen = ordered(chosen, (field, order.startswith("-")))
         page = chosen[int(start) : int(start) + int(limit)]
         return answer({"data": page, "_page": {"count": len(page), "limit": int(limit)}})
 

@@ -31,7 +31,7 @@ class PropertyFilter:
             return equal
         if self.operator == "!=":
             return not equal
-        return any(_ordered(each, self.operator, self.value) for each in found)
+        return any(_compares(each, self.operator, self.value) for each in found)
 
 
 def parse_filter(text: str) -> PropertyFilter | None:
@@ -78,7 +78,7 @@ def _as_text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _ordered(value: Any, operator: str, bound: str) -> bool:
+def _compares(value: Any, operator: str, bound: str) -> bool:
     left: Any = value
     right: Any = bound
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -95,7 +95,20 @@ def _ordered(value: Any, operator: str, bound: str) -> bool:
     return bool(left <= right) if operator == "<=" else bool(left >= right)
 
 
-def sort_key(document: Json, path: str) -> tuple[int, float, str]:
+def ordered(documents: list[Json], *orders: tuple[str, bool]) -> list[Json]:
+    """Documents, given oldest first, by the values at paths, each ascending or (True) descending.
+
+    Those that tie in every value, as all do that were made within one millisecond, come oldest first, or
+    newest first when the last path descends.
+    """
+    newest_first = orders[-1][1]
+    found = documents[::-1] if newest_first else documents[:]
+    for path, descending in reversed(orders):
+        found.sort(key=lambda each: _sort_key(each, path), reverse=descending)
+    return found
+
+
+def _sort_key(document: Json, path: str) -> tuple[int, float, str]:
     """A total order over the values of mixed types at a path; absent ones come last."""
     value = next(values_at(document, path), None)
     if value is None:

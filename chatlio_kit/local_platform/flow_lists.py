@@ -14,7 +14,7 @@ from aiohttp import web
 from multidict import MultiDict
 
 from . import problems
-from .filters import parse_filter, sort_key
+from .filters import ordered, parse_filter
 from .store import Json
 
 DEFAULT_LIMIT = 100
@@ -68,12 +68,13 @@ def _filtered(documents: list[Json], text: str) -> list[Json]:
 def _ordered(documents: list[Json], order: str | None) -> list[Json]:
     if order is None:
         return documents
-    for text in reversed(order.split(",")):
+    orders: list[tuple[str, bool]] = []
+    for text in order.split(","):
         sign, name = text[:1], text.lstrip("+- ")
         if not name or " " in name or len(text) - len(name) > 1:
             raise _bad("1432-400", f"Invalid orderby {order}")
-        documents = sorted(documents, key=lambda each: sort_key(each, name), reverse=sign == "-")
-    return documents
+        orders.append((name, sign == "-"))
+    return ordered(documents, *orders)
 
 
 def _bad(code: str, message: str) -> problems.Refused:

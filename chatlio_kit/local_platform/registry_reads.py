@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 from aiohttp import web
 
 from . import problems
-from .filters import parse_filter, sort_key
+from .filters import ordered, parse_filter
 from .store import Json
 
 BASE = "/data/foundation/schemaregistry"
@@ -103,7 +103,7 @@ def _sorted_page(
     request: web.Request, documents: list[Json], order: str, largest: int
 ) -> tuple[list[Json], str | None]:
     key = order.strip().lstrip("+-")
-    documents = sorted(documents, key=lambda each: sort_key(each, key), reverse=order.strip().startswith("-"))
+    documents = ordered(documents, (key, order.strip().startswith("-")))
     start = request.query.get("start")
     if start is not None:
         documents = _after(documents, lambda each: _cursor(each, key) == start)
