@@ -9,6 +9,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pyarrow.parquet as pq
 import pytest
 from remapping import remap_ids
@@ -18,6 +19,12 @@ from chatlio_kit.events.kinds import Kind
 from chatlio_kit.local_platform import running
 from chatlio_kit.opening import settings_of
 from chatlio_kit.platform import Platform
+
+# How long an example takes says nothing about its truth: a busy machine must not fail a test.
+hypothesis.settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("untimed")
 
 Payload = dict[str, Any]
 

@@ -189,7 +189,7 @@ def problems(line: bytes) -> Iterator[Problem]:
 # ------------------------------------------------------------------------------------- repeatable and counted
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 250), st.integers(-5, 2**70), st.floats(0, 0.5))
 def test_any_arguments_give_exact_counts_and_the_same_bytes_again(
     events: int, seed: int, share: float

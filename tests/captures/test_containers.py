@@ -242,7 +242,7 @@ def test_where_blocks_end_changes_nothing(
     ends=st.booleans(),
     step=st.integers(1, 5),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_lines_have_their_physical_numbers(lines: list[bytes], size: int, ends: bool, step: int) -> None:
     """Each line that is not blank is a record with its own number, wherever blocks end and parts are cut."""
     text = b'{"first":0}\n' + b"\n".join(lines) + (b"\n" if ends else b"")

@@ -47,7 +47,7 @@ def _refused(number: int, row: int, answer: str) -> Refused:
     return Refused(row, 2, DeadLetter(_id(number), "refused_400", answer, b"{}"))
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_every_event_has_the_fate_that_was_written_last(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

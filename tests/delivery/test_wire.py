@@ -100,7 +100,7 @@ def test_no_reserved_key_is_used(tables: Tables) -> None:
 
 
 @given(names=st.lists(st.none() | st.text(st.characters(codec="utf-8"), min_size=1), min_size=5, max_size=5))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=40)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
 def test_any_text_travels_as_it_is(tables: Tables, names: list[str | None]) -> None:
     """Quotes, backslashes, control characters and foreign scripts are JSON that reads back the same."""
     events = tables.events.assign(visitor_name=pd.Series(names, dtype="str"))

@@ -111,7 +111,7 @@ def test_a_contract_that_cannot_be_meant(text: str) -> None:
 @given(
     names=st.lists(st.text(max_size=120), max_size=8, unique=True), mode=st.sampled_from(["evolve", "freeze"])
 )
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_any_name_may_come(tmp_path_factory: pytest.TempPathFactory, names: list[str], mode: str) -> None:
     """Whatever fields are called, records are all accounted for, and the page shows no name as markup."""
     folder = tmp_path_factory.mktemp("names")

@@ -62,7 +62,7 @@ def test_tables_on_disk_are_the_frames(
 
 
 @given(records=st.integers(150, 900), size=st.integers(200_000, 2_000_000), part=st.integers(1, 5000))
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=4)
 def test_where_pieces_are_cut_changes_no_table(
     export: Path, tables: Tables, tmp_path_factory: pytest.TempPathFactory, records: int, size: int, part: int
 ) -> None:
@@ -146,7 +146,6 @@ def test_an_export_without_a_good_record_gives_empty_tables(tmp_path: Path) -> N
     batch=st.integers(1, 40),
     many=st.sampled_from([2, 64]),
 )
-@settings(deadline=None)
 def test_a_spill_sorts_and_cuts_no_key(
     tmp_path_factory: pytest.TempPathFactory, keys: list[int], rows: int, batch: int, many: int
 ) -> None:
@@ -167,7 +166,7 @@ def test_a_spill_sorts_and_cuts_no_key(
 
 
 @given(pieces=st.lists(st.sets(st.integers(0, 400), max_size=60), max_size=30))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_every_id_that_was_seen_is_found(
     tmp_path_factory: pytest.TempPathFactory, pieces: list[set[int]]
 ) -> None:

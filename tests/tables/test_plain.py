@@ -155,7 +155,7 @@ def _shown(rows: Rows) -> dict[str, Any]:
     by_file=st.sampled_from([None, *Kind]),
     fallback=st.sampled_from([None, Kind.FEEDBACK]),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_records_read_together_give_what_each_gives_by_itself(
     raws: list[bytes], by_file: Kind | None, fallback: Kind | None
 ) -> None:

@@ -110,7 +110,7 @@ def _all_bytes(out: Path) -> str:
     way=st.sampled_from(["drop", "mask", "hash:aep", "hash:keyed"]),
     contract=st.sampled_from(["evolve", "freeze", "discard_value"]),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_no_value_of_a_person_is_written(
     tmp_path_factory: pytest.TempPathFactory, people: list[Any], way: str, contract: str
 ) -> None:

@@ -127,7 +127,7 @@ def test_a_transcript_without_a_conversation_stands_beside_conversations(
 
 
 @given(size=st.integers(1, 400))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_where_pieces_are_cut_changes_nothing(export: Path, tables: Tables, size: int) -> None:
     """However many records are held at once, the same events come out in the same order."""
     whole = tables.events.head(600)
