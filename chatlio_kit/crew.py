@@ -41,6 +41,8 @@ _LEAN = {
     "MALLOC_ARENA_MAX": "1",
 }
 _WORTH_STARTING = 20_000_000
+_AHEAD = 1
+"""How many items wait for the worker that comes free first, while results are still being looked at."""
 _MOST_WORKERS = 4  # the one that sifts and writes keeps no more than these busy
 
 
@@ -64,11 +66,11 @@ class Crew:
 
     Args:
         count: how many processes work; with 0 this one does.
-        room: the module of their work; they load it as soon as they are started.
+        rooms: the modules that their work needs; they load them as soon as they are started.
     """
 
-    def __init__(self, count: int, room: str) -> None:
-        self._count, self._room = count, room
+    def __init__(self, count: int, *rooms: str) -> None:
+        self._count, self._rooms = count, rooms
         self._first: subprocess.Popen[bytes] | None = None
         self._lines: list[_Line] = []
         self._free: SimpleQueue[_Line] = SimpleQueue()
@@ -85,7 +87,7 @@ class Crew:
         if theirs:
             path = os.pathsep.join(each or str(Path.cwd()) for each in sys.path)
             self._first = subprocess.Popen(
-                [sys.executable, "-c", _START, self._room, *map(str, theirs)],
+                [sys.executable, "-c", _START, ",".join(self._rooms), *map(str, theirs)],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=theirs,
@@ -129,7 +131,7 @@ class Crew:
         waiting: deque[tuple[Item, Future[Result]]] = deque()
         for item in items:
             waiting.append((item, self._threads.submit(self._ask, work, item)))
-            if len(waiting) > self._count:
+            if len(waiting) > self._count + _AHEAD:
                 done, future = waiting.popleft()
                 yield done, future.result()
         for done, future in waiting:
@@ -153,14 +155,15 @@ class Crew:
         return done
 
 
-def serve(room: str, *ends: str) -> None:
-    """Be all workers: load the room once, and leave the others' pipes to copies of this process.
+def serve(rooms: str, *ends: str) -> None:
+    """Be all workers: load their rooms once, and leave the others' pipes to copies of this process.
 
     Args:
-        room: the module of their work.
+        rooms: the modules that their work needs, with commas between them.
         ends: for each worker the pipe its tasks come from, and the one its results go to.
     """
-    import_module(room)
+    for room in rooms.split(","):
+        import_module(room)
     gc.freeze()
     pipes = list(map(int, ends))
     lines = list(zip(pipes[::2], pipes[1::2], strict=True))

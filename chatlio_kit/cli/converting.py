@@ -52,9 +52,11 @@ def convert(
 ) -> Answer:
     """Turn captured webhooks into validated tables."""
     workers = worthwhile(_bytes_in(paths))
-    with Crew(workers, "chatlio_kit.tables.workers") as crew:
+    gc.disable()  # what is loaded is no garbage: looking through it again and again takes its time
+    with Crew(workers, "chatlio_kit.tables.workers", "pandera.pandas") as crew:
         tables = import_module("chatlio_kit.tables")  # loaded while the workers load it too
-        gc.freeze()  # all of that is no garbage: looking through it again and again takes its time
+        gc.freeze()
+        gc.enable()
         settling = tables.Settling.from_options(kind, undated_as, fields)
         export = tables.Export(paths, settling, tables.Terms.from_options(redact, contract))
         converted: Converted = tables.convert(

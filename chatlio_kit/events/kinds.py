@@ -75,11 +75,12 @@ def shape_of(payload: Mapping[str, Any]) -> Shape | None:
 
     ``conversationUUID`` is not required for the conversation shape: Adobe's sample of it has none.
     """
-    if isinstance(payload.get("messages"), list) or not _TRANSCRIPT_KEYS.isdisjoint(payload):
+    keys = payload.keys()
+    if isinstance(payload.get("messages"), list) or not keys.isdisjoint(_TRANSCRIPT_KEYS):
         return Shape.TRANSCRIPT
     if "conversationUUID" not in payload and ("emailPretty" in payload or "email" in payload):
         return Shape.OFFLINE
-    if "visitor" in payload and "message" in payload and not _CONVERSATION_KEYS.isdisjoint(payload):
+    if "visitor" in payload and "message" in payload and not keys.isdisjoint(_CONVERSATION_KEYS):
         return Shape.CONVERSATION
     return None
 

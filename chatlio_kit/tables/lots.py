@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from chatlio_kit.events.catalogue import EVENTS
@@ -148,14 +147,21 @@ def _order(places: Places) -> Places | None:
     return None if (np.diff(places) >= 0).all() else np.argsort(places, kind="stable")
 
 
-def _column(name: str, parts: Iterable[tuple[dict[str, Any], int]]) -> Any:
+def _column(name: str, parts: Sequence[tuple[dict[str, Any], int]]) -> Any:
     kind = type_of(name)
+    if not any(name in columns for columns, _ in parts):
+        return pa.nulls(sum(rows for _, rows in parts), kind)
     found = [columns.pop(name) if name in columns else pa.nulls(rows, kind) for columns, rows in parts]
-    column = pa.concat_arrays(found) if found else pa.nulls(0, kind)
-    return _without_blanks(column) if kind == TEXT and column.null_count < len(column) else column
+    column = pa.concat_arrays(found)
+    return _without_blanks(column) if kind == TEXT else column
 
 
 def _without_blanks(column: Any) -> Any:
-    """Let empty texts be missing."""
-    empty = len(column) - np.count_nonzero(lengths(column))
-    return pc.if_else(pc.equal(column, ""), None, column) if empty > column.null_count else column
+    """Let empty texts be missing: they have no bytes, so only what says which are there is made anew."""
+    is_there = lengths(column) > 0
+    missing = len(column) - int(np.count_nonzero(is_there))
+    if missing == column.null_count:
+        return column
+    _, ends, text = column.buffers()
+    mask = pa.py_buffer(np.packbits(is_there, bitorder="little"))
+    return pa.Array.from_buffers(TEXT, len(column), [mask, ends, text], missing)

@@ -6,19 +6,24 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import pandera.pandas as pa
 import pyarrow
 import pyarrow.compute as pc
-from pandera.errors import SchemaErrors
 
 from chatlio_kit.errors import FrameError
 from chatlio_kit.events.catalogue import PAST, TABLES, Dtype, Field
 from chatlio_kit.events.rejection import Reason, shortened
 from chatlio_kit.events.times import TIME_DTYPE
 from chatlio_kit.tables.arrow import frame_of
+
+if TYPE_CHECKING:
+    from pandera.pandas import DataFrameSchema
+
+PANDERA = "pandera.pandas"
+"""Loaded when something is validated for the first time: a process that only writes tables starts without."""
 
 PANDAS_DTYPES: dict[Dtype, str] = {
     Dtype.TEXT: "str",
@@ -52,18 +57,24 @@ class Failure:
         return f"{name} is {shortened(self.value)}; expected {self.hint}."
 
 
+def _pandera() -> Any:
+    return import_module(PANDERA)
+
+
 @cache
-def schema(table: str) -> pa.DataFrameSchema:
+def schema(table: str) -> DataFrameSchema:
     """Give the pandera schema of a table: its columns, their dtypes and rules, in catalogue order."""
-    return pa.DataFrameSchema(
+    made: DataFrameSchema = _pandera().DataFrameSchema(
         {field.name: _column(field) for field in TABLES[table]}, strict=True, ordered=True, name=table
     )
+    return made
 
 
 @cache
-def _rules(table: str, columns: frozenset[str]) -> pa.DataFrameSchema:
+def _rules(table: str, columns: frozenset[str]) -> DataFrameSchema:
     """Give the rules of some columns: what is left to check when all columns and dtypes are right."""
-    return pa.DataFrameSchema(
+    pa = _pandera()
+    made: DataFrameSchema = pa.DataFrameSchema(
         {
             field.name: pa.Column(None, checks=_checks(field), nullable=not field.required)
             for field in TABLES[table]
@@ -71,6 +82,7 @@ def _rules(table: str, columns: frozenset[str]) -> pa.DataFrameSchema:
         },
         name=table,
     )
+    return made
 
 
 def _ruled(table: str, is_empty: Callable[[str], bool], computed: frozenset[str]) -> frozenset[str]:
@@ -161,11 +173,11 @@ def _lies_behind_us(field: Field, times: Any) -> bool:
     return latest is not None and latest <= datetime.now(UTC)
 
 
-def _cases(rules: pa.DataFrameSchema, rows: pd.DataFrame) -> Any:
+def _cases(rules: DataFrameSchema, rows: pd.DataFrame) -> Any:
     """Give pandera's list of values that break rules, a row for each; None where there are none."""
     try:
         rules.validate(rows, lazy=True)
-    except SchemaErrors as errors:
+    except _pandera().errors.SchemaErrors as errors:
         return errors.failure_cases
     return None
 
@@ -186,8 +198,8 @@ def _told(table: str, cases: Any) -> list[Failure]:
     return sorted(found, key=lambda failure: (failure.row, order[failure.column]))
 
 
-def _column(field: Field) -> pa.Column:
-    return pa.Column(
+def _column(field: Field) -> Any:
+    return _pandera().Column(
         PANDAS_DTYPES[field.dtype], checks=_checks(field), nullable=not field.required, required=True
     )
 
@@ -196,15 +208,15 @@ def _checks(field: Field) -> list[Any]:
     rule = field.rule
     if rule is None:
         return []
-    checks = []
+    check, checks = _pandera().Check, []
     if rule.pattern is not None:
-        checks.append(pa.Check.str_matches(rf"^({rule.pattern})\Z"))
+        checks.append(check.str_matches(rf"^({rule.pattern})\Z"))
     if rule.allowed:
-        checks.append(pa.Check.isin(list(rule.allowed)))
+        checks.append(check.isin(list(rule.allowed)))
     if rule.minimum is not None:
-        checks.append(pa.Check.ge(rule.minimum))
+        checks.append(check.ge(rule.minimum))
     if rule.past:
-        checks.append(pa.Check(_is_past, name=_PAST))
+        checks.append(check(_is_past, name=_PAST))
     return checks
 
 

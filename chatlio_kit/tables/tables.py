@@ -27,7 +27,7 @@ from chatlio_kit.tables.nesting import NESTED_SCHEMA, events_of
 from chatlio_kit.tables.redacting import redact
 from chatlio_kit.tables.terms import Findings, Terms
 from chatlio_kit.tables.transcript import Transcript
-from chatlio_kit.tables.workers import build_all
+from chatlio_kit.tables.workers import ROOMS, build_all
 
 _FEW_FILES = 12
 REJECTED_COLUMNS = tuple(each.name for each in fields(Rejection))
@@ -144,7 +144,7 @@ class Export:
     def crew(self) -> Crew:
         """Give those who build frames: as many as pay, or as were asked for."""
         count = self._workers if self._workers is not None else worthwhile(self.captures.size)
-        return Crew(count, build_all.__module__)
+        return Crew(count, *ROOMS)
 
     def sifted(self, settled: Settled | None = None, *, crew: Crew | None = None) -> Iterator[Sifted]:
         """Convert piece by piece: validated frames without duplicates, in memory one at a time.

@@ -10,6 +10,10 @@ from chatlio_kit.captures import Piece
 from chatlio_kit.crew import Crew
 from chatlio_kit.tables.building import Built, Settling, build
 from chatlio_kit.tables.nesting import filled, without_empty_columns
+from chatlio_kit.tables.schemas import PANDERA
+
+ROOMS = (__name__, PANDERA)
+"""What is loaded once for all workers."""
 
 
 def build_all(pieces: Iterable[Piece], settling: Settling, crew: Crew) -> Iterator[Built]:
