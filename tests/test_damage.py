@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -194,12 +195,28 @@ def _bent(lines: list[bytes]) -> bytes:
     return packed.replace(b"Is the beta open?", b"Is the beta 0pen?", 1)
 
 
+def _broken_gzip(lines: list[bytes]) -> bytes:
+    """A gzip whose lines are whole, and that goes on with a block of no sort that there is."""
+    stream = zlib.compressobj(wbits=31)
+    text = b"".join(line + b"\n" for line in lines)
+    return stream.compress(text) + stream.flush(zlib.Z_SYNC_FLUSH) + b"\x07" * 200
+
+
+def _resealed(lines: list[bytes]) -> bytes:
+    """A gzip with another checksum than its own."""
+    packed = bytearray(gzip.compress(b"".join(line + b"\n" for line in lines)))
+    packed[-8] ^= 1
+    return bytes(packed)
+
+
 def _lz(lines: list[bytes]) -> bytes:
     return _zip({"a": b"\n".join(lines)}, zipfile.ZIP_LZMA)
 
 
 FILES = [
     BrokenFile("a gzip that is cut off", lambda lines: gzip.compress(b"\n".join(lines))[:-30], kept=None),
+    BrokenFile("a gzip that breaks behind its lines", _broken_gzip, kept=10),
+    BrokenFile("a gzip with a wrong checksum", _resealed, kept=10),
     BrokenFile("a text that is cut off in its last line", lambda lines: b"\n".join(lines)[:-30], kept=9),
     BrokenFile("an array that is cut off", lambda lines: b"[" + b",".join(lines)[:-30], kept=9),
     BrokenFile("a file of no text", lambda lines: bytes(range(256)) * 40),

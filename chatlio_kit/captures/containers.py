@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import bz2
 import codecs
-import gzip
 import io
 import lzma
 import struct
 import zlib
 from collections.abc import Callable
-from typing import IO, Any, cast
+from contextlib import suppress
+from typing import Any, Protocol
 from zipfile import BadZipFile
 
 import pyarrow as pa
@@ -31,6 +31,7 @@ MOST_RATIO = 2000
 _XZ_MEMORY = 1 << 28
 _UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 _LONGEST_MAGIC = 8
+_AT_ONCE = 1 << 16
 
 
 class _Source:
@@ -51,7 +52,62 @@ class _Source:
         return block
 
 
-_Decompressor = bz2.BZ2Decompressor | lzma.LZMADecompressor
+class _Decompressor(Protocol):
+    """One compressed stream, as bz2 and lzma unpack theirs."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def needs_input(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+
+
+class _Inflater:
+    """A gzip stream, unpacked like the others; what stands before a break is given to the last byte."""
+
+    def __init__(self) -> None:
+        self._stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        self._has_more = False
+        self._broken: zlib.error | None = None
+
+    @property
+    def eof(self) -> bool:
+        return self._stream.eof
+
+    @property
+    def needs_input(self) -> bool:
+        return not (self._stream.unconsumed_tail or self._has_more or self._broken)
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._stream.unused_data
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        if self._broken is not None:
+            raise self._broken
+        data = self._stream.unconsumed_tail + data
+        before = self._stream.copy()
+        try:
+            block = self._stream.decompress(data, max_length)
+        except zlib.error as broken:
+            self._broken = broken
+            return _before_break(before, data)
+        self._has_more = len(block) == max_length
+        return block
+
+
+def _before_break(stream: Any, data: bytes) -> bytes:
+    """Give what can be unpacked of data that is broken somewhere."""
+    block = b""
+    with suppress(zlib.error):
+        for place in range(len(data)):
+            block += stream.decompress(data[place : place + 1])
+    return block
 
 
 class _Streams:
@@ -67,23 +123,19 @@ class _Streams:
             if self._current.eof:
                 # Zeros may fill a stream up; anything else has to be another one.
                 rest = self._current.unused_data.lstrip(b"\0")
-                while not rest and (block := self._source.read(1 << 16)):
+                while not rest and (block := self._source.read(_AT_ONCE)):
                     rest = block.lstrip(b"\0")
                 if not rest:
                     return b""
                 self._current, self._fed = self._make(), rest
             if self._current.needs_input and not self._fed:
-                self._fed = self._source.read(1 << 16)
+                self._fed = self._source.read(_AT_ONCE)
                 if not self._fed:
                     raise EOFError("The compressed stream ends before its end")
             fed, self._fed = self._fed, b""
             block = self._current.decompress(fed, size)
             if block:
                 return block
-
-
-def _gunzip(source: _Source) -> Callable[[int], bytes]:
-    return gzip.GzipFile(fileobj=cast(IO[bytes], source), mode="rb").read1
 
 
 def _unzstd(source: _Source) -> Callable[[int], bytes]:
@@ -97,7 +149,7 @@ def _unzstd(source: _Source) -> Callable[[int], bytes]:
 
 
 _UNPACKERS: dict[bytes, Callable[[_Source], Callable[[int], bytes]]] = {
-    b"\x1f\x8b": _gunzip,
+    b"\x1f\x8b": lambda source: _Streams(source, _Inflater).read,
     b"BZh": lambda source: _Streams(source, bz2.BZ2Decompressor).read,
     b"\xfd7zXZ\x00": lambda source: _Streams(source, lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY)).read,
     b"\x28\xb5\x2f\xfd": _unzstd,

@@ -23,6 +23,7 @@ from chatlio_kit.captures.parquet_tables import is_parquet, read_parquet
 from chatlio_kit.captures.records import MOST_BYTES, Fault, Lines, Raws, said, too_large, unreadable
 from chatlio_kit.captures.values import read_values
 
+_OF_CHECKSUMS = ("CRC", "data check")
 _TAR = range(257, 262)
 _END, _BLANK = ord("\n"), ord(" ")
 
@@ -42,7 +43,7 @@ def read_records(handle: io.BufferedReader) -> Iterator[Lines | Raws | Fault]:
 
 def _break(broken: Exception) -> str:
     stand = "Records before it stand."
-    if "CRC" in str(broken):
+    if any(word in str(broken) for word in _OF_CHECKSUMS):
         stand = "Its checksum is wrong: records before it are as they stand there, and may be altered."
     return f"The file breaks off here: {said(broken)}. {stand}"
 
