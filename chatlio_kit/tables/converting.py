@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from errno import EISDIR
@@ -196,11 +197,15 @@ class _Unfinished:
     def publish(self) -> None:
         """Give the files their names at once; a report never stands beside other tables than its own."""
         for name in self._names:
-            with (self.folder / name).open("rb") as file:
-                os.fsync(file.fileno())
+            _bring_to_disk(self.folder / name)
         (self._out / self._names[-1]).unlink(missing_ok=True)
         for name in self._names:
             (self.folder / name).replace(self._out / name)
+
+
+def _bring_to_disk(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _is_running(pid: str) -> bool:
@@ -218,12 +223,13 @@ class _Table:
 
     def __init__(self, folder: Path, name: str) -> None:
         self.rows = 0
+        self._path = folder / f"{name}.parquet"
         schema = file_schema(name)
         keys = () if name == "messages" else ("conversation_id", "event_id")
         distinct = [each for each in schema.names if each in _DISTINCT and each not in keys]
         random = () if name == "messages" else _DIGESTS
         self._writer = pq.ParquetWriter(
-            folder / f"{name}.parquet",
+            self._path,
             schema,
             use_dictionary=distinct,
             compression={each: "none" if each in random else "snappy" for each in schema.names},
@@ -234,10 +240,13 @@ class _Table:
         """Write Arrow rows."""
         if len(rows):
             self.rows += len(rows)
-            self._writer.write_table(rows.cast(self._writer.schema))
+            self._writer.write_table(rows)
 
     def close(self) -> None:
-        self._writer.close()
+        """Write the rest; the disk has all of it then."""
+        if self._writer.is_open:
+            self._writer.close()
+            _bring_to_disk(self._path)
 
 
 def _among(rows: Any, chosen: Any) -> Any:
@@ -278,11 +287,14 @@ class _Tables:
 
     def finish(self, crew: Crew) -> dict[str, int]:
         """Write what the whole export tells, close all files, and count their rows."""
-        for _, tables in crew.map(tell, self._stretches()):
-            for name, rows in tables.items():
-                self._tables[name].add(rows)
-        for table in self._tables.values():
-            table.close()
+        with ThreadPoolExecutor(len(self._tables)) as disk:
+            closing = [disk.submit(self._tables["events"].close)]  # whole already; the disk takes its time
+            for _, tables in crew.map(tell, self._stretches()):
+                for name, rows in tables.items():
+                    self._tables[name].add(rows)
+            closing += [disk.submit(table.close) for table in self._tables.values()]
+        for each in closing:
+            each.result()
         return {name: table.rows for name, table in self._tables.items()}
 
     def _stretches(self) -> Iterator[Told]:
