@@ -296,7 +296,7 @@ def _keep_their_digits(found: _Found, free: Sequence[Sequence[Any]]) -> bool:
         place
         for values in free
         for place, value in enumerate(values)
-        if type(value) in _FREE and not _is_flat(value) and any(True for _ in floats_in(value))
+        if value and type(value) in _FREE and not _is_flat(value) and any(True for _ in floats_in(value))
     }
     return all(orjson.dumps(found.payloads[place]) in found.raws[place] for place in doubtful)
 
