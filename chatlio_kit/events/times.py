@@ -6,6 +6,7 @@ Texts are RFC 3339 as Go writes it: 0 to 9 decimals, trailing zeros dropped, any
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, Final
 
 import numpy as np
@@ -43,13 +44,14 @@ _WHOLE_RFC3339 = rf"^(?:{RFC3339})$".replace("(", "(?:").replace("(?:?:", "(?:")
 
 
 def _cut_times(whole: Any) -> Any:
-    longest = pc.max(pc.utf8_length(whole)).as_py() or 0
-    if longest > len("2024-01-01T00:00:00.123456Z"):  # decimals beyond microseconds, or an offset after them
-        whole = pc.replace_substring_regex(whole, r"(\.\d{6})\d+", r"\1")
-    try:
-        return pc.cast(whole, ARROW_TIME)
-    except pa.ArrowInvalid:  # one of them is no day of the calendar: told one by one
-        return pa.concat_arrays([_time(whole[row : row + 1]) for row in range(len(whole))])
+    longest = pc.max(pc.binary_length(whole)).as_py() or 0
+    if longest <= len("2024-01-01T00:00:00.123456-08:00"):
+        with suppress(pa.ArrowInvalid):  # raised for decimals beyond microseconds
+            return pc.cast(whole, ARROW_TIME)
+    cut = pc.replace_substring_regex(whole, r"(\.\d{6})\d+", r"\1")
+    with suppress(pa.ArrowInvalid):  # raised for what is no day of the calendar: told one by one
+        return pc.cast(cut, ARROW_TIME)
+    return pa.concat_arrays([_time(cut[row : row + 1]) for row in range(len(cut))])
 
 
 def _time(text: Any) -> Any:

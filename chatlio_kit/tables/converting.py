@@ -292,7 +292,7 @@ class _Tables:
             for _, tables in crew.map(tell, self._stretches()):
                 for name, rows in tables.items():
                     self._tables[name].add(rows)
-            closing += [disk.submit(table.close) for table in self._tables.values()]
+            closing += [disk.submit(table.close) for name, table in self._tables.items() if name != "events"]
         for each in closing:
             each.result()
         return {name: table.rows for name, table in self._tables.items()}

@@ -21,6 +21,7 @@ import textwrap
 import time
 from pathlib import Path
 from statistics import median
+from threading import Event, Thread
 from typing import NamedTuple
 
 import psutil
@@ -107,12 +108,19 @@ def measure(code: str, export: Path, scratch: Path) -> Run:
         stderr=subprocess.PIPE,
         text=True,
     )
-    root, peak = psutil.Process(process.pid), 0
-    while process.poll() is None:
-        peak = max(peak, _resident(root))
-        time.sleep(0.1)
-    seconds = time.perf_counter() - begun
+    root, peak, ended = psutil.Process(process.pid), 0, Event()
+
+    def look() -> None:
+        nonlocal peak
+        while not ended.wait(0.1):
+            peak = max(peak, _resident(root))
+
+    looking = Thread(target=look)
+    looking.start()
     _, told = process.communicate()
+    seconds = time.perf_counter() - begun
+    ended.set()
+    looking.join()
     wrong = told.strip().splitlines()[-1][:80] if process.returncode and told.strip() else ""
     print(f"  {seconds:.1f} s", end="", file=sys.stderr, flush=True)
     return Run(seconds, peak / 1e6, wrong)
