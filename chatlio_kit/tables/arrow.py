@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ ARROW_DTYPES: dict[Dtype, Any] = {
     Dtype.FLAG: pa.bool_(),
 }
 
+_M_ARENA_MAX = -8  # malloc.h
 _PANDAS_DTYPES = {
     pa.large_string(): pd.StringDtype("pyarrow", na_value=np.nan),
     pa.int64(): pd.Int64Dtype(),
@@ -57,12 +59,19 @@ def whole(column: Any) -> Any:
 @contextmanager
 def lean_memory() -> Iterator[None]:
     """Let Arrow take memory from the system, which gets it back at once; its own pool keeps what it had."""
+    _share_one_heap()
     before = pa.default_memory_pool()
     pa.set_memory_pool(pa.system_memory_pool())
     try:
         yield
     finally:
         pa.set_memory_pool(before)
+
+
+def _share_one_heap() -> None:
+    """Let all threads take memory from one heap; glibc gives each its own, which the others leave alone."""
+    with suppress(OSError, AttributeError, TypeError):  # another C library than glibc
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 def give_memory_back() -> None:

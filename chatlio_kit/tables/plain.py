@@ -72,8 +72,8 @@ class _Found(NamedTuple):
         return _Found(*[each[start:end] for each in self])  # type: ignore[arg-type]
 
 
-_Groups = dict[tuple[Kind, _Form], list[tuple[int, bytes, dict[str, Any], dict[str, Any]]]]
-"""The same of single records, those together that can be read together."""
+_Kinds = dict[Kind, list[tuple[int, bytes, dict[str, Any], dict[str, Any]]]]
+"""The same of single records, by their kind; those of one form can be read together."""
 
 
 class _Places(NamedTuple):
@@ -123,17 +123,18 @@ def take(
         left.
     """
     left: list[int] = []
-    groups: _Groups = defaultdict(list)
+    bare: _Kinds = defaultdict(list)
+    enveloped: _Kinds = defaultdict(list)
     for place, value in enumerate(values):
-        payload, named, form = value, None, _BARE
+        payload, named, kinds = value, None, bare
         if type(value) is dict and "payload" in value and _ENVELOPE_KEYS.issuperset(value):
-            payload, named, form = value.pop("payload"), value.get("kind"), _ENVELOPED
+            payload, named, kinds = value.pop("payload"), value.get("kind"), enveloped
         kind = _kind(payload, named, by_file, fallback) if value else None
         if kind is None:
             left.append(place)
         else:
-            groups[kind, form].append((first + place, raws[place], value, payload))
-    lots, dialects, unlike = _lots(groups)
+            kinds[kind].append((first + place, raws[place], value, payload))
+    lots, dialects, unlike = _lots({_BARE: bare, _ENVELOPED: enveloped})
     return lots, dialects, sorted([*left, *(place - first for place in unlike)])
 
 
@@ -157,15 +158,15 @@ def take_opened(
         What was taken, how many records of each dialect it is, and the places in ``raws`` that were taken.
     """
     taken: set[int] = set()
-    groups: _Groups = defaultdict(list)
+    forms: dict[_Form, _Kinds] = defaultdict(lambda: defaultdict(list))
     for place, inside in opened.items():
         kind = _kind(inside.payload, inside.kind, by_file, fallback)
         if kind is not None:
             taken.add(place)
             around = {"receivedAt": inside.received_at, "widget": inside.widget}
             form = _Form(inside.dialect, is_wrapped=True, is_exact=True)
-            groups[kind, form].append((first + place, raws[place], around, inside.payload))
-    lots, dialects, unlike = _lots(groups)
+            forms[form][kind].append((first + place, raws[place], around, inside.payload))
+    lots, dialects, unlike = _lots(forms)
     return lots, dialects, taken - {place - first for place in unlike}
 
 
@@ -181,12 +182,13 @@ def _kind(payload: Any, named: Any, by_file: Kind | None, fallback: Kind | None)
     return kind if kind is not None and SHAPE_OF[kind] is shape else None
 
 
-def _lots(groups: _Groups) -> tuple[list[Lot], Counter[str], list[int]]:
+def _lots(forms: Mapping[_Form, _Kinds]) -> tuple[list[Lot], Counter[str], list[int]]:
     """Give what is as the catalogue knows it, how much of each dialect, and the places of the rest."""
     lots: list[Lot] = []
     unlike: list[int] = []
     dialects: Counter[str] = Counter()
-    for (kind, form), records in groups.items():
+    groups = [(form, kind, records) for form, kinds in forms.items() for kind, records in kinds.items()]
+    for form, kind, records in groups:
         taken, others = _halved(kind, form, _Found(*map(list, zip(*records, strict=True))))
         lots += taken
         unlike += others
@@ -210,8 +212,10 @@ def _halved(kind: Kind, form: _Form, found: _Found) -> tuple[list[Lot], list[int
 def _lot(kind: Kind, form: _Form, found: _Found) -> Lot:
     shape, payloads = SHAPE_OF[kind], found.payloads
     reader = READERS[shape]
-    visitors = [_NOBODY if each is None or each == "" else each for each in _each(payloads, VISITOR)]
-    _require(set(map(type, visitors)) == _OBJECT)
+    visitors = _each(payloads, VISITOR)
+    if set(map(type, visitors)) != _OBJECT:
+        visitors = [_NOBODY if each is None or each == "" else each for each in visitors]
+        _require(set(map(type, visitors)) == _OBJECT)
     columns, free = _columns(_PAYLOADS[shape], payloads)
     if any(visitors):
         more, free_of_visitors = _columns(_VISITORS[shape], visitors)
