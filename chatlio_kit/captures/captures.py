@@ -19,7 +19,7 @@ from chatlio_kit.captures.splitting import read_records
 from chatlio_kit.events.rejection import Rejection
 
 PIECE_RECORDS = 20_000
-PIECE_BYTES = 6_000_000
+PIECE_BYTES = 5_000_000
 _NESTED = "It is a zip within a zip. Unpack the outer one, and read what was in it"
 
 
