@@ -19,7 +19,7 @@ _BATCH_ROWS = 256
 _MANY_RUNS, _MOST_HALVINGS = 64, 3
 """The more runs there are, the fewer rows a part has of each: after so many runs each, batches are halved."""
 _WRITE_BYTES = 1 << 18
-_RUNS_BETWEEN = 16
+_RUNS_BETWEEN = 4
 """How often free memory is given back: the system takes its time to hand it out again."""
 _SAMPLE = 64
 
