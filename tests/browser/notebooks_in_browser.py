@@ -174,6 +174,8 @@ class Browser:
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         self._driver = webdriver.Chrome(options, Service(shutil.which(DRIVER)))
         self._driver.set_script_timeout(LONGEST_SECONDS)
+        # JupyterLab has no current notebook in a window without focus, as a headless one may be.
+        self._driver.execute_cdp_cmd("Emulation.setFocusEmulationEnabled", {"enabled": True})
 
     def __enter__(self) -> Browser:
         return self
