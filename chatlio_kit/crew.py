@@ -124,7 +124,7 @@ class Crew:
         """
         if not self._count:
             for item in items:
-                with _without_collection():
+                with without_collection():
                     result = work(item)
                 yield item, result
             return
@@ -213,8 +213,8 @@ def _receive(pipe: IO[bytes]) -> Any:
 
 
 @contextmanager
-def _without_collection() -> Iterator[None]:
-    """Let no garbage be looked for: a piece has no cycles and many objects."""
+def without_collection() -> Iterator[None]:
+    """Let no garbage be looked for while many objects are made, none of them in a cycle."""
     was_on = gc.isenabled()
     gc.disable()
     try:

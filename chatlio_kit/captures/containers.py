@@ -103,11 +103,11 @@ class _Inflater:
 
 def _before_break(stream: Any, data: bytes) -> bytes:
     """Give what can be unpacked of data that is broken somewhere."""
-    block = b""
+    parts: list[bytes] = []
     with suppress(zlib.error):
         for place in range(len(data)):
-            block += stream.decompress(data[place : place + 1])
-    return block
+            parts.append(stream.decompress(data[place : place + 1]))
+    return b"".join(parts)
 
 
 class _Streams:

@@ -24,7 +24,7 @@ from chatlio_kit.cli.command import (
     Context,
     command,
 )
-from chatlio_kit.crew import Crew, worthwhile
+from chatlio_kit.crew import Crew, without_collection, worthwhile
 from chatlio_kit.errors import DONE, INCOMPLETE
 
 if TYPE_CHECKING:
@@ -52,11 +52,10 @@ def convert(
 ) -> Answer:
     """Turn captured webhooks into validated tables."""
     workers = worthwhile(_bytes_in(paths))
-    gc.disable()  # what is loaded is no garbage: looking through it again and again takes its time
     with Crew(workers, "chatlio_kit.tables.workers", "pandera.pandas") as crew:
-        tables = import_module("chatlio_kit.tables")  # loaded while the workers load it too
-        gc.freeze()
-        gc.enable()
+        with without_collection():
+            tables = import_module("chatlio_kit.tables")  # loaded while the workers load it too
+            gc.freeze()  # none of that is garbage: looking through it again and again takes its time
         settling = tables.Settling.from_options(kind, undated_as, fields)
         export = tables.Export(paths, settling, tables.Terms.from_options(redact, contract))
         converted: Converted = tables.convert(
