@@ -24,6 +24,8 @@ from chatlio_kit.events.kinds import Kind
 from chatlio_kit.events.numbers import as_written
 from chatlio_kit.events.times import is_absent
 
+_TELLS_OWN = frozenset({Kind.TRANSCRIPT, Kind.CONVERSATION_STARTED})
+
 
 def canonical(payload: Mapping[str, Any]) -> bytes:
     """Write a payload so that equal payloads give equal bytes: keys sorted, no blanks, UTF-8."""
@@ -50,30 +52,29 @@ def event_id(
         widget: the widget that the capture names, if any.
         received: when it was captured, RFC 3339 UTC with microseconds, if known.
     """
-    (own,) = own_words(kind, [payload.get("conversationUUID")], [payload.get("endedAt")])
-    return digest(own) if own else id_by_body(kind, body, widget=widget, received=received)
+    (own,) = own_words(kind, [payload])
+    return digest(own or words_by_body(kind, body, widget=widget, received=received))
 
 
-def own_words(
-    kind: Kind, conversations: Sequence[str | None], ends: Sequence[str | None]
-) -> list[bytes | None]:
+def own_words(kind: Kind, payloads: Sequence[Mapping[str, Any]]) -> list[bytes | None]:
     """Give the words whose digests are the ids of events of one kind; None for one that its body has to tell.
 
     Args:
         kind: their kind.
-        conversations: the ``conversationUUID`` of each.
-        ends: the ``endedAt`` of each, as Chatlio wrote it.
+        payloads: what Chatlio sent, or of it ``conversationUUID`` and ``endedAt`` as they were written.
     """
-    if kind is Kind.TRANSCRIPT:
-        return [
-            f"transcript|{named}|{ended}".encode() if named and not is_absent(ended) else None
-            for named, ended in zip(conversations, ends, strict=True)
-        ]
+    if kind not in _TELLS_OWN:
+        return [None] * len(payloads)
+    named = [each.get("conversationUUID") for each in payloads]
     if kind is Kind.CONVERSATION_STARTED:
-        return [f"conversation_started|{named}".encode() if named else None for named in conversations]
-    return [None] * len(conversations)
+        return [f"conversation_started|{each}".encode() if each else None for each in named]
+    ends = [each.get("endedAt") for each in payloads]
+    return [
+        f"transcript|{each}|{ended}".encode() if each and not is_absent(ended) else None
+        for each, ended in zip(named, ends, strict=True)
+    ]
 
 
-def id_by_body(kind: str, body: bytes | memoryview, *, widget: str | None, received: str | None) -> str:
-    """Give the id of an event that its body tells; see :func:`event_id`."""
-    return digest(f"{kind}|{widget or ''}|{received or ''}|".encode() + body)
+def words_by_body(kind: str, body: bytes, *, widget: str | None, received: str | None) -> bytes:
+    """Give the words whose digest is the id of an event that its body tells; see :func:`event_id`."""
+    return f"{kind}|{widget or ''}|{received or ''}|".encode() + body

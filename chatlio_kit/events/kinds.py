@@ -78,14 +78,33 @@ def shape_of(payload: Mapping[str, Any]) -> Shape | None:
     keys = payload.keys()
     if isinstance(payload.get("messages"), list) or not keys.isdisjoint(_TRANSCRIPT_KEYS):
         return Shape.TRANSCRIPT
-    if "conversationUUID" not in payload and ("emailPretty" in payload or "email" in payload):
+    if "conversationUUID" not in payload and not keys.isdisjoint(_OFFLINE_KEYS):
         return Shape.OFFLINE
     if "visitor" in payload and "message" in payload and not keys.isdisjoint(_CONVERSATION_KEYS):
         return Shape.CONVERSATION
     return None
 
 
+def shape_of_all(payloads: Sequence[Mapping[str, Any]]) -> Shape | None:
+    """Tell the one shape that all payloads have, as :func:`shape_of` tells it; None where that is not sure.
+
+    Looking at all of them at once takes a fraction of the time.
+    """
+    if all(isinstance(each.get("messages"), list) for each in payloads):
+        return Shape.TRANSCRIPT
+    keys = set().union(*payloads)
+    if not keys.isdisjoint(_TRANSCRIPT_KEYS) or "messages" in keys:
+        return None
+    if keys.isdisjoint(_OFFLINE_KEYS):
+        share = all("visitor" in each and "message" in each and "channelId" in each for each in payloads)
+        return Shape.CONVERSATION if share else None
+    if "conversationUUID" not in keys and all("email" in each for each in payloads):
+        return Shape.OFFLINE
+    return None
+
+
 _TRANSCRIPT_KEYS = frozenset({"textBody", "htmlBody", "endedAt", "archiveUrl"})
+_OFFLINE_KEYS = frozenset({"email", "emailPretty"})
 _CONVERSATION_KEYS = frozenset({"conversationUUID", "slackChannelId", "channelId"})
 
 

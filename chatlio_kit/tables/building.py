@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from chatlio_kit.captures import Dialect, Piece, named_fields
 from chatlio_kit.errors import UsageError
 from chatlio_kit.events.catalogue import EVENTS, MESSAGES, Dtype
-from chatlio_kit.events.identity import id_by_body
+from chatlio_kit.events.identity import words_by_body
 from chatlio_kit.events.kinds import SHAPE_OF, Kind
 from chatlio_kit.events.rejection import Reason, Rejection, shortened
 from chatlio_kit.events.times import ARROW_TIME, read_rfc3339, read_slack_ts, write_rfc3339
 from chatlio_kit.tables.arrow import arrow_table, frame_of
 from chatlio_kit.tables.dating import Undated, UndatedAs, date_events
-from chatlio_kit.tables.lots import BODY, bodies_in, texts
+from chatlio_kit.tables.lots import digests, texts
 from chatlio_kit.tables.nesting import NESTED_SCHEMA, events_of, messages_of, nest, said_in
 from chatlio_kit.tables.rows import Rows, read_rows
 from chatlio_kit.tables.schemas import failures_of
@@ -199,12 +199,16 @@ class _Building:
 
     def _ids(self, columns: dict[str, Any]) -> pa.Array:
         """Give the ids, those told by their bodies included."""
-        bodies, missing = columns.pop(BODY), pc.is_null(columns["event_id"])
+        missing = pc.is_null(columns["event_id"])
+        places = self._told.places[missing.to_numpy(zero_copy_only=False)].tolist()
         kinds, widgets = (columns[name].filter(missing).to_pylist() for name in ("kind", "widget_id"))
         received = write_rfc3339(columns["received_at"].filter(missing))
-        told = zip(bodies_in(bodies), kinds, widgets, received, strict=True)
-        found = [id_by_body(kind, body, widget=widget, received=at) for body, kind, widget, at in told]
-        return pc.replace_with_mask(columns["event_id"], missing, texts(found))
+        told = zip(places, kinds, widgets, received, strict=True)
+        words = [
+            words_by_body(kind, self._told.bodies[place], widget=widget, received=at)
+            for place, kind, widget, at in told
+        ]
+        return pc.replace_with_mask(columns["event_id"], missing, digests(words))
 
     def _file_times(self) -> pa.Array:
         times = pa.array([file.modified_at for file in self._files], ARROW_TIME)

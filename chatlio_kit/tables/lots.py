@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from binascii import hexlify
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -15,10 +15,8 @@ from numpy.typing import NDArray
 from chatlio_kit.events.catalogue import EVENTS
 from chatlio_kit.tables.reading import MESSAGE_COLUMNS
 
-TEXT, WHOLE, BYTES = pa.large_string(), pa.int64(), pa.large_binary()
-BODY = "body"
-"""The canonical payload of a record whose id is told by it, once it is known when that was received."""
-_HEAD = ("event_id", BODY, "kind", "received_at", "widget_id", "message_count", "message_ts", "extra_fields")
+TEXT, WHOLE = pa.large_string(), pa.int64()
+_HEAD = ("event_id", "kind", "received_at", "widget_id", "message_count", "message_ts", "extra_fields")
 EVENT_COLUMNS = (*_HEAD, "payload_digest", *(each.name for each in EVENTS if each.places))
 """The columns that a record itself can fill."""
 _DIGEST_LETTERS = 2 * sha256().digest_size
@@ -35,12 +33,15 @@ class Lot:
         places: where each stands in its piece, in their order.
         events: Arrow columns, a row for each record; a column that is not there is missing in all rows.
         counts: how many messages each record has.
+        bodies: the canonical payload of each record whose id is told by it, once it is known when that was
+            received, by its place.
         messages: Arrow columns, one record's messages after another's.
     """
 
     places: Sequence[int]
     events: dict[str, Any]
     counts: Places
+    bodies: dict[int, bytes]
     messages: dict[str, Any] = field(default_factory=dict)
 
 
@@ -52,19 +53,21 @@ class Joined:
         places: where each row's record stands in its piece.
         events: a column for each of ``EVENT_COLUMNS``. Times are as they were written; an id is missing where
             it is told by the body.
+        bodies: the bodies that tell ids, by their records' places in the piece.
         owners: for each message the row that it belongs to.
         messages: a column for each of ``MESSAGE_COLUMNS``.
     """
 
     places: Places
     events: dict[str, Any]
+    bodies: dict[int, bytes]
     owners: Places
     messages: dict[str, Any]
 
 
 def type_of(column: str) -> Any:
     """Give the Arrow type of a column."""
-    return BYTES if column == BODY else WHOLE if column in _INTEGERS else TEXT
+    return WHOLE if column in _INTEGERS else TEXT
 
 
 def texts(values: Sequence[str | None]) -> Any:
@@ -88,22 +91,6 @@ def digests(words: Sequence[bytes | None]) -> Any:
     return pa.Array.from_buffers(
         TEXT, len(words), [mask, pa.py_buffer(ends * _DIGEST_LETTERS), pa.py_buffer(text)]
     )
-
-
-def by_body(bodies: Sequence[bytes], words: Sequence[bytes | None]) -> Any:
-    """Give a column of the payloads whose ids no words of their own tell."""
-    return pa.array([body if own is None else None for body, own in zip(bodies, words, strict=True)], BYTES)
-
-
-def bodies_in(column: Any) -> Iterator[memoryview]:
-    """Give the bytes of each row of a column that has some, without a copy."""
-    text = column.buffers()[2]
-    if text is None:
-        return
-    borders = _borders(column)
-    rows, held = np.flatnonzero(column.is_valid()), memoryview(text)
-    for start, end in zip(borders[rows].tolist(), borders[rows + 1].tolist(), strict=True):
-        yield held[start:end]
 
 
 def lengths(column: Any) -> Places:
@@ -133,7 +120,8 @@ def join(lots: Sequence[Lot]) -> Joined:
     if by_owner is not None:
         owners = owners[by_owner]
         messages = {name: column.take(pa.array(by_owner)) for name, column in messages.items()}
-    return Joined(places, events, np.searchsorted(places, owners), messages)
+    bodies = {place: body for each in lots for place, body in each.bodies.items()}
+    return Joined(places, events, bodies, np.searchsorted(places, owners), messages)
 
 
 def _whole(parts: Iterable[Sequence[int] | Places]) -> Places:

@@ -1,14 +1,12 @@
 """Records that are just as the catalogue knows them, many at once and column by column.
 
 Nearly every record is one: texts as values, each key once. Whatever is not surely so is left to the careful
-way of :mod:`chatlio_kit.tables.rows`, which gives the same row or says why there is none. A record that keeps
-others from being read together is found by halving.
+way of :mod:`chatlio_kit.tables.rows`, which gives the same row or says why there is none.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain, pairwise
 from typing import Any, NamedTuple
 
@@ -17,14 +15,13 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from chatlio_kit.captures import BARE, ENVELOPE, Unwrapped, floats_in, keeps_quotes, recognise
+from chatlio_kit.captures import BARE, floats_in, keeps_quotes, recognise
 from chatlio_kit.events.catalogue import LEFT_BEHIND, Dtype, Field
 from chatlio_kit.events.identity import canonical, own_words
-from chatlio_kit.events.kinds import KINDS, SHAPE_OF, Kind, Shape, kind_of_shape, shape_of
-from chatlio_kit.tables.lots import BODY, TEXT, WHOLE, Lot, by_body, digests, lengths, texts
+from chatlio_kit.events.kinds import SHAPE_OF, Kind, Shape
+from chatlio_kit.tables.lots import TEXT, WHOLE, Lot, digests, lengths, texts
 from chatlio_kit.tables.reading import KNOWN_OF_MESSAGE, MESSAGE_PLACES, READERS, VISITOR
 
-_ENVELOPE_KEYS = frozenset({"receivedAt", "kind", "widget", "payload"})
 _TEXTS = frozenset({str, type(None)})
 _OBJECT, _ARRAY, _FREE, _FLAT = {dict}, {list}, {dict, list}, {str, int, bool, type(None)}
 _QUOTE = b'"'
@@ -32,11 +29,11 @@ _PAYLOAD_KEY = len(b',"payload":')
 _NOBODY: dict[str, Any] = {}
 
 
-class _Unlike(Exception):
+class Unlike(Exception):
     """Among these records is one that is not just as the catalogue knows them."""
 
 
-class _Form(NamedTuple):
+class Form(NamedTuple):
     """How payloads were written down.
 
     Attributes:
@@ -50,10 +47,7 @@ class _Form(NamedTuple):
     is_exact: bool
 
 
-_BARE, _ENVELOPED = _Form(BARE.name, False, False), _Form(ENVELOPE.name, True, False)
-
-
-class _Found(NamedTuple):
+class Found(NamedTuple):
     """Records of one kind, all in the same form.
 
     Attributes:
@@ -63,17 +57,14 @@ class _Found(NamedTuple):
         payloads: what Chatlio sent.
     """
 
-    places: list[int]
-    raws: list[bytes]
+    places: Sequence[int]
+    raws: Sequence[bytes]
     around: list[dict[str, Any]]
     payloads: list[dict[str, Any]]
 
-    def part(self, start: int, end: int) -> _Found:
-        return _Found(*[each[start:end] for each in self])  # type: ignore[arg-type]
-
-
-_Kinds = dict[Kind, list[tuple[int, bytes, dict[str, Any], dict[str, Any]]]]
-"""The same of single records, by their kind; those of one form can be read together."""
+    def part(self, start: int, end: int) -> Found:
+        """Give some of them."""
+        return Found(*[each[start:end] for each in self])  # type: ignore[arg-type]
 
 
 class _Places(NamedTuple):
@@ -106,113 +97,16 @@ _SAID = pa.struct(
 )
 
 
-def take(
-    first: int, raws: Sequence[bytes], values: Sequence[Any], by_file: Kind | None, fallback: Kind | None
-) -> tuple[list[Lot], Counter[str], list[int]]:
-    """Take the records that are just as the catalogue knows them.
+def lot_of(kind: Kind, form: Form, found: Found) -> Lot:
+    """Read records column by column.
 
-    Args:
-        first: the place of the first in its piece.
-        raws: the records' texts.
-        values: the same as orjson reads them; what is taken may be changed in place.
-        by_file: the kind that their file's name says.
-        fallback: the kind of records that nothing else names.
-
-    Returns:
-        What was taken, how many records of each dialect it is, and the places in ``raws`` of those that are
-        left.
+    Raises:
+        Unlike: when one of them is not just as the catalogue knows them.
+        TypeError: the same, and so are ValueError and RecursionError: what Arrow and orjson refuse.
     """
-    left: list[int] = []
-    bare: _Kinds = defaultdict(list)
-    enveloped: _Kinds = defaultdict(list)
-    for place, value in enumerate(values):
-        payload, named, kinds = value, None, bare
-        if type(value) is dict and "payload" in value and _ENVELOPE_KEYS.issuperset(value):
-            payload, named, kinds = value.pop("payload"), value.get("kind"), enveloped
-        kind = _kind(payload, named, by_file, fallback) if value else None
-        if kind is None:
-            left.append(place)
-        else:
-            kinds[kind].append((first + place, raws[place], value, payload))
-    lots, dialects, unlike = _lots({_BARE: bare, _ENVELOPED: enveloped})
-    return lots, dialects, sorted([*left, *(place - first for place in unlike)])
-
-
-def take_opened(
-    first: int,
-    raws: Sequence[bytes],
-    opened: Mapping[int, Unwrapped],
-    by_file: Kind | None,
-    fallback: Kind | None,
-) -> tuple[list[Lot], Counter[str], set[int]]:
-    """Take records whose payloads were taken out of what loggers put around them.
-
-    Args:
-        first: the place of the first of all records in its piece.
-        raws: the texts of all records.
-        opened: what was taken out, exactly as the text says it, by the record's place in ``raws``.
-        by_file: the kind that their file's name says.
-        fallback: the kind of records that nothing else names.
-
-    Returns:
-        What was taken, how many records of each dialect it is, and the places in ``raws`` that were taken.
-    """
-    taken: set[int] = set()
-    forms: dict[_Form, _Kinds] = defaultdict(lambda: defaultdict(list))
-    for place, inside in opened.items():
-        kind = _kind(inside.payload, inside.kind, by_file, fallback)
-        if kind is not None:
-            taken.add(place)
-            around = {"receivedAt": inside.received_at, "widget": inside.widget}
-            form = _Form(inside.dialect, is_wrapped=True, is_exact=True)
-            forms[form][kind].append((first + place, raws[place], around, inside.payload))
-    lots, dialects, unlike = _lots(forms)
-    return lots, dialects, taken - {place - first for place in unlike}
-
-
-def _kind(payload: Any, named: Any, by_file: Kind | None, fallback: Kind | None) -> Kind | None:
-    """Tell a record's kind; None where something about it has to be told."""
-    shape = shape_of(payload) if type(payload) is dict else None
-    if shape is None:
-        return None
-    if named:
-        kind = KINDS.get(named) if isinstance(named, str) else None
-    else:
-        kind = by_file or kind_of_shape(shape) or fallback
-    return kind if kind is not None and SHAPE_OF[kind] is shape else None
-
-
-def _lots(forms: Mapping[_Form, _Kinds]) -> tuple[list[Lot], Counter[str], list[int]]:
-    """Give what is as the catalogue knows it, how much of each dialect, and the places of the rest."""
-    lots: list[Lot] = []
-    unlike: list[int] = []
-    dialects: Counter[str] = Counter()
-    groups = [(form, kind, records) for form, kinds in forms.items() for kind, records in kinds.items()]
-    for form, kind, records in groups:
-        taken, others = _halved(kind, form, _Found(*map(list, zip(*records, strict=True))))
-        lots += taken
-        unlike += others
-        dialects[form.dialect] += len(records) - len(others)
-    return lots, +dialects, unlike
-
-
-def _halved(kind: Kind, form: _Form, found: _Found) -> tuple[list[Lot], list[int]]:
-    """Read records as one lot, or else each half of them."""
-    try:
-        return [_lot(kind, form, found)], []
-    except (_Unlike, TypeError, ValueError, RecursionError):  # Arrow's and orjson's refusals among them
-        if len(found.places) == 1:
-            return [], found.places
-    middle = len(found.places) // 2
-    lots, unlike = _halved(kind, form, found.part(0, middle))
-    more, further = _halved(kind, form, found.part(middle, len(found.places)))
-    return lots + more, unlike + further
-
-
-def _lot(kind: Kind, form: _Form, found: _Found) -> Lot:
     shape, payloads = SHAPE_OF[kind], found.payloads
     reader = READERS[shape]
-    visitors = _each(payloads, VISITOR)
+    visitors = values_of(payloads, VISITOR)
     if set(map(type, visitors)) != _OBJECT:
         visitors = [_NOBODY if each is None or each == "" else each for each in visitors]
         _require(set(map(type, visitors)) == _OBJECT)
@@ -226,8 +120,8 @@ def _lot(kind: Kind, form: _Form, found: _Found) -> Lot:
     events = {name: column for name, column in columns.items() if column.null_count < len(payloads)}
     bodies = [orjson.dumps(payload, option=orjson.OPT_SORT_KEYS) for payload in payloads]
     if form.is_wrapped:
-        events["received_at"] = texts(_each(found.around, "receivedAt"))
-        events["widget_id"] = texts(_each(found.around, "widget"))
+        events["received_at"] = texts(values_of(found.around, "receivedAt"))
+        events["widget_id"] = texts(values_of(found.around, "widget"))
     _require(form.is_exact or _are_whole(found, bodies, form.is_wrapped))
     counts, is_known = np.zeros(len(payloads), dtype=np.int64), True
     messages: dict[str, Any] = {}
@@ -235,8 +129,8 @@ def _lot(kind: Kind, form: _Form, found: _Found) -> Lot:
         counts, messages, is_known = _messages(payloads)
         events["message_count"] = pa.array(counts, WHOLE)
         events["message_ts"] = _joined(counts, messages["ts"])
-    is_top_known = _keys(payloads) <= reader.known
-    if not (is_known and is_top_known and _keys(visitors) <= reader.known_of_visitor):
+    is_top_known = keys_in(payloads) <= reader.known
+    if not (is_known and is_top_known and keys_in(visitors) <= reader.known_of_visitor):
         _require(form.is_wrapped or is_top_known or all(recognise(each) is BARE for each in payloads))
         unknown = [reader.unknown_fields(*each) for each in zip(payloads, visitors, strict=True)]
         events["extra_fields"] = texts([_json_text(each) for each in unknown])
@@ -244,24 +138,26 @@ def _lot(kind: Kind, form: _Form, found: _Found) -> Lot:
     _require(form.is_exact or _keep_their_digits(found, free))
     events["kind"] = pa.repeat(pa.scalar(str(kind), TEXT), len(payloads))
     events["payload_digest"] = digests(bodies)
-    words = own_words(kind, _each(payloads, "conversationUUID"), _each(payloads, "endedAt"))
+    words = own_words(kind, payloads)
     events["event_id"] = digests(words)
-    if None in words:
-        events[BODY] = by_body(bodies, words)
-    return Lot(found.places, events, counts, messages)
+    told = zip(found.places, bodies, words, strict=True)
+    by_body = {place: body for place, body, own in told if own is None}
+    return Lot(found.places, events, counts, by_body, messages)
 
 
-def _each(objects: list[dict[str, Any]], key: str) -> list[Any]:
+def values_of(objects: list[dict[str, Any]], key: str) -> list[Any]:
+    """Give the value of one key in each object; None where there is none."""
     return [each.get(key) for each in objects]
 
 
-def _keys(objects: list[dict[str, Any]]) -> set[str]:
+def keys_in(objects: list[dict[str, Any]]) -> set[str]:
+    """Give all keys of all objects."""
     return set().union(*objects)
 
 
 def _require(is_so: bool) -> None:
     if not is_so:
-        raise _Unlike
+        raise Unlike
 
 
 def _columns(places: _Places, objects: list[dict[str, Any]]) -> tuple[dict[str, Any], list[Sequence[Any]]]:
@@ -269,9 +165,9 @@ def _columns(places: _Places, objects: list[dict[str, Any]]) -> tuple[dict[str, 
     columns = dict(zip(places.names, pa.array(objects, places.texts).flatten(), strict=True))
     free: list[Sequence[Any]] = []
     for key in places.left:
-        _require(_TEXTS.issuperset(map(type, _each(objects, key))))
+        _require(_TEXTS.issuperset(map(type, values_of(objects, key))))
     for field, key in places.others:
-        values = _each(objects, key)
+        values = values_of(objects, key)
         if field.any_scalar:
             values = [str(each) if type(each) is int else each for each in values]
         elif not _TEXTS.issuperset(map(type, values)):
@@ -290,7 +186,7 @@ def _json_text(value: Any) -> str | None:
     return canonical(value).decode() if value else None
 
 
-def _keep_their_digits(found: _Found, free: Sequence[Sequence[Any]]) -> bool:
+def _keep_their_digits(found: Found, free: Sequence[Sequence[Any]]) -> bool:
     """Whether every number with a point is written again just as it stands in its text.
 
     They stand in free-form values alone. A payload has quotes, so one that is written as it stands cannot be
@@ -310,7 +206,7 @@ def _is_flat(value: Any) -> bool:
     return type(value) is dict and _FLAT.issuperset(map(type, value.values()))
 
 
-def _are_whole(found: _Found, bodies: list[bytes], is_enveloped: bool) -> bool:
+def _are_whole(found: Found, bodies: list[bytes], is_enveloped: bool) -> bool:
     """Whether no key was lost since it stands twice.
 
     Written again a text gets no longer, so where the lengths are equal nothing was lost; only numbers with a
@@ -330,7 +226,7 @@ def _are_whole(found: _Found, bodies: list[bytes], is_enveloped: bool) -> bool:
 
 def _messages(payloads: list[dict[str, Any]]) -> tuple[Any, dict[str, Any], bool]:
     """Read transcripts' messages: how many each has, their columns, and whether all their keys are known."""
-    listed = [[] if each is None or each == "" else each for each in _each(payloads, "messages")]
+    listed = [[] if each is None or each == "" else each for each in values_of(payloads, "messages")]
     _require(set(map(type, listed)) == _ARRAY)
     said = list(chain.from_iterable(listed))
     _require(set(map(type, said)) <= _OBJECT)
@@ -343,7 +239,7 @@ def _messages(payloads: list[dict[str, Any]]) -> tuple[Any, dict[str, Any], bool
     _require(len(names.unique()) == len(names) or _are_distinct(names.to_pylist(), ends))
     columns["author"] = _authors(flags, columns["slack_user_id"])
     columns["position"] = pa.array(np.arange(1, len(said) + 1) - np.repeat(ends - counts, counts), WHOLE)
-    return counts, columns, _keys(said) <= KNOWN_OF_MESSAGE
+    return counts, columns, keys_in(said) <= KNOWN_OF_MESSAGE
 
 
 def _are_distinct(names: list[str], ends: Any) -> bool:

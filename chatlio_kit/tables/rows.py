@@ -20,12 +20,12 @@ from chatlio_kit.captures import Dialect, Piece, Stretch, Unwrapped, is_exact, p
 from chatlio_kit.events.identity import canonical, own_words
 from chatlio_kit.events.kinds import KINDS, SHAPE_OF, Kind, kind_of_shape, shape_of
 from chatlio_kit.events.rejection import Reason, Rejection, shortened
-from chatlio_kit.tables.lots import BODY, WHOLE, Joined, Lot, by_body, digests, join, texts, type_of
-from chatlio_kit.tables.plain import take, take_opened
+from chatlio_kit.tables.lots import WHOLE, Joined, Lot, digests, join, texts, type_of
 from chatlio_kit.tables.reading import MESSAGE_COLUMNS, READERS, MessageRow, Unfit
+from chatlio_kit.tables.taking import take, take_opened
 
-_AT_ONCE = 160
-"""Records read together: few enough that their values stay in the processor's cache."""
+_AT_ONCE = 640
+"""Records read together: enough that what a call costs is little beside them, few enough for little memory."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,7 @@ class Taken(NamedTuple):
         received: when it was captured, as written.
         widget: which widget sent it.
         values: its columns.
+        words: those that tell its id; None where its body has to.
         body: the payload in canonical form.
         messages: the columns of each of its messages.
     """
@@ -76,6 +77,7 @@ class Taken(NamedTuple):
     received: str | None
     widget: str | None
     values: dict[str, str | None]
+    words: bytes | None
     body: bytes
     messages: list[MessageRow]
 
@@ -162,7 +164,8 @@ class _Reading:
         values, messages = READERS[SHAPE_OF[kind]].read(inside.payload)
         received = _text_or_none(inside.received_at, "receivedAt")
         widget = _text_or_none(inside.widget, "widget")
-        return Taken(kind, received, widget, values, canonical(inside.payload), messages)
+        (words,) = own_words(kind, [inside.payload])
+        return Taken(kind, received, widget, values, words, canonical(inside.payload), messages)
 
 
 def _value(raw: bytes) -> Any:
@@ -175,16 +178,11 @@ def _value(raw: bytes) -> Any:
 def _lot(taken: dict[int, Taken]) -> Lot:
     """Turn records that were taken one by one into columns."""
     records = list(taken.values())
-    words = [
-        own_words(each.kind, [each.values.get("conversation_id")], [each.values.get("ended_at")])[0]
-        for each in records
-    ]
     counts = [len(each.messages) for each in records]
     are_others = [each.kind is not Kind.TRANSCRIPT for each in records]
     names = dict.fromkeys(name for each in records for name in each.values)
     events = {name: texts([each.values.get(name) for each in records]) for name in names} | {
-        "event_id": digests(words),
-        BODY: by_body([each.body for each in records], words),
+        "event_id": digests([each.words for each in records]),
         "kind": texts([each.kind for each in records]),
         "received_at": texts([each.received for each in records]),
         "widget_id": texts([each.widget for each in records]),
@@ -194,7 +192,8 @@ def _lot(taken: dict[int, Taken]) -> Lot:
     }
     said = [message for each in records for message in each.messages]
     messages = {name: pa.array([each.get(name) for each in said], type_of(name)) for name in MESSAGE_COLUMNS}
-    return Lot(list(taken), events, np.array(counts, dtype=np.int64), messages)
+    bodies = {place: each.body for place, each in taken.items() if each.words is None}
+    return Lot(list(taken), events, np.array(counts, dtype=np.int64), bodies, messages)
 
 
 def _inside(value: Any, fields: Dialect | None) -> Unwrapped:

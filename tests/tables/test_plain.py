@@ -143,6 +143,7 @@ def _shown(rows: Rows) -> dict[str, Any]:
     return {
         "places": told.places.tolist(),
         "events": {name: column.to_pylist() for name, column in told.events.items()},
+        "bodies": told.bodies,
         "owners": told.owners.tolist(),
         "messages": {name: column.to_pylist() for name, column in told.messages.items()},
         "rejected": sorted(rows.rejected, key=lambda each: each.record),
