@@ -59,6 +59,8 @@ FILES = (*(f"{name}.parquet" for name in TABLES), REJECTED, PAGE, REPORT)
 _UNFINISHED = ".unfinished-"
 _OWNER = "_owner"
 _PART_ROWS = 12_000
+_GROUP_ROWS = 15_000
+"""How many rows a row group has at least: each has costs of its own, in every column."""
 _OF_CONVERSATIONS = (
     "event_id", "kind", "occurred_at", "conversation_id", "visitor_id", "page_url", "channel_id",
     "started_at", "ended_at", "agent_name", "agent_email", "message_count", MESSAGES,
@@ -223,6 +225,7 @@ class _Table:
 
     def __init__(self, folder: Path, name: str) -> None:
         self.rows = 0
+        self._waiting: list[Any] = []
         self._path = folder / f"{name}.parquet"
         schema = file_schema(name)
         keys = () if name == "messages" else ("conversation_id", "event_id")
@@ -237,14 +240,22 @@ class _Table:
         )
 
     def add(self, rows: Any) -> None:
-        """Write Arrow rows."""
+        """Take Arrow rows, and write those that make a row group."""
+        self.rows += len(rows)
+        self._waiting.append(rows)
+        if sum(map(len, self._waiting)) >= _GROUP_ROWS:
+            self._write()
+
+    def _write(self) -> None:
+        rows, self._waiting = pa.concat_tables(self._waiting), []
         if len(rows):
-            self.rows += len(rows)
             self._writer.write_table(rows)
 
     def close(self) -> None:
         """Write the rest; the disk has all of it then."""
         if self._writer.is_open:
+            if self._waiting:
+                self._write()
             self._writer.close()
             _bring_to_disk(self._path)
 

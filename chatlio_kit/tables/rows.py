@@ -25,7 +25,7 @@ from chatlio_kit.tables.reading import MESSAGE_COLUMNS, READERS, MessageRow, Unf
 from chatlio_kit.tables.taking import take, take_opened
 
 _AT_ONCE = 640
-"""Records read together: enough that what a call costs is little beside them, few enough for little memory."""
+"""Records read together: so many that a call costs little beside them; more would only take memory."""
 
 
 @dataclass(frozen=True)
