@@ -9,11 +9,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from typing import TYPE_CHECKING
 
 from chatlio_kit.display.palette import INK, LINE, PALETTE, PANEL, QUIET
 from chatlio_kit.display.sheet import Sheet, shown
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 _WIDTH, _HEIGHT = 960, 260
 _LEFT, _BOTTOM, _TOP = 64, 28, 10
@@ -193,6 +195,8 @@ class Document:
 
 @cache
 def _template() -> Template:
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 - for this page alone
+
     environment = Environment(
         loader=PackageLoader("chatlio_kit.display", "."),
         autoescape=True,

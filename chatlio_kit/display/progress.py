@@ -6,10 +6,6 @@ import sys
 from types import TracebackType
 from typing import Any
 
-from tqdm.auto import tqdm
-
-IN_NOTEBOOK = any(base.__module__ == "tqdm.notebook" for base in tqdm.__mro__)
-
 
 class Progress:
     """A bar that counts up to ``total``. Use it as a context manager.
@@ -23,7 +19,10 @@ class Progress:
 
     def __init__(self, what: str, total: int | None, unit: str, *, quiet: bool = False) -> None:
         shown = {"total": total, "desc": what, "unit": f" {unit}", "disable": quiet, "mininterval": 0.2}
-        self._bar: Any = _widget(shown) if IN_NOTEBOOK else tqdm(**shown, file=sys.stderr)
+        from tqdm.auto import tqdm  # noqa: PLC0415 - who works in the background shows nothing
+
+        in_notebook = any(base.__module__ == "tqdm.notebook" for base in tqdm.__mro__)
+        self._bar: Any = _widget(tqdm, shown) if in_notebook else tqdm(**shown, file=sys.stderr)
 
     def __enter__(self) -> Progress:
         return self
@@ -43,7 +42,7 @@ class Progress:
             self._bar.set_postfix(facts, refresh=False)
 
 
-def _widget(shown: dict[str, Any]) -> Any:
+def _widget(tqdm: Any, shown: dict[str, Any]) -> Any:
     """Make a bar of widgets.
 
     A notebook stores what a widget says of itself when it first appears. That is the description alone, so
