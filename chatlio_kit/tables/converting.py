@@ -71,7 +71,7 @@ _OF_VISITORS = (
     "conversation_id",
 )
 _OF_OFFLINE = (*(each.name for each in OFFLINE_MESSAGES), "kind")
-_DIGESTS = ("event_id", "payload_digest")  # nothing repeats in them that compression could leave out
+_RANDOM = ("event_id", "payload_digest", "conversation_id", "visitor_id")  # compression finds next to nothing
 _DISTINCT = ("kind", "source_file", "occurred_at_source", "widget_id", "user_agent", "location", "agent_name",
              "agent_email", "slack_channel_id", "slack_channel_name", "slack_team_id", "author", "username",
              "slack_user_id", "page_url", "referrer_url", "conversation_id", "event_id")  # fmt: skip
@@ -230,7 +230,7 @@ class _Table:
         schema = file_schema(name)
         keys = () if name == "messages" else ("conversation_id", "event_id")
         distinct = [each for each in schema.names if each in _DISTINCT and each not in keys]
-        random = () if name == "messages" else _DIGESTS
+        random = () if name == "messages" else _RANDOM
         self._writer = pq.ParquetWriter(
             self._path,
             schema,
