@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -23,7 +24,11 @@ ARROW_DTYPES: dict[Dtype, Any] = {
     Dtype.FLAG: pa.bool_(),
 }
 
-_M_ARENA_MAX = -8  # malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
+_HEAP_FACTS = (
+    "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"
+)  # fmt: skip
+_MUCH, _LARGE = 75_000_000, 32_000_000
 _PANDAS_DTYPES = {
     pa.large_string(): pd.StringDtype("pyarrow", na_value=np.nan),
     pa.int64(): pd.Int64Dtype(),
@@ -58,7 +63,7 @@ def whole(column: Any) -> Any:
 
 @contextmanager
 def lean_memory() -> Iterator[None]:
-    """Let Arrow take memory from the system, which gets it back at once; its own pool keeps what it had."""
+    """Let Arrow take memory from the heap that all else is taken from; its own pool keeps what it had."""
     _share_one_heap()
     before = pa.default_memory_pool()
     pa.set_memory_pool(pa.system_memory_pool())
@@ -69,11 +74,37 @@ def lean_memory() -> Iterator[None]:
 
 
 def _share_one_heap() -> None:
-    """Let all threads take memory from one heap; glibc gives each its own, which the others leave alone."""
+    """Let all threads take memory from one heap, which keeps what is free until that is much.
+
+    Else glibc gives each its own, which the others leave alone, and fetches larger pieces anew each time.
+    """
     with suppress(OSError, AttributeError, TypeError):  # another C library than glibc
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+        adjust = ctypes.CDLL(None).mallopt
+        for setting, value in ((_M_ARENA_MAX, 1), (_M_TRIM_THRESHOLD, _MUCH), (_M_MMAP_THRESHOLD, _LARGE)):
+            adjust(setting, value)
 
 
 def give_memory_back() -> None:
-    """Give back what is free: also a system's pool keeps it where it lies in pieces."""
-    pa.default_memory_pool().release_unused()
+    """Give back what is free, once it is much: also a system's pool keeps it where it lies in pieces.
+
+    Not sooner: for each page the system takes its time to hand it out again.
+    """
+    if _free_bytes() > _MUCH:
+        pa.default_memory_pool().release_unused()
+
+
+class _HeapFacts(ctypes.Structure):
+    """What glibc says of its heap, by the names that malloc.h gives."""
+
+    _fields_ = [(name, ctypes.c_size_t) for name in _HEAP_FACTS]
+
+
+def _free_bytes() -> float:
+    """Say how much of the heap is free; where nobody knows it may be any amount."""
+    try:
+        ask = ctypes.CDLL(None).mallinfo2
+    except (OSError, AttributeError, TypeError):  # another C library than glibc, or an older one
+        return math.inf
+    ask.restype = _HeapFacts
+    free: int = ask().fordblks
+    return free

@@ -19,8 +19,6 @@ _BATCH_ROWS = 256
 _MANY_RUNS, _MOST_HALVINGS = 64, 3
 """The more runs there are, the fewer rows a part has of each: after so many runs each, batches are halved."""
 _WRITE_BYTES = 1 << 18
-_RUNS_BETWEEN = 4
-"""How often free memory is given back: the system takes its time to hand it out again."""
 _SAMPLE = 64
 
 
@@ -102,8 +100,7 @@ class Spill:
         self._runs.append(_Run(self._file.batches, [batch[self._key][0].as_py() for batch in batches]))
         self._file.write(batches)
         del rows, batches
-        if len(self._runs) % _RUNS_BETWEEN == 0:
-            give_memory_back()
+        give_memory_back()
 
 
 class _File:
