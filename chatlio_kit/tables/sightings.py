@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from chatlio_kit.tables.arrow import whole
 
-_BITS = 1 << 26  # 8 MB: one in a thousand of a million ids is looked up in vain
+_BITS = 1 << 26  # 8 MB: ten of a million ids are looked up in vain
 _RUNS_IN_MEMORY = 8
 _KEY_BYTES = 32
 
@@ -150,9 +150,9 @@ def _starts(entries: NDArray[Any]) -> NDArray[np.uint64]:
 
 
 def _places(keys: Keys) -> list[NDArray[np.int64]]:
-    """Two places in the bitmap for each id; ids are digests, so any of their bits are random."""
-    words = np.ascontiguousarray(keys[:, 8:16]).view("<u4").astype(np.int64)
-    return [words[:, 0] % _BITS, words[:, 1] % _BITS]
+    """Four places in the bitmap for each id; ids are digests, so any of their bits are random."""
+    words = np.ascontiguousarray(keys[:, 8:24]).view("<u4").astype(np.int64)
+    return list(words.T % _BITS)
 
 
 def _search(entries: NDArray[Any], keys: Keys) -> NDArray[np.int64]:
