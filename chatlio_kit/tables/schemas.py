@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -210,7 +210,7 @@ def _checks(field: Field) -> list[Any]:
         return []
     check, checks = _pandera().Check, []
     if rule.pattern is not None:
-        checks.append(check.str_matches(rf"^({rule.pattern})\Z"))
+        checks.append(check(partial(_match, rf"^(?:{rule.pattern})$"), name=f"matches {rule.pattern}"))
     if rule.allowed:
         checks.append(check.isin(list(rule.allowed)))
     if rule.minimum is not None:
@@ -218,6 +218,12 @@ def _checks(field: Field) -> list[Any]:
     if rule.past:
         checks.append(check(_is_past, name=_PAST))
     return checks
+
+
+def _match(pattern: str, texts: pd.Series[str]) -> pd.Series[bool]:
+    """Tell which texts match: pandas' own ``str.match`` reads the pattern anew each time it is asked."""
+    found = pc.match_substring_regex(pyarrow.array(texts), pattern)
+    return pd.Series(found.to_numpy(zero_copy_only=False), index=texts.index)
 
 
 def _is_past(times: pd.Series[pd.Timestamp]) -> pd.Series[bool]:
