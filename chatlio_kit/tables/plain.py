@@ -7,7 +7,7 @@ way of :mod:`chatlio_kit.tables.rows`, which gives the same row or says why ther
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import chain, pairwise
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -236,15 +236,18 @@ def _messages(payloads: list[dict[str, Any]]) -> tuple[Any, dict[str, Any], bool
     _require(_is_everywhere(names))
     counts = np.fromiter(map(len, listed), np.int64, len(listed))
     ends = np.cumsum(counts)
-    _require(len(names.unique()) == len(names) or _are_distinct(names.to_pylist(), ends))
+    _require(_are_distinct(names, counts))
     columns["author"] = _authors(flags, columns["slack_user_id"])
     columns["position"] = pa.array(np.arange(1, len(said) + 1) - np.repeat(ends - counts, counts), WHOLE)
     return counts, columns, keys_in(said) <= KNOWN_OF_MESSAGE
 
 
-def _are_distinct(names: list[str], ends: Any) -> bool:
+def _are_distinct(names: Any, counts: Any) -> bool:
     """Whether no transcript has a message's name twice."""
-    return sum(len(set(names[start:end])) for start, end in pairwise([0, *ends.tolist()])) == len(names)
+    told = names.dictionary_encode()
+    transcripts = np.repeat(np.arange(len(counts)), counts)
+    pairs = transcripts * len(told.dictionary) + told.indices.to_numpy()
+    return len(np.unique(pairs)) == len(names)
 
 
 def _authors(flags: Any, users: Any) -> Any:
