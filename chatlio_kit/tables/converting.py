@@ -230,12 +230,11 @@ class _Table:
         schema = file_schema(name)
         keys = () if name == "messages" else ("conversation_id", "event_id")
         distinct = [each for each in schema.names if each in _DISTINCT and each not in keys]
-        random = () if name == "messages" else _RANDOM
         self._writer = pq.ParquetWriter(
             self._path,
             schema,
             use_dictionary=distinct,
-            compression={each: "none" if each in random else "snappy" for each in schema.names},
+            compression={each: "none" if each in _RANDOM else "snappy" for each in schema.names},
             write_statistics=[each.name for each in schema if each.type != pa.large_string()],
         )
 
