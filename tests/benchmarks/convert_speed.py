@@ -2,7 +2,8 @@
 
     python tests/benchmarks/convert_speed.py [--events 600000 --events 60000] [--only chatlio] [--rounds 3]
 
-All ways are run one after the other, in several rounds, since a machine is not equally fast at all times.
+Ways are run one after the other, in several rounds, since a machine is not equally fast at all times, each
+after a rest, so that none pays for what the one before it left behind.
 Prints for each way the median seconds of the whole process, their ratio to json.loads + json_normalize with
 the least and the greatest of any round, the peak memory summed over its process tree (resident, so pages
 that two processes share count twice), and what it does. Only ours validates, tells kinds apart, takes out
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import textwrap
 import time
+from itertools import count
 from pathlib import Path
 from statistics import median
 from threading import Event, Thread
@@ -82,6 +84,10 @@ DOES = {
     "chatlio-kit convert": "parses, checks, sifts; five tables, rejects and a report on disk",
 }
 _NEEDS = {"polars read_ndjson": "polars", "duckdb read_json": "duckdb"}
+_REST = 3.0
+"""Seconds before each run: the system tidies up after one that held gigabytes, or wrote some."""
+_TURNS_BETWEEN = 5
+"""Looks at a tree's memory for each at who is in it, which takes longer: all processes are read for it."""
 BASE, OURS = "json.loads + json_normalize", "chatlio-kit convert"
 
 
@@ -101,6 +107,8 @@ class Run(NamedTuple):
 
 def measure(code: str, export: Path, scratch: Path) -> Run:
     """Run a way."""
+    os.sync()
+    time.sleep(_REST)
     begun = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(code), str(export), str(scratch)],
@@ -112,8 +120,13 @@ def measure(code: str, export: Path, scratch: Path) -> Run:
 
     def look() -> None:
         nonlocal peak
-        while not ended.wait(0.1):
-            peak = max(peak, _resident(root))
+        tree: list[psutil.Process] = []
+        for turn in count():
+            if ended.wait(0.1):
+                return
+            if turn % _TURNS_BETWEEN == 0:
+                tree = _tree(root)
+            peak = max(peak, _resident(tree))
 
     looking = Thread(target=look)
     looking.start()
@@ -126,12 +139,15 @@ def measure(code: str, export: Path, scratch: Path) -> Run:
     return Run(seconds, peak / 1e6, wrong)
 
 
-def _resident(root: psutil.Process) -> int:
-    total = 0
+def _tree(root: psutil.Process) -> list[psutil.Process]:
     try:
-        tree = [root, *root.children(recursive=True)]
-    except psutil.Error:
-        return 0
+        return [root, *root.children(recursive=True)]
+    except psutil.Error:  # it ended while we looked
+        return []
+
+
+def _resident(tree: list[psutil.Process]) -> int:
+    total = 0
     for process in tree:
         try:
             total += process.memory_info().rss
