@@ -70,10 +70,9 @@ WAYS = {
     print(len(duckdb.execute(query, [sys.argv[1] + "/**/*.ndjson*"]).to_arrow_table()))
 """,
     "chatlio-kit convert": """
-    import sys, tempfile
+    import sys
     from chatlio_kit.cli import main
-    with tempfile.TemporaryDirectory(dir=sys.argv[2]) as out:
-        main(["convert", sys.argv[1], "--out", out, "--json"])
+    main(["convert", sys.argv[1], "--out", sys.argv[2], "--json"])
 """,
 }
 DOES = {
@@ -105,13 +104,18 @@ class Run(NamedTuple):
     wrong: str
 
 
-def measure(code: str, export: Path, scratch: Path) -> Run:
-    """Run a way."""
+def measure(code: str, export: Path) -> Run:
+    """Run a way; what it writes is taken away afterwards."""
+    with tempfile.TemporaryDirectory() as out:
+        return _measured(code, export, Path(out))
+
+
+def _measured(code: str, export: Path, out: Path) -> Run:
     os.sync()
     time.sleep(_REST)
     begun = time.perf_counter()
     process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(code), str(export), str(scratch)],
+        [sys.executable, "-c", textwrap.dedent(code), str(export), str(out)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -165,13 +169,13 @@ def _is_installed(module: str) -> bool:
     )
 
 
-def compare(export: Path, scratch: Path, only: list[str] | None, rounds: int) -> None:
+def compare(export: Path, only: list[str] | None, rounds: int) -> None:
     """Measure every way on one export, and print a line for each."""
     size = sum(path.stat().st_size for path in export.rglob("*.ndjson*")) / 1e6
     print(f"\n{export.name}: {size:,.0f} MB on disk, {os.cpu_count()} processors, {rounds} rounds")
     names = [name for name in WAYS if not only or any(part in name for part in only)]
     there = [name for name in names if name not in _NEEDS or _is_installed(_NEEDS[name])]
-    runs = [{name: measure(WAYS[name], export, scratch) for name in there} for _ in range(rounds)]
+    runs = [{name: measure(WAYS[name], export) for name in there} for _ in range(rounds)]
     print(file=sys.stderr)
     print(f"{'way':<30}{'seconds':>9}{'ratio':>8}{'of rounds':>14}{'peak MB':>9}  does")
     for name in names:
@@ -201,12 +205,12 @@ def main() -> None:
     compileall.compile_dir(Path(chatlio_kit.__file__).parent, quiet=1)
     with tempfile.TemporaryDirectory() as folder:
         for export in options.export or ():
-            compare(export, Path(folder), options.only, options.rounds)
+            compare(export, options.only, options.rounds)
         for events in options.events or (() if options.export else (600_000, 60_000)):
             export = Path(folder) / f"{events:,} records"
             command = [sys.executable, "-m", "chatlio_kit", "sample", str(export)]
             subprocess.run([*command, "--events", str(events)], check=True, capture_output=True)
-            compare(export, Path(folder), options.only, options.rounds)
+            compare(export, options.only, options.rounds)
 
 
 if __name__ == "__main__":
