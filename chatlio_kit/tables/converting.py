@@ -272,6 +272,7 @@ class _Tables:
         self._by_owner = Spill(folder, "owners", _OWNER)
         self._visitors = Spill(folder, "visitors", "visitor_id")
         self._offline = Spill(folder, "offline", "occurred_at")
+        self._spills = (self._by_owner, self._visitors, self._offline)
 
     def __enter__(self) -> _Tables:
         return self
@@ -281,7 +282,7 @@ class _Tables:
     ) -> None:
         for table in self._tables.values():
             table.close()
-        for spill in (self._by_owner, self._visitors, self._offline):
+        for spill in self._spills:
             spill.close()
 
     def add(self, sifted: Sifted) -> None:
@@ -303,6 +304,7 @@ class _Tables:
                 for name, rows in tables.items():
                     self._tables[name].add(rows)
             closing += [disk.submit(table.close) for name, table in self._tables.items() if name != "events"]
+            closing += [disk.submit(spill.remove) for spill in self._spills]
         for each in closing:
             each.result()
         return {name: table.rows for name, table in self._tables.items()}

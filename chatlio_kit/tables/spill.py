@@ -86,6 +86,10 @@ class Spill:
         if self._file is not None:
             self._file.close()
 
+    def remove(self) -> None:
+        """Take the file away: all its parts were read."""
+        self._path.unlink(missing_ok=True)
+
     def _flush(self) -> None:
         if not self._waiting:
             return
