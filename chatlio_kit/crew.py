@@ -34,13 +34,11 @@ _START = (
 )
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-# What a piece took is kept for the next one, by one pool, and no pool of threads is made that nobody needs.
+# Freed memory goes back at once, and no pool of threads is made that nobody needs.
 _LEAN = {
     "OMP_NUM_THREADS": "1",
     "ARROW_DEFAULT_MEMORY_POOL": "system",
     "MALLOC_ARENA_MAX": "1",
-    "MALLOC_TRIM_THRESHOLD_": "64000000",
-    "MALLOC_MMAP_THRESHOLD_": "32000000",
 }
 _WORTH_STARTING = 20_000_000
 _AHEAD = 1

@@ -84,12 +84,14 @@ def _share_one_heap() -> None:
             adjust(setting, value)
 
 
-def give_memory_back() -> None:
-    """Give back what is free, once it is much: also a system's pool keeps it where it lies in pieces.
+def give_memory_back(*, only_much: bool = False) -> None:
+    """Give back what is free: also a system's pool keeps it where it lies in pieces.
 
-    Not sooner: for each page the system takes its time to hand it out again.
+    Args:
+        only_much: whether to keep what is not much, since for each page the system takes its time to hand it
+            out again.
     """
-    if _free_bytes() > _MUCH:
+    if not only_much or _free_bytes() > _MUCH:
         pa.default_memory_pool().release_unused()
 
 

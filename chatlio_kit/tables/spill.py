@@ -104,7 +104,7 @@ class Spill:
         self._runs.append(_Run(self._file.batches, [batch[self._key][0].as_py() for batch in batches]))
         self._file.write(batches)
         del rows, batches
-        give_memory_back()
+        give_memory_back(only_much=True)
 
 
 class _File:
