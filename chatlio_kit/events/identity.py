@@ -24,8 +24,6 @@ from chatlio_kit.events.kinds import Kind
 from chatlio_kit.events.numbers import as_written
 from chatlio_kit.events.times import is_absent
 
-_TELLS_OWN = frozenset({Kind.TRANSCRIPT, Kind.CONVERSATION_STARTED})
-
 
 def canonical(payload: Mapping[str, Any]) -> bytes:
     """Write a payload so that equal payloads give equal bytes: keys sorted, no blanks, UTF-8."""
@@ -63,16 +61,16 @@ def own_words(kind: Kind, payloads: Sequence[Mapping[str, Any]]) -> list[bytes |
         kind: their kind.
         payloads: what Chatlio sent, or of it ``conversationUUID`` and ``endedAt`` as they were written.
     """
-    if kind not in _TELLS_OWN:
-        return [None] * len(payloads)
-    named = [each.get("conversationUUID") for each in payloads]
+    if kind is Kind.TRANSCRIPT:
+        told = ((each.get("conversationUUID"), each.get("endedAt")) for each in payloads)
+        return [
+            f"transcript|{named}|{ended}".encode() if named and not is_absent(ended) else None
+            for named, ended in told
+        ]
     if kind is Kind.CONVERSATION_STARTED:
-        return [f"conversation_started|{each}".encode() if each else None for each in named]
-    ends = [each.get("endedAt") for each in payloads]
-    return [
-        f"transcript|{each}|{ended}".encode() if each and not is_absent(ended) else None
-        for each, ended in zip(named, ends, strict=True)
-    ]
+        names = (each.get("conversationUUID") for each in payloads)
+        return [f"conversation_started|{named}".encode() if named else None for named in names]
+    return [None] * len(payloads)
 
 
 def words_by_body(kind: str, body: bytes, *, widget: str | None, received: str | None) -> bytes:
