@@ -121,7 +121,7 @@ def _read(run: Path | NDArray[Any]) -> NDArray[Any]:
 
 
 def _sorted(entries: NDArray[Any]) -> NDArray[Any]:
-    return entries[np.argsort(_starts(entries), kind="stable")]
+    return entries.take(np.argsort(np.ascontiguousarray(_starts(entries))))
 
 
 def as_keys(digests: Any) -> Keys:
@@ -136,7 +136,8 @@ def as_keys(digests: Any) -> Keys:
 
 def are_distinct(keys: Keys) -> bool:
     """Whether ids are surely all different."""
-    return len(np.unique(_wanted(keys))) == len(keys)
+    starts = np.sort(_wanted(keys))
+    return not (starts[1:] == starts[:-1]).any()
 
 
 def _wanted(keys: Keys) -> NDArray[np.uint64]:
@@ -152,7 +153,7 @@ def _starts(entries: NDArray[Any]) -> NDArray[np.uint64]:
 def _places(keys: Keys) -> list[NDArray[np.int64]]:
     """Four places in the bitmap for each id; ids are digests, so any of their bits are random."""
     words = np.ascontiguousarray(keys[:, 8:24]).view("<u4").astype(np.int64)
-    return list(words.T % _BITS)
+    return list(words.T & (_BITS - 1))
 
 
 def _search(entries: NDArray[Any], keys: Keys) -> NDArray[np.int64]:
