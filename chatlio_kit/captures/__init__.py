@@ -12,7 +12,7 @@ from chatlio_kit.captures.dialects import (
 )
 from chatlio_kit.captures.discover import find_files
 from chatlio_kit.captures.places import CaptureFile, LocalPlace, archives_of
-from chatlio_kit.captures.records import floats_in, is_exact, keeps_quotes, parse, refusal
+from chatlio_kit.captures.records import Text, floats_in, is_exact, keeps_quotes, parse, refusal
 
 __all__ = [
     "BARE",
@@ -23,6 +23,7 @@ __all__ = [
     "LocalPlace",
     "Piece",
     "Stretch",
+    "Text",
     "Unwrapped",
     "archives_of",
     "find_files",

@@ -17,6 +17,12 @@ from chatlio_kit.events.identity import canonical
 from chatlio_kit.events.numbers import WrittenNumber, is_double
 from chatlio_kit.events.rejection import Reason, shortened
 
+Text = bytes | memoryview
+"""A record's text; as a view it shares the bytes of what it was read with."""
+
+BLANK = 0x20
+"""No byte above this one is a blank."""
+
 MOST_BYTES = 16_000_000
 """A longer record is told and left out: no chat is that long, and memory has to stay bounded."""
 
@@ -61,7 +67,7 @@ class Raws:
     def __len__(self) -> int:
         return len(self.raws)
 
-    def part(self, start: int, end: int) -> list[bytes]:
+    def part(self, start: int, end: int) -> Sequence[Text]:
         """The bytes of some of them."""
         return self.raws[start:end]
 
@@ -102,20 +108,25 @@ class Lines:
     @property
     def raws(self) -> list[bytes]:
         """The bytes of each, split anew."""
-        return self.part(0, len(self))
+        return list(map(bytes, self.part(0, len(self))))
 
-    def part(self, start: int, end: int) -> list[bytes]:
-        """The bytes of some of them, split anew."""
-        text, ends = self._text, self._ends[start:end].tolist()
+    def part(self, start: int, end: int) -> list[Text]:
+        """The bytes of some of them, split anew; copied only where blanks have to be taken away."""
+        text, ends = self._text, self._ends[start:end]
         if end > len(self._ends):
-            ends.append(len(text))
-        starts = (int(self._ends[start - 1]) + 1 if start else 0, *[each + 1 for each in ends[:-1]])
-        return [text[first:last].strip() for first, last in zip(starts, ends, strict=True)]
+            ends = np.append(ends, len(text))
+        lasts = ends.tolist()
+        starts = (int(self._ends[start - 1]) + 1 if start else 0, *[each + 1 for each in lasts[:-1]])
+        borders = zip(starts, lasts, strict=True)
+        if (np.frombuffer(text, np.uint8)[ends - 1] > BLANK).all():
+            view = memoryview(text)
+            return [view[first:last] for first, last in borders]
+        return [text[first:last].strip() for first, last in borders]
 
     @property
     def head(self) -> bytes:
         """The first of them."""
-        return self.part(0, 1)[0]
+        return bytes(self.part(0, 1)[0])
 
     @property
     def size(self) -> int:

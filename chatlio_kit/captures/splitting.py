@@ -20,12 +20,12 @@ from chatlio_kit.captures.csv_tables import layout_of, read_csv
 from chatlio_kit.captures.dialects.pages import unfold
 from chatlio_kit.captures.forms import are_values, look_like_json
 from chatlio_kit.captures.parquet_tables import is_parquet, read_parquet
-from chatlio_kit.captures.records import MOST_BYTES, Fault, Lines, Raws, said, too_large, unreadable
+from chatlio_kit.captures.records import BLANK, MOST_BYTES, Fault, Lines, Raws, said, too_large, unreadable
 from chatlio_kit.captures.values import read_values
 
 _OF_CHECKSUMS = ("CRC", "data check")
 _TAR = range(257, 262)
-_END, _BLANK = ord("\n"), ord(" ")
+_END = ord("\n")
 
 
 def read_records(handle: io.BufferedReader) -> Iterator[Lines | Raws | Fault]:
@@ -110,7 +110,7 @@ def _filled(first: int, text: bytes, ends: NDArray[np.int64]) -> Iterator[Lines 
     marks = np.frombuffer(text, dtype=np.uint8)
     starts = np.concatenate(([0], ends + 1))
     longest = int(ends[0]) if len(ends) else len(text)
-    if longest <= MOST_BYTES and starts[-1] < len(text) and (marks[starts] > _BLANK).all():
+    if longest <= MOST_BYTES and starts[-1] < len(text) and (marks[starts] > BLANK).all():
         yield Lines(first, text, ends)
         return
     lines = text.split(b"\n")

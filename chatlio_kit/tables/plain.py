@@ -15,7 +15,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from chatlio_kit.captures import BARE, floats_in, keeps_quotes, recognise
+from chatlio_kit.captures import BARE, Text, floats_in, keeps_quotes, recognise
 from chatlio_kit.events.catalogue import LEFT_BEHIND, Dtype, Field
 from chatlio_kit.events.identity import canonical, own_words
 from chatlio_kit.events.kinds import SHAPE_OF, Kind, Shape
@@ -58,7 +58,7 @@ class Found(NamedTuple):
     """
 
     places: Sequence[int]
-    raws: Sequence[bytes]
+    raws: Sequence[Text]
     around: list[dict[str, Any]]
     payloads: list[dict[str, Any]]
 
@@ -198,7 +198,7 @@ def _keep_their_digits(found: Found, free: Sequence[Sequence[Any]]) -> bool:
         for place, value in enumerate(values)
         if value and type(value) in _FREE and not _is_flat(value) and any(True for _ in floats_in(value))
     }
-    return all(orjson.dumps(found.payloads[place]) in found.raws[place] for place in doubtful)
+    return all(orjson.dumps(found.payloads[place]) in bytes(found.raws[place]) for place in doubtful)
 
 
 def _is_flat(value: Any) -> bool:
@@ -219,7 +219,7 @@ def _are_whole(found: Found, bodies: list[bytes], is_enveloped: bool) -> bool:
         return True
     own = [orjson.dumps(each).count(_QUOTE) + 2 if is_enveloped else 0 for each in found.around]
     return all(
-        keeps_quotes(raw, body.count(_QUOTE) + more)
+        keeps_quotes(bytes(raw), body.count(_QUOTE) + more)
         for raw, body, more in zip(found.raws, bodies, own, strict=True)
     )
 
@@ -243,7 +243,13 @@ def _messages(payloads: list[dict[str, Any]]) -> tuple[Any, dict[str, Any], bool
 
 
 def _are_distinct(names: Any, counts: Any) -> bool:
-    """Whether no transcript has a message's name twice."""
+    """Whether no transcript has a message's name twice; the names of most rise from message to message."""
+    borders = np.cumsum(counts)
+    rises = np.ones(len(names) + 1, dtype=bool)
+    rises[1:-1] = pc.greater(names[1:], names[:-1]).to_numpy(zero_copy_only=False)
+    rises[borders] = True  # what follows is another transcript's
+    if rises.all():
+        return True
     told = names.dictionary_encode()
     transcripts = np.repeat(np.arange(len(counts)), counts)
     pairs = transcripts * len(told.dictionary) + told.indices.to_numpy()

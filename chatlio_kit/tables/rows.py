@@ -16,7 +16,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from chatlio_kit.captures import Dialect, Piece, Stretch, Unwrapped, is_exact, parse, refusal, unwrap
+from chatlio_kit.captures import Dialect, Piece, Stretch, Text, Unwrapped, is_exact, parse, refusal, unwrap
 from chatlio_kit.events.identity import canonical, own_words
 from chatlio_kit.events.kinds import KINDS, SHAPE_OF, Kind, kind_of_shape, shape_of
 from chatlio_kit.events.rejection import Reason, Rejection, shortened
@@ -91,7 +91,7 @@ class _Reading:
         self.rejected: list[Rejection] = []
         self.dialects: Counter[str] = Counter()
 
-    def read(self, first: int, start: int, raws: list[bytes], stretch: Stretch) -> None:
+    def read(self, first: int, start: int, raws: Sequence[Text], stretch: Stretch) -> None:
         """Read some records of a stretch.
 
         Args:
@@ -114,9 +114,9 @@ class _Reading:
             left = [place for place in left if place not in found]
         taken: dict[int, Taken] = {}
         for place in left:
-            number = start + place
+            number, raw = start + place, bytes(raws[place])
             try:
-                taken[first + number] = self._take_carefully(raws[place], stretch.file.kind)
+                taken[first + number] = self._take_carefully(raw, stretch.file.kind)
             except Unfit as unfit:
                 reason, where, detail = unfit.reason, unfit.field or None, unfit.detail
             except (ValueError, RecursionError) as wrong:
@@ -124,13 +124,13 @@ class _Reading:
                 reason, where, detail = refusal(wrong, cut=cut)
             else:
                 continue
-            shown = raws[place].decode("utf-8", errors="replace")
+            shown = raw.decode("utf-8", errors="replace")
             told = Rejection(stretch.file.name, stretch.records.numbers[number], reason, where, detail, shown)
             self.rejected.append(told)
         if taken:
             self.lots.append(_lot(taken))
 
-    def _values(self, raws: list[bytes]) -> list[Any]:
+    def _values(self, raws: Sequence[Text]) -> list[Any]:
         """Give records' values; None for those that have to be read carefully."""
         try:
             values = list(map(orjson.loads, raws))
@@ -141,12 +141,12 @@ class _Reading:
             return values
         return [None if isinstance(each, dict) and fields.fits(each) else each for each in values]
 
-    def _opened(self, raws: list[bytes], values: list[Any], places: Sequence[int]) -> dict[int, Unwrapped]:
+    def _opened(self, raws: Sequence[Text], values: list[Any], places: Sequence[int]) -> dict[int, Unwrapped]:
         """Take payloads out of what loggers put around them, where they surely are all that the texts say."""
         opened: dict[int, Unwrapped] = {}
         for place in places:
             value = values[place]
-            if type(value) is dict and is_exact(raws[place], value):
+            if type(value) is dict and is_exact(bytes(raws[place]), value):
                 with suppress(ValueError, RecursionError):  # told by the careful way
                     opened[place] = unwrap(value, self._fields)
         return opened
@@ -168,7 +168,7 @@ class _Reading:
         return Taken(kind, received, widget, values, words, canonical(inside.payload), messages)
 
 
-def _value(raw: bytes) -> Any:
+def _value(raw: Text) -> Any:
     try:
         return orjson.loads(raw)
     except ValueError:

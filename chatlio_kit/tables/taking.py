@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from chatlio_kit.captures import BARE, ENVELOPE, Unwrapped
+from chatlio_kit.captures import BARE, ENVELOPE, Text, Unwrapped
 from chatlio_kit.events.kinds import KINDS, SHAPE_OF, Kind, Shape, kind_of_shape, shape_of, shape_of_all
 from chatlio_kit.tables.lots import Lot
 from chatlio_kit.tables.plain import Form, Found, Unlike, keys_in, lot_of, values_of
@@ -28,12 +28,12 @@ class _Group(NamedTuple):
     found: Found
 
 
-_Kinds = dict[Kind, list[tuple[int, bytes, dict[str, Any], dict[str, Any]]]]
+_Kinds = dict[Kind, list[tuple[int, Text, dict[str, Any], dict[str, Any]]]]
 """Records of one form, what is found of each, by their kind."""
 
 
 def take(
-    first: int, raws: Sequence[bytes], values: Sequence[Any], by_file: Kind | None, fallback: Kind | None
+    first: int, raws: Sequence[Text], values: Sequence[Any], by_file: Kind | None, fallback: Kind | None
 ) -> tuple[list[Lot], Counter[str], list[int]]:
     """Take the records that are just as the catalogue knows them.
 
@@ -57,7 +57,7 @@ def take(
 
 def take_opened(
     first: int,
-    raws: Sequence[bytes],
+    raws: Sequence[Text],
     opened: Mapping[int, Unwrapped],
     by_file: Kind | None,
     fallback: Kind | None,
@@ -88,7 +88,7 @@ def take_opened(
 
 
 def _as_one(
-    first: int, raws: Sequence[bytes], values: Sequence[Any], by_file: Kind | None, fallback: Kind | None
+    first: int, raws: Sequence[Text], values: Sequence[Any], by_file: Kind | None, fallback: Kind | None
 ) -> _Group | None:
     """Give all records as one group; None where they may differ in kind or form."""
     if set(map(type, values)) != _OBJECT:
@@ -111,7 +111,7 @@ def _as_one(
 
 def _one_by_one(
     first: int,
-    raws: Sequence[bytes],
+    raws: Sequence[Text],
     values: Sequence[Any],
     by_file: Kind | None,
     fallback: Kind | None,

@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import orjson
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatlio_kit.captures import CaptureFile, LocalPlace, Piece, Stretch
-from chatlio_kit.captures.records import Raws
+from chatlio_kit.captures.records import Lines, Raws
 from chatlio_kit.events.kinds import Kind
-from chatlio_kit.tables import rows
-from chatlio_kit.tables.lots import Lot
+from chatlio_kit.tables import plain, rows
+from chatlio_kit.tables.lots import TEXT, Lot
 from chatlio_kit.tables.rows import Rows, read_rows
 
 VISITOR = {
@@ -132,9 +134,12 @@ def _none_opened(*_: object) -> tuple[list[Lot], Counter[str], set[int]]:
     return [], Counter(), set()
 
 
-def _read(raws: list[bytes], by_file: Kind | None, fallback: Kind | None) -> Rows:
+def _read(raws: list[bytes], by_file: Kind | None, fallback: Kind | None, *, are_lines: bool = False) -> Rows:
     file = CaptureFile("x.ndjson", by_file, LocalPlace(Path("x.ndjson")))
-    return read_rows(Piece([Stretch(file, Raws(range(1, len(raws) + 1), raws))]), fallback)
+    records: Raws | Lines = Raws(range(1, len(raws) + 1), raws)
+    if are_lines and raws:
+        records = Lines(1, b"\n".join(raws), np.cumsum([len(raw) + 1 for raw in raws])[:-1] - 1)
+    return read_rows(Piece([Stretch(file, records)]), fallback)
 
 
 def _shown(rows: Rows) -> dict[str, Any]:
@@ -155,16 +160,17 @@ def _shown(rows: Rows) -> dict[str, Any]:
     raws=st.lists(texts(), max_size=12),
     by_file=st.sampled_from([None, *Kind]),
     fallback=st.sampled_from([None, Kind.FEEDBACK]),
+    are_lines=st.booleans(),
 )
 @settings(max_examples=300)
 def test_records_read_together_give_what_each_gives_by_itself(
-    raws: list[bytes], by_file: Kind | None, fallback: Kind | None
+    raws: list[bytes], by_file: Kind | None, fallback: Kind | None, are_lines: bool
 ) -> None:
     """Records that are read together have the values, messages, bodies and faults of the careful way.
 
     So none that the careful way rejects is ever taken: repeated keys, wrong types, lost digits.
     """
-    together = _read(raws, by_file, fallback)
+    together = _read(raws, by_file, fallback, are_lines=are_lines)
     with patch.multiple(rows, take=_nothing, take_opened=_none_opened):
         by_itself = _read(raws, by_file, fallback)
     assert _shown(together) == _shown(by_itself)
@@ -183,6 +189,15 @@ def test_good_records_are_read_together(monkeypatch: pytest.MonkeyPatch) -> None
     found = _read(raws, None, Kind.UNANSWERED)
     assert found.told.places.tolist() == list(range(8))
     assert found.dialects == {"bare": 4, "webhook.site": 1, "pipedream": 1, "envelope": 2}
+
+
+@given(transcripts=st.lists(st.lists(st.sampled_from(["1.000000", "2.000000", "3.000000"]), max_size=4)))
+def test_a_name_that_a_transcript_has_twice_is_found(transcripts: list[list[str]]) -> None:
+    """Names are distinct within each transcript, in whatever order its messages stand, or they are not."""
+    names = pa.array([each for one in transcripts for each in one], TEXT)
+    counts = np.array(list(map(len, transcripts)), dtype=np.int64)
+    expected = all(len(set(one)) == len(one) for one in transcripts)
+    assert plain._are_distinct(names, counts) == expected
 
 
 @pytest.mark.parametrize("number", LONG)
