@@ -50,27 +50,38 @@ def event_id(
         widget: the widget that the capture names, if any.
         received: when it was captured, RFC 3339 UTC with microseconds, if known.
     """
-    (own,) = own_words(kind, [payload])
+    own = own_words_of(kind, payload)
     return digest(own or words_by_body(kind, body, widget=widget, received=received))
 
 
-def own_words(kind: Kind, payloads: Sequence[Mapping[str, Any]]) -> list[bytes | None]:
+WORDS = ("conversationUUID", "endedAt")
+"""The keys of what may tell an event's id without its body."""
+
+
+def own_words_of(kind: Kind, payload: Mapping[str, Any]) -> bytes | None:
+    """Give the words whose digest is the id of an event; None when its body has to tell it."""
+    (own,) = own_words(kind, *[[payload.get(key)] for key in WORDS])
+    return own
+
+
+def own_words(
+    kind: Kind, conversations: Sequence[str | None], ends: Sequence[str | None]
+) -> list[bytes | None]:
     """Give the words whose digests are the ids of events of one kind; None for one that its body has to tell.
 
     Args:
         kind: their kind.
-        payloads: what Chatlio sent, or of it ``conversationUUID`` and ``endedAt`` as they were written.
+        conversations: their ``conversationUUID``, as they were written.
+        ends: their ``endedAt``.
     """
     if kind is Kind.TRANSCRIPT:
-        told = ((each.get("conversationUUID"), each.get("endedAt")) for each in payloads)
         return [
             f"transcript|{named}|{ended}".encode() if named and not is_absent(ended) else None
-            for named, ended in told
+            for named, ended in zip(conversations, ends, strict=True)
         ]
     if kind is Kind.CONVERSATION_STARTED:
-        names = (each.get("conversationUUID") for each in payloads)
-        return [f"conversation_started|{named}".encode() if named else None for named in names]
-    return [None] * len(payloads)
+        return [f"conversation_started|{named}".encode() if named else None for named in conversations]
+    return [None] * len(conversations)
 
 
 def words_by_body(kind: str, body: bytes, *, widget: str | None, received: str | None) -> bytes:

@@ -95,12 +95,20 @@ def shape_of_all(payloads: Sequence[Mapping[str, Any]]) -> Shape | None:
     keys = set().union(*payloads)
     if not keys.isdisjoint(_TRANSCRIPT_KEYS) or "messages" in keys:
         return None
-    if keys.isdisjoint(_OFFLINE_KEYS):
-        share = all("visitor" in each and "message" in each and "channelId" in each for each in payloads)
-        return Shape.CONVERSATION if share else None
-    if "conversationUUID" not in keys and all("email" in each for each in payloads):
-        return Shape.OFFLINE
-    return None
+    shape = Shape.CONVERSATION
+    if not keys.isdisjoint(_OFFLINE_KEYS):
+        if "conversationUUID" in keys:
+            return None
+        shape = Shape.OFFLINE
+    return shape if all(TOLD_BY[shape] <= each.keys() for each in payloads) else None
+
+
+TOLD_BY: dict[Shape, frozenset[str]] = {
+    Shape.TRANSCRIPT: frozenset({"messages"}),
+    Shape.OFFLINE: frozenset({"email"}),
+    Shape.CONVERSATION: frozenset({"visitor", "message", "channelId"}),
+}
+"""Keys that surely tell a payload's shape, where it has none that is of another shape alone."""
 
 
 _TRANSCRIPT_KEYS = frozenset({"textBody", "htmlBody", "endedAt", "archiveUrl"})

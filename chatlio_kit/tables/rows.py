@@ -17,12 +17,13 @@ import orjson
 import pyarrow as pa
 
 from chatlio_kit.captures import Dialect, Piece, Stretch, Text, Unwrapped, is_exact, parse, refusal, unwrap
-from chatlio_kit.events.identity import canonical, own_words
+from chatlio_kit.events.identity import canonical, own_words_of
 from chatlio_kit.events.kinds import KINDS, SHAPE_OF, Kind, kind_of_shape, shape_of
 from chatlio_kit.events.rejection import Reason, Rejection, shortened
 from chatlio_kit.tables.lots import WHOLE, Joined, Lot, digests, join, texts, type_of
 from chatlio_kit.tables.reading import MESSAGE_COLUMNS, READERS, MessageRow, Unfit
 from chatlio_kit.tables.taking import take, take_opened
+from chatlio_kit.tables.typed import take_typed
 
 _AT_ONCE = 640
 """Records read together: so many that a call costs little beside them; more would only take memory."""
@@ -90,6 +91,7 @@ class _Reading:
         self.lots: list[Lot] = []
         self.rejected: list[Rejection] = []
         self.dialects: Counter[str] = Counter()
+        self._mixed: Stretch | None = None
 
     def read(self, first: int, start: int, raws: Sequence[Text], stretch: Stretch) -> None:
         """Read some records of a stretch.
@@ -100,6 +102,14 @@ class _Reading:
             raws: their texts.
             stretch: the stretch.
         """
+        if stretch is not self._mixed and self._fields is None:
+            typed = take_typed(first + start, raws, stretch.file.kind, self._fallback)
+            if typed is not None:
+                lot, dialect = typed
+                self.lots.append(lot)
+                self.dialects[dialect] += len(raws)
+                return
+            self._mixed = stretch
         values = self._values(raws)
         lots, dialects, left = take(first + start, raws, values, stretch.file.kind, self._fallback)
         self.lots += lots
@@ -164,7 +174,7 @@ class _Reading:
         values, messages = READERS[SHAPE_OF[kind]].read(inside.payload)
         received = _text_or_none(inside.received_at, "receivedAt")
         widget = _text_or_none(inside.widget, "widget")
-        (words,) = own_words(kind, [inside.payload])
+        words = own_words_of(kind, inside.payload)
         return Taken(kind, received, widget, values, words, canonical(inside.payload), messages)
 
 

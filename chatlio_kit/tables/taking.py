@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from chatlio_kit.captures import BARE, ENVELOPE, Text, Unwrapped
 from chatlio_kit.events.kinds import KINDS, SHAPE_OF, Kind, Shape, kind_of_shape, shape_of, shape_of_all
 from chatlio_kit.tables.lots import Lot
-from chatlio_kit.tables.plain import Form, Found, Unlike, keys_in, lot_of, values_of
+from chatlio_kit.tables.plain import Form, Found, keys_in, lot_of, values_of
+from chatlio_kit.tables.together import Unlike
 
 _BARE, _ENVELOPED = Form(BARE.name, False, False), Form(ENVELOPE.name, True, False)
 _ENVELOPE_KEYS = frozenset({"receivedAt", "kind", "widget", "payload"})
@@ -49,7 +50,7 @@ def take(
         left.
     """
     left: list[int] = []
-    all_of_them = _as_one(first, raws, values, by_file, fallback)
+    all_of_them = as_one(first, raws, values, by_file, fallback)
     groups = [all_of_them] if all_of_them else _one_by_one(first, raws, values, by_file, fallback, left)
     lots, dialects, unlike = _lots(groups)
     return lots, dialects, sorted([*left, *(place - first for place in unlike)])
@@ -87,7 +88,7 @@ def take_opened(
     return lots, dialects, taken - {place - first for place in unlike}
 
 
-def _as_one(
+def as_one(
     first: int, raws: Sequence[Text], values: Sequence[Any], by_file: Kind | None, fallback: Kind | None
 ) -> _Group | None:
     """Give all records as one group; None where they may differ in kind or form."""

@@ -1,10 +1,11 @@
-"""Records read many at once, and each by itself: the same."""
+"""Records read many at once, into types or as they are, and each by itself: the same."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from chatlio_kit.captures import CaptureFile, LocalPlace, Piece, Stretch
 from chatlio_kit.captures.records import Lines, Raws
 from chatlio_kit.events.kinds import Kind
-from chatlio_kit.tables import plain, rows
+from chatlio_kit.tables import rows, together, typed
 from chatlio_kit.tables.lots import TEXT, Lot
 from chatlio_kit.tables.rows import Rows, read_rows
 
@@ -69,6 +70,8 @@ LOGGED: list[Callable[[dict[str, Any]], dict[str, Any]]] = [
     },
 ]
 """Records as loggers write them."""
+TRAITS = orjson.dumps(VISITOR["identTraits"]).decode()
+PRICES = orjson.dumps(RECORDS[2]["visitorTraits"]).decode()
 DOTTED = ["visitor.UUID", "payload.message", "messages.0.ts", "body", "payload"]
 LONG = ("0.1234567890123456789", "12345678901234567890.5", "1e-400")
 """Numbers that no double holds."""
@@ -87,9 +90,9 @@ def _places(value: Any, above: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 @st.composite
-def texts(draw: st.DrawFn) -> bytes:
+def texts(draw: st.DrawFn, *, records: list[dict[str, Any]] = RECORDS) -> bytes:
     """A record's text: a good one with values changed or left out, keys added or repeated, in any style."""
-    record = json.loads(json.dumps(draw(st.sampled_from(RECORDS))))
+    record = json.loads(json.dumps(draw(st.sampled_from(records))))
     if draw(st.booleans()):
         record = {
             "receivedAt": "2024-03-11T09:03:10Z",
@@ -115,11 +118,13 @@ def texts(draw: st.DrawFn) -> bytes:
         separators=draw(st.sampled_from([(",", ":"), (", ", ": ")])),
         sort_keys=draw(st.booleans()),
     )
+    with suppress(TypeError):  # a whole number beyond 64 bits
+        written = draw(st.sampled_from([written, orjson.dumps(record).decode()]))
     if draw(st.integers(0, 3)) == 0:
         places = [place + 1 for place, mark in enumerate(written) if mark == "{"]
         place = draw(st.sampled_from(places))
         key = written[place:].partition(":")[0] if written[place : place + 1] == '"' else '"x"'
-        value = draw(st.sampled_from(["1", "1e5", "0.10", "null", "{}", *LONG]))
+        value = draw(st.sampled_from(["1", "1e5", "0.10", "null", "{}", '"x"', *LONG]))
         written = f"{written[:place]}{key}:{value},{written[place:]}"
     return written.encode()
 
@@ -127,6 +132,10 @@ def texts(draw: st.DrawFn) -> bytes:
 def _nothing(_first: int, raws: list[bytes], *_: object) -> tuple[list[Lot], Counter[str], list[int]]:
     """Take no record, so that all are read carefully."""
     return [], Counter(), list(range(len(raws)))
+
+
+def _none_typed(*_: object) -> None:
+    """Take no records as one."""
 
 
 def _none_opened(*_: object) -> tuple[list[Lot], Counter[str], set[int]]:
@@ -157,7 +166,8 @@ def _shown(rows: Rows) -> dict[str, Any]:
 
 
 @given(
-    raws=st.lists(texts(), max_size=12),
+    raws=st.lists(texts(), max_size=12)
+    | st.sampled_from(RECORDS).flatmap(lambda record: st.lists(texts(records=[record]), max_size=3)),
     by_file=st.sampled_from([None, *Kind]),
     fallback=st.sampled_from([None, Kind.FEEDBACK]),
     are_lines=st.booleans(),
@@ -170,10 +180,91 @@ def test_records_read_together_give_what_each_gives_by_itself(
 
     So none that the careful way rejects is ever taken: repeated keys, wrong types, lost digits.
     """
-    together = _read(raws, by_file, fallback, are_lines=are_lines)
-    with patch.multiple(rows, take=_nothing, take_opened=_none_opened):
+    with patch.object(typed, "_WORTH", 1):
+        into_types = _read(raws, by_file, fallback, are_lines=are_lines)
+    with patch.object(rows, "take_typed", _none_typed):
+        together = _read(raws, by_file, fallback, are_lines=are_lines)
+    with patch.multiple(rows, take_typed=_none_typed, take=_nothing, take_opened=_none_opened):
         by_itself = _read(raws, by_file, fallback)
-    assert _shown(together) == _shown(by_itself)
+    assert _shown(into_types) == _shown(together) == _shown(by_itself)
+
+
+ODD = [
+    ('"createdAt"', '"name":"x","name":"y","createdAt"'),  # a key that stands twice, with a text each time
+    ('"createdAt"', '"name":null,"createdAt"'),
+    ('"createdAt"', '"n\\u0061me":"x","createdAt"'),
+    ('"createdAt"', '"unknown":"x","createdAt"'),
+    ('"createdAt"', '"location":"\\/","createdAt"'),
+    ('"00123"', "123"),
+    ('"00123"', "12345678901234567890123"),
+    ('"00123"', "true"),
+    ('"00123"', "1.5"),
+    (TRAITS, "5"),
+    (TRAITS, "true"),
+    (TRAITS, "null"),
+    (TRAITS, "[]"),
+    (TRAITS, "[1.5]"),
+    (TRAITS, '{"a":1.50}'),
+    (TRAITS, '{"a":1e16}'),
+    (TRAITS, '{"a":1e+16}'),
+    (TRAITS, '{"a": 1.5}'),
+    (TRAITS, '{"b":12345678901234567890123,"a":{"d":1,"c":2}}'),
+    (TRAITS, '{"a":[1.5],"b":{"identTraits":{"a":[1.5]}}}'),
+    (TRAITS, '{"a":1.5},"identUserId":{"identTraits":{"a":1.5}}'),
+    ('"message"', '"Message"'),
+    ('"channelId"', '"slackChannelId"'),
+    ('"conversationUUID":"c"', '"email":"x"'),
+    ('"conversationUUID":"c"', '"endedAt":"x"'),
+    ('"conversationUUID":"c"', '"messages":[]'),
+    ('"conversationUUID":"c"', '"conversationUUID":""'),
+    ('"receivedAt":"2024-03-11T09:03:10Z"', '"receivedAt":1710147790'),
+    ('"kind":"unanswered"', '"kind":"feedback"'),
+    ('"kind":"unanswered"', '"kind":null'),
+    ('"kind":"unanswered"', '"kind":"transcript"'),
+    (TRAITS, '{"a":0.1234567890123456789}'),
+    (PRICES, '{"a":0.1234567890123456789},"extraData":[{"visitorTraits":{"a":0.12345678901234568}}]'),
+    (PRICES, '{"a":0.1234567890123456789},"extraData":["\\"visitorTraits\\":{\\"a\\":0.12345678901234568}"]'),
+    ('"message":"hi \\"there\\" é",', ""),
+    ('"sentAt":"s"', '"sentAt":1672569413.7726211234567'),
+    ('"userId":""', '"userId":"","userId":"U1"'),
+    ('"isVisitorMsg":false', '"isVisitorMsg":""'),
+    ('"payload"', '"load"'),
+    ('"payload"', '"payload":{},"payload"'),
+]
+"""What makes a record odd: a part of its text, and what stands there instead."""
+
+
+@pytest.mark.parametrize(("part", "instead"), ODD)
+@pytest.mark.parametrize("beside", [0, 2])
+def test_types_take_nothing_that_the_careful_way_reads_in_another_way(
+    part: str, instead: str, beside: int
+) -> None:
+    """An odd record is read as it is read carefully, by itself and beside good ones."""
+    talk = {each: RECORDS[2][each] for each in RECORDS[2] if each != "extraData"}
+    texts = [
+        orjson.dumps({"receivedAt": "2024-03-11T09:03:10Z", "kind": kind, "payload": payload})
+        for kind, payload in (("unanswered", RECORDS[0]), ("transcript", talk))
+    ]
+    text = next(each for each in texts if part.encode() in each)
+    raws = [text, text.replace(part.encode(), instead.encode()), text][1 - beside // 2 : 2 + beside // 2]
+    with patch.object(typed, "_WORTH", 1):
+        into_types = _read(raws, None, None, are_lines=True)
+    with patch.multiple(rows, take_typed=_none_typed, take=_nothing, take_opened=_none_opened):
+        by_itself = _read(raws, None, None)
+    assert _shown(into_types) == _shown(by_itself)
+
+
+def test_good_records_are_read_into_types(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many records of one kind and form that the catalogue knows take the shortest way, however written."""
+    monkeypatch.setattr(rows, "take", None)
+    points = {**RECORDS[2], "visitorTraits": {"price": 1.5}, "extraData": []}
+    none = {**RECORDS[2], "visitorTraits": {"price": 1}}
+    compact = [orjson.dumps(each) for each in (*RECORDS, points)]
+    spaced = [json.dumps(each).encode() for each in (*RECORDS[:2], none)]
+    for text in (*compact, *spaced):
+        for raw in (text, b'{"kind":"","receivedAt":"x","payload":%b}' % text):
+            found = _read([raw] * typed._WORTH, None, Kind.FEEDBACK, are_lines=True)
+            assert found.told.places.tolist() == list(range(typed._WORTH))
 
 
 def test_good_records_are_read_together(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,7 +288,7 @@ def test_a_name_that_a_transcript_has_twice_is_found(transcripts: list[list[str]
     names = pa.array([each for one in transcripts for each in one], TEXT)
     counts = np.array(list(map(len, transcripts)), dtype=np.int64)
     expected = all(len(set(one)) == len(one) for one in transcripts)
-    assert plain._are_distinct(names, counts) == expected
+    assert together._are_distinct(names, counts) == expected
 
 
 @pytest.mark.parametrize("number", LONG)
