@@ -26,8 +26,9 @@ from chatlio_kit.tables.lots import digests, texts
 from chatlio_kit.tables.nesting import NESTED_SCHEMA, events_of, messages_of, nest, said_in
 from chatlio_kit.tables.rows import Rows, read_rows
 from chatlio_kit.tables.schemas import failures_of
+from chatlio_kit.tables.together import AROUND
 
-_ENVELOPE_PLACES = {"received_at": "receivedAt", "widget_id": "widget", "kind": "kind"}
+_ENVELOPE_PLACES = {**AROUND, "kind": "kind"}
 _PLACE_OF_SOURCE = {"ended_at": "endedAt", "visitor_created": "visitor.createdAt"}
 _TIME_COLUMNS = [each.name for each in EVENTS if each.dtype is Dtype.TIME and each.name != "occurred_at"]
 _EVENT_PLACES = {each.name: each.places for each in EVENTS}

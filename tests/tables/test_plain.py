@@ -206,6 +206,13 @@ ODD = [
     (TRAITS, "[1.5]"),
     (TRAITS, '{"a":1.50}'),
     (TRAITS, '{"a":1e16}'),
+    (TRAITS, '{"a":-0}'),
+    (TRAITS, '{"a":-0.0}'),
+    *[
+        (TRAITS, "[" * depth + inside + "]" * depth)
+        for depth in (200, 300, 900, 1100)
+        for inside in ("1", "1.5")
+    ],
     (TRAITS, '{"a":1e+16}'),
     (TRAITS, '{"a": 1.5}'),
     (TRAITS, '{"b":12345678901234567890123,"a":{"d":1,"c":2}}'),
