@@ -32,22 +32,26 @@ _XZ_MEMORY = 1 << 28
 _UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 _LONGEST_MAGIC = 8
 _AT_ONCE = 1 << 16
+_SIP = 128
+"""Bytes: bzip2 and xz give nothing of what they took in together with a break, so they take in little."""
+_ZSTD_SIP, _ZSTD_GIVES = 1 << 10, 1 << 13
 
 
 class _Source:
-    """Packed bytes, counted as they are taken."""
+    """Packed bytes, counted as they are taken, so many at once at most."""
 
     closed = False
 
     def __init__(self, handle: io.BufferedReader) -> None:
         self._handle = handle
         self.taken = 0
+        self.most = _AT_ONCE
 
     def close(self) -> None:
         """Leave the file to whoever opened it."""
 
     def read(self, size: int = -1) -> bytes:
-        block = self._handle.read(size)
+        block = self._handle.read(min(size, self.most) if size >= 0 else self.most)
         self.taken += len(block)
         return block
 
@@ -64,7 +68,7 @@ class _Decompressor(Protocol):
     @property
     def unused_data(self) -> bytes: ...
 
-    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+    def decompress(self, data: bytes | memoryview, max_length: int) -> bytes: ...
 
 
 class _Inflater:
@@ -87,7 +91,7 @@ class _Inflater:
     def unused_data(self) -> bytes:
         return self._stream.unused_data
 
-    def decompress(self, data: bytes, max_length: int) -> bytes:
+    def decompress(self, data: bytes | memoryview, max_length: int) -> bytes:
         if self._broken is not None:
             raise self._broken
         data = self._stream.unconsumed_tail + data
@@ -111,38 +115,53 @@ def _before_break(stream: Any, data: bytes) -> bytes:
 
 
 class _Streams:
-    """Compressed streams, one after another, unpacked no further than what is asked for."""
+    """Compressed streams, one after another, unpacked no further than what is asked for.
 
-    def __init__(self, source: _Source, make: Callable[[], _Decompressor]) -> None:
-        self._source, self._make = source, make
+    Args:
+        source: the packed bytes.
+        make: makes what unpacks a stream.
+        sip: how many bytes that takes in at once.
+    """
+
+    def __init__(self, source: _Source, make: Callable[[], _Decompressor], sip: int = _AT_ONCE) -> None:
+        self._source, self._make, self._sip = source, make, sip
         self._current = make()
-        self._fed = b""
+        self._fed = memoryview(b"")
 
     def read(self, size: int) -> bytes:
         while True:
             if self._current.eof:
                 # Zeros may fill a stream up; anything else has to be another one.
-                rest = self._current.unused_data.lstrip(b"\0")
+                rest = (self._current.unused_data + self._fed).lstrip(b"\0")
                 while not rest and (block := self._source.read(_AT_ONCE)):
                     rest = block.lstrip(b"\0")
                 if not rest:
                     return b""
-                self._current, self._fed = self._make(), rest
-            if self._current.needs_input and not self._fed:
-                self._fed = self._source.read(_AT_ONCE)
-                if not self._fed:
-                    raise EOFError("The compressed stream ends before its end")
-            fed, self._fed = self._fed, b""
-            block = self._current.decompress(fed, size)
-            if block:
+                self._current, self._fed = self._make(), memoryview(rest)
+            if block := self._current.decompress(self._next(), size):
                 return block
+
+    def _next(self) -> bytes | memoryview:
+        if not self._current.needs_input:
+            return b""
+        if not self._fed:
+            self._fed = memoryview(self._source.read(_AT_ONCE))
+            if not self._fed:
+                raise EOFError("The compressed stream ends before its end")
+        fed, self._fed = self._fed[: self._sip], self._fed[self._sip :]
+        return fed
+
+
+def _xz() -> _Decompressor:
+    return lzma.LZMADecompressor(memlimit=_XZ_MEMORY)
 
 
 def _unzstd(source: _Source) -> Callable[[int], bytes]:
+    source.most = _ZSTD_SIP
     stream = pa.CompressedInputStream(pa.PythonFile(source, mode="r"), "zstd")
 
     def read(size: int) -> bytes:
-        block: bytes = stream.read(size)
+        block: bytes = stream.read(min(size, _ZSTD_GIVES))  # of what it cannot give whole it gives nothing
         return block
 
     return read
@@ -150,8 +169,8 @@ def _unzstd(source: _Source) -> Callable[[int], bytes]:
 
 _UNPACKERS: dict[bytes, Callable[[_Source], Callable[[int], bytes]]] = {
     b"\x1f\x8b": lambda source: _Streams(source, _Inflater).read,
-    b"BZh": lambda source: _Streams(source, bz2.BZ2Decompressor).read,
-    b"\xfd7zXZ\x00": lambda source: _Streams(source, lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY)).read,
+    b"BZh": lambda source: _Streams(source, bz2.BZ2Decompressor, _SIP).read,
+    b"\xfd7zXZ\x00": lambda source: _Streams(source, _xz, _SIP).read,
     b"\x28\xb5\x2f\xfd": _unzstd,
 }
 

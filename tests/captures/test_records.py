@@ -8,13 +8,17 @@ import gzip
 import json
 import lzma
 import math
+import operator
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -108,6 +112,35 @@ def test_a_container_that_is_cut_off_keeps_what_came_before(tmp_path: Path, cont
     assert good == values[: len(good)]
     assert len(good) > 1000
     assert [record.reason for record in records if record.reason] == [Reason.UNREADABLE]
+
+
+def _zstd(content: bytes) -> bytes:
+    packed = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(packed, "zstd") as stream:
+        stream.write(content)
+    return packed.getvalue().to_pybytes()
+
+
+@pytest.mark.parametrize(
+    ("pack", "block"),
+    [(lzma.compress, 0), (partial(bz2.compress, compresslevel=1), 100_000), (_zstd, 1 << 17)],
+)
+def test_a_container_that_breaks_keeps_what_came_before(
+    tmp_path: Path, pack: Callable[[bytes], bytes], block: int
+) -> None:
+    """Bytes that are missing in the middle cost the rest, and of what came before the block they stood in."""
+    noise = random.Random(1)
+    values = [{"n": number, "noise": noise.randbytes(100).hex()} for number in range(1200)]
+    content = FORMS["ndjson"](values)
+    packed = bytearray(pack(content))
+    place = len(packed) // 2
+    del packed[place : place + 100]
+    path = tmp_path / "captures"
+    path.write_bytes(packed)
+    records = _read(path)
+    kept = sum(takewhile(bool, map(operator.eq, _good(records), values)))
+    assert kept / len(values) > 0.48 - block / len(content)
+    assert Reason.UNREADABLE in [record.reason for record in records]
 
 
 def test_a_monstrous_line_costs_only_itself(tmp_path: Path) -> None:
