@@ -1,7 +1,8 @@
 """Records that are just as the catalogue knows them, many at once and column by column.
 
-Nearly every record is one: texts as values, each key once. Whatever is not surely so is left to the careful
-way of :mod:`chatlio_kit.tables.rows`, which gives the same row or says why there is none.
+They have texts as values and each key once, and may have keys that the catalogue does not know, which types
+(:mod:`chatlio_kit.tables.typed`) refuse. Whatever is not surely so is left to the careful way of
+:mod:`chatlio_kit.tables.rows`, which gives the same row or says why there is none.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Found(NamedTuple):
     Attributes:
         places: where each stands in its piece.
         raws: their texts.
-        around: what the envelope says; the payload is taken out.
+        around: the envelopes, with a placeholder for the payload.
         payloads: what Chatlio sent.
     """
 

@@ -1,7 +1,8 @@
 """Records to columns, one record at a time: the inner loop of a conversion.
 
-Records as the catalogue knows them take the short way of :mod:`chatlio_kit.tables.plain`. Every other one
-takes the careful way through :mod:`chatlio_kit.tables.reading`, which gives the same or says why it cannot.
+Records as the catalogue knows them take the short ways of :mod:`chatlio_kit.tables.typed` and
+:mod:`chatlio_kit.tables.taking`. Every other one takes the careful way through
+:mod:`chatlio_kit.tables.reading`, which gives the same or says why it cannot.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ class _Reading:
                 self.lots.append(lot)
                 self.dialects[dialect] += len(raws)
                 return
-            self._mixed = stretch
+            self._mixed = stretch  # so its other records are hardly worth the try
         values = self._values(raws)
         lots, dialects, left = take(first + start, raws, values, stretch.file.kind, self._fallback)
         self.lots += lots

@@ -14,7 +14,7 @@ from chatlio_kit.captures import BARE, ENVELOPE, Text, Unwrapped
 from chatlio_kit.events.kinds import KINDS, SHAPE_OF, Kind, Shape, kind_of_shape, shape_of, shape_of_all
 from chatlio_kit.tables.lots import Lot
 from chatlio_kit.tables.plain import Form, Found, keys_in, lot_of, values_of
-from chatlio_kit.tables.together import Unlike
+from chatlio_kit.tables.together import PLACEHOLDER, Unlike
 
 _BARE, _ENVELOPED = Form(BARE.name, False, False), Form(ENVELOPE.name, True, False)
 _ENVELOPE_KEYS = frozenset({"receivedAt", "kind", "widget", "payload"})
@@ -91,7 +91,7 @@ def take_opened(
 def as_one(
     first: int, raws: Sequence[Text], values: Sequence[Any], by_file: Kind | None, fallback: Kind | None
 ) -> _Group | None:
-    """Give all records as one group; None where they may differ in kind or form."""
+    """Give all records as one group, payloads taken out; None where they may differ in kind or form."""
     if set(map(type, values)) != _OBJECT:
         return None
     around = list(values)
@@ -106,7 +106,7 @@ def as_one(
         return None
     if form.is_wrapped:
         for each in around:
-            del each["payload"]
+            each["payload"] = PLACEHOLDER
     return _Group(form, kind, Found(range(first, first + len(around)), raws, around, payloads))
 
 
@@ -124,11 +124,13 @@ def _one_by_one(
     for place, value in enumerate(values):
         payload, named, kinds = value, None, bare
         if type(value) is dict and "payload" in value and _ENVELOPE_KEYS.issuperset(value):
-            payload, named, kinds = value.pop("payload"), value.get("kind"), enveloped
+            payload, named, kinds = value["payload"], value.get("kind"), enveloped
         kind = _kind(_shape(payload), named, by_file, fallback)
         if kind is None:
             left.append(place)
         else:
+            if kinds is enveloped:
+                value["payload"] = PLACEHOLDER
             kinds[kind].append((first + place, raws[place], value, payload))
     return _groups({_BARE: bare, _ENVELOPED: enveloped})
 

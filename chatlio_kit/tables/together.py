@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from chatlio_kit.captures import Text, floats_in, keeps_quotes
 from chatlio_kit.events.catalogue import Dtype, Field
-from chatlio_kit.events.identity import canonical
 from chatlio_kit.events.kinds import SHAPE_OF, Kind
 from chatlio_kit.tables.lots import TEXT, WHOLE, Lot, digests, lengths
 from chatlio_kit.tables.reading import MESSAGE_PLACES, READERS
@@ -24,9 +24,10 @@ FREE = frozenset({dict, list})
 """What values that are free in form may be, besides texts."""
 AROUND = {"received_at": "receivedAt", "widget_id": "widget"}
 """What an envelope says besides kind and payload, by column."""
+PLACEHOLDER = 0
+"""Stands in an envelope for the payload that was taken out of it: one byte when it is written."""
 _FLAT = {str, int, bool, type(None)}
 _QUOTE = b'"'
-_PAYLOAD_KEY = len(b',"payload":')
 
 Write = Callable[[Any], bytes]
 
@@ -63,13 +64,14 @@ def is_free(field: Field) -> bool:
 
 
 def json_text(value: Any) -> str | None:
-    """Write a value that is free in form; None where it holds nothing.
+    """Write a value that is free in form in canonical form; None where it holds nothing.
 
     Raises:
         Unlike: when it is neither an object nor an array.
+        TypeError: when it holds a whole number beyond 64 bits, or is nested too deeply for orjson.
     """
     require(type(value) in FREE)
-    return canonical(value).decode() if value else None
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode() if value else None
 
 
 def have_points(value: Any) -> bool:
@@ -83,7 +85,7 @@ def _is_flat(value: Any) -> bool:
 
 
 def are_whole(raws: Sequence[Text], bodies: Sequence[bytes], around: Sequence[Any], write: Write) -> bool:
-    """Whether no key was lost since it stands twice.
+    """Whether nothing of the records was lost: no key that stands twice, none with a null.
 
     Written again a text gets no longer, so where the lengths are equal nothing was lost; only numbers with a
     point could grow, and these are written as they stand. Else the quotes tell: a lost key takes two with it.
@@ -91,14 +93,14 @@ def are_whole(raws: Sequence[Text], bodies: Sequence[bytes], around: Sequence[An
     Args:
         raws: the records' texts.
         bodies: their payloads, written again.
-        around: what stands around them, without the payload; empty where nothing does.
-        write: writes that again.
+        around: their envelopes, with ``PLACEHOLDER`` for the payload; empty where there are none.
+        write: writes envelopes again.
     """
-    # brackets and commas of the list are not in the records; a comma and the payload's key are
-    rest = len(write(around)) - 1 + len(bodies) * (_PAYLOAD_KEY - 1) if around else 0
+    # of the list, brackets and commas are not in the records; nor is what stands for each payload
+    rest = len(write(around)) - 1 - 2 * len(bodies) if around else 0
     if sum(map(len, raws)) == sum(map(len, bodies)) + rest:
         return True
-    own = [write(each).count(_QUOTE) + 2 for each in around] or [0] * len(bodies)
+    own = [write(each).count(_QUOTE) for each in around] or [0] * len(bodies)
     return all(
         keeps_quotes(bytes(raw), body.count(_QUOTE) + more)
         for raw, body, more in zip(raws, bodies, own, strict=True)

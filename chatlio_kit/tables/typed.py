@@ -1,7 +1,8 @@
 """Records that are all just as the catalogue knows them, read straight into types that are made of it.
 
-A decoder of such a type refuses every key, type and shape that the catalogue does not have, and every null: a
-key is there with its value or not at all. So little is left to look at afterwards. What is refused is left to
+A decoder of such a type refuses every key, type and shape that the catalogue does not have, and nulls where
+texts are meant. So little is left to look at afterwards: that no key was lost since it stands twice or has a
+null, and that numbers with a point keep their digits. What is refused is left to
 :mod:`chatlio_kit.tables.taking`.
 """
 
@@ -12,11 +13,11 @@ from functools import cache
 from itertools import chain
 from operator import attrgetter
 from types import GenericAlias
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import orjson
 import pyarrow as pa
-from msgspec import MsgspecError, Struct, defstruct, to_builtins
+from msgspec import Meta, MsgspecError, Struct, defstruct, to_builtins
 from msgspec.json import Decoder, Encoder
 
 from chatlio_kit.captures import Text
@@ -29,6 +30,7 @@ from chatlio_kit.tables.taking import as_one
 from chatlio_kit.tables.together import (
     AROUND,
     FREE,
+    PLACEHOLDER,
     Said,
     Unlike,
     are_whole,
@@ -42,6 +44,7 @@ from chatlio_kit.tables.together import (
 
 _WORTH = 30
 """For fewer records so many columns are not worth their while."""
+_WHOLE = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 _MESSAGES, _FLAG = "messages", "isVisitorMsg"
 
 _write = Encoder(order="deterministic").encode  # fields stand in order; so do the keys of free values then
@@ -73,7 +76,7 @@ def take_typed(
         fallback: the kind of records that nothing else names.
 
     Returns:
-        What was taken, and the name of its dialect; None where the records are not as one.
+        What was taken, and the name of its dialect; None where the records are not as one, or too few.
     """
     if len(raws) < _WORTH:
         return None
@@ -102,7 +105,7 @@ def _lot(first: int, raws: Sequence[Text], kind: Kind, envelope: dict[str, Any] 
         require(all(payloads) and set(_values(around, "kind")) == {envelope.get("kind")})
         columns = {column: texts(_values(around, place)) for column, place in AROUND.items()}
         for each in around:
-            each.payload = None
+            each.payload = PLACEHOLDER
     free = _fill(columns, reader.top, payloads)
     visitors = _values(payloads, VISITOR)
     if any(visitors):
@@ -144,7 +147,8 @@ def _with_points(raws: Sequence[Text], free: Iterable[tuple[str, list[Any]]]) ->
     """Give the places of records that hold numbers with a point, all written again just as they stand.
 
     Such numbers stand in free values alone. A key has quotes, so a key with its value cannot be found in some
-    text, nor in another value as long as only one of the record's values holds such numbers.
+    text, nor in another value as long as only one of the record's values holds such numbers. It may be found
+    in a lost one, where the key stands twice; that is for :func:`are_whole` to see.
 
     Raises:
         Unlike: when one is written in another way.
@@ -183,7 +187,7 @@ def _types(shape: Shape) -> _Types:
 def _type_of(field: Field) -> Any:
     if field.dtype is Dtype.JSON:
         return Any
-    return str | int if field.any_scalar else str
+    return str | _WHOLE if field.any_scalar else str
 
 
 def _type(name: str, fields: dict[str, Any], needed: Collection[str] = ()) -> Any:

@@ -94,11 +94,8 @@ def texts(draw: st.DrawFn, *, records: list[dict[str, Any]] = RECORDS) -> bytes:
     """A record's text: a good one with values changed or left out, keys added or repeated, in any style."""
     record = json.loads(json.dumps(draw(st.sampled_from(records))))
     if draw(st.booleans()):
-        record = {
-            "receivedAt": "2024-03-11T09:03:10Z",
-            "kind": draw(st.sampled_from([*Kind, ""])),
-            "payload": record,
-        }
+        says = {"receivedAt": "2024-03-11T09:03:10Z", "kind": draw(st.sampled_from([*Kind, ""]))}
+        record = {**draw(st.sampled_from([says, {}])), "payload": record}
     elif draw(st.booleans()):
         record = draw(st.sampled_from(LOGGED))(record)
     for _ in range(draw(st.integers(0, 2))):
@@ -199,6 +196,8 @@ ODD = [
     ('"00123"', "12345678901234567890123"),
     ('"00123"', "true"),
     ('"00123"', "1.5"),
+    ('"00123"', "1" * 310),
+    (TRAITS, '{"a":%s}' % ("1" * 310)),
     (TRAITS, "5"),
     (TRAITS, "true"),
     (TRAITS, "null"),
@@ -242,23 +241,45 @@ ODD = [
 
 
 @pytest.mark.parametrize(("part", "instead"), ODD)
-@pytest.mark.parametrize("beside", [0, 2])
+@pytest.mark.parametrize("place", [None, 0, 1])
 def test_types_take_nothing_that_the_careful_way_reads_in_another_way(
-    part: str, instead: str, beside: int
+    part: str, instead: str, place: int | None
 ) -> None:
-    """An odd record is read as it is read carefully, by itself and beside good ones."""
+    """An odd record is read as it is read carefully, by itself, before a good one and after it."""
     talk = {each: RECORDS[2][each] for each in RECORDS[2] if each != "extraData"}
     texts = [
         orjson.dumps({"receivedAt": "2024-03-11T09:03:10Z", "kind": kind, "payload": payload})
         for kind, payload in (("unanswered", RECORDS[0]), ("transcript", talk))
     ]
     text = next(each for each in texts if part.encode() in each)
-    raws = [text, text.replace(part.encode(), instead.encode()), text][1 - beside // 2 : 2 + beside // 2]
+    odd = text.replace(part.encode(), instead.encode())
+    raws = [odd] if place is None else [text, text]
+    if place is not None:
+        raws.insert(place, odd)
+    assert _all_ways(raws, None) == 1
+
+
+def _all_ways(raws: list[bytes], by_file: Kind | None) -> int:
+    """Read records in each of the three ways, and count the different results."""
     with patch.object(typed, "_WORTH", 1):
-        into_types = _read(raws, None, None, are_lines=True)
+        into_types = _read(raws, by_file, None, are_lines=True)
+    with patch.object(rows, "take_typed", _none_typed):
+        together = _read(raws, by_file, None, are_lines=True)
     with patch.multiple(rows, take_typed=_none_typed, take=_nothing, take_opened=_none_opened):
-        by_itself = _read(raws, None, None)
-    assert _shown(into_types) == _shown(by_itself)
+        by_itself = _read(raws, by_file, None)
+    shown = [_shown(each) for each in (into_types, together, by_itself)]
+    return sum(each not in shown[:place] for place, each in enumerate(shown))
+
+
+@pytest.mark.parametrize("lost", [b'"name":"xx",', b'"identTraits":null,'])
+@pytest.mark.parametrize("envelope", [b"%b", b'{"payload":%b}', b'{"kind":"","payload":%b}'])
+def test_nothing_is_lost_however_many_stand_beside_it(lost: bytes, envelope: bytes) -> None:
+    """A key that would be lost is found, whatever its length has to do with the number of records."""
+    payload = b'{"visitor":{"UUID":"u","name":"x"},"message":"m","channelId":"C"}'
+    odd = payload.replace(b'"UUID"', lost + b'"UUID"')
+    for beside in range(1, 40):
+        raws = [envelope % each for each in [*[payload] * beside, odd]]
+        assert _all_ways(raws, Kind.FEEDBACK) == 1
 
 
 def test_good_records_are_read_into_types(monkeypatch: pytest.MonkeyPatch) -> None:
