@@ -141,12 +141,9 @@ def _shape(payload: Any) -> Shape | None:
 
 def _kind(shape: Shape | None, named: Any, by_file: Kind | None, fallback: Kind | None) -> Kind | None:
     """Tell the kind of records of a shape; None where something about it has to be told."""
-    if shape is None:
+    if shape is None or not isinstance(named, str | None):
         return None
-    if named:
-        kind = KINDS.get(named) if isinstance(named, str) else None
-    else:
-        kind = by_file or kind_of_shape(shape) or fallback
+    kind = KINDS.get(named) if named else by_file or kind_of_shape(shape) or fallback
     return kind if kind is not None and SHAPE_OF[kind] is shape else None
 
 
