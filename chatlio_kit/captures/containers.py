@@ -35,6 +35,7 @@ _AT_ONCE = 1 << 16
 _SIP = 128
 """Bytes: bzip2 and xz give nothing of what they took in together with a break, so they take in little."""
 _ZSTD_SIP, _ZSTD_GIVES = 1 << 10, 1 << 13
+"""Bytes: for the same reason it takes in little of a zstd, and is asked for little."""
 
 
 class _Source:
@@ -50,8 +51,8 @@ class _Source:
     def close(self) -> None:
         """Leave the file to whoever opened it."""
 
-    def read(self, size: int = -1) -> bytes:
-        block = self._handle.read(min(size, self.most) if size >= 0 else self.most)
+    def read(self, size: int) -> bytes:
+        block = self._handle.read(min(size, self.most))
         self.taken += len(block)
         return block
 

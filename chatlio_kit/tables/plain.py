@@ -22,8 +22,10 @@ from chatlio_kit.tables.lots import TEXT, Lot, texts
 from chatlio_kit.tables.reading import KNOWN_OF_MESSAGE, MESSAGE_PLACES, READERS, VISITOR
 from chatlio_kit.tables.together import (
     AROUND,
+    TEXTS,
     Said,
     are_whole,
+    as_texts,
     finished,
     have_points,
     is_free,
@@ -32,7 +34,6 @@ from chatlio_kit.tables.together import (
     said_in,
 )
 
-_TEXTS = frozenset({str, type(None)})
 _OBJECT, _ARRAY = {dict}, {list}
 _NOBODY: dict[str, Any] = {}
 
@@ -151,15 +152,13 @@ def _columns(places: _Places, objects: list[dict[str, Any]]) -> tuple[dict[str, 
     columns = dict(zip(places.names, pa.array(objects, places.texts).flatten(), strict=True))
     free: list[Sequence[Any]] = []
     for key in places.left:
-        require(_TEXTS.issuperset(map(type, values_of(objects, key))))
+        require(TEXTS.issuperset(map(type, values_of(objects, key))))
     for field, key in places.others:
         values = values_of(objects, key)
-        if field.any_scalar:
-            values = [str(each) if type(each) is int else each for each in values]
-        elif not _TEXTS.issuperset(map(type, values)):
+        told = as_texts(field, values)
+        if told is not values:
             free.append(values)
-            values = [each if type(each) is str or each is None else json_text(each) for each in values]
-        columns[field.name] = texts(values)
+        columns[field.name] = texts(told)
     return columns, free
 
 

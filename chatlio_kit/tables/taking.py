@@ -14,10 +14,10 @@ from chatlio_kit.captures import BARE, ENVELOPE, Text, Unwrapped
 from chatlio_kit.events.kinds import KINDS, SHAPE_OF, Kind, Shape, kind_of_shape, shape_of, shape_of_all
 from chatlio_kit.tables.lots import Lot
 from chatlio_kit.tables.plain import Form, Found, keys_in, lot_of, values_of
-from chatlio_kit.tables.together import PLACEHOLDER, Unlike
+from chatlio_kit.tables.together import AROUND, PLACEHOLDER, Unlike
 
 _BARE, _ENVELOPED = Form(BARE.name, False, False), Form(ENVELOPE.name, True, False)
-_ENVELOPE_KEYS = frozenset({"receivedAt", "kind", "widget", "payload"})
+_ENVELOPE_KEYS = frozenset({*AROUND.values(), "kind", "payload"})
 _OBJECT, _NAMES = {dict}, {str, type(None)}
 
 

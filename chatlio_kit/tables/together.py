@@ -20,12 +20,13 @@ from chatlio_kit.events.kinds import SHAPE_OF, Kind
 from chatlio_kit.tables.lots import TEXT, WHOLE, Lot, digests, lengths
 from chatlio_kit.tables.reading import MESSAGE_PLACES, READERS
 
-FREE = frozenset({dict, list})
-"""What values that are free in form may be, besides texts."""
+TEXTS = frozenset({str, type(None)})
+"""What values are where all of them are texts."""
 AROUND = {"received_at": "receivedAt", "widget_id": "widget"}
 """What an envelope says besides kind and payload, by column."""
 PLACEHOLDER = 0
 """Stands in an envelope for the payload that was taken out of it: one byte when it is written."""
+_FREE = {dict, list}
 _FLAT = {str, int, bool, type(None)}
 _QUOTE = b'"'
 
@@ -63,6 +64,20 @@ def is_free(field: Field) -> bool:
     return field.dtype is Dtype.JSON or field.any_scalar
 
 
+def as_texts(field: Field, values: list[Any]) -> list[str | None]:
+    """Give the values of a field that takes others than texts as texts; the same list where all are texts.
+
+    Raises:
+        Unlike: when one of them is nothing that the field takes.
+        TypeError: when one of them is nothing that orjson writes.
+    """
+    if TEXTS.issuperset(map(type, values)):
+        return values
+    if field.any_scalar:
+        return [str(each) if type(each) is int else each for each in values]
+    return [each if type(each) is str or each is None else json_text(each) for each in values]
+
+
 def json_text(value: Any) -> str | None:
     """Write a value that is free in form in canonical form; None where it holds nothing.
 
@@ -70,13 +85,15 @@ def json_text(value: Any) -> str | None:
         Unlike: when it is neither an object nor an array.
         TypeError: when it holds a whole number beyond 64 bits, or is nested too deeply for orjson.
     """
-    require(type(value) in FREE)
+    require(type(value) in _FREE)
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode() if value else None
 
 
 def have_points(value: Any) -> bool:
     """Whether numbers with a point stand in a value that is free in form."""
-    return bool(value) and type(value) in FREE and not _is_flat(value) and any(True for _ in floats_in(value))
+    if not value or type(value) not in _FREE or _is_flat(value):
+        return False
+    return any(True for _ in floats_in(value))
 
 
 def _is_flat(value: Any) -> bool:

@@ -29,15 +29,14 @@ from chatlio_kit.tables.reading import MESSAGE_PLACES, READERS, VISITOR
 from chatlio_kit.tables.taking import as_one
 from chatlio_kit.tables.together import (
     AROUND,
-    FREE,
     PLACEHOLDER,
     Said,
     Unlike,
     are_whole,
+    as_texts,
     finished,
     have_points,
     is_free,
-    json_text,
     require,
     said_in,
 )
@@ -134,12 +133,10 @@ def _fill(
             columns[field.name] = texts(_values(objects, key))
             continue
         values = _values(objects, key)
-        if field.any_scalar:
-            values = [str(each) if type(each) is int else each for each in values]
-        elif not FREE.isdisjoint(map(type, values)):
+        told = as_texts(field, values)
+        if told is not values:
             free.append((key, values))
-            values = [each if type(each) is str or each is None else json_text(each) for each in values]
-        columns[field.name] = texts(values)
+        columns[field.name] = texts(told)
     return free
 
 
