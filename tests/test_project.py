@@ -89,10 +89,10 @@ def test_each_room_imports_only_from_above(room: str, path: Path) -> None:
 
 
 def test_faces_are_short_and_rooms_are_not_too_long() -> None:
-    """A folder's face has under 40 lines, a module at most 400."""
+    """A folder's face has under 40 lines, a module at most 600."""
     for path in PACKAGE.rglob("*.py"):
         lines = len(path.read_text().splitlines())
-        limit = 40 if path.name == "__init__.py" and path.parent != PACKAGE else 400
+        limit = 40 if path.name == "__init__.py" and path.parent != PACKAGE else 600
         assert lines <= limit, f"{path.relative_to(ROOT)} has {lines} lines"
 
 
