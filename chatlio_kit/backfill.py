@@ -69,7 +69,7 @@ def forecast(
         for sifted in export.sifted(settled):
             count(found.counts, sifted)
             found.add(sifted.built.events, sifted.built.messages)
-    found.notes += [*export.captures.notes, *export.findings.notes()]
+    found.notes += [*export.notes(), *export.next_steps.sentences()]
     return found
 
 
@@ -143,9 +143,11 @@ def backfill(
     if wait is None:
         wait = 120.0 if is_local else 0.0
     page = run.reconcile(wait=wait)
-    page.notes += [*export.captures.notes, *export.findings.notes(), f"rejects and report: {report}"]
+    steps = export.next_steps.sentences()
+    page.notes += [*export.notes(), *steps, f"rejects and report: {report}"]
     write_page(report / PAGE, page_document(page, export.findings))
-    write_json(report / REPORT, {**page.as_dict(), **export.findings.as_dict()})
+    told = {**page.as_dict(), **export.findings.as_dict(), "next_steps": export.next_steps.as_list()}
+    write_json(report / REPORT, told)
     return page
 
 

@@ -10,24 +10,32 @@ from chatlio_kit.events.catalogue import TABLES
 from chatlio_kit.events.kinds import Kind
 from chatlio_kit.events.rejection import HINTS, Reason
 from chatlio_kit.tables.counts import Counts
+from chatlio_kit.tables.next_steps import NextSteps
 from chatlio_kit.tables.terms import Findings
 
 PAGE = "report.html"
 _MOST_PERIODS = 60
 
 
-def report_of(counts: Counts, findings: Findings, rows: Mapping[str, int]) -> dict[str, Any]:
-    """Give a conversion's report, as ``report.json`` holds it."""
+def report_of(
+    counts: Counts, findings: Findings, rows: Mapping[str, int], next_steps: NextSteps
+) -> dict[str, Any]:
+    """Return a conversion's report, as ``report.json`` holds it."""
     return {
         **counts.as_dict(),
         "tables": dict(rows),
         "by_month": counts.timeline(),
         **findings.as_dict(),
+        "next_steps": next_steps.as_list(),
     }
 
 
 def converted_document(
-    counts: Counts, findings: Findings, rows: Mapping[str, int], notes: Sequence[str] = ()
+    counts: Counts,
+    findings: Findings,
+    rows: Mapping[str, int],
+    notes: Sequence[str] = (),
+    next_steps: Sequence[str] = (),
 ) -> Document:
     """Tell a conversion.
 
@@ -36,13 +44,18 @@ def converted_document(
         findings: what else was found in them.
         rows: how many rows each table has.
         notes: further sentences.
+        next_steps: what settles the rejected records, in sentences.
     """
     tables = Sheet("", ("table", "rows", "a row for"), [(name, rows[name], _ROWS[name]) for name in TABLES])
     return Document(
         "Converted captures",
         f"{counts.read:,} records were read; each of them ends in exactly one place.",
         record_tiles(counts),
-        [*record_parts(counts, findings), Part("Tables", sheet=tables), *further_parts(counts, notes)],
+        [
+            *record_parts(counts, findings),
+            Part("Tables", sheet=tables),
+            *further_parts(counts, notes, next_steps),
+        ],
     )
 
 
@@ -78,8 +91,11 @@ def record_parts(counts: Counts, findings: Findings) -> Iterator[Part]:
         )
 
 
-def further_parts(counts: Counts, notes: Sequence[str]) -> Iterator[Part]:
-    """Tell what is read last: further sentences, and examples of rejects."""
+def further_parts(counts: Counts, notes: Sequence[str], next_steps: Sequence[str] = ()) -> Iterator[Part]:
+    """Return what is read last: what settles rejects, further sentences, and examples of rejects."""
+    if next_steps:
+        text = "Each option was tried on some of the rejected records; the line says how many it accepts."
+        yield Part("Next steps", text, sheet=Sheet("", (), [], list(next_steps)))
     if notes:
         yield Part("Notes", sheet=Sheet("", (), [], list(notes)))
     if counts.rejected:

@@ -20,10 +20,13 @@ from chatlio_kit.events.rejection import Rejection
 from chatlio_kit.tables.arrow import frame_of
 from chatlio_kit.tables.building import Settling
 from chatlio_kit.tables.counts import Counts
+from chatlio_kit.tables.dating import Undated
 from chatlio_kit.tables.derived import Talks, offline_messages, visitors
 from chatlio_kit.tables.dictionary import dictionary
 from chatlio_kit.tables.duplicates import Settled, Sifted, Sightings
+from chatlio_kit.tables.file_times import FileTimes
 from chatlio_kit.tables.nesting import NESTED_SCHEMA, events_of
+from chatlio_kit.tables.next_steps import NextSteps, RejectSample
 from chatlio_kit.tables.redacting import redact
 from chatlio_kit.tables.terms import Findings, Terms
 from chatlio_kit.tables.transcript import Transcript
@@ -47,6 +50,7 @@ class Tables:
         counts: how many records were read and what became of them.
         notes: sentences about files that gave nothing, and about what else was found.
         findings: what else was found in the records: fields that nobody documented, redacted values.
+        next_steps: for each reason of rejection the options that settle it, tried on rejected records.
     """
 
     events: pd.DataFrame
@@ -58,6 +62,7 @@ class Tables:
     counts: Counts
     notes: list[str]
     findings: Findings = field(default_factory=Findings)
+    next_steps: NextSteps = field(default_factory=NextSteps)
 
     @property
     def rejected(self) -> pd.DataFrame:
@@ -124,6 +129,7 @@ class Export:
 
     Attributes:
         findings: what else was found in the records, filled while reading.
+        next_steps: what settles the rejected records; the options are tried when it is first looked at.
     """
 
     def __init__(
@@ -139,6 +145,8 @@ class Export:
         found = captures if isinstance(captures, Captures) else Captures(captures)
         self.captures = found.called(self.terms.redaction.file_name)
         self.findings = Findings(self.terms.redaction.without_key())
+        self.next_steps = NextSteps()
+        self._file_times = FileTimes()
         self._workers = workers
 
     def crew(self) -> Crew:
@@ -154,14 +162,40 @@ class Export:
             crew: who builds frames, where they have more to do afterwards.
         """
         self.findings = found = Findings(self.terms.redaction.without_key())
+        sample = RejectSample()
+        self.next_steps = NextSteps(sample, self.settling, self.terms)
+        self._file_times = times = FileTimes()
+        is_dated_by_file = self.settling.undated_as.choice is Undated.FILE_TIME
         with Sightings(settled) as sightings, nullcontext(crew) if crew else self.crew() as builders:
             for built in build_all(self.captures.pieces(), self.settling, builders):
                 found.dialects.update(built.dialects)
                 sifted = sightings.sift(self.terms.contract.hold(built, found.fields))
+                sample.add(sifted.built)
+                if is_dated_by_file:
+                    times.add(sifted.built.rows)
                 # Values leave here redacted: what was needed of them, ids and digests, is told by now.
                 sifted.built = redact(sifted.built, self.terms.redaction, found.redacted)
                 sifted.built.rejected.sort(key=lambda each: (each.file, each.record))
                 yield sifted
+
+    def notes(self, *, in_python: bool = False) -> list[str]:
+        """Return sentences about what was left out and what else was found.
+
+        Args:
+            in_python: whether options are called as in Python, not as at the prompt.
+        """
+        said = [*self.captures.notes, *self.findings.notes()]
+        if why := self._file_times.suspicion():
+            choice, other = (
+                ('undated_as="file-time"', 'undated_as="visitor-created"')
+                if in_python
+                else ("--undated-as file-time", "--undated-as visitor-created")
+            )
+            said.append(
+                f"{choice} dated {self._file_times.records:,} events, but the files' times look like a "
+                f"copy's: {why}. If they were copied, date the events with {other} or with a time that you know."
+            )
+        return said
 
     def peek(self) -> str:
         """Show the first record as it was captured, indented where it is JSON."""
@@ -182,6 +216,8 @@ class Export:
                 count(counts, sifted)
                 progress.advance(len(sifted.built) + len(sifted.built.rejected) + sifted.duplicates)
                 pieces.append(sifted)
+        if self.terms.redaction.is_on:
+            self.next_steps.drop_records()
         rows = pa.concat_tables([NESTED_SCHEMA.empty_table(), *(sifted.built.rows for sifted in pieces)])
         events = frame_of(events_of(rows))
         talks = Talks(rows)
@@ -194,8 +230,9 @@ class Export:
             frame_of(offline_messages(rows)),
             rejected,
             counts,
-            [*self.captures.notes, *self.findings.notes()],
+            self.notes(in_python=True),
             self.findings,
+            self.next_steps,
         )
 
     def __repr__(self) -> str:
