@@ -28,9 +28,16 @@ _SAMPLED = 30
 """How many records of each reason an option is tried on."""
 _LONGEST = 100_000
 _MOST_ACCEPTED = 50
-_HOPELESS = frozenset(
-    {Reason.UNREADABLE, Reason.TOO_LARGE, Reason.DUPLICATE_KEY, Reason.REPEATED, Reason.CONFLICTING_DUPLICATE}
-)
+_ELSEWHERE = frozenset({Reason.SHAPE_UNKNOWN, Reason.NOT_AN_OBJECT, Reason.NOT_JSON})
+"""Where the payload is perhaps somewhere else in the record."""
+_SETTLED = _ELSEWHERE | {
+    Reason.KIND_UNKNOWN,
+    Reason.UNDATED,
+    Reason.INVALID_TIME,
+    Reason.WRONG_TYPE,
+    Reason.UNKNOWN_FIELD,
+}
+"""The reasons that an option may settle; for the others the record has to be corrected."""
 _UNTOLD_KINDS = [kind for kind in Kind if SHAPE_OF[kind] is Shape.CONVERSATION]
 
 Options = dict[str, str]
@@ -77,6 +84,14 @@ class NextStep:
         }
 
 
+def _settles(reason: Reason, options: Options) -> bool:
+    """Whether named fields say what was missing; where they say less they would only hide what is wrong."""
+    if reason in _ELSEWHERE:
+        return True
+    name = "kind" if reason is Reason.KIND_UNKNOWN else "received"
+    return any(pair.startswith(name) for pair in options["fields"].split(","))
+
+
 def _at_prompt(options: Options) -> str:
     said = (f'"{value}"' if " " in value else value for value in options.values())
     return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in zip(options, said, strict=True))
@@ -106,7 +121,7 @@ class RejectSample:
         """Look at a batch before its records are redacted."""
         files: dict[str, CaptureFile] | None = None
         for each in built.rejected:
-            if each.reason in _HOPELESS:
+            if each.reason not in _SETTLED:
                 continue
             self._seen[each.reason] += 1
             if each.raw is None or len(each.raw) > _LONGEST:
@@ -242,28 +257,32 @@ class _Trial:
         )
 
     def _options(self, reason: Reason) -> Iterator[tuple[Options, str]]:
-        """Give options, what records say before what stands in for it."""
+        """Yield options, what records say before what stands in for it.
+
+        None of them passes over what a record says, be it wrong: a label that names no kind stays a label.
+        """
         if reason is Reason.UNKNOWN_FIELD:
-            modes = {table: getattr(self._contract, table) for table in ("events", "messages")}
-            kept = (
-                f"{table}={Mode.EVOLVE if mode is Mode.FREEZE else mode}" for table, mode in modes.items()
-            )
-            yield {"contract": ",".join(kept)}, ""
+            yield {"contract": self._thawed()}, ""
             return
-        named = list(self._named())
+        named = [(fields, caution) for fields, caution in self._named() if _settles(reason, fields)]
         kinds = [{"kind": str(_UNTOLD_KINDS[0])}] if self._settling.kind is None else []
-        times = (
-            [{"undated_as": str(Undated.VISITOR_CREATED)}, {"undated_as": str(Undated.FILE_TIME)}]
-            if self._settling.undated_as.choice is Undated.REJECT
-            else []
-        )
+        times = [{"undated_as": str(Undated.VISITOR_CREATED)}, {"undated_as": str(Undated.FILE_TIME)}]
+        if self._settling.undated_as.choice is not Undated.REJECT:
+            times = []
         stand_ins = [*kinds, *times, *(kind | time for kind in kinds for time in times)]
         yield from named
-        for stand_in in stand_ins:
-            yield stand_in, ""
-        for fields, caution in named:
-            for stand_in in stand_ins:
-                yield fields | stand_in, caution
+        if reason is Reason.UNDATED:
+            yield from ((time, "") for time in times)
+        elif reason is Reason.KIND_UNKNOWN:
+            yield from ((stand_in, "") for stand_in in stand_ins if "kind" in stand_in)
+        elif reason in _ELSEWHERE:
+            yield from ((fields | stand_in, caution) for fields, caution in named for stand_in in stand_ins)
+
+    def _thawed(self) -> str:
+        """Write the contract as it was, but for what it freezes."""
+        modes = {table: getattr(self._contract, table) for table in ("events", "messages")}
+        thawed = {table: Mode.EVOLVE if mode is Mode.FREEZE else mode for table, mode in modes.items()}
+        return ",".join(f"{table}={mode}" for table, mode in thawed.items() if modes[table] != mode)
 
     def _named(self) -> Iterator[tuple[Options, str]]:
         """Name fields, unless the user did, or names of fields are not to be told."""

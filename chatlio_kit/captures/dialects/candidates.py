@@ -34,32 +34,12 @@ _KEY = re.compile(r"[\w .@:/-]+")
 """Only such keys are proposed: strangers wrote them, and people copy what is proposed into a shell."""
 
 _TIME_WORDS = (
-    "receiv",
-    "arriv",
-    "captur",
-    "timestamp",
-    "time",
-    "date",
-    "ingest",
-    "creat",
-    "logged",
-    "ts",
-    "at",
-)
+    "receiv", "arriv", "captur", "timestamp", "time", "date", "when", "ingest", "creat", "logged", "ts", "at",
+)  # fmt: skip
+_OTHER_TIMES = re.compile("expir|until|birth|valid|start|end|first|last", re.IGNORECASE)
 _KIND_WORDS = (
-    "kind",
-    "hook",
-    "event",
-    "type",
-    "path",
-    "url",
-    "uri",
-    "route",
-    "topic",
-    "subject",
-    "source",
-    "name",
-)
+    "kind", "hook", "event", "type", "path", "url", "uri", "route", "topic", "subject", "source", "name",
+)  # fmt: skip
 _WIDGET_WORDS = frozenset({"widget", "widgetid"})
 _EVIDENCE = {
     Shape.TRANSCRIPT: frozenset({"conversationUUID", "textBody", "htmlBody", "endedAt", "archiveUrl"}),
@@ -223,7 +203,7 @@ def _are_kinds(path: Path, values: Sequence[Any]) -> bool:
 
 def _clocks(path: Path, values: Sequence[Any]) -> Iterator[str]:
     """Give the ways of writing a time in which all these values are moments that can be."""
-    if _rank(path, _TIME_WORDS) == len(_TIME_WORDS):
+    if _rank(path, _TIME_WORDS) == len(_TIME_WORDS) or _OTHER_TIMES.search(path[-1]):
         return
     for name, clock in _CLOCKS.items():
         if all(_can_be(clock, each) for each in values):
