@@ -145,7 +145,7 @@ def backfill(
     page = run.reconcile(wait=wait)
     steps = export.next_steps.sentences()
     page.notes += [*export.notes(), *steps, f"rejects and report: {report}"]
-    write_page(report / PAGE, page_document(page, export.findings))
+    write_page(report / PAGE, page_document(page, export.findings, export.next_steps))
     told = {**page.as_dict(), **export.findings.as_dict(), "next_steps": export.next_steps.as_list()}
     write_json(report / REPORT, told)
     return page

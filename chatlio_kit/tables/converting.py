@@ -161,7 +161,7 @@ def convert(export: Export, out: Path, *, crew: Crew | None = None, quiet: bool 
                 converted.findings,
                 converted.rows,
                 converted.notes,
-                converted.next_steps.sentences(),
+                converted.next_steps,
             )
             write_page(unfinished.folder / PAGE, page)
             unfinished.publish()

@@ -63,9 +63,9 @@ class NextStep:
     accepted: int
     caution: str = ""
 
-    def sentence(self, *, in_python: bool = False) -> str:
+    def sentence(self, *, is_python: bool = False) -> str:
         """Say it, in the words of the prompt or in those of Python."""
-        write = _in_python if in_python else _at_prompt
+        write = in_python if is_python else at_prompt
         *others, last = [f"`{write(choice)}`" for choice in self.choices]
         choices = f"{', '.join(others)} or {last}" if others else last
         accepts = f"{'each ' if others else ''}accepts {self.accepted:,} of {self.tried:,} tried"
@@ -92,12 +92,14 @@ def _settles(reason: Reason, options: Options) -> bool:
     return any(pair.startswith(name) for pair in options["fields"].split(","))
 
 
-def _at_prompt(options: Options) -> str:
+def at_prompt(options: Options) -> str:
+    """Write options as the prompt reads them."""
     said = (f'"{value}"' if " " in value else value for value in options.values())
     return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in zip(options, said, strict=True))
 
 
-def _in_python(options: Options) -> str:
+def in_python(options: Options) -> str:
+    """Write options as Python reads them."""
     return ", ".join(f'{name}="{value}"' for name, value in options.items())
 
 
@@ -207,16 +209,16 @@ class NextSteps(Sequence[NextStep]):
     def __getitem__(self, place: int | slice) -> NextStep | list[NextStep]:
         return self._found[place]
 
-    def sentences(self, *, in_python: bool = False) -> list[str]:
+    def sentences(self, *, is_python: bool = False) -> list[str]:
         """Say them, in the words of the prompt or in those of Python."""
-        return [step.sentence(in_python=in_python) for step in self]
+        return [step.sentence(is_python=is_python) for step in self]
 
     def as_list(self) -> list[dict[str, Any]]:
         """Return them as ``report.json`` has them."""
         return [step.as_dict() for step in self]
 
     def _sheet(self) -> Sheet:
-        return Sheet("Next steps", (), [], self.sentences(in_python=True) or ["No option settles a reject."])
+        return Sheet("Next steps", (), [], self.sentences(is_python=True) or ["No option settles a reject."])
 
     def __repr__(self) -> str:
         return str(self._sheet())

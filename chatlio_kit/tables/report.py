@@ -10,7 +10,7 @@ from chatlio_kit.events.catalogue import TABLES
 from chatlio_kit.events.kinds import Kind
 from chatlio_kit.events.rejection import HINTS, Reason
 from chatlio_kit.tables.counts import Counts
-from chatlio_kit.tables.next_steps import NextSteps
+from chatlio_kit.tables.next_steps import NextStep, NextSteps, at_prompt, in_python
 from chatlio_kit.tables.terms import Findings
 
 PAGE = "report.html"
@@ -35,7 +35,7 @@ def converted_document(
     findings: Findings,
     rows: Mapping[str, int],
     notes: Sequence[str] = (),
-    next_steps: Sequence[str] = (),
+    next_steps: Sequence[NextStep] = (),
 ) -> Document:
     """Tell a conversion.
 
@@ -44,7 +44,7 @@ def converted_document(
         findings: what else was found in them.
         rows: how many rows each table has.
         notes: further sentences.
-        next_steps: what settles the rejected records, in sentences.
+        next_steps: what settles the rejected records.
     """
     tables = Sheet("", ("table", "rows", "a row for"), [(name, rows[name], _ROWS[name]) for name in TABLES])
     return Document(
@@ -91,11 +91,12 @@ def record_parts(counts: Counts, findings: Findings) -> Iterator[Part]:
         )
 
 
-def further_parts(counts: Counts, notes: Sequence[str], next_steps: Sequence[str] = ()) -> Iterator[Part]:
+def further_parts(
+    counts: Counts, notes: Sequence[str], next_steps: Sequence[NextStep] = ()
+) -> Iterator[Part]:
     """Return what is read last: what settles rejects, further sentences, and examples of rejects."""
     if next_steps:
-        text = "Each option was tried on some of the rejected records; the line says how many it accepts."
-        yield Part("Next steps", text, sheet=Sheet("", (), [], list(next_steps)))
+        yield _next_steps(next_steps)
     if notes:
         yield Part("Notes", sheet=Sheet("", (), [], list(notes)))
     if counts.rejected:
@@ -148,6 +149,23 @@ def _reasons(counts: Counts) -> Part:
         "Each stands in rejected.jsonl with its file, number, field and reason. Once settled, the next run "
         "takes it in, and only it.",
         sheet=Sheet("", ("reason", "records", "what settles it"), rows),
+    )
+
+
+def _next_steps(steps: Sequence[NextStep]) -> Part:
+    return Part(
+        "Next steps",
+        "Options that settle rejected records. Each was tried on a sample of them.",
+        sheet=Sheet(
+            "",
+            ("reason", "records", "at the prompt", "in Python", "accepts", "of tried"),
+            [
+                (step.reason, step.records, at_prompt(choice), in_python(choice), step.accepted, step.tried)
+                for step in steps
+                for choice in step.choices
+            ],
+            [f"{step.reason}: {step.caution}." for step in steps if step.caution],
+        ),
     )
 
 

@@ -178,22 +178,14 @@ class Export:
                 sifted.built.rejected.sort(key=lambda each: (each.file, each.record))
                 yield sifted
 
-    def notes(self, *, in_python: bool = False) -> list[str]:
-        """Return sentences about what was left out and what else was found.
-
-        Args:
-            in_python: whether options are called as in Python, not as at the prompt.
-        """
+    def notes(self) -> list[str]:
+        """Return sentences about what was left out and what else was found."""
         said = [*self.captures.notes, *self.findings.notes()]
         if why := self._file_times.suspicion():
-            choice, other = (
-                ('undated_as="file-time"', 'undated_as="visitor-created"')
-                if in_python
-                else ("--undated-as file-time", "--undated-as visitor-created")
-            )
             said.append(
-                f"{choice} dated {self._file_times.records:,} events, but the files' times look like a "
-                f"copy's: {why}. If they were copied, date the events with {other} or with a time that you know."
+                f"--undated-as file-time dated {self._file_times.records:,} events, but the files' times look "
+                f"like a copy's: {why}. If they were copied, choose visitor-created or a time that you know "
+                "(in Python undated_as=)."
             )
         return said
 
@@ -230,7 +222,7 @@ class Export:
             frame_of(offline_messages(rows)),
             rejected,
             counts,
-            self.notes(in_python=True),
+            self.notes(),
             self.findings,
             self.next_steps,
         )

@@ -39,8 +39,8 @@ def write_tables(tables: Tables, out: Path) -> dict[str, object]:
         _write_whole(out / f"{name}.parquet", partial(frame.to_parquet, index=False))
     with RejectedFile(out / REJECTED) as rejected:
         rejected.add(tables.rejections)
-    steps = tables.next_steps.sentences(in_python=True)
-    write_page(out / PAGE, converted_document(tables.counts, tables.findings, rows, tables.notes, steps))
+    page = converted_document(tables.counts, tables.findings, rows, tables.notes, tables.next_steps)
+    write_page(out / PAGE, page)
     write_json(out / REPORT, report)
     return report
 
