@@ -97,6 +97,7 @@ def forget(
     email: str | None = None,
     paths: Sequence[Path | str] = (),
     settling: Settling | None = None,
+    exclude: Sequence[str] = (),
 ) -> Forgotten:
     """Take one person out of ledger, kept dead letters, reports, rejects, and the local platform.
 
@@ -110,6 +111,7 @@ def forget(
         email: who is meant, by address, in any case; every visitor that has it is meant.
         paths: captures that were sent from this state folder; they are read and left as they are.
         settling: what was decided where captures say nothing.
+        exclude: patterns for files among the captures that are not to be read.
 
     Raises:
         UsageError: when nobody is named, or the state folder does not exist.
@@ -125,7 +127,7 @@ def forget(
     person = _Person(names)
     forgotten = Forgotten()
     if paths:
-        _look_into_captures(person, Export(paths, settling or Settling()), forgotten)
+        _look_into_captures(person, Export(paths, settling or Settling(), exclude=exclude), forgotten)
     store, has_ledger = state / STORE, (state / LEDGER).exists()
     for _ in range(2):  # what the ledger tells may lead to further rows of the lake, and the other way round
         if has_ledger:

@@ -23,6 +23,10 @@ from chatlio_kit.captures.parquet_tables import is_parquet, read_parquet
 from chatlio_kit.captures.records import BLANK, MOST_BYTES, Fault, Lines, Raws, said, too_large, unreadable
 from chatlio_kit.captures.values import read_values
 
+NO_CAPTURES = (
+    "The file holds no captures: no line of its beginning is a JSON object or array, "
+    "nor is it a table with captures in its columns."
+)
 _OF_CHECKSUMS = ("CRC", "data check")
 _TAR = range(257, 262)
 _END = ord("\n")
@@ -67,11 +71,7 @@ def split(text: Text) -> Iterator[Lines | Raws | Fault]:
     elif look_like_json(head):
         yield from _by_line(blocks)
     else:
-        detail = (
-            "The file holds no captures: no line of its beginning is a JSON object or array, "
-            "nor is it a table with captures in its columns."
-        )
-        yield unreadable(1, b"", detail)
+        yield unreadable(1, b"", NO_CAPTURES)
 
 
 def _by_line(blocks: Blocks) -> Iterator[Lines | Raws | Fault]:

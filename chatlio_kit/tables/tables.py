@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -126,6 +126,7 @@ class Export:
         settling: what the user decided where captures say nothing.
         terms: what becomes of values that speak of people and of unknown fields.
         workers: how many processes build frames; by default as many as pay. They change nothing else.
+        exclude: patterns for files and members of archives that are not to be read.
 
     Attributes:
         findings: what else was found in the records, filled while reading.
@@ -139,10 +140,11 @@ class Export:
         terms: Terms | None = None,
         *,
         workers: int | None = None,
+        exclude: Iterable[str] = (),
     ) -> None:
         self.settling = settling
         self.terms = terms or Terms()
-        found = captures if isinstance(captures, Captures) else Captures(captures)
+        found = captures if isinstance(captures, Captures) else Captures(captures, exclude)
         self.captures = found.called(self.terms.redaction.file_name)
         self.findings = Findings(self.terms.redaction.without_key())
         self.next_steps = NextSteps()
@@ -183,7 +185,7 @@ class Export:
         said = [*self.captures.notes, *self.findings.notes()]
         if why := self._file_times.suspicion():
             said.append(
-                f"--undated-as file-time dated {self._file_times.records:,} events, but the files' times look "
+                f"--undated-as file-time dated {self._file_times.records:,} events, but these times look "
                 f"like a copy's: {why}. If they were copied, choose visitor-created or a time that you know "
                 "(in Python undated_as=)."
             )
@@ -252,6 +254,7 @@ def read_export(
     fields: str | Mapping[str, str] | None = None,
     redact: str | None = None,
     contract: str | None = None,
+    exclude: str | Sequence[str] = (),
 ) -> Export:
     """Find captured webhooks in files and folders.
 
@@ -270,6 +273,8 @@ def read_export(
         contract: what becomes of fields that nobody documented: ``evolve`` keeps them in ``extra_fields``,
             ``freeze`` rejects their records, ``discard_value`` leaves them out; for single tables as in
             ``events=freeze``.
+        exclude: patterns for files and members of archives that are not to be read, as in ``*.log`` or
+            ``captures/old/**``. One without a slash matches names anywhere, one with a slash paths.
 
     Raises:
         MissingPath: when a path does not exist, or a pattern matches nothing.
@@ -278,9 +283,8 @@ def read_export(
         SettingsError: when values are to be hashed with a key and there is none.
     """
     named = [paths] if isinstance(paths, str | Path) else list(paths)
-    return Export(
-        named, Settling.from_options(kind, undated_as, fields), Terms.from_options(redact, contract)
-    )
+    settling, terms = Settling.from_options(kind, undated_as, fields), Terms.from_options(redact, contract)
+    return Export(named, settling, terms, exclude=[exclude] if isinstance(exclude, str) else exclude)
 
 
 def count(counts: Counts, sifted: Sifted) -> None:
