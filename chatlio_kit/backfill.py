@@ -118,8 +118,9 @@ def backfill(
         report = state / REPORTS / f"{str(connection.destination).replace('/', '-')}-{run.number:04d}"
         make_folder(report)
         run.prepare({file.kind: None for file in export.captures.files if file.kind is not None})
-        # What an archive is read without is read once the patterns no longer exclude it.
-        chosen = (export.settling, export.captures.exclude) if export.captures.exclude else export.settling
+        # A file is read again once it is read otherwise, such as an archive with members left out before.
+        read_with = (export.captures.exclude, export.captures.encoding)
+        chosen = (export.settling, read_with) if any(read_with) else export.settling
         marks = {file.name: mark_of(file, chosen) for file in export.captures.files}
         known = run.book.files_read()
         unchanged = {name for name, mark in marks.items() if name in known and known[name].mark == mark}

@@ -8,21 +8,25 @@ from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from zipfile import BadZipFile
 
 from chatlio_kit.captures.archives import Member, is_zip, members, open_zip
 from chatlio_kit.captures.blocks import PEEK
 from chatlio_kit.captures.containers import BREAKS
 from chatlio_kit.captures.discover import Found, find_files, note
+from chatlio_kit.captures.encodings import Recoding
 from chatlio_kit.captures.exclusion import Exclusion
 from chatlio_kit.captures.folders import LITTER
+from chatlio_kit.captures.foreign import NO_CAPTURES
 from chatlio_kit.captures.places import CaptureFile
 from chatlio_kit.captures.records import Fault, Lines, Raws, said, unreadable
-from chatlio_kit.captures.splitting import NO_CAPTURES, read_records
+from chatlio_kit.captures.splitting import read_records
 from chatlio_kit.captures.strays import STRAY, is_stray
 from chatlio_kit.events.rejection import Rejection, shortened
 
 PIECE_RECORDS = 20_000
 PIECE_BYTES = 5_000_000
+_OFFICE = "[Content_Types].xml"
 _NESTED = "It is a zip within a zip. Unpack the outer one, and read what was in it"
 
 
@@ -70,9 +74,13 @@ class Captures:
     Args:
         paths: files, folders, patterns such as ``captures/**/*.ndjson``, and URLs.
         exclude: patterns for files and members of archives that are not to be read.
+        encoding: what lines are in that are not UTF-8.
     """
 
-    def __init__(self, paths: Sequence[Path | str], exclude: Iterable[str] = ()) -> None:
+    def __init__(
+        self, paths: Sequence[Path | str], exclude: Iterable[str] = (), encoding: str | None = None
+    ) -> None:
+        self._recoding = Recoding.named(encoding)
         self._called: Callable[[str], str] = str
         self._exclusion = Exclusion(exclude)
         self._take(find_files(paths, self._exclusion))
@@ -87,6 +95,11 @@ class Captures:
     def exclude(self) -> tuple[str, ...]:
         """The patterns for what is not to be read."""
         return self._exclusion.patterns
+
+    @property
+    def encoding(self) -> str | None:
+        """The encoding of lines that are not UTF-8, if it was named."""
+        return self._recoding.encoding if self._recoding else None
 
     def called(self, name: Callable[[str], str]) -> Captures:
         """Give the same captures with files, and members of zips, called by other names."""
@@ -104,6 +117,8 @@ class Captures:
         """Read all records, at most ``records`` at a time and about ``size`` bytes."""
         self.notes = self._found.notes
         self._excluded, self._strays = list(self._found.excluded), []
+        if self._recoding:
+            self._recoding.lines = 0
         piece, free, left = Piece(), records, size
         for file, part, found in self._all_found():
             self.read[file.name] += 1 if isinstance(found, Fault) else len(found)
@@ -141,6 +156,8 @@ class Captures:
             self.notes.append(note(f"--exclude, {len(self._excluded):,} in all", self._excluded))
         for pattern in sorted(self._exclusion.unused):
             self.notes.append(f"--exclude {shortened(pattern)} matches nothing (in Python exclude=)")
+        if self._recoding:
+            self.notes.append(self._recoding.note())
         if self._strays:
             self.notes.append(note(STRAY, [stray.name for stray in self._strays]))
 
@@ -153,7 +170,7 @@ class Captures:
                 elif not file.is_named and is_stray(file.name, handle.peek(PEEK), file.place.open):
                     self._strays.append(file)
                 else:
-                    yield from self._counted(file, read_records(handle))
+                    yield from self._counted(file, read_records(handle, self._recoding))
         except BREAKS as broken:
             yield file, _closed(broken)
 
@@ -161,6 +178,10 @@ class Captures:
         self, file: CaptureFile, handle: io.BufferedReader
     ) -> Iterator[tuple[CaptureFile, Lines | Raws | Fault]]:
         with open_zip(handle) as archive:
+            if _OFFICE in archive.NameToInfo:
+                raise OSError(
+                    "It is an Office document. Save the sheet with the captures as CSV, and read that"
+                )
             found, left_out = members(archive, self._called)
             if left_out:
                 self.notes.append(note(LITTER, [f"{file.name}!{name}" for name in left_out]))
@@ -180,7 +201,7 @@ class Captures:
                         if is_stray(part.name, inside.peek(PEEK), member.open):
                             self._strays.append(part)
                             continue
-                        yield from self._counted(part, read_records(inside))
+                        yield from self._counted(part, read_records(inside, self._recoding))
                 except BREAKS as broken:
                     yield part, _closed(broken)
 
@@ -202,6 +223,11 @@ def _ways(file: CaptureFile, member: Member) -> list[str]:
 
 def _closed(broken: Exception) -> Fault:
     """Tell a file of which nothing can be read."""
+    if isinstance(broken, BadZipFile) and str(broken) == "File is not a zip file":
+        detail = (
+            "The zip has no list of its members at its end, as when it is cut off. Get a whole copy of it."
+        )
+        return unreadable(1, b"", detail)
     words = broken.strerror if isinstance(broken, OSError) and broken.strerror else said(broken)
     return unreadable(1, b"", f"The file cannot be read: {words}.")
 

@@ -29,17 +29,27 @@ MOST_BYTES = 16_000_000
 HUGE = 2.0**63
 """Where orjson begins to read whole numbers as floats, and so to lose digits."""
 
+_CONVERT = (
+    "Convert the file to UTF-8, or name the encoding that it is in with --encoding (in Python encoding=)"
+)
+_LONGEST_WORD = 5
+"""How near its end a text breaks off that ends too early: within a word such as false."""
 _PAYLOAD = "payload"
 _QUOTE = b'"'
 _ESCAPED_QUOTE = b"\\u0022"
 _DOUBTFUL = re.compile(
     rb"(?:^|[:,\[\s])(-?(?=[\d.]{17}|[\d.]+[eE])\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)"
 )  # fmt: skip
+_SURROGATE = 0xED
 _LEAST, _MOST = -(2**63), 2**64 - 1
 
 
 class RepeatedKey(ValueError):
     """An object that has one key twice: which of the two values is meant cannot be known."""
+
+
+class NotUtf8(ValueError):
+    """Bytes that are no UTF-8."""
 
 
 class Refused(ValueError):
@@ -150,8 +160,27 @@ def parse(raw: bytes) -> Any:
     Raises:
         ValueError: with what is wrong and where; a RepeatedKey when an object has a key twice.
     """
-    value = orjson.loads(raw)
+    try:
+        value = orjson.loads(raw)
+    except ValueError:
+        if wrong := not_utf8(raw):
+            raise NotUtf8(wrong) from None
+        raise
     return value if is_exact(raw, value) else _parse_slowly(raw)
+
+
+def not_utf8(raw: bytes) -> str | None:
+    """Say which byte of a text is the first that is not UTF-8; None where all of them are."""
+    try:
+        raw.decode()
+    except UnicodeDecodeError as wrong:
+        found = raw[wrong.start]
+        if found == _SURROGATE and raw[wrong.start + 1 : wrong.start + 2] >= b"\xa0":
+            return (
+                f"its byte {wrong.start + 1:,} is half of a character. Correct the record and read it again"
+            )
+        return f"its byte {wrong.start + 1:,} is 0x{found:02X}. {_CONVERT}"
+    return None
 
 
 def is_exact(raw: bytes, value: Any) -> bool:
@@ -256,9 +285,28 @@ def refusal(wrong: Exception, *, cut: bool = False) -> tuple[Reason, str | None,
             "Correct the record and read it again."
         )
         return Reason.DUPLICATE_KEY, key, detail
-    if cut:
+    if isinstance(wrong, NotUtf8):
+        return Reason.NOT_JSON, None, f"The record is not UTF-8: {wrong}."
+    if cut and _ends_early(wrong):
         return Reason.UNREADABLE, None, f"The file is cut off in its last line: {said(wrong)}."
-    return Reason.NOT_JSON, None, f"Not JSON: {said(wrong)}. Correct the record and read it again."
+    return Reason.NOT_JSON, None, f"Not JSON: {said(wrong)}. {_advice(wrong)}"
+
+
+def _ends_early(wrong: Exception) -> bool:
+    """Whether a text is no JSON only because it ends too early."""
+    if not isinstance(wrong, json.JSONDecodeError):
+        return False
+    return wrong.msg.startswith("Unterminated") or wrong.pos >= len(wrong.doc) - _LONGEST_WORD
+
+
+def _advice(wrong: Exception) -> str:
+    if isinstance(wrong, json.JSONDecodeError):
+        rest = wrong.doc[wrong.pos :].lstrip()
+        if wrong.msg.startswith("unexpected content after") and rest.startswith("{"):
+            return "More than one object stands on the line. Give each a line of its own and read it again."
+        if re.match(r"\{\s*'", wrong.doc):
+            return "It is written as Python shows an object. Write it with json.dumps and read it again."
+    return "Correct the record and read it again."
 
 
 def said(wrong: Exception) -> str:

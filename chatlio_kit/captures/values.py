@@ -323,7 +323,11 @@ class _Stream:
         self.was_cut = True
         tail = self._text[self._position :].encode("utf-8", errors="surrogateescape")
         self._position = len(self._text)
-        detail = f"The file cannot be read from here on: {self._wrong}. Records before it stand."
+        wrong = self._wrong.removesuffix(" starting at")  # its place would follow
+        detail = (
+            f"The file is cut off in this record, or a quote or bracket in it is not closed: {wrong}. "
+            "Records before it stand."
+        )
         return unreadable(number, tail, detail)
 
     def after_array(self, number: int) -> Iterator[Fault]:

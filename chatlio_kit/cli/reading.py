@@ -10,3 +10,6 @@ EXCLUDE = click.option(
     metavar="PATTERN",
     help="Leave out files, folders and members of archives, as in '*.log' or captures/old; may be repeated.",
 )
+ENCODING = click.option(
+    "--encoding", metavar="NAME", help="What lines are in that are not UTF-8, such as cp1252."
+)

@@ -28,6 +28,7 @@ _SAMPLED = 30
 """How many records of each reason an option is tried on."""
 _LONGEST = 100_000
 _MOST_ACCEPTED = 50
+_REPLACED = "\ufffd"
 _ELSEWHERE = frozenset({Reason.SHAPE_UNKNOWN, Reason.NOT_AN_OBJECT, Reason.NOT_JSON})
 """Where the payload is perhaps somewhere else in the record."""
 _SETTLED = _ELSEWHERE | {
@@ -126,7 +127,8 @@ class RejectSample:
             if each.reason not in _SETTLED:
                 continue
             self._seen[each.reason] += 1
-            if each.raw is None or len(each.raw) > _LONGEST:
+            # What is not UTF-8 is not here as it was read, so nothing can be tried on it.
+            if each.raw is None or len(each.raw) > _LONGEST or _REPLACED in each.raw:
                 continue
             kept = self._rejected.setdefault(each.reason, [])
             place = len(kept)

@@ -142,8 +142,7 @@ def _number(month: str) -> int:
 
 
 def _reasons(counts: Counts) -> Part:
-    told = sorted(counts.rejected_by_reason.items(), key=lambda item: (-item[1], item[0]))
-    rows = [(reason, count, HINTS[Reason(reason)]) for reason, count in told]
+    rows = [(reason, count, HINTS[Reason(reason)]) for reason, count in _by_count(counts)]
     return Part(
         "Rejected records",
         "Each stands in rejected.jsonl with its file, number, field and reason. Once settled, the next run "
@@ -175,15 +174,24 @@ def _examples(counts: Counts) -> Part:
         "The first of each reason, with the beginning of the record as it was read.",
         examples=[
             Example(
-                reason,
+                _which(number, reason, counts),
                 f"{each.file}, record {each.record:,}{f', {each.field}' if each.field else ''}",
                 each.detail,
                 each.raw,
             )
-            for reason in Reason
-            for each in counts.examples.get(reason, [])
+            for reason, _ in _by_count(counts)
+            for number, each in enumerate(counts.examples.get(Reason(reason), []), start=1)
         ],
     )
+
+
+def _which(number: int, reason: str, counts: Counts) -> str:
+    return f"{reason}, {number:,} of {counts.rejected_by_reason[reason]:,}"
+
+
+def _by_count(counts: Counts) -> list[tuple[str, int]]:
+    """Return the reasons as they are listed everywhere, the most frequent first."""
+    return sorted(counts.rejected_by_reason.items(), key=lambda item: (-item[1], item[0]))
 
 
 _ROWS = {

@@ -127,6 +127,7 @@ class Export:
         terms: what becomes of values that speak of people and of unknown fields.
         workers: how many processes build frames; by default as many as pay. They change nothing else.
         exclude: patterns for files and members of archives that are not to be read.
+        encoding: what lines are in that are not UTF-8.
 
     Attributes:
         findings: what else was found in the records, filled while reading.
@@ -141,10 +142,11 @@ class Export:
         *,
         workers: int | None = None,
         exclude: Iterable[str] = (),
+        encoding: str | None = None,
     ) -> None:
         self.settling = settling
         self.terms = terms or Terms()
-        found = captures if isinstance(captures, Captures) else Captures(captures, exclude)
+        found = captures if isinstance(captures, Captures) else Captures(captures, exclude, encoding)
         self.captures = found.called(self.terms.redaction.file_name)
         self.findings = Findings(self.terms.redaction.without_key())
         self.next_steps = NextSteps()
@@ -255,6 +257,7 @@ def read_export(
     redact: str | None = None,
     contract: str | None = None,
     exclude: str | Sequence[str] = (),
+    encoding: str | None = None,
 ) -> Export:
     """Find captured webhooks in files and folders.
 
@@ -275,6 +278,7 @@ def read_export(
             ``events=freeze``.
         exclude: patterns for files and members of archives that are not to be read, as in ``*.log`` or
             ``captures/old/**``. One without a slash matches names anywhere, one with a slash paths.
+        encoding: what lines are in that are not UTF-8, such as ``cp1252``; lines in UTF-8 stay what they are.
 
     Raises:
         MissingPath: when a path does not exist, or a pattern matches nothing.
@@ -284,7 +288,8 @@ def read_export(
     """
     named = [paths] if isinstance(paths, str | Path) else list(paths)
     settling, terms = Settling.from_options(kind, undated_as, fields), Terms.from_options(redact, contract)
-    return Export(named, settling, terms, exclude=[exclude] if isinstance(exclude, str) else exclude)
+    patterns = [exclude] if isinstance(exclude, str) else exclude
+    return Export(named, settling, terms, exclude=patterns, encoding=encoding)
 
 
 def count(counts: Counts, sifted: Sifted) -> None:
