@@ -32,8 +32,6 @@ HUGE = 2.0**63
 _CONVERT = (
     "Convert the file to UTF-8, or name the encoding that it is in with --encoding (in Python encoding=)"
 )
-_LONGEST_WORD = 5
-"""How near its end a text breaks off that ends too early: within a word such as false."""
 _PAYLOAD = "payload"
 _QUOTE = b'"'
 _ESCAPED_QUOTE = b"\\u0022"
@@ -49,7 +47,11 @@ class RepeatedKey(ValueError):
 
 
 class NotUtf8(ValueError):
-    """Bytes that are no UTF-8."""
+    """Bytes that are no UTF-8, or that end inside of a character."""
+
+    def __init__(self, sentence: str, *, ends_early: bool) -> None:
+        super().__init__(sentence)
+        self.ends_early = ends_early
 
 
 class Refused(ValueError):
@@ -163,23 +165,23 @@ def parse(raw: bytes) -> Any:
     try:
         value = orjson.loads(raw)
     except ValueError:
-        if wrong := not_utf8(raw):
-            raise NotUtf8(wrong) from None
+        if (wrong := not_utf8(raw)) is not None:
+            raise wrong from None
         raise
     return value if is_exact(raw, value) else _parse_slowly(raw)
 
 
-def not_utf8(raw: bytes) -> str | None:
-    """Say which byte of a text is the first that is not UTF-8; None where all of them are."""
+def not_utf8(raw: bytes) -> NotUtf8 | None:
+    """Return what is wrong with a text that is not UTF-8, and with which of its bytes first."""
     try:
         raw.decode()
     except UnicodeDecodeError as wrong:
-        found = raw[wrong.start]
-        if found == _SURROGATE and raw[wrong.start + 1 : wrong.start + 2] >= b"\xa0":
-            return (
-                f"its byte {wrong.start + 1:,} is half of a character. Correct the record and read it again"
-            )
-        return f"its byte {wrong.start + 1:,} is 0x{found:02X}. {_CONVERT}"
+        place, found = wrong.start + 1, raw[wrong.start]
+        if found == _SURROGATE and raw[place : place + 1] >= b"\xa0":
+            sentence = f"its byte {place:,} is half of a character. Correct the record and read it again"
+        else:
+            sentence = f"its byte {place:,} is 0x{found:02X}. {_CONVERT}"
+        return NotUtf8(sentence, ends_early=wrong.reason == "unexpected end of data")
     return None
 
 
@@ -285,18 +287,19 @@ def refusal(wrong: Exception, *, cut: bool = False) -> tuple[Reason, str | None,
             "Correct the record and read it again."
         )
         return Reason.DUPLICATE_KEY, key, detail
+    if cut and _ends_early(wrong):
+        words = "inside of a character" if isinstance(wrong, NotUtf8) else said(wrong)
+        return Reason.UNREADABLE, None, f"The file is cut off in its last line: {words}."
     if isinstance(wrong, NotUtf8):
         return Reason.NOT_JSON, None, f"The record is not UTF-8: {wrong}."
-    if cut and _ends_early(wrong):
-        return Reason.UNREADABLE, None, f"The file is cut off in its last line: {said(wrong)}."
     return Reason.NOT_JSON, None, f"Not JSON: {said(wrong)}. {_advice(wrong)}"
 
 
 def _ends_early(wrong: Exception) -> bool:
     """Whether a text is no JSON only because it ends too early."""
-    if not isinstance(wrong, json.JSONDecodeError):
-        return False
-    return wrong.msg.startswith("Unterminated") or wrong.pos >= len(wrong.doc) - _LONGEST_WORD
+    if isinstance(wrong, json.JSONDecodeError):
+        return wrong.msg.startswith("Unterminated") or wrong.pos >= len(wrong.doc)
+    return isinstance(wrong, NotUtf8) and wrong.ends_early
 
 
 def _advice(wrong: Exception) -> str:

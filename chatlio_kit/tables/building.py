@@ -247,8 +247,8 @@ class _Building:
         )
         if self._has_received(row):
             detail = (
-                "Nothing around the payload says when it happened. Its field receivedAt is none of Chatlio's: "
-                "if it is the time of capture, name it with --fields received=receivedAt (in Python fields=)."
+                "Nothing around the payload says when it happened, and Chatlio sends no receivedAt in it. If "
+                "that is the time of capture, name it: --fields received=receivedAt (in Python fields=)."
             )
         self._fault(row, Reason.UNDATED, place, detail)
 
