@@ -69,7 +69,7 @@ def forecast(
         for sifted in export.sifted(settled):
             count(found.counts, sifted)
             found.add(sifted.built.events, sifted.built.messages)
-    found.notes += [*export.captures.notes, *export.findings.notes()]
+    found.notes += [*export.notes(), *export.next_steps.sentences()]
     return found
 
 
@@ -118,7 +118,10 @@ def backfill(
         report = state / REPORTS / f"{str(connection.destination).replace('/', '-')}-{run.number:04d}"
         make_folder(report)
         run.prepare({file.kind: None for file in export.captures.files if file.kind is not None})
-        marks = {file.name: mark_of(file, export.settling) for file in export.captures.files}
+        # A file is read again once it is read otherwise, such as an archive with members left out before.
+        read_with = (export.captures.exclude, export.captures.encoding)
+        chosen = (export.settling, read_with) if any(read_with) else export.settling
+        marks = {file.name: mark_of(file, chosen) for file in export.captures.files}
         known = run.book.files_read()
         unchanged = {name for name, mark in marks.items() if name in known and known[name].mark == mark}
         run.counts.duplicates += sum(known[name].records for name in unchanged)
@@ -143,9 +146,11 @@ def backfill(
     if wait is None:
         wait = 120.0 if is_local else 0.0
     page = run.reconcile(wait=wait)
-    page.notes += [*export.captures.notes, *export.findings.notes(), f"rejects and report: {report}"]
-    write_page(report / PAGE, page_document(page, export.findings))
-    write_json(report / REPORT, {**page.as_dict(), **export.findings.as_dict()})
+    steps = export.next_steps.sentences()
+    page.notes += [*export.notes(), *steps, f"rejects and report: {report}"]
+    write_page(report / PAGE, page_document(page, export.findings, export.next_steps))
+    told = {**page.as_dict(), **export.findings.as_dict(), "next_steps": export.next_steps.as_list()}
+    write_json(report / REPORT, told)
     return page
 
 

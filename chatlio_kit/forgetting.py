@@ -97,6 +97,8 @@ def forget(
     email: str | None = None,
     paths: Sequence[Path | str] = (),
     settling: Settling | None = None,
+    exclude: Sequence[str] = (),
+    encoding: str | None = None,
 ) -> Forgotten:
     """Take one person out of ledger, kept dead letters, reports, rejects, and the local platform.
 
@@ -110,6 +112,8 @@ def forget(
         email: who is meant, by address, in any case; every visitor that has it is meant.
         paths: captures that were sent from this state folder; they are read and left as they are.
         settling: what was decided where captures say nothing.
+        exclude: patterns for files among the captures that are not to be read.
+        encoding: what lines of the captures are in that are not UTF-8.
 
     Raises:
         UsageError: when nobody is named, or the state folder does not exist.
@@ -125,7 +129,8 @@ def forget(
     person = _Person(names)
     forgotten = Forgotten()
     if paths:
-        _look_into_captures(person, Export(paths, settling or Settling()), forgotten)
+        export = Export(paths, settling or Settling(), exclude=exclude, encoding=encoding)
+        _look_into_captures(person, export, forgotten)
     store, has_ledger = state / STORE, (state / LEDGER).exists()
     for _ in range(2):  # what the ledger tells may lead to further rows of the lake, and the other way round
         if has_ledger:

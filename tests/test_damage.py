@@ -220,7 +220,7 @@ FILES = [
     BrokenFile("a text that is cut off in its last line", lambda lines: b"\n".join(lines)[:-30], kept=9),
     BrokenFile("an array that is cut off", lambda lines: b"[" + b",".join(lines)[:-30], kept=9),
     BrokenFile("a file of no text", lambda lines: bytes(range(256)) * 40),
-    BrokenFile("words that are no JSON at all", lambda lines: b"Read me first.\nThen the rest.\n"),
+    BrokenFile("words that are no JSON at all", lambda lines: b"visitorEmail: none\nThen the rest.\n"),
     BrokenFile("a zip that is cut off", lambda lines: _zip({"a": b"\n".join(lines)})[:-30]),
     BrokenFile("a zip's member that is encrypted", _locked, "broken!a", 10),
     BrokenFile("a zip's member with a wrong checksum", _bent, "broken!a", 10),

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Protocol
 
-from chatlio_kit.captures.containers import BREAKS, Text
+from chatlio_kit.captures.containers import BREAKS
 
 BLOCK = 1 << 20
 PEEK = 1 << 16
 MOST_SKIPPED = 1_000_000_000
 """A record that is too large is passed over, but only so far: what goes on and on is given up."""
+
+
+class Readable(Protocol):
+    """A text that is read in blocks; an empty one is its end."""
+
+    def read(self, size: int) -> bytes:
+        """Return the next block."""
 
 
 class Blocks:
@@ -20,7 +28,7 @@ class Blocks:
         ended: whether the text ends with it.
     """
 
-    def __init__(self, text: Text) -> None:
+    def __init__(self, text: Readable) -> None:
         self._text = text
         self._broken: Exception | None = None
         self.ended = False

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from zipfile import BadZipFile
 
-from chatlio_kit.captures.archives import is_zip, members, open_zip
+from chatlio_kit.captures.archives import Member, is_zip, members, open_zip
+from chatlio_kit.captures.blocks import PEEK
 from chatlio_kit.captures.containers import BREAKS
 from chatlio_kit.captures.discover import Found, find_files, note
+from chatlio_kit.captures.encodings import Recoding
+from chatlio_kit.captures.exclusion import Exclusion
 from chatlio_kit.captures.folders import LITTER
+from chatlio_kit.captures.foreign import NO_CAPTURES
 from chatlio_kit.captures.places import CaptureFile
 from chatlio_kit.captures.records import Fault, Lines, Raws, said, unreadable
 from chatlio_kit.captures.splitting import read_records
-from chatlio_kit.events.rejection import Rejection
+from chatlio_kit.captures.strays import STRAY, is_stray
+from chatlio_kit.events.rejection import Rejection, shortened
 
 PIECE_RECORDS = 20_000
 PIECE_BYTES = 5_000_000
+_OFFICE = "[Content_Types].xml"
 _NESTED = "It is a zip within a zip. Unpack the outer one, and read what was in it"
 
 
@@ -63,15 +70,36 @@ class Captures:
         files: the files, in the order in which they are read; a zip is one of them, whatever is in it.
         notes: sentences about what was left out and about files that gave nothing, filled while reading.
         read: how many records each file held, filled while reading.
+
+    Args:
+        paths: files, folders, patterns such as ``captures/**/*.ndjson``, and URLs.
+        exclude: patterns for files and members of archives that are not to be read.
+        encoding: what lines are in that are not UTF-8.
     """
 
-    def __init__(self, paths: Sequence[Path | str]) -> None:
+    def __init__(
+        self, paths: Sequence[Path | str], exclude: Iterable[str] = (), encoding: str | None = None
+    ) -> None:
+        self._recoding = Recoding.named(encoding)
         self._called: Callable[[str], str] = str
-        self._take(find_files(paths))
+        self._exclusion = Exclusion(exclude)
+        self._take(find_files(paths, self._exclusion))
 
     def _take(self, found: Found) -> None:
         self._found, self.files, self.notes = found, found.files, found.notes
         self.read: dict[str, int] = {}
+        self._excluded: list[str] = []
+        self._strays: list[CaptureFile] = []
+
+    @property
+    def exclude(self) -> tuple[str, ...]:
+        """The patterns for what is not to be read."""
+        return self._exclusion.patterns
+
+    @property
+    def encoding(self) -> str | None:
+        """The encoding of lines that are not UTF-8, if it was named."""
+        return self._recoding.encoding if self._recoding else None
 
     def called(self, name: Callable[[str], str]) -> Captures:
         """Give the same captures with files, and members of zips, called by other names."""
@@ -88,24 +116,50 @@ class Captures:
     def pieces(self, records: int = PIECE_RECORDS, size: int = PIECE_BYTES) -> Iterator[Piece]:
         """Read all records, at most ``records`` at a time and about ``size`` bytes."""
         self.notes = self._found.notes
+        self._excluded, self._strays = list(self._found.excluded), []
+        if self._recoding:
+            self._recoding.lines = 0
         piece, free, left = Piece(), records, size
+        for file, part, found in self._all_found():
+            self.read[file.name] += 1 if isinstance(found, Fault) else len(found)
+            for cut in _parts(found, free, records):
+                if isinstance(cut, Fault):
+                    piece.rejected.append(_rejection(part, cut))
+                    free -= 1
+                else:
+                    piece.stretches.append(Stretch(part, cut))
+                    free -= len(cut)
+                    left -= cut.size
+                if free <= 0 or left <= 0:
+                    yield piece
+                    piece, free, left = Piece(), records, size
+        if piece.read:
+            yield piece
+        self._tell_left_out()
+
+    def _all_found(self) -> Iterator[tuple[CaptureFile, CaptureFile, Lines | Raws | Fault]]:
+        """Yield what each file holds: the file, the part of it, and the records."""
+        has_records = len(self.files) < len(self._found.files)
         for file in self.files:
             self.read[file.name] = 0
             for part, found in self._found_in(file):
-                self.read[file.name] += 1 if isinstance(found, Fault) else len(found)
-                for cut in _parts(found, free, records):
-                    if isinstance(cut, Fault):
-                        piece.rejected.append(_rejection(part, cut))
-                        free -= 1
-                    else:
-                        piece.stretches.append(Stretch(part, cut))
-                        free -= len(cut)
-                        left -= cut.size
-                    if free <= 0 or left <= 0:
-                        yield piece
-                        piece, free, left = Piece(), records, size
-        if piece.read:
-            yield piece
+                has_records = True
+                yield file, part, found
+        if not has_records:  # nothing is a stray among captures where there are none
+            strays, self._strays = self._strays, []
+            for stray in strays:
+                yield stray, stray, unreadable(1, b"", NO_CAPTURES)
+
+    def _tell_left_out(self) -> None:
+        """Add notes about what was left out while reading."""
+        if self._excluded:
+            self.notes.append(note(f"--exclude, {len(self._excluded):,} in all", self._excluded))
+        for pattern in sorted(self._exclusion.unused):
+            self.notes.append(f"--exclude {shortened(pattern)} matches nothing (in Python exclude=)")
+        if self._recoding:
+            self.notes.append(self._recoding.note())
+        if self._strays:
+            self.notes.append(note(STRAY, [stray.name for stray in self._strays]))
 
     def _found_in(self, file: CaptureFile) -> Iterator[tuple[CaptureFile, Lines | Raws | Fault]]:
         """Read a file, or each member of a zip."""
@@ -113,8 +167,10 @@ class Captures:
             with file.place.open() as handle:
                 if is_zip(handle):
                     yield from self._found_in_zip(file, handle)
+                elif not file.is_named and is_stray(file.name, handle.peek(PEEK), file.place.open):
+                    self._strays.append(file)
                 else:
-                    yield from self._counted(file, read_records(handle))
+                    yield from self._counted(file, read_records(handle, self._recoding))
         except BREAKS as broken:
             yield file, _closed(broken)
 
@@ -122,12 +178,19 @@ class Captures:
         self, file: CaptureFile, handle: io.BufferedReader
     ) -> Iterator[tuple[CaptureFile, Lines | Raws | Fault]]:
         with open_zip(handle) as archive:
+            if _OFFICE in archive.NameToInfo:
+                raise OSError(
+                    "It is an Office document. Save the sheet with the captures as CSV, and read that"
+                )
             found, left_out = members(archive, self._called)
             if left_out:
                 self.notes.append(note(LITTER, [f"{file.name}!{name}" for name in left_out]))
             if not found:
                 self.notes.append(f"{file.name} is empty: no record was read from it.")
             for member in found:
+                if file.paths and self._exclusion.matches(_ways(file, member)):
+                    self._excluded.append(f"{file.name}!{member.name}")
+                    continue
                 part = file.member(member.name, member.path, member.size, member.modified_at)
                 try:
                     if member.refusal:
@@ -135,7 +198,10 @@ class Captures:
                     with member.open() as inside:
                         if is_zip(inside):
                             raise OSError(_NESTED)
-                        yield from self._counted(part, read_records(inside))
+                        if is_stray(part.name, inside.peek(PEEK), member.open):
+                            self._strays.append(part)
+                            continue
+                        yield from self._counted(part, read_records(inside, self._recoding))
                 except BREAKS as broken:
                     yield part, _closed(broken)
 
@@ -150,8 +216,18 @@ class Captures:
             self.notes.append(f"{part.name} is empty: no record was read from it.")
 
 
+def _ways(file: CaptureFile, member: Member) -> list[str]:
+    """Return the paths that a member goes by: behind its archive's, and inside of it."""
+    return [*(f"{path}!{member.path}" for path in file.paths), member.path]
+
+
 def _closed(broken: Exception) -> Fault:
     """Tell a file of which nothing can be read."""
+    if isinstance(broken, BadZipFile) and str(broken) == "File is not a zip file":
+        detail = (
+            "The zip has no list of its members at its end, as when it is cut off. Get a whole copy of it."
+        )
+        return unreadable(1, b"", detail)
     words = broken.strerror if isinstance(broken, OSError) and broken.strerror else said(broken)
     return unreadable(1, b"", f"The file cannot be read: {words}.")
 

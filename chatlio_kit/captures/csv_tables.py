@@ -14,7 +14,15 @@ from itertools import islice
 
 from chatlio_kit.captures.blocks import Blocks
 from chatlio_kit.captures.dialects.columns import NESTED, PLACES
-from chatlio_kit.captures.records import MOST_BYTES, Fault, Raws, row_of, too_large, unreadable
+from chatlio_kit.captures.records import (
+    MOST_BYTES,
+    Fault,
+    Raws,
+    not_utf8,
+    row_of,
+    too_large,
+    unreadable,
+)
 
 csv.field_size_limit(MOST_BYTES)
 
@@ -184,7 +192,7 @@ def _record(number: int, row: bytes, layout: Layout, is_cut: bool) -> bytes | Fa
     try:
         text = row.decode()
     except UnicodeDecodeError:
-        return unreadable(number, row, "The row is not UTF-8. Save the table as UTF-8 and read it again.")
+        return unreadable(number, row, f"The row is not UTF-8: {not_utf8(row)}.")
     cells = layout.cells(text)
     if cells is None:
         return unreadable(

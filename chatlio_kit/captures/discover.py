@@ -7,12 +7,13 @@ import os
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote
 
 from chatlio_kit.captures.addresses import is_address, list_objects, name_of, shown
+from chatlio_kit.captures.exclusion import Exclusion
 from chatlio_kit.captures.folders import LITTER, Entry, below, is_litter, is_pattern, matching, words
 from chatlio_kit.captures.places import (
     CaptureFile,
@@ -38,10 +39,12 @@ class Found:
     Attributes:
         files: the files, sorted by name.
         left_out: the names of what was left out, by the reason.
+        excluded: the names of what patterns excluded.
     """
 
     files: list[CaptureFile]
     left_out: dict[str, list[str]]
+    excluded: list[str] = field(default_factory=list)
 
     @property
     def notes(self) -> list[str]:
@@ -52,7 +55,7 @@ class Found:
         """Call all by other names; where several files are called alike, the later ones are numbered."""
         files = [replace(file, name=name(file.name)) for file in self.files]
         left_out = {why: list(map(name, names)) for why, names in self.left_out.items()}
-        return Found(list(_numbered(files)), left_out)
+        return Found(list(_numbered(files)), left_out, list(map(name, self.excluded)))
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ class _Named:
     sources: list[_Source]
 
 
-def find_files(paths: Sequence[Path | str]) -> Found:
+def find_files(paths: Sequence[Path | str], exclusion: Exclusion | None = None) -> Found:
     """List the files that paths, patterns and URLs lead to, each once, sorted by name.
 
     In a folder every file is read whatever its ending, except hidden ones and what systems leave behind;
@@ -98,6 +101,7 @@ def find_files(paths: Sequence[Path | str]) -> Found:
 
     Args:
         paths: files, folders, patterns such as ``captures/**/*.ndjson``, or URLs such as ``s3://bucket/path/``.
+        exclusion: what is not to be read, if anything.
 
     Raises:
         MissingPath: when a named path does not exist, or a pattern matches nothing.
@@ -108,6 +112,7 @@ def find_files(paths: Sequence[Path | str]) -> Found:
     roots = Counter(each.root for each in named)
     found: dict[str, CaptureFile] = {}
     left_out: dict[str, list[str]] = {}
+    excluded: dict[str, str] = {}
     sources = [(each, source) for each in named for source in each.sources]
     # A file's own name goes before that of a link to it.
     for each, source in sorted(sources, key=lambda pair: pair[1].is_link):
@@ -117,16 +122,36 @@ def find_files(paths: Sequence[Path | str]) -> Found:
         if source.left_out:
             left_out.setdefault(source.left_out, []).append(name)
             continue
+        ways = _ways(each, source) if exclusion else ()
+        if exclusion and exclusion.matches(ways):
+            excluded.setdefault(source.identity, name)
+            continue
         kind = kind_in_path("/".join(parts).split("/") if source.inside else [each.parent, each.root])
-        file = CaptureFile(name, kind, source.place, source.size, source.modified_at)
-        found.setdefault(source.identity, file)
+        is_named = not source.inside
+        file = CaptureFile(name, kind, source.place, source.size, source.modified_at, is_named, ways)
+        known = found.setdefault(source.identity, file)
+        if is_named and not known.is_named:
+            found[source.identity] = replace(known, is_named=True)
+    for identity in excluded:  # whichever of its names a pattern matches
+        found.pop(identity, None)
+    if excluded and not found:
+        raise CaptureError(
+            f"--exclude (in Python exclude=) leaves none of the {len(excluded):,} files to be read. "
+            "Narrow its patterns."
+        )
     if not found:
         listed = ", ".join(repr(_shown(path)) for path in paths)
         raise CaptureError(
             f"There are no capture files in {listed}. Name a folder or a file of captured webhooks."
         )
     by_name = sorted(found.items(), key=lambda item: (item[1].name, item[0]))
-    return Found(list(_numbered(file for _, file in by_name)), left_out)
+    return Found(list(_numbered(file for _, file in by_name)), left_out, sorted(excluded.values()))
+
+
+def _ways(named: _Named, source: _Source) -> tuple[str, ...]:
+    """Return the paths that a source goes by: from the argument on, as it was typed, and inside of it."""
+    starts = (named.root, named.whole, "") if source.inside else (named.root, named.whole)
+    return tuple("/".join((start, *source.inside) if start else source.inside) for start in starts)
 
 
 def _numbered(files: Iterable[CaptureFile]) -> Iterator[CaptureFile]:

@@ -6,11 +6,12 @@ import json
 import re
 
 from chatlio_kit.captures.blocks import PEEK
-from chatlio_kit.captures.values import begins_with, first_keys, own_key
+from chatlio_kit.captures.values import WRITTEN_ENDS, begins_with, first_keys, own_key
 
 _DECODER = json.JSONDecoder()
 _OPENS_TWICE = re.compile(rb"\{\s*[{\[]")
 _OPENING = (b"{", b"[")
+_OBJECT_OPENS = "{"
 
 
 def are_values(head: bytes, ended: bool) -> bool:
@@ -32,6 +33,10 @@ def are_values(head: bytes, ended: bool) -> bool:
     if isinstance(value, list):
         return len(lines) == 1
     rest = text[end:].lstrip()
+    if written_ends := WRITTEN_ENDS.match(rest):
+        following = rest[written_ends.end() :]
+        if not following or following.startswith(_OBJECT_OPENS) or (not ended and len(lines) == 1):
+            return True
     if len(lines) > 1 and (not rest or _stand_alone(lines, ended)):
         return False
     return rest.startswith(("{", ",")) or _begins_again(text, rest)

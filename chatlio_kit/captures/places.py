@@ -107,6 +107,8 @@ class CaptureFile:
         place: where it lies, or where the zip lies that it is in.
         size: its bytes as they lie there; None where that is not known.
         modified_at: its time, UTC; None where that is not known.
+        is_named: whether it was named itself, not found in a folder or an archive.
+        paths: the paths that patterns for exclusion match; empty where there are no such patterns.
     """
 
     name: str
@@ -114,11 +116,21 @@ class CaptureFile:
     place: Place
     size: int | None = None
     modified_at: datetime | None = None
+    is_named: bool = False
+    paths: tuple[str, ...] = ()
 
     def member(self, name: str, path: str, size: int, modified_at: datetime | None) -> CaptureFile:
         """Give a member of the zip that this file is; where its path says no kind, the zip's says it."""
         kind = kind_in_path(path.split("/")) or self.kind
-        return replace(self, name=f"{self.name}!{name}", kind=kind, size=size, modified_at=modified_at)
+        return replace(
+            self,
+            name=f"{self.name}!{name}",
+            kind=kind,
+            size=size,
+            modified_at=modified_at,
+            is_named=False,
+            paths=(),
+        )
 
 
 def archives_of(name: str) -> set[str]:

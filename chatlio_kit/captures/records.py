@@ -29,17 +29,29 @@ MOST_BYTES = 16_000_000
 HUGE = 2.0**63
 """Where orjson begins to read whole numbers as floats, and so to lose digits."""
 
+_CONVERT = (
+    "Convert the file to UTF-8, or name the encoding that it is in with --encoding (in Python encoding=)"
+)
 _PAYLOAD = "payload"
 _QUOTE = b'"'
 _ESCAPED_QUOTE = b"\\u0022"
 _DOUBTFUL = re.compile(
     rb"(?:^|[:,\[\s])(-?(?=[\d.]{17}|[\d.]+[eE])\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)"
 )  # fmt: skip
+_SURROGATE = 0xED
 _LEAST, _MOST = -(2**63), 2**64 - 1
 
 
 class RepeatedKey(ValueError):
     """An object that has one key twice: which of the two values is meant cannot be known."""
+
+
+class NotUtf8(ValueError):
+    """Bytes that are no UTF-8, or that end inside of a character."""
+
+    def __init__(self, sentence: str, *, ends_early: bool) -> None:
+        super().__init__(sentence)
+        self.ends_early = ends_early
 
 
 class Refused(ValueError):
@@ -150,8 +162,27 @@ def parse(raw: bytes) -> Any:
     Raises:
         ValueError: with what is wrong and where; a RepeatedKey when an object has a key twice.
     """
-    value = orjson.loads(raw)
+    try:
+        value = orjson.loads(raw)
+    except ValueError:
+        if (wrong := not_utf8(raw)) is not None:
+            raise wrong from None
+        raise
     return value if is_exact(raw, value) else _parse_slowly(raw)
+
+
+def not_utf8(raw: bytes) -> NotUtf8 | None:
+    """Return what is wrong with a text that is not UTF-8, and with which of its bytes first."""
+    try:
+        raw.decode()
+    except UnicodeDecodeError as wrong:
+        place, found = wrong.start + 1, raw[wrong.start]
+        if found == _SURROGATE and raw[place : place + 1] >= b"\xa0":
+            sentence = f"its byte {place:,} is half of a character. Correct the record and read it again"
+        else:
+            sentence = f"its byte {place:,} is 0x{found:02X}. {_CONVERT}"
+        return NotUtf8(sentence, ends_early=wrong.reason == "unexpected end of data")
+    return None
 
 
 def is_exact(raw: bytes, value: Any) -> bool:
@@ -256,9 +287,29 @@ def refusal(wrong: Exception, *, cut: bool = False) -> tuple[Reason, str | None,
             "Correct the record and read it again."
         )
         return Reason.DUPLICATE_KEY, key, detail
-    if cut:
-        return Reason.UNREADABLE, None, f"The file is cut off in its last line: {said(wrong)}."
-    return Reason.NOT_JSON, None, f"Not JSON: {said(wrong)}. Correct the record and read it again."
+    if cut and _ends_early(wrong):
+        words = "inside of a character" if isinstance(wrong, NotUtf8) else said(wrong)
+        return Reason.UNREADABLE, None, f"The file is cut off in its last line: {words}."
+    if isinstance(wrong, NotUtf8):
+        return Reason.NOT_JSON, None, f"The record is not UTF-8: {wrong}."
+    return Reason.NOT_JSON, None, f"Not JSON: {said(wrong)}. {_advice(wrong)}"
+
+
+def _ends_early(wrong: Exception) -> bool:
+    """Whether a text is no JSON only because it ends too early."""
+    if isinstance(wrong, json.JSONDecodeError):
+        return wrong.msg.startswith("Unterminated") or wrong.pos >= len(wrong.doc)
+    return isinstance(wrong, NotUtf8) and wrong.ends_early
+
+
+def _advice(wrong: Exception) -> str:
+    if isinstance(wrong, json.JSONDecodeError):
+        rest = wrong.doc[wrong.pos :].lstrip()
+        if wrong.msg.startswith("unexpected content after") and rest.startswith("{"):
+            return "More than one object stands on the line. Give each a line of its own and read it again."
+        if re.match(r"\{\s*'", wrong.doc):
+            return "It is written as Python shows an object. Write it with json.dumps and read it again."
+    return "Correct the record and read it again."
 
 
 def said(wrong: Exception) -> str:

@@ -18,6 +18,8 @@ from chatlio_kit.captures.blocks import Blocks
 from chatlio_kit.captures.containers import BREAKS, Text, unpacked
 from chatlio_kit.captures.csv_tables import layout_of, read_csv
 from chatlio_kit.captures.dialects.pages import unfold
+from chatlio_kit.captures.encodings import Recoded, Recoding
+from chatlio_kit.captures.foreign import no_captures, wide_encoding
 from chatlio_kit.captures.forms import are_values, look_like_json
 from chatlio_kit.captures.parquet_tables import is_parquet, read_parquet
 from chatlio_kit.captures.records import BLANK, MOST_BYTES, Fault, Lines, Raws, said, too_large, unreadable
@@ -28,17 +30,29 @@ _TAR = range(257, 262)
 _END = ord("\n")
 
 
-def read_records(handle: io.BufferedReader) -> Iterator[Lines | Raws | Fault]:
-    """Read an open file's records, whatever their form and however they are compressed."""
+def read_records(
+    handle: io.BufferedReader, recoding: Recoding | None = None
+) -> Iterator[Lines | Raws | Fault]:
+    """Yield an open file's records, whatever their form and however they are compressed.
+
+    Args:
+        handle: the file.
+        recoding: the encoding of lines that are not UTF-8, if it is known.
+    """
     number = 0
     try:
         opened = unpacked(handle)
-        records = read_parquet(opened) if is_parquet(opened) else unfold(split(Text(opened)))
+        records = read_parquet(opened) if is_parquet(opened) else unfold(split(_text(opened, recoding)))
         for found in records:
             number = found.number if isinstance(found, Fault) else found.numbers[-1]
             yield found
     except BREAKS as broken:
         yield unreadable(number + 1, b"", _break(broken))
+
+
+def _text(opened: io.BufferedReader, recoding: Recoding | None) -> Text | Recoded:
+    text = Text(opened)
+    return Recoded(text, recoding) if recoding else text
 
 
 def _break(broken: Exception) -> str:
@@ -48,7 +62,7 @@ def _break(broken: Exception) -> str:
     return f"The file breaks off here: {said(broken)}. {stand}"
 
 
-def split(text: Text) -> Iterator[Lines | Raws | Fault]:
+def split(text: Text | Recoded) -> Iterator[Lines | Raws | Fault]:
     """Split a text into records, by the form that its beginning shows."""
     blocks = Blocks(text)
     head = blocks.head
@@ -59,6 +73,9 @@ def split(text: Text) -> Iterator[Lines | Raws | Fault]:
         detail = "The file is a tar archive, which is not read. Unpack it, and read what was in it."
         yield unreadable(1, b"", detail)
         return
+    if wide := wide_encoding(head):
+        yield unreadable(1, b"", f"The file is {wide}, without the mark that says so. Convert it to UTF-8.")
+        return
     layout = layout_of(head)
     if layout is not None:
         yield from read_csv(blocks, layout)
@@ -67,11 +84,7 @@ def split(text: Text) -> Iterator[Lines | Raws | Fault]:
     elif look_like_json(head):
         yield from _by_line(blocks)
     else:
-        detail = (
-            "The file holds no captures: no line of its beginning is a JSON object or array, "
-            "nor is it a table with captures in its columns."
-        )
-        yield unreadable(1, b"", detail)
+        yield unreadable(1, b"", no_captures(head))
 
 
 def _by_line(blocks: Blocks) -> Iterator[Lines | Raws | Fault]:

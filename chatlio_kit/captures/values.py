@@ -14,7 +14,9 @@ from chatlio_kit.captures.blocks import BLOCK, PEEK, Blocks
 from chatlio_kit.captures.brackets import Brackets
 from chatlio_kit.captures.records import MOST_BYTES, Fault, Raws, said, too_large, unreadable
 
-_BLANK = re.compile(r"[ \t\r\n]*")
+WRITTEN_ENDS = re.compile(r"(?:\\r)?\\n(?:[ \t\r\n]|\\[rn])*")
+"""A line's end that was written as a backslash and a letter; between values it can be nothing else."""
+_BLANK = re.compile(r"(?:[ \t\r\n]|\\[rn])*")
 _KEY = r'\{\s*("(?:[^"\\\x00-\x1f]|\\.){1,200}")\s*:'
 _FIRST_KEY = re.compile(_KEY)
 _FOLLOWING_KEY = re.compile(rf"\}}.?\s*{_KEY}")
@@ -169,6 +171,8 @@ class _Stream:
         while True:
             self._position = _BLANK.match(self._text, self._position).end()  # type: ignore[union-attr]
             if self._position < len(self._text):
+                if self.here() == "\\" and self._position + 1 == len(self._text) and self._read():
+                    continue  # the letter of a written line's end is in the next block
                 if not (with_separator and self.here() == ","):
                     return
                 self._position += 1
@@ -319,7 +323,11 @@ class _Stream:
         self.was_cut = True
         tail = self._text[self._position :].encode("utf-8", errors="surrogateescape")
         self._position = len(self._text)
-        detail = f"The file cannot be read from here on: {self._wrong}. Records before it stand."
+        wrong = self._wrong.removesuffix(" starting at")  # its place would follow
+        detail = (
+            f"The file is cut off in this record, or a quote or bracket in it is not closed: {wrong}. "
+            "Records before it stand."
+        )
         return unreadable(number, tail, detail)
 
     def after_array(self, number: int) -> Iterator[Fault]:

@@ -24,6 +24,7 @@ from chatlio_kit.cli.command import (
     Context,
     command,
 )
+from chatlio_kit.cli.reading import ENCODING, EXCLUDE
 from chatlio_kit.crew import Crew, without_collection, worthwhile
 from chatlio_kit.errors import DONE, INCOMPLETE
 
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 @FIELDS
 @REDACT
 @CONTRACT
+@EXCLUDE
+@ENCODING
 @command
 def convert(
     context: Context,
@@ -49,6 +52,8 @@ def convert(
     fields: str | None,
     redact: str | None,
     contract: str | None,
+    exclude: tuple[str, ...],
+    encoding: str | None,
 ) -> Answer:
     """Turn captured webhooks into validated tables."""
     workers = worthwhile(_bytes_in(paths))
@@ -57,7 +62,9 @@ def convert(
             tables = import_module("chatlio_kit.tables")  # loaded while the workers load it too
             gc.freeze()  # none of that is garbage: looking through it again and again takes its time
         settling = tables.Settling.from_options(kind, undated_as, fields)
-        export = tables.Export(paths, settling, tables.Terms.from_options(redact, contract))
+        export = tables.Export(
+            paths, settling, tables.Terms.from_options(redact, contract), exclude=exclude, encoding=encoding
+        )
         converted: Converted = tables.convert(
             export, out, crew=crew if workers else None, quiet=context.as_json
         )

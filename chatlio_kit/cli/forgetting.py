@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from chatlio_kit.cli.command import KIND, UNDATED_AS, Answer, Context, command
+from chatlio_kit.cli.reading import ENCODING, EXCLUDE
 from chatlio_kit.errors import UsageError
 from chatlio_kit.forgetting import forget as run_forget
 from chatlio_kit.tables import Settling
@@ -16,6 +17,8 @@ from chatlio_kit.tables import Settling
 @click.option("--email", help="Whom to forget: everybody with this address.")
 @KIND
 @UNDATED_AS
+@EXCLUDE
+@ENCODING
 @click.option("--yes", is_flag=True, help="Take out without asking.")
 @command
 def forget(
@@ -25,6 +28,8 @@ def forget(
     email: str | None,
     kind: str | None,
     undated_as: str | None,
+    exclude: tuple[str, ...],
+    encoding: str | None,
     yes: bool,
 ) -> Answer:
     """Take one person out of the state folder: ledger, dead letters, rejects, reports, local platform.
@@ -37,5 +42,13 @@ def forget(
         click.echo(f"What {str(context.state)!r} keeps of this person will be gone for good.", err=True)
         if context.as_json or not click.confirm("Take it out?", err=True):
             raise UsageError("Nothing was taken out. Say --yes to take out without being asked.")
-    found = run_forget(context.state, visitor_id=visitor_id, email=email, paths=paths, settling=settling)
+    found = run_forget(
+        context.state,
+        visitor_id=visitor_id,
+        email=email,
+        paths=paths,
+        settling=settling,
+        exclude=exclude,
+        encoding=encoding,
+    )
     return Answer(found.as_dict(), found)

@@ -21,6 +21,7 @@ from chatlio_kit.cli.command import (
     Context,
     command,
 )
+from chatlio_kit.cli.reading import ENCODING, EXCLUDE
 from chatlio_kit.connection import open_connection
 from chatlio_kit.delivery import Ledger
 from chatlio_kit.delivery import reconcile as run_reconcile
@@ -38,6 +39,8 @@ from chatlio_kit.tables import Export, Settling, Terms
 @FIELDS
 @REDACT
 @CONTRACT
+@EXCLUDE
+@ENCODING
 @click.option("--dry-run", is_flag=True, help="Forecast records, bytes, requests and time; send nothing.")
 @click.option("--connect", "make", is_flag=True, help="Make the connection if it is missing.")
 @SKIP_GUARD
@@ -61,6 +64,8 @@ def backfill(
     fields: str | None,
     redact: str | None,
     contract: str | None,
+    exclude: tuple[str, ...],
+    encoding: str | None,
     dry_run: bool,
     make: bool,
     skip_guard: bool,
@@ -70,7 +75,8 @@ def backfill(
 ) -> Answer:
     """Convert captures, stream them, and read back what landed. Resumes by itself."""
     settling, terms = Settling.from_options(kind, undated_as, fields), Terms.from_options(redact, contract)
-    export = Export(paths, settling, terms)  # a wrong path is told before a platform is opened
+    # A wrong path is reported before a platform is opened.
+    export = Export(paths, settling, terms, exclude=exclude, encoding=encoding)
     if dry_run:
         found = forecast(export, context.open(), name=name, pace=pace)
         return Answer(found.as_dict(), found)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from chatlio_kit.delivery.page import Page
 from chatlio_kit.display import Document, Part, Sheet, Tile
 from chatlio_kit.tables import Findings
+from chatlio_kit.tables.next_steps import NextStep
 from chatlio_kit.tables.report import further_parts, record_parts, record_tiles
 
 
-def page_document(page: Page, findings: Findings) -> Document:
+def page_document(page: Page, findings: Findings, next_steps: Sequence[NextStep] = ()) -> Document:
     """Tell a run: what was read, what was sent, what landed, and what did not and why.
 
     Args:
         page: what the run did.
         findings: what else was found in the records.
+        next_steps: what settles the rejected records.
     """
     sheet = page.sheet()
     tiles = [
@@ -30,6 +34,6 @@ def page_document(page: Page, findings: Findings) -> Document:
         [
             Part("What became of the records", sheet=Sheet("", sheet.headings, sheet.rows, sheet.notes)),
             *record_parts(page.counts, findings),
-            *further_parts(page.counts, ()),
+            *further_parts(page.counts, (), next_steps),
         ],
     )

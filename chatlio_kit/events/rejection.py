@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -29,18 +30,35 @@ class Reason(StrEnum):
 
 
 HINTS: dict[Reason, str] = {
-    Reason.UNREADABLE: "The file, or a stretch of it, cannot be read. Get a whole copy of it.",
-    Reason.NOT_JSON: "The record is no JSON. Correct it and read it again.",
+    Reason.UNREADABLE: (
+        "The file, or a part of it, cannot be read: it is cut off, damaged, or in no form that holds "
+        "captures. Get a whole copy of it, or write it in another form."
+    ),
+    Reason.NOT_JSON: (
+        "The record, or the payload in it, is no JSON or not UTF-8. Correct it, or name the encoding with "
+        "--encoding."
+    ),
     Reason.DUPLICATE_KEY: "An object has one key twice. Keep the one that is meant.",
     Reason.TOO_LARGE: "The record is longer than any chat. Cut it into the records it was made of.",
-    Reason.NOT_AN_OBJECT: "The record is JSON, but no object. Captures are objects.",
-    Reason.SHAPE_UNKNOWN: "The payload is none of Chatlio's three shapes. Something else was captured here.",
-    Reason.KIND_UNKNOWN: "Nothing says which webhook sent it. Name it with --kind, or by a folder.",
-    Reason.KIND_MISMATCH: "Its label names a kind of another shape than it has. Correct the label.",
+    Reason.NOT_AN_OBJECT: "The record, or the payload in it, is JSON but no object. Captures are objects.",
+    Reason.SHAPE_UNKNOWN: (
+        "No payload of Chatlio's three shapes is where one is looked for. If a logger put it elsewhere, name "
+        "its place with --fields; else something else was captured here."
+    ),
+    Reason.KIND_UNKNOWN: (
+        "Nothing says which webhook sent it, or its label names none of the five. Where nothing says it, "
+        "name it with --kind, or by a folder; else correct the label."
+    ),
+    Reason.KIND_MISMATCH: (
+        "Its label, its file's name or --kind names a kind of another shape than it has. Correct that."
+    ),
     Reason.UNDATED: "Nothing says when it happened. Choose a stand-in with --undated-as.",
     Reason.WRONG_TYPE: "A value is of another type than the field has. Correct the record.",
     Reason.MISSING: "A field that every such record carries is missing or empty. Correct the record.",
-    Reason.INVALID_TIME: "A time is no RFC 3339 time, such as 2024-03-11T09:03:10Z. Correct the record.",
+    Reason.INVALID_TIME: (
+        "A time is no RFC 3339 time, such as 2024-03-11T09:03:10Z. Correct the record, or name how its "
+        "logger writes times with --fields."
+    ),
     Reason.FUTURE_TIME: "A time lies in the future. Correct the record, and the clock that wrote it.",
     Reason.INVALID_VALUE: "A value breaks its field's rule. Correct the record.",
     Reason.REPEATED: "Two messages of one transcript have the same ts. Correct the record.",
@@ -72,6 +90,17 @@ class Rejection:
 
 
 def shortened(value: object, limit: int = 60) -> str:
-    """Show a value inside a sentence, quoted and cut to a readable length."""
-    text = repr(value) if not isinstance(value, str) else f'"{value}"'
+    """Write a value inside a sentence as JSON has it, on one line and cut to a readable length."""
+    if isinstance(value, str):
+        text = on_one_line(value[:limit])
+        text = f'"{text}"' if len(value) <= limit else f'"{text}'
+    elif value is None or isinstance(value, bool | dict | list):
+        text = json.dumps(value, ensure_ascii=True, default=str)
+    else:
+        text = repr(value)
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def on_one_line(text: str) -> str:
+    """Write a stranger's text so that a terminal shows it and does nothing else."""
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)

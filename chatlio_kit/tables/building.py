@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,13 +14,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from chatlio_kit.captures import Dialect, Piece, named_fields
+from chatlio_kit.captures import Dialect, Piece, named_fields, parse
 from chatlio_kit.errors import UsageError
 from chatlio_kit.events.catalogue import EVENTS, MESSAGES, Dtype
 from chatlio_kit.events.identity import words_by_body
 from chatlio_kit.events.kinds import SHAPE_OF, Kind
 from chatlio_kit.events.rejection import Reason, Rejection, shortened
-from chatlio_kit.events.times import ARROW_TIME, read_rfc3339, read_slack_ts, write_rfc3339
+from chatlio_kit.events.times import ARROW_TIME, RFC3339, read_rfc3339, read_slack_ts, write_rfc3339
 from chatlio_kit.tables.arrow import arrow_table, frame_of
 from chatlio_kit.tables.dating import Undated, UndatedAs, date_events
 from chatlio_kit.tables.lots import digests, texts
@@ -28,6 +29,8 @@ from chatlio_kit.tables.rows import Rows, read_rows
 from chatlio_kit.tables.schemas import failures_of
 from chatlio_kit.tables.together import AROUND
 
+_RFC3339 = re.compile(RFC3339)
+_AS_IN = "2024-03-11T09:03:10.0009+01:00"
 _ENVELOPE_PLACES = {**AROUND, "kind": "kind"}
 _PLACE_OF_SOURCE = {"ended_at": "endedAt", "visitor_created": "visitor.createdAt"}
 _TIME_COLUMNS = [each.name for each in EVENTS if each.dtype is Dtype.TIME and each.name != "occurred_at"]
@@ -191,10 +194,12 @@ class _Building:
         times, wrong = read_rfc3339(written)
         for row in wrong:
             place = self._place(row, name)
-            detail = (
-                f"{place} is {shortened(written[row].as_py())}; expected an RFC 3339 time "
-                "such as 2024-03-11T09:03:10.0009+01:00."
-            )
+            text = written[row].as_py()
+            detail = f"{place} is {shortened(text)}; expected an RFC 3339 time such as {_AS_IN}."
+            if _RFC3339.fullmatch(text):
+                detail = (
+                    f"{place} is {shortened(text)}; expected a day and a time that exist. Correct the record."
+                )
             self._fault(row, Reason.INVALID_TIME, place, detail)
         return times
 
@@ -240,7 +245,16 @@ class _Building:
             f"{', and its file no time with a zone' if by_file else ''}. "
             "Choose a stand-in with --undated-as (in Python undated_as=), or add receivedAt to the capture."
         )
+        if self._has_received(row):
+            detail = (
+                "Nothing around the payload says when it happened, and Chatlio sends no receivedAt in it. If "
+                "that is the time of capture, name it: --fields received=receivedAt (in Python fields=)."
+            )
         self._fault(row, Reason.UNDATED, place, detail)
+
+    def _has_received(self, row: int) -> bool:
+        extra = self._columns["extra_fields"][row].as_py()
+        return extra is not None and "receivedAt" in parse(extra.encode())
 
     def _fault(self, row: int, reason: Reason, name: str, detail: str) -> None:
         if row not in self._faults:

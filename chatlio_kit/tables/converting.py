@@ -32,6 +32,7 @@ from chatlio_kit.tables.arrow import lean_memory
 from chatlio_kit.tables.counts import Counts
 from chatlio_kit.tables.duplicates import Sifted
 from chatlio_kit.tables.nesting import MESSAGES, events_of
+from chatlio_kit.tables.next_steps import NextSteps
 from chatlio_kit.tables.report import PAGE, converted_document, report_of
 from chatlio_kit.tables.schemas import file_schema
 from chatlio_kit.tables.spill import Spill
@@ -87,6 +88,7 @@ class Converted:
         rows: how many rows each table has.
         notes: sentences about files that gave nothing, and about what else was found.
         findings: what else was found in the records.
+        next_steps: for each reason of rejection the options that settle it, tried on rejected records.
     """
 
     out: Path
@@ -94,15 +96,20 @@ class Converted:
     rows: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     findings: Findings = field(default_factory=Findings)
+    next_steps: NextSteps = field(default_factory=NextSteps)
 
     def report(self) -> dict[str, Any]:
         """Give the report, as ``report.json`` holds it."""
-        return report_of(self.counts, self.findings, self.rows)
+        return report_of(self.counts, self.findings, self.rows, self.next_steps)
 
     def summary(self) -> Sheet:
         """Show how many records became what."""
         rows = ", ".join(f"{name} {number:,}" for name, number in self.rows.items())
-        return self.counts.sheet("Converted", [f"rows: {rows}", *self.notes])
+        places = [f"tables: {self.out}", f"report: {self.out / PAGE}"]
+        if self.counts.rejected:
+            places.append(f"rejected records: {self.out / REJECTED}")
+        notes = [f"rows: {rows}", *self.notes, *self.next_steps.sentences(), *places]
+        return self.counts.sheet("Converted", notes)
 
     def __repr__(self) -> str:
         return str(self.summary())
@@ -147,9 +154,15 @@ def convert(export: Export, out: Path, *, crew: Crew | None = None, quiet: bool 
                     progress.advance(len(sifted.built) + len(sifted.built.rejected) + sifted.duplicates)
             converted.rows = tables.finish(builders)
             converted.findings = export.findings
-            converted.notes = [*export.captures.notes, *export.findings.notes()]
+            converted.notes, converted.next_steps = export.notes(), export.next_steps
             write_json(unfinished.folder / REPORT, converted.report())
-            page = converted_document(converted.counts, converted.findings, converted.rows, converted.notes)
+            page = converted_document(
+                converted.counts,
+                converted.findings,
+                converted.rows,
+                converted.notes,
+                converted.next_steps,
+            )
             write_page(unfinished.folder / PAGE, page)
             unfinished.publish()
     except OSError as error:

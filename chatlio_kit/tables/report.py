@@ -10,24 +10,32 @@ from chatlio_kit.events.catalogue import TABLES
 from chatlio_kit.events.kinds import Kind
 from chatlio_kit.events.rejection import HINTS, Reason
 from chatlio_kit.tables.counts import Counts
+from chatlio_kit.tables.next_steps import NextStep, NextSteps, at_prompt, in_python
 from chatlio_kit.tables.terms import Findings
 
 PAGE = "report.html"
 _MOST_PERIODS = 60
 
 
-def report_of(counts: Counts, findings: Findings, rows: Mapping[str, int]) -> dict[str, Any]:
-    """Give a conversion's report, as ``report.json`` holds it."""
+def report_of(
+    counts: Counts, findings: Findings, rows: Mapping[str, int], next_steps: NextSteps
+) -> dict[str, Any]:
+    """Return a conversion's report, as ``report.json`` holds it."""
     return {
         **counts.as_dict(),
         "tables": dict(rows),
         "by_month": counts.timeline(),
         **findings.as_dict(),
+        "next_steps": next_steps.as_list(),
     }
 
 
 def converted_document(
-    counts: Counts, findings: Findings, rows: Mapping[str, int], notes: Sequence[str] = ()
+    counts: Counts,
+    findings: Findings,
+    rows: Mapping[str, int],
+    notes: Sequence[str] = (),
+    next_steps: Sequence[NextStep] = (),
 ) -> Document:
     """Tell a conversion.
 
@@ -36,13 +44,18 @@ def converted_document(
         findings: what else was found in them.
         rows: how many rows each table has.
         notes: further sentences.
+        next_steps: what settles the rejected records.
     """
     tables = Sheet("", ("table", "rows", "a row for"), [(name, rows[name], _ROWS[name]) for name in TABLES])
     return Document(
         "Converted captures",
         f"{counts.read:,} records were read; each of them ends in exactly one place.",
         record_tiles(counts),
-        [*record_parts(counts, findings), Part("Tables", sheet=tables), *further_parts(counts, notes)],
+        [
+            *record_parts(counts, findings),
+            Part("Tables", sheet=tables),
+            *further_parts(counts, notes, next_steps),
+        ],
     )
 
 
@@ -78,8 +91,12 @@ def record_parts(counts: Counts, findings: Findings) -> Iterator[Part]:
         )
 
 
-def further_parts(counts: Counts, notes: Sequence[str]) -> Iterator[Part]:
-    """Tell what is read last: further sentences, and examples of rejects."""
+def further_parts(
+    counts: Counts, notes: Sequence[str], next_steps: Sequence[NextStep] = ()
+) -> Iterator[Part]:
+    """Return what is read last: what settles rejects, further sentences, and examples of rejects."""
+    if next_steps:
+        yield _next_steps(next_steps)
     if notes:
         yield Part("Notes", sheet=Sheet("", (), [], list(notes)))
     if counts.rejected:
@@ -125,13 +142,29 @@ def _number(month: str) -> int:
 
 
 def _reasons(counts: Counts) -> Part:
-    told = sorted(counts.rejected_by_reason.items(), key=lambda item: (-item[1], item[0]))
-    rows = [(reason, count, HINTS[Reason(reason)]) for reason, count in told]
+    rows = [(reason, count, HINTS[Reason(reason)]) for reason, count in _by_count(counts)]
     return Part(
         "Rejected records",
         "Each stands in rejected.jsonl with its file, number, field and reason. Once settled, the next run "
         "takes it in, and only it.",
         sheet=Sheet("", ("reason", "records", "what settles it"), rows),
+    )
+
+
+def _next_steps(steps: Sequence[NextStep]) -> Part:
+    return Part(
+        "Next steps",
+        "Options that settle rejected records. Each was tried on a sample of them.",
+        sheet=Sheet(
+            "",
+            ("reason", "records", "at the prompt", "in Python", "accepts", "of tried"),
+            [
+                (step.reason, step.records, at_prompt(choice), in_python(choice), step.accepted, step.tried)
+                for step in steps
+                for choice in step.choices
+            ],
+            [f"{step.reason}: {step.caution}." for step in steps if step.caution],
+        ),
     )
 
 
@@ -141,15 +174,24 @@ def _examples(counts: Counts) -> Part:
         "The first of each reason, with the beginning of the record as it was read.",
         examples=[
             Example(
-                reason,
+                _which(number, reason, counts),
                 f"{each.file}, record {each.record:,}{f', {each.field}' if each.field else ''}",
                 each.detail,
                 each.raw,
             )
-            for reason in Reason
-            for each in counts.examples.get(reason, [])
+            for reason, _ in _by_count(counts)
+            for number, each in enumerate(counts.examples.get(Reason(reason), []), start=1)
         ],
     )
+
+
+def _which(number: int, reason: str, counts: Counts) -> str:
+    return f"{reason}, {number:,} of {counts.rejected_by_reason[reason]:,}"
+
+
+def _by_count(counts: Counts) -> list[tuple[str, int]]:
+    """Return the reasons as they are listed everywhere, the most frequent first."""
+    return sorted(counts.rejected_by_reason.items(), key=lambda item: (-item[1], item[0]))
 
 
 _ROWS = {

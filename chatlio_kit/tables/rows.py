@@ -17,7 +17,18 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from chatlio_kit.captures import Dialect, Piece, Stretch, Text, Unwrapped, is_exact, parse, refusal, unwrap
+from chatlio_kit.captures import (
+    BARE,
+    Dialect,
+    Piece,
+    Stretch,
+    Text,
+    Unwrapped,
+    is_exact,
+    parse,
+    refusal,
+    unwrap,
+)
 from chatlio_kit.events.identity import canonical, own_words_of
 from chatlio_kit.events.kinds import KINDS, SHAPE_OF, Kind, kind_of_shape, shape_of
 from chatlio_kit.events.rejection import Reason, Rejection, shortened
@@ -235,6 +246,12 @@ def _kind(inside: Unwrapped, by_file: Kind | None, fallback: Kind | None) -> Kin
         detail = f"kind is {shortened(named)}; expected one of {', '.join(Kind)}."
         raise Unfit(Reason.KIND_UNKNOWN, "kind", detail)
     kind = Kind(named) if named else by_file or kind_of_shape(shape) or fallback
+    if kind is None and inside.dialect == BARE.name and _names_kind(inside.payload.get("kind")):
+        detail = (
+            "Nothing around the payload says its kind. Its field kind is none of Chatlio's: if it names the "
+            "webhook, name it with --fields kind=kind (in Python fields=)."
+        )
+        raise Unfit(Reason.KIND_UNKNOWN, "kind", detail)
     if kind is None:
         detail = (
             "Neither its capture nor its file or folder says whether this is conversation_started, "
@@ -244,8 +261,17 @@ def _kind(inside: Unwrapped, by_file: Kind | None, fallback: Kind | None) -> Kin
         raise Unfit(Reason.KIND_UNKNOWN, "kind", detail)
     if SHAPE_OF[kind] is not shape:
         detail = f"It is labelled {kind}, but its payload is of the {shape} shape. Correct the label."
+        if not named:
+            whose = "Its file or folder is" if by_file else "--kind (in Python kind=) is"
+            detail = f"{whose} named {kind}, but its payload is of the {shape} shape. " + (
+                "Put it into a file of another name." if by_file else "Name another kind."
+            )
         raise Unfit(Reason.KIND_MISMATCH, "kind", detail)
     return kind
+
+
+def _names_kind(value: Any) -> bool:
+    return isinstance(value, str) and value in KINDS
 
 
 def _text_or_none(value: Any, place: str) -> str | None:

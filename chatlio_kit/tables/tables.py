@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -20,10 +20,13 @@ from chatlio_kit.events.rejection import Rejection
 from chatlio_kit.tables.arrow import frame_of
 from chatlio_kit.tables.building import Settling
 from chatlio_kit.tables.counts import Counts
+from chatlio_kit.tables.dating import Undated
 from chatlio_kit.tables.derived import Talks, offline_messages, visitors
 from chatlio_kit.tables.dictionary import dictionary
 from chatlio_kit.tables.duplicates import Settled, Sifted, Sightings
+from chatlio_kit.tables.file_times import FileTimes
 from chatlio_kit.tables.nesting import NESTED_SCHEMA, events_of
+from chatlio_kit.tables.next_steps import NextSteps, RejectSample
 from chatlio_kit.tables.redacting import redact
 from chatlio_kit.tables.terms import Findings, Terms
 from chatlio_kit.tables.transcript import Transcript
@@ -47,6 +50,7 @@ class Tables:
         counts: how many records were read and what became of them.
         notes: sentences about files that gave nothing, and about what else was found.
         findings: what else was found in the records: fields that nobody documented, redacted values.
+        next_steps: for each reason of rejection the options that settle it, tried on rejected records.
     """
 
     events: pd.DataFrame
@@ -58,6 +62,7 @@ class Tables:
     counts: Counts
     notes: list[str]
     findings: Findings = field(default_factory=Findings)
+    next_steps: NextSteps = field(default_factory=NextSteps)
 
     @property
     def rejected(self) -> pd.DataFrame:
@@ -121,9 +126,12 @@ class Export:
         settling: what the user decided where captures say nothing.
         terms: what becomes of values that speak of people and of unknown fields.
         workers: how many processes build frames; by default as many as pay. They change nothing else.
+        exclude: patterns for files and members of archives that are not to be read.
+        encoding: what lines are in that are not UTF-8.
 
     Attributes:
         findings: what else was found in the records, filled while reading.
+        next_steps: what settles the rejected records; the options are tried when it is first looked at.
     """
 
     def __init__(
@@ -133,12 +141,16 @@ class Export:
         terms: Terms | None = None,
         *,
         workers: int | None = None,
+        exclude: Iterable[str] = (),
+        encoding: str | None = None,
     ) -> None:
         self.settling = settling
         self.terms = terms or Terms()
-        found = captures if isinstance(captures, Captures) else Captures(captures)
+        found = captures if isinstance(captures, Captures) else Captures(captures, exclude, encoding)
         self.captures = found.called(self.terms.redaction.file_name)
         self.findings = Findings(self.terms.redaction.without_key())
+        self.next_steps = NextSteps()
+        self._file_times = FileTimes()
         self._workers = workers
 
     def crew(self) -> Crew:
@@ -154,14 +166,32 @@ class Export:
             crew: who builds frames, where they have more to do afterwards.
         """
         self.findings = found = Findings(self.terms.redaction.without_key())
+        sample = RejectSample()
+        self.next_steps = NextSteps(sample, self.settling, self.terms)
+        self._file_times = times = FileTimes()
+        is_dated_by_file = self.settling.undated_as.choice is Undated.FILE_TIME
         with Sightings(settled) as sightings, nullcontext(crew) if crew else self.crew() as builders:
             for built in build_all(self.captures.pieces(), self.settling, builders):
                 found.dialects.update(built.dialects)
                 sifted = sightings.sift(self.terms.contract.hold(built, found.fields))
+                sample.add(sifted.built)
+                if is_dated_by_file:
+                    times.add(sifted.built.rows)
                 # Values leave here redacted: what was needed of them, ids and digests, is told by now.
                 sifted.built = redact(sifted.built, self.terms.redaction, found.redacted)
                 sifted.built.rejected.sort(key=lambda each: (each.file, each.record))
                 yield sifted
+
+    def notes(self) -> list[str]:
+        """Return sentences about what was left out and what else was found."""
+        said = [*self.captures.notes, *self.findings.notes()]
+        if why := self._file_times.suspicion():
+            said.append(
+                f"--undated-as file-time dated {self._file_times.records:,} events, but these times look "
+                f"like a copy's: {why}. If they were copied, choose visitor-created or a time that you know "
+                "(in Python undated_as=)."
+            )
+        return said
 
     def peek(self) -> str:
         """Show the first record as it was captured, indented where it is JSON."""
@@ -182,6 +212,8 @@ class Export:
                 count(counts, sifted)
                 progress.advance(len(sifted.built) + len(sifted.built.rejected) + sifted.duplicates)
                 pieces.append(sifted)
+        if self.terms.redaction.is_on:
+            self.next_steps.drop_records()
         rows = pa.concat_tables([NESTED_SCHEMA.empty_table(), *(sifted.built.rows for sifted in pieces)])
         events = frame_of(events_of(rows))
         talks = Talks(rows)
@@ -194,8 +226,9 @@ class Export:
             frame_of(offline_messages(rows)),
             rejected,
             counts,
-            [*self.captures.notes, *self.findings.notes()],
+            self.notes(),
             self.findings,
+            self.next_steps,
         )
 
     def __repr__(self) -> str:
@@ -223,6 +256,8 @@ def read_export(
     fields: str | Mapping[str, str] | None = None,
     redact: str | None = None,
     contract: str | None = None,
+    exclude: str | Sequence[str] = (),
+    encoding: str | None = None,
 ) -> Export:
     """Find captured webhooks in files and folders.
 
@@ -241,6 +276,9 @@ def read_export(
         contract: what becomes of fields that nobody documented: ``evolve`` keeps them in ``extra_fields``,
             ``freeze`` rejects their records, ``discard_value`` leaves them out; for single tables as in
             ``events=freeze``.
+        exclude: patterns for files and members of archives that are not to be read, as in ``*.log`` or
+            ``captures/old/**``. One without a slash matches names anywhere, one with a slash paths.
+        encoding: what lines are in that are not UTF-8, such as ``cp1252``; lines in UTF-8 stay what they are.
 
     Raises:
         MissingPath: when a path does not exist, or a pattern matches nothing.
@@ -249,9 +287,9 @@ def read_export(
         SettingsError: when values are to be hashed with a key and there is none.
     """
     named = [paths] if isinstance(paths, str | Path) else list(paths)
-    return Export(
-        named, Settling.from_options(kind, undated_as, fields), Terms.from_options(redact, contract)
-    )
+    settling, terms = Settling.from_options(kind, undated_as, fields), Terms.from_options(redact, contract)
+    patterns = [exclude] if isinstance(exclude, str) else exclude
+    return Export(named, settling, terms, exclude=patterns, encoding=encoding)
 
 
 def count(counts: Counts, sifted: Sifted) -> None:

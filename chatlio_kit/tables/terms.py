@@ -9,6 +9,7 @@ from typing import Any
 from chatlio_kit.captures import BARE, ENVELOPE
 from chatlio_kit.events.catalogue import TABLES, Privacy
 from chatlio_kit.events.redaction import Redaction, Way
+from chatlio_kit.events.rejection import on_one_line
 from chatlio_kit.settings import redaction_key
 from chatlio_kit.tables.contract import Contract
 
@@ -92,7 +93,9 @@ class Findings:
             shown = ", ".join(f"{name} {count:,}" for name, count in _by_count(self.dialects))
             said.append(f"records by dialect: {shown}")
         if names := self.unknown_fields:
-            shown = ", ".join(f"{name} {count:,}" for name, count in list(names.items())[:_NAMED])
+            shown = ", ".join(
+                f"{on_one_line(name)} {count:,}" for name, count in list(names.items())[:_NAMED]
+            )
             more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
             said.append(f"fields that the catalogue does not know, in how many records: {shown}{more}")
         if self.redaction.is_on:
@@ -100,7 +103,7 @@ class Findings:
         if self.redaction.way_of(Privacy.PSEUDONYM) is Way.DROP:
             said.append(
                 "Without ids nothing tells conversations and visitors apart, so these tables have no rows; "
-                "--redact drop,pseudonym=mask keeps them."
+                "--redact drop,pseudonym=mask (in Python redact=) keeps them."
             )
         return said
 

@@ -33,13 +33,14 @@ def write_tables(tables: Tables, out: Path) -> dict[str, object]:
         OutputError: when the folder cannot be written.
     """
     rows = {name: len(frame) for name, frame in tables.frames().items()}
-    report = report_of(tables.counts, tables.findings, rows)
+    report = report_of(tables.counts, tables.findings, rows, tables.next_steps)
     make_folder(out)
     for name, frame in tables.frames().items():
         _write_whole(out / f"{name}.parquet", partial(frame.to_parquet, index=False))
     with RejectedFile(out / REJECTED) as rejected:
         rejected.add(tables.rejections)
-    write_page(out / PAGE, converted_document(tables.counts, tables.findings, rows, tables.notes))
+    page = converted_document(tables.counts, tables.findings, rows, tables.notes, tables.next_steps)
+    write_page(out / PAGE, page)
     write_json(out / REPORT, report)
     return report
 

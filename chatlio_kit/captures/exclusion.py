@@ -1,0 +1,78 @@
+"""Patterns that leave files and members of archives out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+
+from chatlio_kit.errors import UsageError
+
+_CUTS = re.compile(r"[/!]")
+
+
+class Exclusion:
+    """Patterns for what is not to be read.
+
+    ``*`` and ``?`` match within one name, ``**`` any folders. A pattern without a slash matches the name of
+    a file, a folder or a member wherever it is; one with a slash matches a path from the named argument on,
+    from inside it, or as it was typed. What is inside an excluded folder or archive is excluded too.
+
+    Args:
+        patterns: the patterns.
+
+    Attributes:
+        unused: patterns that matched nothing so far.
+
+    Raises:
+        UsageError: when a pattern is empty.
+    """
+
+    def __init__(self, patterns: Iterable[str] = ()) -> None:
+        self.patterns = tuple(dict.fromkeys(patterns))
+        if any(not each.strip("/! ") for each in self.patterns):
+            raise UsageError(
+                "--exclude names nothing (in Python exclude=). Name a file, a folder or a pattern."
+            )
+        self._rules = [
+            (each, _compiled(each), _CUTS.search(each.strip("/")) is not None) for each in self.patterns
+        ]
+        self.unused = set(self.patterns)
+
+    def __bool__(self) -> bool:
+        return bool(self.patterns)
+
+    def matches(self, paths: Iterable[str]) -> bool:
+        """Whether a file is excluded by any of the paths that it goes by; members stand behind a ``!``."""
+        known = list(dict.fromkeys(paths))
+        found = False
+        for pattern, rule, is_path in self._rules:
+            if any(_is_matched(rule, path, is_path) for path in known):
+                self.unused.discard(pattern)
+                found = True
+        return found
+
+
+def _is_matched(rule: re.Pattern[str], path: str, is_path: bool) -> bool:
+    if not is_path:
+        return any(map(rule.fullmatch, _CUTS.split(path)))
+    ends = [*(cut.start() for cut in _CUTS.finditer(path)), len(path)]
+    return any(rule.fullmatch(path, 0, end) for end in ends)
+
+
+@lru_cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    written = re.sub(r"^(\./)+", "", pattern).rstrip("/")
+    parts = re.split(r"(\*\*/|\*\*|\*|\?|\[!?[^]]+\])", written)
+    return re.compile("".join(map(_translated, parts)))
+
+
+def _translated(part: str) -> str:
+    wild = {"**/": r"(?:[^!]*/)?", "**": ".*", "*": "[^/!]*", "?": "[^/!]"}
+    if part in wild:
+        return wild[part]
+    if part.startswith("[") and part.endswith("]") and len(part) > 2:
+        negated = part[1] == "!"
+        inside = part[2 if negated else 1 : -1].replace("\\", "\\\\").replace("^", "\\^")
+        return f"(?![/!])[{'^' if negated else ''}{inside}]"
+    return re.escape(part)
