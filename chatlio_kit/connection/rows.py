@@ -35,7 +35,7 @@ def read_rows(connection: Connection, *, quiet: bool) -> pd.DataFrame:
     with Progress("reading rows", None, "rows", quiet=quiet) as progress:
         found = []
         for table in _stored(connection, unreadable):
-            found.append(_ours(table, f"_{connection.tenant_id}"))
+            found.append(table)
             progress.advance(len(table))
     if unreadable:
         warnings.warn(
@@ -65,7 +65,7 @@ def dataflow_runs(connection: Connection) -> pd.DataFrame:
 
 
 def _stored(connection: Connection, unreadable: list[str]) -> Iterator[pa.Table]:
-    """Give each stored file; a batch that was consolidated into another one is read there.
+    """Give our columns of each stored file; a batch that was consolidated into another one is read there.
 
     A file that is missing or damaged is named in ``unreadable`` and costs its neighbours nothing.
     """
@@ -77,10 +77,11 @@ def _stored(connection: Connection, unreadable: list[str]) -> Iterator[pa.Table]
                 if not files and batch.metrics.get("outputRecordCount"):
                     unreadable.append(f"batch {batch.id}, whose files are not there")
                 for file in files:
-                    yield pq.read_table(io.BytesIO(access.download(file)))
+                    table = pq.read_table(io.BytesIO(access.download(file)))
+                    yield _ours(table, f"_{connection.tenant_id}")
             except NotFound:
                 unreadable.append(f"batch {batch.id}, whose files are not there")
-            except (pa.ArrowException, OSError):
+            except (pa.ArrowException, OSError, KeyError):
                 unreadable.append(f"batch {batch.id}, of which a file is damaged")
 
 
