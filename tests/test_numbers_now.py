@@ -1,4 +1,4 @@
-"""Whatever happens to the dataset behind our back, every page says what is there now and why the rest is gone."""
+"""Whatever happens to the dataset behind our back, every page says what is there and why the rest is gone."""
 
 from __future__ import annotations
 
