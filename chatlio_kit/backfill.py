@@ -14,6 +14,7 @@ from chatlio_kit.delivery.fates import ReadFile
 from chatlio_kit.delivery.known_files import mark_of
 from chatlio_kit.delivery.ledger import FILE as LEDGER
 from chatlio_kit.delivery.pacing import MESSAGES_PER_SECOND
+from chatlio_kit.delivery.sending import PATIENCE
 from chatlio_kit.delivery.telling import page_document
 from chatlio_kit.errors import ConnectionIncomplete
 from chatlio_kit.platform import Platform
@@ -82,12 +83,15 @@ def backfill(
     skip_guard: bool = False,
     canary: bool = True,
     pace: float | None = None,
+    patience: float = PATIENCE,
     wait: float | None = None,
     quiet: bool = False,
 ) -> Page:
     """Convert captures, stream what is accepted, read back what landed.
 
-    Run again it goes on where it stopped: nothing is lost, nothing is counted twice.
+    Run again it goes on where it stopped: nothing is lost, nothing is counted twice. Where over 50,000 events
+    have landed before, the page reads new batches only and says for how many an earlier read still speaks;
+    ``reconcile`` reads everything again.
 
     Args:
         captures: what :func:`read_export` found, or files and folders that need no decisions.
@@ -98,6 +102,8 @@ def backfill(
         canary: whether, on Experience Platform, the first records of each dataflow are read back before
             volume follows.
         pace: messages a second; by default 9,000, or 1,400 where the dataset feeds Profile.
+        patience: seconds without a verdict of the platform on any record, by default 600, after which
+            sending ends; what is left stays pending, and the next backfill goes on with it.
         wait: seconds to wait for rows that are under way; by default two minutes on the local platform and
             none elsewhere, where an hour may pass.
         quiet: whether to show no progress.
@@ -114,7 +120,15 @@ def backfill(
         connection = plan_connection(platform, name, quiet=quiet).apply(quiet=quiet)
     else:
         connection = open_connection(platform, name, quiet=quiet)
-    with Run(connection, state, skip_guard=skip_guard, canary=canary, pace=pace, quiet=quiet) as run:
+    with Run(
+        connection,
+        state,
+        skip_guard=skip_guard,
+        canary=canary,
+        pace=pace,
+        patience=patience,
+        quiet=quiet,
+    ) as run:
         report = state / REPORTS / f"{str(connection.destination).replace('/', '-')}-{run.number:04d}"
         make_folder(report)
         run.prepare({file.kind: None for file in export.captures.files if file.kind is not None})
@@ -145,7 +159,7 @@ def backfill(
             run.page.notes.append(f"{len(unchanged):,} unchanged files were recognised and not read again")
     if wait is None:
         wait = 120.0 if is_local else 0.0
-    page = run.reconcile(wait=wait)
+    page = run.reconcile(wait=wait, again=False)
     steps = export.next_steps.sentences()
     page.notes += [*export.notes(), *steps, f"rejects and report: {report}"]
     write_page(report / PAGE, page_document(page, export.findings, export.next_steps))

@@ -51,6 +51,10 @@ class MissingPath(UsageError):
     """A path that was named does not exist."""
 
 
+class UnreadableRows(UserWarning):
+    """Rows of the dataset could not be read and are missing from what was returned."""
+
+
 class SettingsError(ChatlioKitError):
     """A setting is missing or malformed."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict
 
 import click
@@ -26,9 +27,21 @@ from chatlio_kit.connection import open_connection
 from chatlio_kit.delivery import Ledger
 from chatlio_kit.delivery import reconcile as run_reconcile
 from chatlio_kit.delivery import replay as run_replay
+from chatlio_kit.delivery.book import Book
 from chatlio_kit.delivery.ledger import FILE as LEDGER
+from chatlio_kit.delivery.reconcile import gone_sentences, reconcile_deleted
+from chatlio_kit.delivery.sending import PATIENCE as PATIENCE_SECONDS
 from chatlio_kit.display import Sheet
+from chatlio_kit.errors import ConnectionIncomplete
 from chatlio_kit.tables import Export, Settling, Terms
+
+PATIENCE = click.option(
+    "--patience",
+    type=click.FloatRange(min=0),
+    default=PATIENCE_SECONDS,
+    show_default=True,
+    help="Seconds without a verdict of the platform after which sending ends; what is left stays pending.",
+)
 
 
 @click.command()
@@ -53,6 +66,7 @@ from chatlio_kit.tables import Export, Settling, Terms
     metavar="NUMBER",
     help="Messages a second; by default 9000, or 1400 where the dataset feeds Profile.",
 )
+@PATIENCE
 @click.option("--wait", type=click.FloatRange(min=0), help="Seconds to wait until everything has landed.")
 @command
 def backfill(
@@ -71,6 +85,7 @@ def backfill(
     skip_guard: bool,
     no_canary: bool,
     pace: int | None,
+    patience: float,
     wait: float | None,
 ) -> Answer:
     """Convert captures, stream them, and read back what landed. Resumes by itself."""
@@ -88,6 +103,7 @@ def backfill(
         skip_guard=skip_guard,
         canary=not no_canary,
         pace=pace,
+        patience=patience,
         wait=wait,
         quiet=context.as_json,
     )
@@ -106,39 +122,72 @@ def status(context: Context) -> Answer:
             "destinations": [
                 {
                     "destination": str(destination),
-                    "total": asdict(book.tally()),
+                    "dataset": destination.dataset,
+                    "total": book.tally().as_dict(),
                     "by_kind": {kind: asdict(tally) for kind, tally in book.by_kind().items()},
                     "dead_by_reason": book.dead_by_reason(),
-                    "lake_duplicates": book.rows_read() - book.tally().landed,
+                    "gone": book.tally().gone,
+                    "gone_by_reason": book.landings.gone_by_reason(),
+                    **book.landings.last().as_dict(),
+                    "lake_duplicates": _repeated(book),
                 }
                 for destination, book in found
             ]
         }
         sheets = []
+        names = Counter(str(destination) for destination, _ in found)
         for destination, book in found:
             tallies = [*book.by_kind().items(), ("all", book.tally())]
             rows = [
-                (kind, tally.delivered, tally.dead_lettered, tally.pending, tally.landed)
+                (kind, tally.delivered, tally.dead_lettered, tally.pending, tally.landed, tally.gone)
                 for kind, tally in tallies
             ]
-            headings = ("kind", "delivered", "dead-lettered", "pending", "landed")
+            headings = ("kind", "delivered", "dead-lettered", "pending", "landed", "gone")
             notes = [f"dead letters, {reason}: {count:,}" for reason, count in book.dead_by_reason().items()]
-            if repeated := book.rows_read() - book.tally().landed:
+            notes += book.landings.last().sentences()
+            if gone := book.landings.gone_by_reason():
+                notes += gone_sentences(gone)
+            if repeated := _repeated(book):
                 notes.append(f"{repeated:,} rows in the lake repeat an id.")
-            sheets.append(str(Sheet(f"Sent to {destination}", headings, rows, notes)))
+            which = f", dataset {destination.dataset}" if names[str(destination)] > 1 else ""
+            sheets.append(str(Sheet(f"Sent to {destination}{which}", headings, rows, notes)))
     return Answer(content, "\n\n".join(sheets) or f"Nothing was sent from {str(context.state)!r} yet.")
+
+
+def _repeated(book: Book) -> int:
+    return max(0, book.landings.rows() - book.tally().landed)
 
 
 @click.command()
 @NAME
-@click.option("--reason", help="Only dead letters of this reason; status lists the reasons.")
+@click.option("--reason", help="Only those of this reason; status lists the reasons.")
+@click.option(
+    "--gone", is_flag=True, help="Call back what was in the dataset and is gone, instead of dead letters."
+)
+@PATIENCE
 @click.option("--skip-guard", is_flag=True, help="Do not wait after a dataflow was changed.")
 @click.option("--wait", type=click.FloatRange(min=0), help="Seconds to wait until everything has landed.")
 @command
-def replay(context: Context, name: str, reason: str | None, skip_guard: bool, wait: float | None) -> Answer:
+def replay(
+    context: Context,
+    name: str,
+    reason: str | None,
+    gone: bool,
+    patience: float,
+    skip_guard: bool,
+    wait: float | None,
+) -> Answer:
     """Send dead letters again after a fix, all or by reason."""
     connection = open_connection(context.open(), name)
-    page = run_replay(connection, reason=reason, skip_guard=skip_guard, wait=wait, quiet=context.as_json)
+    page = run_replay(
+        connection,
+        reason=reason,
+        gone=gone,
+        skip_guard=skip_guard,
+        patience=patience,
+        wait=wait,
+        quiet=context.as_json,
+    )
     return Answer(page.as_dict(), page, page.exit_code)
 
 
@@ -147,9 +196,17 @@ def replay(context: Context, name: str, reason: str | None, skip_guard: bool, wa
 @click.option("--wait", default=0.0, type=click.FloatRange(min=0), help="Seconds to wait for missing rows.")
 @command
 def reconcile(context: Context, name: str, wait: float) -> Answer:
-    """Compare the ledger with what the dataset holds."""
-    connection = open_connection(context.open(), name)
+    """Read everything back again, and compare the ledger with what the dataset holds now."""
+    platform = context.open()
     with Ledger(context.state) as ledger:
-        book = ledger.book(connection.destination)
+        try:
+            connection = open_connection(platform, name)
+        except ConnectionIncomplete:
+            deleted = reconcile_deleted(platform, ledger, name)
+            if deleted is None:
+                raise
+            return Answer(deleted.as_dict(), deleted, deleted.exit_code)
+        reconcile_deleted(platform, ledger, name)
+        book = ledger.book(connection.destination, platform.now)
         found = run_reconcile(connection, book, wait=wait, quiet=context.as_json)
     return Answer(found.as_dict(), found, found.exit_code)

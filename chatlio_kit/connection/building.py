@@ -2,6 +2,10 @@
 
 No state is kept outside the platform: every object is looked for by its mark before it is made, so a run
 that broke off is continued by the next one, and a run that has nothing to do changes nothing.
+
+Names of most objects may repeat, so two runs that start at the same moment may both find nothing and both
+create. Those with one state folder take turns. Others find out: each lists the object again after it made
+one, and where more than one is there, the oldest stays and whoever made another removes that.
 """
 
 from __future__ import annotations
@@ -14,7 +18,15 @@ from chatlio_kit.connection.naming import in_words
 from chatlio_kit.connection.pieces import Action, Piece, Standing, known, shared_pieces
 from chatlio_kit.connection.rehearsal import rehearse
 from chatlio_kit.connection.site import Lane, Site
-from chatlio_kit.errors import Conflict, ConnectionIncomplete, PlatformError, Unavailable, Unreachable
+from chatlio_kit.connection.turns import one_at_a_time
+from chatlio_kit.errors import (
+    Conflict,
+    ConnectionIncomplete,
+    NotFound,
+    PlatformError,
+    Unavailable,
+    Unreachable,
+)
 
 Progress = Callable[[str], None]
 
@@ -22,6 +34,7 @@ LONGEST_WAIT = 600.0
 _FIRST_LOOK = 0.25
 _SLOWEST_LOOK = 10.0
 _CREATES = 3
+_BUILDS = 3
 
 
 def build(site: Site, lanes: Sequence[Lane], progress: Progress | None = None) -> None:
@@ -41,6 +54,18 @@ def build(site: Site, lanes: Sequence[Lane], progress: Progress | None = None) -
         PlatformError: the platform refused a step; what was built stays and is found again.
     """
     say = progress or _nobody
+    for tries in range(1, _BUILDS + 1):
+        try:
+            with one_at_a_time(site.platform.settings.state):
+                _build(site, lanes, say)
+            _wait_for(site, lanes, say)
+            break
+        except NotFound:  # another run has just removed its double of an object
+            if tries == _BUILDS:
+                raise
+
+
+def _build(site: Site, lanes: Sequence[Lane], say: Progress) -> None:
     site.forget()
     for piece in shared_pieces(site):
         _settle(piece, say)
@@ -53,7 +78,6 @@ def build(site: Site, lanes: Sequence[Lane], progress: Progress | None = None) -
     for lane in lanes:
         for each in pieces[id(lane)]:
             _settle(each, say)
-    _wait_for(site, lanes, say)
 
 
 def _settle(piece: Piece, say: Progress) -> None:
@@ -90,13 +114,27 @@ def _create(piece: Piece, say: Progress) -> Standing:
         except (Unreachable, Unavailable, Conflict) as error:
             failure = error
         else:
-            piece.site.forget()
-            return Standing(Action.REUSE, "made", made)
+            return _agree(piece, made, say)
     piece.site.forget()
     standing = piece.look()
     if standing.action is Action.CREATE and failure:
         raise failure
     return standing
+
+
+def _agree(piece: Piece, made: str, say: Progress) -> Standing:
+    """Keep an object that was just made, unless another run has made the same one before."""
+    piece.site.forget()
+    oldest = next(iter(piece.alike()), made)
+    if oldest == made:
+        return Standing(Action.REUSE, "made", made)
+    say(f"Another run has just made the {piece.thing} {piece.name!r} too; going on with the older one")
+    try:
+        piece.withdraw(made)
+    except PlatformError as error:
+        say(f"The newer one, {made}, is not used and stays: {error.reason}")
+    piece.site.forget()
+    return piece.look()
 
 
 def _wait_for(site: Site, lanes: Sequence[Lane], say: Progress) -> None:

@@ -80,6 +80,11 @@ class Dataflow:
     changed_at: int
 
     @property
+    def changed(self) -> datetime:
+        """When it last changed, by the platform's clock."""
+        return _moment(self.changed_at)
+
+    @property
     def webhook_url(self) -> Secret:
         """The URL to paste into Chatlio, which cannot send the dataflow's id as a header."""
         return webhook_url(self.inlet_url, self.flow_id)
@@ -199,7 +204,11 @@ class Connection:
             A row for each row of the dataset, in the order of time. Columns are named as in the frame
             ``events``; times are exact to the millisecond, as the platform keeps them.
 
+        Warns:
+            UnreadableRows: a batch's file is missing or damaged; the rows of all others are there.
+
         Raises:
+            NotFound: the dataset was deleted.
             PlatformError: the platform refused to give them.
         """
         return read_rows(self, quiet=quiet)
@@ -218,7 +227,7 @@ class Connection:
         after its schema was changed, since validators keep schemas for so long (streaming validation).
         """
         return max(
-            _moment(flow.changed_at) + GUARD_AFTER_FLOW_CHANGE,
+            flow.changed + GUARD_AFTER_FLOW_CHANGE,
             _moment(self.schema_changed_at) + GUARD_AFTER_SCHEMA_CHANGE,
         )
 

@@ -6,16 +6,23 @@ Source and target connections of a dataflow are never changed, since the dataflo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from chatlio_kit.connection.blueprint import Json, transformation
+from chatlio_kit.connection.naming import Role
 from chatlio_kit.connection.pieces import Action, Piece, Standing, known
 from chatlio_kit.connection.site import Lane, Site
 from chatlio_kit.errors import Conflict
-from chatlio_kit.platform import Flow, whole_number
+from chatlio_kit.platform import Endpoint, Flow, whole_number
 
 _OFF = ("disabled", "disabling")
+_WAY_OUT = {
+    Role.LIVE: "webhooks may still post to its dataflow, so it is left alone: choose another name for a new "
+    "connection",
+    Role.HISTORY: "no webhook posts there: delete its dataflow, then it, under Sources, and connect again",
+}
+"""What to do about a conflict; ``disconnect`` would take the connection's live URLs down with it."""
 
 
 class LanePiece(Piece):
@@ -52,6 +59,14 @@ class MappingSetPiece(LanePiece):
         self.lane.mapping_set_id = made
         return made
 
+    def alike(self) -> list[str]:
+        """List our mapping sets of this name, the oldest first."""
+        return [str(each["id"]) for each in self.site.mapping_sets(self.lane.role, self.lane.kind)]
+
+    def withdraw(self, made: str) -> None:
+        """Remove a mapping set."""
+        self.site.platform.mapping_sets.delete(made)
+
     def mend(self) -> None:
         """Replace the mappings; the version rises."""
         self.lane.mapping_version = self.site.platform.mapping_sets.replace(
@@ -82,6 +97,14 @@ class SourcePiece(LanePiece):
         self.lane.source_id = self.site.platform.flows.create_endpoint("source", body)
         return self.lane.source_id
 
+    def alike(self) -> list[str]:
+        """List our source connections of this name, the oldest first."""
+        return _by_age(self.site.sources(self.lane.role, self.lane.kind))
+
+    def withdraw(self, made: str) -> None:
+        """Remove a source connection."""
+        self.site.platform.flows.delete_endpoint("source", made)
+
     def mend(self) -> None:
         """Do nothing: a source connection is right as it is."""
 
@@ -93,14 +116,14 @@ class TargetPiece(LanePiece):
 
     def look(self) -> Standing:
         """Judge whether it lands in our dataset with our schema."""
-        found = next(iter(self.site.targets(self.lane.role, self.lane.kind)), None)
+        every = self.site.targets(self.lane.role, self.lane.kind)
         self.lane.target_id = None
-        if found is None:
+        if not every:
             return Standing(Action.CREATE, "not there yet")
-        schema = (found.data.get("schema") or {}).get("id")
-        if (found.params.get("dataSetId"), schema) != (self.site.dataset_id, self.site.schema_id):
+        found = next((each for each in every if self._fits(each)), None)
+        if found is None:
             return Standing(
-                Action.CONFLICT, "it lands in another dataset; disconnect, then connect again", found.id
+                Action.CONFLICT, f"it lands in another dataset; {_WAY_OUT[self.lane.role]}", every[0].id
             )
         self.lane.target_id = found.id
         return Standing(Action.REUSE, "lands in the dataset", found.id)
@@ -112,6 +135,18 @@ class TargetPiece(LanePiece):
         )
         self.lane.target_id = self.site.platform.flows.create_endpoint("target", body)
         return self.lane.target_id
+
+    def _fits(self, found: Endpoint) -> bool:
+        schema = (found.data.get("schema") or {}).get("id")
+        return (found.params.get("dataSetId"), schema) == (self.site.dataset_id, self.site.schema_id)
+
+    def alike(self) -> list[str]:
+        """List our target connections of this name that land in our dataset, the oldest first."""
+        return _by_age(each for each in self.site.targets(self.lane.role, self.lane.kind) if self._fits(each))
+
+    def withdraw(self, made: str) -> None:
+        """Remove a target connection."""
+        self.site.platform.flows.delete_endpoint("target", made)
 
     def mend(self) -> None:
         """Do nothing: a target connection is right or in conflict."""
@@ -132,7 +167,7 @@ class FlowPiece(LanePiece):
         if flow.source_ids != (lane.source_id,) or flow.target_ids != (lane.target_id,):
             return Standing(
                 Action.CONFLICT,
-                "it joins connections that are gone or not ours; disconnect, then connect again",
+                f"it joins connections that are gone or not ours; {_WAY_OUT[lane.role]}",
                 flow.id,
             )
         if (flow.mapping_set_id, flow.mapping_version) != (lane.mapping_set_id, lane.mapping_version):
@@ -153,6 +188,14 @@ class FlowPiece(LanePiece):
         made = self.site.platform.flows.create_flow(body)
         lane.flow = self.site.platform.flows.flow(made)
         return made
+
+    def alike(self) -> list[str]:
+        """List our dataflows of this name, the oldest first."""
+        return _by_age(self.site.flows(self.lane.role, self.lane.kind))
+
+    def withdraw(self, made: str) -> None:
+        """Remove a dataflow whose URL nobody has seen yet."""
+        self.site.platform.flows.delete_flow(made)
 
     def mend(self) -> None:
         """Apply our mapping set, and enable the dataflow where it is off."""
@@ -182,6 +225,10 @@ def lane_pieces(site: Site, lane: Lane) -> list[LanePiece]:
         TargetPiece(site, lane),
         FlowPiece(site, lane),
     ]
+
+
+def _by_age(found: Iterable[Endpoint | Flow]) -> list[str]:
+    return [each.id for each in sorted(found, key=lambda each: (each.created_at, each.id))]
 
 
 def _schema_of(mapping_set: Mapping[str, Any]) -> str:

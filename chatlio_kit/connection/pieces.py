@@ -59,6 +59,21 @@ class Piece(ABC):
     def mend(self) -> None:
         """Bring the object, found by the last look, up to date."""
 
+    def alike(self) -> list[str]:
+        """List the ids of all objects that this one could be, the oldest first. Reads only.
+
+        There is none beside the one that was made where the platform keeps names unique.
+        """
+        return []
+
+    def withdraw(self, made: str) -> None:
+        """Remove an object that this process has just made, and that another one has made before.
+
+        Args:
+            made: its id.
+        """
+        raise NotImplementedError(f"the {self.thing} {made} has no double, since its name is unique")
+
 
 class _Registered(Piece):
     """A field group or schema, found by its title."""
@@ -206,11 +221,15 @@ class DatasetPiece(Piece):
         """Judge whether it is ours and has our schema."""
         self.site.dataset_id = None
         named = self.site.platform.catalog.datasets(self.name)
-        ours = {key: body for key, body in named.items() if self.site.naming.owns(body.get("description"))}
+        ours = self._ours(named)
         if not ours:
             beside = "; another dataset of that name is not ours and stays as it is" if named else ""
             return Standing(Action.CREATE, f"not there yet{beside}")
-        found_id, body = min(ours.items(), key=lambda item: (whole_number(item[1].get("created")), item[0]))
+        found_id = next(iter(ours))
+        if len(ours) > 1:  # the one that our dataflows write to
+            used = self.site.used_datasets()
+            found_id = next((each for each in ours if each in used), found_id)
+        body = ours[found_id]
         if (body.get("schemaRef") or {}).get("id") != self.site.schema_id:
             return Standing(
                 Action.CONFLICT,
@@ -228,6 +247,20 @@ class DatasetPiece(Piece):
 
     def mend(self) -> None:
         """Do nothing: a dataset is right or in conflict."""
+
+    def alike(self) -> list[str]:
+        """List our datasets of this name, the oldest first."""
+        return list(self._ours(self.site.platform.catalog.datasets(self.name)))
+
+    def withdraw(self, made: str) -> None:
+        """Remove a dataset that holds nothing."""
+        catalog = self.site.platform.catalog
+        if not any(True for _ in catalog.batches(made)):
+            catalog.delete_dataset(made)
+
+    def _ours(self, named: Mapping[str, Json]) -> dict[str, Json]:
+        ours = [(key, body) for key, body in named.items() if self.site.naming.owns(body.get("description"))]
+        return dict(sorted(ours, key=lambda item: (whole_number(item[1].get("created")), item[0])))
 
 
 def shared_pieces(site: Site) -> list[Piece]:

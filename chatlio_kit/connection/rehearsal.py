@@ -126,7 +126,9 @@ def rehearse(platform: Platform, design: Blueprint, role: Role, kind: Kind, sche
         ConnectionIncomplete: a field came out differently; names the field, what was expected and what came.
     """
     samples = list(
-        _live_samples(kind, design.tenant) if role is Role.LIVE else _history_samples(kind, design)
+        _live_samples(kind, design.tenant, platform.now)
+        if role is Role.LIVE
+        else _history_samples(kind, design)
     )
     mapping_set = design.mapping_set(role, kind, schema_id)
     made = platform.mapping_sets.preview([record for record, _ in samples], mapping_set)
@@ -160,13 +162,17 @@ def wire_sample(kind: Kind) -> Json:
     return record
 
 
-def _live_samples(kind: Kind, tenant: str) -> Iterator[tuple[Json, list[Expected]]]:
+def _live_samples(
+    kind: Kind, tenant: str, clock: Callable[[], datetime]
+) -> Iterator[tuple[Json, list[Expected]]]:
     shape = SHAPE_OF[kind]
     payload = PAYLOADS[shape]
     has_own_id = kind in (Kind.TRANSCRIPT, Kind.CONVERSATION_STARTED)
     expectations = [
         _same("_id", _sample_id(kind, payload)) if has_own_id else _a_uuid("_id"),
-        _moment("timestamp", payload["endedAt"]) if shape is Shape.TRANSCRIPT else _about_now("timestamp"),
+        _moment("timestamp", payload["endedAt"])
+        if shape is Shape.TRANSCRIPT
+        else _about_now("timestamp", clock),
         _same("eventType", event_type(kind)),
     ]
     for field in live_fields(kind):
@@ -219,10 +225,10 @@ def _moment(path: str, text: str) -> Expected:
     return Expected(path, text, fits)
 
 
-def _about_now(path: str) -> Expected:
+def _about_now(path: str, clock: Callable[[], datetime]) -> Expected:
     def fits(got: Any) -> bool:
         moment = _time_of(got)
-        return moment is not None and abs(datetime.now(UTC) - moment) < timedelta(days=1)
+        return moment is not None and abs(clock() - moment) < timedelta(days=1)
 
     return Expected(path, "the current time", fits)
 

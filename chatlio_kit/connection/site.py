@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from chatlio_kit.connection.blueprint import Blueprint, Json
 from chatlio_kit.connection.naming import Naming, Role
-from chatlio_kit.errors import UsageError
+from chatlio_kit.errors import NotFound, UsageError
 from chatlio_kit.events.kinds import Kind
 from chatlio_kit.platform import Endpoint, Flow, Platform, whole_number
 from chatlio_kit.platform.schema_registry import RESOURCES, Resource
@@ -87,7 +88,13 @@ class Site:
             ]
         name = self.naming.own("dataflow", role, kind)
         found = [each for each in self._flows if each.name == name]
-        return sorted(found, key=lambda each: (not each.is_ready, each.created_at, each.id))
+        lands = (
+            {each.id for each in self._all_targets() if self._lands_here(each)} if len(found) > 1 else set()
+        )
+        return sorted(
+            found,
+            key=lambda each: (lands.isdisjoint(each.target_ids), not each.is_ready, each.created_at, each.id),
+        )
 
     def sources(self, role: Role, kind: Kind) -> list[Endpoint]:
         """Give our source connections of a role and kind, the one in use first."""
@@ -102,21 +109,36 @@ class Site:
 
     def targets(self, role: Role, kind: Kind) -> list[Endpoint]:
         """Give our target connections of a role and kind, the one in use first."""
+        used = [end for flow in self.flows(role, kind)[:1] for end in flow.target_ids]
+        return _used_first(self._all_targets(), self.naming.own("target", role, kind), used)
+
+    def used_datasets(self) -> set[str]:
+        """Give the ids of the datasets that our dataflows write to."""
+        flows = [flow for role in Role for kind in Kind for flow in self.flows(role, kind)]
+        used = {end for flow in flows for end in flow.target_ids}
+        return {str(each.params.get("dataSetId")) for each in self._all_targets() if each.id in used}
+
+    def mapping_sets(self, role: Role, kind: Kind) -> list[Json]:
+        """Give our mapping sets of a role and kind in full, the oldest first."""
+        prep = self.platform.mapping_sets
+        found = []
+        for each in prep.find(self.naming.own("mapping set", role, kind)):
+            with suppress(NotFound):  # it was removed since it was listed
+                found.append(prep.get(str(each["id"])))
+        ours = [each for each in found if self.naming.owns(each.get("description"))]
+        return sorted(ours, key=lambda each: (whole_number(each.get("createdDate")), str(each.get("id"))))
+
+    def _all_targets(self) -> list[Endpoint]:
         if self._targets is None:
             self._targets = [
                 each
                 for each in self.platform.flows.endpoints("target", [self._named("target")])
                 if self._is_ours(each)
             ]
-        used = [end for flow in self.flows(role, kind)[:1] for end in flow.target_ids]
-        return _used_first(self._targets, self.naming.own("target", role, kind), used)
+        return self._targets
 
-    def mapping_sets(self, role: Role, kind: Kind) -> list[Json]:
-        """Give our mapping sets of a role and kind in full, the oldest first."""
-        prep = self.platform.mapping_sets
-        found = [prep.get(str(each["id"])) for each in prep.find(self.naming.own("mapping set", role, kind))]
-        ours = [each for each in found if self.naming.owns(each.get("description"))]
-        return sorted(ours, key=lambda each: (whole_number(each.get("createdDate")), str(each.get("id"))))
+    def _lands_here(self, target: Endpoint) -> bool:
+        return self.dataset_id is not None and target.params.get("dataSetId") == self.dataset_id
 
     def _titled(self, resource: Resource) -> dict[str, str]:
         if resource not in self._titles:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,8 +13,18 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from chatlio_kit.captures import archives_of
-from chatlio_kit.delivery.fates import DeadLetter, Fate, KeptLetter, Named, ReadFile, Refused, Taken, Tally
+from chatlio_kit.delivery.fates import (
+    FORGOTTEN_PLACE,
+    DeadLetter,
+    KeptLetter,
+    Named,
+    ReadFile,
+    Refused,
+    Taken,
+    Tally,
+)
 from chatlio_kit.delivery.keys import AMONG, asked, key_of, keys_in, keys_of
+from chatlio_kit.delivery.landings import Clock, Landings, own_clock
 from chatlio_kit.tables import Sighting
 
 if TYPE_CHECKING:
@@ -41,27 +51,55 @@ UPDATE event SET fate = 'dead_lettered', attempts = attempts + 1, request = ?, s
 WHERE rowid = ?
 """
 _TRIED = "UPDATE event SET attempts = attempts + 1 WHERE rowid = ?"
+_UNDER_WAY = "fate = 'delivered' AND NOT landed AND gone IS NULL"
+_GONE_BUT_NOT_ERASED = """
+WHERE destination = :destination AND gone IS NOT NULL AND gone != 'erased' AND source_file != :forgotten
+    AND (:reason IS NULL OR gone = :reason)
+"""
+_COUNT_GONE = (
+    f"SELECT kind, source_file, count(*) FROM event {_GONE_BUT_NOT_ERASED} GROUP BY kind, source_file"  # noqa: S608 - from above
+)
+_REVIVE_GONE = f"""
+UPDATE event SET fate = 'pending', run = :run, request = NULL, gone = NULL, readback = NULL, batch = NULL
+{_GONE_BUT_NOT_ERASED}
+"""  # noqa: S608 - from above
+_LOSE = f"""
+UPDATE event SET fate = 'dead_lettered', reason = ?, answer = ?
+WHERE destination = ? AND kind = ? AND {_UNDER_WAY} AND settled_at >= ? AND settled_at < ?
+"""  # noqa: S608 - from above
 _KEEP_BODY = "INSERT OR REPLACE INTO kept_body (destination, event_id, body) VALUES (?, ?, ?)"
 
 
 class Book:
-    """One destination's events. Every method raises LedgerError when the file cannot be used."""
+    """One destination's events. Every method raises LedgerError when the file cannot be used.
 
-    def __init__(self, ledger: Ledger, destination: int) -> None:
+    Attributes:
+        landings: what reads of the dataset found.
+    """
+
+    def __init__(self, ledger: Ledger, destination: int, clock: Clock = own_clock) -> None:
         self._ledger = ledger
         self._key = destination
+        self._clock = clock
         self._is_first_run = False
+        self.landings = Landings(ledger, destination)
 
-    def begin_run(self, now: datetime) -> int:
-        """Start a run and give its number."""
+    def begin_run(self, now: datetime, *, is_platform_time: bool = False) -> int:
+        """Start a run and return its number.
+
+        Args:
+            now: the time.
+            is_platform_time: whether the platform told it. Only then may reads leave out older batches.
+        """
         self._is_first_run = self._ledger.is_empty()
         if not self._is_first_run:
             self._ledger.index()
         with self._ledger.change() as db:
             db.execute(
-                "UPDATE destination SET runs = runs + 1, first_sent_at = coalesce(first_sent_at, ?)"
-                " WHERE id = ?",
-                (_milliseconds(now), self._key),
+                "UPDATE destination SET runs = runs + 1, first_sent_at = coalesce(first_sent_at, :now),"
+                " sent_since = iif(first_sent_at IS NULL AND :is_platform_time, :now, sent_since)"
+                " WHERE id = :id",
+                {"now": _milliseconds(now), "is_platform_time": is_platform_time, "id": self._key},
             )
         return self.last_run()
 
@@ -73,6 +111,10 @@ class Book:
         """When the first run began, milliseconds since 1970."""
         found = self._one("SELECT first_sent_at FROM destination WHERE id = ?")
         return None if found is None else int(found)
+
+    def sent_since(self) -> int:
+        """When the first run began by the platform's clock, milliseconds since 1970; 0 when not known."""
+        return int(self._one("SELECT coalesce(sent_since, 0) FROM destination WHERE id = ?"))
 
     def settled(self, event_ids: list[str]) -> Mapping[str, Sighting]:
         """Say which of these events were settled before this run, and where they were read."""
@@ -149,7 +191,7 @@ class Book:
             refused: what the platform will not take.
             tried: rows of events whose requests brought no verdict; they stay pending.
         """
-        now = _now()
+        now = self._now()
         refused = list(refused)
         with self._ledger.change() as db:
             for each in taken:
@@ -161,59 +203,27 @@ class Book:
             db.executemany(_KEEP_BODY, self._bodies(each.letter for each in refused))
             db.executemany(_TRIED, ((row,) for row in tried))
 
-    def rows_in(self, batch_id: str) -> int | None:
-        """Say how many rows of ours a batch holds; None when it was not read back yet."""
-        query = "SELECT rows FROM batch_read WHERE destination = ? AND batch_id = ?"
-        found = self._ledger.read(query, (self._key, batch_id))
-        return int(found[0][0]) if found else None
-
-    def land(self, batch_id: str, event_ids: Iterable[str]) -> int:
-        """Write down that a batch was read back and these rows stand in it; give how many are ours."""
-        self._ledger.index()
-        with self._ledger.change() as db:
-            ours = 0
-            for event_id in event_ids:
-                cursor = db.execute(
-                    "UPDATE event SET landed = 1, fate = 'delivered', reason = NULL, answer = NULL"
-                    " WHERE destination = ? AND event_id = ?",
-                    (self._key, key_of(event_id)),
-                )
-                ours += cursor.rowcount
-            db.execute("INSERT INTO batch_read VALUES (?, ?, ?)", (self._key, batch_id, ours))
-            db.execute(
-                "DELETE FROM kept_body WHERE destination = ? AND event_id IN (SELECT event_id FROM event"
-                " WHERE event.destination = kept_body.destination AND event.event_id = kept_body.event_id"
-                " AND landed)",
-                (self._key,),
-            )
-        return ours
-
-    def move(self, batch_id: str) -> None:
-        """Write down that a batch holds nothing to count any more: another one took its rows over."""
-        with self._ledger.change() as db:
-            db.execute("INSERT OR REPLACE INTO batch_read VALUES (?, ?, 0)", (self._key, batch_id))
-
     def bury(self, batch_id: str, dead: Iterable[DeadLetter]) -> None:
-        """Write down what the platform failed after accepting it; what landed otherwise stays landed.
+        """Write down what the platform failed after accepting it; what landed some other way stays as it is.
 
         The record as it was sent is taken from the failed batch and kept: the platform keeps it for 30 days
         only, and a copy of every delivered record until it lands would double the ledger.
         """
         self._ledger.index()
-        now = _now()
+        now = self._now()
         letters = list(dead)
         with self._ledger.change() as db:
             db.executemany(
                 "UPDATE event SET fate = 'dead_lettered', reason = ?, answer = ?, settled_at = ?"
-                " WHERE destination = ? AND event_id = ? AND NOT landed",
+                " WHERE destination = ? AND event_id = ? AND NOT landed AND gone IS NULL",
                 ((each.reason, each.answer, now, self._key, key_of(each.event_id)) for each in letters),
             )
             db.executemany(
                 "INSERT OR REPLACE INTO kept_body (destination, event_id, body) SELECT destination, event_id,"
-                " ? FROM event WHERE destination = ? AND event_id = ? AND NOT landed",
+                " ? FROM event WHERE destination = ? AND event_id = ? AND NOT landed AND gone IS NULL",
                 ((body, destination, key) for destination, key, body in self._bodies(letters)),
             )
-            db.execute("INSERT INTO batch_read VALUES (?, ?, 0)", (self._key, batch_id))
+        self.landings.note(batch_id, "failed")
 
     def letters(self, reason: str | None = None, piece: int = 5_000) -> Iterator[list[KeptLetter]]:
         """Give what can be sent again as it was, piece by piece.
@@ -250,6 +260,24 @@ class Book:
                 ((run, self._key, key_of(event_id)) for event_id in event_ids),
             )
 
+    def revive_gone(self, run: int, reason: str | None = None) -> dict[tuple[str, str], int]:
+        """Write down that what is gone is to be sent again: it is pending until its source is read again.
+
+        What was erased stays erased.
+
+        Args:
+            run: the run that decides it.
+            reason: only what is gone for this reason.
+
+        Returns:
+            How many events of each kind and source file.
+        """
+        values = {"destination": self._key, "forgotten": FORGOTTEN_PLACE, "reason": reason, "run": run}
+        with self._ledger.change() as db:
+            found = db.execute(_COUNT_GONE, values).fetchall()
+            db.execute(_REVIVE_GONE, values)
+        return {(kind, file): count for kind, file, count in found}
+
     def passed_canary(self, flow_id: str) -> bool:
         """Whether the first records of a dataflow were read back before."""
         query = "SELECT 1 FROM canary WHERE destination = ? AND flow_id = ?"
@@ -266,7 +294,7 @@ class Book:
 
     def open_among(self, event_ids: list[str]) -> int:
         """Count which of these events were delivered and neither read back nor failed."""
-        return self._count_among(event_ids, "fate = 'delivered' AND NOT landed")
+        return self._count_among(event_ids, _UNDER_WAY)
 
     def files_read(self) -> dict[str, ReadFile]:
         """Give the files that were read to their end without a reject and hold nothing pending, by name."""
@@ -289,9 +317,12 @@ class Book:
             )
 
     def missing(self, limit: int) -> list[Named]:
-        """Name delivered events that were not read back, in the order of their places."""
-        condition = "fate = 'delivered' AND NOT landed ORDER BY source_file, source_record LIMIT ?"
-        return self._named(condition, limit)
+        """Name delivered events that were never read back, in the order of their places."""
+        return self._named(f"{_UNDER_WAY} ORDER BY source_file, source_record LIMIT ?", limit)
+
+    def gone(self, limit: int) -> list[Named]:
+        """Name events that were read back once and are gone, by reason and place."""
+        return self._named("gone IS NOT NULL ORDER BY gone, source_file, source_record LIMIT ?", limit)
 
     def dead(self, limit: int) -> list[Named]:
         """Name dead letters, each with the platform's answer, by reason and place."""
@@ -304,45 +335,33 @@ class Book:
         return {str(each.reason): each for each in found}
 
     def missing_since(self, until: datetime) -> int:
-        """Count delivered events that were accepted before a moment and not read back."""
-        query = (
-            "SELECT count(*) FROM event WHERE destination = ? AND fate = 'delivered' AND NOT landed"
-            " AND settled_at < ?"
-        )
+        """Count delivered events that were accepted before a moment and never read back."""
+        query = f"SELECT count(*) FROM event WHERE destination = ? AND {_UNDER_WAY} AND settled_at < ?"  # noqa: S608 - from above
         return int(self._ledger.read(query, (self._key, _milliseconds(until)))[0][0])
 
     def lose(self, kind: str, since: datetime, until: datetime, reason: str, answer: str) -> None:
         """Write down that what was accepted between two moments and not read back will not land any more."""
         with self._ledger.change() as db:
-            db.execute(
-                "UPDATE event SET fate = 'dead_lettered', reason = ?, answer = ? WHERE destination = ?"
-                " AND kind = ? AND fate = 'delivered' AND NOT landed AND settled_at >= ? AND settled_at < ?",
-                (reason, answer, self._key, kind, _milliseconds(since), _milliseconds(until)),
-            )
-
-    def rows_read(self) -> int:
-        """How many rows of ours were read back in all, repeated ones included."""
-        return int(self._one("SELECT sum(rows) FROM batch_read WHERE destination = ?") or 0)
+            db.execute(_LOSE, (reason, answer, self._key, kind, _milliseconds(since), _milliseconds(until)))
 
     def tally(self, run: int | None = None) -> Tally:
         """Count events by fate, of one run or of all."""
-        query = "SELECT fate, count(*), sum(landed) FROM event WHERE destination = ?"
-        rows = self._select(query, run, " GROUP BY fate")
-        counts = {fate: (count, landed) for fate, count, landed in rows}
-        return Tally(
-            **{fate.value: counts.get(fate, (0, 0))[0] for fate in Fate},
-            landed=sum(landed for _, landed in counts.values()),
-        )
+        query = "SELECT fate, count(*), sum(landed), count(gone) FROM event WHERE destination = ?"
+        counts = Counter[str]()
+        for fate, count, landed, gone in self._select(query, run, " GROUP BY fate"):
+            counts.update({fate: count, "landed": landed, "gone": gone})
+        return Tally(**counts)
 
     def by_kind(self) -> dict[str, Tally]:
         """Count all events by kind and fate."""
         rows = self._ledger.read(
-            "SELECT kind, fate, count(*), sum(landed) FROM event WHERE destination = ? GROUP BY kind, fate",
+            "SELECT kind, fate, count(*), sum(landed), count(gone) FROM event WHERE destination = ?"
+            " GROUP BY kind, fate",
             (self._key,),
         )
         counts: dict[str, Counter[str]] = {}
-        for kind, fate, count, landed in rows:
-            counts.setdefault(kind, Counter()).update({fate: count, "landed": landed})
+        for kind, fate, count, landed, gone in rows:
+            counts.setdefault(kind, Counter()).update({fate: count, "landed": landed, "gone": gone})
         return {kind: Tally(**count) for kind, count in sorted(counts.items())}
 
     def dead_by_reason(self, run: int | None = None) -> dict[str, int]:
@@ -354,7 +373,10 @@ class Book:
         return ((self._key, key_of(each.event_id), each.body) for each in letters if each.body is not None)
 
     def _named(self, condition: str, *values: object) -> list[Named]:
-        columns = "lower(hex(event_id)), kind, source_file, source_record, transaction_id, reason, answer"
+        columns = (
+            "lower(hex(event_id)), kind, source_file, source_record, transaction_id,"
+            " coalesce(gone, reason), answer"
+        )
         query = f"SELECT {columns} FROM event WHERE destination = ? AND {condition}"  # noqa: S608 - from above
         return [Named(*row) for row in self._ledger.read(query, (self._key, *values))]
 
@@ -367,6 +389,9 @@ class Book:
         query = f"SELECT {columns} FROM event WHERE destination = :destination AND {condition} AND {AMONG}"  # noqa: S608 - from above
         return self._ledger.read(query, {"destination": self._key, **asked(keys_of(event_ids))})
 
+    def _now(self) -> int:
+        return _milliseconds(self._clock())
+
     def _one(self, query: str) -> Any:
         return self._ledger.read(query, (self._key,))[0][0]
 
@@ -378,10 +403,6 @@ class Book:
 
 def _json(value: object) -> str:
     return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode()
-
-
-def _now() -> int:
-    return _milliseconds(datetime.now(UTC))
 
 
 def _milliseconds(moment: datetime) -> int:

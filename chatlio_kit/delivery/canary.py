@@ -10,7 +10,7 @@ import time
 
 from chatlio_kit.connection import Connection, Dataflow
 from chatlio_kit.delivery.book import Book
-from chatlio_kit.delivery.reading_back import read_new_batches
+from chatlio_kit.delivery.reading_back import Reader
 from chatlio_kit.delivery.wire import WireRecord
 from chatlio_kit.display import Progress
 
@@ -34,10 +34,11 @@ def wait_for_canary(
     """
     ids = [record.event_id for record in records]
     waited, seen = 0.0, 0
+    reader = Reader(connection, book)
     started = time.monotonic()
     with Progress(f"canary of {flow.kind}: reading back", len(ids), "records", quiet=quiet) as progress:
         while True:
-            read_new_batches(connection, book)
+            reader.read_new()
             landed = book.landed_among(ids)
             progress.advance(landed - seen)
             progress.say(waited=f"{time.monotonic() - started:.0f}s")

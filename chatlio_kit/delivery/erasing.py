@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from chatlio_kit.delivery.fates import FORGOTTEN, FORGOTTEN_PLACE
 from chatlio_kit.delivery.keys import AMONG, asked, key_of
 from chatlio_kit.delivery.ledger import Ledger
-
-FORGOTTEN = "forgotten"
-FORGOTTEN_PLACE = f"({FORGOTTEN})"
 
 _DELETE_BODIES = f"DELETE FROM kept_body WHERE {AMONG}"  # noqa: S608 - from the ledger's own words
 _EMPTY = f"""
 UPDATE event SET source_file = :place, source_record = 0, transaction_id = NULL, answer = NULL,
+    readback = NULL,
     reason = CASE fate WHEN 'pending' THEN :reason ELSE reason END,
     fate = CASE fate WHEN 'pending' THEN 'dead_lettered' ELSE fate END
 WHERE {AMONG}
@@ -34,7 +33,8 @@ def erase_events(ledger: Ledger, event_ids: Iterable[str]) -> int:
     """Take all that is known of some events out of the ledger, at every destination.
 
     Their ids and payload digests stay, as digests that lead nowhere: they keep a later backfill from sending
-    what was to be forgotten. What was still to be sent becomes a dead letter, ``forgotten``.
+    what was to be forgotten. What was still to be sent becomes a dead letter, ``forgotten``. Whether their
+    rows are still in the dataset is for the next read to say, which reads everything.
 
     Returns:
         How many rows were emptied.

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
+
+FORGOTTEN = "forgotten"
+FORGOTTEN_PLACE = f"({FORGOTTEN})"
+"""The source file of an event that ``forget`` has emptied."""
 
 
 class Fate(StrEnum):
@@ -101,11 +106,101 @@ class ReadFile:
     records: int
 
 
+class Gone(StrEnum):
+    """Why an event that was read back before is not in the dataset any more.
+
+    A batch that ended in another way gives its status: ``batch_deleted``, ``batch_archived`` and so on.
+    """
+
+    ERASED = "erased"
+    REVERTED = "batch_reverted"
+    DELETED = "batch_deleted"
+    DATASET_DELETED = "dataset_deleted"
+    UNREADABLE = "unreadable"
+    EXPIRED = "expired"
+    UNKNOWN = "unknown"
+
+
 @dataclass(frozen=True)
 class Tally:
-    """How many events have which fate."""
+    """How many events have which fate.
+
+    ``delivered`` is ``landed`` and ``gone`` and what is under way.
+    """
 
     delivered: int = 0
     dead_lettered: int = 0
     pending: int = 0
     landed: int = 0
+    gone: int = 0
+
+    @property
+    def under_way(self) -> int:
+        """Events that were delivered and neither landed nor are gone."""
+        return self.delivered - self.landed - self.gone
+
+    def as_dict(self) -> dict[str, int]:
+        """Return the four counts that every JSON answer has."""
+        return {
+            "delivered": self.delivered,
+            "dead_lettered": self.dead_lettered,
+            "pending": self.pending,
+            "landed": self.landed,
+        }
+
+
+@dataclass(frozen=True)
+class Readback:
+    """The read of the dataset that ``landed`` and ``gone`` speak of.
+
+    Attributes:
+        at: when the dataset was last read, by the platform's clock; None when it never was.
+        older: how many landed events that read did not look for again.
+        older_since: when the oldest of these was last looked for; None when that is not known.
+        unreadable: the batches that could not be read, each with the reason.
+    """
+
+    at: datetime | None = None
+    older: int = 0
+    older_since: datetime | None = None
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, object]:
+        """Return it as JSON answers have it; times are RFC 3339."""
+        return {
+            "read_back_at": _rfc3339(self.at),
+            "not_read_again": self.older,
+            "not_read_again_since": _rfc3339(self.older_since),
+            "unreadable_batches": [{"batch": key, "reason": why} for key, why in self.unreadable.items()],
+        }
+
+    def sentences(self) -> list[str]:
+        """Say when the dataset was read, what an older read still answers for, and what could not be read."""
+        said = []
+        if self.at is not None:
+            said.append(f"The dataset was read back at {shown(self.at)}.")
+        if self.older:
+            since = f"of {shown(self.older_since)}" if self.older_since else "that noted no time"
+            said.append(
+                f"{self.older:,} of the landed events were not looked for again: for them an earlier read "
+                f"{since} still speaks. reconcile reads everything again."
+            )
+        said += [
+            f"The batch {key} cannot be read, so its rows do not count as landed: {why}."
+            for key, why in list(self.unreadable.items())[:SHOWN_BATCHES]
+        ]
+        if (more := len(self.unreadable) - SHOWN_BATCHES) > 0:
+            said.append(f"{more:,} more batches cannot be read; --json names them.")
+        return said
+
+
+SHOWN_BATCHES = 5
+
+
+def shown(moment: datetime) -> str:
+    """Write a UTC time to the second."""
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _rfc3339(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -6,19 +6,26 @@ How long is the connection's to say; the local platform needs a moment only.
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import timedelta
 
 from chatlio_kit.connection import Connection, Dataflow
+from chatlio_kit.connection.connection import GUARD_AFTER_SCHEMA_CHANGE as LONGEST_GUARD
 from chatlio_kit.display import Progress
 
 LOCAL_GUARD_SECONDS = 0.5
 
 
 def guard_left(connection: Connection, flow: Dataflow) -> float:
-    """Give the seconds that sending to a dataflow still has to wait."""
+    """Return the seconds that sending to a dataflow still has to wait, by the platform's clock."""
+    now = connection.platform.now()
     if connection.platform.settings.is_local:
-        return max(0.0, flow.changed_at / 1000 + LOCAL_GUARD_SECONDS - time.time())
-    return max(0.0, (connection.guard_until(flow) - datetime.now(UTC)).total_seconds())
+        guard = timedelta(seconds=LOCAL_GUARD_SECONDS)
+        left = flow.changed + guard - now
+    else:
+        guard = LONGEST_GUARD
+        left = connection.guard_until(flow) - now
+    # a change lies in the past, whatever the clocks say
+    return min(max(left, timedelta(0)), guard).total_seconds()
 
 
 def keep_guard(connection: Connection, flow: Dataflow, *, quiet: bool = False) -> None:

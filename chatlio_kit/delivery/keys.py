@@ -30,6 +30,11 @@ def keys_of(event_ids: Iterable[str]) -> bytes:
     return bytes.fromhex("".join(event_ids))
 
 
+def ours_in(event_ids: Iterable[str]) -> bytes:
+    """Return the keys of those ids that are ours, one after the other."""
+    return bytes.fromhex("".join(each for each in event_ids if _DIGEST.fullmatch(each)))
+
+
 def asked(keys: bytes) -> dict[str, object]:
     """Give the values that :data:`AMONG` asks for."""
     return {"keys": keys, "places": orjson.dumps(list(range(len(keys) // _SIZE))).decode()}

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from chatlio_kit.delivery.keys import key_of
 
-VERSION = 2
+VERSION = 3
 
 _DESTINATION = """
 CREATE TABLE IF NOT EXISTS destination (
@@ -23,6 +23,7 @@ CREATE TABLE IF NOT EXISTS destination (
     name TEXT NOT NULL,
     first_sent_at INTEGER,
     runs INTEGER NOT NULL DEFAULT 0,
+    sent_since INTEGER,
     UNIQUE (platform, org, sandbox, dataset)
 )"""
 _EVENT = """
@@ -41,7 +42,10 @@ CREATE TABLE IF NOT EXISTS event (
     transaction_id TEXT,
     reason TEXT,
     answer TEXT,
-    settled_at INTEGER
+    settled_at INTEGER,
+    gone TEXT,
+    readback INTEGER,
+    batch INTEGER
 )"""
 _KEPT_BODY = """
 CREATE TABLE IF NOT EXISTS kept_body (
@@ -66,15 +70,28 @@ CREATE TABLE IF NOT EXISTS file_read (
 ) WITHOUT ROWID"""
 _BATCH_READ = """
 CREATE TABLE IF NOT EXISTS batch_read (
+    number INTEGER PRIMARY KEY,
     destination INTEGER NOT NULL REFERENCES destination,
     batch_id TEXT NOT NULL,
     rows INTEGER NOT NULL,
-    PRIMARY KEY (destination, batch_id)
+    state TEXT NOT NULL,
+    readback INTEGER,
+    problem TEXT,
+    UNIQUE (destination, batch_id)
+)"""
+_READBACK = """
+CREATE TABLE IF NOT EXISTS readback (
+    destination INTEGER NOT NULL REFERENCES destination,
+    number INTEGER NOT NULL,
+    began_at INTEGER NOT NULL,
+    at INTEGER,
+    PRIMARY KEY (destination, number)
 ) WITHOUT ROWID"""
-_TABLES = (_DESTINATION, _EVENT, _KEPT_BODY, _CANARY, _FILE_READ, _BATCH_READ)
+_TABLES = (_DESTINATION, _EVENT, _KEPT_BODY, _CANARY, _FILE_READ, _BATCH_READ, _READBACK)
 BY_ID = "CREATE UNIQUE INDEX IF NOT EXISTS event_by_id ON event (destination, event_id)"
 
 _FROM_TEXT = (
+    "ALTER TABLE destination ADD COLUMN sent_since INTEGER",
     "ALTER TABLE event RENAME TO old_event",
     "ALTER TABLE kept_body RENAME TO old_kept_body",
     "DROP INDEX IF EXISTS event_by_id",
@@ -87,6 +104,18 @@ _FROM_TEXT = (
     "DROP TABLE old_event",
     "DROP TABLE old_kept_body",
 )
+_FROM_2 = (
+    "ALTER TABLE destination ADD COLUMN sent_since INTEGER",
+    "ALTER TABLE event ADD COLUMN gone TEXT",
+    "ALTER TABLE event ADD COLUMN readback INTEGER",
+    "ALTER TABLE event ADD COLUMN batch INTEGER",
+    "ALTER TABLE batch_read RENAME TO old_batch_read",
+    *_TABLES,
+    "INSERT INTO batch_read (destination, batch_id, rows, state)"
+    " SELECT destination, batch_id, rows, iif(rows > 0, 'read', 'failed') FROM old_batch_read",
+    "DROP TABLE old_batch_read",
+)
+"""What had landed keeps its mark without a read that vouches for it, so the next read reads everything."""
 
 
 class TooNew(Exception):
@@ -108,14 +137,22 @@ def lay_out(db: sqlite3.Connection) -> None:
     try:
         if (version := _version(db)) > VERSION:
             raise TooNew
-        is_old = bool(db.execute("SELECT 1 FROM sqlite_master WHERE name = 'event'").fetchall())
-        for statement in () if version == VERSION else _FROM_TEXT if is_old else _TABLES:
+        for statement in _steps_from(db, version):
             db.execute(statement)
         db.execute(f"PRAGMA user_version = {VERSION}")
         db.execute("COMMIT")
     except BaseException:
         db.execute("ROLLBACK")
         raise
+
+
+def _steps_from(db: sqlite3.Connection, version: int) -> tuple[str, ...]:
+    if version == VERSION:
+        return ()
+    if version == 2:
+        return _FROM_2
+    is_old = bool(db.execute("SELECT 1 FROM sqlite_master WHERE name = 'event'").fetchall())
+    return _FROM_TEXT if is_old else _TABLES
 
 
 def _version(db: sqlite3.Connection) -> int:

@@ -3,8 +3,9 @@
 SQLite in WAL mode: a change is in the system's hands before it is relied on, so a kill at any instant leaves
 the truth. Power that fails may take the last changes along; then their events are sent again, under the same
 ids, and none is lost. An event is ``pending`` from before its first request until the platform's verdict is
-written down; then it is ``delivered`` or ``dead_lettered``. ``landed`` says that it was read back from the
-dataset. Rows stand in the order of sending, so that one request's rows share pages.
+written down; then it is ``delivered`` or ``dead_lettered``. ``landed`` says that the last read of the dataset
+found it; ``gone`` says why it is no longer there. Rows stand in the order of sending, so that one request's
+rows share pages.
 
 Ids are random, so an index by id is touched in another page for each event. While the first run fills the
 ledger nobody looks up an id, and it is made afterwards, in one go.
@@ -26,6 +27,7 @@ import pandas as pd
 
 from chatlio_kit.connection import Destination
 from chatlio_kit.delivery.book import Book
+from chatlio_kit.delivery.landings import Clock, own_clock
 from chatlio_kit.delivery.layout import BY_ID, TooNew, lay_out
 from chatlio_kit.errors import LedgerBusy, LedgerError
 
@@ -99,8 +101,13 @@ class Ledger:
         rows = self.read("SELECT platform, org, sandbox, dataset, name FROM destination ORDER BY id")
         return [Destination(*row) for row in rows]
 
-    def book(self, destination: Destination) -> Book:
-        """Open the part of the ledger that belongs to one destination."""
+    def book(self, destination: Destination, clock: Clock = own_clock) -> Book:
+        """Open the part of the ledger that belongs to one destination.
+
+        Args:
+            destination: where the events go.
+            clock: returns the time that is written down; the platform's, where it is known.
+        """
         key = (destination.platform, destination.org, destination.sandbox, destination.dataset)
         with self.change() as db:
             db.execute(
@@ -109,7 +116,7 @@ class Ledger:
                 (*key, destination.name),
             )
         query = "SELECT id FROM destination WHERE platform=? AND org=? AND sandbox=? AND dataset=?"
-        return Book(self, int(self.read(query, key)[0][0]))
+        return Book(self, int(self.read(query, key)[0][0]), clock)
 
     def as_frame(self) -> pd.DataFrame:
         """Give the whole ledger as a frame, a row for each event and destination.
@@ -119,6 +126,7 @@ class Ledger:
         columns = [
             *("platform", "sandbox", "dataset", "event_id", "kind", "fate", "landed", "run", "request"),
             *("attempts", "source_file", "source_record", "transaction_id", "reason", "answer", "settled_at"),
+            "gone",
         ]
         rows = self.read(
             f"SELECT {', '.join(columns)} FROM event JOIN destination ON destination.id = destination"  # noqa: S608 - names from above

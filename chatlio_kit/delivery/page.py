@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from chatlio_kit.delivery.fates import Tally
-from chatlio_kit.delivery.reconcile import Reconciliation, sentences
+from chatlio_kit.delivery.fates import Readback, Tally
+from chatlio_kit.delivery.reconcile import Reconciliation, gone_sentences, is_amiss, sentences
 from chatlio_kit.display import Sheet
 from chatlio_kit.errors import DONE, FAILED, INCOMPLETE, UNCONFIRMED
 from chatlio_kit.tables import Counts
@@ -26,6 +26,9 @@ class Page:
         dead_by_reason: this run's dead letters.
         requests: requests posted in this run, ``retries`` of them again.
         seconds: how long the run took.
+        gone_by_reason: events of this run that were read back and are not in the dataset any more.
+        total_gone_by_reason: the same of all runs.
+        readback: the read that found what landed.
         arrived: what was read back, and what became of the rest; None until that was looked for.
         untold: records of requests whose answer was lost or incomplete; they may stand in the lake twice.
         throttled: answers 429 and 503, after which sending slowed down.
@@ -42,6 +45,9 @@ class Page:
     requests: int = 0
     retries: int = 0
     seconds: float = 0.0
+    gone_by_reason: dict[str, int] = field(default_factory=dict)
+    total_gone_by_reason: dict[str, int] = field(default_factory=dict)
+    readback: Readback = field(default_factory=Readback)
     arrived: Reconciliation | None = None
     untold: int = 0
     throttled: int = 0
@@ -51,12 +57,16 @@ class Page:
 
     @property
     def exit_code(self) -> int:
-        """0 all landed; 3 some records rejected or dead-lettered; 4 not all landed yet; 1 stopped early."""
+        """0 all landed; 3 some rejected, dead-lettered or gone; 4 not all landed yet; 1 stopped early.
+
+        It speaks of this run, as the counts do.
+        """
         if self.stopped_by is not None or self.run.pending:
             return FAILED
-        if self.run.landed < self.run.delivered:
+        if self.run.under_way:
             return UNCONFIRMED
-        return INCOMPLETE if self.counts.rejected or self.run.dead_lettered else DONE
+        amiss = self.counts.rejected or self.run.dead_lettered or is_amiss(self.gone_by_reason)
+        return INCOMPLETE if amiss else DONE
 
     def as_dict(self) -> dict[str, Any]:
         """Give the page as ``backfill --json`` prints it."""
@@ -64,14 +74,18 @@ class Page:
         return {
             "destination": self.destination,
             **{key: counted[key] for key in ("read", "accepted", "rejected", "duplicates")},
-            **_fates(self.run),
+            **self.run.as_dict(),
             "by_kind": counted["by_kind"],
             "rejected_by_reason": counted["rejected_by_reason"],
             "dead_by_reason": self.dead_by_reason,
             "requests": self.requests,
             "retries": self.retries,
             "seconds": round(self.seconds, 3),
-            "total": _fates(self.total),
+            "total": self.total.as_dict(),
+            "gone": self.run.gone,
+            "gone_by_reason": self.gone_by_reason,
+            "total_gone_by_reason": self.total_gone_by_reason,
+            **self.readback.as_dict(),
         }
 
     def sheet(self) -> Sheet:
@@ -90,6 +104,10 @@ class Page:
             ("pending", self.run.pending, self.total.pending),
             ("landed", self.run.landed, self.total.landed),
         ]
+        if self.total.gone:
+            rows.append(("gone", self.run.gone, self.total.gone))
+            reasons = self.total_gone_by_reason.items()
+            rows += [(f"  {reason}", self.gone_by_reason.get(reason, 0), count) for reason, count in reasons]
         return Sheet(f"To {self.destination}", ("", "this run", "in all"), rows, self._sentences())
 
     def _sentences(self) -> list[str]:
@@ -116,14 +134,20 @@ class Page:
         if self.heavy:
             said.append(f"{self.heavy:,} records are over 10 KB: the lake keeps them, Profile drops them.")
         if self.arrived is not None:
-            said += sentences(self.arrived)
-        elif run.landed < run.delivered:
-            said.append(
-                f"{run.delivered - run.landed:,} delivered events were not read back yet; "
-                "look again with reconcile."
-            )
+            said += [*self.readback.sentences(), *sentences(self.arrived)]
+        else:
+            if self.total.landed or self.total.gone:
+                said += self.readback.sentences()
+            if self.total_gone_by_reason:
+                said += gone_sentences(self.total_gone_by_reason)
+            if run.under_way:
+                said.append(
+                    f"{run.under_way:,} delivered events were not read back yet; look again with reconcile."
+                )
         if self.stopped_by is not None:
             said.append(f"Sending stopped early: {self.stopped_by}. Run it again to go on.")
+            if run.pending:
+                said.append(f"{run.pending:,} events are pending; they go out under the same ids.")
         elif run.pending:
             said.append(
                 f"{run.pending:,} events have no verdict yet. Run the backfill or stream again to send them."
@@ -135,12 +159,3 @@ class Page:
 
     def _repr_html_(self) -> str:
         return self.sheet()._repr_html_()
-
-
-def _fates(tally: Tally) -> dict[str, int]:
-    return {
-        "delivered": tally.delivered,
-        "dead_lettered": tally.dead_lettered,
-        "pending": tally.pending,
-        "landed": tally.landed,
-    }

@@ -8,6 +8,9 @@ An event that the edge acknowledged is in the dataset, in a failed batch, or in 
   is there. It becomes a dead letter, and ``replay`` lets it be sent again;
 - *overdue* when the hour is over without such word of the platform.
 
+An event that was read back once and is not there any more is *gone*, with the reason where it is known. It is
+not sent again unless ``replay`` is asked to: somebody may have meant it to go.
+
 Sources: Streaming ingestion overview (latency); Monitor streaming dataflows (hourly runs); Catalog (batches).
 """
 
@@ -23,11 +26,12 @@ import orjson
 
 from chatlio_kit.connection import Connection
 from chatlio_kit.delivery.book import Book
-from chatlio_kit.delivery.fates import Named, Tally
-from chatlio_kit.delivery.reading_back import read_back, read_new_batches
+from chatlio_kit.delivery.fates import Gone, Named, Readback, Tally
+from chatlio_kit.delivery.ledger import Ledger
+from chatlio_kit.delivery.reading_back import Reader, read_back
 from chatlio_kit.display import Sheet
-from chatlio_kit.errors import DONE, FAILED, INCOMPLETE, UNCONFIRMED
-from chatlio_kit.platform import Run
+from chatlio_kit.errors import DONE, FAILED, INCOMPLETE, UNCONFIRMED, NotFound
+from chatlio_kit.platform import Platform, Run
 
 LOST = "lost_after_acceptance"
 NAMED = 1000
@@ -35,7 +39,19 @@ NAMED = 1000
 SHOWN = 20
 VISIBLE_AFTER = timedelta(hours=1)
 """Streamed records are visible in the lake within an hour (streaming ingestion overview)."""
+_IN_WORDS: dict[str, str] = {
+    Gone.ERASED: "erased by forget",
+    Gone.REVERTED: "batch reverted",
+    Gone.DELETED: "batch deleted",
+    Gone.DATASET_DELETED: "dataset deleted",
+    Gone.UNREADABLE: "batch unreadable",
+    Gone.EXPIRED: "expired",
+    Gone.UNKNOWN: "reason unknown",
+}
 _FINISHED = frozenset({"success", "completed", "failed", "partial_success", "partial_failure"})
+_SLACK = timedelta(minutes=5)
+_CUT = timedelta(seconds=1)
+"""The platform's time is known to the second."""
 _SAID = 160
 """Characters of a platform's answer that are shown."""
 
@@ -91,7 +107,10 @@ class Reconciliation:
         dead_by_reason: dead letters by reason; ``lost_after_acceptance`` are those that the platform lost.
         samples: a dead letter of each reason, with the platform's answer.
         dead: dead letters by name, the first of them.
-        missing: delivered events that were not read back, by name, the first of them.
+        missing: delivered events that were never read back, by name, the first of them.
+        gone_by_reason: events that were read back once and are not in the dataset any more, by reason.
+        gone: the same by name, the first of them.
+        readback: the read that found what landed.
         overdue: how many of the missing were accepted longer ago than the hour that the platform names.
         lake_rows: rows of ours that were read back, repeated ones included.
         sql: the query with which Query Service counts the same.
@@ -105,28 +124,34 @@ class Reconciliation:
     samples: dict[str, Named] = field(default_factory=dict)
     dead: list[Named] = field(default_factory=list)
     missing: list[Named] = field(default_factory=list)
+    gone_by_reason: dict[str, int] = field(default_factory=dict)
+    gone: list[Named] = field(default_factory=list)
+    readback: Readback = field(default_factory=Readback)
     overdue: int = 0
     lake_rows: int = 0
     sql: str = ""
 
     @property
     def under_way(self) -> int:
-        """Events that were delivered and neither landed nor failed."""
-        return self.total.delivered - self.total.landed
+        """Events that were delivered and neither landed, nor are gone, nor failed."""
+        return self.total.under_way
 
     @property
     def lake_duplicates(self) -> int:
         """Rows that repeat an id."""
-        return self.lake_rows - self.total.landed
+        return max(0, self.lake_rows - self.total.landed)
 
     @property
     def exit_code(self) -> int:
-        """0 all landed; 3 some are dead letters or lost; 4 some may still land; 1 some were not sent."""
+        """0 all landed; 3 some are dead letters, lost or gone; 4 some may still land; 1 some were not sent.
+
+        What ``forget`` erased was meant to go and counts as done.
+        """
         if self.total.pending:
             return FAILED
         if self.under_way:
             return UNCONFIRMED
-        return INCOMPLETE if self.total.dead_lettered else DONE
+        return INCOMPLETE if self.total.dead_lettered or is_amiss(self.gone_by_reason) else DONE
 
     def received(self) -> dict[str, int]:
         """Add up what the platform says of all history dataflows."""
@@ -142,8 +167,11 @@ class Reconciliation:
         """Give it as ``reconcile --json`` prints it."""
         return {
             "destination": self.destination,
-            "total": asdict(self.total),
+            "total": self.total.as_dict(),
             "by_kind": {kind: asdict(tally) for kind, tally in self.by_kind.items()},
+            **self.readback.as_dict(),
+            "gone": self.total.gone,
+            "gone_by_reason": self.gone_by_reason,
             "under_way": self.under_way,
             "overdue": self.overdue,
             "lost": self.dead_by_reason.get(LOST, 0),
@@ -153,6 +181,7 @@ class Reconciliation:
             "lake_duplicates": self.lake_duplicates,
             "missing": [_as_dict(each, "transaction_id") for each in self.missing],
             "dead": [_as_dict(each, "reason", "answer") for each in self.dead],
+            "gone_events": [_as_dict(each, "reason") for each in self.gone],
             "sql": self.sql,
         }
 
@@ -163,12 +192,13 @@ class Reconciliation:
         ]
         sums = self.received()
         rows.append(("all", *_fates(self.total), sums["received"], sums["ingested"], sums["failed"]))
-        headings = ("kind", "delivered", "landed", "under way", "dead-lettered", "pending")
+        headings = ("kind", "delivered", "landed", "gone", "under way", "dead-lettered", "pending")
         told = ("dataflow received", "ingested", "failed")
-        notes = [*sentences(self), *self._names()]
+        notes = [*self.readback.sentences(), *sentences(self), *self._names()]
         if pending := self.total.pending:
             notes.append(f"{pending:,} events have no verdict yet. Run the backfill again to send them.")
-        notes.append(f"The same in Query Service: {self.sql}")
+        if self.sql:
+            notes.append(f"The same in Query Service: {self.sql}")
         return Sheet(f"Arrived at {self.destination}", (*headings, *told), rows, notes)
 
     def _names(self) -> list[str]:
@@ -177,7 +207,11 @@ class Reconciliation:
         named += [
             f"not landed yet: {each.kind} {each.event_id} ({each.place})" for each in self.missing[:SHOWN]
         ]
-        further = max(0, self.dead_by_reason.get(LOST, 0) - SHOWN) + max(0, self.under_way - SHOWN)
+        named += [
+            f"gone, {each.reason}: {each.kind} {each.event_id} ({each.place})" for each in self.gone[:SHOWN]
+        ]
+        counts = (self.dead_by_reason.get(LOST, 0), self.under_way, self.total.gone)
+        further = sum(max(0, count - SHOWN) for count in counts)
         return [*named, f"... and {further:,} more; --json names {NAMED:,}"] if further else named
 
     def __repr__(self) -> str:
@@ -188,32 +222,77 @@ class Reconciliation:
 
 
 def reconcile(
-    connection: Connection, book: Book, *, wait: float = 0.0, may_repeat: bool = False, quiet: bool = False
+    connection: Connection,
+    book: Book,
+    *,
+    wait: float = 0.0,
+    again: bool = True,
+    may_repeat: bool = False,
+    quiet: bool = False,
 ) -> Reconciliation:
-    """Read back what landed, take over what failed, and settle what the platform has lost.
+    """Read back what is there, take over what failed, and settle what is gone or lost.
 
     Args:
         connection: whose dataset.
         book: the destination's part of the ledger.
         wait: seconds to wait for rows that are still under way; 0 looks once.
+        again: whether everything that was read before is read again; without it, where many events have
+            landed, the page says for how many an earlier read still speaks.
         may_repeat: whether rows may land that repeat an id; then looking ends when no more of them come.
         quiet: whether to show no progress.
 
     Raises:
         PlatformError: the platform cannot be reached or refuses; what was read until then stands.
     """
-    read_back(connection, book, wait=wait, may_repeat=may_repeat, quiet=quiet)
+    read_back(connection, book, wait=wait, again=again, may_repeat=may_repeat, quiet=quiet)
     runs = {
         str(kind): Account.of(connection.platform.flows.runs(flow.flow_id))
         for kind, flow in connection.history.items()
     }
-    overdue_since = datetime.now(UTC) - VISIBLE_AFTER
+    overdue_since = connection.platform.now() - VISIBLE_AFTER
     # read again after the runs were: what they finished has to have been looked for
-    if book.missing_since(overdue_since) and read_new_batches(connection, book):
+    if book.missing_since(overdue_since) and Reader(connection, book).read_new():
         for kind, account in runs.items():
-            _lose(connection, book, kind, account, overdue_since)
+            _lose(book, kind, account, overdue_since)
+    return _found(str(connection.destination), book, runs, overdue_since, count_sql(connection))
+
+
+def reconcile_deleted(platform: Platform, ledger: Ledger, name: str) -> Reconciliation | None:
+    """Settle the events whose dataset was deleted; the connection may have another one by now, or none.
+
+    Args:
+        platform: the platform.
+        ledger: the ledger.
+        name: the connection's name.
+
+    Returns:
+        What became of the events of the last such dataset; None where no dataset of the connection is gone.
+
+    Raises:
+        PlatformError: the platform cannot be reached or refuses.
+    """
+    settings = platform.settings
+    here = (settings.platform_name, settings.org_id, settings.sandbox, name)
+    found = None
+    for each in ledger.destinations():
+        if (each.platform, each.org, each.sandbox, each.name) != here:
+            continue
+        book = ledger.book(each, platform.now)
+        try:
+            platform.catalog.dataset(each.dataset)
+        except NotFound:
+            number = book.landings.begin(platform.now())
+            book.landings.lose_dataset(number)
+            book.landings.finish(number, platform.now())
+            found = _found(str(each), book, {}, platform.now() - VISIBLE_AFTER, "")
+    return found
+
+
+def _found(
+    destination: str, book: Book, runs: dict[str, Account], overdue_since: datetime, sql: str
+) -> Reconciliation:
     return Reconciliation(
-        destination=str(connection.destination),
+        destination=destination,
         total=book.tally(),
         by_kind=book.by_kind(),
         runs=runs,
@@ -221,9 +300,12 @@ def reconcile(
         samples=book.dead_samples(),
         dead=book.dead(NAMED),
         missing=book.missing(NAMED),
+        gone_by_reason=book.landings.gone_by_reason(),
+        gone=book.gone(NAMED),
+        readback=book.landings.last(),
         overdue=book.missing_since(overdue_since),
-        lake_rows=book.rows_read(),
-        sql=count_sql(connection),
+        lake_rows=book.landings.rows(),
+        sql=sql,
     )
 
 
@@ -245,6 +327,8 @@ def sentences(found: Reconciliation) -> list[str]:
             f"there{_sample(found.samples.get(LOST))}. Run replay, then the backfill or stream that sent "
             "them: they go out again under the same ids."
         )
+    if found.gone_by_reason:
+        said += gone_sentences(found.gone_by_reason)
     if found.under_way - found.overdue > 0:
         said.append(
             f"{found.under_way - found.overdue:,} delivered events may still land: the platform names an "
@@ -259,24 +343,48 @@ def sentences(found: Reconciliation) -> list[str]:
     return said
 
 
+def gone_sentences(gone_by_reason: dict[str, int]) -> list[str]:
+    """Say how many events are gone and why, and what can be done."""
+    counted = ", ".join(
+        f"{_IN_WORDS.get(reason, reason)} {count:,}" for reason, count in gone_by_reason.items()
+    )
+    said = [f"{sum(gone_by_reason.values()):,} events were in the dataset and are gone: {counted}."]
+    if is_amiss(gone_by_reason):
+        said.append(
+            "They are not sent again by themselves. If they should be there, run replay with --gone "
+            "(gone=True), then the backfill or stream that sent them."
+        )
+    return said
+
+
+def is_amiss(gone_by_reason: dict[str, int]) -> bool:
+    """Whether events are gone that nobody asked us to erase."""
+    return any(reason != Gone.ERASED for reason in gone_by_reason)
+
+
 def count_sql(connection: Connection) -> str:
-    """Give the query with which Query Service counts the same: distinct ids, and rows that repeat one."""
-    dataset = connection.platform.catalog.dataset(connection.dataset_id)
+    """Return the query with which Query Service counts the same: distinct ids, and rows that repeat one.
+
+    It is empty where the dataset is deleted.
+    """
+    try:
+        dataset = connection.platform.catalog.dataset(connection.dataset_id)
+    except NotFound:
+        return ""
     named = (dataset.get("tags") or {}).get("adobe/pqs/table") or []
     table = str(named[0]) if named else re.sub(r"[^a-z0-9]+", "_", str(dataset.get("name", "")).lower())
     return f"SELECT COUNT(DISTINCT _id) AS events, COUNT(*) - COUNT(DISTINCT _id) AS repeated FROM {table};"  # noqa: S608 - shown, not run
 
 
-def _lose(connection: Connection, book: Book, kind: str, account: Account, overdue_since: datetime) -> None:
+def _lose(book: Book, kind: str, account: Account, overdue_since: datetime) -> None:
     if account.since is None or account.until is None:
         return
-    ahead = timedelta(seconds=connection.platform.clock_skew or 0.0)
-    until = min(account.until - ahead, overdue_since)
+    until = min(account.until - _CUT, overdue_since)
     answer = (
         f"acknowledged, but not in the dataset; its dataflow's runs are finished up to "
         f"{account.until:%Y-%m-%d %H:%M} UTC: {account}"
     )
-    book.lose(kind, account.since - ahead, until, LOST, answer)
+    book.lose(kind, account.since - _SLACK, until, LOST, answer)
 
 
 def _is_finished(run: Run) -> bool:
@@ -314,11 +422,12 @@ def _as_dict(named: Named, *more: str) -> dict[str, Any]:
     return {key: getattr(named, key) for key in keys}
 
 
-def _fates(tally: Tally) -> tuple[int, int, int, int, int]:
+def _fates(tally: Tally) -> tuple[int, int, int, int, int, int]:
     return (
         tally.delivered,
         tally.landed,
-        tally.delivered - tally.landed,
+        tally.gone,
+        tally.under_way,
         tally.dead_lettered,
         tally.pending,
     )

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import repeat
 
 from chatlio_kit.connection import Connection
-from chatlio_kit.delivery.erasing import FORGOTTEN_PLACE
+from chatlio_kit.delivery.fates import FORGOTTEN_PLACE
 from chatlio_kit.delivery.page import Page
-from chatlio_kit.delivery.reading_back import read_new_batches
+from chatlio_kit.delivery.reading_back import Reader
 from chatlio_kit.delivery.run import Run
+from chatlio_kit.delivery.sending import PATIENCE
 
 
 def replay(
     connection: Connection,
     *,
     reason: str | None = None,
+    gone: bool = False,
     skip_guard: bool = False,
+    patience: float = PATIENCE,
     wait: float | None = None,
     quiet: bool = False,
 ) -> Page:
@@ -29,7 +33,10 @@ def replay(
     Args:
         connection: where they belong.
         reason: only those, e.g. ``refused_400``; ``status`` lists the reasons.
+        gone: call back, instead of dead letters, what was in the dataset once and is gone; with a ``reason``
+            such as ``batch_reverted`` only that. Of it, too, there is no copy here.
         skip_guard: whether to send into a dataflow that was just changed without waiting.
+        patience: seconds without a verdict of the platform after which sending ends.
         wait: seconds to wait for rows that are under way; by default two minutes on the local platform and
             none elsewhere, where an hour may pass.
         quiet: whether to show no progress.
@@ -39,20 +46,42 @@ def replay(
         PlatformError: when the platform cannot be reached or refuses.
     """
     settings = connection.platform.settings
-    with Run(connection, settings.state, skip_guard=skip_guard, canary=False, quiet=quiet) as run:
-        read_new_batches(connection, run.book)
-        without_body = [each for each in run.book.without_body(reason) if each.file != FORGOTTEN_PLACE]
-        for letters in run.book.letters(reason):
-            if run.is_stopped:
-                break
-            run.counts.add((each.kind for each in letters), ())
-            run.resend(letters)
-        run.counts.add((each.kind for each in without_body), ())
-        run.book.revive(run.number, (each.event_id for each in without_body))
-        run.page.notes += [
-            f"{count:,} events of {file} have no copy in the ledger and were not sent; they are pending now."
-            for file, count in Counter(each.file for each in without_body).items()
-        ]
+    with Run(
+        connection, settings.state, skip_guard=skip_guard, canary=False, patience=patience, quiet=quiet
+    ) as run:
+        if gone:
+            _call_back_gone(connection, run, reason)
+        else:
+            _send_letters(connection, run, reason)
     if wait is None:
         wait = 120.0 if settings.is_local else 0.0
-    return run.reconcile(wait=wait)
+    return run.reconcile(wait=wait, again=False)
+
+
+def _call_back_gone(connection: Connection, run: Run, reason: str | None) -> None:
+    Reader(connection, run.book).read_all()  # what is there after all is not called back
+    by_file = Counter[str]()
+    for (kind, file), count in run.book.revive_gone(run.number, reason).items():
+        run.counts.add(repeat(kind, count), ())
+        by_file[file] += count
+    _note_pending(run, by_file)
+
+
+def _send_letters(connection: Connection, run: Run, reason: str | None) -> None:
+    Reader(connection, run.book).read_new()
+    without_body = [each for each in run.book.without_body(reason) if each.file != FORGOTTEN_PLACE]
+    for letters in run.book.letters(reason):
+        if run.is_stopped:
+            break
+        run.counts.add((each.kind for each in letters), ())
+        run.resend(letters)
+    run.counts.add((each.kind for each in without_body), ())
+    run.book.revive(run.number, (each.event_id for each in without_body))
+    _note_pending(run, Counter(each.file for each in without_body))
+
+
+def _note_pending(run: Run, by_file: Counter[str]) -> None:
+    run.page.notes += [
+        f"{count:,} events of {file} have no copy in the ledger and were not sent; they are pending now."
+        for file, count in by_file.items()
+    ]

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, fields
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
@@ -30,8 +29,8 @@ from chatlio_kit.delivery.pacing import (
 )
 from chatlio_kit.delivery.packing import ADVISED_RECORD, LIMIT, Packet, fitting, pack
 from chatlio_kit.delivery.page import Page
-from chatlio_kit.delivery.reconcile import reconcile
-from chatlio_kit.delivery.sending import SINGLE_POSTS, SINGLE_WORKERS, Outcome, Sender, refused
+from chatlio_kit.delivery.reconcile import reconcile, reconcile_deleted
+from chatlio_kit.delivery.sending import PATIENCE, SINGLE_POSTS, SINGLE_WORKERS, Outcome, Sender, refused
 from chatlio_kit.delivery.wire import WireRecord, WireRecords, wire_records
 from chatlio_kit.display import Progress
 from chatlio_kit.errors import PlatformError
@@ -54,6 +53,8 @@ class Run:
         pace: messages a second; by default what the platform's limits allow.
         expected: how many events will be sent, where that is known.
         stop_after: end sending after so many requests, repeats not counted; what is left stays pending.
+        patience: seconds without a verdict of the platform, however often it is asked, after which sending
+            ends; what is left stays pending.
         quiet: whether to show no progress.
 
     Attributes:
@@ -75,6 +76,7 @@ class Run:
         pace: float | None = None,
         expected: int | None = None,
         stop_after: int | None = None,
+        patience: float = PATIENCE,
         quiet: bool = False,
     ) -> None:
         self.connection = connection
@@ -96,11 +98,12 @@ class Run:
         self._open = ExitStack()
         ledger = self._open.enter_context(Ledger(state))
         self._open.enter_context(ledger.alone())
-        self.book = ledger.book(connection.destination)
-        self.number = self.book.begin_run(datetime.now(UTC))
+        platform = connection.platform
+        self.book = ledger.book(connection.destination, platform.now)
+        self.number = self.book.begin_run(platform.now(), is_platform_time=platform.tells_time)
         self._progress = self._open.enter_context(Progress("streaming", expected, "events", quiet=quiet))
         self._clerk = self._open.enter_context(ThreadPoolExecutor(1, thread_name_prefix="chatlio-kit-expect"))
-        self._sender = self._open.enter_context(Sender(self._pace, self._settle))
+        self._sender = self._open.enter_context(Sender(self._pace, self._settle, patience))
 
     def __enter__(self) -> Run:
         return self
@@ -178,17 +181,26 @@ class Run:
                 return
         self._post(flow, pack(records, most=self._most))
 
-    def reconcile(self, *, wait: float = WAIT_SECONDS) -> Page:
-        """Read back what landed, and give the page.
+    def reconcile(self, *, wait: float = WAIT_SECONDS, again: bool = True) -> Page:
+        """Read back what is in the dataset now, and return the page.
 
         Args:
             wait: seconds to wait for rows that are still under way.
+            again: whether everything that was read before is read again; without it, where many events have
+                landed, the page says for how many an earlier read still speaks.
         """
         with Ledger(self._state) as ledger:
-            book = ledger.book(self.connection.destination)
+            platform = self.connection.platform
+            book = ledger.book(self.connection.destination, platform.now)
             try:
+                reconcile_deleted(platform, ledger, self.connection.name)
                 self._page.arrived = reconcile(
-                    self.connection, book, wait=wait, may_repeat=self._page.untold > 0, quiet=self._quiet
+                    self.connection,
+                    book,
+                    wait=wait,
+                    again=again,
+                    may_repeat=self._page.untold > 0,
+                    quiet=self._quiet,
                 )
             except PlatformError as error:
                 self._page.notes.append(f"What landed could not be read back: {error}")
@@ -199,8 +211,8 @@ class Run:
         """Tell what the ledger on this machine says of the destination, all runs together.
 
         Returns:
-            A row for each kind and a column for each fate; ``landed`` counts those of the delivered events
-            that were read back.
+            A row for each kind and a column for each fate. Of the delivered events, ``landed`` counts those
+            that the last read found in the dataset, and ``gone`` those that it found there no more.
         """
         with Ledger(self._state) as ledger:
             tallies = ledger.book(self.connection.destination).by_kind()
@@ -238,6 +250,9 @@ class Run:
         # where there was one run only, all is its own, and the ledger need not be looked through again
         page.total = page.run if book.last_run() == self.number == 1 else book.tally()
         page.dead_by_reason = book.dead_by_reason(self.number)
+        page.gone_by_reason = book.landings.gone_by_reason(self.number)
+        page.total_gone_by_reason = book.landings.gone_by_reason()
+        page.readback = book.landings.last()
         page.seconds = time.monotonic() - self._started
 
     def _flow(self, kind: Kind) -> Dataflow:

@@ -16,7 +16,7 @@ from chatlio_kit.delivery.fates import DeadLetter, Refused, Taken
 from chatlio_kit.delivery.pacing import Pace
 from chatlio_kit.delivery.packing import Packet
 from chatlio_kit.errors import Unreachable
-from chatlio_kit.platform.wire import Reply, asked_pause, pause_before
+from chatlio_kit.platform.wire import Reply, asked_pause, pause_before, retry_after
 
 WORKERS = 16
 """Requests under way at once; as many again are packed ahead of them."""
@@ -28,6 +28,10 @@ MAX_THROTTLED = 60
 """Refusals in a row because of too much traffic, counted apart: they say that the platform is there."""
 INLET_PATIENCE = 600.0
 """Seconds: how long a new inlet may be unknown before sending stops."""
+PATIENCE = 600.0
+"""Seconds without any verdict, over all requests together, after which a platform counts as dead."""
+LEAST_TRIES = 5
+"""So often a platform is asked at least before it counts as dead."""
 BACK_OFF = frozenset({429, 503})
 
 SINGLE_POSTS = (
@@ -103,14 +107,18 @@ class Sender:
     Args:
         pace: the governor.
         settle: writes an outcome down; called from the worker that has it, at once.
+        patience: seconds without any verdict after which sending ends.
 
     Attributes:
         is_single: whether the batch path refuses raw records, so that they are posted one by one.
     """
 
-    def __init__(self, pace: Pace, settle: Callable[[Outcome], None]) -> None:
+    def __init__(self, pace: Pace, settle: Callable[[Outcome], None], patience: float = PATIENCE) -> None:
         self._pace = pace
         self._settle = settle
+        self._patience = patience
+        self._silent_since: float | None = None
+        self._silent_answers = 0
         self._under_way: set[Future[Again]] = set()
         self._waiting: Again = deque()
         self._numbers = count(1)
@@ -195,12 +203,15 @@ class Sender:
                     outcome.again += part.singles()
                     continue
                 again = self._read(part, number, answer, outcome)
+                if again is None or len(again) < len(part):
+                    self._silent_since = None
                 if again is None:
                     tries = throttled = 0
                     continue
                 tries = 0 if len(again) < len(part) else tries
                 part = again
             elif step is Next.SPLIT:
+                self._silent_since = None
                 if len(part) > 1:
                     todo.extendleft(reversed(part.halves()))
                 else:
@@ -218,6 +229,9 @@ class Sender:
                 tries += 1
             if answer.status == 0:
                 outcome.untold += len(part)
+            if self._is_out_of_patience():
+                self._give_up(part, answer, outcome)
+                continue
             if tries >= MAX_TRIES or throttled >= MAX_THROTTLED:
                 outcome.pending += part.records.rows.tolist()
                 tries = throttled = 0
@@ -227,6 +241,23 @@ class Sender:
             todo.appendleft(part)
         return outcome
 
+    def _is_out_of_patience(self) -> bool:
+        """Note that a request brought no verdict; say whether none came for too long."""
+        now = time.monotonic()
+        if self._silent_since is None:
+            self._silent_since, self._silent_answers = now, 0
+        self._silent_answers += 1
+        return self._silent_answers >= LEAST_TRIES and now - self._silent_since >= self._patience
+
+    def _give_up(self, part: Packet, answer: Answer, outcome: Outcome) -> None:
+        outcome.pending += part.records.rows.tolist()
+        last = f"HTTP {answer.status}: {answer.said[:200]}" if answer.status else "none at all"
+        outcome.stopped_by = (
+            f"the platform gave no verdict on any record for {self._patience:,.0f} seconds "
+            f"(its last answer: {last})"
+        )
+        self._pace.stop()
+
     def _ask(self, inlet: Takes, part: Packet) -> Answer:
         try:
             if self.is_single and len(part) == 1:
@@ -235,7 +266,7 @@ class Sender:
                 reply = inlet.post_batch(part.body)
         except Unreachable:
             return Answer(0)
-        return Answer(reply.status_code, reply.content, reply.headers.get("Retry-After"))
+        return Answer(reply.status_code, reply.content, retry_after(reply.headers))
 
     def _read(self, part: Packet, number: int, answer: Answer, outcome: Outcome) -> Packet | None:
         """Take the verdicts over; give what has none, to be sent again."""

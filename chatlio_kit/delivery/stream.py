@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from chatlio_kit.connection import Connection
 from chatlio_kit.delivery.run import Run
+from chatlio_kit.delivery.sending import PATIENCE
 from chatlio_kit.errors import UsageError
 from chatlio_kit.events.kinds import Kind
 from chatlio_kit.tables import Sightings, Tables, check_again, count, empty
@@ -23,6 +24,7 @@ def stream(
     pace: float | None = None,
     stop_after: int | None = None,
     skip_guard: bool = False,
+    patience: float = PATIENCE,
     quiet: bool = False,
 ) -> Run:
     """Send frames to a connection's dataset, each event once.
@@ -37,6 +39,8 @@ def stream(
         stop_after: end after so many requests, as a trial; what is left stays pending, and the next call
             goes on with it.
         skip_guard: whether to send into a dataflow that was just made or changed without waiting.
+        patience: seconds without a verdict of the platform on any record, by default 600, after which
+            sending ends; what is left stays pending, and the next call goes on with it.
         quiet: whether to show no progress.
 
     Returns:
@@ -60,6 +64,7 @@ def stream(
             pace=pace,
             expected=len(built),
             stop_after=stop_after,
+            patience=patience,
             quiet=quiet,
         ) as run,
         Sightings(run.book.settled) as sightings,

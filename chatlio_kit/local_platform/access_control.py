@@ -38,6 +38,7 @@ _RIGHTS_BY_PATH = (
     ("/data/foundation/schemaregistry/", "schemas"),
     ("/data/foundation/catalog/", "datasets"),
     ("/data/foundation/export/", "datasets"),
+    ("/data/foundation/import/", "datasets"),
     ("/data/foundation/flowservice/", "sources"),
 )
 

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from .access_control import AccessControl
 from .account import LocalAccount, Options
+from .batches import Batches
 from .catalog import Catalog
 from .data_access import DataAccess
 from .data_prep_api import DataPrep
@@ -91,6 +92,7 @@ class Server:
             FlowService(ground),
             Ingestion(ground, self._inbox),
             DataAccess(ground),
+            Batches(ground),
             Observability(ground),
         ):
             application.router.add_routes(service.routes())

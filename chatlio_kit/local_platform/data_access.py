@@ -66,6 +66,8 @@ class DataAccess:
         batch = self._ground.store.batch(file_id.removesuffix(_FILE_SUFFIX))
         if not file_id.endswith(_FILE_SUFFIX) or batch is None or batch["status"] != "success":
             raise _missing(f"file {file_id}")
+        if not path.exists():
+            raise _missing(f"file {file_id}")
         name = request.query.get("path")
         if name is None:
             return answer(_paged(request, [_entry(request, f"/files/{file_id}", GOOD_FILE, path)]))
@@ -79,6 +81,8 @@ class DataAccess:
         if batch["status"] != "failed":
             raise _missing(f"failed file of the batch {batch_id}")
         path = failed_file(self._ground.store.lake, batch_id)
+        if not path.exists():
+            raise _missing(f"failed file of the batch {batch_id}")
         name = request.query.get("path")
         if name is None:
             where = f"/batches/{batch_id}/failed"

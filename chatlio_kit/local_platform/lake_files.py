@@ -61,6 +61,12 @@ def _write(path: Path, fill: Callable[[BinaryIO], None]) -> int:
     return path.stat().st_size
 
 
+def remove_files(lake: Path, batch_id: str) -> None:
+    """Remove a batch's files."""
+    for path in (good_file(lake, batch_id), failed_file(lake, batch_id)):
+        path.unlink(missing_ok=True)
+
+
 def remove_orphans(store: Store) -> None:
     """Remove files whose batch was never recorded: their messages are in the inbox still."""
     known = store.batch_ids()

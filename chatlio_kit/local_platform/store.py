@@ -251,9 +251,12 @@ class Store:
         row = self._db.execute("SELECT body FROM batch WHERE id = ?", (key,)).fetchone()
         return _json(row[0]) if row else None
 
-    def batch_ids(self) -> set[str]:
-        """The ids of all batches."""
-        return {key for (key,) in self._db.execute("SELECT id FROM batch")}
+    def batch_ids(self, dataset_id: str | None = None) -> set[str]:
+        """The ids of all batches, or of those of one dataset."""
+        found = self._db.execute(
+            "SELECT id FROM batch WHERE :dataset IS NULL OR dataset_id = :dataset", {"dataset": dataset_id}
+        )
+        return {key for (key,) in found}
 
     def batches(self, chosen: BatchFilter, limit: int, start: int) -> dict[str, Json]:
         """A page of batches by id, newest first unless ``chosen`` says otherwise."""

@@ -70,6 +70,14 @@ class Catalog(Api):
             raise self.unexpected(operation, f"its answer does not hold {dataset_id}")
         return found
 
+    def delete_dataset(self, dataset_id: str) -> None:
+        """Delete a dataset and all its rows.
+
+        Raises:
+            NotFound: there is none.
+        """
+        self._call("delete the dataset", "DELETE", f"/dataSets/{in_path(dataset_id)}")
+
     def datasets(self, name: str) -> dict[str, Json]:
         """Find the datasets of a name, by id; names may repeat."""
         found = self._pages("find the dataset", "/dataSets", [("name", name)])

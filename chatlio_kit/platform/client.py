@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import datetime
 from types import TracebackType
 
 from chatlio_kit.display import Sheet
@@ -69,6 +70,18 @@ class Platform:
     def clock_skew(self) -> float | None:
         """Seconds by which the platform's clock was ahead of ours at its last answer; None if untold."""
         return self._transport.clock_skew
+
+    def now(self) -> datetime:
+        """Return the platform's time, as its answers tell it; this machine's where they tell none.
+
+        Between answers it goes on by the monotonic clock, so setting this machine's clock does not move it.
+        """
+        return self._transport.now()
+
+    @property
+    def tells_time(self) -> bool:
+        """Whether an answer of the platform has told its time."""
+        return self._transport.tells_time
 
     def close(self) -> None:
         """Close the connections."""

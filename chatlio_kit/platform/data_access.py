@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import IO, Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
 import orjson
@@ -16,6 +16,7 @@ from chatlio_kit.errors import NotFound
 from chatlio_kit.platform.transport import Api, Json, Parameters, in_path
 
 _PAGE = 100
+_RANGE = 8_000_000
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,27 @@ class DataAccess(Api):
             NotFound: it is gone; diagnostics are kept for up to 30 days.
         """
         return self._call(f"download {file.name!r}", "GET", file.place, query=[("path", file.path)]).content
+
+    def save(self, file: StoredFile, target: IO[bytes]) -> None:
+        """Write a file's bytes to another one, in ranges, so that a large one need not fit in memory.
+
+        Raises:
+            NotFound: it is gone.
+        """
+        start = 0
+        while start < file.size:
+            asked = f"bytes={start}-{min(start + _RANGE, file.size) - 1}"
+            reply = self._call(
+                f"download {file.name!r}",
+                "GET",
+                file.place,
+                query=[("path", file.path)],
+                headers={"Range": asked},
+            )
+            target.write(reply.content)
+            if reply.status_code != 206 or not reply.content:  # ranges are not kept to: this is all of it
+                return
+            start += len(reply.content)
 
     def row_errors(self, batch_id: str) -> Iterator[Json]:
         """Give the error rows of a batch, each with its ``_errors``; none when it kept none."""

@@ -21,6 +21,7 @@ from chatlio_kit.platform.wire import (
     new_session,
     no_answer,
     pause_before,
+    retry_after,
     send_once,
 )
 from chatlio_kit.settings import Secret, Settings
@@ -90,7 +91,7 @@ class Tokens:
             if outcome.status_code == 200:
                 return _token_in(outcome)
             if outcome.status_code in PASSING and tries < MAX_TRIES:
-                self._sleep(pause_before(tries, outcome.headers.get("Retry-After")))
+                self._sleep(pause_before(tries, retry_after(outcome.headers)))
                 continue
             raise refusal(
                 _SERVICE, _OPERATION, outcome.status_code, outcome.content, outcome.headers, secrets=(secret,)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, ClassVar
 from urllib.parse import quote
 
@@ -15,11 +16,13 @@ from chatlio_kit.platform.refusals import refusal
 from chatlio_kit.platform.wire import (
     MAX_TRIES,
     PASSING,
+    PlatformClock,
     Reply,
     Silence,
     new_session,
     no_answer,
     pause_before,
+    retry_after,
     send_once,
     skew_of,
 )
@@ -53,6 +56,7 @@ class Transport:
         self.settings = settings
         self.sleep = sleep
         self.clock_skew: float | None = None
+        self._clock = PlatformClock()
         self._session = new_session(settings.platform_url)
         self.tokens = Tokens(settings, sleep)
 
@@ -60,6 +64,15 @@ class Transport:
         """Close the connections."""
         self._session.close()
         self.tokens.close()
+
+    def now(self) -> datetime:
+        """Return the platform's time."""
+        return self._clock.now()
+
+    @property
+    def tells_time(self) -> bool:
+        """Whether an answer has told the platform's time."""
+        return self._clock.is_set
 
     def sign_in(self) -> None:
         """Fetch an access token, unless a good one is at hand."""
@@ -117,6 +130,7 @@ class Transport:
                     continue
                 raise no_answer(service, operation, outcome, may_repeat=may_repeat)
             self.clock_skew = skew_of(outcome.headers.get("Date"))
+            self._clock.hear(outcome.headers.get("Date"))
             if 200 <= outcome.status_code < 300:
                 return outcome
             if outcome.status_code == 401 and not renewed:
@@ -125,7 +139,7 @@ class Transport:
                 continue
             passing = outcome.status_code == 429 or (may_repeat and outcome.status_code in PASSING)
             if passing and tries < MAX_TRIES:
-                self.sleep(pause_before(tries, outcome.headers.get("Retry-After")))
+                self.sleep(pause_before(tries, retry_after(outcome.headers)))
                 continue
             raise refusal(
                 service, operation, outcome.status_code, outcome.content, outcome.headers, secrets=secrets

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
@@ -27,6 +28,8 @@ LONGEST_PAUSE = 20.0
 LONGEST_RETRY_AFTER = 60.0
 PASSING = frozenset({429, 500, 502, 503, 504})
 """The statuses that may be gone at the next try."""
+_DATE_IS_LATE = 2.0
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -118,21 +121,62 @@ def asked_pause(retry_after: str | None) -> float:
     text = (retry_after or "").strip()
     if text.isascii() and text.isdigit():
         return min(float(text), LONGEST_RETRY_AFTER)
-    try:
-        moment = parsedate_to_datetime(text)
-    except ValueError:
-        return 0.0
-    seconds = (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+    moment = _http_date(text)
+    seconds = 0.0 if moment is None else (moment - datetime.now(UTC)).total_seconds()
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
+
+
+def retry_after(headers: Mapping[str, str]) -> str | None:
+    """Return an answer's ``Retry-After``; a date as the seconds from the ``Date`` of the same answer."""
+    text = headers.get("Retry-After")
+    until, date = _http_date(text), _http_date(headers.get("Date"))
+    if until is None or date is None:
+        return text
+    return str(max(0, round((until - date).total_seconds())))
 
 
 def skew_of(date: str | None) -> float | None:
     """Give the seconds by which a ``Date`` header is ahead of the clock here; None when it tells no time."""
+    moment = _http_date(date)
+    return None if moment is None else (moment - datetime.now(UTC)).total_seconds()
+
+
+class PlatformClock:
+    """The platform's time, from the ``Date`` of its answers and the monotonic clock in between.
+
+    A ``Date`` is cut to the second and arrives late, so of several the one that is furthest ahead is closest.
+    """
+
+    def __init__(self) -> None:
+        self._ahead: float | None = None
+
+    @property
+    def is_set(self) -> bool:
+        """Whether an answer has told the time."""
+        return self._ahead is not None
+
+    def hear(self, date: str | None) -> None:
+        """Take the time from an answer's ``Date``."""
+        moment = _http_date(date)
+        if moment is None:
+            return
+        ahead = moment.timestamp() - time.monotonic()
+        if self._ahead is None or not 0 <= self._ahead - ahead <= _DATE_IS_LATE:
+            self._ahead = ahead
+
+    def now(self) -> datetime:
+        """Return the platform's time; this machine's before an answer has told it."""
+        if self._ahead is None:
+            return datetime.now(UTC)
+        return _EPOCH + timedelta(seconds=self._ahead + time.monotonic())
+
+
+def _http_date(text: str | None) -> datetime | None:
     try:
-        moment = parsedate_to_datetime(date or "")
+        moment = parsedate_to_datetime(text or "")
     except ValueError:
         return None
-    return (moment.replace(tzinfo=moment.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+    return moment.replace(tzinfo=moment.tzinfo or UTC)
 
 
 def no_answer(service: str, operation: str, silence: Silence, *, may_repeat: bool = True) -> Unreachable:

@@ -335,7 +335,7 @@ def test_a_mapper_that_does_otherwise_stops_the_connect(
         place[last] = wrong
         return made
 
-    odd: Any = SimpleNamespace(mapping_sets=SimpleNamespace(preview=preview))
+    odd: Any = SimpleNamespace(mapping_sets=SimpleNamespace(preview=preview), now=platform.now)
     with pytest.raises(ConnectionIncomplete, match=f"in {path}, where .* was expected"):
         rehearse(odd, design, role, kind, connection.schema_id)
     rehearse(platform, design, role, kind, connection.schema_id)

@@ -102,7 +102,8 @@ def test_the_first_run_is_indexed_by_whoever_looks_an_id_up(tmp_path: Path) -> N
         book.settle([Taken(1, {first: "a", second: "b"})])
         assert not _has_index(tmp_path)
     with Ledger(tmp_path) as ledger:
-        assert ledger.book(HERE).land("batch", [_id(2), _id(3), _id(9)]) == 2
+        landings = ledger.book(HERE).landings
+        assert landings.land(landings.begin(NOW), "batch", [[_id(2), _id(3)], [_id(9), "x"]]) == 2
         assert _has_index(tmp_path)
         assert ledger.book(HERE).tally().landed == 2
 

@@ -20,6 +20,7 @@ from chatlio_kit.delivery import Ledger, replay
 from chatlio_kit.delivery.erasing import erase_events
 from chatlio_kit.delivery.reconcile import LOST
 from chatlio_kit.local_platform import Options, running
+from chatlio_kit.local_platform.store import DATABASE
 from chatlio_kit.opening import settings_of
 from chatlio_kit.platform import Platform
 from chatlio_kit.samples import write_sample
@@ -70,6 +71,8 @@ def test_what_was_forgotten_is_not_called_back(local: Platform, tmp_path: Path) 
         with ledger.change() as db:
             db.execute("UPDATE event SET fate = 'dead_lettered', landed = 0, reason = ?", (LOST,))
         erase_events(ledger, ledger.as_frame()["event_id"][:5])
+    with closing(sqlite3.connect(local.settings.state / "local" / DATABASE, timeout=30)) as store, store:
+        store.execute("DELETE FROM batch")
     page = replay(ck.open_connection(local), wait=0, quiet=True)
     assert (page.run.pending, page.exit_code) == (15, 1)
     again = backfill([sample.path], local, quiet=True)
