@@ -47,6 +47,7 @@ from chatlio_kit.events.rejection import HINTS, Reason, Rejection
 from chatlio_kit.settings import Secret
 
 MASK = "***"
+_AN_ID = next(each for each in TABLES["events"] if each.rule is UUID)
 SPEAKS_OF_PEOPLE = tuple(each for each in Privacy if each is not Privacy.PLAIN)
 _TEXT = pa.large_string()
 _NOWHERE = "0.0.0.0"  # noqa: S104  shown instead of an address, bound to nothing
@@ -176,6 +177,16 @@ class Redaction:
         if way is Way.KEEP:
             return name
         return "".join(self._part(each, way) if _speaks(each) else each for each in _PARTS.split(name))
+
+    def aliases(self, value: str) -> set[str]:
+        """Return what redaction makes of an id or an e-mail address, where that still leads to it."""
+        is_address = "@" in value
+        digests = {hashed_email(value)} if is_address else {_in_form(sha256(value.encode()).digest(), _AN_ID)}
+        if self.key is not None:
+            plain = _normal(value) if is_address else value
+            keyed = hmac.digest(self.key.reveal().encode(), plain.encode(), "sha256")
+            digests.add(keyed.hex() if is_address else _in_form(keyed, _AN_ID))
+        return digests
 
     def __str__(self) -> str:
         return ",".join(f"{privacy}={self.ways[privacy]}" for privacy in Privacy if privacy in self.ways)
