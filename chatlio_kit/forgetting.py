@@ -288,7 +288,7 @@ class _Forgetting:
         self._tell_elsewhere(elsewhere)
         if forgotten_before > found.events:
             found.notes.append(
-                f"{forgotten_before - found.events:,} rows of the ledger were forgotten before: they hold digests."
+                f"{forgotten_before - found.events:,} rows of the ledger were forgotten before."
             )
         self._tell_what_is_still_there()
 
@@ -309,6 +309,7 @@ class _Forgetting:
                     [place in speaking for place in built.places.tolist()], index=events.index, dtype=bool
                 )
                 rows = events[theirs]
+                person.learn_fields(rows["extra_fields"], events.loc[~theirs, "extra_fields"])
                 person.learn(rows[[*WHO, CONVERSATION, "event_id"]].astype(object).to_dict("records"))
                 places |= set(zip(rows["source_file"], rows["source_record"].astype(int), strict=True))
                 unread |= {
@@ -351,9 +352,9 @@ class _Forgetting:
             )
         if self._unread:
             found.notes.append(
-                f"{self._unread:,} of the records in captures could not be read, so their events are not known. "
-                "If they were sent with --kind, --undated-as or --fields, run forget again with the same "
-                "options (in Python kind=, undated_as=, fields=)."
+                f"{self._unread:,} of the records in captures could not be read, so their events are not "
+                "known. If they were sent with --kind, --undated-as or --fields, run forget again with the "
+                "same options (in Python kind=, undated_as=, fields=)."
             )
         if not self._tables:
             found.notes.append(

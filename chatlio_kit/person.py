@@ -7,6 +7,7 @@ layers, and only whole names count: ``bea.ana@x.org`` does not name ``ana@x.org`
 
 from __future__ import annotations
 
+import json
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,6 +28,7 @@ _ESCAPES = re.compile(r'\\+[nrtbf"/]')
 _ENCODED_WORDS = re.compile(r"""[^\s"'<>]*%[0-9A-Fa-f]{2}[^\s"'<>]*""")
 _PUNYCODE = re.compile(r"xn--[a-z0-9-]+")
 _LAYERS = frozenset("%&\\")
+_PLACE_IN_LIST = re.compile(r"\[\d+\]")
 _CUT = re.compile(r"…|\.\.\.")
 _SHORTEST_CUT = 8
 _CUT_NAMES = 80  # names of unknown fields are cut there without a mark
@@ -50,6 +52,8 @@ class Person:
     ) -> None:
         self.events: set[str] = set()
         self.words: set[str] = set()
+        self._fields: set[str] = set()
+        self._common_fields: set[str] = set()
         self._redaction = redaction or Redaction()
         self._names: dict[str, set[str]] = {VISITOR: set(), ADDRESS: set(), CONVERSATION: set()}
         self._aliases: set[str] = set()
@@ -72,7 +76,7 @@ class Person:
             **{sort: sorted(names) for sort, names in self._names.items()},
             "aliases": sorted(self._aliases),
             "events": sorted(self.events),
-            "words": sorted(self.words),
+            "words": sorted(self.words | self.fields),
         }
 
     def take_up(self, known: Mapping[str, Iterable[str]]) -> None:
@@ -112,7 +116,7 @@ class Person:
 
     def quoted_in(self, text: str) -> bool:
         """Whether a text names the person, or repeats what was said about one of their events."""
-        return self.speaks(text) or any(words in text for words in self.words)
+        return self.speaks(text) or any(words in text for words in self.words | self.fields)
 
     def names_file(self, name: str) -> bool:
         """Whether a file's name may hold one of the names: nothing tells where an address in it ends."""
@@ -142,6 +146,21 @@ class Person:
             if any(name in WHO and self.is_name(value) for name, value in held):
                 for sort in (VISITOR, CONVERSATION):
                     self.add(sort, [value for name, value in held if name == sort])
+
+    def learn_fields(self, theirs: pd.Series[Any], others: pd.Series[Any]) -> None:
+        """Learn fields that nobody documented and only the person's records have: reports list their names.
+
+        Args:
+            theirs: the column ``extra_fields`` of rows that name the person.
+            others: the same column of all other rows.
+        """
+        self._fields |= _field_names(theirs)
+        self._common_fields |= _field_names(others)
+
+    @property
+    def fields(self) -> set[str]:
+        """The names of fields that only the person's records have."""
+        return self._fields - self._common_fields
 
     def is_name(self, value: str) -> bool:
         """Whether a value is one of the names, and nothing else."""
@@ -176,6 +195,12 @@ def fold(text: str) -> str:
         plain = _ESCAPES.sub(" ", decoded(spaced))
         plain = unicodedata.normalize("NFKC", plain.casefold())
     return _PUNYCODE.sub(_label, plain) if "xn--" in plain else plain
+
+
+def _field_names(column: pd.Series[Any]) -> set[str]:
+    """Return the names inside a column of extra fields, as reports write them."""
+    names = {name for text in column.dropna().unique() for name in json.loads(text)}
+    return {_PLACE_IN_LIST.sub("[]", name)[:_CUT_NAMES] for name in names}
 
 
 def _label(found: re.Match[str]) -> str:

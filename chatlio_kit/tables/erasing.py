@@ -24,7 +24,7 @@ from chatlio_kit.tables.writing import REJECTED, REPORT, unwritable, write_json
 ERASED = "(erased)"
 FORGOTTEN_FILE = "(forgotten)"
 _NAMED = tuple(name for name in TABLES if name != "messages")  # a message names its writer by its event only
-_FILE = "source_file"
+_FILE, _EXTRA = "source_file", "extra_fields"
 _PARTIAL = ".partial"
 
 
@@ -70,7 +70,11 @@ def learn_from_tables(out: Path, person: Person) -> None:
     """Learn from tables who the person is: visitors, conversations, and the events that name them."""
     for name in TABLES:
         for rows in _batches(out, name):
-            theirs = rows.filter(_theirs(rows, person))
+            chosen = _theirs(rows, person)
+            theirs = rows.filter(chosen)
+            if _EXTRA in rows.column_names:
+                others = rows.filter(pc.invert(chosen))
+                person.learn_fields(theirs[_EXTRA].to_pandas(), others[_EXTRA].to_pandas())
             kept = [each for each in (*WHO, CONVERSATION, *EVENT_IDS) if each in rows.column_names]
             if name in _NAMED:
                 person.learn(theirs.select(kept).to_pylist())
