@@ -14,6 +14,7 @@ from chatlio_kit.delivery.fates import ReadFile
 from chatlio_kit.delivery.known_files import mark_of
 from chatlio_kit.delivery.ledger import FILE as LEDGER
 from chatlio_kit.delivery.pacing import MESSAGES_PER_SECOND
+from chatlio_kit.delivery.run_terms import RunTerms, remember_terms, sentences_on_terms
 from chatlio_kit.delivery.telling import page_document
 from chatlio_kit.errors import ConnectionIncomplete
 from chatlio_kit.platform import Platform
@@ -117,6 +118,8 @@ def backfill(
     with Run(connection, state, skip_guard=skip_guard, canary=canary, pace=pace, quiet=quiet) as run:
         report = state / REPORTS / f"{str(connection.destination).replace('/', '-')}-{run.number:04d}"
         make_folder(report)
+        terms = RunTerms.of(export.terms.redaction, export.settling)
+        remember_terms(state, connection.destination, run.number, terms)
         run.prepare({file.kind: None for file in export.captures.files if file.kind is not None})
         marks = {file.name: mark_of(file, export.settling) for file in export.captures.files}
         known = run.book.files_read()
@@ -138,6 +141,7 @@ def backfill(
                 for name, records in export.captures.read.items()
                 if name not in unclean and (mark := marks.get(name)) is not None
             )
+        run.page.notes += sentences_on_terms(state, connection.destination, run.number, terms)
         if unchanged:
             run.page.notes.append(f"{len(unchanged):,} unchanged files were recognised and not read again")
     if wait is None:

@@ -25,6 +25,7 @@ from chatlio_kit.delivery.erasing import (
     known_among,
     sent_elsewhere,
 )
+from chatlio_kit.delivery.run_terms import reading_of, readings
 from chatlio_kit.display import Sheet
 from chatlio_kit.errors import DONE, FAILED, OutputError, UsageError
 from chatlio_kit.opening import STORE
@@ -349,6 +350,14 @@ class _Forgetting:
             found.notes.append(
                 "No captures were named. The ledger keeps digests only, so events that are neither dead "
                 "letters nor on the local platform are found through the captures that were sent."
+            )
+        reading = "" if self._export is None else reading_of(self._export.settling)
+        if self._export is not None and (
+            others := [each for each in readings(self._ledger) if each != reading]
+        ):
+            found.notes.append(
+                f"Earlier runs read captures {' and '.join(each or 'without options' for each in others)}. "
+                "What was sent so is found when forget is run with the same."
             )
         if self._unread:
             found.notes.append(

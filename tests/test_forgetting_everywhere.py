@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -297,49 +298,88 @@ def test_forgetting_waits_for_nobody(state: Path, captures: Path) -> None:
     assert _left(state) != []
 
 
-_STRIDE = 6
+_CHANGES = ("replace", "rename", "unlink", "remove", "fsync")
 _KILLED = """
 import os, sys
 from pathlib import Path
+from chatlio_kit.forgetting import forget
 calls = int(sys.argv[1])
-def counted(name):
-    true = getattr(os, name)
-    def replace(*arguments, **named):
+def counted(true):
+    def change(*arguments, **named):
         global calls
         calls -= 1
         if calls < 0:
             os._exit(9)
         return true(*arguments, **named)
-    setattr(os, name, replace)
-for name in ("replace", "rename", "unlink", "remove", "fsync"):
-    counted(name)
-from chatlio_kit.forgetting import forget
-forget(sys.argv[5:], email=sys.argv[2], state=Path(sys.argv[3]), tables=[Path(sys.argv[4])])
+    return change
+for name in sys.argv[2].split():
+    setattr(os, name, counted(getattr(os, name)))
+forget(sys.argv[6:], email=sys.argv[3], state=Path(sys.argv[4]), tables=[Path(sys.argv[5])])
 """
 
 
-def test_a_kill_at_any_moment_is_made_good(tmp_path: Path, state: Path, captures: Path) -> None:
-    """Ended before any of its changes, forget finishes the job when it is run again, without captures."""
+class _Ended(BaseException):
+    """A process that ends here: nothing it meant to tidy up is done."""
+
+
+def _end_after(patch: pytest.MonkeyPatch, calls: int) -> None:
+    """Let every change of a file fail after so many of them."""
+    left = calls
+
+    def counted(true: Callable[..., Any]) -> Callable[..., Any]:
+        def change(*arguments: Any, **named: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise _Ended
+            return true(*arguments, **named)
+
+        return change
+
+    for name in _CHANGES:
+        patch.setattr(os, name, counted(getattr(os, name)))
+
+
+@pytest.fixture
+def sent(tmp_path: Path, state: Path, captures: Path) -> tuple[Path, Path]:
+    """A state folder that was sent from, with a person in all its places, and tables."""
     _run("backfill", captures, "--state", state)
     _run("convert", captures, "--out", tmp_path / "out")
     local_platform.stop(state / "local")
-    ends = 0
-    for calls in range(0, 200, _STRIDE):
-        copy, out = tmp_path / f"state-{calls}", tmp_path / f"out-{calls}"
-        shutil.copytree(state, copy)
-        shutil.copytree(tmp_path / "out", out)
-        ended = subprocess.run(
-            [sys.executable, "-c", _KILLED, str(calls), ADDRESS, str(copy), str(out), str(captures)],
-            check=False, capture_output=True,
-        )  # fmt: skip
-        if ended.returncode != 9:
-            assert ended.returncode == 0, ended.stderr
+    return state, tmp_path / "out"
+
+
+def _copies(sent: tuple[Path, Path], name: str) -> tuple[Path, Path]:
+    state, out = (shutil.copytree(each, each.with_name(f"{each.name}-{name}")) for each in sent)
+    return state, out
+
+
+def test_ended_at_any_change_the_next_call_finishes(sent: tuple[Path, Path], captures: Path) -> None:
+    """Ended before any change of a file, forget finishes the job when it is called again."""
+    for calls in range(0, 400, 8):
+        state, out = _copies(sent, str(calls))
+        try:
+            with pytest.MonkeyPatch.context() as patch:
+                _end_after(patch, calls)
+                forget(captures, email=ADDRESS, state=state, tables=[out])
+        except _Ended:
+            forget(email=ADDRESS, state=state, tables=[out])
+        else:
             break
-        ends += 1
-        forget(email=ADDRESS, state=copy, tables=[out])
-        assert _left(copy) == []
-        assert _left(out) == []
-        assert not (copy / UNFINISHED).exists()
-        shutil.rmtree(copy)
-        shutil.rmtree(out)
-    assert ends > 3
+        finally:
+            assert _left(state) + _left(out) == []
+            assert not (state / UNFINISHED).exists()
+    assert calls > 20
+
+
+@pytest.mark.parametrize("calls", [2, 11, 20])
+def test_a_kill_is_made_good(sent: tuple[Path, Path], captures: Path, calls: int) -> None:
+    """A process that is killed leaves what leads to the rest, and the next call needs no captures."""
+    state, out = _copies(sent, "killed")
+    arguments = (str(calls), " ".join(_CHANGES), ADDRESS, str(state), str(out), str(captures))
+    ended = subprocess.run([sys.executable, "-c", _KILLED, *arguments], check=False, capture_output=True)
+    assert ended.returncode == 9, ended.stderr
+    assert _left(state) != []
+    assert forget(email=ADDRESS, state=state, tables=[out]).found
+    assert _left(state) + _left(out) == []
+    assert not (state / UNFINISHED).exists()
