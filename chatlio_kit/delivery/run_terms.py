@@ -135,8 +135,8 @@ def _on_redaction(ledger: Ledger, key: int, run: int, terms: RunTerms) -> Iterat
         letters = f" {kept:,} dead letters of theirs are kept so, and replay sends them so." if kept else ""
         yield (
             f"{count:,} events of {_runs(runs)} were sent {how}; this run's, {_how(terms.redaction)}. An "
-            "event is sent once and has the same id with and without redaction, so those stay as they were sent."
-            f"{letters}"
+            "event is sent once and has the same id with and without redaction, so those stay as they were "
+            f"sent.{letters}"
         )
 
 
