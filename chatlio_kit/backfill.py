@@ -14,6 +14,7 @@ from chatlio_kit.delivery.fates import ReadFile
 from chatlio_kit.delivery.known_files import mark_of
 from chatlio_kit.delivery.ledger import FILE as LEDGER
 from chatlio_kit.delivery.pacing import MESSAGES_PER_SECOND
+from chatlio_kit.delivery.run_terms import RunTerms, remember_terms, sentences_on_terms
 from chatlio_kit.delivery.sending import PATIENCE
 from chatlio_kit.delivery.telling import page_document
 from chatlio_kit.errors import ConnectionIncomplete
@@ -131,6 +132,8 @@ def backfill(
     ) as run:
         report = state / REPORTS / f"{str(connection.destination).replace('/', '-')}-{run.number:04d}"
         make_folder(report)
+        terms = RunTerms.of(export.terms.redaction, export.settling)
+        remember_terms(state, connection.destination, run.number, terms)
         run.prepare({file.kind: None for file in export.captures.files if file.kind is not None})
         # A file is read again once it is read otherwise, such as an archive with members left out before.
         read_with = (export.captures.exclude, export.captures.encoding)
@@ -155,6 +158,7 @@ def backfill(
                 for name, records in export.captures.read.items()
                 if name not in unclean and (mark := marks.get(name)) is not None
             )
+        run.page.notes += sentences_on_terms(state, connection.destination, run.number, terms)
         if unchanged:
             run.page.notes.append(f"{len(unchanged):,} unchanged files were recognised and not read again")
     if wait is None:

@@ -108,8 +108,7 @@ def test_one_person_is_gone_and_the_other_stays(state: Path, captures: Path, who
 def test_without_captures_what_is_kept_is_found_all_the_same(state: Path, captures: Path) -> None:
     """Dead letters, lake and rejects lead to the person by themselves; a backfill sends nothing again."""
     _run("backfill", captures, "--state", state)
-    said = _run("forget", "--visitor-id", ANA.upper(), "--yes", "--state", state)
-    assert "Privacy Service" in said.stdout
+    assert _run("forget", "--visitor-id", ANA.upper(), "--yes", "--state", state).exit_code == 0
     after = _everything(state)
     assert [name for name in (ANA, CHAT) if name in after] == []
     assert BEA in after

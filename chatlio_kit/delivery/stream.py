@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from chatlio_kit.connection import Connection
 from chatlio_kit.delivery.run import Run
+from chatlio_kit.delivery.run_terms import RunTerms, remember_terms, sentences_on_terms
 from chatlio_kit.delivery.sending import PATIENCE
 from chatlio_kit.errors import UsageError
 from chatlio_kit.events.kinds import Kind
@@ -69,6 +70,9 @@ def stream(
         ) as run,
         Sightings(run.book.settled) as sightings,
     ):
+        terms = RunTerms.of(tables.findings.redaction) if isinstance(tables, Tables) else None
+        if terms is not None:
+            remember_terms(state, connection.destination, run.number, terms)
         run.counts.add((), (each.reason for each in built.rejected))
         run.rejections += built.rejected
         run.prepare(Kind(kind) for kind in built.rows["kind"].unique().to_pylist())
@@ -78,6 +82,8 @@ def stream(
             run.rejections += sifted.built.rejected
             run.pass_over(sifted.duplicates + len(sifted.built.rejected))
             run.send(sifted.built.events, sifted.built.messages)
+        if terms is not None:
+            run.page.notes += sentences_on_terms(state, connection.destination, run.number, terms)
         named = pc.sum(built.rows["message_count"]).as_py() or 0
         if named and isinstance(tables, pd.DataFrame):
             run.page.notes.append(

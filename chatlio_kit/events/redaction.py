@@ -13,6 +13,8 @@ still join. And a value keeps its column's form: an id stays a UUID, an IP addre
 
 Without a key only random ids and e-mail addresses are hashed: names, IP addresses or words can be guessed,
 and so their hashes found. E-mail addresses can be guessed too; the namespace asks for plain hashes even so.
+A value counts as an e-mail address only when it is one address and nothing else. Strangers type other things
+into such a field ("ana@example.org, mobile 555"), and then nothing is left of it.
 
 Event ids and payload digests are made from the true payload and stay as they are, so that an event is the
 same with and without redaction. Both are SHA-256, over random ids among other things: nobody can read a
@@ -22,7 +24,9 @@ person out of them, but who already has a payload can tell that it is among the 
 from __future__ import annotations
 
 import hmac
+import html
 import re
+import unicodedata
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -31,7 +35,7 @@ from enum import StrEnum
 from hashlib import sha256
 from ipaddress import IPv6Address, ip_network
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import pandas as pd
 import pyarrow as pa
@@ -43,11 +47,19 @@ from chatlio_kit.events.rejection import HINTS, Reason, Rejection
 from chatlio_kit.settings import Secret
 
 MASK = "***"
+_AN_ID = next(each for each in TABLES["events"] if each.rule is UUID)
 SPEAKS_OF_PEOPLE = tuple(each for each in Privacy if each is not Privacy.PLAIN)
 _TEXT = pa.large_string()
 _NOWHERE = "0.0.0.0"  # noqa: S104  shown instead of an address, bound to nothing
 _WRITTEN_BY = "username"
 _PARTS = re.compile(r"([/!])")
+_LABEL = r"[^\W_](?:[\w-]{0,61}[^\W_])?"
+_ADDRESS = re.compile(rf"[^\s@<>()\[\],;:\"\\]{{1,64}}@((?:{_LABEL}\.)+[^\W\d_][\w-]{{0,61}}[^\W_])")
+_HOST = re.compile(r"[\w.-]{1,253}|[0-9a-f:.]{2,45}")
+_COUNTRY = re.compile(r"[^\W\d_]{1,30}(?:[ .'’()&-]{1,3}[^\W\d_]{1,30}){0,7}[.)]?")
+_SCHEMES = frozenset({"http", "https", "android-app", "ios-app"})
+_ESCAPED = re.compile(r"\\+u([0-9A-Fa-f]{4})")
+_MOST_LAYERS = 64
 
 
 class Way(StrEnum):
@@ -148,9 +160,11 @@ class Redaction:
     def rejection(self, rejection: Rejection) -> Rejection:
         """Tell a rejected record without any value of it: where it stands, which rule, what settles it."""
         reason = rejection.reason
-        tells_places_only = reason in (Reason.CONFLICTING_DUPLICATE, Reason.UNDATED)
-        detail = rejection.detail if tells_places_only else HINTS[reason]
+        names_files_only = reason in (Reason.CONFLICTING_DUPLICATE, Reason.UNDATED)
+        # an earlier run may have known its files by names that this one redacts
+        detail = rejection.detail if names_files_only and not _speaks(rejection.detail) else HINTS[reason]
         name = None if reason in (Reason.DUPLICATE_KEY, Reason.UNKNOWN_FIELD) else rejection.field
+        name = None if name is not None and _speaks(name) else name
         return Rejection(rejection.file, rejection.record, reason, name, detail, None)
 
     def file_name(self, name: str) -> str:
@@ -163,6 +177,16 @@ class Redaction:
         if way is Way.KEEP:
             return name
         return "".join(self._part(each, way) if _speaks(each) else each for each in _PARTS.split(name))
+
+    def aliases(self, value: str) -> set[str]:
+        """Return what redaction makes of an id or an e-mail address, where that still leads to it."""
+        is_address = "@" in value
+        digests = {hashed_email(value)} if is_address else {_in_form(sha256(value.encode()).digest(), _AN_ID)}
+        if self.key is not None:
+            plain = _normal(value) if is_address else value
+            keyed = hmac.digest(self.key.reveal().encode(), plain.encode(), "sha256")
+            digests.add(keyed.hex() if is_address else _in_form(keyed, _AN_ID))
+        return digests
 
     def __str__(self) -> str:
         return ",".join(f"{privacy}={self.ways[privacy]}" for privacy in Privacy if privacy in self.ways)
@@ -191,7 +215,7 @@ class Redaction:
             key = self.key.reveal().encode()
             plain = _normal(value) if each.form is Form.EMAIL else value
             return _in_form(hmac.digest(key, plain.encode(), "sha256"), each)
-        if way is Way.AEP and each.form is Form.EMAIL:
+        if way is Way.AEP and each.form is Form.EMAIL and _ADDRESS.fullmatch(value.strip()):
             return hashed_email(value)
         return masked(value, each)
 
@@ -214,13 +238,13 @@ def masked(value: str, each: Field) -> str:
     if each.dtype is Dtype.JSON:
         return f'"{MASK}"'
     if each.form is Form.EMAIL:
-        name, at, domain = value.strip().rpartition("@")
-        return f"{MASK}@{domain.lower()}" if name and at and domain else MASK
+        address = _ADDRESS.fullmatch(value.strip())
+        return f"{MASK}@{address[1].lower()}" if address else MASK
     if each.form is Form.URL:
         return _page(value)
     if each.form is Form.PLACE:
         _, comma, country = value.rpartition(",")
-        return country.strip() or MASK if comma else MASK
+        return country.strip() if comma and _COUNTRY.fullmatch(country.strip()) else MASK
     return MASK
 
 
@@ -231,10 +255,10 @@ def left_by_mask(each: Field) -> str:
     if each.rule is IP:
         return "the network: /24, or /48 in IPv6"
     if each.form is Form.EMAIL:
-        return "the domain"
+        return "the domain, where the value is one address and nothing else"
     if each.form is Form.URL:
-        return "what stands before `?` and `#`"
-    return "the country" if each.form is Form.PLACE else "nothing"
+        return "what stands before `?` and `#`, without parts that may hold an address"
+    return "the country, where it is made of letters" if each.form is Form.PLACE else "nothing"
 
 
 def _in_form(digest: bytes, each: Field) -> str:
@@ -259,15 +283,36 @@ def _page(url: str) -> str:
         place = parts.hostname or ""
     except ValueError:
         return MASK
-    if not (parts.scheme and place):
+    if parts.scheme not in _SCHEMES or not _HOST.fullmatch(place):
         return MASK
-    path = "/".join(MASK if _speaks(each) else each for each in parts.path.split("/"))
+    path = "/".join(MASK if _hides_more(each) else each for each in parts.path.split("/"))
     return f"{parts.scheme}://{place}{path}"
 
 
+def _hides_more(part: str) -> bool:
+    """Whether a part of a URL's path holds an address, words or a query rather than a page's name."""
+    plain = decoded(part)
+    return any(mark in plain for mark in "@?#=&") or re.search(r"\s", part) is not None
+
+
 def _speaks(part: str) -> bool:
-    """Whether a part of a path may hold an e-mail address."""
-    return "@" in part or "%40" in part
+    """Whether a part of a path may hold an e-mail address, however often its ``@`` is encoded."""
+    return "@" in decoded(part)
+
+
+def decoded(text: str) -> str:
+    """Return a text without the layers in which an address could hide.
+
+    Layers are percent-encoding, HTML entities, escapes of JSON, and Unicode's other forms of a character,
+    each as often as it was applied.
+    """
+    for _ in range(_MOST_LAYERS):
+        plain = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), html.unescape(unquote(text)))
+        plain = unicodedata.normalize("NFKC", plain)
+        if plain == text:
+            break
+        text = plain
+    return text
 
 
 def _normal(address: str) -> str:

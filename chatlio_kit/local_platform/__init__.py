@@ -11,14 +11,20 @@ from .faults import Logged, WrongFaults, read_log
 from .lifecycle import CannotServe, RunningPlatform, ensure_running, stop
 
 if TYPE_CHECKING:
-    from .erasing import erase_rows, find_rows
+    from .erasing import Erased, erase_rows, find_rows
     from .serving import running, serve
 
 __all__ = [
-    "CannotServe", "LocalAccount", "Logged", "Options", "RunningPlatform", "WrongFaults", "ensure_running",
-    "erase_rows", "find_rows", "read_log", "running", "serve", "stop",
+    "CannotServe", "Erased", "LocalAccount", "Logged", "Options", "RunningPlatform", "WrongFaults",
+    "ensure_running", "erase_rows", "find_rows", "read_log", "running", "serve", "stop",
 ]  # fmt: skip
-_LATER = {"erase_rows": "erasing", "find_rows": "erasing", "running": "serving", "serve": "serving"}
+_LATER = {
+    "Erased": "erasing",
+    "erase_rows": "erasing",
+    "find_rows": "erasing",
+    "running": "serving",
+    "serve": "serving",
+}
 
 
 def __getattr__(name: str) -> Any:

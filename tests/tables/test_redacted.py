@@ -26,21 +26,40 @@ KEPT_BY_MASKS = ("zqdomain", "zqpath", "ZqCountry", "203.0.113.0")
 KEY = "a key that nobody guesses"
 
 
+ADDRESSES = (
+    f"{SECRET}@zqdomain.example",
+    f"{SECRET}@zqdomain.example (mobile {SECRET})",
+    f"a@zqdomain.example; {SECRET}@other.example",
+    f"ana@zqdomain.example {SECRET}",
+    f"{SECRET}%40zqdomain.example",
+    f"{SECRET}%2540zqdomain.example",
+)
+PLACES = (f"{SECRET}, ZqCountry", f"Madrid, ZqCountry ({SECRET} 555)", f"Madrid, {SECRET}@x.example")
+PAGES = (
+    f"https://{SECRET}@zqpath.example/{SECRET}%40zqdomain.example",
+    f"https://zqpath.example/zqpath/{SECRET}%2540zqdomain.example/b",
+    f"https://zqpath.example/zqpath/{SECRET}&#64;zqdomain.example",
+    f"https://zqpath.example/zqpath%3Fname={SECRET}",
+    f"https://zqpath.example/zqpath (call {SECRET})",
+    f"{SECRET}://zqpath.example/",
+)
+
+
 def _person(number: int) -> Payload:
     """A visitor whose every value holds something that can be looked for."""
     return {
         "UUID": f"{number:08x}-5ec0-4e2f-6c18-b2f09d41a7e3",
-        "email": f"{SECRET}{number}@zqdomain.example",
+        "email": ADDRESSES[number % len(ADDRESSES)],
         "name": f"{SECRET} Name",
         "identUserId": f"{SECRET}-user",
-        "identTraits": {f"{SECRET}-key": f"{SECRET}-value"},
+        "identTraits": {f"{SECRET}-key": f"{SECRET}-value", "a": [{"b": {SECRET: [SECRET]}}]},
         "userAgent": f"{SECRET}/1.0",
         "handle": f"{SECRET}-handle",
         "currentPage": f"https://zqpath.example/zqpath?mail={SECRET}#{SECRET}",
-        "referrerURL": f"https://{SECRET}@zqpath.example/{SECRET}%40zqdomain.example",
+        "referrerURL": PAGES[number % len(PAGES)],
         "createdAt": "2024-03-09T18:20:11Z",
         "IPAddress": f"203.0.113.{number % 200 + 7}",
-        "location": f"{SECRET}, {SECRET}, ZqCountry",
+        "location": PLACES[number % len(PLACES)],
     }
 
 
@@ -65,7 +84,7 @@ def _transcript(number: int) -> Payload:
         "conversationUUID": f"{number:08x}-c0c0-4f08-5a91-0d4e6b2f8c13", "channelId": f"C0{SECRET}",
         "channelName": f"z-{SECRET}", "startedAt": "2024-03-11T08:59:41Z", "endedAt": "2024-03-11T09:03:10Z",
         "agentEmail": f"{SECRET}@zqdomain.example", "agentName": SECRET, "visitorName": SECRET,
-        "visitorEmail": f"{SECRET}@zqdomain.example", "replyToEmail": f"{SECRET}@zqdomain.example",
+        "visitorEmail": ADDRESSES[number % len(ADDRESSES)], "replyToEmail": f"{SECRET}@zqdomain.example",
         "visitorTraits": {"a": SECRET}, "archiveUrl": f"https://acme.slack.com/{SECRET}",
         "extraData": [SECRET],
         "messages": [
@@ -103,7 +122,7 @@ def _all_bytes(out: Path) -> str:
 
 @given(
     people=st.lists(
-        st.tuples(st.integers(0, 3), st.sampled_from([_started, _offline, _transcript]), st.integers(0, 9)),
+        st.tuples(st.integers(0, 8), st.sampled_from([_started, _offline, _transcript]), st.integers(0, 9)),
         min_size=1,
         max_size=12,
     ),
@@ -204,7 +223,7 @@ def called_after_people(tmp_path: Path, conversation: Payload, envelope: Wrap) -
     ]
     folder = tmp_path / "x"
     for number, name in enumerate(
-        ("a-zqana@b.example", "zqbob%40b.example", "zqeve@b.example/c.ndjson", "plain")
+        ("a-zqana@b.example", "zqbob%2540b.example", "zqeve%40b.example/c.ndjson", "plain")
     ):
         (folder / "feedback" / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / "feedback" / name).write_bytes(lines[number] + b"\nno record\n")
@@ -229,7 +248,7 @@ def test_files_that_are_called_after_people(
     said = "".join(path.read_bytes().decode("latin-1") for path in (tmp_path / "out").iterdir())
     said += repr(export) + repr(tables) + str([frame.to_dict() for frame in tables.frames().values()])
     assert "zq" not in said
-    assert "%40" not in said
+    assert "40b.example" not in said
     files = [*tables.events["source_file"], *(each.file for each in tables.rejections)]
     assert len(set(files)) == 6
     assert "x/feedback/plain" in files

@@ -1,0 +1,93 @@
+"""A run on other terms than those before it says what that means for what is there now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import chatlio_kit as ck
+from chatlio_kit.backfill import backfill
+from chatlio_kit.connection import Connection
+from chatlio_kit.delivery import Ledger, Page
+from chatlio_kit.platform import Platform
+
+Payload = dict[str, Any]
+KEYS = ("a key that nobody guesses", "another key that nobody guesses")
+
+
+@pytest.fixture
+def captures(
+    tmp_path: Path,
+    conversation: Payload,
+    ndjson: Callable[[Path, Iterable[Any]], Path],
+    envelope: Callable[..., Payload],
+) -> Path:
+    """Three events whose kind nothing names but an option."""
+    records = [envelope({**deepcopy(conversation), "message": f"question {number}"}) for number in range(3)]
+    return ndjson(tmp_path / "captures" / "x.ndjson", records)
+
+
+def _sent(captures: Path, local: Platform, kind: str = "feedback", **terms: str) -> Page:
+    return backfill(ck.read_export(captures, kind=kind, **terms), local, quiet=True)
+
+
+def _notes(page: Page) -> list[str]:
+    return [note for note in page.notes if "sent" in note]
+
+
+def test_what_went_out_unredacted_is_said(captures: Path, local: Platform) -> None:
+    """The page counts what earlier runs sent otherwise, and sends nothing again."""
+    assert _notes(_sent(captures, local)) == []
+    assert _notes(_sent(captures, local)) == []
+    page = _sent(captures, local, redact="mask")
+    assert page.counts.duplicates == 3
+    (note,) = _notes(page)
+    assert note.startswith(
+        "3 events of runs 1 to 2 were sent unredacted; this run's, redacted (pseudonym=mask,"
+    )
+    (report,) = (local.settings.state / "reports").glob("*-0003")
+    assert "were sent unredacted" in (report / "report.html").read_text(encoding="utf-8")
+
+
+def test_another_key_is_said(captures: Path, local: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hashes of two keys do not join; neither key is kept."""
+    for key in KEYS:
+        monkeypatch.setenv("CHATLIO_KIT_REDACTION_KEY", key)
+        page = _sent(captures, local, redact="hash:keyed")
+    (note,) = _notes(page)
+    assert "with another key" in note
+    kept = b"".join(each.read_bytes() for each in local.settings.state.glob("ledger.db*"))
+    assert not any(key.encode() in kept for key in KEYS)
+
+
+def test_an_older_ledger_does_not_say_how_it_redacted(captures: Path, local: Platform) -> None:
+    """What an earlier version sent is counted, and not said to be redacted or not."""
+    _sent(captures, local)
+    with Ledger(local.settings.state) as ledger, ledger.change() as db:
+        db.execute("DELETE FROM run_terms")
+    (note,) = _notes(_sent(captures, local, redact="drop"))
+    assert "3 events of run 1 were sent in ways that were not written down" in note
+
+
+def test_another_kind_makes_other_events(captures: Path, local: Platform) -> None:
+    """The kind is part of an event's id: under another option the same records are told to be there twice."""
+    _sent(captures, local)
+    page = _sent(captures, local, kind="unanswered")
+    assert page.counts.accepted == 3
+    (note,) = _notes(page)
+    assert "3 records were sent before as other events" in note
+    assert "--kind feedback" in note
+    assert "--kind unanswered" in note
+
+
+def test_frames_are_told_too(captures: Path, local: Platform) -> None:
+    """What is streamed from redacted tables says what was backfilled unredacted."""
+    _sent(captures, local)
+    tables = ck.read_export(captures, kind="feedback", redact="mask").to_tables(quiet=True)
+    connection: Connection = ck.open_connection(local)
+    run = ck.stream(tables, connection, skip_guard=True, quiet=True)
+    assert any("3 events of run 1 were sent unredacted" in note for note in run.page.notes)
