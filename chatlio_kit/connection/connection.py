@@ -24,8 +24,8 @@ from chatlio_kit.display import Progress as Bar
 from chatlio_kit.display import Sheet
 from chatlio_kit.errors import ConnectionIncomplete, OutputError
 from chatlio_kit.events.kinds import Kind
-from chatlio_kit.platform import Inlet, Platform, webhook_url
-from chatlio_kit.settings import Secret
+from chatlio_kit.platform import FLOW_ID_HEADER, Inlet, Platform, masked_url, webhook_url
+from chatlio_kit.settings import Secret, sealed
 
 if TYPE_CHECKING:
     from chatlio_kit.display.look import Picture
@@ -87,9 +87,7 @@ class Dataflow:
     @property
     def masked_url(self) -> str:
         """The webhook URL as it may be shown."""
-        parts = urlsplit(self.inlet_url.reveal())
-        shown = Secret(f"{parts.scheme}://{parts.netloc}/collection/***")
-        return webhook_url(shown, self.flow_id).reveal()
+        return f"{masked_url(self.inlet_url)}?{FLOW_ID_HEADER}={self.flow_id}"
 
     def inlet(self, *, connections: int = 16) -> Inlet:
         """Open the inlet."""
@@ -135,6 +133,7 @@ class Connection:
         """The URL for each of Chatlio's webhooks, masked."""
         return {kind: flow.masked_url for kind, flow in self.live.items()}
 
+    @sealed
     def write_webhook_urls(self, path: Path | str) -> Path:
         """Write the webhook URLs, unmasked, as JSON to a file that only its owner may read.
 
