@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from chatlio_kit import local_platform
-from chatlio_kit.backfill import REPORTS
+from chatlio_kit.backfilling import REPORTS
 from chatlio_kit.delivery import Ledger
 from chatlio_kit.delivery.erasing import erase_events, events_kept
 from chatlio_kit.delivery.ledger import FILE as LEDGER

@@ -28,7 +28,7 @@ LINES = [
     {"platform"},
     {"connection"},
     {"delivery"},
-    {"opening", "backfill"},
+    {"opening", "backfilling"},
     {"forgetting"},
     {"lessons"},
     {"cli", "__main__", "__init__"},
@@ -77,8 +77,8 @@ def _allowed(room: str) -> set[str]:
         allowed |= {"local_platform"}
     if room in WRITES_SAMPLES:
         allowed |= {"samples"}
-    if room in {"backfill", "cli", "__main__"}:
-        allowed |= {"opening", "cli", "backfill"}
+    if room in {"backfilling", "cli", "__main__"}:
+        allowed |= {"opening", "cli", "backfilling"}
     return allowed
 
 

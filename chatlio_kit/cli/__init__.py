@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from importlib import import_module
+from typing import Any
 
 import click
+
+from chatlio_kit.cli.streams import usable_streams
+from chatlio_kit.errors import spoken_at_the_prompt
 
 _ROOMS = {
     "sample": "sampling.sample",
@@ -30,6 +34,15 @@ class _Journey(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         module, _, name = _ROOMS.get(cmd_name, "").partition(".")
         return getattr(import_module(f"{__name__}.{module}"), name) if module else None
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """Run a command on the streams that there are."""
+        with usable_streams(), spoken_at_the_prompt():
+            try:
+                return super().main(*arguments, **options)
+            except OSError as error:  # of click's own writing: of help, or of a question
+                click.echo(f"stdout cannot be written: {error.strerror or error}.", err=True)
+                raise SystemExit(1) from None
 
 
 @click.group(cls=_Journey, context_settings={"help_option_names": ["-h", "--help"]})

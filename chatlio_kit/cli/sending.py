@@ -6,14 +6,15 @@ from dataclasses import asdict
 
 import click
 
-from chatlio_kit.backfill import backfill as run_backfill
-from chatlio_kit.backfill import forecast
+from chatlio_kit.backfilling import backfill as run_backfill
+from chatlio_kit.backfilling import forecast
 from chatlio_kit.cli.command import (
     CONTRACT,
     FIELDS,
     KIND,
     NAME,
     PATHS,
+    PRODUCTION,
     REDACT,
     SKIP_GUARD,
     UNDATED_AS,
@@ -41,6 +42,7 @@ from chatlio_kit.tables import Export, Settling, Terms
 @click.option("--dry-run", is_flag=True, help="Forecast records, bytes, requests and time; send nothing.")
 @click.option("--connect", "make", is_flag=True, help="Make the connection if it is missing.")
 @SKIP_GUARD
+@PRODUCTION
 @click.option(
     "--no-canary", is_flag=True, help="On aep, do not read the first records back before volume follows."
 )
@@ -64,6 +66,7 @@ def backfill(
     dry_run: bool,
     make: bool,
     skip_guard: bool,
+    production: bool,
     no_canary: bool,
     pace: int | None,
     wait: float | None,
@@ -80,6 +83,7 @@ def backfill(
         name=name,
         connect=make,
         skip_guard=skip_guard,
+        production=production,
         canary=not no_canary,
         pace=pace,
         wait=wait,
@@ -127,12 +131,27 @@ def status(context: Context) -> Answer:
 @NAME
 @click.option("--reason", help="Only dead letters of this reason; status lists the reasons.")
 @click.option("--skip-guard", is_flag=True, help="Do not wait after a dataflow was changed.")
+@PRODUCTION
 @click.option("--wait", type=click.FloatRange(min=0), help="Seconds to wait until everything has landed.")
 @command
-def replay(context: Context, name: str, reason: str | None, skip_guard: bool, wait: float | None) -> Answer:
+def replay(
+    context: Context,
+    name: str,
+    reason: str | None,
+    skip_guard: bool,
+    production: bool,
+    wait: float | None,
+) -> Answer:
     """Send dead letters again after a fix, all or by reason."""
     connection = open_connection(context.open(), name)
-    page = run_replay(connection, reason=reason, skip_guard=skip_guard, wait=wait, quiet=context.as_json)
+    page = run_replay(
+        connection,
+        reason=reason,
+        skip_guard=skip_guard,
+        production=production,
+        wait=wait,
+        quiet=context.as_json,
+    )
     return Answer(page.as_dict(), page, page.exit_code)
 
 

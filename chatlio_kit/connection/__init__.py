@@ -3,6 +3,7 @@
 from chatlio_kit.connection.connection import Connection, Dataflow, Destination, open_connection
 from chatlio_kit.connection.plan import Plan, Planned, plan_connection
 from chatlio_kit.connection.preflight import Preflight, check_platform
+from chatlio_kit.connection.production import require_leave
 from chatlio_kit.connection.takedown import Removal, disconnect, list_removals
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "list_removals",
     "open_connection",
     "plan_connection",
+    "require_leave",
 ]

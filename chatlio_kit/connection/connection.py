@@ -7,7 +7,7 @@ import tempfile
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import orjson
@@ -16,8 +16,9 @@ import pandas as pd
 from chatlio_kit.connection.building import Progress, build
 from chatlio_kit.connection.by_hand import ByHand
 from chatlio_kit.connection.lanes import lane_pieces
-from chatlio_kit.connection.naming import Role, in_words
+from chatlio_kit.connection.naming import Naming, Role, in_words
 from chatlio_kit.connection.pieces import Action, known, shared_pieces
+from chatlio_kit.connection.production import require_leave
 from chatlio_kit.connection.rows import dataflow_runs, read_rows
 from chatlio_kit.connection.site import Lane, Site, open_site
 from chatlio_kit.display import Progress as Bar
@@ -159,19 +160,69 @@ class Connection:
             ) from error
         return target
 
-    def history_flow(self, kind: Kind, progress: Progress | None = None) -> Dataflow:
-        """Give the dataflow that files of a kind are streamed through; make or complete it when needed.
+    def history_flow(
+        self, kind: Kind, progress: Progress | None = None, *, production: bool = False
+    ) -> Dataflow:
+        """Return the dataflow that files of a kind are streamed through; make or complete it when needed.
+
+        Args:
+            kind: the kind.
+            progress: is called with a sentence for each step.
+            production: whether a production sandbox may be changed.
 
         Raises:
+            ProductionSandbox: it is to be made in a sandbox of the type production, or of an unknown type.
             ConnectionIncomplete: it could not be completed; see :func:`open_connection`.
             PlatformError: the platform refused a step.
         """
         if kind not in self.history:
+            require_leave(self.platform, production)
             site, lane = open_site(self.platform, self.name), Lane(Role.HISTORY, kind)
             build(site, [lane], progress)
             self.history[kind] = dataflow_of(lane)
             self.schema_changed_at = max(self.schema_changed_at, site.schema_changed_at)
         return self.history[kind]
+
+    def ids_by_name(self) -> dict[str, str]:
+        """Return the id of each of its objects by the object's name on the platform."""
+        naming = Naming(self.name)
+        found = {
+            naming.shared("field group"): self.field_group_id,
+            naming.shared("schema"): self.schema_id,
+            naming.shared("dataset"): self.dataset_id,
+        }
+        for role, flows in self._flows():
+            for kind, flow in flows.items():
+                found |= {
+                    naming.own("mapping set", role, kind): flow.mapping_set_id,
+                    naming.own("source", role, kind): flow.source_connection_id,
+                    naming.own("target", role, kind): flow.target_connection_id,
+                    naming.own("dataflow", role, kind): flow.flow_id,
+                }
+        return found
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the ids of its objects as plain data for JSON. It holds no inlet."""
+        shared = {
+            "name": self.name,
+            "tenant_id": self.tenant_id,
+            "schema_id": self.schema_id,
+            "field_group_id": self.field_group_id,
+            "dataset_id": self.dataset_id,
+        }
+        of_kinds = {
+            str(role): {
+                str(kind): {
+                    "dataflow_id": flow.flow_id,
+                    "source_connection_id": flow.source_connection_id,
+                    "target_connection_id": flow.target_connection_id,
+                    "mapping_set_id": flow.mapping_set_id,
+                }
+                for kind, flow in flows.items()
+            }
+            for role, flows in self._flows()
+        }
+        return {**shared, **of_kinds}
 
     def by_hand(self) -> ByHand:
         """Tell how the same connection is made in Adobe's and Chatlio's own screens."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from chatlio_kit.connection import Connection
+from chatlio_kit.connection import Connection, require_leave
 from chatlio_kit.delivery.erasing import FORGOTTEN_PLACE
 from chatlio_kit.delivery.page import Page
 from chatlio_kit.delivery.reading_back import read_new_batches
@@ -16,6 +16,7 @@ def replay(
     *,
     reason: str | None = None,
     skip_guard: bool = False,
+    production: bool = False,
     wait: float | None = None,
     quiet: bool = False,
 ) -> Page:
@@ -30,16 +31,21 @@ def replay(
         connection: where they belong.
         reason: only those, e.g. ``refused_400``; ``status`` lists the reasons.
         skip_guard: whether to send into a dataflow that was just changed without waiting.
+        production: whether a production sandbox may be written to.
         wait: seconds to wait for rows that are under way; by default two minutes on the local platform and
             none elsewhere, where an hour may pass.
         quiet: whether to show no progress.
 
     Raises:
+        ProductionSandbox: when the sandbox is of the type production, or of a type that cannot be read.
         LedgerBusy: when another run is sending from the same state folder.
         PlatformError: when the platform cannot be reached or refuses.
     """
+    require_leave(connection.platform, production)
     settings = connection.platform.settings
-    with Run(connection, settings.state, skip_guard=skip_guard, canary=False, quiet=quiet) as run:
+    with Run(
+        connection, settings.state, skip_guard=skip_guard, production=production, canary=False, quiet=quiet
+    ) as run:
         read_new_batches(connection, run.book)
         without_body = [each for each in run.book.without_body(reason) if each.file != FORGOTTEN_PLACE]
         for letters in run.book.letters(reason):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pandas as pd
 import pyarrow.compute as pc
 
-from chatlio_kit.connection import Connection
+from chatlio_kit.connection import Connection, require_leave
 from chatlio_kit.delivery.run import Run
 from chatlio_kit.errors import UsageError
 from chatlio_kit.events.kinds import Kind
@@ -23,6 +23,7 @@ def stream(
     pace: float | None = None,
     stop_after: int | None = None,
     skip_guard: bool = False,
+    production: bool = False,
     quiet: bool = False,
 ) -> Run:
     """Send frames to a connection's dataset, each event once.
@@ -37,6 +38,7 @@ def stream(
         stop_after: end after so many requests, as a trial; what is left stays pending, and the next call
             goes on with it.
         skip_guard: whether to send into a dataflow that was just made or changed without waiting.
+        production: whether a production sandbox may be written to.
         quiet: whether to show no progress.
 
     Returns:
@@ -44,11 +46,13 @@ def stream(
 
     Raises:
         UsageError: when the arguments are something else, or in another order.
+        ProductionSandbox: when the sandbox is of the type production, or of a type that cannot be read.
         FrameError: when a frame no longer has its columns and dtypes.
         LedgerBusy: when another run is sending from the same state folder.
         PlatformError: when the platform cannot be reached or refuses.
     """
     _understand(tables, connection, stop_after)
+    require_leave(connection.platform, production)
     events, messages = (tables, empty("messages")) if isinstance(tables, pd.DataFrame) else _both(tables)
     built = check_again(events, messages)
     state = connection.platform.settings.state
@@ -57,6 +61,7 @@ def stream(
             connection,
             state,
             skip_guard=skip_guard,
+            production=production,
             pace=pace,
             expected=len(built),
             stop_after=stop_after,

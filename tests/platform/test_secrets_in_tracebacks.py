@@ -196,7 +196,7 @@ def test_a_fault_of_ours_says_where_it_was_raised(
         raise ZeroDivisionError("a fault of ours")
 
     monkeypatch.setattr(wire.requests.Session, "request", broken)
-    said = shown(lambda: Platform(settings).schemas.tenant_id())
+    said = shown(Platform(settings).schemas.tenant_id)
     assert "a fault of ours" in said
     assert f"Raised in {__file__}:" in said
 

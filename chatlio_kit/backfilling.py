@@ -8,7 +8,7 @@ from copy import copy
 from pathlib import Path
 
 from chatlio_kit.captures import archives_of
-from chatlio_kit.connection import open_connection, plan_connection
+from chatlio_kit.connection import open_connection, plan_connection, require_leave
 from chatlio_kit.delivery import Forecast, Ledger, Page, Run, pace_for
 from chatlio_kit.delivery.fates import ReadFile
 from chatlio_kit.delivery.known_files import mark_of
@@ -80,6 +80,7 @@ def backfill(
     name: str = "chatlio",
     connect: bool = False,
     skip_guard: bool = False,
+    production: bool = False,
     canary: bool = True,
     pace: float | None = None,
     wait: float | None = None,
@@ -95,6 +96,7 @@ def backfill(
         name: the connection's name.
         connect: whether to make the connection where it is missing; the local platform always does.
         skip_guard: whether to send into a dataflow that was just made or changed without waiting.
+        production: whether a production sandbox may be written to.
         canary: whether, on Experience Platform, the first records of each dataflow are read back before
             volume follows.
         pace: messages a second; by default 9,000, or 1,400 where the dataset feeds Profile.
@@ -105,16 +107,26 @@ def backfill(
     Raises:
         MissingPath: when a path does not exist.
         CaptureError: when there are no files.
+        ProductionSandbox: when the sandbox is of the type production, or of a type that cannot be read.
         ConnectionIncomplete: when there is no connection and none is to be made.
         LedgerBusy: when another run is sending from the same state folder.
     """
     export = _found(captures)
+    require_leave(platform, production)
     is_local, state = platform.settings.is_local, platform.settings.state
     if connect or is_local:
-        connection = plan_connection(platform, name, quiet=quiet).apply(quiet=quiet)
+        connection = plan_connection(platform, name, quiet=quiet).apply(production=production, quiet=quiet)
     else:
         connection = open_connection(platform, name, quiet=quiet)
-    with Run(connection, state, skip_guard=skip_guard, canary=canary, pace=pace, quiet=quiet) as run:
+    with Run(
+        connection,
+        state,
+        skip_guard=skip_guard,
+        production=production,
+        canary=canary,
+        pace=pace,
+        quiet=quiet,
+    ) as run:
         report = state / REPORTS / f"{str(connection.destination).replace('/', '-')}-{run.number:04d}"
         make_folder(report)
         run.prepare({file.kind: None for file in export.captures.files if file.kind is not None})
