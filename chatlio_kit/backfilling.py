@@ -7,8 +7,9 @@ from contextlib import ExitStack
 from copy import copy
 from pathlib import Path
 
+from chatlio_kit.arguments import checked
 from chatlio_kit.captures import archives_of
-from chatlio_kit.connection import open_connection, plan_connection, require_leave
+from chatlio_kit.connection import a_platform, open_connection, plan_connection, require_leave
 from chatlio_kit.delivery import Forecast, Ledger, Page, Run, pace_for
 from chatlio_kit.delivery.fates import ReadFile
 from chatlio_kit.delivery.known_files import mark_of
@@ -34,8 +35,9 @@ from chatlio_kit.tables.writing import write_page
 REPORTS = "reports"
 
 
+@checked(platform=a_platform)
 def forecast(
-    captures: Export | Sequence[Path | str],
+    captures: Export | Path | str | Sequence[Path | str],
     platform: Platform,
     *,
     name: str = "chatlio",
@@ -73,8 +75,9 @@ def forecast(
     return found
 
 
+@checked(platform=a_platform)
 def backfill(
-    captures: Export | Sequence[Path | str],
+    captures: Export | Path | str | Sequence[Path | str],
     platform: Platform,
     *,
     name: str = "chatlio",
@@ -161,7 +164,7 @@ def backfill(
     return page
 
 
-def _found(captures: Export | Sequence[Path | str]) -> Export:
+def _found(captures: Export | Path | str | Sequence[Path | str]) -> Export:
     """Give an export whose list of files may be cut short: the caller's stays as it is."""
     export = copy(captures) if isinstance(captures, Export) else read_export(captures)
     export.captures = copy(export.captures)

@@ -12,13 +12,15 @@ from typing import Any
 import pandas as pd
 
 from chatlio_kit import local_platform
+from chatlio_kit.arguments import checked, place
 from chatlio_kit.backfilling import REPORTS
 from chatlio_kit.delivery import Ledger
 from chatlio_kit.delivery.erasing import erase_events, events_kept
 from chatlio_kit.delivery.ledger import FILE as LEDGER
 from chatlio_kit.display import Sheet
-from chatlio_kit.errors import OutputError, UsageError
+from chatlio_kit.errors import OutputError, UsageError, option
 from chatlio_kit.opening import STORE
+from chatlio_kit.settings import DEFAULT_STATE
 from chatlio_kit.tables import REJECTED, Export, Settling
 from chatlio_kit.tables.report import PAGE
 
@@ -90,8 +92,9 @@ class Forgotten:
         return self.sheet()._repr_html_()
 
 
+@checked(state=place)
 def forget(
-    state: Path,
+    state: Path | str = DEFAULT_STATE,
     *,
     visitor_id: str | None = None,
     email: str | None = None,
@@ -117,9 +120,11 @@ def forget(
         LedgerBusy: when a run is sending from this state folder.
         OutputError: when the local platform does not end.
     """
+    state = Path(state)
     names = [each.strip() for each in (visitor_id, email) if each and each.strip()]
     if not names:
-        raise UsageError("Nobody is named. Say whom to forget with --visitor-id or --email.")
+        whom = f"{option('visitor_id')} or {option('email')}"
+        raise UsageError(f"Nobody is named. Say whom to forget with {whom}.")
     if not state.is_dir():
         raise UsageError(f"There is no state folder {str(state)!r}. Name the one that was sent from.")
     person = _Person(names)

@@ -76,9 +76,7 @@ def test_commands_that_send_are_no_different(export: Path, state: Path) -> None:
         assert "---" in done.stdout.decode("latin-1")
 
 
-@pytest.mark.parametrize(
-    "line", ["CMD 2>&-", "CMD 2>/dev/full", "CMD <&- >&- 2>&-"]
-)
+@pytest.mark.parametrize("line", ["CMD 2>&-", "CMD 2>/dev/full", "CMD <&- >&- 2>&-"])
 def test_nobody_to_show_it_to(export: Path, tmp_path: Path, line: str) -> None:
     """Without stderr, or with a full one, there is no progress; the job is done all the same."""
     done = shell(line, "convert", export, "--out", tmp_path / "o")

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import orjson
 import pandas as pd
 
+from chatlio_kit.arguments import checked, named, wrong
 from chatlio_kit.connection.building import Progress, build
 from chatlio_kit.connection.by_hand import ByHand
 from chatlio_kit.connection.lanes import lane_pieces
@@ -20,10 +21,10 @@ from chatlio_kit.connection.naming import Naming, Role, in_words
 from chatlio_kit.connection.pieces import Action, known, shared_pieces
 from chatlio_kit.connection.production import require_leave
 from chatlio_kit.connection.rows import dataflow_runs, read_rows
-from chatlio_kit.connection.site import Lane, Site, open_site
+from chatlio_kit.connection.site import Lane, Site, a_platform, open_site
 from chatlio_kit.display import Progress as Bar
 from chatlio_kit.display import Sheet
-from chatlio_kit.errors import ConnectionIncomplete, OutputError
+from chatlio_kit.errors import ConnectionIncomplete, OutputError, UsageError, option
 from chatlio_kit.events.kinds import Kind
 from chatlio_kit.platform import FLOW_ID_HEADER, Inlet, Platform, masked_url, webhook_url
 from chatlio_kit.settings import Secret, sealed
@@ -33,6 +34,11 @@ if TYPE_CHECKING:
 
 GUARD_AFTER_FLOW_CHANGE = timedelta(minutes=5)
 GUARD_AFTER_SCHEMA_CHANGE = timedelta(minutes=15)
+
+
+def _a_kind(name: str, value: object) -> None:
+    if not isinstance(value, str) or value not in set(Kind):
+        raise wrong(name, f"one of the five kinds: {', '.join(Kind)}", value)
 
 
 @dataclass(frozen=True)
@@ -134,6 +140,7 @@ class Connection:
         """The URL for each of Chatlio's webhooks, masked."""
         return {kind: flow.masked_url for kind, flow in self.live.items()}
 
+    @checked()
     @sealed
     def write_webhook_urls(self, path: Path | str) -> Path:
         """Write the webhook URLs, unmasked, as JSON to a file that only its owner may read.
@@ -160,6 +167,7 @@ class Connection:
             ) from error
         return target
 
+    @checked(kind=_a_kind)
     def history_flow(
         self, kind: Kind, progress: Progress | None = None, *, production: bool = False
     ) -> Dataflow:
@@ -175,6 +183,7 @@ class Connection:
             ConnectionIncomplete: it could not be completed; see :func:`open_connection`.
             PlatformError: the platform refused a step.
         """
+        kind = Kind(kind)
         if kind not in self.history:
             require_leave(self.platform, production)
             site, lane = open_site(self.platform, self.name), Lane(Role.HISTORY, kind)
@@ -239,6 +248,7 @@ class Connection:
         """
         return dataflow_runs(self)
 
+    @checked()
     def read_rows(self, *, quiet: bool = False) -> pd.DataFrame:
         """Read all rows of the dataset back; they have to fit in memory.
 
@@ -272,6 +282,7 @@ class Connection:
             _moment(self.schema_changed_at) + GUARD_AFTER_SCHEMA_CHANGE,
         )
 
+    @checked()
     def sheet(self, *, ids: bool = True) -> Sheet:
         """Lay the objects out, URLs masked.
 
@@ -305,6 +316,20 @@ class Connection:
         return self.sheet()._repr_html_()
 
 
+def a_connection(name: str, value: object) -> None:
+    """Accept a connection alone.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    if not isinstance(value, Connection):
+        raise UsageError(
+            f"{option(name)} is a connection, as plan_connection(platform).apply() or "
+            f"open_connection(platform) returns it, not {named(value)}."
+        )
+
+
+@checked(platform=a_platform)
 def open_connection(platform: Platform, name: str = "chatlio", *, quiet: bool = False) -> Connection:
     """Find a connection that was made before. Reads only.
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from chatlio_kit.arguments import checked, list_of_texts, optional
 from chatlio_kit.connection.building import Progress, build
 from chatlio_kit.connection.by_hand import ByHand
 from chatlio_kit.connection.connection import Connection, connection_of
@@ -13,7 +14,7 @@ from chatlio_kit.connection.lanes import lane_pieces
 from chatlio_kit.connection.naming import Role
 from chatlio_kit.connection.pieces import Action, shared_pieces
 from chatlio_kit.connection.production import require_leave
-from chatlio_kit.connection.site import Lane, open_site
+from chatlio_kit.connection.site import Lane, a_platform, open_site
 from chatlio_kit.display import Progress as Bar
 from chatlio_kit.display import Sheet
 from chatlio_kit.errors import ConnectionIncomplete, UsageError
@@ -81,6 +82,7 @@ class Plan:
         """The objects that stand in the way."""
         return tuple(each for each in self.objects if each.action is Action.CONFLICT)
 
+    @checked()
     def apply(
         self, *, production: bool = False, progress: Progress | None = None, quiet: bool = False
     ) -> Connection:
@@ -156,6 +158,7 @@ class Plan:
             ],
         }
 
+    @checked()
     def sheet(self, *, ids: bool = True) -> Sheet:
         """Lay the plan out as a table.
 
@@ -181,6 +184,7 @@ class Plan:
         return self.sheet()._repr_html_()
 
 
+@checked(platform=a_platform, webhooks=optional(list_of_texts))
 def plan_connection(
     platform: Platform,
     name: str = "chatlio",

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from chatlio_kit.arguments import checked
 from chatlio_kit.connection.blueprint import SOURCE_SPEC
 from chatlio_kit.connection.naming import Naming, Role
 from chatlio_kit.connection.pieces import Action, shared_pieces
@@ -18,7 +19,7 @@ from chatlio_kit.connection.plan import plan_connection
 from chatlio_kit.connection.production import sandbox_type
 from chatlio_kit.connection.rehearsal import rehearse
 from chatlio_kit.connection.rights import Held, read_rights
-from chatlio_kit.connection.site import open_site
+from chatlio_kit.connection.site import a_platform, open_site
 from chatlio_kit.display import Progress, Sheet
 from chatlio_kit.errors import (
     ChatlioKitError,
@@ -134,6 +135,7 @@ class Preflight:
         return self.sheet()._repr_html_()
 
 
+@checked(platform=a_platform)
 def check_platform(platform: Platform, name: str = "chatlio", *, quiet: bool = False) -> Preflight:
     """Check, without changing anything, whether a connection can be made here and would work.
 

@@ -6,6 +6,7 @@ production.
 
 from __future__ import annotations
 
+from chatlio_kit.arguments import flag
 from chatlio_kit.errors import (
     AuthenticationFailed,
     PlatformError,
@@ -13,7 +14,6 @@ from chatlio_kit.errors import (
     RateLimited,
     Unavailable,
     Unreachable,
-    UsageError,
     option,
 )
 from chatlio_kit.platform import Platform
@@ -31,8 +31,7 @@ def require_leave(platform: Platform, production: bool) -> None:
         ProductionSandbox: the sandbox is of the type production, or its type cannot be read.
         PlatformError: the platform cannot be reached at all, or refuses the credential.
     """
-    if not isinstance(production, bool):
-        raise UsageError(f"{option('production')} is True or False, not {production!r}.")
+    flag("production", production)
     if production:
         return
     kind, reason = sandbox_type(platform)

@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from chatlio_kit.arguments import checked
 from chatlio_kit.connection.naming import WEBHOOK_FIELDS, Role
 from chatlio_kit.connection.production import require_leave
-from chatlio_kit.connection.site import Site, open_site
+from chatlio_kit.connection.site import Site, a_platform, open_site
 from chatlio_kit.display import Progress, Sheet
 from chatlio_kit.errors import AuthenticationFailed, NotFound, PlatformError, Unavailable, Unreachable
 from chatlio_kit.events.kinds import Kind
@@ -104,6 +105,7 @@ class Removal:
         return self.sheet()._repr_html_()
 
 
+@checked(platform=a_platform)
 def list_removals(platform: Platform, name: str = "chatlio") -> Removal:
     """Say what :func:`disconnect` would remove. Reads only.
 
@@ -113,6 +115,7 @@ def list_removals(platform: Platform, name: str = "chatlio") -> Removal:
     return Removal(name, False, tuple(removed for removed, _ in _ours(open_site(platform, name))))
 
 
+@checked(platform=a_platform)
 def disconnect(
     platform: Platform, name: str = "chatlio", *, production: bool = False, quiet: bool = False
 ) -> Removal:

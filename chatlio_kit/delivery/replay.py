@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 
-from chatlio_kit.connection import Connection, require_leave
+from chatlio_kit.arguments import checked
+from chatlio_kit.connection import Connection, a_connection, require_leave
 from chatlio_kit.delivery.erasing import FORGOTTEN_PLACE
 from chatlio_kit.delivery.page import Page
 from chatlio_kit.delivery.reading_back import read_new_batches
 from chatlio_kit.delivery.run import Run
 
 
+@checked(connection=a_connection)
 def replay(
     connection: Connection,
     *,

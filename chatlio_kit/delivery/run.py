@@ -16,6 +16,7 @@ from types import TracebackType
 import numpy as np
 import pandas as pd
 
+from chatlio_kit.arguments import SECONDS, checked
 from chatlio_kit.connection import Connection, Dataflow
 from chatlio_kit.delivery.book import Book
 from chatlio_kit.delivery.canary import CANARY_RECORDS, wait_for_canary
@@ -181,6 +182,7 @@ class Run:
                 return
         self._post(flow, pack(records, most=self._most))
 
+    @checked(wait=SECONDS)
     def reconcile(self, *, wait: float = WAIT_SECONDS) -> Page:
         """Read back what landed, and give the page.
 

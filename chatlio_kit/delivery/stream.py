@@ -7,15 +7,25 @@ from dataclasses import replace
 import pandas as pd
 import pyarrow.compute as pc
 
-from chatlio_kit.connection import Connection, require_leave
+from chatlio_kit.arguments import checked, named
+from chatlio_kit.connection import Connection, a_connection, require_leave
 from chatlio_kit.delivery.run import Run
-from chatlio_kit.errors import UsageError
+from chatlio_kit.errors import UsageError, option
 from chatlio_kit.events.kinds import Kind
 from chatlio_kit.tables import Sightings, Tables, check_again, count, empty
 
 _PIECE = 10_000
 
 
+def _tables(name: str, value: object) -> None:
+    if not isinstance(value, Tables | pd.DataFrame):
+        raise UsageError(
+            f"{option(name)} is tables, as read_export(...).to_tables() returns them, not {named(value)}: "
+            "stream(tables, connection)."
+        )
+
+
+@checked(tables=_tables, connection=a_connection)
 def stream(
     tables: Tables | pd.DataFrame,
     connection: Connection,
@@ -51,7 +61,6 @@ def stream(
         LedgerBusy: when another run is sending from the same state folder.
         PlatformError: when the platform cannot be reached or refuses.
     """
-    _understand(tables, connection, stop_after)
     require_leave(connection.platform, production)
     events, messages = (tables, empty("messages")) if isinstance(tables, pd.DataFrame) else _both(tables)
     built = check_again(events, messages)
@@ -85,25 +94,6 @@ def stream(
                 f"its transcripts travelled without their {named:,} messages."
             )
     return run
-
-
-def _understand(tables: object, connection: object, stop_after: object) -> None:
-    if not isinstance(tables, Tables | pd.DataFrame):
-        raise UsageError(
-            "What is streamed is tables, as read_export(...).to_tables() gives them, "
-            f"not {_kind_of(tables)}: stream(tables, connection)."
-        )
-    if not isinstance(connection, Connection):
-        raise UsageError(
-            "What is streamed to is a connection, as plan_connection(platform).apply() or open_connection"
-            f"(platform) gives it, not {_kind_of(connection)}: stream(tables, connection)."
-        )
-    if stop_after is not None and (not isinstance(stop_after, int) or stop_after < 1):
-        raise UsageError(f"stop_after is a number of requests from 1, not {stop_after!r}.")
-
-
-def _kind_of(value: object) -> str:
-    return f"a {type(value).__name__}" if value is not None else "None"
 
 
 def _both(tables: Tables) -> tuple[pd.DataFrame, pd.DataFrame]:
