@@ -73,7 +73,7 @@ def _local_settings(state: Path, faults: Path | str | Mapping[str, Any] | None, 
             "The local platform",
             "start",
             _reason(error),
-            advice=f"Its log is {str(state / STORE / 'server.log')!r}; another {option('state')} starts afresh.",
+            advice=f"See its log, {str(state / STORE / 'server.log')!r}.",
         ) from error
     return settings_of(running, state)
 
