@@ -115,12 +115,12 @@ def backfill(
         LedgerBusy: when another run is sending from the same state folder.
     """
     export = _found(captures)
-    require_leave(platform, production)
     is_local, state = platform.settings.is_local, platform.settings.state
     if connect or is_local:
         connection = plan_connection(platform, name, quiet=quiet).apply(production=production, quiet=quiet)
     else:
         connection = open_connection(platform, name, quiet=quiet)
+        require_leave(platform, production)
     with Run(
         connection,
         state,

@@ -68,9 +68,10 @@ def doctor(context: Context, name: str) -> Answer:
 def disconnect(context: Context, name: str, yes: bool, production: bool) -> Answer:
     """Remove our dataflows, connections and mapping sets; schema and data stay."""
     platform = context.open()
-    require_leave(platform, production)  # nobody is asked about what is refused afterwards
     if not yes:
-        click.echo(str(list_removals(platform, name)), err=True)
+        listed = list_removals(platform, name)
+        require_leave(platform, production)  # nobody is asked about what is refused afterwards
+        click.echo(str(listed), err=True)
         if context.as_json or not click.confirm("Remove these?", err=True):
             raise UsageError("Nothing was removed. Say --yes to remove without being asked.")
     removal = run_disconnect(platform, name, production=production)
