@@ -18,19 +18,25 @@ The names, in the order of the journey:
     open_connection   a connection that was made before
     read_export       captured webhooks in files; ``to_tables()`` makes frames of them
     stream            frames to the dataset, each event once; ``reconcile()`` reads back what landed
+    backfill          captures of any size to the dataset in one go, piece by piece; resumes by itself
     replay            what the platform would not take, again
     disconnect        takes a connection's dataflows down; schema and data stay
+    forget            takes one person out of all that is kept on this machine
     write_sample      a realistic export to practise on
     open_lesson       the ground of the guided notebooks
+    __version__       the version that is installed
 """
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from chatlio_kit.backfilling import backfill
     from chatlio_kit.connection import check_platform, disconnect, open_connection, plan_connection
     from chatlio_kit.delivery import replay, stream
     from chatlio_kit.errors import ChatlioKitError
+    from chatlio_kit.forgetting import forget
     from chatlio_kit.lessons import open_lesson
     from chatlio_kit.opening import open_platform
     from chatlio_kit.samples import write_sample
@@ -40,8 +46,11 @@ __all__ = [
     "ChatlioKitError",
     "Export",
     "Tables",
+    "__version__",
+    "backfill",
     "check_platform",
     "disconnect",
+    "forget",
     "open_connection",
     "open_lesson",
     "open_platform",
@@ -56,8 +65,10 @@ _ROOMS = {
     "ChatlioKitError": "errors",
     "Export": "tables",
     "Tables": "tables",
+    "backfill": "backfilling",
     "check_platform": "connection",
     "disconnect": "connection",
+    "forget": "forgetting",
     "open_connection": "connection",
     "open_lesson": "lessons",
     "open_platform": "opening",
@@ -71,6 +82,8 @@ _ROOMS = {
 
 def __getattr__(name: str) -> Any:
     """Open a room when its name is first used: the local platform's process needs none that bring pandas."""
+    if name == "__version__":
+        return version("chatlio-kit")
     if name not in _ROOMS:
         raise AttributeError(f"chatlio_kit has no {name!r}")
     return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)

@@ -2,7 +2,8 @@
 
 ChatlioKitError
 ├── UsageError                 the call itself cannot be meant (exit code 2)
-│   └── MissingPath            a path that was named does not exist
+│   ├── MissingPath            a path that was named does not exist
+│   └── ProductionSandbox      a production sandbox was to be changed without leave
 ├── SettingsError              a setting is missing or malformed
 ├── CaptureError               nothing could be read
 ├── OutputError                a result could not be written
@@ -24,8 +25,42 @@ Every message is a sentence: what happened, to which input, and what to do next.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 DONE, FAILED, INCOMPLETE, UNCONFIRMED = 0, 1, 3, 4
 """Exit codes: all landed; could not do it; some rejected or dead-lettered; landing not confirmed yet."""
+
+
+_face = {"is_prompt": False}
+
+
+@contextmanager
+def spoken_at_the_prompt() -> Iterator[None]:
+    """Word sentences for a command line while the block runs; outside of it they speak Python."""
+    before = _face["is_prompt"]
+    _face["is_prompt"] = True
+    try:
+        yield
+    finally:
+        _face["is_prompt"] = before
+
+
+def in_words(at_the_prompt: str, in_python: str) -> str:
+    """Return the words of the face that is in use."""
+    return at_the_prompt if _face["is_prompt"] else in_python
+
+
+def option(name: str, value: str = "") -> str:
+    """Write a parameter as it is given: ``undated_as=`` in Python, ``--undated-as`` at the prompt.
+
+    Args:
+        name: the parameter, as Python calls it.
+        value: its value as it is written there; ``True`` is a flag, which has none at the prompt.
+    """
+    flag = f"--{name.replace('_', '-')}"
+    shown = "" if value == "True" else value
+    return in_words(f"{flag} {shown}".rstrip(), f"{name}={value}")
 
 
 class ChatlioKitError(Exception):
@@ -53,6 +88,10 @@ class MissingPath(UsageError):
 
 class UnreadableRows(UserWarning):
     """Rows of the dataset could not be read and are missing from what was returned."""
+
+
+class ProductionSandbox(UsageError):
+    """A production sandbox is changed only by those who say that they mean it."""
 
 
 class SettingsError(ChatlioKitError):

@@ -14,7 +14,8 @@ import orjson
 import pandas as pd
 
 from chatlio_kit import local_platform
-from chatlio_kit.backfill import REPORTS
+from chatlio_kit.arguments import checked, place
+from chatlio_kit.backfilling import REPORTS
 from chatlio_kit.connection import Destination
 from chatlio_kit.delivery import Ledger
 from chatlio_kit.delivery.erasing import (
@@ -27,7 +28,7 @@ from chatlio_kit.delivery.erasing import (
 )
 from chatlio_kit.delivery.run_terms import reading_of, readings
 from chatlio_kit.display import Sheet
-from chatlio_kit.errors import DONE, FAILED, OutputError, UsageError
+from chatlio_kit.errors import DONE, FAILED, OutputError, UsageError, option
 from chatlio_kit.opening import STORE
 from chatlio_kit.person import ADDRESS, CONVERSATION, VISITOR, WHO, Person
 from chatlio_kit.settings import DEFAULT_STATE
@@ -161,6 +162,7 @@ class Forgotten:
         return self.sheet()._repr_html_()
 
 
+@checked(state=place)
 def forget(
     captures: Export | Path | str | Sequence[Path | str] = (),
     *,
@@ -209,11 +211,10 @@ def forget(
         OutputError: when the local platform does not end, or a file cannot be written.
     """
     state = Path(state)
-    if not any(each and each.strip() for each in (email, visitor_id)):
-        raise UsageError(
-            "Nobody is named. Say whom to forget with --visitor-id or --email "
-            "(in Python visitor_id=, email=)."
-        )
+    names = [each.strip() for each in (visitor_id, email) if each and each.strip()]
+    if not names:
+        whom = f"{option('visitor_id')} or {option('email')}"
+        raise UsageError(f"Nobody is named. Say whom to forget with {whom}.")
     if not state.is_dir():
         raise UsageError(f"There is no state folder {str(state)!r}. Name the one that was sent from.")
     folders = [Path(each) for each in ([tables] if isinstance(tables, Path | str) else tables)]

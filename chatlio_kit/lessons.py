@@ -10,6 +10,7 @@ from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 
+from chatlio_kit.arguments import checked, optional, place, text
 from chatlio_kit.connection import Connection, open_connection, plan_connection
 from chatlio_kit.delivery import Run, stream
 from chatlio_kit.display import Sheet
@@ -164,6 +165,7 @@ class Lesson:
         return self._sheet()._repr_html_()
 
 
+@checked(step=text, platform=text, captures=optional(place), state=optional(place))
 def open_lesson(
     step: str,
     *,

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import sqlite3
+import tempfile
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from chatlio_kit import local_platform
-from chatlio_kit.errors import Unreachable, UsageError
+from chatlio_kit.arguments import checked, optional, place, text
+from chatlio_kit.errors import Unreachable, UsageError, option
 from chatlio_kit.local_platform import RunningPlatform
 from chatlio_kit.platform import Platform
 from chatlio_kit.settings import AEP, DEFAULT_STATE, LOCAL, Secret, Settings
@@ -21,6 +25,12 @@ READING_SECONDS = 4 * 60 * 60.0
 _CHOICE = "CHATLIO_KIT_PLATFORM"
 
 
+def _faults(name: str, value: object) -> None:
+    if not isinstance(value, Mapping):
+        place(name, value)
+
+
+@checked(platform=optional(text), state=place, faults=optional(_faults))
 def open_platform(
     platform: str | None = None,
     *,
@@ -56,15 +66,50 @@ def _local_settings(state: Path, faults: Path | str | Mapping[str, Any] | None, 
     options = local_platform.Options(faults=Path(faults) if isinstance(faults, str) else faults)
     try:
         state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _require_locks(state)
         running = local_platform.ensure_running(state / STORE, idle=idle, options=options)
     except (OSError, RuntimeError) as error:
         raise Unreachable(
             "The local platform",
             "start",
-            str(error),
-            advice=f"Its log stands in {str(state / STORE / 'server.log')!r}.",
+            _reason(error),
+            advice=f"See its log, {str(state / STORE / 'server.log')!r}.",
         ) from error
     return settings_of(running, state)
+
+
+def _require_locks(state: Path) -> None:
+    """Try, on a file of its own, whether SQLite can lock files in the state folder.
+
+    Some network drives cannot: a database there waits for its lock until somebody gives up.
+
+    Raises:
+        Unreachable: when it cannot.
+        OSError: when no file can be made there.
+    """
+    handle, name = tempfile.mkstemp(prefix=".locks-", dir=state)
+    os.close(handle)
+    try:
+        with closing(sqlite3.connect(name, timeout=0, isolation_level=None)) as database:
+            database.execute("BEGIN EXCLUSIVE")
+    except sqlite3.Error as error:
+        raise Unreachable(
+            "The local platform",
+            "start",
+            f"files in the state folder {str(state)!r} cannot be locked ({error}), as on some network drives",
+            advice=f"Choose a folder on a disk of this machine with {option('state')}.",
+        ) from error
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _reason(error: OSError | RuntimeError) -> str:
+    """Word why the local platform did not start."""
+    if isinstance(error, OSError):
+        place = f": {error.filename!r}" if error.filename else ""
+        return f"{error.strerror or error}{place}"
+    said = str(error).strip()
+    return f"{said} no word was left in its log" if said.endswith(":") else said
 
 
 def settings_of(running: RunningPlatform, state: Path = DEFAULT_STATE) -> Settings:

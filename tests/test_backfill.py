@@ -17,7 +17,7 @@ import pytest
 
 import chatlio_kit as ck
 from chatlio_kit import local_platform
-from chatlio_kit.backfill import backfill
+from chatlio_kit.backfilling import backfill
 from chatlio_kit.connection import Connection
 from chatlio_kit.delivery import Ledger
 from chatlio_kit.delivery.page import Page

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import chatlio_kit as ck
-from chatlio_kit.backfill import backfill, forecast
+from chatlio_kit.backfilling import backfill, forecast
 from chatlio_kit.delivery.wire import wire_records
 from chatlio_kit.local_platform import running
 from chatlio_kit.opening import settings_of

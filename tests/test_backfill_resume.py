@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 import pytest
 
-from chatlio_kit.backfill import backfill, forecast
+from chatlio_kit.backfilling import backfill, forecast
 from chatlio_kit.captures import captures
 from chatlio_kit.delivery import Ledger, run, sending
 from chatlio_kit.delivery.packing import pack

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import chatlio_kit as ck
-from chatlio_kit.backfill import backfill
+from chatlio_kit.backfilling import backfill
 from chatlio_kit.delivery import Ledger, reconcile, replay, run, sending
 from chatlio_kit.delivery.packing import pack
 from chatlio_kit.errors import ChatlioKitError

@@ -89,7 +89,7 @@ WRONG: dict[str, Callable[[Tables, Connection], object]] = {
     "not None": lambda tables, connection: ck.stream(tables, None),  # type: ignore[arg-type]
     "tables, as .* not a Connection": lambda tables, connection: ck.stream(connection, tables),  # type: ignore[arg-type]
     "frame events": lambda tables, connection: ck.stream(pd.DataFrame({"a": [1]}), connection),
-    "number of requests from 1": lambda tables, connection: ck.stream(tables, connection, stop_after=0),
+    "whole number from 1": lambda tables, connection: ck.stream(tables, connection, stop_after=0),
     "open_platform": lambda tables, connection: ck.plan_connection("local"),  # type: ignore[arg-type]
     "There is no webhook": lambda tables, connection: ck.plan_connection(
         connection.platform, webhooks=["chat"]

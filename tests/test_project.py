@@ -21,6 +21,7 @@ PACKAGE = ROOT / "chatlio_kit"
 # A room may import itself and rooms of the lines above it.
 LINES = [
     {"errors"},
+    {"arguments"},
     {"settings", "display", "crew"},
     {"events"},
     {"captures"},
@@ -28,12 +29,12 @@ LINES = [
     {"platform"},
     {"connection"},
     {"delivery"},
-    {"opening", "backfill"},
+    {"opening", "backfilling"},
     {"forgetting"},
     {"lessons"},
     {"cli", "__main__", "__init__"},
 ]
-BESIDE = {"local_platform": set(), "samples": {"events"}}
+BESIDE = {"local_platform": set(), "samples": {"errors", "arguments", "events"}}
 KNOWS_NOTHING_OF_CHATLIO = {"platform": {"errors", "settings", "display"}}
 OPENS_THE_LOCAL_PLATFORM = {"opening", "cli", "forgetting", "lessons"}
 WRITES_SAMPLES = {"cli", "lessons", "__init__"}
@@ -77,8 +78,8 @@ def _allowed(room: str) -> set[str]:
         allowed |= {"local_platform"}
     if room in WRITES_SAMPLES:
         allowed |= {"samples"}
-    if room in {"backfill", "cli", "__main__"}:
-        allowed |= {"opening", "cli", "backfill"}
+    if room in {"backfilling", "cli", "__main__"}:
+        allowed |= {"opening", "cli", "backfilling"}
     return allowed
 
 
@@ -124,7 +125,7 @@ def test_constraints_are_names_and_versions_only() -> None:
 
 def test_the_face_is_sorted_and_whole() -> None:
     """Every public name is in __all__, sorted, and has a docstring."""
-    assert sorted(chatlio_kit.__all__) == chatlio_kit.__all__ == sorted(chatlio_kit._ROOMS)
+    assert sorted(chatlio_kit.__all__) == chatlio_kit.__all__ == sorted([*chatlio_kit._ROOMS, "__version__"])
     assert all(getattr(chatlio_kit, name).__doc__ for name in chatlio_kit.__all__)
     with pytest.raises(AttributeError, match="upload"):
         chatlio_kit.upload  # noqa: B018

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 import chatlio_kit as ck
-from chatlio_kit.backfill import backfill
+from chatlio_kit.backfilling import backfill
 from chatlio_kit.platform import Platform
 from chatlio_kit.tables import convert
 

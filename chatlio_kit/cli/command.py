@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 import orjson
 
-from chatlio_kit.errors import DONE, ChatlioKitError
+from chatlio_kit.cli.streams import write_answer
+from chatlio_kit.errors import DONE, FAILED, ChatlioKitError
 from chatlio_kit.events.kinds import Kind
 from chatlio_kit.settings import AEP, DEFAULT_STATE, LOCAL
 
@@ -52,6 +54,9 @@ CONTRACT = click.option(
 )
 SKIP_GUARD = click.option(
     "--skip-guard", is_flag=True, help="Do not wait after a dataflow was made or changed."
+)
+PRODUCTION = click.option(
+    "--production", is_flag=True, help="Change a production sandbox; without it only a development one is."
 )
 
 
@@ -101,14 +106,17 @@ def command(function: Callable[..., Answer]) -> Callable[..., None]:
     def run(*, as_json: bool, state: Path, platform: str | None, **options: Any) -> None:
         try:
             answer = function(Context(as_json, state, platform), **options)
+            text = _as_json(answer.content) if as_json else str(answer.text)
         except ChatlioKitError as error:
             fail(str(error), error.exit_code, as_json)
-        except OSError as error:
-            fail(f"{error.strerror or error}: {error.filename or 'the disk'}.", 1, as_json)
-        if as_json:
-            _print_json(answer.content)
-        else:
-            click.echo(str(answer.text))
+        except (OSError, MemoryError, sqlite3.DatabaseError) as error:
+            fail(_last_resort(error, state), FAILED, as_json)
+        if unwritten := write_answer(text):
+            click.echo(
+                f"The command did its work, but its answer could not be written to stdout: {unwritten}.",
+                err=True,
+            )
+            sys.exit(FAILED)
         sys.exit(answer.exit_code)
 
     return run
@@ -117,10 +125,27 @@ def command(function: Callable[..., Answer]) -> Callable[..., None]:
 def fail(sentence: str, exit_code: int, as_json: bool) -> NoReturn:
     """End a command with a sentence and an exit code."""
     if as_json:
-        _print_json({"error": sentence})
+        write_answer(_as_json({"error": sentence}))
     click.echo(sentence, err=True)
     sys.exit(exit_code)
 
 
-def _print_json(content: dict[str, Any]) -> None:
-    click.echo(orjson.dumps(content, option=orjson.OPT_INDENT_2).decode())
+def _last_resort(error: OSError | MemoryError | sqlite3.DatabaseError, state: Path) -> str:
+    """Word what the machine refused where no room had a sentence of its own."""
+    if isinstance(error, MemoryError):
+        return (
+            "The machine has too little free memory for this. End other programs, or name fewer captures at "
+            "a time."
+        )
+    if isinstance(error, sqlite3.DatabaseError):
+        return (
+            f"A database in the state folder {str(state)!r} cannot be used: {error}. Put a copy of it back, "
+            "or use another --state."
+        )
+    said = error.strerror or str(error) or type(error).__name__
+    place = f": {error.filename!r}" if error.filename is not None else ""
+    return f"The system refused to go on: {said}{place}. Correct that, and run the command again."
+
+
+def _as_json(content: dict[str, Any]) -> str:
+    return orjson.dumps(content, option=orjson.OPT_INDENT_2).decode()

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from chatlio_kit.cli.command import KINDS, NAME, Answer, Context, command
-from chatlio_kit.connection import check_platform, list_removals, plan_connection
+from chatlio_kit.cli.command import KINDS, NAME, PRODUCTION, Answer, Context, command
+from chatlio_kit.connection import check_platform, list_removals, plan_connection, require_leave
 from chatlio_kit.connection import disconnect as run_disconnect
 from chatlio_kit.connection.preflight import unopened
 from chatlio_kit.errors import SettingsError, Unreachable, UsageError
@@ -20,18 +20,29 @@ from chatlio_kit.errors import SettingsError, Unreachable, UsageError
 @click.option(
     "--write-urls", type=click.Path(path_type=Path), help="Write the webhook URLs; they are secrets."
 )
+@PRODUCTION
 @command
 def connect(
-    context: Context, name: str, webhooks: tuple[str, ...], dry_run: bool, write_urls: Path | None
+    context: Context,
+    name: str,
+    webhooks: tuple[str, ...],
+    dry_run: bool,
+    write_urls: Path | None,
+    production: bool,
 ) -> Answer:
     """Make the Chatlio connection: schema, dataset, mappings, dataflows, webhook URLs."""
     plan = plan_connection(context.open(), name, webhooks or None)
     if dry_run:
         return Answer(plan.as_dict(), plan)
-    connection = plan.apply()
+    connection = plan.apply(production=production)
     if write_urls is not None:
         connection.write_webhook_urls(write_urls)
-    content = {**plan.as_dict(), "changes": plan.changes, "destination": str(connection.destination)}
+    content = {
+        **plan.as_dict(made=connection),
+        "changes": plan.changes,
+        "destination": str(connection.destination),
+        "connection": connection.as_dict(),
+    }
     return Answer(content, f"{plan}\n\n{connection}")
 
 
@@ -52,13 +63,16 @@ def doctor(context: Context, name: str) -> Answer:
 @click.command()
 @NAME
 @click.option("--yes", is_flag=True, help="Remove without asking.")
+@PRODUCTION
 @command
-def disconnect(context: Context, name: str, yes: bool) -> Answer:
+def disconnect(context: Context, name: str, yes: bool, production: bool) -> Answer:
     """Remove our dataflows, connections and mapping sets; schema and data stay."""
     platform = context.open()
     if not yes:
-        click.echo(str(list_removals(platform, name)), err=True)
+        listed = list_removals(platform, name)
+        require_leave(platform, production)  # nobody is asked about what is refused afterwards
+        click.echo(str(listed), err=True)
         if context.as_json or not click.confirm("Remove these?", err=True):
             raise UsageError("Nothing was removed. Say --yes to remove without being asked.")
-    removal = run_disconnect(platform, name)
+    removal = run_disconnect(platform, name, production=production)
     return Answer(removal.as_dict(), removal)

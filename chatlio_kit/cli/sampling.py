@@ -9,7 +9,6 @@ import click
 
 from chatlio_kit.cli.command import Answer, Context, command
 from chatlio_kit.display import Sheet
-from chatlio_kit.errors import OutputError, UsageError
 from chatlio_kit.samples import write_sample
 
 
@@ -23,12 +22,7 @@ from chatlio_kit.samples import write_sample
 @command
 def sample(_: Context, out: Path, events: int, seed: int, bad_share: float) -> Answer:
     """Write a realistic export to try everything on."""
-    try:
-        export = write_sample(out, events=events, seed=seed, bad_share=bad_share)
-    except FileExistsError as error:
-        raise OutputError(str(error)) from error
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    export = write_sample(out, events=events, seed=seed, bad_share=bad_share)
     content = {**asdict(export), "path": str(export.path), "manifest": str(export.manifest)}
     kinds = [(str(kind), count) for kind, count in export.by_kind.items()]
     notes = [

@@ -7,14 +7,15 @@ from dataclasses import asdict
 
 import click
 
-from chatlio_kit.backfill import backfill as run_backfill
-from chatlio_kit.backfill import forecast
+from chatlio_kit.backfilling import backfill as run_backfill
+from chatlio_kit.backfilling import forecast
 from chatlio_kit.cli.command import (
     CONTRACT,
     FIELDS,
     KIND,
     NAME,
     PATHS,
+    PRODUCTION,
     REDACT,
     SKIP_GUARD,
     UNDATED_AS,
@@ -57,6 +58,7 @@ PATIENCE = click.option(
 @click.option("--dry-run", is_flag=True, help="Forecast records, bytes, requests and time; send nothing.")
 @click.option("--connect", "make", is_flag=True, help="Make the connection if it is missing.")
 @SKIP_GUARD
+@PRODUCTION
 @click.option(
     "--no-canary", is_flag=True, help="On aep, do not read the first records back before volume follows."
 )
@@ -83,6 +85,7 @@ def backfill(
     dry_run: bool,
     make: bool,
     skip_guard: bool,
+    production: bool,
     no_canary: bool,
     pace: int | None,
     patience: float,
@@ -101,6 +104,7 @@ def backfill(
         name=name,
         connect=make,
         skip_guard=skip_guard,
+        production=production,
         canary=not no_canary,
         pace=pace,
         patience=patience,
@@ -166,6 +170,7 @@ def _repeated(book: Book) -> int:
 )
 @PATIENCE
 @click.option("--skip-guard", is_flag=True, help="Do not wait after a dataflow was changed.")
+@PRODUCTION
 @click.option("--wait", type=click.FloatRange(min=0), help="Seconds to wait until everything has landed.")
 @command
 def replay(
@@ -175,6 +180,7 @@ def replay(
     gone: bool,
     patience: float,
     skip_guard: bool,
+    production: bool,
     wait: float | None,
 ) -> Answer:
     """Send dead letters again after a fix, all or by reason."""
@@ -185,6 +191,7 @@ def replay(
         gone=gone,
         skip_guard=skip_guard,
         patience=patience,
+        production=production,
         wait=wait,
         quiet=context.as_json,
     )

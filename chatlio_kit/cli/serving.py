@@ -24,10 +24,18 @@ def local_platform_group() -> None:
 )
 @click.option("--store", type=click.Path(path_type=Path), default=DEFAULT_STATE / STORE, show_default=True)
 @click.option("--faults", type=click.Path(path_type=Path), help="A JSON file of faults to answer with.")
-def serve(port: int, store: Path, faults: Path | None) -> None:
+@click.option(
+    "--sandbox-type",
+    type=click.Choice(local_platform.SANDBOX_TYPES),
+    default="development",
+    show_default=True,
+    help="Of which type its sandbox is; commands change a production one only with --production.",
+)
+def serve(port: int, store: Path, faults: Path | None, sandbox_type: str) -> None:
     """Answer as Experience Platform does, on this machine alone, until stopped."""
     try:
-        local_platform.serve(store, port, options=local_platform.Options(faults=faults))
+        options = local_platform.Options(faults=faults, sandbox_type=sandbox_type)
+        local_platform.serve(store, port, options=options)
     except local_platform.WrongFaults as error:
         fail(str(error), UsageError.exit_code, as_json=False)
     except local_platform.CannotServe as error:

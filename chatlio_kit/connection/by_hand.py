@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from chatlio_kit.arguments import checked
 from chatlio_kit.connection.mappings import Mapping, mappings
 from chatlio_kit.connection.naming import WEBHOOK_FIELDS, Naming, Role, in_words
 from chatlio_kit.connection.rehearsal import PAYLOADS
@@ -127,6 +128,7 @@ class ByHand:
             "hour it is in the preview of the dataset, and the dataflow shows a run for that hour.",
         )
 
+    @checked()
     def write_samples(self, folder: Path | str) -> list[Path]:
         """Write the sample of each kind into a file of its own, for the upload.
 

@@ -7,31 +7,38 @@ import tempfile
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import orjson
 import pandas as pd
 
+from chatlio_kit.arguments import checked, named, wrong
 from chatlio_kit.connection.building import Progress, build
 from chatlio_kit.connection.by_hand import ByHand
 from chatlio_kit.connection.lanes import lane_pieces
-from chatlio_kit.connection.naming import Role, in_words
+from chatlio_kit.connection.naming import Naming, Role, in_words
 from chatlio_kit.connection.pieces import Action, known, shared_pieces
+from chatlio_kit.connection.production import require_leave
 from chatlio_kit.connection.rows import dataflow_runs, read_rows
-from chatlio_kit.connection.site import Lane, Site, open_site
+from chatlio_kit.connection.site import Lane, Site, a_platform, open_site
 from chatlio_kit.display import Progress as Bar
 from chatlio_kit.display import Sheet
-from chatlio_kit.errors import ConnectionIncomplete, OutputError
+from chatlio_kit.errors import ConnectionIncomplete, OutputError, UsageError, option
 from chatlio_kit.events.kinds import Kind
-from chatlio_kit.platform import Inlet, Platform, webhook_url
-from chatlio_kit.settings import Secret
+from chatlio_kit.platform import FLOW_ID_HEADER, Inlet, Platform, masked_url, webhook_url
+from chatlio_kit.settings import Secret, sealed
 
 if TYPE_CHECKING:
     from chatlio_kit.display.look import Picture
 
 GUARD_AFTER_FLOW_CHANGE = timedelta(minutes=5)
 GUARD_AFTER_SCHEMA_CHANGE = timedelta(minutes=15)
+
+
+def _a_kind(name: str, value: object) -> None:
+    if not isinstance(value, str) or value not in set(Kind):
+        raise wrong(name, f"one of the five kinds: {', '.join(Kind)}", value)
 
 
 @dataclass(frozen=True)
@@ -92,9 +99,7 @@ class Dataflow:
     @property
     def masked_url(self) -> str:
         """The webhook URL as it may be shown."""
-        parts = urlsplit(self.inlet_url.reveal())
-        shown = Secret(f"{parts.scheme}://{parts.netloc}/collection/***")
-        return webhook_url(shown, self.flow_id).reveal()
+        return f"{masked_url(self.inlet_url)}?{FLOW_ID_HEADER}={self.flow_id}"
 
     def inlet(self, *, connections: int = 16) -> Inlet:
         """Open the inlet."""
@@ -140,6 +145,8 @@ class Connection:
         """The URL for each of Chatlio's webhooks, masked."""
         return {kind: flow.masked_url for kind, flow in self.live.items()}
 
+    @checked()
+    @sealed
     def write_webhook_urls(self, path: Path | str) -> Path:
         """Write the webhook URLs, unmasked, as JSON to a file that only its owner may read.
 
@@ -165,19 +172,71 @@ class Connection:
             ) from error
         return target
 
-    def history_flow(self, kind: Kind, progress: Progress | None = None) -> Dataflow:
-        """Give the dataflow that files of a kind are streamed through; make or complete it when needed.
+    @checked(kind=_a_kind)
+    def history_flow(
+        self, kind: Kind, progress: Progress | None = None, *, production: bool = False
+    ) -> Dataflow:
+        """Return the dataflow that files of a kind are streamed through; make or complete it when needed.
+
+        Args:
+            kind: the kind.
+            progress: is called with a sentence for each step.
+            production: whether a production sandbox may be changed.
 
         Raises:
+            ProductionSandbox: it is to be made in a sandbox of the type production, or of an unknown type.
             ConnectionIncomplete: it could not be completed; see :func:`open_connection`.
             PlatformError: the platform refused a step.
         """
+        kind = Kind(kind)
         if kind not in self.history:
+            require_leave(self.platform, production)
             site, lane = open_site(self.platform, self.name), Lane(Role.HISTORY, kind)
             build(site, [lane], progress)
             self.history[kind] = dataflow_of(lane)
             self.schema_changed_at = max(self.schema_changed_at, site.schema_changed_at)
         return self.history[kind]
+
+    def ids_by_name(self) -> dict[str, str]:
+        """Return the id of each of its objects by the object's name on the platform."""
+        naming = Naming(self.name)
+        found = {
+            naming.shared("field group"): self.field_group_id,
+            naming.shared("schema"): self.schema_id,
+            naming.shared("dataset"): self.dataset_id,
+        }
+        for role, flows in self._flows():
+            for kind, flow in flows.items():
+                found |= {
+                    naming.own("mapping set", role, kind): flow.mapping_set_id,
+                    naming.own("source", role, kind): flow.source_connection_id,
+                    naming.own("target", role, kind): flow.target_connection_id,
+                    naming.own("dataflow", role, kind): flow.flow_id,
+                }
+        return found
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the ids of its objects as plain data for JSON. It holds no inlet."""
+        shared = {
+            "name": self.name,
+            "tenant_id": self.tenant_id,
+            "schema_id": self.schema_id,
+            "field_group_id": self.field_group_id,
+            "dataset_id": self.dataset_id,
+        }
+        of_kinds = {
+            str(role): {
+                str(kind): {
+                    "dataflow_id": flow.flow_id,
+                    "source_connection_id": flow.source_connection_id,
+                    "target_connection_id": flow.target_connection_id,
+                    "mapping_set_id": flow.mapping_set_id,
+                }
+                for kind, flow in flows.items()
+            }
+            for role, flows in self._flows()
+        }
+        return {**shared, **of_kinds}
 
     def by_hand(self) -> ByHand:
         """Tell how the same connection is made in Adobe's and Chatlio's own screens."""
@@ -194,6 +253,7 @@ class Connection:
         """
         return dataflow_runs(self)
 
+    @checked()
     def read_rows(self, *, quiet: bool = False) -> pd.DataFrame:
         """Read all rows of the dataset back; they have to fit in memory.
 
@@ -231,6 +291,7 @@ class Connection:
             _moment(self.schema_changed_at) + GUARD_AFTER_SCHEMA_CHANGE,
         )
 
+    @checked()
     def sheet(self, *, ids: bool = True) -> Sheet:
         """Lay the objects out, URLs masked.
 
@@ -264,6 +325,20 @@ class Connection:
         return self.sheet()._repr_html_()
 
 
+def a_connection(name: str, value: object) -> None:
+    """Accept a connection alone.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    if not isinstance(value, Connection):
+        raise UsageError(
+            f"{option(name)} is a connection, as plan_connection(platform).apply() or "
+            f"open_connection(platform) returns it, not {named(value)}."
+        )
+
+
+@checked(platform=a_platform)
 def open_connection(platform: Platform, name: str = "chatlio", *, quiet: bool = False) -> Connection:
     """Find a connection that was made before. Reads only.
 

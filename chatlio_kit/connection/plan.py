@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from chatlio_kit.arguments import checked, list_of_texts, optional
 from chatlio_kit.connection.building import Progress, build
 from chatlio_kit.connection.by_hand import ByHand
 from chatlio_kit.connection.connection import Connection, connection_of
 from chatlio_kit.connection.lanes import lane_pieces
 from chatlio_kit.connection.naming import Role
 from chatlio_kit.connection.pieces import Action, shared_pieces
-from chatlio_kit.connection.site import Lane, open_site
+from chatlio_kit.connection.production import require_leave
+from chatlio_kit.connection.site import Lane, a_platform, open_site
 from chatlio_kit.display import Progress as Bar
 from chatlio_kit.display import Sheet
 from chatlio_kit.errors import ConnectionIncomplete, UsageError
@@ -80,17 +82,22 @@ class Plan:
         """The objects that stand in the way."""
         return tuple(each for each in self.objects if each.action is Action.CONFLICT)
 
-    def apply(self, *, progress: Progress | None = None, quiet: bool = False) -> Connection:
+    @checked()
+    def apply(
+        self, *, production: bool = False, progress: Progress | None = None, quiet: bool = False
+    ) -> Connection:
         """Make and update what is needed, and wait until every dataflow takes data.
 
         Each object is looked for again before it is touched, so a plan can be applied late, twice, or after
         a crash: nothing is made double.
 
         Args:
+            production: whether a production sandbox may be changed.
             progress: told a sentence for each step, e.g. ``print``.
             quiet: whether to show no bar.
 
         Raises:
+            ProductionSandbox: the sandbox is of the type production, or of a type that cannot be read.
             ConnectionIncomplete: an object stands in the way, a trial of a mapping gave something else than
                 expected, or a dataflow was not ready within 10 minutes.
             PlatformError: the platform refused a step; what was built stays and is found again.
@@ -100,6 +107,7 @@ class Plan:
             raise ConnectionIncomplete(
                 f"The plan cannot be applied, since objects stand in the way: {listed}."
             )
+        require_leave(self.platform, production)
         site = open_site(self.platform, self.name)
         lanes = [Lane(Role.LIVE, kind) for kind in self.kinds]
         with Bar("connecting", self._steps, "steps", quiet=quiet or not self._steps) as bar:
@@ -129,8 +137,13 @@ class Plan:
         """Tell how the same connection is made in Adobe's and Chatlio's own screens."""
         return ByHand(self.name, self.tenant_id, self.kinds)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Give the plan as plain data for JSON."""
+    def as_dict(self, *, made: Connection | None = None) -> dict[str, Any]:
+        """Return the plan as plain data for JSON.
+
+        Args:
+            made: the connection that it was applied to, which knows the ids of what was made.
+        """
+        ids = made.ids_by_name() if made is not None else {}
         return {
             "name": self.name,
             "objects": [
@@ -139,12 +152,13 @@ class Plan:
                     "name": each.name,
                     "action": each.action.value,
                     "reason": each.reason,
-                    "id": each.id,
+                    "id": ids.get(each.name, each.id),
                 }
                 for each in self.objects
             ],
         }
 
+    @checked()
     def sheet(self, *, ids: bool = True) -> Sheet:
         """Lay the plan out as a table.
 
@@ -170,6 +184,7 @@ class Plan:
         return self.sheet()._repr_html_()
 
 
+@checked(platform=a_platform, webhooks=optional(list_of_texts))
 def plan_connection(
     platform: Platform,
     name: str = "chatlio",

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from chatlio_kit.arguments import checked
 from chatlio_kit.connection.blueprint import SOURCE_SPEC
 from chatlio_kit.connection.naming import Naming, Role
 from chatlio_kit.connection.pieces import Action, shared_pieces
 from chatlio_kit.connection.plan import plan_connection
+from chatlio_kit.connection.production import sandbox_type
 from chatlio_kit.connection.rehearsal import rehearse
 from chatlio_kit.connection.rights import Held, read_rights
-from chatlio_kit.connection.site import open_site
+from chatlio_kit.connection.site import a_platform, open_site
 from chatlio_kit.display import Progress, Sheet
 from chatlio_kit.errors import (
     ChatlioKitError,
@@ -25,9 +27,11 @@ from chatlio_kit.errors import (
     NotFound,
     PermissionMissing,
     PlatformError,
+    option,
 )
 from chatlio_kit.events.kinds import Kind
 from chatlio_kit.platform import Platform
+from chatlio_kit.platform.sandboxes import DEVELOPMENT
 
 WORRYING_SKEW = 10.0
 WRONG_SKEW = 120.0
@@ -131,6 +135,7 @@ class Preflight:
         return self.sheet()._repr_html_()
 
 
+@checked(platform=a_platform)
 def check_platform(platform: Platform, name: str = "chatlio", *, quiet: bool = False) -> Preflight:
     """Check, without changing anything, whether a connection can be made here and would work.
 
@@ -275,7 +280,18 @@ class _Examination:
                 return
         elif error and not isinstance(error, NotFound):
             raise error
-        yield Check(name, Verdict.PASS, sandbox)
+        yield self._typed(name, sandbox)
+
+    def _typed(self, name: str, sandbox: str) -> Check:
+        """Return the check of a sandbox that is there: a production one is written to on demand only."""
+        kind, reason = sandbox_type(self._platform)
+        if kind == DEVELOPMENT:
+            return Check(name, Verdict.PASS, f"{sandbox}, a development sandbox")
+        advice = f"Try things in a development sandbox; {option('production', 'True')} writes to this one."
+        finding = f"{sandbox}, a production sandbox"
+        if kind is None:
+            finding = f"{sandbox}, of an unknown type, which counts as production: {reason}"
+        return Check(name, Verdict.WARN, finding, advice)
 
     def _rights(self, _name: str) -> Iterator[Check]:
         for right in read_rights(self._platform.access):

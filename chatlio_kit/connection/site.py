@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from chatlio_kit.arguments import named, text
 from chatlio_kit.connection.blueprint import Blueprint, Json
 from chatlio_kit.connection.naming import Naming, Role
-from chatlio_kit.errors import NotFound, UsageError
+from chatlio_kit.errors import NotFound, UsageError, option
 from chatlio_kit.events.kinds import Kind
 from chatlio_kit.platform import Endpoint, Flow, Platform, whole_number
 from chatlio_kit.platform.schema_registry import RESOURCES, Resource
@@ -159,16 +160,20 @@ def open_site(platform: Platform, name: str) -> Site:
     Raises:
         UsageError: the name cannot be a connection's name, or the platform is none.
     """
-    _understand(platform)
+    a_platform("platform", platform)
+    text("name", name)
     naming = Naming(name)
     return Site(platform, Blueprint(naming, platform.schemas.tenant_id()))
 
 
-def _understand(platform: object) -> None:
-    if not isinstance(platform, Platform):
-        raise UsageError(
-            f"A connection is on a platform, as open_platform() gives it, not on a {type(platform).__name__}."
-        )
+def a_platform(name: str, value: object) -> None:
+    """Accept a platform alone.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    if not isinstance(value, Platform):
+        raise UsageError(f"{option(name)} is what open_platform() returns, not {named(value)}.")
 
 
 def _used_first(found: Iterable[Endpoint], name: str, used: Iterable[str]) -> list[Endpoint]:

@@ -10,8 +10,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from chatlio_kit.arguments import checked
 from chatlio_kit.connection.naming import WEBHOOK_FIELDS, Role
-from chatlio_kit.connection.site import Site, open_site
+from chatlio_kit.connection.production import require_leave
+from chatlio_kit.connection.site import Site, a_platform, open_site
 from chatlio_kit.display import Progress, Sheet
 from chatlio_kit.errors import AuthenticationFailed, NotFound, PlatformError, Unavailable, Unreachable
 from chatlio_kit.events.kinds import Kind
@@ -103,6 +105,7 @@ class Removal:
         return self.sheet()._repr_html_()
 
 
+@checked(platform=a_platform)
 def list_removals(platform: Platform, name: str = "chatlio") -> Removal:
     """Say what :func:`disconnect` would remove. Reads only.
 
@@ -112,7 +115,10 @@ def list_removals(platform: Platform, name: str = "chatlio") -> Removal:
     return Removal(name, False, tuple(removed for removed, _ in _ours(open_site(platform, name))))
 
 
-def disconnect(platform: Platform, name: str = "chatlio", *, quiet: bool = False) -> Removal:
+@checked(platform=a_platform)
+def disconnect(
+    platform: Platform, name: str = "chatlio", *, production: bool = False, quiet: bool = False
+) -> Removal:
     """Remove our dataflows, live and history, then their connections, then their mapping sets.
 
     Can be repeated: what is gone already is no error. A mapping set or connection that the platform refuses
@@ -121,12 +127,16 @@ def disconnect(platform: Platform, name: str = "chatlio", *, quiet: bool = False
     Args:
         platform: where it is.
         name: the connection's name.
+        production: whether a production sandbox may be changed.
         quiet: whether to show no progress.
 
     Raises:
+        ProductionSandbox: the sandbox is of the type production, or of a type that cannot be read.
         PlatformError: the platform refused to remove a dataflow, or did not answer.
     """
-    ours = _ours(open_site(platform, name))
+    site = open_site(platform, name)
+    require_leave(platform, production)
+    ours = _ours(site)
     done = []
     with Progress("removing", len(ours), "objects", quiet=quiet) as progress:
         for removed, remove in ours:

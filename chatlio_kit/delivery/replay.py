@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from itertools import repeat
 
-from chatlio_kit.connection import Connection
+from chatlio_kit.arguments import checked
+from chatlio_kit.connection import Connection, a_connection, require_leave
 from chatlio_kit.delivery.fates import FORGOTTEN_PLACE
 from chatlio_kit.delivery.page import Page
 from chatlio_kit.delivery.reading_back import Reader
@@ -13,6 +14,7 @@ from chatlio_kit.delivery.run import Run
 from chatlio_kit.delivery.sending import PATIENCE
 
 
+@checked(connection=a_connection)
 def replay(
     connection: Connection,
     *,
@@ -20,6 +22,7 @@ def replay(
     gone: bool = False,
     skip_guard: bool = False,
     patience: float = PATIENCE,
+    production: bool = False,
     wait: float | None = None,
     quiet: bool = False,
 ) -> Page:
@@ -37,17 +40,26 @@ def replay(
             such as ``batch_reverted`` only that. Of it, too, there is no copy here.
         skip_guard: whether to send into a dataflow that was just changed without waiting.
         patience: seconds without a verdict of the platform after which sending ends.
+        production: whether a production sandbox may be written to.
         wait: seconds to wait for rows that are under way; by default two minutes on the local platform and
             none elsewhere, where an hour may pass.
         quiet: whether to show no progress.
 
     Raises:
+        ProductionSandbox: when the sandbox is of the type production, or of a type that cannot be read.
         LedgerBusy: when another run is sending from the same state folder.
         PlatformError: when the platform cannot be reached or refuses.
     """
+    require_leave(connection.platform, production)
     settings = connection.platform.settings
     with Run(
-        connection, settings.state, skip_guard=skip_guard, canary=False, patience=patience, quiet=quiet
+        connection,
+        settings.state,
+        skip_guard=skip_guard,
+        production=production,
+        canary=False,
+        patience=patience,
+        quiet=quiet,
     ) as run:
         if gone:
             _call_back_gone(connection, run, reason)

@@ -15,6 +15,7 @@ from types import TracebackType
 import numpy as np
 import pandas as pd
 
+from chatlio_kit.arguments import SECONDS, checked
 from chatlio_kit.connection import Connection, Dataflow
 from chatlio_kit.delivery.book import Book
 from chatlio_kit.delivery.canary import CANARY_RECORDS, wait_for_canary
@@ -49,6 +50,7 @@ class Run:
         connection: where to.
         state: the state folder with the ledger.
         skip_guard: whether to send into a dataflow that was just made or changed without waiting.
+        production: whether dataflows may be made in a production sandbox.
         canary: whether, on Experience Platform, a dataflow's first records are read back before volume.
         pace: messages a second; by default what the platform's limits allow.
         expected: how many events will be sent, where that is known.
@@ -72,6 +74,7 @@ class Run:
         state: Path,
         *,
         skip_guard: bool = False,
+        production: bool = False,
         canary: bool = True,
         pace: float | None = None,
         expected: int | None = None,
@@ -85,6 +88,7 @@ class Run:
         self._state = state
         self._quiet = quiet
         self._skip_guard = skip_guard
+        self._production = production
         self._page = Page(str(connection.destination), self.counts)
         self._started = time.monotonic()
         self._guarded: set[str] = set()
@@ -129,7 +133,7 @@ class Run:
     def prepare(self, kinds: Iterable[Kind]) -> None:
         """Make the history dataflows of these kinds now, so that their guards pass side by side."""
         for kind in kinds:
-            self.connection.history_flow(kind)
+            self.connection.history_flow(kind, production=self._production)
 
     def send(self, events: pd.DataFrame, messages: pd.DataFrame) -> None:
         """Send accepted events, each to its kind's history dataflow, and write down every fate.
@@ -181,6 +185,7 @@ class Run:
                 return
         self._post(flow, pack(records, most=self._most))
 
+    @checked(wait=SECONDS)
     def reconcile(self, *, wait: float = WAIT_SECONDS, again: bool = True) -> Page:
         """Read back what is in the dataset now, and return the page.
 
@@ -256,7 +261,7 @@ class Run:
         page.seconds = time.monotonic() - self._started
 
     def _flow(self, kind: Kind) -> Dataflow:
-        flow = self.connection.history_flow(kind)
+        flow = self.connection.history_flow(kind, production=self._production)
         if flow.flow_id not in self._guarded and not self._skip_guard:
             keep_guard(self.connection, flow, quiet=self._quiet)
         self._guarded.add(flow.flow_id)

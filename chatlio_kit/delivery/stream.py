@@ -7,17 +7,27 @@ from dataclasses import replace
 import pandas as pd
 import pyarrow.compute as pc
 
-from chatlio_kit.connection import Connection
+from chatlio_kit.arguments import checked, named
+from chatlio_kit.connection import Connection, a_connection, require_leave
 from chatlio_kit.delivery.run import Run
 from chatlio_kit.delivery.run_terms import RunTerms, remember_terms, sentences_on_terms
 from chatlio_kit.delivery.sending import PATIENCE
-from chatlio_kit.errors import UsageError
+from chatlio_kit.errors import UsageError, option
 from chatlio_kit.events.kinds import Kind
 from chatlio_kit.tables import Sightings, Tables, check_again, count, empty
 
 _PIECE = 10_000
 
 
+def _tables(name: str, value: object) -> None:
+    if not isinstance(value, Tables | pd.DataFrame):
+        raise UsageError(
+            f"{option(name)} is tables, as read_export(...).to_tables() returns them, not {named(value)}: "
+            "stream(tables, connection)."
+        )
+
+
+@checked(tables=_tables, connection=a_connection)
 def stream(
     tables: Tables | pd.DataFrame,
     connection: Connection,
@@ -26,6 +36,7 @@ def stream(
     stop_after: int | None = None,
     skip_guard: bool = False,
     patience: float = PATIENCE,
+    production: bool = False,
     quiet: bool = False,
 ) -> Run:
     """Send frames to a connection's dataset, each event once.
@@ -42,6 +53,7 @@ def stream(
         skip_guard: whether to send into a dataflow that was just made or changed without waiting.
         patience: seconds without a verdict of the platform on any record, by default 600, after which
             sending ends; what is left stays pending, and the next call goes on with it.
+        production: whether a production sandbox may be written to.
         quiet: whether to show no progress.
 
     Returns:
@@ -49,11 +61,12 @@ def stream(
 
     Raises:
         UsageError: when the arguments are something else, or in another order.
+        ProductionSandbox: when the sandbox is of the type production, or of a type that cannot be read.
         FrameError: when a frame no longer has its columns and dtypes.
         LedgerBusy: when another run is sending from the same state folder.
         PlatformError: when the platform cannot be reached or refuses.
     """
-    _understand(tables, connection, stop_after)
+    require_leave(connection.platform, production)
     events, messages = (tables, empty("messages")) if isinstance(tables, pd.DataFrame) else _both(tables)
     built = check_again(events, messages)
     state = connection.platform.settings.state
@@ -62,6 +75,7 @@ def stream(
             connection,
             state,
             skip_guard=skip_guard,
+            production=production,
             pace=pace,
             expected=len(built),
             stop_after=stop_after,
@@ -91,25 +105,6 @@ def stream(
                 f"its transcripts travelled without their {named:,} messages."
             )
     return run
-
-
-def _understand(tables: object, connection: object, stop_after: object) -> None:
-    if not isinstance(tables, Tables | pd.DataFrame):
-        raise UsageError(
-            "What is streamed is tables, as read_export(...).to_tables() gives them, "
-            f"not {_kind_of(tables)}: stream(tables, connection)."
-        )
-    if not isinstance(connection, Connection):
-        raise UsageError(
-            "What is streamed to is a connection, as plan_connection(platform).apply() or open_connection"
-            f"(platform) gives it, not {_kind_of(connection)}: stream(tables, connection)."
-        )
-    if stop_after is not None and (not isinstance(stop_after, int) or stop_after < 1):
-        raise UsageError(f"stop_after is a number of requests from 1, not {stop_after!r}.")
-
-
-def _kind_of(value: object) -> str:
-    return f"a {type(value).__name__}" if value is not None else "None"
 
 
 def _both(tables: Tables) -> tuple[pd.DataFrame, pd.DataFrame]:

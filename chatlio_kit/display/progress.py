@@ -20,6 +20,7 @@ class Progress:
     def __init__(self, what: str, total: int | None, unit: str, *, quiet: bool = False) -> None:
         from tqdm.auto import tqdm  # noqa: PLC0415 - who works in the background shows nothing
 
+        quiet = quiet or sys.stderr is None  # a program without a console has none
         shown = {"total": total, "desc": what, "unit": f" {unit}", "disable": quiet, "mininterval": 0.2}
         in_notebook = any(base.__module__ == "tqdm.notebook" for base in tqdm.__mro__)
         self._bar: Any = _widget(tqdm, shown) if in_notebook else tqdm(**shown, file=sys.stderr)

@@ -41,7 +41,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from chatlio_kit.errors import UsageError
+from chatlio_kit.errors import UsageError, option
 from chatlio_kit.events.catalogue import IP, TABLES, UUID, Dtype, Field, Form, Privacy
 from chatlio_kit.events.rejection import HINTS, Reason, Rejection
 from chatlio_kit.settings import Secret
@@ -322,7 +322,7 @@ def _normal(address: str) -> str:
 def _class_named(name: str) -> Privacy:
     if name not in SPEAKS_OF_PEOPLE:
         raise UsageError(
-            f"--redact: {name!r} is no privacy class that speaks of people. "
+            f"{option('redact')} names {name!r}, which is no privacy class that speaks of people. "
             f"The classes are {', '.join(SPEAKS_OF_PEOPLE)}; the data dictionary says which column has which."
         )
     return Privacy(name)
@@ -331,7 +331,7 @@ def _class_named(name: str) -> Privacy:
 def _way_named(name: str) -> Way:
     if name not in set(Way):
         raise UsageError(
-            f"--redact: {name!r} is no way to redact. The ways are {', '.join(Way)}; "
-            "as in --redact mask, or --redact personal=hash:keyed,content=drop."
+            f"{option('redact')} names {name!r}, which is no way to redact. The ways are {', '.join(Way)}; "
+            "as in mask, or personal=hash:keyed,content=drop."
         )
     return Way(name)

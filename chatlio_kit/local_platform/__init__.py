@@ -6,7 +6,7 @@ It is written from Adobe's documentation alone and shares no code with the clien
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .account import LocalAccount, Options
+from .account import SANDBOX_TYPES, LocalAccount, Options
 from .faults import Logged, WrongFaults, read_log
 from .lifecycle import CannotServe, RunningPlatform, ensure_running, stop
 
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from .serving import running, serve
 
 __all__ = [
-    "CannotServe", "Erased", "LocalAccount", "Logged", "Options", "RunningPlatform", "WrongFaults",
+    "SANDBOX_TYPES", "CannotServe", "Erased", "LocalAccount", "Logged", "Options", "RunningPlatform",
+    "WrongFaults",
     "ensure_running", "erase_rows", "find_rows", "read_log", "running", "serve", "stop",
 ]  # fmt: skip
 _LATER = {

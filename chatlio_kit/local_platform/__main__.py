@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from .account import Options
+from .account import SANDBOX_TYPES, Options
 from .faults import WrongFaults
 from .lifecycle import CannotServe
 from .serving import serve
@@ -29,6 +29,7 @@ def main() -> int:
     parser.add_argument("--withheld", action="append", default=[], metavar="PERMISSION")
     parser.add_argument("--requests-per-second", type=float, default=usual.requests_per_second)
     parser.add_argument("--messages-per-second", type=float, default=usual.messages_per_second)
+    parser.add_argument("--sandbox-type", choices=SANDBOX_TYPES, default=usual.sandbox_type)
     parser.add_argument("--faults", type=Path, default=None, metavar="FILE", help="see the module faults")
     given = parser.parse_args()
     options = Options(
@@ -40,6 +41,7 @@ def main() -> int:
         withheld=frozenset(given.withheld),
         requests_per_second=given.requests_per_second,
         messages_per_second=given.messages_per_second,
+        sandbox_type=given.sandbox_type,
         faults=given.faults,
     )
     try:

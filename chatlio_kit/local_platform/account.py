@@ -10,6 +10,8 @@ from typing import Any
 
 SCOPES = ("openid", "session", "AdobeID", "read_organizations", "additional_info.projectedProductContext")
 
+SANDBOX_TYPES = ("development", "production")
+
 
 @dataclass(frozen=True)
 class LocalAccount:
@@ -54,6 +56,7 @@ class Options:
         withheld: Permission names that the credential lacks, e.g. ``"manage-datasets"``.
         requests_per_second: Requests that the streaming endpoint takes before it answers 429.
         messages_per_second: Messages that it takes before it answers 429.
+        sandbox_type: Of which type the sandbox is, ``development`` or ``production``.
         faults: A file of faults, or what such a file holds; see `faults`.
     """
 
@@ -65,4 +68,11 @@ class Options:
     withheld: frozenset[str] = field(default_factory=frozenset)
     requests_per_second: float = 1_000
     messages_per_second: float = 10_000
+    sandbox_type: str = "development"
     faults: Path | Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.sandbox_type not in SANDBOX_TYPES:
+            raise ValueError(
+                f"A sandbox is of the type {' or '.join(SANDBOX_TYPES)}, not {self.sandbox_type!r}."
+            )

@@ -28,9 +28,14 @@ class Sandboxes:
             web.get(f"{BASE}/sandboxes/{{name}}", self.lookup),
         ]
 
-    async def active(self, _request: web.Request) -> web.Response:
-        """All sandboxes of the organisation."""
-        return answer({"sandboxes": [self._sandbox()], "_page": {"limit": 50, "count": 1}, "_links": {}})
+    async def active(self, request: web.Request) -> web.Response:
+        """All sandboxes of the organisation; ``limit`` and ``offset`` come together or not at all."""
+        given = [request.query[name] for name in ("limit", "offset") if name in request.query]
+        if len(given) == 1 or not all(each.isascii() and each.isdigit() for each in given):
+            raise problems.generic(400, "Bad request", "limit and offset must be given together, as numbers")
+        limit, offset = (int(each) for each in given) if given else (50, 0)
+        page = [self._sandbox()][offset : offset + limit]
+        return answer({"sandboxes": page, "_page": {"limit": limit, "count": len(page)}, "_links": {}})
 
     async def lookup(self, request: web.Request) -> web.Response:
         """One sandbox by name."""
@@ -40,5 +45,6 @@ class Sandboxes:
         return answer(self._sandbox())
 
     def _sandbox(self) -> Json:
-        name = self._ground.account.sandbox
-        return {"name": name, "title": name, "state": "active", "type": "production", "isDefault": True}
+        name, kind = self._ground.account.sandbox, self._ground.options.sandbox_type
+        is_default = kind == "production"  # the default sandbox is a production one
+        return {"name": name, "title": name, "state": "active", "type": kind, "isDefault": is_default}

@@ -4,12 +4,13 @@ from chatlio_kit.platform.catalog import Batch
 from chatlio_kit.platform.client import Platform
 from chatlio_kit.platform.data_access import StoredFile
 from chatlio_kit.platform.data_prep import whole_number
-from chatlio_kit.platform.flow_objects import Endpoint, Flow, Run, RunError, webhook_url
+from chatlio_kit.platform.flow_objects import FLOW_ID_HEADER, Endpoint, Flow, Run, RunError, webhook_url
 from chatlio_kit.platform.ingestion import Inlet
-from chatlio_kit.platform.masking import masked
+from chatlio_kit.platform.masking import masked, masked_url
 from chatlio_kit.platform.wire import Reply
 
 __all__ = [
+    "FLOW_ID_HEADER",
     "Batch",
     "Endpoint",
     "Flow",
@@ -20,6 +21,7 @@ __all__ = [
     "RunError",
     "StoredFile",
     "masked",
+    "masked_url",
     "webhook_url",
     "whole_number",
 ]

@@ -14,6 +14,7 @@ from chatlio_kit.platform.data_access import DataAccess
 from chatlio_kit.platform.data_prep import MappingSets
 from chatlio_kit.platform.flow_service import FlowService
 from chatlio_kit.platform.ingestion import Inlet
+from chatlio_kit.platform.sandboxes import Sandboxes
 from chatlio_kit.platform.schema_registry import SchemaRegistry
 from chatlio_kit.platform.transport import Transport
 from chatlio_kit.settings import Secret, Settings
@@ -32,6 +33,7 @@ class Platform:
         flows: Flow Service.
         access: rights of the credential.
         data_access: files of batches.
+        sandboxes: the sandboxes that the credential may use.
         sleep: waits some seconds between two looks at the same thing.
     """
 
@@ -45,6 +47,7 @@ class Platform:
         self.flows = FlowService(self._transport)
         self.access = AccessControl(self._transport)
         self.data_access = DataAccess(self._transport)
+        self.sandboxes = Sandboxes(self._transport)
 
     def sign_in(self) -> None:
         """Fetch an access token, unless a good one is at hand.

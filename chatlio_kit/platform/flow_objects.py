@@ -8,7 +8,7 @@ from typing import Any
 
 from chatlio_kit.platform.data_prep import whole_number
 from chatlio_kit.platform.transport import Json
-from chatlio_kit.settings import Secret
+from chatlio_kit.settings import Secret, sealed
 
 FLOW_ID_HEADER = "x-adobe-flow-id"
 
@@ -120,6 +120,7 @@ class Run:
     body: Json = field(repr=False)
 
 
+@sealed
 def webhook_url(inlet_url: Secret, flow_id: str) -> Secret:
     """Give the URL for senders that cannot set headers: the dataflow's id travels in the query."""
     return Secret(f"{inlet_url.reveal()}?{FLOW_ID_HEADER}={flow_id}")
@@ -163,7 +164,7 @@ def flow_in(item: Json) -> Flow:
         target_ids=tuple(str(each) for each in item.get("targetConnectionIds") or []),
         mapping_set_id=str(mapping["mappingId"]) if mapping.get("mappingId") else None,
         mapping_version=whole_number(mapping.get("mappingVersion")),
-        inlet_url=Secret(str(inlet)) if inlet else None,
+        inlet_url=inlet if isinstance(inlet, Secret) else None,
     )
 
 

@@ -24,7 +24,7 @@ from chatlio_kit.platform.wire import (
     retry_after,
     send_once,
 )
-from chatlio_kit.settings import Secret, Settings
+from chatlio_kit.settings import Secret, Settings, sealed
 
 _SERVICE = "IMS"
 _OPERATION = "give an access token"
@@ -50,6 +50,7 @@ class Tokens:
         """Close the connections."""
         self._session.close()
 
+    @sealed
     def current(self) -> Secret:
         """Give a token that is good for a while.
 
@@ -87,7 +88,7 @@ class Tokens:
                 if tries < MAX_TRIES and not outcome.is_final:
                     self._sleep(pause_before(tries))
                     continue
-                raise no_answer(_SERVICE, _OPERATION, outcome)
+                raise no_answer(_SERVICE, _OPERATION, outcome, is_local=self._settings.is_local)
             if outcome.status_code == 200:
                 return _token_in(outcome)
             if outcome.status_code in PASSING and tries < MAX_TRIES:

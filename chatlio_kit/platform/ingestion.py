@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 from chatlio_kit.errors import PlatformError
 from chatlio_kit.platform.flow_objects import FLOW_ID_HEADER
 from chatlio_kit.platform.ims import Tokens
+from chatlio_kit.platform.masking import masked_url
 from chatlio_kit.platform.wire import Reply, Silence, new_session, no_answer, send_once
-from chatlio_kit.settings import Secret, require_safe_url
+from chatlio_kit.settings import Secret, require_safe_url, sealed
 
 _SERVICE = "Streaming ingestion"
 _REFUSED = frozenset({401, 403})
@@ -32,6 +33,7 @@ class Inlet:
         sandbox: the sandbox, which travels with the token.
     """
 
+    @sealed
     def __init__(
         self,
         url: Secret,
@@ -88,9 +90,9 @@ class Inlet:
         self.close()
 
     def __repr__(self) -> str:
-        parts = urlsplit(self._single.reveal())
-        return f"Inlet({parts.scheme}://{parts.netloc}/collection/***, flow {self.flow_id})"
+        return f"Inlet({masked_url(self._single)}, flow {self.flow_id})"
 
+    @sealed
     def _post(self, operation: str, url: Secret, body: bytes) -> Reply:
         token = self._token
         reply = self._post_once(operation, url, body, token)

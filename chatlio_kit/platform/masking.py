@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import re
+from urllib.parse import urlsplit
+
+from chatlio_kit.settings import Secret, sealed
 
 HIDDEN = "***"
 
@@ -27,6 +30,13 @@ def masked(text: str, *secrets: str) -> str:
     return text
 
 
+@sealed
+def masked_url(url: Secret) -> str:
+    """Return an inlet's URL as it may be shown: its host, and nothing that opens it."""
+    parts = urlsplit(url.reveal())
+    return f"{parts.scheme}://{parts.netloc}/collection/{HIDDEN}"
+
+
 class MaskingFilter(logging.Filter):
     """Masks a log record in place; the record itself always goes on."""
 
@@ -40,7 +50,8 @@ class MaskingFilter(logging.Filter):
 
 
 def mask_http_logs() -> None:
-    """Make urllib3's debug log, which prints the path of each request, mask what is secret in it."""
-    log = logging.getLogger("urllib3.connectionpool")
-    if not any(isinstance(each, MaskingFilter) for each in log.filters):
-        log.addFilter(MaskingFilter())
+    """Make urllib3's logs, which print the path of each request, mask what is secret in it."""
+    for name in ("urllib3.connectionpool", "urllib3.poolmanager", "urllib3.util.retry"):
+        log = logging.getLogger(name)
+        if not any(isinstance(each, MaskingFilter) for each in log.filters):
+            log.addFilter(MaskingFilter())

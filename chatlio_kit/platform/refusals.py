@@ -21,10 +21,12 @@ from chatlio_kit.errors import (
     PlatformError,
     RateLimited,
     Unavailable,
+    Unreachable,
 )
 from chatlio_kit.platform.masking import masked
 
 _LONGEST_REASON = 400
+_LONGEST_TITLE = 80
 _CODE_IN_TYPE = re.compile(r"/([A-Z]+-\d+-\d{3})$")
 _REQUEST_ID_HEADERS = ("x-request-id", "x-adobe-request-id")
 
@@ -104,6 +106,15 @@ def refusal(
     Returns:
         The error to raise, with the platform's own sentence, its code and what to do next.
     """
+    if _is_web_page(content) and 400 <= status < 500 and status not in (404, 429):
+        return Unreachable(
+            service,
+            operation,
+            f"a web page came back instead of the API's answer: {masked(_title_of(content), *secrets)}",
+            status=status,
+            advice="A proxy or firewall on the way answered. Ask those who run it to let "
+            f"{'AEP_IMS_URL' if service == 'IMS' else 'AEP_PLATFORM_URL'} through, or check the address.",
+        )
     body = _object_in(content)
     code = _code_in(body)
     reason = next(_sentences_in(body), "") or _plain_text(content) or f"it answered HTTP {status}"
@@ -119,6 +130,20 @@ def refusal(
         request_id=_request_id_in(body, headers or {}),
         advice=_advice(service, status, code, body),
     )
+
+
+def _is_web_page(content: bytes) -> bool:
+    return (
+        content[:1000].lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype", b"<html", b"<head"))
+    )
+
+
+def _title_of(content: bytes) -> str:
+    """Return the title of a web page, or the beginning of its text."""
+    text = content[:4000].decode("utf-8", "replace")
+    found = re.search(r"(?is)<title[^>]*>(.*?)</title>", text)
+    words = " ".join(re.sub(r"<[^>]*>", " ", found[1] if found else text).split())
+    return f"{words[:_LONGEST_TITLE].rstrip()!r}"
 
 
 def _object_in(content: bytes) -> Mapping[str, Any]:

@@ -26,11 +26,12 @@ from chatlio_kit.platform.wire import (
     send_once,
     skew_of,
 )
-from chatlio_kit.settings import Settings
+from chatlio_kit.settings import Secret, Settings, sealed
 
 Json = dict[str, Any]
 Parameters = Sequence[tuple[str, str | int]]
 
+_INLETS = frozenset({"inletUrl", "inletId"})
 _REPEATABLE = frozenset({"GET", "PUT", "DELETE"})
 
 
@@ -78,6 +79,7 @@ class Transport:
         """Fetch an access token, unless a good one is at hand."""
         self.tokens.current()
 
+    @sealed
     def call(
         self,
         service: str,
@@ -128,7 +130,13 @@ class Transport:
                 if tries < MAX_TRIES and not outcome.is_final and (may_repeat or not outcome.was_sent):
                     self.sleep(pause_before(tries))
                     continue
-                raise no_answer(service, operation, outcome, may_repeat=may_repeat)
+                raise no_answer(
+                    service,
+                    operation,
+                    outcome,
+                    may_repeat=may_repeat,
+                    is_local=self.settings.is_local,
+                )
             self.clock_skew = skew_of(outcome.headers.get("Date"))
             self._clock.hear(outcome.headers.get("Date"))
             if 200 <= outcome.status_code < 300:
@@ -169,11 +177,12 @@ class Api:
     def _call(self, operation: str, method: str, path: str, **parts: Any) -> Reply:
         return self._transport.call(self.service, operation, method, self.base + path, **parts)
 
+    @sealed
     def _ask(self, operation: str, method: str, path: str, **parts: Any) -> Any:
-        """Make a call and give the JSON of its answer."""
+        """Make a call and return the JSON of its answer, its inlets as secrets."""
         content = self._call(operation, method, path, **parts).content
         try:
-            return orjson.loads(content)
+            return _with_secrets(orjson.loads(content))
         except orjson.JSONDecodeError:
             raise self.unexpected(operation, "its answer is not JSON") from None
 
@@ -196,6 +205,18 @@ class Api:
         return PlatformError(
             self.service, operation, reason, advice="Check AEP_PLATFORM_URL, and any proxy on the way."
         )
+
+
+def _with_secrets(node: Any) -> Any:
+    """Wrap what opens an inlet, at any depth, before it reaches a variable that a traceback may show."""
+    if isinstance(node, dict):
+        return {key: _hidden(key, value) for key, value in node.items()}
+    return [_with_secrets(each) for each in node] if isinstance(node, list) else node
+
+
+def _hidden(key: str, value: Any) -> Any:
+    is_inlet = key in _INLETS and isinstance(value, str) and value
+    return Secret(value) if is_inlet else _with_secrets(value)
 
 
 def in_path(part: str) -> str:

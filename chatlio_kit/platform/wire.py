@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,7 +19,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
-from chatlio_kit.errors import Unreachable
+from chatlio_kit.errors import Unreachable, in_words
 from chatlio_kit.platform.masking import mask_http_logs, masked
 
 CONNECT_TIMEOUT = 5.0
@@ -104,6 +106,11 @@ def send_once(
     except requests.RequestException as error:
         untrusted = isinstance(error, requests.exceptions.SSLError)
         return Silence(masked(_cause(error), *secrets), _was_sent(error), is_final=untrusted)
+    except UnicodeError:
+        reason = "an id or a name in the settings holds a character that HTTP cannot carry"
+        return Silence(reason, was_sent=False, is_final=True)
+    except OSError as error:  # requests looks for the file of certificates itself, and says so in its own way
+        return Silence(_missing_bundle() or error.strerror or "the system failed", False, is_final=True)
     return Reply(response.status_code, response.content, response.headers)
 
 
@@ -179,14 +186,38 @@ def _http_date(text: str | None) -> datetime | None:
     return moment.replace(tzinfo=moment.tzinfo or UTC)
 
 
-def no_answer(service: str, operation: str, silence: Silence, *, may_repeat: bool = True) -> Unreachable:
-    """Make the error of a call that nobody answered."""
+def no_answer(
+    service: str, operation: str, silence: Silence, *, may_repeat: bool = True, is_local: bool = False
+) -> Unreachable:
+    """Make the error of a call that nobody answered.
+
+    Args:
+        service: the API that was called.
+        operation: what was asked of it, in words that follow "could not".
+        silence: why there was no answer.
+        may_repeat: whether a second try can do no harm.
+        is_local: whether the local platform was called.
+    """
     advice = "Check the network, any proxy, and the platform's address."
-    if silence.is_final:
+    if is_local:
+        again = in_words("run the command again, which starts it", "open it again: ck.open_platform()")
+        advice = f"The local platform has ended; {again}."
+    elif (bundle := _missing_bundle()) and silence.reason == bundle:
+        advice = "Correct the variable, or unset it."
+    elif silence.is_final:
         advice += " A proxy's own certificate is trusted when REQUESTS_CA_BUNDLE names its file."
     if silence.was_sent and not may_repeat:
         advice += " The platform may have acted on it all the same: look before trying again."
     return Unreachable(service, operation, silence.reason, advice=advice)
+
+
+def _missing_bundle() -> str | None:
+    """Return which variable names a file of certificates that is not there; None when none does."""
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        path = os.environ.get(name)
+        if path:
+            return None if Path(path).exists() else f"{name} names {path!r}, and there is no such file"
+    return None
 
 
 def _leave_headers_alone(request: requests.PreparedRequest) -> requests.PreparedRequest:

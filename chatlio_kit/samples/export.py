@@ -5,6 +5,7 @@ import re
 import struct
 import tempfile
 import zlib
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -12,6 +13,8 @@ from typing import IO, Any
 
 import orjson
 
+from chatlio_kit.arguments import checked, number, whole_number
+from chatlio_kit.errors import OutputError
 from chatlio_kit.samples.clock import month_of
 from chatlio_kit.samples.conversations import KINDS, TRANSCRIPT, Capture, captures
 from chatlio_kit.samples.damage import Breaker, Record
@@ -36,6 +39,7 @@ class SampleExport:
     files: int
 
 
+@checked(events=whole_number(1), seed=whole_number(), bad_share=number("a share from 0 to 0.5", most=0.5))
 def write_sample(
     out: Path | str, *, events: int = 1000, seed: int = 7, bad_share: float = 0.0
 ) -> SampleExport:
@@ -52,27 +56,27 @@ def write_sample(
         bad_share: share of broken records, 0 to 0.5.
 
     Raises:
-        ValueError: for fewer than one event, or a share of bad records outside 0 to 0.5.
-        FileExistsError: when `out` is a file, or a folder with something else than an earlier sample.
+        UsageError: for fewer than one event, or a share of bad records outside 0 to 0.5.
+        OutputError: when `out` is a file, a folder with something else than an earlier sample, or cannot be
+            written.
     """
-    if events < 1:
-        raise ValueError(f"A sample needs at least one event, not {events}.")
-    if not 0 <= bad_share <= 0.5:
-        raise ValueError(f"The share of bad records must lie between 0 and 0.5, not at {bad_share}.")
     folder = Path(out)
     if folder.name in ("", ".."):
         folder = folder.resolve()
     manifest = folder.with_name(f"{folder.name}.manifest.jsonl")
-    _clear(folder, manifest)
-    folder.mkdir(parents=True, exist_ok=True)
-    manifest.write_bytes(b"")  # from here on, what stands in the folder is known to be a sample
     bad = round(events * bad_share)
-    writer = _Writer(folder)
     try:
-        by_kind = _write(writer, seed, events, bad)
-        writer.finish(manifest)
-    finally:
-        writer.close()
+        _clear(folder, manifest)
+        folder.mkdir(parents=True, exist_ok=True)
+        manifest.write_bytes(b"")  # from here on, what stands in the folder is known to be a sample
+        with closing(_Writer(folder)) as writer:
+            by_kind = _write(writer, seed, events, bad)
+            writer.finish(manifest)
+    except OSError as error:
+        raise OutputError(
+            f"The sample could not be written to {str(folder)!r}: {error.strerror or error}. "
+            "Choose a folder that you may write to."
+        ) from error
     return SampleExport(folder, events, events - bad, bad, by_kind, manifest, writer.files)
 
 
@@ -81,10 +85,10 @@ def _clear(folder: Path, manifest: Path) -> None:
     if not folder.exists():
         return
     if not folder.is_dir():
-        raise FileExistsError(f"{folder} is a file; a sample needs a folder of its own.")
+        raise OutputError(f"{folder} is a file; a sample needs a folder of its own.")
     inside = set(folder.iterdir())
     if inside and not manifest.is_file():
-        raise FileExistsError(
+        raise OutputError(
             f"{folder} is not empty, and no {manifest.name} beside it marks it as an earlier sample: "
             "choose another folder, or empty this one."
         )
@@ -92,7 +96,7 @@ def _clear(folder: Path, manifest: Path) -> None:
     earlier = {path for kind in kinds for path in kind.glob("*") if _FILE_NAME.fullmatch(path.name)}
     strange = sorted(set(folder.rglob("*")) - kinds - earlier)
     if strange:
-        raise FileExistsError(
+        raise OutputError(
             f"{strange[0]} is no part of an earlier sample: choose another folder, or move it away."
         )
     for path in earlier:

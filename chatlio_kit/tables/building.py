@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from chatlio_kit.captures import Dialect, Piece, named_fields, parse
-from chatlio_kit.errors import UsageError
+from chatlio_kit.errors import UsageError, option
 from chatlio_kit.events.catalogue import EVENTS, MESSAGES, Dtype
 from chatlio_kit.events.identity import words_by_body
 from chatlio_kit.events.kinds import SHAPE_OF, Kind
@@ -75,7 +75,7 @@ class Settling:
             UsageError: when one of them is none of its values.
         """
         if kind is not None and kind not in set(Kind):
-            raise UsageError(f"--kind {kind!r} is none of the five kinds: {', '.join(Kind)}.")
+            raise UsageError(f"{option('kind', repr(kind))} is none of the five kinds: {', '.join(Kind)}.")
         told = Kind(kind) if kind is not None else None
         return cls(told, UndatedAs.from_text(undated_as), named_fields(fields))
 

@@ -24,7 +24,7 @@ from typing import Any
 import pyarrow as pa
 
 from chatlio_kit.captures import parse
-from chatlio_kit.errors import UsageError
+from chatlio_kit.errors import UsageError, option
 from chatlio_kit.events.identity import canonical
 from chatlio_kit.events.rejection import Reason, Rejection, shortened
 from chatlio_kit.tables.building import Built
@@ -64,14 +64,14 @@ class Contract:
             table, is_single, mode = (each.strip() for each in part.rpartition("="))
             if mode == _DISCARD_ROW:
                 raise UsageError(
-                    f"--contract {part.strip()!r}: nothing is dropped here without being told. Say "
-                    f"{table}{is_single}freeze: such a record is left out too, a transcript as a whole, and "
-                    "the run goes on; rejected.jsonl names its file, number and field."
+                    f"{option('contract', repr(part.strip()))}: nothing is dropped here without being told. "
+                    f"Say {table}{is_single}freeze: such a record is left out too, a transcript as a whole, "
+                    "and the run goes on; rejected.jsonl names its file, number and field."
                 )
             if mode not in set(Mode) or (is_single and table not in cls.__dataclass_fields__):
                 raise UsageError(
-                    f"--contract {part.strip()!r} cannot be meant. The tables are events and messages, the "
-                    f"modes {', '.join(Mode)}; as in --contract freeze, or --contract events=freeze."
+                    f"{option('contract', repr(part.strip()))} cannot be meant. The tables are events and "
+                    f"messages, the modes {', '.join(Mode)}; as in freeze, or events=freeze."
                 )
             modes |= {table: Mode(mode)} if is_single else dict.fromkeys(cls.__dataclass_fields__, Mode(mode))
         return cls(**modes)

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from chatlio_kit.errors import UsageError
+from chatlio_kit.errors import UsageError, option
 from chatlio_kit.events.times import ARROW_TIME, read_rfc3339
 
 
@@ -47,8 +47,9 @@ class UndatedAs:
             return cls(Undated(text))
         times, _ = read_rfc3339(pa.array([text], pa.large_string()))
         if times.null_count:
+            given = option("undated_as", repr(text))
             raise UsageError(
-                f"--undated-as {text!r} is neither file-time nor visitor-created nor an RFC 3339 time "
+                f"{given} is neither file-time nor visitor-created nor an RFC 3339 time "
                 "such as 2024-03-11T09:00:00+01:00."
             )
         return cls(Undated.GIVEN, times[0].as_py())

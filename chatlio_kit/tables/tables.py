@@ -10,10 +10,11 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
+from chatlio_kit.arguments import checked, named, places, text
 from chatlio_kit.captures import Captures, parse
 from chatlio_kit.crew import Crew, worthwhile
 from chatlio_kit.display import Progress, Sheet
-from chatlio_kit.errors import UsageError
+from chatlio_kit.errors import FrameError, UsageError
 from chatlio_kit.events.catalogue import TABLES
 from chatlio_kit.events.numbers import indented
 from chatlio_kit.events.rejection import Rejection
@@ -64,6 +65,14 @@ class Tables:
     findings: Findings = field(default_factory=Findings)
     next_steps: NextSteps = field(default_factory=NextSteps)
 
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in TABLES and not isinstance(value, pd.DataFrame):
+            raise FrameError(
+                f"tables.{name} is a pandas frame, not {named(value)}. Assign a frame with the columns that "
+                "to_tables() gives it."
+            )
+        super().__setattr__(name, value)
+
     @property
     def rejected(self) -> pd.DataFrame:
         """One row for each record that was not accepted: file, record, reason, field, detail, raw."""
@@ -75,6 +84,7 @@ class Tables:
         """Give the five frames by name."""
         return {name: getattr(self, name) for name in TABLES}
 
+    @checked()
     def read_conversation(self, conversation_id: str | None = None) -> Transcript:
         """Show one conversation as people read it.
 
@@ -97,6 +107,7 @@ class Tables:
         said = self.messages[self.messages["conversation_id"] == conversation_id]
         return Transcript.of(found.iloc[0], said)
 
+    @checked(table=text)
     def dictionary(self, table: str) -> pd.DataFrame:
         """Say what each column of a table means: the data dictionary.
 
@@ -146,7 +157,11 @@ class Export:
     ) -> None:
         self.settling = settling
         self.terms = terms or Terms()
-        found = captures if isinstance(captures, Captures) else Captures(captures, exclude, encoding)
+        found = (
+            captures
+            if isinstance(captures, Captures)
+            else Captures(places("paths", captures), exclude, encoding)
+        )
         self.captures = found.called(self.terms.redaction.file_name)
         self.findings = Findings(self.terms.redaction.without_key())
         self.next_steps = NextSteps()
@@ -203,6 +218,7 @@ class Export:
                 return raw.decode("utf-8", errors="replace")
         return "There is no record that can be shown."
 
+    @checked()
     def to_tables(self, *, quiet: bool = False) -> Tables:
         """Convert everything into frames, which have to fit in memory."""
         counts = Counts()
@@ -248,6 +264,7 @@ class Export:
         return Sheet("Captures", ("place", "files", "bytes", "kind by name"), rows, notes)
 
 
+@checked()
 def read_export(
     paths: Path | str | Sequence[Path | str],
     *,
@@ -286,10 +303,9 @@ def read_export(
         UsageError: when an option is none of its values.
         SettingsError: when values are to be hashed with a key and there is none.
     """
-    named = [paths] if isinstance(paths, str | Path) else list(paths)
     settling, terms = Settling.from_options(kind, undated_as, fields), Terms.from_options(redact, contract)
     patterns = [exclude] if isinstance(exclude, str) else exclude
-    return Export(named, settling, terms, exclude=patterns, encoding=encoding)
+    return Export(places("paths", paths), settling, terms, exclude=patterns, encoding=encoding)
 
 
 def count(counts: Counts, sifted: Sifted) -> None:

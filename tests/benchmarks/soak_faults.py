@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from chatlio_kit import local_platform, plan_connection
-from chatlio_kit.backfill import backfill
+from chatlio_kit.backfilling import backfill
 from chatlio_kit.delivery import Ledger, run
 from chatlio_kit.delivery.packing import pack
 from chatlio_kit.errors import FAILED, UNCONFIRMED

@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 from fsspec.registry import known_implementations
 
-from chatlio_kit.backfill import backfill
+from chatlio_kit.backfilling import backfill
 from chatlio_kit.captures import Captures, find_files
 from chatlio_kit.captures.addresses import masked, shown
 from chatlio_kit.errors import CaptureError, MissingPath, UsageError

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatlio_kit import read_export
-from chatlio_kit.backfill import forecast
+from chatlio_kit.backfilling import forecast
 from chatlio_kit.captures.dialects import Clock, FieldPath, named_fields, unwrap
 from chatlio_kit.captures.dialects.dialect import kind_of_label
 from chatlio_kit.captures.records import Refused, RepeatedKey

@@ -161,6 +161,8 @@ CONNECT = [
     ("GET", f"{FLOWS}/sourceConnections", named("source"), None),
     ("GET", f"{FLOWS}/flows", named("dataflow"), None),
     ("GET", f"{FLOWS}/targetConnections", named("target"), None),
+    # whether the sandbox may be changed: Sandbox API guide, available sandboxes
+    ("GET", f"{FOUNDATION}/sandbox-management/", [("limit", "50"), ("offset", "0")], None),
     # then object by object, each looked for first
     *SURVEY,
     ("POST", f"{REGISTRY}/tenant/fieldgroups", [], FIELD_GROUP),

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import chatlio_kit as ck
-from chatlio_kit.backfill import backfill
+from chatlio_kit.backfilling import backfill
 from chatlio_kit.delivery import Ledger, Reconciliation, reconcile, replay
 from chatlio_kit.delivery.reconcile import LOST, Account
 from chatlio_kit.errors import PermissionMissing

@@ -15,7 +15,7 @@ import orjson
 
 import chatlio_kit as ck
 from chatlio_kit import local_platform
-from chatlio_kit.backfill import backfill
+from chatlio_kit.backfilling import backfill
 from chatlio_kit.delivery import Ledger, replay
 from chatlio_kit.delivery.erasing import erase_events
 from chatlio_kit.delivery.reconcile import LOST

@@ -35,7 +35,7 @@ class Asked:
         return json.loads(self.body)
 
 
-@dataclass
+@dataclass(repr=False)
 class Stand:
     """What the stand answers next, and what it was asked; tokens are answered apart."""
 

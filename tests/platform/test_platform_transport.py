@@ -209,6 +209,7 @@ def test_nobody_there(settings: Settings, naps: list[float]) -> None:
         client_id="c",
         client_secret=Secret(CLIENT_SECRET),
         org_id="o",
+        sandbox="dev",
         platform_url="http://127.0.0.1:1",
         ims_url=settings.ims_url,
     )

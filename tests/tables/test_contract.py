@@ -104,7 +104,7 @@ def test_a_row_is_not_discarded_but_frozen(contract: str) -> None:
 @pytest.mark.parametrize("text", ["", "strict", "visitors=freeze", "events=", "freeze,"])
 def test_a_contract_that_cannot_be_meant(text: str) -> None:
     """A table or mode that is none is told with those that are."""
-    with pytest.raises(UsageError, match="--contract"):
+    with pytest.raises(UsageError, match="contract="):
         Contract.from_text(text)
 
 

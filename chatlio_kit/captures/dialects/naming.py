@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from chatlio_kit.captures.dialects.dialect import Body, Clock, Dialect, FieldPath
-from chatlio_kit.errors import UsageError
+from chatlio_kit.errors import UsageError, option
 
 NAME = "named fields"
 
@@ -79,6 +79,6 @@ def _pairs(text: str) -> dict[str, str]:
 
 def _unusable(why: str) -> UsageError:
     return UsageError(
-        f"--fields cannot be read: {why}. "
+        f"{option('fields')} cannot be read: {why}. "
         "Write it as in payload=request.body,received=request.time,kind=meta.hook."
     )

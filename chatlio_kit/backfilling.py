@@ -7,8 +7,9 @@ from contextlib import ExitStack
 from copy import copy
 from pathlib import Path
 
+from chatlio_kit.arguments import checked
 from chatlio_kit.captures import archives_of
-from chatlio_kit.connection import open_connection, plan_connection
+from chatlio_kit.connection import a_platform, open_connection, plan_connection, require_leave
 from chatlio_kit.delivery import Forecast, Ledger, Page, Run, pace_for
 from chatlio_kit.delivery.fates import ReadFile
 from chatlio_kit.delivery.known_files import mark_of
@@ -36,8 +37,9 @@ from chatlio_kit.tables.writing import write_page
 REPORTS = "reports"
 
 
+@checked(platform=a_platform)
 def forecast(
-    captures: Export | Sequence[Path | str],
+    captures: Export | Path | str | Sequence[Path | str],
     platform: Platform,
     *,
     name: str = "chatlio",
@@ -75,13 +77,15 @@ def forecast(
     return found
 
 
+@checked(platform=a_platform)
 def backfill(
-    captures: Export | Sequence[Path | str],
+    captures: Export | Path | str | Sequence[Path | str],
     platform: Platform,
     *,
     name: str = "chatlio",
     connect: bool = False,
     skip_guard: bool = False,
+    production: bool = False,
     canary: bool = True,
     pace: float | None = None,
     patience: float = PATIENCE,
@@ -100,6 +104,7 @@ def backfill(
         name: the connection's name.
         connect: whether to make the connection where it is missing; the local platform always does.
         skip_guard: whether to send into a dataflow that was just made or changed without waiting.
+        production: whether a production sandbox may be written to.
         canary: whether, on Experience Platform, the first records of each dataflow are read back before
             volume follows.
         pace: messages a second; by default 9,000, or 1,400 where the dataset feeds Profile.
@@ -112,15 +117,17 @@ def backfill(
     Raises:
         MissingPath: when a path does not exist.
         CaptureError: when there are no files.
+        ProductionSandbox: when the sandbox is of the type production, or of a type that cannot be read.
         ConnectionIncomplete: when there is no connection and none is to be made.
         LedgerBusy: when another run is sending from the same state folder.
     """
     export = _found(captures)
     is_local, state = platform.settings.is_local, platform.settings.state
     if connect or is_local:
-        connection = plan_connection(platform, name, quiet=quiet).apply(quiet=quiet)
+        connection = plan_connection(platform, name, quiet=quiet).apply(production=production, quiet=quiet)
     else:
         connection = open_connection(platform, name, quiet=quiet)
+        require_leave(platform, production)
     with Run(
         connection,
         state,
@@ -128,6 +135,7 @@ def backfill(
         canary=canary,
         pace=pace,
         patience=patience,
+        production=production,
         quiet=quiet,
     ) as run:
         report = state / REPORTS / f"{str(connection.destination).replace('/', '-')}-{run.number:04d}"
@@ -172,7 +180,7 @@ def backfill(
     return page
 
 
-def _found(captures: Export | Sequence[Path | str]) -> Export:
+def _found(captures: Export | Path | str | Sequence[Path | str]) -> Export:
     """Give an export whose list of files may be cut short: the caller's stays as it is."""
     export = copy(captures) if isinstance(captures, Export) else read_export(captures)
     export.captures = copy(export.captures)
