@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 import chatlio_kit as ck
+from chatlio_kit import local_platform
 from chatlio_kit.cli import main
 from chatlio_kit.errors import CaptureError, UsageError
 from chatlio_kit.tables import Tables
@@ -189,3 +190,25 @@ def test_text_alone_is_no_export(tmp_path: Path) -> None:
     tables = _read(tmp_path / "wrong")
     assert [each.reason for each in tables.rejections] == ["unreadable"] * 2
     assert not any("left out" in note for note in tables.notes)
+
+
+def test_a_backfill_reads_later_what_it_left_out_before(captures: Path, tmp_path: Path) -> None:
+    """A zip that was read without some members counts as unchanged only for the same patterns."""
+    state = tmp_path / "state"
+
+    def backfill(*options: str) -> dict[str, Any]:
+        command = ["backfill", str(captures), "--state", str(state), "--json", *options]
+        content: dict[str, Any] = orjson.loads(CliRunner().invoke(main, command).stdout)
+        return content
+
+    try:
+        assert backfill("--exclude", "old")["accepted"] == 3
+        (captures / "README.txt").write_text(README, encoding="utf-8")
+        again = backfill("--exclude", "old")
+        assert (again["accepted"], again["rejected"], again["duplicates"]) == (0, 0, 3)
+        later = backfill()
+        assert (later["accepted"], later["rejected"], later["duplicates"]) == (3, 0, 3)
+        (report,) = (state / "reports").glob("*-0003/report.json")
+        assert orjson.loads(report.read_bytes())["next_steps"] == []
+    finally:
+        local_platform.stop(state / "local")
