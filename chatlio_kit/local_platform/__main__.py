@@ -30,6 +30,8 @@ def main() -> int:
     parser.add_argument("--requests-per-second", type=float, default=usual.requests_per_second)
     parser.add_argument("--messages-per-second", type=float, default=usual.messages_per_second)
     parser.add_argument("--faults", type=Path, default=None, metavar="FILE", help="see the module faults")
+    parser.add_argument("--header-seconds", type=float, default=usual.header_seconds)
+    parser.add_argument("--body-seconds", type=float, default=usual.body_seconds)
     given = parser.parse_args()
     options = Options(
         enabling_delay=given.enabling_delay,
@@ -41,6 +43,8 @@ def main() -> int:
         requests_per_second=given.requests_per_second,
         messages_per_second=given.messages_per_second,
         faults=given.faults,
+        header_seconds=given.header_seconds,
+        body_seconds=given.body_seconds,
     )
     try:
         serve(given.store, given.port, idle=given.idle, options=options, announce=_announce)

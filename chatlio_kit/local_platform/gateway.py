@@ -13,6 +13,7 @@ from . import problems
 from .access_control import permission_for
 from .fault_answers import meet
 from .ground import Ground, answer
+from .reading import check_caller
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ class Gateway:
     async def guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Let a request through to its handler, or answer why not."""
         try:
+            check_caller(request)
             if request.path.startswith("/data/"):
                 struck = await meet(request, self._ground.faults.trial("platform"))
                 if struck is not None:
