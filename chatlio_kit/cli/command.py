@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 import orjson
 
+from chatlio_kit.display import visible, visible_json
 from chatlio_kit.errors import DONE, ChatlioKitError
 from chatlio_kit.events.kinds import Kind
 from chatlio_kit.settings import AEP, DEFAULT_STATE, LOCAL
@@ -108,7 +109,7 @@ def command(function: Callable[..., Answer]) -> Callable[..., None]:
         if as_json:
             _print_json(answer.content)
         else:
-            click.echo(str(answer.text))
+            click.echo(visible(str(answer.text), keep="\n"))
         sys.exit(answer.exit_code)
 
     return run
@@ -118,9 +119,9 @@ def fail(sentence: str, exit_code: int, as_json: bool) -> NoReturn:
     """End a command with a sentence and an exit code."""
     if as_json:
         _print_json({"error": sentence})
-    click.echo(sentence, err=True)
+    click.echo(visible(sentence), err=True)
     sys.exit(exit_code)
 
 
 def _print_json(content: dict[str, Any]) -> None:
-    click.echo(orjson.dumps(content, option=orjson.OPT_INDENT_2).decode())
+    click.echo(visible_json(orjson.dumps(content, option=orjson.OPT_INDENT_2).decode()))

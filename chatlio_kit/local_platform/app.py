@@ -33,6 +33,8 @@ from .store import Store
 
 log = logging.getLogger(f"{__package__}.http")
 log.addFilter(WithoutRequests())
+LINGERING = 1.0
+"""Seconds in which the rest of a refused body is read, so that its sender sees the answer."""
 KEPT_OPEN = 75.0
 """Seconds that a connection may be idle, or slow, between two requests."""
 STOP_WITHIN = 5.0
@@ -54,6 +56,7 @@ class Server:
             access_log=None,
             shutdown_timeout=STOP_WITHIN,
             keepalive_timeout=KEPT_OPEN,
+            lingering_time=LINGERING,
             auto_decompress=False,
             logger=log,
         )
