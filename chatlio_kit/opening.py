@@ -11,6 +11,7 @@ from chatlio_kit import local_platform
 from chatlio_kit.errors import Unreachable, UsageError
 from chatlio_kit.local_platform import RunningPlatform
 from chatlio_kit.platform import Platform
+from chatlio_kit.private import make_state
 from chatlio_kit.settings import AEP, DEFAULT_STATE, LOCAL, Secret, Settings
 
 STORE = "local"
@@ -55,7 +56,7 @@ def open_platform(
 def _local_settings(state: Path, faults: Path | str | Mapping[str, Any] | None, idle: float) -> Settings:
     options = local_platform.Options(faults=Path(faults) if isinstance(faults, str) else faults)
     try:
-        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_state(state)
         running = local_platform.ensure_running(state / STORE, idle=idle, options=options)
     except (OSError, RuntimeError) as error:
         raise Unreachable(

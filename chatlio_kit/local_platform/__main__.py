@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -50,6 +51,9 @@ def main() -> int:
         serve(given.store, given.port, idle=given.idle, options=options, announce=_announce)
     except (CannotServe, OSError, WrongFaults) as error:
         print(error, file=sys.stderr)
+        return 1
+    except sqlite3.Error as error:
+        print(f"The store {str(given.store)!r} cannot be used: {error}", file=sys.stderr)
         return 1
     return 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sqlite3
 import time
 from collections.abc import Awaitable, Callable
 
@@ -50,6 +51,12 @@ class Gateway:
             return answer(refusal.body, refusal.status, refusal.headers)
         except web.HTTPException as error:
             return answer({"status": error.status, "title": error.reason}, error.status)
+        except (sqlite3.OperationalError, OSError) as error:
+            if isinstance(error, ConnectionError):
+                raise
+            log.error("%s %s: %s", request.method, _route_of(request), error)
+            title = f"The store of the local platform cannot be written: {error}"
+            return answer({"status": 503, "title": title}, 503)
         except Exception:
             log.exception("%s %s failed", request.method, _route_of(request))
             return answer({"status": 500, "title": "Internal Server Error"}, 500)

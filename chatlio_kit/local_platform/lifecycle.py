@@ -178,7 +178,7 @@ def private(store: Path) -> Path:
     for each in reversed([each for each in (store, *store.parents) if not each.exists()]):
         each.mkdir(mode=0o700, exist_ok=True)
     found = store.stat()
-    if hasattr(os, "geteuid") and os.geteuid() not in (0, found.st_uid):
+    if hasattr(os, "geteuid") and os.geteuid() and found.st_uid not in (0, os.geteuid()):
         raise CannotServe(f"The folder {store} belongs to another user. Choose one of your own.")
     if os.name == "posix" and found.st_mode & 0o077:
         if any(store.iterdir()) and not (store / DATABASE).exists():
