@@ -27,6 +27,7 @@ _CARETAKER = """
 import shutil, sys
 from pathlib import Path
 folder = sys.argv[1]
+sys.path.append(sys.argv[2])
 sys.stdin.read()  # ends when the process that opened the lesson does
 from chatlio_kit.local_platform import stop
 try:
@@ -210,7 +211,10 @@ def _throwaway() -> Path:
     """Make a folder that goes with this process, however the process ends."""
     folder = Path(tempfile.mkdtemp(prefix="chatlio-kit-lesson-"))
     caretaker = subprocess.Popen(
-        [sys.executable, "-c", _CARETAKER, str(folder)], stdin=subprocess.PIPE, start_new_session=True
+        [sys.executable, "-P", "-c", _CARETAKER, str(folder), str(Path(__file__).parents[1])],
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+        cwd=folder.parent,
     )
     atexit.register(caretaker.communicate)
     return folder

@@ -15,6 +15,7 @@ from chatlio_kit.arguments import checked, optional, place, text
 from chatlio_kit.errors import Unreachable, UsageError, option
 from chatlio_kit.local_platform import RunningPlatform
 from chatlio_kit.platform import Platform
+from chatlio_kit.private import make_state
 from chatlio_kit.settings import AEP, DEFAULT_STATE, LOCAL, Secret, Settings
 
 STORE = "local"
@@ -65,7 +66,7 @@ def open_platform(
 def _local_settings(state: Path, faults: Path | str | Mapping[str, Any] | None, idle: float) -> Settings:
     options = local_platform.Options(faults=Path(faults) if isinstance(faults, str) else faults)
     try:
-        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_state(state)
         _require_locks(state)
         running = local_platform.ensure_running(state / STORE, idle=idle, options=options)
     except (OSError, RuntimeError) as error:

@@ -127,7 +127,7 @@ def test_every_object_shows_itself(tables: Tables, connection: Connection, tmp_p
         tables.read_conversation(),
     ]  # fmt: skip
     secrets = [flow.inlet_url.reveal() for flow in connection.live.values()]
-    secrets += ["local-secret", *(url.rpartition("/")[2] for url in secrets)]
+    secrets += [platform.settings.client_secret.reveal(), *(url.rpartition("/")[2] for url in secrets)]
     for each in shown:
         html = each._repr_html_() if hasattr(each, "_repr_html_") else ""
         assert html or type(each).__name__ == "Dataflow"

@@ -22,7 +22,7 @@ PACKAGE = ROOT / "chatlio_kit"
 LINES = [
     {"errors"},
     {"arguments"},
-    {"settings", "display", "crew"},
+    {"settings", "display", "crew", "private"},
     {"events"},
     {"captures"},
     {"tables"},

@@ -15,6 +15,7 @@ import click
 import orjson
 
 from chatlio_kit.cli.streams import write_answer
+from chatlio_kit.display import visible, visible_json
 from chatlio_kit.errors import DONE, FAILED, ChatlioKitError
 from chatlio_kit.events.kinds import Kind
 from chatlio_kit.settings import AEP, DEFAULT_STATE, LOCAL
@@ -106,7 +107,7 @@ def command(function: Callable[..., Answer]) -> Callable[..., None]:
     def run(*, as_json: bool, state: Path, platform: str | None, **options: Any) -> None:
         try:
             answer = function(Context(as_json, state, platform), **options)
-            text = _as_json(answer.content) if as_json else str(answer.text)
+            text = _as_json(answer.content) if as_json else visible(str(answer.text), keep="\n")
         except ChatlioKitError as error:
             fail(str(error), error.exit_code, as_json)
         except (OSError, MemoryError, sqlite3.DatabaseError) as error:
@@ -126,7 +127,7 @@ def fail(sentence: str, exit_code: int, as_json: bool) -> NoReturn:
     """End a command with a sentence and an exit code."""
     if as_json:
         write_answer(_as_json({"error": sentence}))
-    click.echo(sentence, err=True)
+    click.echo(visible(sentence), err=True)
     sys.exit(exit_code)
 
 
@@ -148,4 +149,4 @@ def _last_resort(error: OSError | MemoryError | sqlite3.DatabaseError, state: Pa
 
 
 def _as_json(content: dict[str, Any]) -> str:
-    return orjson.dumps(content, option=orjson.OPT_INDENT_2).decode()
+    return visible_json(orjson.dumps(content, option=orjson.OPT_INDENT_2).decode())

@@ -30,6 +30,7 @@ from chatlio_kit.delivery.book import Book
 from chatlio_kit.delivery.landings import Clock, own_clock
 from chatlio_kit.delivery.layout import BY_ID, TooNew, lay_out
 from chatlio_kit.errors import LedgerBusy, LedgerError
+from chatlio_kit.private import make_state
 
 FILE = "ledger.db"
 _LOCK = "ledger.lock"
@@ -50,7 +51,7 @@ class Ledger:
         self._lock = threading.RLock()
         self._is_indexed = False
         try:
-            state.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_state(state)
             self._path = state / FILE
             _make_private(self._path)
             self._db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
@@ -86,7 +87,9 @@ class Ledger:
         Raises:
             LedgerBusy: when another run holds it.
         """
-        with (self._state / _LOCK).open("w") as lock:
+        # A symbolic link that came with somebody's checkout is not followed.
+        flags = os.O_CREAT | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
+        with open(os.open(self._state / _LOCK, flags, 0o600), "rb+") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

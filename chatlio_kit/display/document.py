@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from chatlio_kit.display.palette import INK, LINE, PALETTE, PANEL, QUIET
 from chatlio_kit.display.sheet import Sheet, shown
+from chatlio_kit.display.visible import visible
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -193,6 +194,11 @@ class Document:
         return _template().render(document=self, palette=PALETTE, colors=colors)
 
 
+def _finalized(value: object) -> object:
+    """Make texts visible before they are escaped; what a macro gives is escaped already."""
+    return visible(value, keep="\n\t") if type(value) is str else value
+
+
 @cache
 def _template() -> Template:
     from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 - for this page alone
@@ -201,6 +207,7 @@ def _template() -> Template:
         loader=PackageLoader("chatlio_kit.display", "."),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_finalized,
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from chatlio_kit.display.palette import INK, LINE, PANEL, QUIET
+from chatlio_kit.display.visible import visible
 
 WIDTH = 8.4
 _PIXELS, _SHARPNESS = 110, 1.5
@@ -51,6 +53,8 @@ STYLE: dict[str, Any] = {
     "xtick.major.pad": 6,
     "legend.frameon": False,
     "legend.fontsize": 9,
+    "text.parse_math": False,  # a stranger's dollar signs are no formula
+    "text.usetex": False,
 }
 
 
@@ -75,17 +79,19 @@ class Picture:
         """Draw a figure."""
         drawn = io.BytesIO()
         FigureCanvasAgg(figure)
-        figure.savefig(drawn, format="png", dpi=_PIXELS * _SHARPNESS, metadata={"Software": None})
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+            figure.savefig(drawn, format="png", dpi=_PIXELS * _SHARPNESS, metadata={"Software": None})
         width, height = (round(inches * _PIXELS) for inches in figure.get_size_inches())
         return cls(words, drawn.getvalue(), width, height)
 
     def __repr__(self) -> str:
-        return self.words
+        return visible(self.words)
 
     def _repr_html_(self) -> str:
         source = f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
         size = f'width="{self.width}" height="{self.height}"'
-        return f'<img alt="{escape(self.words)}" {size} style="{_FRAME}" src="{source}">'
+        return f'<img alt="{escape(visible(self.words))}" {size} style="{_FRAME}" src="{source}">'
 
 
 @contextmanager
@@ -118,8 +124,3 @@ def legend_above(axes: Axes, entries: int) -> None:
         columnspacing=1.4,
         borderpad=0,
     )
-
-
-def in_words(name: object) -> str:
-    """Write a column's name as words."""
-    return str(name).replace("_", " ")

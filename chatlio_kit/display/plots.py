@@ -14,8 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
-from chatlio_kit.display.look import in_words, legend_above, panel
+from chatlio_kit.display.look import legend_above, panel
 from chatlio_kit.display.palette import BLUE, INK, LINE, PALETTE, QUIET, VERMILLION
+from chatlio_kit.display.visible import label
 
 _HEIGHT = 3.2
 _ROW = 0.36
@@ -29,12 +30,12 @@ def stacked(numbers: pd.DataFrame, *, unit: str) -> None:
         numbers: a row for each column of the plot, a column for each part.
         unit: what is counted, e.g. ``events``.
     """
-    what = f"Stacked columns of {unit}, parts {_listed(numbers.columns)}: "
+    what = f"Stacked columns of {label(unit)}, parts {_listed(numbers.columns)}: "
     with panel(_HEIGHT, what + _spoken(numbers.sum(axis=1)), grid="y") as axes:
         base = pd.Series(0, index=numbers.index)
         for color, part in zip(PALETTE, numbers.columns, strict=False):
             axes.bar(
-                range(len(numbers)), numbers[part], bottom=base, color=color, label=in_words(part), width=0.82
+                range(len(numbers)), numbers[part], bottom=base, color=color, label=label(part), width=0.82
             )
             base = base + numbers[part]
         _name_columns(axes, numbers.index)
@@ -49,7 +50,7 @@ def columns(numbers: pd.Series[int], *, unit: str) -> None:
         numbers: a value for each column of the plot.
         unit: what is counted, e.g. ``conversations``.
     """
-    with panel(_HEIGHT, f"Columns of {unit}: {_spoken(numbers)}", grid="y") as axes:
+    with panel(_HEIGHT, f"Columns of {label(unit)}: {_spoken(numbers)}", grid="y") as axes:
         axes.bar(range(len(numbers)), numbers, color=BLUE, width=0.82)
         _name_columns(axes, numbers.index)
         _count_upwards(axes, unit)
@@ -62,7 +63,7 @@ def bars(numbers: pd.Series[int], *, unit: str) -> None:
         numbers: a value for each bar.
         unit: what is counted.
     """
-    with panel(0.9 + _ROW * len(numbers), f"Bars of {unit}: {_spoken(numbers)}", grid="x") as axes:
+    with panel(0.9 + _ROW * len(numbers), f"Bars of {label(unit)}: {_spoken(numbers)}", grid="x") as axes:
         axes.barh(range(len(numbers)), numbers, color=BLUE, height=0.68)
         for at, value in enumerate(numbers):
             axes.annotate(
@@ -71,7 +72,7 @@ def bars(numbers: pd.Series[int], *, unit: str) -> None:
         _name_rows(axes, numbers.index)
         axes.set_xlim(0, _highest(numbers) * 1.08)
         _count_along(axes.xaxis)
-        axes.set_xlabel(unit)
+        axes.set_xlabel(label(unit))
 
 
 def quartiles(numbers: pd.DataFrame, *, unit: str) -> None:
@@ -81,7 +82,7 @@ def quartiles(numbers: pd.DataFrame, *, unit: str) -> None:
         numbers: a row for each group, with ``lower_quartile``, ``median`` and ``upper_quartile``.
         unit: of the values, e.g. ``seconds``.
     """
-    what = f"Bands of {unit}, from the lower to the upper quartile, with the median: "
+    what = f"Bands of {label(unit)}, from the lower to the upper quartile, with the median: "
     with panel(1.2 + _ROW * len(numbers), what + _spoken(numbers["median"]), grid="x") as axes:
         rows = range(len(numbers))
         low, high = numbers["lower_quartile"], numbers["upper_quartile"]
@@ -99,7 +100,7 @@ def quartiles(numbers: pd.DataFrame, *, unit: str) -> None:
         _name_rows(axes, numbers.index)
         axes.set_ylim(len(numbers) - 0.4, -0.75)
         axes.set_xlim(left=0)
-        axes.set_xlabel(unit)
+        axes.set_xlabel(label(unit))
         legend_above(axes, 2)
 
 
@@ -110,7 +111,7 @@ def shares(numbers: pd.Series[float], *, of: str) -> None:
         numbers: a share between 0 and 1 for each column of the plot.
         of: what it is a share of, e.g. ``share of conversations``.
     """
-    with panel(_HEIGHT - 0.4, f"Columns, {of}: {_spoken(numbers, '.0%')}", grid="y") as axes:
+    with panel(_HEIGHT - 0.4, f"Columns, {label(of)}: {_spoken(numbers, '.0%')}", grid="y") as axes:
         axes.bar(range(len(numbers)), numbers, color=VERMILLION, width=0.7)
         for at, value in enumerate(numbers):
             axes.annotate(
@@ -119,7 +120,7 @@ def shares(numbers: pd.Series[float], *, of: str) -> None:
         _name_columns(axes, numbers.index)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.set_ylim(0, _highest(numbers) * 1.18)
-        axes.set_ylabel(of)
+        axes.set_ylabel(label(of))
 
 
 def arrived(numbers: pd.DataFrame, *, expected: Hashable, found: Hashable, unit: str) -> None:
@@ -131,13 +132,13 @@ def arrived(numbers: pd.DataFrame, *, expected: Hashable, found: Hashable, unit:
         found: the column with what is there.
         unit: what is counted.
     """
-    what = f"Bars of {unit}, {in_words(found)} of {in_words(expected)}: "
+    what = f"Bars of {label(unit)}, {label(found)} of {label(expected)}: "
     pairs = zip(numbers.index, numbers[found], numbers[expected], strict=True)
-    words = what + ", ".join(f"{in_words(row)} {there:,} of {wanted:,}" for row, there, wanted in pairs)
+    words = what + ", ".join(f"{label(row)} {there:,} of {wanted:,}" for row, there, wanted in pairs)
     with panel(0.95 + _ROW * 1.15 * len(numbers), words, grid="x") as axes:
         rows = range(len(numbers))
-        axes.barh(rows, numbers[expected], color=LINE, height=0.78, label=in_words(expected))
-        axes.barh(rows, numbers[found], color=BLUE, height=0.46, label=in_words(found))
+        axes.barh(rows, numbers[expected], color=LINE, height=0.78, label=label(expected))
+        axes.barh(rows, numbers[found], color=BLUE, height=0.46, label=label(found))
         for at, (wanted, there) in enumerate(zip(numbers[expected], numbers[found], strict=True)):
             axes.annotate(
                 f"{there:,} of {wanted:,}",
@@ -150,13 +151,13 @@ def arrived(numbers: pd.DataFrame, *, expected: Hashable, found: Hashable, unit:
         _name_rows(axes, numbers.index)
         axes.set_xlim(0, _highest(numbers[[expected, found]]) * 1.2)
         _count_along(axes.xaxis)
-        axes.set_xlabel(unit)
+        axes.set_xlabel(label(unit))
         legend_above(axes, 2)
 
 
 def _spoken(numbers: pd.Series[Any], form: str = ",.10g") -> str:
     """Say all values, or of many the first, the highest and the last."""
-    said = [f"{in_words(row)} {value:{form}}" for row, value in numbers.items()]
+    said = [f"{label(row)} {value:{form}}" for row, value in numbers.items()]
     if len(said) <= _MANY:
         return ", ".join(said)
     highest = int(numbers.to_numpy().argmax())
@@ -169,29 +170,29 @@ def _highest(numbers: pd.Series[Any] | pd.DataFrame) -> float:
 
 
 def _listed(names: Iterable[object]) -> str:
-    return ", ".join(in_words(name) for name in names)
+    return ", ".join(label(name) for name in names)
 
 
 def _name_columns(axes: Axes, index: pd.Index[str]) -> None:
     """Name the columns below them; of many, only as many as can be read."""
-    names = [in_words(each) for each in index]
+    names = [label(each) for each in index]
     step = 1 if len(names) <= _MANY else -(-len(names) // 9)
     places = range(0, len(names), step)
     axes.set_xticks(list(places), [names[at] for at in places])
     axes.set_xlim(-0.7, len(names) - 0.3)
     if index.name is not None:
-        axes.set_xlabel(in_words(index.name), color=QUIET)
+        axes.set_xlabel(label(index.name), color=QUIET)
 
 
 def _name_rows(axes: Axes, index: pd.Index[str]) -> None:
-    names: Sequence[str] = [in_words(each) for each in index]
+    names: Sequence[str] = [label(each) for each in index]
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
 
 
 def _count_upwards(axes: Axes, unit: str) -> None:
     _count_along(axes.yaxis)
-    axes.set_ylabel(unit)
+    axes.set_ylabel(label(unit))
 
 
 def _count_along(axis: Axis) -> None:

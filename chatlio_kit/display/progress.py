@@ -6,6 +6,8 @@ import sys
 from types import TracebackType
 from typing import Any
 
+from chatlio_kit.display.visible import visible
+
 
 class Progress:
     """A bar that counts up to ``total``. Use it as a context manager.
@@ -21,7 +23,13 @@ class Progress:
         from tqdm.auto import tqdm  # noqa: PLC0415 - who works in the background shows nothing
 
         quiet = quiet or sys.stderr is None  # a program without a console has none
-        shown = {"total": total, "desc": what, "unit": f" {unit}", "disable": quiet, "mininterval": 0.2}
+        shown = {
+            "total": total,
+            "desc": visible(what),
+            "unit": f" {visible(unit)}",
+            "disable": quiet,
+            "mininterval": 0.2,
+        }
         in_notebook = any(base.__module__ == "tqdm.notebook" for base in tqdm.__mro__)
         self._bar: Any = _widget(tqdm, shown) if in_notebook else tqdm(**shown, file=sys.stderr)
 
@@ -40,7 +48,8 @@ class Progress:
     def say(self, **facts: str | int) -> None:
         """Show short facts behind the bar, e.g. ``requests=12``."""
         if not self._bar.disable:
-            self._bar.set_postfix(facts, refresh=False)
+            said = {name: visible(fact) if isinstance(fact, str) else fact for name, fact in facts.items()}
+            self._bar.set_postfix(said, refresh=False)
 
 
 def _widget(tqdm: Any, shown: dict[str, Any]) -> Any:

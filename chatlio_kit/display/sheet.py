@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from chatlio_kit.display.visible import visible
+
 Cell = str | int | float | None
 
 
@@ -13,7 +15,8 @@ Cell = str | int | float | None
 class Sheet:
     """Rows under headings, with a title above and notes below.
 
-    Whole numbers are shown with thousands separators and stand to the right; None shows as nothing.
+    Whole numbers are shown with thousands separators and stand to the right; None shows as nothing. Texts may
+    come from strangers: each stays in its own cell or note.
     """
 
     title: str
@@ -22,8 +25,8 @@ class Sheet:
     notes: Sequence[str] = ()
 
     def __str__(self) -> str:
-        cells = [[shown(cell) for cell in row] for row in self.rows]
-        table = [list(self.headings), *cells] if any(self.headings) else cells
+        cells = [[visible(shown(cell)) for cell in row] for row in self.rows]
+        table = [[visible(heading) for heading in self.headings], *cells] if any(self.headings) else cells
         widths = [max((len(row[at]) for row in table), default=0) for at in range(len(self.headings))]
         right = [self.is_numeric(at) for at in range(len(self.headings))]
         lines = [
@@ -35,38 +38,43 @@ class Sheet:
         ]
         if any(self.headings):
             lines.insert(1, "  ".join("─" * width for width in widths))
-        return "\n".join([*([self.title] if self.title else []), *lines, *self.notes])
+        around = [visible(self.title)] if self.title else []
+        return "\n".join([*around, *lines, *(visible(note) for note in self.notes)])
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
         right = [self.is_numeric(at) for at in range(len(self.headings))]
         head = "".join(
-            f'<th style="text-align:{_side(to_right)}">{escape(heading)}</th>'
+            f'<th style="text-align:{_side(to_right)}">{_html(heading)}</th>'
             for heading, to_right in zip(self.headings, right, strict=True)
         )
         body = "".join(
             "<tr>"
             + "".join(
-                f'<td style="text-align:{_side(to_right)}{_indent(cell)}">{escape(shown(cell).strip())}</td>'
+                f'<td style="text-align:{_side(to_right)}{_indent(cell)}">{_html(shown(cell).strip())}</td>'
                 for cell, to_right in zip(row, right, strict=True)
             )
             + "</tr>"
             for row in self.rows
         )
         caption = (
-            f'<caption style="text-align:left;padding:.4em .5em"><b>{escape(self.title)}</b></caption>'
+            f'<caption style="text-align:left;padding:.4em .5em"><b>{_html(self.title)}</b></caption>'
             if self.title
             else ""
         )
         header = f"<thead><tr>{head}</tr></thead>" if any(self.headings) else ""
-        notes = "".join(f"<p>{escape(note)}</p>" for note in self.notes)
+        notes = "".join(f"<p>{_html(note)}</p>" for note in self.notes)
         return f"<table>{caption}{header}<tbody>{body}</tbody></table>{notes}"
 
     def is_numeric(self, at: int) -> bool:
         """Whether a column holds numbers alone."""
         cells = [row[at] for row in self.rows if row[at] is not None]
         return bool(cells) and all(isinstance(cell, int | float) for cell in cells)
+
+
+def _html(text: str) -> str:
+    return escape(visible(text, keep="\n\t"))
 
 
 def _side(to_right: bool) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sqlite3
 import sys
 from pathlib import Path
 
@@ -31,6 +32,8 @@ def main() -> int:
     parser.add_argument("--messages-per-second", type=float, default=usual.messages_per_second)
     parser.add_argument("--sandbox-type", choices=SANDBOX_TYPES, default=usual.sandbox_type)
     parser.add_argument("--faults", type=Path, default=None, metavar="FILE", help="see the module faults")
+    parser.add_argument("--header-seconds", type=float, default=usual.header_seconds)
+    parser.add_argument("--body-seconds", type=float, default=usual.body_seconds)
     given = parser.parse_args()
     options = Options(
         enabling_delay=given.enabling_delay,
@@ -43,11 +46,16 @@ def main() -> int:
         messages_per_second=given.messages_per_second,
         sandbox_type=given.sandbox_type,
         faults=given.faults,
+        header_seconds=given.header_seconds,
+        body_seconds=given.body_seconds,
     )
     try:
         serve(given.store, given.port, idle=given.idle, options=options, announce=_announce)
     except (CannotServe, OSError, WrongFaults) as error:
         print(error, file=sys.stderr)
+        return 1
+    except sqlite3.Error as error:
+        print(f"The store {str(given.store)!r} cannot be used: {error}", file=sys.stderr)
         return 1
     return 0
 

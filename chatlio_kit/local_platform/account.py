@@ -15,13 +15,14 @@ SANDBOX_TYPES = ("development", "production")
 
 @dataclass(frozen=True)
 class LocalAccount:
-    """The only account of the local platform.
+    """The only account of a local platform.
 
-    The values are public: the server listens on loopback alone and its store is private to the user.
+    Its names are public. The secret is the store's own: other users and web pages reach the loopback
+    interface too, but they cannot read the store.
     """
 
+    client_secret: str = field(repr=False)
     client_id: str = "local-client"
-    client_secret: str = "local-secret"  # noqa: S105 - public on purpose, see above
     org_id: str = "1A2B3C4D5E6F70819203A4B5@AdobeOrg"
     sandbox: str = "prod"
     tenant_id: str = "acmechat"
@@ -58,6 +59,8 @@ class Options:
         messages_per_second: Messages that it takes before it answers 429.
         sandbox_type: Of which type the sandbox is, ``development`` or ``production``.
         faults: A file of faults, or what such a file holds; see `faults`.
+        header_seconds: Seconds in which a new connection must send its first request's headers.
+        body_seconds: Seconds in which a request must send its body.
     """
 
     enabling_delay: float = 0.5
@@ -70,6 +73,8 @@ class Options:
     messages_per_second: float = 10_000
     sandbox_type: str = "development"
     faults: Path | Mapping[str, Any] | None = None
+    header_seconds: float = 10.0
+    body_seconds: float = 60.0
 
     def __post_init__(self) -> None:
         if self.sandbox_type not in SANDBOX_TYPES:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from pathlib import Path
 
 from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
 
 from .access_control import AccessControl
 from .account import LocalAccount, Options
@@ -19,17 +21,23 @@ from .descriptors import Descriptors
 from .faults import Faults, Plan
 from .flow_service import FlowService
 from .gateway import Gateway, Handler
-from .ground import Ground, answer
+from .ground import BODY_SECONDS, Ground, answer
 from .ims import Ims
-from .ingestion import LARGEST_BODY, Inbox, Ingestion
+from .ingestion import Inbox, Ingestion
 from .lake import Lake
 from .lifecycle import IDENTITY_PATH
 from .observability import Observability
+from .reading import LARGEST_BODY, WithoutRequests
 from .sandboxes import Sandboxes
 from .schema_registry import SchemaRegistry
 from .store import Store
 
-LARGEST_CONTROL_BODY = 16 * LARGEST_BODY
+log = logging.getLogger(f"{__package__}.http")
+log.addFilter(WithoutRequests())
+LINGERING = 1.0
+"""Seconds in which the rest of a refused body is read, so that its sender sees the answer."""
+KEPT_OPEN = 75.0
+"""Seconds that a connection may be idle, or slow, between two requests."""
 STOP_WITHIN = 5.0
 """Seconds that requests under way are given when the server ends; those that hang on demand would stay."""
 
@@ -37,14 +45,25 @@ STOP_WITHIN = 5.0
 class Server:
     """The local platform on one store folder, from start to stop, inside a running event loop."""
 
-    def __init__(self, folder: Path, options: Options, instance: str) -> None:
+    def __init__(self, folder: Path, account: LocalAccount, options: Options, instance: str) -> None:
         self._instance = instance
         self._store = Store(folder)
         plan = Plan() if options.faults is None else Plan.read(options.faults)
-        self._ground = Ground(LocalAccount(), options, self._store, Faults(plan))
+        self._ground = Ground(account, options, self._store, Faults(plan))
         self._lake = Lake(folder, self._ground.account, options)
         self._inbox = Inbox(Store(folder), self._lake.notify, keeps_log=options.faults is not None)
-        self._runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=STOP_WITHIN)
+        self._runner = web.AppRunner(
+            self._application(),
+            access_log=None,
+            shutdown_timeout=STOP_WITHIN,
+            keepalive_timeout=KEPT_OPEN,
+            lingering_time=LINGERING,
+            auto_decompress=False,
+            logger=log,
+        )
+        self._header_seconds = options.header_seconds
+        self._silent: set[RequestHandler] = set()
+        self._listening: asyncio.Server | None = None
         self._last_request = time.monotonic()
         self._in_progress = 0
         self._ending = False
@@ -53,13 +72,27 @@ class Server:
         """Listen on the loopback interface; says on which port."""
         self._lake.start()
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", port)
-        await site.start()
-        address = self._runner.addresses[0]
-        return int(address[1])
+        self._listening = await asyncio.get_running_loop().create_server(self._accept, "127.0.0.1", port)
+        return int(self._listening.sockets[0].getsockname()[1])
+
+    def _accept(self) -> asyncio.Protocol:
+        """Make the protocol of a new connection; it is cut when no request comes in time."""
+        if self._runner.server is None:
+            raise RuntimeError("the server is not set up")
+        connection = self._runner.server()
+        self._silent.add(connection)
+        asyncio.get_running_loop().call_later(self._header_seconds, self._cut_if_silent, connection)
+        return connection
+
+    def _cut_if_silent(self, connection: RequestHandler) -> None:
+        if connection in self._silent:
+            self._silent.discard(connection)
+            connection.force_close()
 
     async def stop(self) -> None:
         """Stop listening, then finish the chunk at hand."""
+        if self._listening is not None:
+            self._listening.close()
         await self._runner.cleanup()
         await asyncio.to_thread(self._lake.stop)
         self._inbox.close()
@@ -78,8 +111,9 @@ class Server:
         ground = self._ground
         application = web.Application(
             middlewares=[self._count_requests, Gateway(ground).guard],
-            client_max_size=LARGEST_CONTROL_BODY,
+            client_max_size=LARGEST_BODY,
         )
+        application[BODY_SECONDS] = ground.options.body_seconds
         application.router.add_get(IDENTITY_PATH, self._identity)
         for service in (
             Ims(ground),
@@ -102,6 +136,7 @@ class Server:
     async def _count_requests(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if self._ending:
             return answer({"title": "The server is ending"}, 503)
+        self._silent.discard(request.protocol)
         self._in_progress += 1
         try:
             return await handler(request)

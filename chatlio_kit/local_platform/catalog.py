@@ -17,6 +17,8 @@ from .filters import ordered, values_at
 from .ground import Ground, answer, json_body, json_object, now_ms
 from .json_patch import PatchProblem, apply_patch
 from .lake_files import remove_files
+from .patterns import WrongPattern, compile_pattern
+from .reading import whole_number
 from .store import BatchFilter, Json
 
 BASE = "/data/foundation/catalog"
@@ -231,20 +233,22 @@ def _merged(old: Json, new: Json) -> Json:
 
 
 def _bounds(request: web.Request) -> tuple[int, int]:
-    limit, start = request.query.get("limit", "20"), request.query.get("start", "0")
-    if not limit.isdigit() or not 1 <= int(limit) <= 100:
+    limit = whole_number(request.query.get("limit", "20"))
+    start = whole_number(request.query.get("start", "0"))
+    if limit is None or not 1 <= limit <= 100:
         raise _bad("limit must be a number from 1 to 100")
-    if not start.isdigit():
+    if start is None:
         raise _bad("start must be a number")
-    return int(limit), int(start)
+    return limit, start
 
 
 def _moment(text: str | None) -> int | None:
     if text is None:
         return None
-    if not text.isdigit():
+    moment = whole_number(text)
+    if moment is None:
         raise _bad("Times are Unix milliseconds")
-    return int(text)
+    return moment
 
 
 def _wanted(dataset: Json, request: web.Request) -> bool:
@@ -266,7 +270,7 @@ def _property_matches(dataset: Json, text: str) -> bool:
     if match["op"] != "~":
         return match["value"] in found
     try:
-        pattern = re.compile(match["value"])
-    except re.error as error:
+        pattern = compile_pattern(match["value"])
+    except WrongPattern as error:
         raise _bad(f"Invalid pattern in {text}: {error}") from error
     return any(pattern.search(value) for value in found)

@@ -16,6 +16,7 @@ from . import problems
 from .arrow_rows import plain
 from .ground import Ground, answer
 from .lake_files import FAILED_FILE, GOOD_FILE, failed_file, good_file
+from .reading import whole_number
 from .store import BatchFilter, Json
 
 BASE = "/data/foundation/export"
@@ -158,11 +159,12 @@ def _entry(request: web.Request, where: str, name: str, path: Path | None) -> Js
 
 
 def _paged(request: web.Request, entries: list[Json]) -> Json:
-    limit, start = request.query.get("limit", "100"), request.query.get("start", "0")
-    if not limit.isdigit() or not 1 <= int(limit) <= 100 or not start.isdigit():
+    limit = whole_number(request.query.get("limit", "100"))
+    start = whole_number(request.query.get("start", "0"))
+    if limit is None or not 1 <= limit <= 100 or start is None:
         raise problems.generic(400, "BadRequestError", "limit must be 1 to 100 and start a number")
-    page = entries[int(start) : int(start) + int(limit)]
-    return {"data": page, "_page": {"limit": int(limit), "count": len(page)}}
+    page = entries[start : start + limit]
+    return {"data": page, "_page": {"limit": limit, "count": len(page)}}
 
 
 def _download(path: Path, content_type: str) -> web.FileResponse:

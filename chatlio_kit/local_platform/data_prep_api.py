@@ -15,6 +15,7 @@ from . import data_prep, problems
 from .catalog import SCHEMA_CONTENT_TYPE
 from .filters import ordered
 from .ground import Ground, answer, json_object, now_ms
+from .reading import whole_number
 from .schema_registry import composed_schema
 from .store import Json
 
@@ -68,8 +69,9 @@ class DataPrep:
 
     async def mapping_sets(self, request: web.Request) -> web.Response:
         """List mapping sets; ``limit`` and ``start`` are mandatory."""
-        limit, start = request.query.get("limit", ""), request.query.get("start", "")
-        if not limit.isdigit() or not start.isdigit():
+        limit = whole_number(request.query.get("limit", ""))
+        start = whole_number(request.query.get("start", ""))
+        if limit is None or start is None:
             raise _bad("limit and start are required numbers")
         chosen = self._ground.store.all("mapping_set")
         if "name" in request.query:
@@ -79,17 +81,16 @@ class DataPrep:
         if field is None:
             raise _bad("orderBy must be createdDate or updatedDate")
         chosen = ordered(chosen, (field, order.startswith("-")))
-        page = chosen[int(start) : int(start) + int(limit)]
-        return answer({"data": page, "_page": {"count": len(page), "limit": int(limit)}})
+        page = chosen[start : start + limit]
+        return answer({"data": page, "_page": {"count": len(page), "limit": limit}})
 
     async def mapping_set(self, request: web.Request) -> web.Response:
         """One mapping set, in its newest version or the one asked for."""
         found = self._find(request)
         version = request.query.get("version")
         if version is not None:
-            chosen = (
-                mapping_set_version(self._ground, found["id"], int(version)) if version.isdigit() else None
-            )
+            number = whole_number(version)
+            chosen = None if number is None else mapping_set_version(self._ground, found["id"], number)
             if chosen is None:
                 raise _missing(f"version {version} of the mapping set {found['id']}")
             found = chosen

@@ -18,6 +18,7 @@ from .flow_specs import (
     SOURCE_SPECS,
 )
 from .ground import Ground
+from .reading import whole_number
 from .store import Json
 
 _MAPPING_ID = re.compile(r"[0-9a-f]{32}")
@@ -81,12 +82,12 @@ def check_transformations(ground: Ground, transformations: Any, target: Json) ->
     mapping_id = params.get("mappingId")
     if not isinstance(mapping_id, str) or not _MAPPING_ID.fullmatch(mapping_id):
         raise bad("1419-400", f"mappingId must be 32 hexadecimal digits, not {mapping_id!r}")
-    version = str(params.get("mappingVersion"))
-    if not version.isdigit():
-        raise bad("1412-400", f"mappingVersion {version} is not a version")
+    version = whole_number(str(params.get("mappingVersion")))
+    if version is None:
+        raise bad("1412-400", f"mappingVersion {params.get('mappingVersion')} is not a version")
     if ground.store.get("mapping_set", mapping_id) is None:
         raise bad("1419-400", f"The mapping set {mapping_id} was not found")
-    mapping_set = mapping_set_version(ground, mapping_id, int(version))
+    mapping_set = mapping_set_version(ground, mapping_id, version)
     if mapping_set is None:
         raise bad("1412-400", f"The mapping set {mapping_id} has no version {version}")
     dataset = ground.store.get("dataset", target["params"]["dataSetId"])

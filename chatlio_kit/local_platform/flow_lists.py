@@ -15,6 +15,7 @@ from multidict import MultiDict
 
 from . import problems
 from .filters import ordered, parse_filter
+from .reading import whole_number
 from .store import Json
 
 DEFAULT_LIMIT = 100
@@ -32,9 +33,10 @@ def listed(request: web.Request, plural: str, documents: list[Json], largest: in
         return {"count": len(documents)}
     documents = _ordered(documents, query.get("orderby"))
     text = query.get("limit", str(DEFAULT_LIMIT))
-    if not text.isdigit() or int(text) < 1:
+    limit = whole_number(text)
+    if not limit:
         raise _bad("1448-400", f"limit must be a positive number, not {text}")
-    end = offset + min(int(text), largest)
+    end = offset + min(limit, largest)
     links: Json = {}
     if end < len(documents):
         token = base64.urlsafe_b64encode(orjson.dumps({"offset": end, "query": list(query.items())})).decode()
@@ -49,9 +51,13 @@ def _query(request: web.Request) -> tuple[MultiDict[str], int]:
         return MultiDict(request.query), 0
     try:
         content = orjson.loads(base64.urlsafe_b64decode(token.encode()))
-        return MultiDict([(key, value) for key, value in content["query"]]), int(content["offset"])
+        query = MultiDict([(str(key), str(value)) for key, value in content["query"]])
+        offset = whole_number(str(content["offset"]))
     except (binascii.Error, orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise _bad("1449-400", "The continuationToken is not valid") from error
+    if offset is None:
+        raise _bad("1449-400", "The continuationToken is not valid")
+    return query, offset
 
 
 def _filtered(documents: list[Json], text: str) -> list[Json]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sqlite3
 import time
 from collections.abc import Awaitable, Callable
 
@@ -13,6 +14,7 @@ from . import problems
 from .access_control import permission_for
 from .fault_answers import meet
 from .ground import Ground, answer
+from .reading import check_caller
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +37,7 @@ class Gateway:
     async def guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Let a request through to its handler, or answer why not."""
         try:
+            check_caller(request)
             if request.path.startswith("/data/"):
                 struck = await meet(request, self._ground.faults.trial("platform"))
                 if struck is not None:
@@ -48,6 +51,12 @@ class Gateway:
             return answer(refusal.body, refusal.status, refusal.headers)
         except web.HTTPException as error:
             return answer({"status": error.status, "title": error.reason}, error.status)
+        except (sqlite3.OperationalError, OSError) as error:
+            if isinstance(error, ConnectionError):
+                raise
+            log.error("%s %s: %s", request.method, _route_of(request), error)
+            title = f"The store of the local platform cannot be written: {error}"
+            return answer({"status": 503, "title": title}, 503)
         except Exception:
             log.exception("%s %s failed", request.method, _route_of(request))
             return answer({"status": 500, "title": "Internal Server Error"}, 500)

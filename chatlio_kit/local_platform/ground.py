@@ -9,10 +9,12 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from . import problems
 from .account import LocalAccount, Options
 from .faults import Faults, Plan
+from .reading import object_of, parsed, read_body
 from .store import Json, Store
+
+BODY_SECONDS = web.AppKey("body_seconds", float)
 
 
 def now_ms() -> int:
@@ -54,15 +56,9 @@ def answer(body: Any, status: int = 200, headers: dict[str, str] | None = None) 
 
 async def json_body(request: web.Request) -> Any:
     """The JSON of a request's body; bodies that are no JSON are refused with a problem document."""
-    try:
-        return orjson.loads(await request.read())
-    except orjson.JSONDecodeError as error:
-        raise problems.generic(400, "BadRequestError", f"The body is not valid JSON: {error}") from error
+    return parsed(await read_body(request, request.app[BODY_SECONDS]))
 
 
 async def json_object(request: web.Request) -> Json:
     """The JSON object of a request's body."""
-    body = await json_body(request)
-    if not isinstance(body, dict):
-        raise problems.generic(400, "BadRequestError", "The body must be a JSON object")
-    return body
+    return object_of(await json_body(request))

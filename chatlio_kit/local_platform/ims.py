@@ -8,12 +8,16 @@ from __future__ import annotations
 import base64
 import secrets
 import time
+from urllib.parse import parse_qsl
 
 import orjson
 from aiohttp import web
 
 from . import problems
 from .ground import Ground, answer
+from .reading import read_body
+
+_LARGEST_FORM, _MOST_FIELDS = 64_000, 100
 
 
 class Ims:
@@ -30,7 +34,12 @@ class Ims:
         """Exchange client id and secret for a token; parameters come in the form or the query."""
         asked = {**request.query}
         if request.content_type == "application/x-www-form-urlencoded":
-            asked.update({key: str(value) for key, value in (await request.post()).items()})
+            body = await read_body(request, self._ground.options.body_seconds, _LARGEST_FORM)
+            try:
+                form = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
+            except ValueError as error:
+                raise problems.ims("invalid_request", "the form cannot be read") from error
+            asked.update(form)
         account = self._ground.account
         if not asked.get("grant_type"):
             raise problems.ims("invalid_request", "grant_type is missing")
@@ -38,7 +47,8 @@ class Ims:
             raise problems.ims("unsupported_grant_type", "grant_type must be client_credentials")
         if asked.get("client_id") != account.client_id:
             raise problems.ims("invalid_client", "invalid client_id parameter")
-        if asked.get("client_secret") != account.client_secret:
+        given = asked.get("client_secret", "").encode()
+        if not secrets.compare_digest(given, account.client_secret.encode()):
             raise problems.ims("invalid_client", "invalid client_secret parameter")
         scopes = [scope.strip() for scope in asked.get("scope", "").split(",")]
         unknown = [scope for scope in scopes if scope not in account.scopes]

@@ -21,6 +21,7 @@ from .fault_answers import inlet_unknown, leave, meet, refused
 from .faults import BEFORE, Limit, Trial
 from .flow_service import flow_of_inlet, settled_flow
 from .ground import Ground, answer, now_ms
+from .reading import is_deep, read_body
 from .schema_registry import composed_schema
 from .store import Json, Message, Note, Store
 
@@ -179,11 +180,10 @@ class Ingestion:
     async def _body(self, request: web.Request) -> Any:
         if request.content_type != "application/json" or "Content-Encoding" in request.headers:
             raise problems.content_type()
-        if (request.content_length or 0) > LARGEST_BODY:
-            raise _too_large()
-        text = await request.read()
-        if len(text) > LARGEST_BODY:
-            raise _too_large()
+        try:
+            text = await read_body(request, self._ground.options.body_seconds, LARGEST_BODY)
+        except problems.Refused as refusal:
+            raise (_too_large() if refusal.status == 413 else refusal) from refusal
         try:
             return orjson.loads(text)
         except orjson.JSONDecodeError as error:
@@ -216,6 +216,8 @@ class Ingestion:
     def _message(self, inlet: Inlet, body: Any, received: int, xaction_id: str, no_header: str) -> Message:
         if not isinstance(body, dict):
             raise MessageProblem(f"inletId: [{inlet.id}] Message has unknown xdm format")
+        if is_deep(body):
+            raise MessageProblem(f"inletId: [{inlet.id}] Message is nested too deeply")
         if "header" in body and "body" in body:
             flow_id = self._flow_of_envelope(inlet, body)
             return Message(flow_id, "xdm", received, xaction_id, orjson.dumps(body))

@@ -10,6 +10,7 @@ import fcntl
 import http.client
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,6 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from .account import LocalAccount, Options
+from .credentials import read_secret
+from .store import DATABASE
 
 IDENTITY_PATH = "/local-platform"
 """Where a server says who it is."""
@@ -31,6 +34,26 @@ START_SECONDS = 30.0
 STOP_SECONDS = 30.0
 OWN_SECONDS = 0.5
 _POLL_SECONDS = 0.02
+_LOOPBACK = re.compile(r"http://(127\.0\.0\.1:[0-9]{1,5})")
+# The package is loaded from its own folder, which the path for all other imports does not hold: what stands
+# in the current folder, or beside a source checkout, is never imported by its name.
+_START = """
+import sys
+from importlib.machinery import PathFinder
+from importlib.util import module_from_spec
+spec = PathFinder.find_spec("chatlio_kit", [sys.argv.pop(1)])
+package = sys.modules["chatlio_kit"] = module_from_spec(spec)
+spec.loader.exec_module(package)
+from chatlio_kit.local_platform.__main__ import main
+sys.exit(main())
+"""
+_NEEDED = (
+    "PATH", "HOME", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "SYSTEMROOT", "SYSTEMDRIVE", "WINDIR",
+    "TMPDIR", "TEMP", "TMP", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TZDIR", "LD_LIBRARY_PATH",
+    "DYLD_LIBRARY_PATH", "DYLD_FALLBACK_LIBRARY_PATH", "PYTHONHOME", "PYTHONUSERBASE", "PYTHONNOUSERSITE",
+    "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX",
+)  # fmt: skip
+"""What Python and the system need; everything else stays with the caller, credentials first of all."""
 
 
 class CannotServe(RuntimeError):
@@ -60,8 +83,11 @@ def ensure_running(
     with _locked(store / "starting.lock"):
         while True:
             found = _answering(store)
-            if found:
-                return RunningPlatform(found, LocalAccount())
+            secret = read_secret(store)
+            if found and secret:
+                return RunningPlatform(found, LocalAccount(secret))
+            if found:  # a server of an earlier version, whose secret everybody knew
+                stop(store)
             if _is_free(store / "server.lock"):
                 break
             _wait_until(deadline, f"a server holds {store} and does not answer")
@@ -71,7 +97,7 @@ def ensure_running(
                 raise CannotServe(f"the local platform ended at its start: {_last_words(store)}")
             _wait_until(deadline, f"the local platform does not answer: {_last_words(store)}")
     threading.Thread(target=process.wait, name="reap local platform", daemon=True).start()
-    return RunningPlatform(found, LocalAccount())
+    return RunningPlatform(found, LocalAccount(read_secret(store) or ""))
 
 
 def stop(store: Path) -> bool:
@@ -97,7 +123,8 @@ def stop(store: Path) -> bool:
 
 
 def _spawn(store: Path, idle: float, options: Options) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "chatlio_kit.local_platform", "--store", str(store), "--idle", str(idle)]
+    command = [sys.executable, "-P", "-c", _START, str(Path(__file__).resolve().parents[2])]
+    command += ["--store", str(store), "--idle", str(idle)]
     for each in fields(Options):
         value = getattr(options, each.name)
         if each.name == "withheld":
@@ -108,33 +135,67 @@ def _spawn(store: Path, idle: float, options: Options) -> subprocess.Popen[bytes
                 command += ["--faults", str(_faults_file(store, value))]
         else:
             command += [f"--{each.name.replace('_', '-')}", str(value)]
-    log = os.open(store / "server.log", os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
+    log = _open_private(store / "server.log", os.O_APPEND | os.O_WRONLY)
     try:
         return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd=store,
+            env=_environment(),
         )
     finally:
         os.close(log)
+
+
+def _environment() -> dict[str, str]:
+    """Return what the server needs of the environment: no credentials, and no path to the current folder."""
+    kept = {name: os.environ[name] for name in _NEEDED if name in os.environ}
+    here = Path.cwd()
+    folders = [each for each in sys.path if os.path.isabs(each) and Path(each).resolve() != here]
+    return {**kept, "PYTHONPATH": os.pathsep.join(folders)}
 
 
 def _faults_file(store: Path, faults: Path | Mapping[str, Any]) -> Path:
     if not isinstance(faults, Mapping):
         return Path(faults).resolve()
     path = store / "faults.json"
-    path.write_text(json.dumps(dict(faults)), encoding="utf-8")
+    handle = _open_private(path, os.O_TRUNC | os.O_WRONLY)
+    with open(handle, "w", encoding="utf-8") as file:
+        json.dump(dict(faults), file)
     return path
 
 
 def private(store: Path) -> Path:
-    """Make a store folder that is nobody else's to read."""
+    """Make a store folder that nobody else can read.
+
+    Raises:
+        CannotServe: when the folder belongs to somebody else, or is open to others and holds other files.
+    """
     store = store.resolve()
-    store.mkdir(mode=0o700, parents=True, exist_ok=True)
-    store.chmod(0o700)
+    for each in reversed([each for each in (store, *store.parents) if not each.exists()]):
+        each.mkdir(mode=0o700, exist_ok=True)
+    found = store.stat()
+    if hasattr(os, "geteuid") and os.geteuid() and found.st_uid not in (0, os.geteuid()):
+        raise CannotServe(f"The folder {store} belongs to another user. Choose one of your own.")
+    if os.name == "posix" and found.st_mode & 0o077:
+        if any(store.iterdir()) and not (store / DATABASE).exists():
+            raise CannotServe(
+                f"The folder {store} is open to other users and holds other files. Choose an empty folder."
+            )
+        store.chmod(0o700)
     return store
 
 
+def _open_private(path: Path, flags: int) -> int:
+    """Open a file of the store for its owner alone; a symbolic link that somebody planted is not followed."""
+    return os.open(path, os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | flags, 0o600)
+
+
 def _open_lock(path: Path) -> int:
-    return os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    return _open_private(path, os.O_RDWR)
 
 
 @contextmanager
@@ -180,11 +241,9 @@ def _is_free(path: Path) -> bool:
 def write_address(store: Path, content: dict[str, Any]) -> None:
     """Say where the folder's server answers, and who it is."""
     unfinished = store / "server.json.unfinished"
-    with open(
-        os.open(unfinished, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "w", encoding="utf-8"
-    ) as file:
+    with open(_open_private(unfinished, os.O_TRUNC | os.O_WRONLY), "w", encoding="utf-8") as file:
         json.dump(content, file)
-    unfinished.rename(store / "server.json")
+    unfinished.replace(store / "server.json")
 
 
 def _read(store: Path) -> dict[str, Any] | None:
@@ -200,8 +259,10 @@ def _answering(store: Path) -> str | None:
     content = _read(store)
     if content is None:
         return None
-    host = str(content["url"]).removeprefix("http://")
-    connection = http.client.HTTPConnection(host, timeout=5)
+    address = _LOOPBACK.fullmatch(str(content["url"]))
+    if address is None:
+        return None
+    connection = http.client.HTTPConnection(address[1], timeout=5)
     try:
         connection.request("GET", IDENTITY_PATH)
         response = connection.getresponse()

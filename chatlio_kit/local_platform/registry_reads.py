@@ -14,6 +14,7 @@ from aiohttp import web
 
 from . import problems
 from .filters import ordered, parse_filter
+from .reading import whole_number
 from .store import Json
 
 BASE = "/data/foundation/schemaregistry"
@@ -126,9 +127,10 @@ def _cursor(document: Json, key: str) -> str:
 
 def _limit(request: web.Request) -> int:
     text = request.query.get("limit", str(DEFAULT_LIMIT))
-    if not text.isdigit() or int(text) > LARGEST_LIMIT:
+    limit = whole_number(text)
+    if limit is None or limit > LARGEST_LIMIT:
         raise problems.schema_registry("XDM-1530-400", "Invalid query parameter", f"Invalid limit {text}")
-    return int(text)
+    return limit
 
 
 def _next_link(request: web.Request, cursor: str | None) -> Json | None:

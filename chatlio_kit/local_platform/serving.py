@@ -14,6 +14,7 @@ from typing import Any
 
 from .account import LocalAccount, Options
 from .app import Server
+from .credentials import make_secret
 from .lifecycle import CannotServe, RunningPlatform, owned, private, write_address
 
 
@@ -32,7 +33,8 @@ def serve(
     """
     store = private(store)
     with owned(store):
-        asyncio.run(_serve(store, port, idle, options or Options(), announce))
+        account = LocalAccount(make_secret(store))
+        asyncio.run(_serve(store, account, port, idle, options or Options(), announce))
 
 
 @contextmanager
@@ -43,6 +45,7 @@ def running(store: Path, **options: Any) -> Iterator[RunningPlatform]:
     """
     store = private(store)
     with owned(store):
+        account = LocalAccount(make_secret(store))
         started: list[str] = []
         failed: list[BaseException] = []
         ready, ending = threading.Event(), threading.Event()
@@ -50,7 +53,7 @@ def running(store: Path, **options: Any) -> Iterator[RunningPlatform]:
 
         def work() -> None:
             try:
-                asyncio.run(_serve_until(store, chosen, started, ready, ending))
+                asyncio.run(_serve_until(store, account, chosen, started, ready, ending))
             except BaseException as error:
                 failed.append(error)
             finally:
@@ -61,7 +64,7 @@ def running(store: Path, **options: Any) -> Iterator[RunningPlatform]:
         try:
             ready.wait()
             if started:
-                yield RunningPlatform(started[0], LocalAccount())
+                yield RunningPlatform(started[0], account)
         finally:
             ending.set()
             thread.join()
@@ -70,10 +73,15 @@ def running(store: Path, **options: Any) -> Iterator[RunningPlatform]:
 
 
 async def _serve(
-    store: Path, port: int, idle: float | None, options: Options, announce: Callable[[str], None]
+    store: Path,
+    account: LocalAccount,
+    port: int,
+    idle: float | None,
+    options: Options,
+    announce: Callable[[str], None],
 ) -> None:
     instance = secrets.token_hex(16)
-    server = Server(store, options, instance)
+    server = Server(store, account, options, instance)
     ended = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -96,10 +104,15 @@ async def _serve(
 
 
 async def _serve_until(
-    store: Path, options: Options, started: list[str], ready: threading.Event, ending: threading.Event
+    store: Path,
+    account: LocalAccount,
+    options: Options,
+    started: list[str],
+    ready: threading.Event,
+    ending: threading.Event,
 ) -> None:
     instance = secrets.token_hex(16)
-    server = Server(store, options, instance)
+    server = Server(store, account, options, instance)
     try:
         url = f"http://127.0.0.1:{await server.start(0)}"
         write_address(store, {"pid": os.getpid(), "url": url, "instance": instance, "thread": True})

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -157,12 +159,16 @@ class Store:
     # Access tokens.
 
     def keep_token(self, token: str, expires: float) -> None:
-        """Remember an access token until ``expires`` (Unix time)."""
-        self._db.execute("INSERT INTO token VALUES (?, ?)", (token, expires))
+        """Remember an access token until ``expires`` (Unix time), and forget those that have ended.
+
+        Only its digest is kept: neither the file nor the time a look-up takes says anything about a token.
+        """
+        self._db.execute("DELETE FROM token WHERE expires <= ?", (time.time(),))
+        self._db.execute("INSERT INTO token VALUES (?, ?)", (_digest(token), expires))
 
     def token_expiry(self, token: str) -> float | None:
         """The Unix time a token ends at; None when it was never issued."""
-        row = self._db.execute("SELECT expires FROM token WHERE token = ?", (token,)).fetchone()
+        row = self._db.execute("SELECT expires FROM token WHERE token = ?", (_digest(token),)).fetchone()
         return float(row[0]) if row else None
 
     # The inbox: accepted, not processed yet.
@@ -306,6 +312,10 @@ def _make_private(path: Path) -> None:
     """
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+
+
+def _digest(token: str) -> str:
+    return sha256(token.encode()).hexdigest()
 
 
 def _json(blob: bytes) -> Json:

@@ -16,12 +16,15 @@ from urllib.parse import parse_qsl, quote_plus, unquote_plus, urlsplit
 
 from .mapper_errors import EvaluationError
 from .mapper_values import list_of, text_of, truth_of, whole_number_of
+from .patterns import WrongPattern, compile_pattern
 
 _CHARSETS = {"UTF-8": "utf-8", "UTF-16": "utf-16-be", "ISO-8859-1": "iso-8859-1", "US-ASCII": "ascii"}
 _PORTS = {"http": 80, "https": 443, "ftp": 21, "sftp": 22}
 _JAVA_SPACE = "".join(map(chr, range(0x21)))
 _JAVA_DOT = "[^\n\r\u0085\u2028\u2029]"
+_JAVA_ESCAPES = {"s": "{}\t\n\v\f\r {}", "S": "[^\t\n\v\f\r ]"}  # RE2's do not hold the vertical tab
 _LONGEST_PAD = 1_000_000
+_LONGEST_TEXT = 16_000_000
 
 
 def concat(*parts: Any) -> str:
@@ -64,7 +67,10 @@ def replacestr(value: Any, wanted: Any, replacement: Any) -> str:
     """Replace every occurrence of a text."""
     if not text_of(wanted):
         raise EvaluationError("the text to replace is empty")
-    return text_of(value).replace(text_of(wanted), text_of(replacement))
+    text, old, new = text_of(value), text_of(wanted), text_of(replacement)
+    if len(text) + text.count(old) * len(new) > _LONGEST_TEXT:
+        raise EvaluationError("the text that this makes is too long")
+    return text.replace(old, new)
 
 
 def substr(value: Any, start: Any, length: Any) -> str:
@@ -206,15 +212,19 @@ def get_url_decoded(value: Any) -> str:
 
 
 @lru_cache(maxsize=256)
-def java_regex(pattern: str) -> re.Pattern[str]:
-    """Compile a Java regular expression; raises `EvaluationError` for what Python would read otherwise."""
+def java_regex(pattern: str) -> Any:
+    """Compile a Java regular expression; raises `EvaluationError` for what RE2 lacks or reads otherwise."""
     translated, in_class, at = "", False, 0
     while at < len(pattern):
         piece = pattern[at]
         if piece == "\\":
             piece = pattern[at : at + 2]
-            if piece[1:] in tuple("pPQEGRhHXkzN"):
+            if piece[1:] in tuple("pPQEGRhHXkzZCN") or (in_class and piece == "\\S"):
                 raise EvaluationError(f"regular expression {pattern!r} uses {piece}, which is not offered")
+            if piece[1:] in _JAVA_ESCAPES:
+                translated += _JAVA_ESCAPES[piece[1:]].format(*("", "") if in_class else ("[", "]"))
+                at += 2
+                continue
         elif in_class:
             if piece == "[" or pattern.startswith("&&", at):
                 raise EvaluationError(f"regular expression {pattern!r} nests character classes")
@@ -229,8 +239,8 @@ def java_regex(pattern: str) -> re.Pattern[str]:
         translated += piece
         at += 1 if len(piece) == 1 or piece in (_JAVA_DOT, "(?P<") else len(piece)
     try:
-        return re.compile(translated, re.ASCII)
-    except re.error as error:
+        return compile_pattern(translated)
+    except WrongPattern as error:
         raise EvaluationError(f"regular expression {pattern!r}: {error}") from None
 
 

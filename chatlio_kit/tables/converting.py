@@ -11,7 +11,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from errno import EISDIR
 from pathlib import Path
@@ -28,6 +28,7 @@ from chatlio_kit.display import Progress, Sheet
 from chatlio_kit.errors import UsageError
 from chatlio_kit.events.catalogue import OFFLINE_MESSAGES, TABLES, VISITORS
 from chatlio_kit.events.kinds import Kind
+from chatlio_kit.private import is_left_by
 from chatlio_kit.tables.arrow import lean_memory
 from chatlio_kit.tables.counts import Counts
 from chatlio_kit.tables.duplicates import Sifted
@@ -198,10 +199,10 @@ class _Unfinished:
             if (self._out / name).is_dir():
                 raise IsADirectoryError(EISDIR, f"{name} is a folder there")
         for left in self._out.glob(f"{_UNFINISHED}*"):
-            if not _is_running(left.name.removeprefix(_UNFINISHED)):
+            if is_left_by(left.name.removeprefix(_UNFINISHED), left):
                 shutil.rmtree(left, ignore_errors=True)
         shutil.rmtree(self.folder, ignore_errors=True)
-        self.folder.mkdir()
+        self.folder.mkdir(mode=0o700)
         return self
 
     def __exit__(
@@ -213,6 +214,7 @@ class _Unfinished:
         """Give the files their names at once; a report never stands beside other tables than its own."""
         for name in self._names:
             _bring_to_disk(self.folder / name)
+            (self.folder / name).chmod(0o600)
         (self._out / self._names[-1]).unlink(missing_ok=True)
         for name in self._names:
             (self.folder / name).replace(self._out / name)
@@ -221,16 +223,6 @@ class _Unfinished:
 def _bring_to_disk(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())
-
-
-def _is_running(pid: str) -> bool:
-    try:
-        os.kill(int(pid), 0)
-    except (ValueError, ProcessLookupError):
-        return False
-    except OSError:  # it runs, and is somebody else's
-        return True
-    return True
 
 
 class _Table:
@@ -266,10 +258,20 @@ class _Table:
     def close(self) -> None:
         """Write the rest; the disk has all of it then."""
         if self._writer.is_open:
-            if self._waiting:
-                self._write()
-            self._writer.close()
-            _bring_to_disk(self._path)
+            try:
+                if self._waiting:
+                    self._write()
+                self._writer.close()
+                _bring_to_disk(self._path)
+            finally:
+                self.abandon()
+
+    def abandon(self) -> None:
+        """Write no more: what was not written stays unwritten, and is not tried again at some later time."""
+        if self._writer.is_open:
+            self._writer.is_open = False
+            with suppress(OSError):
+                self._writer.file_handle.close()
 
 
 def _among(rows: Any, chosen: Any) -> Any:
@@ -294,9 +296,9 @@ class _Tables:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for table in self._tables.values():
-            table.close()
+            table.abandon()
         for spill in self._spills:
-            spill.close()
+            spill.abandon()
 
     def add(self, sifted: Sifted) -> None:
         """Write a piece's events, and keep what the other tables are told from."""

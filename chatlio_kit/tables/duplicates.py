@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 
 from chatlio_kit.events.rejection import Reason, Rejection
+from chatlio_kit.private import new_temporary_folder, temporary_folder_unusable
 from chatlio_kit.tables.building import Built
 from chatlio_kit.tables.sightings import Keys, SeenIds, Sighting, are_distinct, as_keys
 
@@ -31,8 +31,8 @@ class Sightings:
 
     def __init__(self, settled: Settled | None = None) -> None:
         self._settled = settled
-        self._folder = tempfile.TemporaryDirectory(prefix="chatlio-kit-")
-        self._seen = SeenIds(Path(self._folder.name))
+        self._folder = new_temporary_folder()
+        self._seen = SeenIds(self._folder)
 
     def __enter__(self) -> Sightings:
         return self
@@ -40,7 +40,7 @@ class Sightings:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._folder.cleanup()
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def sift(self, built: Built) -> Sifted:
         """Take out what was there before; reject what has an earlier event's id and another payload."""
@@ -76,7 +76,10 @@ class Sightings:
         digests, files, records = (
             built.rows[name] for name in ("payload_digest", "source_file", "source_record")
         )
-        self._seen.add(keys, as_keys(digests), files, records.to_numpy())
+        try:
+            self._seen.add(keys, as_keys(digests), files, records.to_numpy())
+        except OSError as error:
+            raise temporary_folder_unusable(error) from error
 
 
 def _conflict(file: str, record: int, earlier: Sighting, raw: str) -> Rejection:

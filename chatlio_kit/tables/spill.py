@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -85,6 +86,11 @@ class Spill:
         """Close the file; what stands in it can be read now."""
         if self._file is not None:
             self._file.close()
+
+    def abandon(self) -> None:
+        """Close the file, whole or not: its rows are not wanted any more."""
+        with suppress(OSError):
+            self.close()
 
     def remove(self) -> None:
         """Take the file away: all its parts were read."""

@@ -11,6 +11,8 @@ from typing import Any
 
 import pandas as pd
 
+from chatlio_kit.display import visible
+
 _SIDES = {
     "visitor": ("flex-start", "#E8EEF2"),
     "agent": ("flex-end", "#D5E8F5"),
@@ -21,6 +23,7 @@ _PANEL = (
     "max-width:680px;display:flex;flex-direction:column;gap:8px;font-size:13px;line-height:1.45"
 )
 _BUBBLE = "border-radius:10px;padding:7px 11px;white-space:pre-wrap;overflow-wrap:anywhere"
+_TEXT_COLUMN = 21  # further in than any message begins
 _QUIET = "color:#5C656C;font-size:11.5px"
 
 
@@ -85,13 +88,16 @@ class Transcript:
         )
 
     def __repr__(self) -> str:
-        said = [f"{line.after:>8}  {line.author:<7}  {line.name}: {line.text}" for line in self.lines]
-        return "\n".join([self._heading(), *(said or ["No transcript of it was read."])])
+        said = [
+            f"{line.after:>8}  {line.author:<7}  {visible(line.name)}: {_indented(line.text)}"
+            for line in self.lines
+        ]
+        return "\n".join([visible(self._heading()), *(said or ["No transcript of it was read."])])
 
     def _repr_html_(self) -> str:
         said = "".join(_bubble(line) for line in self.lines)
         body = said or f'<div style="{_QUIET}">No transcript of it was read.</div>'
-        return f'<div style="{_PANEL}"><div style="{_QUIET}">{escape(self._heading())}</div>{body}</div>'
+        return f'<div style="{_PANEL}"><div style="{_QUIET}">{_html(self._heading())}</div>{body}</div>'
 
     def _heading(self) -> str:
         return " · ".join([self.started_at, *self.facts])
@@ -100,11 +106,20 @@ class Transcript:
 def _bubble(line: Line) -> str:
     side, color = _SIDES[line.author]
     bubble = f"background:{color};{_BUBBLE}"
-    byline = f"{escape(line.name or line.author)} · {line.after}"
+    byline = f"{_html(line.name or line.author)} · {line.after}"
     return (
         f'<div style="align-self:{side};max-width:80%"><div style="{_QUIET}">{byline}</div>'
-        f'<div style="{bubble}">{escape(line.text)}</div></div>'
+        f'<div style="{bubble}">{_html(line.text)}</div></div>'
     )
+
+
+def _html(text: str) -> str:
+    return escape(visible(text, keep="\n\t"))
+
+
+def _indented(text: str) -> str:
+    """Write a message's further lines below its first, so that none looks like another message."""
+    return visible(text, keep="\n").replace("\n", "\n" + " " * _TEXT_COLUMN)
 
 
 def _after(span: pd.Timedelta) -> str:

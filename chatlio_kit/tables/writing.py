@@ -1,8 +1,7 @@
-"""Frames, rejects and report on disk; a file appears whole or not at all."""
+"""Frames, rejects and report on disk; a file appears whole or not at all, and for its owner alone."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import fields
 from functools import partial
@@ -15,6 +14,7 @@ import orjson
 from chatlio_kit.display import Document
 from chatlio_kit.errors import OutputError
 from chatlio_kit.events.rejection import Rejection
+from chatlio_kit.private import make_private_folder, new_file
 from chatlio_kit.tables.report import PAGE, converted_document, report_of
 from chatlio_kit.tables.tables import Tables
 
@@ -52,7 +52,7 @@ def make_folder(out: Path) -> None:
         OutputError: when that is not possible.
     """
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        make_private_folder(out)
     except OSError as error:
         raise unwritable(out, error) from error
 
@@ -73,11 +73,12 @@ class RejectedFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._unfinished = _unfinished(path)
+        self._unfinished: Path
         self._file: BinaryIO
 
     def __enter__(self) -> RejectedFile:
         try:
+            self._unfinished = new_file(self._path)
             self._file = self._unfinished.open("wb")
         except OSError as error:
             raise unwritable(self._path, error) from error
@@ -86,10 +87,14 @@ class RejectedFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
-        if error is None:
-            self._unfinished.replace(self._path)
-        else:
+        try:
+            self._file.close()
+            if error is None:
+                self._unfinished.replace(self._path)
+        except OSError as wrong:
+            if error is None:
+                raise unwritable(self._path, wrong) from wrong
+        finally:
             self._unfinished.unlink(missing_ok=True)
 
     def add(self, rejected: Iterable[Rejection]) -> None:
@@ -109,18 +114,16 @@ class RejectedFile:
 
 
 def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    unfinished = _unfinished(path)
+    unfinished = None
     try:
+        unfinished = new_file(path)
         write(unfinished)
         unfinished.replace(path)
     except OSError as error:
         raise unwritable(path, error) from error
     finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def _unfinished(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.partial")
+        if unfinished is not None:
+            unfinished.unlink(missing_ok=True)
 
 
 def unwritable(path: Path, error: OSError) -> OutputError:

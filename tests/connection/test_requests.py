@@ -290,7 +290,7 @@ def test_a_connect_asks_for_a_token_and_then_call_by_call_as_documented(
         {
             "grant_type": ["client_credentials"],
             "client_id": ["local-client"],
-            "client_secret": ["local-secret"],
+            "client_secret": [platform.settings.client_secret.reveal()],
             "scope": ["openid,session,AdobeID,read_organizations,additional_info.projectedProductContext"],
         },
     )

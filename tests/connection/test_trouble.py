@@ -53,7 +53,7 @@ def test_a_wrong_setting_is_told_in_a_sentence(
             else:
                 assert (done.stdout, done.stderr.count("\n")) == ("", 1)
     assert "Traceback" not in chatlio_kit.said
-    assert chatlio_kit.secrets_said("local-secret", WRONG_SECRET) == []
+    assert chatlio_kit.secrets_said(local.account.client_secret, WRONG_SECRET) == []
 
 
 def test_a_host_that_does_not_answer_is_told_in_a_sentence(tmp_path: Path, chatlio_kit: Any) -> None:
@@ -72,7 +72,7 @@ def test_a_host_that_does_not_answer_is_told_in_a_sentence(tmp_path: Path, chatl
                     failed = [each.split()[0] for each in done.stdout.splitlines() if "  fail  " in each]
                     assert failed == [line]
     assert "Traceback" not in chatlio_kit.said
-    assert chatlio_kit.secrets_said("local-secret") == []
+    assert chatlio_kit.secrets_said(local.account.client_secret) == []
 
 
 def test_a_certificate_that_nobody_vouches_for_is_told_in_a_sentence(
@@ -91,7 +91,7 @@ def test_a_certificate_that_nobody_vouches_for_is_told_in_a_sentence(
                     failed = [each.split()[0] for each in done.stdout.splitlines() if "  fail  " in each]
                     assert failed == [line]
     assert "Traceback" not in chatlio_kit.said
-    assert chatlio_kit.secrets_said("local-secret") == []
+    assert chatlio_kit.secrets_said(local.account.client_secret) == []
 
 
 def test_an_expired_token_is_renewed_on_the_way(tmp_path: Path, settings_for: Any) -> None:
@@ -122,7 +122,7 @@ def test_a_token_that_is_revoked_at_once_is_told(tmp_path: Path, settings_for: A
             assert done.exit_code == 1
             assert "the credential may have been revoked" in done.stdout + done.stderr
     assert "Traceback" not in chatlio_kit.said
-    assert chatlio_kit.secrets_said("local-secret") == []
+    assert chatlio_kit.secrets_said(local.account.client_secret) == []
 
 
 def test_missing_settings_are_all_named(tmp_path: Path, chatlio_kit: Any) -> None:
@@ -144,7 +144,7 @@ def test_a_connection_made_shown_and_removed_says_no_secret(tmp_path: Path, chat
                 assert chatlio_kit(local, *command, *options).exit_code == 0
     assert "/collection/***" in chatlio_kit.said
     assert "urllib3" in chatlio_kit.said
-    assert chatlio_kit.secrets_said("local-secret") == []
+    assert chatlio_kit.secrets_said(local.account.client_secret) == []
 
 
 @pytest.fixture

@@ -168,7 +168,7 @@ IMS_CASES = [
         "POST /ims/token/v3",
         200,
         Only(access_token=WORDS, token_type="bearer", expires_in=86_399),
-        FORM.format("local-secret", SCOPES),
+        FORM.format("{secret}", SCOPES),
     ),
     Case(
         "Server-to-server authentication, IMS API: invalid secret",
@@ -182,7 +182,7 @@ IMS_CASES = [
         "POST /ims/token/v3",
         400,
         Only(error="invalid_scope", error_description=WORDS),
-        FORM.format("local-secret", "openid session"),
+        FORM.format("{secret}", "openid session"),
     ),
 ]
 GATEWAY_CASES = [
@@ -438,8 +438,8 @@ class Caller:
 
     def __init__(self, platform: RunningPlatform) -> None:
         self.url = platform.url
-        self.words: dict[str, str] = {}
         account = platform.account
+        self.words: dict[str, str] = {"secret": account.client_secret}
         token = self.ask("POST", "/ims/token/v3", FORM.format(account.client_secret, SCOPES)).json()
         self.headers: dict[str, str | None] = {
             "Authorization": f"Bearer {token['access_token']}",
@@ -462,7 +462,7 @@ class Caller:
         """Make a call with the usual headers, some replaced."""
         is_form = isinstance(body, str)
         content = {"Content-Type": "application/x-www-form-urlencoded"} if is_form else {}
-        parts: dict[str, Any] = {"data": body} if is_form else {"json": self.filled(body)}
+        parts: dict[str, Any] = {"data": self.filled(body)} if is_form else {"json": self.filled(body)}
         sent = {**({} if is_form else self.headers), **content, **self.filled(headers or {})}
         return requests.request(method, self.url + self.filled(path), headers=sent, timeout=30, **parts)
 
