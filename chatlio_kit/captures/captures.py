@@ -11,10 +11,11 @@ from pathlib import Path
 
 from chatlio_kit.captures.archives import is_zip, members, open_zip
 from chatlio_kit.captures.containers import BREAKS
+from chatlio_kit.captures.dialects import Dialect
 from chatlio_kit.captures.discover import Found, find_files, note
 from chatlio_kit.captures.folders import LITTER
 from chatlio_kit.captures.places import CaptureFile
-from chatlio_kit.captures.records import Fault, Lines, Raws, said, unreadable
+from chatlio_kit.captures.records import Fault, Lines, Raws, Remark, said, unreadable
 from chatlio_kit.captures.splitting import read_records
 from chatlio_kit.events.rejection import Rejection
 
@@ -67,6 +68,7 @@ class Captures:
 
     def __init__(self, paths: Sequence[Path | str]) -> None:
         self._called: Callable[[str], str] = str
+        self._fields: Dialect | None = None
         self._take(find_files(paths))
 
     def _take(self, found: Found) -> None:
@@ -78,6 +80,12 @@ class Captures:
         others = copy(self)
         others._called = name
         others._take(self._found.called(name))
+        return others
+
+    def reading(self, fields: Dialect | None) -> Captures:
+        """Give the same captures, read with the fields that the user named."""
+        others = copy(self)
+        others._fields = fields
         return others
 
     @property
@@ -114,7 +122,7 @@ class Captures:
                 if is_zip(handle):
                     yield from self._found_in_zip(file, handle)
                 else:
-                    yield from self._counted(file, read_records(handle))
+                    yield from self._counted(file, read_records(handle, self._fields))
         except BREAKS as broken:
             yield file, _closed(broken)
 
@@ -135,15 +143,18 @@ class Captures:
                     with member.open() as inside:
                         if is_zip(inside):
                             raise OSError(_NESTED)
-                        yield from self._counted(part, read_records(inside))
+                        yield from self._counted(part, read_records(inside, self._fields))
                 except BREAKS as broken:
                     yield part, _closed(broken)
 
     def _counted(
-        self, part: CaptureFile, records: Iterator[Lines | Raws | Fault]
+        self, part: CaptureFile, records: Iterator[Lines | Raws | Fault | Remark]
     ) -> Iterator[tuple[CaptureFile, Lines | Raws | Fault]]:
         is_empty = True
         for found in records:
+            if isinstance(found, Remark):
+                self.notes.append(f"{part.name}: {found.text}")
+                continue
             is_empty = False
             yield part, found
         if is_empty:
@@ -165,7 +176,8 @@ def _parts(found: Lines | Raws | Fault, free: int, records: int) -> Iterator[Lin
     start = 0
     while start < len(raws):
         end = min(start + free, len(raws))
-        yield Raws(numbers[start:end], raws[start:end], found.cut and end == len(raws))
+        cut = found.cut and end == len(raws)
+        yield Raws(numbers[start:end], raws[start:end], cut, found.is_loose)
         start, free = end, records
 
 

@@ -17,10 +17,21 @@ from numpy.typing import NDArray
 from chatlio_kit.captures.blocks import Blocks
 from chatlio_kit.captures.containers import BREAKS, Text, unpacked
 from chatlio_kit.captures.csv_tables import layout_of, read_csv
+from chatlio_kit.captures.dialects.dialect import Dialect
 from chatlio_kit.captures.dialects.pages import unfold
 from chatlio_kit.captures.forms import are_values, look_like_json
 from chatlio_kit.captures.parquet_tables import is_parquet, read_parquet
-from chatlio_kit.captures.records import BLANK, MOST_BYTES, Fault, Lines, Raws, said, too_large, unreadable
+from chatlio_kit.captures.records import (
+    BLANK,
+    MOST_BYTES,
+    Fault,
+    Lines,
+    Raws,
+    Remark,
+    said,
+    too_large,
+    unreadable,
+)
 from chatlio_kit.captures.values import read_values
 
 _OF_CHECKSUMS = ("CRC", "data check")
@@ -28,13 +39,21 @@ _TAR = range(257, 262)
 _END = ord("\n")
 
 
-def read_records(handle: io.BufferedReader) -> Iterator[Lines | Raws | Fault]:
-    """Read an open file's records, whatever their form and however they are compressed."""
+def read_records(
+    handle: io.BufferedReader, fields: Dialect | None = None
+) -> Iterator[Lines | Raws | Fault | Remark]:
+    """Read an open file's records, whatever their form and however they are compressed.
+
+    Args:
+        handle: the file.
+        fields: a dialect that the user named: where it walks a list, each element is a record.
+    """
     number = 0
     try:
         opened = unpacked(handle)
-        records = read_parquet(opened) if is_parquet(opened) else unfold(split(Text(opened)))
-        for found in records:
+        table = is_parquet(opened)
+        records = read_parquet(opened) if table else split(Text(opened))
+        for found in records if table and not (fields and fields.walk) else unfold(records, fields):
             number = found.number if isinstance(found, Fault) else found.numbers[-1]
             yield found
     except BREAKS as broken:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from chatlio_kit.captures import Dialect, Piece, named_fields
+from chatlio_kit.captures import Dialect, Piece, advice, meaning, named_fields, parse, with_offset
 from chatlio_kit.errors import UsageError
 from chatlio_kit.events.catalogue import EVENTS, MESSAGES, Dtype
 from chatlio_kit.events.identity import words_by_body
@@ -24,7 +24,7 @@ from chatlio_kit.tables.arrow import arrow_table, frame_of
 from chatlio_kit.tables.dating import Undated, UndatedAs, date_events
 from chatlio_kit.tables.lots import digests, texts
 from chatlio_kit.tables.nesting import NESTED_SCHEMA, events_of, messages_of, nest, said_in
-from chatlio_kit.tables.rows import Rows, read_rows
+from chatlio_kit.tables.rows import Remarks, Rows, read_rows
 from chatlio_kit.tables.schemas import failures_of
 from chatlio_kit.tables.together import AROUND
 
@@ -88,6 +88,7 @@ class Built:
         piece: the records that it was built of; none where it was built elsewhere.
         places: for each row the place of its record in the piece.
         dialects: how many of the piece's records a payload was taken from, by dialect.
+        remarks: what else was found in the piece's records.
     """
 
     rows: Any
@@ -95,6 +96,7 @@ class Built:
     piece: Piece
     places: NDArray[np.int64]
     dialects: Counter[str] = field(default_factory=Counter)
+    remarks: Remarks = field(default_factory=Remarks)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -113,7 +115,8 @@ class Built:
         """Keep some of the events with their messages, and add rejections of others."""
         chosen = np.asarray(rows, dtype=np.int64)
         told = [*self.rejected, *rejected]
-        return Built(self.rows.take(pa.array(chosen)), told, self.piece, self.places[chosen], self.dialects)
+        rows = self.rows.take(pa.array(chosen))
+        return replace(self, rows=rows, rejected=told, places=self.places[chosen])
 
     def part(self, start: int, end: int) -> Built:
         """Give the events of these rows, in a table that shares its memory with this one."""
@@ -134,7 +137,7 @@ def build(piece: Piece, settling: Settling) -> Built:
     rejected = [*piece.rejected, *rows.rejected]
     if not len(rows.told.places):
         nothing = np.array([], dtype=np.int64)
-        return Built(NESTED_SCHEMA.empty_table(), rejected, piece, nothing, rows.dialects)
+        return Built(NESTED_SCHEMA.empty_table(), rejected, piece, nothing, rows.dialects, rows.remarks)
     return _Building(piece, rows, settling).finish(rejected)
 
 
@@ -142,7 +145,7 @@ class _Building:
     """A piece's rows on their way to frames."""
 
     def __init__(self, piece: Piece, rows: Rows, settling: Settling) -> None:
-        self._told, self._dialects = rows.told, rows.dialects
+        self._told, self._dialects, self._remarks = rows.told, rows.dialects, rows.remarks
         self._piece = piece
         sizes = list(map(len, piece.stretches))
         self._files = [stretch.file for stretch in piece.stretches]
@@ -167,7 +170,7 @@ class _Building:
             name = f"messages[{place}].{_MESSAGE_PLACES[failure.column]}"
             self._fault(owner, failure.reason, name, failure.sentence(name))
         rows = nest(events, messages, np.bincount(owners, minlength=len(events)))
-        built = Built(rows, rejected, self._piece, self._told.places, self._dialects)
+        built = Built(rows, rejected, self._piece, self._told.places, self._dialects, self._remarks)
         if not self._faults:
             return built
         kept = [row for row in range(len(rows)) if row not in self._faults]
@@ -193,7 +196,7 @@ class _Building:
             place = self._place(row, name)
             detail = (
                 f"{place} is {shortened(written[row].as_py())}; expected an RFC 3339 time "
-                "such as 2024-03-11T09:03:10.0009+01:00."
+                f"such as 2024-03-11T09:03:10.0009+01:00.{_time_advice(name, place, written[row].as_py())}"
             )
             self._fault(row, Reason.INVALID_TIME, place, detail)
         return times
@@ -231,6 +234,11 @@ class _Building:
         return Kind(self._columns["kind"][row].as_py())
 
     def _fault_undated(self, row: int, has_end: bool) -> None:
+        if (told := self._received_among_extras(row)) is not None:
+            key, value = told
+            detail = f"Nothing says when it happened, but {key} is {shortened(value)}. {advice(value, key)}"
+            self._fault(row, Reason.UNDATED, key, detail)
+            return
         is_transcript = self._kind(row) is Kind.TRANSCRIPT
         place = "endedAt" if is_transcript and not has_end else "receivedAt"
         by_file = self._settling.undated_as.choice is Undated.FILE_TIME
@@ -242,11 +250,24 @@ class _Building:
         )
         self._fault(row, Reason.UNDATED, place, detail)
 
+    def _received_among_extras(self, row: int) -> tuple[str, Any] | None:
+        """Return what stands among the payload's own fields as if it were a time of arrival, and its key."""
+        extra = self._columns["extra_fields"][row].as_py()
+        fields = parse(extra.encode()) if extra else {}
+        return next(((key, fields[key]) for key in fields if meaning(key) == AROUND["received_at"]), None)
+
     def _fault(self, row: int, reason: Reason, name: str, detail: str) -> None:
         if row not in self._faults:
             file, record = self._files[self._file_of[row]].name, int(self._records[row])
             raw = self._piece.shown(int(self._told.places[row]))
             self._faults[row] = Rejection(file, record, reason, name, detail, raw)
+
+
+def _time_advice(column: str, place: str, value: str) -> str:
+    """Return the sentence that names the option for a time that is written in another way, if there is one."""
+    if with_offset(value, "Z"):
+        return " If times without an offset are UTC there, say so with --fields without-offset=UTC."
+    return f" {advice(value, place)}" if column == "received_at" else ""
 
 
 def _with_stand_ins(events: Any) -> Any:

@@ -19,6 +19,7 @@ from chatlio_kit.events.numbers import indented
 from chatlio_kit.events.rejection import Rejection
 from chatlio_kit.tables.arrow import frame_of
 from chatlio_kit.tables.building import Settling
+from chatlio_kit.tables.contract import count_names
 from chatlio_kit.tables.counts import Counts
 from chatlio_kit.tables.derived import Talks, offline_messages, visitors
 from chatlio_kit.tables.dictionary import dictionary
@@ -137,7 +138,7 @@ class Export:
         self.settling = settling
         self.terms = terms or Terms()
         found = captures if isinstance(captures, Captures) else Captures(captures)
-        self.captures = found.called(self.terms.redaction.file_name)
+        self.captures = found.called(self.terms.redaction.file_name).reading(settling.fields)
         self.findings = Findings(self.terms.redaction.without_key())
         self._workers = workers
 
@@ -157,6 +158,8 @@ class Export:
         with Sightings(settled) as sightings, nullcontext(crew) if crew else self.crew() as builders:
             for built in build_all(self.captures.pieces(), self.settling, builders):
                 found.dialects.update(built.dialects)
+                found.siblings.update(built.remarks.siblings)
+                count_names(built.remarks.unread, found.unread)
                 sifted = sightings.sift(self.terms.contract.hold(built, found.fields))
                 # Values leave here redacted: what was needed of them, ids and digests, is told by now.
                 sifted.built = redact(sifted.built, self.terms.redaction, found.redacted)
@@ -233,9 +236,8 @@ def read_export(
         undated_as: what stands in for the time of events that have none: ``file-time``,
             ``visitor-created`` or an RFC 3339 time. Without it they are rejected as undated.
         fields: where payload, time and kind stand in the records of a logger that is not known, as in
-            ``payload=request.body,received=request.time,kind=request.path`` or a mapping of the same; the
-            names are payload, payload-base64, received, received-utc, received-seconds,
-            received-milliseconds, kind and widget.
+            ``payload=request.body,received=request.time,kind=request.path`` or a mapping of the same;
+            ``docs/captures.md`` lists the names.
         redact: what becomes of values that speak of people: ``drop``, ``mask``, ``hash:aep`` or
             ``hash:keyed`` for all of them, or for single classes, as in ``personal=hash:keyed,content=drop``.
         contract: what becomes of fields that nobody documented: ``evolve`` keeps them in ``extra_fields``,
