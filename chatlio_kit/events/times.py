@@ -34,8 +34,8 @@ def as_rfc3339(text: str) -> str | None:
     """Write a time as RFC 3339 that says the same in a neighbouring form; None when it is none.
 
     These forms say without doubt which moment they mean: lower-case ``t`` and ``z``, a blank for ``T``,
-    ``UTC`` for ``Z``, and offsets as in ``+0100`` and ``+01``. A leap second is the first one of the next day,
-    as clocks count that know none.
+    ``UTC`` for ``Z``, and offsets as in ``+0100`` and ``+01``. A leap second is the first second of the next
+    day, as clocks count that know none.
     """
     if _STRICT.fullmatch(text):
         return text

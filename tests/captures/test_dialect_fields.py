@@ -247,7 +247,7 @@ HOLDS_NONE: list[tuple[Any, str, str | None, str]] = [
       "body": "%"}, "not_json", "body", "expected base64"),
     (_log({}, uuid=1, token_id=1, content="{}", created_at=""), "shape_unknown", None, "alike"),
     ({"payload": "text"}, "not_an_object", "payload", "is a text"),
-    ({"payload": '{"visitor": {}}'}, "not_an_object", "payload", "is a text"),
+    ({"payload": '{"visitor": {}}'}, "shape_unknown", None, "none of Chatlio's shapes"),
 ]  # fmt: skip
 
 

@@ -48,7 +48,7 @@ def test_absent_times_are_absent_and_not_wrong(text: str | None) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["yesterday", "2024-02-30T10:00:00Z", "12/03/2024", "2024-03-11T09:03:10", "2024-03-11 09:03:10Z",
+    ["yesterday", "2024-02-30T10:00:00Z", "12/03/2024", "2024-03-11T09:03:10", "2024-03-11 09:03:10",
      "2024-03-11T09:03:10.1234567890Z", "2024-03-11T25:00:00Z", "2024-03-11T09:03:10+25:00", "1710144005"],
 )  # fmt: skip
 def test_what_is_no_rfc3339_time_is_told(text: str) -> None:

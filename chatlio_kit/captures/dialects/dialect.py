@@ -41,6 +41,10 @@ class FieldPath:
         parts = text[1:].split("/")
         return cls(tuple(part.replace("~1", "/").replace("~0", "~") for part in parts))
 
+    def first(self) -> FieldPath:
+        """Return the place in the first element of each list that is walked."""
+        return FieldPath(tuple("0" if key == EACH else key for key in self.keys))
+
     def find(self, value: Any, default: Any = None) -> Any:
         """Give what stands there."""
         for key in self.keys:

@@ -18,7 +18,7 @@ MEANINGS = {
     **{name: f"when it was captured: {clock}" for name, clock in CLOCKS.items()},
     "kind": "the kind, or a path or URL that names one; a word that names none is told, not passed over",
     "widget": "the widget, as text",
-    _OFFSET: "no place, but what times mean that have no offset, in the payload too: `UTC`, or as in `+01:00`",
+    _OFFSET: "no place, but what times without an offset mean, in the payload too: `UTC`, or as in `+01:00`",
 }
 """What can be named, and what it means. Without a payload the record itself is one, without what is named."""
 FIELDS = tuple(MEANINGS)
@@ -51,10 +51,7 @@ def named_fields(fields: str | Mapping[str, str] | None) -> Dialect | None:
         if len(found) > 1:
             raise _unusable(f"only one of {' and '.join(sorted(found))} can be")
     walk = _walk(paths, next(iter(payloads), ""))
-    paths = {
-        name: FieldPath(tuple("0" if key == EACH else key for key in path.keys))
-        for name, path in paths.items()
-    }
+    paths = {name: path.first() for name, path in paths.items()}
     payload = paths[next(iter(payloads))] if payloads else FieldPath(())
     clock = next(iter(clocks), "received")
     received, label, widget = (paths.get(name) for name in (clock, "kind", "widget"))
@@ -76,7 +73,7 @@ def _offset(text: str) -> str:
 
 
 def _walk(paths: Mapping[str, FieldPath], payload: str) -> tuple[str, ...]:
-    """Return the keys of the list that all places with a ``*`` walk together; none where there is no ``*``."""
+    """Return the keys of the list that all places with a ``*`` walk together; none without a ``*``."""
     walks = {
         name: path.keys[: len(path.keys) - path.keys[::-1].index(EACH)]
         for name, path in paths.items()

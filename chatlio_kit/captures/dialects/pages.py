@@ -114,14 +114,9 @@ def _elements(raw: bytes, fields: Dialect) -> list[bytes] | None:
     if not isinstance(value, dict) or not fields.fits(value):
         return None
     places = (fields.payload, fields.received, fields.label, fields.widget)
-    others = [
-        place.keys for place in places if place and place.keys[: len(fields.walk)] != _first_of(fields.walk)
-    ]
+    walked = FieldPath(fields.walk).first().keys
+    others = [place.keys for place in places if place and place.keys[: len(walked)] != walked]
     return [_text(each) for each in _walked(value, fields.walk, others)]
-
-
-def _first_of(walk: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple("0" if key == EACH else key for key in walk)
 
 
 def _walked(value: Any, walk: tuple[str, ...], others: Sequence[tuple[str, ...]]) -> Iterator[Any]:

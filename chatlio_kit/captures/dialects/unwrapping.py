@@ -170,7 +170,6 @@ def _opened(value: Mapping[str, Any], dialect: Dialect, depth: int) -> Unwrapped
             )
             raise Refused(Reason.SHAPE_UNKNOWN, str(dialect.payload) or None, detail)
         _add(found, _enveloped(payload) if inner is ENVELOPE else _opened(payload, inner, depth + 1), dialect)
-        found.dialect = f"{dialect.name} > {found.dialect}"
     if dialect.offset:
         _add_offsets(found, dialect.offset)
     return found
@@ -178,10 +177,9 @@ def _opened(value: Mapping[str, Any], dialect: Dialect, depth: int) -> Unwrapped
 
 def _add(found: Unwrapped, within: Unwrapped, dialect: Dialect) -> None:
     """Add what stands further inside: it counts, but for what the user named beside it."""
-    found.payload, found.dialect = (
-        within.payload,
-        within.dialect if within.dialect != BARE.name else dialect.name,
-    )
+    found.payload = within.payload
+    if within.dialect != BARE.name:
+        found.dialect = f"{dialect.name} > {within.dialect}"
     for name in ("received_at", "kind", "widget"):
         outer, inner = getattr(found, name), getattr(within, name)
         setattr(found, name, (outer or inner) if dialect.body is Body.ITSELF else (inner or outer))
@@ -197,11 +195,8 @@ def _unread(value: Mapping[str, Any], dialect: Dialect) -> tuple[str, ...]:
     read = {place.keys[0] for place in places if place}
     return tuple(
         key
-        for key in value
-        if key not in read
-        and meaning(key) in _BESIDE
-        and isinstance(value[key], str | int)
-        and value[key] != ""
+        for key, each in value.items()
+        if key not in read and meaning(key) in _BESIDE and isinstance(each, str | int) and each != ""
     )
 
 
