@@ -54,7 +54,8 @@ def read_records(
         table = is_parquet(opened)
         records = read_parquet(opened) if table else split(Text(opened))
         for found in records if table and not (fields and fields.walk) else unfold(records, fields):
-            number = found.number if isinstance(found, Fault) else found.numbers[-1]
+            if not isinstance(found, Remark):
+                number = found.number if isinstance(found, Fault) else found.numbers[-1]
             yield found
     except BREAKS as broken:
         yield unreadable(number + 1, b"", _break(broken))
@@ -67,7 +68,7 @@ def _break(broken: Exception) -> str:
     return f"The file breaks off here: {said(broken)}. {stand}"
 
 
-def split(text: Text) -> Iterator[Lines | Raws | Fault]:
+def split(text: Text) -> Iterator[Lines | Raws | Fault | Remark]:
     """Split a text into records, by the form that its beginning shows."""
     blocks = Blocks(text)
     head = blocks.head
@@ -93,7 +94,7 @@ def split(text: Text) -> Iterator[Lines | Raws | Fault]:
         yield unreadable(1, b"", detail)
 
 
-def _by_line(blocks: Blocks) -> Iterator[Lines | Raws | Fault]:
+def _by_line(blocks: Blocks) -> Iterator[Lines | Raws | Fault | Remark]:
     number, rest, skipping, skipped = 0, b"", False, 0
     for block in blocks:
         if not skipping and not rest and block.isspace():
@@ -124,7 +125,7 @@ def _by_line(blocks: Blocks) -> Iterator[Lines | Raws | Fault]:
         yield Raws([number + 1], [rest.strip()], cut=True)
 
 
-def _filled(first: int, text: bytes, ends: NDArray[np.int64]) -> Iterator[Lines | Raws | Fault]:
+def _filled(first: int, text: bytes, ends: NDArray[np.int64]) -> Iterator[Lines | Raws | Fault | Remark]:
     """Give the lines that are not blank, with their numbers; all but the last end at ``ends``."""
     marks = np.frombuffer(text, dtype=np.uint8)
     starts = np.concatenate(([0], ends + 1))

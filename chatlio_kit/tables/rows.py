@@ -263,7 +263,7 @@ def _inside(value: Any, fields: Dialect | None) -> Unwrapped:
     if not isinstance(inside.payload, dict):
         detail = (
             f"The envelope's payload is {_article(inside.payload)}, not an object. JSON and base64 are read "
-            "as texts too; if the payload stands elsewhere, name it with --fields payload= (in Python fields=)."
+            "as texts too. If the payload stands elsewhere, name it with --fields (in Python fields=)."
         )
         raise Unfit(Reason.NOT_AN_OBJECT, "payload", detail)
     return inside

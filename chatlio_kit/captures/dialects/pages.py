@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from chatlio_kit.captures.dialects.dialect import EACH, Dialect, FieldPath
-from chatlio_kit.captures.records import Fault, Lines, Raws, parse
+from chatlio_kit.captures.records import Fault, Lines, Raws, Remark, parse
 from chatlio_kit.events.identity import canonical
 from chatlio_kit.events.kinds import shape_of
 
@@ -53,8 +53,8 @@ def page_of(value: Any) -> Page | None:
 
 
 def unfold(
-    records: Iterator[Lines | Raws | Fault], fields: Dialect | None = None
-) -> Iterator[Lines | Raws | Fault]:
+    records: Iterator[Lines | Raws | Fault | Remark], fields: Dialect | None = None
+) -> Iterator[Lines | Raws | Fault | Remark]:
     """Give the captures that a file's pages list, if its first record is a page; any other file as it is.
 
     Args:
@@ -66,7 +66,7 @@ def unfold(
         return
     if fields is not None and fields.walk:
         yield from _renumbered(chain([first], records), lambda raw: _elements(raw, fields))
-    elif isinstance(first, Fault) or _captures(first.head, fields) is None:
+    elif isinstance(first, Fault | Remark) or _captures(first.head, fields) is None:
         yield first
         yield from records
     else:
@@ -74,11 +74,14 @@ def unfold(
 
 
 def _renumbered(
-    records: Iterator[Lines | Raws | Fault], unfolded: Callable[[bytes], list[bytes] | None]
-) -> Iterator[Lines | Raws | Fault]:
+    records: Iterator[Lines | Raws | Fault | Remark], unfolded: Callable[[bytes], list[bytes] | None]
+) -> Iterator[Lines | Raws | Fault | Remark]:
     """Give records, or the ones that they list, numbered through the file."""
     number = 0
     for found in records:
+        if isinstance(found, Remark):
+            yield found
+            continue
         if isinstance(found, Fault):
             number += 1
             yield replace(found, number=number)
