@@ -15,7 +15,7 @@ import orjson
 from numpy.typing import NDArray
 
 from chatlio_kit.events.identity import canonical
-from chatlio_kit.events.numbers import WrittenNumber, is_double
+from chatlio_kit.events.numbers import WrittenNumber, as_written, is_double
 from chatlio_kit.events.rejection import Reason, shortened
 
 Text = bytes | memoryview
@@ -252,7 +252,7 @@ def row_of(cells: dict[str, Any]) -> bytes:
         with suppress(ValueError):
             orjson.loads(payload)  # what is no JSON stays the text that it is
             cells = {**cells, _PAYLOAD: orjson.Fragment(payload.encode())}
-    return orjson.dumps(cells)
+    return orjson.dumps(cells, default=as_written)
 
 
 def refusal(wrong: Exception, *, cut: bool = False) -> tuple[Reason, str | None, str]:

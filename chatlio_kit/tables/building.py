@@ -265,9 +265,7 @@ class _Building:
 
 def _time_advice(column: str, place: str, value: str) -> str:
     """Return the sentence that names the option for a time in another form, if there is one."""
-    if with_offset(value, "Z"):
-        return " If times without an offset are UTC there, say so with --fields without-offset=UTC."
-    return f" {advice(value, place)}" if column == "received_at" else ""
+    return f" {advice(value, place)}" if column == "received_at" or with_offset(value, "Z") else ""
 
 
 def _with_stand_ins(events: Any) -> Any:

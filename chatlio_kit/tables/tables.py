@@ -7,6 +7,7 @@ from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -28,6 +29,7 @@ from chatlio_kit.tables.nesting import NESTED_SCHEMA, events_of
 from chatlio_kit.tables.redacting import redact
 from chatlio_kit.tables.terms import Findings, Terms
 from chatlio_kit.tables.transcript import Transcript
+from chatlio_kit.tables.twins import may_hold_tables
 from chatlio_kit.tables.workers import ROOMS, build_all
 
 _FEW_FILES = 12
@@ -155,12 +157,18 @@ class Export:
             crew: who builds frames, where they have more to do afterwards.
         """
         self.findings = found = Findings(self.terms.redaction.without_key())
-        with Sightings(settled) as sightings, nullcontext(crew) if crew else self.crew() as builders:
+        with_twins = may_hold_tables(file.name for file in self.captures.files)
+        with (
+            Sightings(settled, with_twins=with_twins) as sightings,
+            nullcontext(crew) if crew else self.crew() as builders,
+        ):
             for built in build_all(self.captures.pieces(), self.settling, builders):
                 found.dialects.update(built.dialects)
                 found.siblings.update(built.remarks.siblings)
                 count_names(built.remarks.unread, found.unread)
                 sifted = sightings.sift(self.terms.contract.hold(built, found.fields))
+                found.loose += int(np.isin(sifted.built.places, list(sifted.built.remarks.loose)).sum())
+                found.missed_twins = sightings.missed_twins
                 # Values leave here redacted: what was needed of them, ids and digests, is told by now.
                 sifted.built = redact(sifted.built, self.terms.redaction, found.redacted)
                 sifted.built.rejected.sort(key=lambda each: (each.file, each.record))

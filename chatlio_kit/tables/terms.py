@@ -50,6 +50,7 @@ class Findings:
         unread: keys beside payloads that were not read, and in how many records they stood.
         siblings: elements that stand beside the one that ``--fields`` names, by the place of each of them.
         loose: accepted events of tables that do not keep the text that was captured.
+        missed_twins: whether some of these were not compared with the records read before them.
         redacted: how many values were redacted, by ``table.column``.
     """
 
@@ -59,6 +60,7 @@ class Findings:
     unread: Counter[str] = field(default_factory=Counter)
     siblings: Counter[str] = field(default_factory=Counter)
     loose: int = 0
+    missed_twins: bool = False
     redacted: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -120,10 +122,16 @@ class Findings:
                 f"payload={place} reads each of them"
             )
         if self.loose:
+            compared = (
+                "they were not compared with records read before them, since no file's name says that it is a "
+                "table"
+                if self.missed_twins
+                else "they were compared with all other records of this run, and nothing is there twice"
+            )
             said.append(
-                f"{self.loose:,} events came from tables that do not keep the text of what was captured, so "
-                "their ids may not be those of the same captures as JSON. All records of this run were "
-                "compared, and none is counted twice; do not send the same captures as JSON in another run"
+                f"{self.loose:,} events came from tables that do not keep the text that was captured, so "
+                f"their ids may differ from those of the same captures as JSON; {compared}. Where you have "
+                "the same captures as JSON too, read both in one run"
             )
         if self.redaction.is_on:
             said.append(f"redacted {self.redacted.total():,} values: {self.redaction}")

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from chatlio_kit.captures.dialects.columns import holds_json, is_split
-from chatlio_kit.captures.dialects.times import Clock
+from chatlio_kit.captures.dialects.times import Clock, with_offset
 from chatlio_kit.events.kinds import Kind, kind_in_path
 
 EACH = "*"
@@ -145,13 +145,22 @@ class Dialect:
             value = FieldPath((key,)).find(value)
         return {".".join(named): count} if count else {}
 
-    def received_at(self, value: Any) -> str | None:
+    def received_at(self, value: Any, offset: str = "") -> str | None:
         """Give the moment of capture as RFC 3339.
+
+        Args:
+            value: the record.
+            offset: what a moment means that is written without one.
 
         Raises:
             Refused: when it is written in another way than this dialect's.
         """
-        return self.clock.read(self.received.find(value), str(self.received)) if self.received else None
+        if self.received is None:
+            return None
+        moment = self.received.find(value)
+        if offset and self.clock is Clock.RFC3339 and isinstance(moment, str):
+            moment = with_offset(moment, offset) or moment
+        return self.clock.read(moment, str(self.received))
 
     def kind(self, value: Any) -> Any:
         """Give the kind that a label names."""

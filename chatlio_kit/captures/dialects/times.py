@@ -94,7 +94,7 @@ def advice(value: Any, place: str) -> str:
         option = next(name for most, name in _OPTION_OF_DIGITS if digits <= most)
         return f"If it counts {CLOCKS[option]}, say so with --fields {option}={place}."
     if with_offset(text, "Z"):
-        return f"If it is UTC, say so with --fields received-utc={place}."
+        return "If times without an offset are UTC there, say so with --fields without-offset=UTC."
     if as_rfc3339(text):
         return f"It has an offset, so name it with --fields received={place}."
     return "Correct the record, or name another place with --fields received=."

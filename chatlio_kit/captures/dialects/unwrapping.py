@@ -149,11 +149,12 @@ def _candidates(marks: frozenset[str]) -> tuple[Dialect, ...]:
     return tuple(dialect for dialect in LOGGERS if dialect.marks <= marks)
 
 
-def _opened(value: Mapping[str, Any], dialect: Dialect, depth: int) -> Unwrapped:
+def _opened(value: Mapping[str, Any], dialect: Dialect, depth: int, offset: str = "") -> Unwrapped:
+    offset = offset or dialect.offset
     if dialect.body is Body.COLUMNS:
         value = respelt(value)
     payload = _payload(value, dialect)
-    received, kind = dialect.received_at(value), dialect.kind(value)
+    received, kind = dialect.received_at(value, offset), dialect.kind(value)
     widget = dialect.widget.find(value) if dialect.widget else None
     found = Unwrapped(payload, received, kind, widget, dialect.name, is_loose=dialect.body is Body.COLUMNS)
     found.unread, found.siblings = _unread(value, dialect), dialect.siblings(value)
@@ -169,7 +170,9 @@ def _opened(value: Mapping[str, Any], dialect: Dialect, depth: int) -> Unwrapped
                 "offline message or conversation."
             )
             raise Refused(Reason.SHAPE_UNKNOWN, str(dialect.payload) or None, detail)
-        _add(found, _enveloped(payload) if inner is ENVELOPE else _opened(payload, inner, depth + 1), dialect)
+        is_ours = inner is ENVELOPE
+        within = _enveloped(payload) if is_ours else _opened(payload, inner, depth + 1, offset)
+        _add(found, within, dialect)
     if dialect.offset:
         _add_offsets(found, dialect.offset)
     return found
