@@ -106,7 +106,7 @@ class Sightings:
             self._twins = Twins(Path(self._folder.name))
             self.missed_twins = not self._is_first
         self._is_first = False
-        return None if self._twins is None else self._twins.compare(built)
+        return self._twins.compare(built) if self._twins is not None and len(built) else None
 
     def _remember(self, built: Built, keys: Keys, twins: Compared | None, rows: Sequence[int]) -> None:
         digests, files, records = (

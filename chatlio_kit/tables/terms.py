@@ -123,8 +123,8 @@ class Findings:
             )
         if self.loose:
             compared = (
-                "they were not compared with records read before them, since no file's name says that it is a "
-                "table"
+                "they were not compared with records read before them, since no file's name says that it "
+                "holds a table"
                 if self.missed_twins
                 else "they were compared with all other records of this run, and nothing is there twice"
             )

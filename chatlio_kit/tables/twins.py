@@ -44,7 +44,8 @@ _UUID = re.compile(r"[0-9A-F]{8}(-[0-9A-F]{4}){3}-[0-9A-F]{12}", re.IGNORECASE)
 _FIELDS = [each for each in EVENTS if each.places or each.name in ("extra_fields", "message_ts")]
 _WITH_CASE = frozenset({"conversation_id", "visitor_id", "user_id"})
 _OF_MESSAGES = ("text", "username", "slack_user_id", "author")
-_BETWEEN = "\x1f"
+_BETWEEN, _BETWEEN_MESSAGES = "\x1f", "\x1d"
+_INSTEAD = {"\x1e": "\x1e0", _BETWEEN: "\x1e1", _BETWEEN_MESSAGES: "\x1e2"}
 _EMPTY: tuple[Any, ...] = (None, "", [], {})
 
 
@@ -131,51 +132,50 @@ class Twins:
 
 def _bodies(rows: Any) -> Any:
     """Return a digest of what each event says, an Arrow column of hexadecimal digits."""
-    columns = [_coarse(each.name, each.dtype, whole(rows[each.name])) for each in _FIELDS]
+    columns = [whole(rows["kind"])]
+    columns += [_coarse(each.name, each.dtype, whole(rows[each.name])) for each in _FIELDS]
     said, _ = said_in(rows)
     ends = pa.array(np.concatenate(([0], np.cumsum(message_counts(rows)))), pa.int64())
-    for name in _OF_MESSAGES:
-        told = pc.fill_null(whole(said[name]), "")
-        listed = pa.LargeListArray.from_arrays(
-            ends, pc.binary_join_element_wise(_sizes(told), told, _text(":"))
-        )
-        columns.append(pc.binary_join(listed, _text(_BETWEEN)))
-    return digests([each.encode() for each in _joined(columns)])
+    for name in _OF_MESSAGES if len(said) else ():
+        told = _unmarked(pc.fill_null(whole(said[name]), ""))
+        listed = pa.LargeListArray.from_arrays(ends, told)
+        columns.append(pc.binary_join(listed, _text(_BETWEEN_MESSAGES)))
+    return digests(_words(columns))
 
 
 def _keys(rows: Any, bodies: Any) -> Any:
     """Return a digest of which event each row is: as ids are made, but of values in coarser form."""
-    kinds = whole(rows["kind"])
-    conversations, ends, received = (
-        _coarse(name, dtype, whole(rows[name]))
-        for name, dtype in (
-            ("conversation_id", Dtype.TEXT), ("ended_at", Dtype.TIME), ("received_at", Dtype.TIME),
+    kinds, widgets = (_coarse(name, Dtype.TEXT, whole(rows[name])) for name in ("kind", "widget_id"))
+    conversations = _coarse("conversation_id", Dtype.TEXT, whole(rows["conversation_id"]))
+    ends, received = (_coarse(name, Dtype.TIME, whole(rows[name])) for name in ("ended_at", "received_at"))
+    is_named = pc.not_equal(conversations, _text(""))
+    is_transcript = pc.and_(pc.equal(kinds, str(Kind.TRANSCRIPT)), pc.not_equal(ends, _text("")))
+    is_start = pc.equal(kinds, str(Kind.CONVERSATION_STARTED))
+    tells_itself = pc.and_(is_named, pc.or_(is_transcript, is_start))
+    return digests(
+        _words(
+            [
+                kinds,
+                pc.if_else(tells_itself, conversations, bodies),
+                pc.if_else(pc.and_(tells_itself, is_transcript), ends, _text("")),
+                *(pc.if_else(tells_itself, _text(""), each) for each in (widgets, received)),
+            ]
         )
-    )  # fmt: skip
-    widgets = pc.fill_null(whole(rows["widget_id"]), "")
-    words = []
-    told = (each.to_pylist() for each in (kinds, conversations, ends, widgets, received, bodies))
-    for kind, conversation, end, widget, at, body in zip(*told, strict=True):
-        if kind == Kind.TRANSCRIPT and conversation and end:
-            own = [kind, conversation, end]
-        elif kind == Kind.CONVERSATION_STARTED and conversation:
-            own = [kind, conversation]
-        else:
-            own = [kind, str(len(widget)), widget, at, body]
-        words.append("|".join(own).encode())
-    return digests(words)
+    )
 
 
 def _coarse(name: str, dtype: Dtype, column: Any) -> Any:
-    """Return a column as texts in coarser form, empty where there is nothing."""
+    """Return a column as texts in coarser form, empty where there is nothing; one text if it is empty."""
+    if column.null_count == len(column):
+        return _text("")
     if dtype is Dtype.TIME:
         column = pc.cast(pc.cast(column, pa.int64()), TEXT)
-    elif dtype is Dtype.JSON and column.null_count < len(column):
+    elif dtype is Dtype.JSON:
         known = column.dictionary_encode()
         column = pa.array(map(_coarse_json, known.dictionary.to_pylist()), TEXT).take(known.indices)
     elif name in _WITH_CASE:
         column = pc.utf8_lower(column)
-    return pc.fill_null(column, "")
+    return _unmarked(pc.fill_null(column, ""))
 
 
 def _coarse_json(text: str) -> str | None:
@@ -201,16 +201,19 @@ def coarser(value: Any) -> Any:
     return value
 
 
-def _joined(columns: Sequence[Any]) -> list[str]:
-    """Join each row's texts so that no other texts give the same: their sizes stand before them."""
-    sizes = pc.binary_join_element_wise(*map(_sizes, columns), _text(","))
-    joined: list[str] = pc.binary_join_element_wise(sizes, *columns, _text(_BETWEEN)).to_pylist()
-    return joined
+def _words(columns: Sequence[Any]) -> list[bytes]:
+    """Join each row's texts; no other texts give the same, since none of them holds what stands between."""
+    joined = pc.binary_join_element_wise(*columns, _text(_BETWEEN))
+    return [each.encode() for each in joined.to_pylist()]
+
+
+def _unmarked(column: Any) -> Any:
+    """Return a column of texts that hold none of the marks which are put between texts."""
+    for mark, instead in _INSTEAD.items():
+        if pc.any(pc.match_substring(column, mark)).as_py():
+            column = pc.replace_substring(column, mark, instead)
+    return column
 
 
 def _text(value: str) -> Any:
     return pa.scalar(value, TEXT)
-
-
-def _sizes(column: Any) -> Any:
-    return pc.cast(pc.binary_length(column), TEXT)
