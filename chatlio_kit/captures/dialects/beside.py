@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from chatlio_kit.captures.dialects.times import advice
+from chatlio_kit.captures.dialects.times import advice, with_offset
 from chatlio_kit.captures.records import Refused
 from chatlio_kit.events.kinds import KINDS
 from chatlio_kit.events.rejection import Reason, shortened
@@ -30,15 +30,32 @@ def meaning(key: str) -> str | None:
     return _MEANINGS.get(_BETWEEN.sub("", key).lower()) if len(key) <= _LONGEST else None
 
 
-def respelt(record: Mapping[str, Any]) -> dict[str, Any]:
+def respelt(record: Mapping[str, Any], offset: str = "") -> dict[str, Any]:
     """Return a record with our own spelling of the keys that mean ours, where it is certain what is meant.
 
     Of several keys with one meaning, ours counts, or else their common value. Keys that contradict it, and
     those that hold objects or arrays, keep their spelling.
 
+    Args:
+        record: the record.
+        offset: what times mean that are written without one.
+
     Raises:
-        Refused: when a time under another spelling is no RFC 3339 time.
+        Refused: when a time under another spelling is none.
     """
+    found = _respelt(record)
+    for key in record.keys() - found.keys():
+        if meaning(key) == RECEIVED:
+            _require_time(with_offset_if(found[RECEIVED], offset), key)
+    return found
+
+
+def with_offset_if(moment: Any, offset: str) -> Any:
+    """Return a time with an offset, if one is given and the time has none; anything else as it is."""
+    return (with_offset(moment, offset) or moment) if offset and isinstance(moment, str) else moment
+
+
+def _respelt(record: Mapping[str, Any]) -> dict[str, Any]:
     spellings: dict[str, list[str]] = {}
     for key in record:
         if (name := meaning(key)) is not None and key != name and record[key] not in _EMPTY:
@@ -57,8 +74,6 @@ def respelt(record: Mapping[str, Any]) -> dict[str, Any]:
         for key, each in zip(keys, values, strict=True):
             if each == value:
                 del found[key]
-        if own in _EMPTY and name == RECEIVED:
-            _require_time(value, keys[0])
         found[name] = value
     return found
 
@@ -70,22 +85,24 @@ def _require_time(value: Any, key: str) -> None:
     raise Refused(Reason.INVALID_TIME, key, detail)
 
 
-def beside_fields(payload: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def beside_fields(payload: Mapping[str, Any], offset: str = "") -> tuple[dict[str, Any], dict[str, Any]]:
     """Split a payload from what its capture put among the payload's own fields.
 
     A time and a kind are taken only where they surely are ones, and a widget only beside one of them.
+
+    Args:
+        payload: the payload.
+        offset: what times mean that are written without one.
 
     Returns:
         The payload, and what was among its fields, under our keys.
     """
     if not any(map(meaning, payload)):
         return dict(payload), {}
-    try:
-        found = respelt(payload)
-    except Refused:  # so it may be a field of the payload that is called like ours
-        return dict(payload), {}
+    found = _respelt(payload)
     around: dict[str, Any] = {}
-    if isinstance(moment := found.get(RECEIVED), str) and as_rfc3339(moment):
+    moment = with_offset_if(found.get(RECEIVED), offset)
+    if isinstance(moment, str) and as_rfc3339(moment):
         around[RECEIVED] = moment
     if isinstance(kind := found.get(KIND), str) and kind in KINDS:
         around[KIND] = kind

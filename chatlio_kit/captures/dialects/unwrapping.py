@@ -17,12 +17,12 @@ from chatlio_kit.captures.dialects.beside import (
     beside_fields,
     meaning,
     respelt,
+    with_offset_if,
 )
 from chatlio_kit.captures.dialects.columns import TIME_PLACES, put_together
 from chatlio_kit.captures.dialects.dialect import Body, Dialect, FieldPath
 from chatlio_kit.captures.dialects.pages import page_of
 from chatlio_kit.captures.dialects.table import BARE, ENVELOPE, LOGGERS
-from chatlio_kit.captures.dialects.times import with_offset
 from chatlio_kit.captures.records import Refused, RepeatedKey, parse, said
 from chatlio_kit.events.kinds import shape_of
 from chatlio_kit.events.rejection import Reason, shortened
@@ -96,21 +96,21 @@ def _no_shape(fields: Dialect | None) -> str:
     return f"{detail} It does not have {named}, which --fields (in Python fields=) names."
 
 
-def _bare(value: Mapping[str, Any]) -> Unwrapped:
+def _bare(value: Mapping[str, Any], offset: str = "") -> Unwrapped:
     """Take what a capture put among a payload's own fields."""
-    payload, around = beside_fields(value)
+    payload, around = beside_fields(value, offset)
     return Unwrapped(payload, around.get(RECEIVED), around.get(KIND), around.get(WIDGET))
 
 
-def _enveloped(value: Mapping[str, Any]) -> Unwrapped:
+def _enveloped(value: Mapping[str, Any], offset: str = "") -> Unwrapped:
     """Open our own envelope, whose keys may be spelt in other ways."""
-    found = respelt(value)
+    found = respelt(value, offset)
     if PAYLOAD not in found:
         names = " and ".join(key for key in found if meaning(key) == PAYLOAD)
         detail = f"{names} may each hold the payload. Name the right one with --fields payload=."
         raise Refused(Reason.SHAPE_UNKNOWN, None, detail)
     payload = found[PAYLOAD]
-    if not isinstance(payload, str) or payload.lstrip()[:1] == "{" or object_in_base64(payload) is not None:
+    if not isinstance(payload, str) or payload.lstrip()[:1] in ("{", '"') or object_in_base64(payload) is not None:
         payload = _decoded(payload, PAYLOAD, Body.JSON)
     unread = tuple(key for key in found if key not in _OURS and found[key] not in (None, ""))
     return Unwrapped(payload, found.get(RECEIVED), found.get(KIND), found.get(WIDGET), ENVELOPE.name, unread)
@@ -152,7 +152,7 @@ def _candidates(marks: frozenset[str]) -> tuple[Dialect, ...]:
 def _opened(value: Mapping[str, Any], dialect: Dialect, depth: int, offset: str = "") -> Unwrapped:
     offset = offset or dialect.offset
     if dialect.body is Body.COLUMNS:
-        value = respelt(value)
+        value = respelt(value, offset)
     payload = _payload(value, dialect)
     received, kind = dialect.received_at(value, offset), dialect.kind(value)
     widget = dialect.widget.find(value) if dialect.widget else None
@@ -160,7 +160,7 @@ def _opened(value: Mapping[str, Any], dialect: Dialect, depth: int, offset: str 
     found.unread, found.siblings = _unread(value, dialect), dialect.siblings(value)
     if shape_of(payload) is not None:
         if dialect.body is Body.ITSELF:
-            _add(found, _bare(payload), dialect)
+            _add(found, _bare(payload, offset), dialect)
     else:
         inner = recognise(payload)
         if inner is BARE or depth == DEEPEST:
@@ -171,7 +171,7 @@ def _opened(value: Mapping[str, Any], dialect: Dialect, depth: int, offset: str 
             )
             raise Refused(Reason.SHAPE_UNKNOWN, str(dialect.payload) or None, detail)
         is_ours = inner is ENVELOPE
-        within = _enveloped(payload) if is_ours else _opened(payload, inner, depth + 1, offset)
+        within = _enveloped(payload, offset) if is_ours else _opened(payload, inner, depth + 1, offset)
         _add(found, within, dialect)
     if dialect.offset:
         _add_offsets(found, dialect.offset)
@@ -205,13 +205,12 @@ def _unread(value: Mapping[str, Any], dialect: Dialect) -> tuple[str, ...]:
 
 def _add_offsets(found: Unwrapped, offset: str) -> None:
     """Add an offset to each time that is written without one."""
-    if isinstance(found.received_at, str):
-        found.received_at = with_offset(found.received_at, offset) or found.received_at
+    found.received_at = with_offset_if(found.received_at, offset)
     for place in TIME_PLACES:
         *way, last = place.split(".")
         inside = FieldPath(tuple(way)).find(found.payload)
-        if isinstance(inside, dict) and isinstance(text := inside.get(last), str):
-            inside[last] = with_offset(text, offset) or text
+        if isinstance(inside, dict) and last in inside:
+            inside[last] = with_offset_if(inside[last], offset)
 
 
 def _payload(value: Mapping[str, Any], dialect: Dialect) -> dict[str, Any]:
