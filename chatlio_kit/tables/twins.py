@@ -8,9 +8,10 @@ compares such loose records with all others by two coarser digests, made of what
 - the key says which event it is. It is made as an id is made, of values in coarser form.
 - the body says what the event holds.
 
-In this form times are instants, UUIDs have lower case, and what is null, empty or absent is the same. A loose
-record that has another one's key is its duplicate, or a conflicting duplicate if their bodies differ. Two
-records that both keep their text are never compared so: their ids alone tell them apart.
+In this form times are instants, in unknown fields UTC where nothing else is said; UUIDs have lower case; and
+what is null, empty or absent is the same. A loose record that has another one's key is its duplicate, or a
+conflicting duplicate if their bodies differ. Two records that both keep their text are never compared so:
+their ids alone tell them apart.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from chatlio_kit.captures import parse
+from chatlio_kit.captures import parse, with_offset
 from chatlio_kit.events.catalogue import EVENTS, Dtype
 from chatlio_kit.events.identity import canonical
 from chatlio_kit.events.kinds import Kind
@@ -195,7 +196,7 @@ def coarser(value: Any) -> Any:
     if isinstance(value, str):
         if _UUID.fullmatch(value):
             return value.lower()
-        if (written := as_rfc3339(value)) is not None:
+        if (written := as_rfc3339(value) or with_offset(value, "Z")) is not None:
             with suppress(ValueError, OverflowError):
                 return datetime.fromisoformat(written).astimezone(UTC).isoformat()
     return value

@@ -110,7 +110,11 @@ def _enveloped(value: Mapping[str, Any], offset: str = "") -> Unwrapped:
         detail = f"{names} may each hold the payload. Name the right one with --fields payload=."
         raise Refused(Reason.SHAPE_UNKNOWN, None, detail)
     payload = found[PAYLOAD]
-    if not isinstance(payload, str) or payload.lstrip()[:1] in ("{", '"') or object_in_base64(payload) is not None:
+    if (
+        not isinstance(payload, str)
+        or payload.lstrip()[:1] in ("{", '"')
+        or object_in_base64(payload) is not None
+    ):
         payload = _decoded(payload, PAYLOAD, Body.JSON)
     unread = tuple(key for key in found if key not in _OURS and found[key] not in (None, ""))
     return Unwrapped(payload, found.get(RECEIVED), found.get(KIND), found.get(WIDGET), ENVELOPE.name, unread)
