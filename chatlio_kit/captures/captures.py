@@ -13,13 +13,14 @@ from zipfile import BadZipFile
 from chatlio_kit.captures.archives import Member, is_zip, members, open_zip
 from chatlio_kit.captures.blocks import PEEK
 from chatlio_kit.captures.containers import BREAKS
+from chatlio_kit.captures.dialects import Dialect
 from chatlio_kit.captures.discover import Found, find_files, note
 from chatlio_kit.captures.encodings import Recoding
 from chatlio_kit.captures.exclusion import Exclusion
 from chatlio_kit.captures.folders import LITTER
 from chatlio_kit.captures.foreign import NO_CAPTURES
 from chatlio_kit.captures.places import CaptureFile
-from chatlio_kit.captures.records import Fault, Lines, Raws, said, unreadable
+from chatlio_kit.captures.records import Fault, Lines, Raws, Remark, said, unreadable
 from chatlio_kit.captures.splitting import read_records
 from chatlio_kit.captures.strays import STRAY, is_stray
 from chatlio_kit.events.rejection import Rejection, shortened
@@ -83,6 +84,7 @@ class Captures:
         self._recoding = Recoding.named(encoding)
         self._called: Callable[[str], str] = str
         self._exclusion = Exclusion(exclude)
+        self._fields: Dialect | None = None
         self._take(find_files(paths, self._exclusion))
 
     def _take(self, found: Found) -> None:
@@ -106,6 +108,12 @@ class Captures:
         others = copy(self)
         others._called = name
         others._take(self._found.called(name))
+        return others
+
+    def reading(self, fields: Dialect | None) -> Captures:
+        """Give the same captures, read with the fields that the user named."""
+        others = copy(self)
+        others._fields = fields
         return others
 
     @property
@@ -170,7 +178,7 @@ class Captures:
                 elif not file.is_named and is_stray(file.name, handle.peek(PEEK), file.place.open):
                     self._strays.append(file)
                 else:
-                    yield from self._counted(file, read_records(handle, self._recoding))
+                    yield from self._counted(file, read_records(handle, self._recoding, self._fields))
         except BREAKS as broken:
             yield file, _closed(broken)
 
@@ -201,15 +209,18 @@ class Captures:
                         if is_stray(part.name, inside.peek(PEEK), member.open):
                             self._strays.append(part)
                             continue
-                        yield from self._counted(part, read_records(inside, self._recoding))
+                        yield from self._counted(part, read_records(inside, self._recoding, self._fields))
                 except BREAKS as broken:
                     yield part, _closed(broken)
 
     def _counted(
-        self, part: CaptureFile, records: Iterator[Lines | Raws | Fault]
+        self, part: CaptureFile, records: Iterator[Lines | Raws | Fault | Remark]
     ) -> Iterator[tuple[CaptureFile, Lines | Raws | Fault]]:
         is_empty = True
         for found in records:
+            if isinstance(found, Remark):
+                self.notes.append(f"{part.name}: {found.text}")
+                continue
             is_empty = False
             yield part, found
         if is_empty:
@@ -241,7 +252,8 @@ def _parts(found: Lines | Raws | Fault, free: int, records: int) -> Iterator[Lin
     start = 0
     while start < len(raws):
         end = min(start + free, len(raws))
-        yield Raws(numbers[start:end], raws[start:end], found.cut and end == len(raws))
+        cut = found.cut and end == len(raws)
+        yield Raws(numbers[start:end], raws[start:end], cut, found.is_loose)
         start, free = end, records
 
 

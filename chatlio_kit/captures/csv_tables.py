@@ -12,12 +12,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+import orjson
+
 from chatlio_kit.captures.blocks import Blocks
 from chatlio_kit.captures.dialects.columns import NESTED, PLACES
 from chatlio_kit.captures.records import (
     MOST_BYTES,
     Fault,
     Raws,
+    Remark,
     not_utf8,
     row_of,
     too_large,
@@ -26,11 +29,18 @@ from chatlio_kit.captures.records import (
 
 csv.field_size_limit(MOST_BYTES)
 
-_DELIMITERS = (",", ";", "\t")
+_TAB = "\t"
+_DELIMITERS = (",", ";", _TAB)
+_SEPARATOR = re.compile(r'"?sep=(.)"?\s*')
+"""What Excel writes above a header to say what stands between cells."""
+_BACKSLASH, _NULL, _NO_MORE = "\\", "\\N", "\\."
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_MEANT = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 _ROWS_LOOKED_AT = 20
 _BATCH = 1000
 _QUOTE = b'"'
 _LONGEST_NAME = 200
+_ROOT = re.compile(r"__|\.")
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
 
@@ -42,14 +52,21 @@ class Layout:
         names: the header's names.
         delimiter: what stands between cells.
         has_json: whether cells hold JSON; otherwise the columns are the fields.
+        above: how many lines stand above the header.
+        is_copy: whether backslashes escape and a line is a row, as PostgreSQL's COPY TO writes texts.
     """
 
     names: tuple[str, ...]
     delimiter: str
     has_json: bool
+    above: int = 0
+    is_copy: bool = False
 
-    def cells(self, text: str) -> list[str] | None:
-        """Cut a row into its cells; None when its quotes are wrong."""
+    def cells(self, text: str) -> Sequence[str | None] | None:
+        """Cut a row into its cells, None for one that holds a null; None when its quotes are wrong."""
+        if self.is_copy:
+            cells = text.rstrip("\r\n").split(self.delimiter)
+            return [None if cell == _NULL else _unescaped(cell) for cell in cells]
         try:
             return next(csv.reader((text,), delimiter=self.delimiter, strict=True), [])
         except csv.Error:
@@ -60,10 +77,11 @@ class Layout:
         cells = self.cells(text)
         return cells is not None and len(cells) == len(self.names) and self._holds(cells)
 
-    def _holds(self, cells: Sequence[str]) -> bool:
+    def _holds(self, cells: Sequence[str | None]) -> bool:
+        told = [cell for cell in cells if cell]
         if self.has_json:
-            return any(cell.lstrip()[:1] == "{" and cell.rstrip()[-1:] == "}" for cell in cells)
-        return any(_UUID.fullmatch(cell) for cell in cells)
+            return any(cell.lstrip()[:1] == "{" and cell.rstrip()[-1:] == "}" for cell in told)
+        return any(_UUID.fullmatch(cell) for cell in told)
 
 
 def layout_of(head: bytes) -> Layout | None:
@@ -74,9 +92,11 @@ def layout_of(head: bytes) -> Layout | None:
     """
     lines = [f"{line}\n" for line in head.decode("utf-8", errors="replace").split("\n")]
     lines = lines[next((place for place, line in enumerate(lines) if line.strip()), len(lines)) :]
+    separator = _SEPARATOR.fullmatch(lines[0]) if lines else None
+    lines = lines[1:] if separator else lines
     if len(lines) < 2 or lines[0].lstrip()[:1] in ("{", "["):
         return None
-    for delimiter in sorted(_DELIMITERS, key=lines[0].count, reverse=True):
+    for delimiter in [separator[1]] if separator else sorted(_DELIMITERS, key=lines[0].count, reverse=True):
         # JSON that no quotes surround is a line of JSON, unless it stands beside other cells.
         if lines[1].lstrip()[:1] in ("{", "[") and (delimiter == "," or delimiter not in lines[0]):
             continue
@@ -87,8 +107,56 @@ def layout_of(head: bytes) -> Layout | None:
         like_these = islice((row for row in rows if len(row) == len(names)), _ROWS_LOOKED_AT)
         has_json = any(cell.lstrip()[:1] in ("{", "[") for row in like_these for cell in row)
         if has_json or _are_fields(names):
-            return Layout(tuple(names), delimiter, has_json)
+            is_copy = delimiter == _TAB and _is_copy(lines[1:], len(names))
+            return Layout(_without_blanks(names), delimiter, has_json, int(separator is not None), is_copy)
     return None
+
+
+def _without_blanks(names: Sequence[str]) -> tuple[str, ...]:
+    """Take blanks away around the names of a payload's own fields."""
+    bare = [name.strip() if _ROOT.split(name.strip())[0] in PLACES | NESTED else name for name in names]
+    return tuple(bare if len(set(bare)) == len(bare) else names)
+
+
+def _is_copy(lines: Sequence[str], width: int) -> bool:
+    """Whether backslashes surely escape: a null or an end mark says so, or JSON that is none as it stands."""
+    is_sure = any(line.strip() == _NO_MORE for line in lines)
+    for line in lines:
+        cells = line.rstrip("\r\n").split(_TAB)
+        if len(cells) != width:
+            continue
+        is_sure = is_sure or _NULL in cells
+        for cell in cells:
+            if cell.startswith('"'):  # such cells are quoted, so quotes escape
+                return False
+            if cell.startswith("{") and _BACKSLASH in cell:
+                as_it_stands, unescaped = _is_json(cell), _is_json(_unescaped(cell))
+                if as_it_stands and not unescaped:
+                    return False
+                is_sure = is_sure or unescaped > as_it_stands
+    return is_sure
+
+
+def _may_be_copy(row: bytes) -> bool:
+    """Whether a row holds JSON that says something else if its backslashes escape."""
+    cells = row.decode("utf-8", errors="replace").rstrip("\r\n").split(_TAB)
+    doubtful = [cell for cell in cells if cell.startswith("{") and _BACKSLASH * 2 in cell]
+    return any(_is_json(_unescaped(cell)) for cell in doubtful)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        orjson.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _unescaped(cell: str) -> str:
+    """Return what a cell of COPY TO means."""
+    if _BACKSLASH not in cell:
+        return cell
+    return _ESCAPED.sub(lambda found: _MEANT.get(found[1], found[1]), cell)
 
 
 def _first_rows(lines: Iterable[str], delimiter: str) -> Iterator[list[str]]:
@@ -113,19 +181,20 @@ def _are_names(names: Sequence[str]) -> bool:
 
 
 def _are_fields(names: Sequence[str]) -> bool:
-    roots = {re.split(r"__|\.", name)[0] for name in names}
+    roots = {_ROOT.split(name.strip())[0] for name in names}
     return len(roots & (PLACES | NESTED)) > 1 or any(
-        name.startswith(("visitor__", "visitor.")) for name in names
+        name.strip().startswith(("visitor__", "visitor.")) for name in names
     )
 
 
-def read_csv(blocks: Blocks, layout: Layout) -> Iterator[Raws | Fault]:
+def read_csv(blocks: Blocks, layout: Layout) -> Iterator[Raws | Fault | Remark]:
     """Read a table's rows."""
+    doubtful = 0
     numbers: list[int] = []
     raws: list[bytes] = []
     rows = _rows(blocks, layout)
-    next(rows, None)  # the header
-    for number, row, is_cut in rows:
+    for number, row, is_cut in islice(rows, 1 + layout.above, None):
+        doubtful += layout.delimiter == _TAB and not layout.is_copy and b"\\\\" in row and _may_be_copy(row)
         found = _record(number, row, layout, is_cut)
         if isinstance(found, bytes):
             numbers.append(number)
@@ -137,12 +206,23 @@ def read_csv(blocks: Blocks, layout: Layout) -> Iterator[Raws | Fault]:
             yield found
     if raws:
         yield Raws(numbers, raws)
+    if doubtful:
+        yield Remark(
+            f"{doubtful:,} rows hold doubled backslashes, which were read as they stand. If PostgreSQL's "
+            "COPY TO wrote the file, it doubled them: write it with FORMAT csv, and read it again."
+        )
 
 
 def _rows(blocks: Blocks, layout: Layout) -> Iterator[tuple[int, bytes, bool]]:
     """Put physical lines together to rows: number, bytes, and whether the text ends inside of it."""
     start, row, size, is_open = 0, list[bytes](), 0, False
     for number, line in _lines(blocks):
+        if layout.delimiter == _TAB and line.strip() == _NO_MORE.encode():
+            continue
+        if layout.is_copy:
+            if line.strip():
+                yield number, line, False
+            continue
         if is_open and line.count(_QUOTE) % 2 == 0 and layout.is_row(line.decode("utf-8", errors="replace")):
             yield start, b"".join(row), False
             is_open = False
@@ -204,4 +284,5 @@ def _record(number: int, row: bytes, layout: Layout, is_cut: bool) -> bytes | Fa
             "Correct the row and read it again."
         )
         return unreadable(number, row, detail)
-    return row_of(dict(zip(layout.names, cells, strict=True)))
+    told = zip(layout.names, cells, strict=True)
+    return row_of({name: cell for name, cell in told if cell is not None})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import orjson
 from numpy.typing import NDArray
 
 from chatlio_kit.events.identity import canonical
-from chatlio_kit.events.numbers import WrittenNumber, is_double
+from chatlio_kit.events.numbers import WrittenNumber, as_written, is_double
 from chatlio_kit.events.rejection import Reason, shortened
 
 Text = bytes | memoryview
@@ -70,11 +71,13 @@ class Raws:
         numbers: the number of each in its file.
         raws: the bytes of each.
         cut: whether the file ends in the last of them without a line's end, so that it may be cut off.
+        is_loose: whether they were written from typed values, so that their text is not the one captured.
     """
 
     numbers: Sequence[int]
     raws: list[bytes]
     cut: bool = False
+    is_loose: bool = False
 
     def __len__(self) -> int:
         return len(self.raws)
@@ -105,6 +108,7 @@ class Lines:
 
     __slots__ = ("_ends", "_first", "_text")
     cut = False
+    is_loose = False
 
     def __init__(self, first: int, text: bytes, ends: NDArray[np.int64]) -> None:
         self._first, self._text, self._ends = first, text, ends
@@ -144,6 +148,13 @@ class Lines:
     def size(self) -> int:
         """Their bytes."""
         return len(self._text)
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What a reader says of a file that is no record of it."""
+
+    text: str
 
 
 @dataclass(slots=True)
@@ -256,9 +267,8 @@ def _integer(text: str) -> int | WrittenNumber:
 def _with_keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise RepeatedKey(twice)
+        counts = Counter(key for key, _ in pairs)
+        raise RepeatedKey(next(key for key, count in counts.items() if count > 1))
     return found
 
 
@@ -273,7 +283,7 @@ def row_of(cells: dict[str, Any]) -> bytes:
         with suppress(ValueError):
             orjson.loads(payload)  # what is no JSON stays the text that it is
             cells = {**cells, _PAYLOAD: orjson.Fragment(payload.encode())}
-    return orjson.dumps(cells)
+    return orjson.dumps(cells, default=as_written)
 
 
 def refusal(wrong: Exception, *, cut: bool = False) -> tuple[Reason, str | None, str]:

@@ -17,12 +17,23 @@ from numpy.typing import NDArray
 from chatlio_kit.captures.blocks import Blocks
 from chatlio_kit.captures.containers import BREAKS, Text, unpacked
 from chatlio_kit.captures.csv_tables import layout_of, read_csv
+from chatlio_kit.captures.dialects.dialect import Dialect
 from chatlio_kit.captures.dialects.pages import unfold
 from chatlio_kit.captures.encodings import Recoded, Recoding
 from chatlio_kit.captures.foreign import no_captures, wide_encoding
 from chatlio_kit.captures.forms import are_values, look_like_json
 from chatlio_kit.captures.parquet_tables import is_parquet, read_parquet
-from chatlio_kit.captures.records import BLANK, MOST_BYTES, Fault, Lines, Raws, said, too_large, unreadable
+from chatlio_kit.captures.records import (
+    BLANK,
+    MOST_BYTES,
+    Fault,
+    Lines,
+    Raws,
+    Remark,
+    said,
+    too_large,
+    unreadable,
+)
 from chatlio_kit.captures.values import read_values
 
 _OF_CHECKSUMS = ("CRC", "data check")
@@ -31,20 +42,23 @@ _END = ord("\n")
 
 
 def read_records(
-    handle: io.BufferedReader, recoding: Recoding | None = None
-) -> Iterator[Lines | Raws | Fault]:
+    handle: io.BufferedReader, recoding: Recoding | None = None, fields: Dialect | None = None
+) -> Iterator[Lines | Raws | Fault | Remark]:
     """Yield an open file's records, whatever their form and however they are compressed.
 
     Args:
         handle: the file.
         recoding: the encoding of lines that are not UTF-8, if it is known.
+        fields: a dialect that the user named: where it walks a list, each element is a record.
     """
     number = 0
     try:
         opened = unpacked(handle)
-        records = read_parquet(opened) if is_parquet(opened) else unfold(split(_text(opened, recoding)))
-        for found in records:
-            number = found.number if isinstance(found, Fault) else found.numbers[-1]
+        table = is_parquet(opened)
+        records = read_parquet(opened) if table else split(_text(opened, recoding))
+        for found in records if table and not (fields and fields.walk) else unfold(records, fields):
+            if not isinstance(found, Remark):
+                number = found.number if isinstance(found, Fault) else found.numbers[-1]
             yield found
     except BREAKS as broken:
         yield unreadable(number + 1, b"", _break(broken))
@@ -62,7 +76,7 @@ def _break(broken: Exception) -> str:
     return f"The file breaks off here: {said(broken)}. {stand}"
 
 
-def split(text: Text | Recoded) -> Iterator[Lines | Raws | Fault]:
+def split(text: Text | Recoded) -> Iterator[Lines | Raws | Fault | Remark]:
     """Split a text into records, by the form that its beginning shows."""
     blocks = Blocks(text)
     head = blocks.head
@@ -87,7 +101,7 @@ def split(text: Text | Recoded) -> Iterator[Lines | Raws | Fault]:
         yield unreadable(1, b"", no_captures(head))
 
 
-def _by_line(blocks: Blocks) -> Iterator[Lines | Raws | Fault]:
+def _by_line(blocks: Blocks) -> Iterator[Lines | Raws | Fault | Remark]:
     number, rest, skipping, skipped = 0, b"", False, 0
     for block in blocks:
         if not skipping and not rest and block.isspace():
@@ -118,7 +132,7 @@ def _by_line(blocks: Blocks) -> Iterator[Lines | Raws | Fault]:
         yield Raws([number + 1], [rest.strip()], cut=True)
 
 
-def _filled(first: int, text: bytes, ends: NDArray[np.int64]) -> Iterator[Lines | Raws | Fault]:
+def _filled(first: int, text: bytes, ends: NDArray[np.int64]) -> Iterator[Lines | Raws | Fault | Remark]:
     """Give the lines that are not blank, with their numbers; all but the last end at ``ends``."""
     marks = np.frombuffer(text, dtype=np.uint8)
     starts = np.concatenate(([0], ends + 1))

@@ -6,17 +6,59 @@ Texts are RFC 3339 as Go writes it: 0 to 9 decimals, trailing zeros dropped, any
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-RFC3339 = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)"
+RFC3339 = r"\d{4}-\d\d-\d\dT\d\d:\d\d:[0-5]\d(\.\d{1,9})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)"
 TIME_DTYPE: Final = "datetime64[us, UTC]"
 ARROW_TIME: Final = pa.timestamp("us", tz="UTC")
 UNSET_YEAR = "0001-"
+_STRICT = re.compile(RFC3339, re.ASCII)
+
+
+_LENIENT = re.compile(
+    r"(?P<day>\d{4}-\d\d-\d\d)[Tt ](?P<minute>\d\d:\d\d):(?P<second>\d\d)(?P<decimals>\.\d{1,9})?"
+    r"(?:[Zz]| ?UTC| ?(?P<hours>[+-]\d\d)(?::?(?P<minutes>\d\d))?)",
+    re.ASCII,
+)
+_LEAP = "60"
+
+
+def as_rfc3339(text: str) -> str | None:
+    """Write a time as RFC 3339 that says the same in a neighbouring form; None when it is none.
+
+    These forms say without doubt which moment they mean: lower-case ``t`` and ``z``, a blank for ``T``,
+    ``UTC`` for ``Z``, and offsets as in ``+0100`` and ``+01``. A leap second is the first second of the next
+    day, as clocks count that know none.
+    """
+    if _STRICT.fullmatch(text):
+        return text
+    found = _LENIENT.fullmatch(text)
+    if found is None:
+        return None
+    offset = f"{found['hours']}:{found['minutes'] or '00'}" if found["hours"] else "Z"
+    second = "59" if found["second"] == _LEAP else found["second"]
+    written = f"{found['day']}T{found['minute']}:{second}{found['decimals'] or ''}{offset}"
+    if not _STRICT.fullmatch(written):
+        return None
+    return _after_leap(found, offset) if found["second"] == _LEAP else written
+
+
+def _after_leap(found: re.Match[str], offset: str) -> str | None:
+    try:
+        last = datetime.fromisoformat(f"{found['day']}T{found['minute']}:59{offset}").astimezone(UTC)
+        following = last + timedelta(seconds=1)
+    except (ValueError, OverflowError):
+        return None
+    if (following.hour, following.minute) != (0, 0):
+        return None
+    return f"{following:%Y-%m-%dT%H:%M:%S}{found['decimals'] or ''}Z"
 
 
 def is_absent(text: str | None) -> bool:
@@ -25,16 +67,20 @@ def is_absent(text: str | None) -> bool:
 
 
 def read_rfc3339(texts: Any) -> tuple[Any, list[int]]:
-    """Read an Arrow array of RFC 3339 texts, decimals cut to microseconds.
+    """Read an Arrow array of RFC 3339 texts and their neighbours, decimals cut to microseconds.
 
     Returns:
-        The times, and the places of the texts that are there but are no RFC 3339 time.
+        The times, and the places of the texts that are there but say no moment (:func:`as_rfc3339`).
     """
     if texts.null_count == len(texts):
         return pa.nulls(len(texts), ARROW_TIME), []
     told = pc.and_(pc.not_equal(texts, ""), pc.invert(pc.starts_with(texts, UNSET_YEAR)))
     formed = pc.and_(told, pc.match_substring_regex(texts, _WHOLE_RFC3339))
     whole = pc.if_else(formed, texts, None)
+    others = pc.fill_null(pc.and_not(told, formed), False)
+    if pc.any(others).as_py():
+        rewritten = [as_rfc3339(each) for each in texts.filter(others).to_pylist()]
+        whole = pc.replace_with_mask(whole, others, pa.array(rewritten, whole.type))
     times = _cut_times(whole)
     wrong = pc.and_(pc.fill_null(told, False), pc.is_null(times))
     return times, pc.indices_nonzero(wrong).to_pylist()

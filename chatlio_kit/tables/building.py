@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from chatlio_kit.captures import Dialect, Piece, named_fields, parse
+from chatlio_kit.captures import Dialect, Piece, advice, meaning, named_fields, parse, with_offset
 from chatlio_kit.errors import UsageError, option
 from chatlio_kit.events.catalogue import EVENTS, MESSAGES, Dtype
 from chatlio_kit.events.identity import words_by_body
@@ -25,7 +25,7 @@ from chatlio_kit.tables.arrow import arrow_table, frame_of
 from chatlio_kit.tables.dating import Undated, UndatedAs, date_events
 from chatlio_kit.tables.lots import digests, texts
 from chatlio_kit.tables.nesting import NESTED_SCHEMA, events_of, messages_of, nest, said_in
-from chatlio_kit.tables.rows import Rows, read_rows
+from chatlio_kit.tables.rows import Remarks, Rows, read_rows
 from chatlio_kit.tables.schemas import failures_of
 from chatlio_kit.tables.together import AROUND
 
@@ -91,6 +91,7 @@ class Built:
         piece: the records that it was built of; none where it was built elsewhere.
         places: for each row the place of its record in the piece.
         dialects: how many of the piece's records a payload was taken from, by dialect.
+        remarks: what else was found in the piece's records.
     """
 
     rows: Any
@@ -98,6 +99,7 @@ class Built:
     piece: Piece
     places: NDArray[np.int64]
     dialects: Counter[str] = field(default_factory=Counter)
+    remarks: Remarks = field(default_factory=Remarks)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -116,7 +118,8 @@ class Built:
         """Keep some of the events with their messages, and add rejections of others."""
         chosen = np.asarray(rows, dtype=np.int64)
         told = [*self.rejected, *rejected]
-        return Built(self.rows.take(pa.array(chosen)), told, self.piece, self.places[chosen], self.dialects)
+        rows = self.rows.take(pa.array(chosen))
+        return replace(self, rows=rows, rejected=told, places=self.places[chosen])
 
     def part(self, start: int, end: int) -> Built:
         """Give the events of these rows, in a table that shares its memory with this one."""
@@ -137,7 +140,7 @@ def build(piece: Piece, settling: Settling) -> Built:
     rejected = [*piece.rejected, *rows.rejected]
     if not len(rows.told.places):
         nothing = np.array([], dtype=np.int64)
-        return Built(NESTED_SCHEMA.empty_table(), rejected, piece, nothing, rows.dialects)
+        return Built(NESTED_SCHEMA.empty_table(), rejected, piece, nothing, rows.dialects, rows.remarks)
     return _Building(piece, rows, settling).finish(rejected)
 
 
@@ -145,7 +148,7 @@ class _Building:
     """A piece's rows on their way to frames."""
 
     def __init__(self, piece: Piece, rows: Rows, settling: Settling) -> None:
-        self._told, self._dialects = rows.told, rows.dialects
+        self._told, self._dialects, self._remarks = rows.told, rows.dialects, rows.remarks
         self._piece = piece
         sizes = list(map(len, piece.stretches))
         self._files = [stretch.file for stretch in piece.stretches]
@@ -170,7 +173,7 @@ class _Building:
             name = f"messages[{place}].{_MESSAGE_PLACES[failure.column]}"
             self._fault(owner, failure.reason, name, failure.sentence(name))
         rows = nest(events, messages, np.bincount(owners, minlength=len(events)))
-        built = Built(rows, rejected, self._piece, self._told.places, self._dialects)
+        built = Built(rows, rejected, self._piece, self._told.places, self._dialects, self._remarks)
         if not self._faults:
             return built
         kept = [row for row in range(len(rows)) if row not in self._faults]
@@ -200,6 +203,8 @@ class _Building:
                 detail = (
                     f"{place} is {shortened(text)}; expected a day and a time that exist. Correct the record."
                 )
+            else:
+                detail += _time_advice(name, place, text)
             self._fault(row, Reason.INVALID_TIME, place, detail)
         return times
 
@@ -236,6 +241,11 @@ class _Building:
         return Kind(self._columns["kind"][row].as_py())
 
     def _fault_undated(self, row: int, has_end: bool) -> None:
+        if (told := self._received_among_extras(row)) is not None:
+            key, value = told
+            detail = f"Nothing says when it happened, but {key} is {shortened(value)}. {advice(value, key)}"
+            self._fault(row, Reason.UNDATED, key, detail)
+            return
         is_transcript = self._kind(row) is Kind.TRANSCRIPT
         place = "endedAt" if is_transcript and not has_end else "receivedAt"
         by_file = self._settling.undated_as.choice is Undated.FILE_TIME
@@ -245,22 +255,24 @@ class _Building:
             f"{', and its file no time with a zone' if by_file else ''}. "
             "Choose a stand-in with --undated-as (in Python undated_as=), or add receivedAt to the capture."
         )
-        if self._has_received(row):
-            detail = (
-                "Nothing around the payload says when it happened, and Chatlio sends no receivedAt in it. If "
-                "that is the time of capture, name it: --fields received=receivedAt (in Python fields=)."
-            )
         self._fault(row, Reason.UNDATED, place, detail)
 
-    def _has_received(self, row: int) -> bool:
+    def _received_among_extras(self, row: int) -> tuple[str, Any] | None:
+        """Return what stands among the payload's own fields as if it were a time of arrival, and its key."""
         extra = self._columns["extra_fields"][row].as_py()
-        return extra is not None and "receivedAt" in parse(extra.encode())
+        fields = parse(extra.encode()) if extra else {}
+        return next(((key, fields[key]) for key in fields if meaning(key) == AROUND["received_at"]), None)
 
     def _fault(self, row: int, reason: Reason, name: str, detail: str) -> None:
         if row not in self._faults:
             file, record = self._files[self._file_of[row]].name, int(self._records[row])
             raw = self._piece.shown(int(self._told.places[row]))
             self._faults[row] = Rejection(file, record, reason, name, detail, raw)
+
+
+def _time_advice(column: str, place: str, value: str) -> str:
+    """Return the sentence that names the option for a time in another form, if there is one."""
+    return f" {advice(value, place)}" if column == "received_at" or with_offset(value, "Z") else ""
 
 
 def _with_stand_ins(events: Any) -> Any:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -115,8 +116,14 @@ class Contract:
 
 def _count(fields: dict[str, Any], seen: Counter[str]) -> None:
     """Count a record's unknown fields, each once; of very many names only the first are told apart."""
-    for name in {_PLACE_IN_LIST.sub("[]", each)[:_LONGEST_NAME] for each in fields}:
-        seen[name if name in seen or len(seen) < _MOST_NAMES else _OTHERS] += 1
+    count_names(Counter({_PLACE_IN_LIST.sub("[]", each)[:_LONGEST_NAME] for each in fields}), seen)
+
+
+def count_names(names: Mapping[str, int], seen: Counter[str]) -> None:
+    """Add counts of strangers' names; of very many only the first are told apart, and long ones are cut."""
+    for each, count in names.items():
+        name = each[:_LONGEST_NAME]
+        seen[name if name in seen or len(seen) < _MOST_NAMES else _OTHERS] += count
 
 
 def _rejection(built: Built, row: int, name: str) -> Rejection:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import orjson
 import pyarrow as pa
 
-from chatlio_kit.captures import BARE, Text, recognise
+from chatlio_kit.captures import BARE, Text, meaning, recognise
 from chatlio_kit.events.catalogue import LEFT_BEHIND, Field
 from chatlio_kit.events.identity import WORDS, own_words
 from chatlio_kit.events.kinds import SHAPE_OF, Kind, Shape
@@ -129,6 +129,7 @@ def lot_of(kind: Kind, form: Form, found: Found) -> Lot:
     is_top_known = keys_in(payloads) <= reader.known
     if not (is_known and is_top_known and keys_in(visitors) <= reader.known_of_visitor):
         require(form.is_wrapped or is_top_known or all(recognise(each) is BARE for each in payloads))
+        require(form.is_wrapped or not any(map(meaning, keys_in(payloads))))
         unknown = [reader.unknown_fields(*each) for each in zip(payloads, visitors, strict=True)]
         columns["extra_fields"] = texts([json_text(each) for each in unknown])
         free.append(unknown)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +22,8 @@ from chatlio_kit.events.numbers import WrittenNumber
 from chatlio_kit.events.rejection import Reason, shortened
 
 VISITOR = "visitor"
+_SURELY_READABLE = 500
+"""JSON of so few characters that orjson reads is read by every other parser."""
 
 MessageRow = dict[str, Any]
 
@@ -141,9 +144,20 @@ def author_of(message: Mapping[str, Any], where: str) -> str:
     return "agent" if user else "visitor"
 
 
+def as_json(text: str) -> str:
+    """Return a text that a JSON column can hold: itself if it is JSON, else a JSON string of it."""
+    try:
+        orjson.loads(text)
+        if len(text) > _SURELY_READABLE:
+            json.loads(text)  # reads less deeply, and refuses numbers of thousands of digits
+    except (ValueError, RecursionError):
+        return json.dumps(text, ensure_ascii=False)
+    return text
+
+
 def _value(field: Field, value: Any, place: str) -> str | None:
     if isinstance(value, str):
-        return value or None
+        return as_json(value) if value and field.dtype is Dtype.JSON else value or None
     if value is None:
         return None
     if field.dtype is Dtype.JSON:

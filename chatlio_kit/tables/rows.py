@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,13 +18,14 @@ import orjson
 import pyarrow as pa
 
 from chatlio_kit.captures import (
-    BARE,
     Dialect,
     Piece,
     Stretch,
     Text,
     Unwrapped,
+    advice,
     is_exact,
+    meaning,
     parse,
     refusal,
     unwrap,
@@ -41,6 +42,29 @@ _AT_ONCE = 640
 """Records read together: so many that a call costs little beside them; more would only take memory."""
 
 
+@dataclass
+class Remarks:
+    """What is noteworthy about the records of a piece, besides what they say.
+
+    Attributes:
+        unread: keys beside payloads that hold something and were not read, and in how many records.
+        siblings: elements of lists beside the one that ``--fields`` names, by the place that names each.
+        loose: the places of records whose text is not the one captured, since they were put together from
+            typed values or from columns.
+    """
+
+    unread: Counter[str] = field(default_factory=Counter)
+    siblings: Counter[str] = field(default_factory=Counter)
+    loose: set[int] = field(default_factory=set)
+
+    def add(self, place: int, inside: Unwrapped) -> None:
+        """Add what was found while a payload was taken out of a record."""
+        self.unread.update(inside.unread)
+        self.siblings.update(inside.siblings)
+        if inside.is_loose:
+            self.loose.add(place)
+
+
 @dataclass(frozen=True)
 class Rows:
     """What a piece's records say.
@@ -49,11 +73,13 @@ class Rows:
         told: their columns.
         rejected: records that gave no row.
         dialects: how many records a payload was taken from, by dialect.
+        remarks: what else was found.
     """
 
     told: Joined
     rejected: list[Rejection]
     dialects: Counter[str]
+    remarks: Remarks
 
 
 def read_rows(piece: Piece, fallback: Kind | None, fields: Dialect | None = None) -> Rows:
@@ -70,7 +96,7 @@ def read_rows(piece: Piece, fallback: Kind | None, fields: Dialect | None = None
         for start in range(0, len(stretch), _AT_ONCE):
             reading.read(first, start, stretch.records.part(start, start + _AT_ONCE), stretch)
         first += len(stretch)
-    return Rows(join(reading.lots), reading.rejected, reading.dialects)
+    return Rows(join(reading.lots), reading.rejected, reading.dialects, reading.remarks)
 
 
 class Taken(NamedTuple):
@@ -103,6 +129,7 @@ class _Reading:
         self.lots: list[Lot] = []
         self.rejected: list[Rejection] = []
         self.dialects: Counter[str] = Counter()
+        self.remarks = Remarks()
         self._mixed: Stretch | None = None
 
     def read(self, first: int, start: int, raws: Sequence[Text], stretch: Stretch) -> None:
@@ -114,6 +141,8 @@ class _Reading:
             raws: their texts.
             stretch: the stretch.
         """
+        if stretch.records.is_loose:
+            self.remarks.loose.update(range(first + start, first + start + len(raws)))
         if stretch is not self._mixed and self._fields is None:
             typed = take_typed(first + start, raws, stretch.file.kind, self._fallback)
             if typed is not None:
@@ -133,12 +162,14 @@ class _Reading:
             )
             self.lots += lots
             self.dialects.update(dialects)
+            for place in found:
+                self.remarks.add(first + start + place, opened[place])
             left = [place for place in left if place not in found]
         taken: dict[int, Taken] = {}
         for place in left:
             number, raw = start + place, bytes(raws[place])
             try:
-                taken[first + number] = self._take_carefully(raw, stretch.file.kind)
+                taken[first + number] = self._take_carefully(first + number, raw, stretch.file.kind)
             except Unfit as unfit:
                 reason, where, detail = unfit.reason, unfit.field or None, unfit.detail
             except (ValueError, RecursionError) as wrong:
@@ -173,8 +204,13 @@ class _Reading:
                     opened[place] = unwrap(value, self._fields)
         return opened
 
-    def _take_carefully(self, raw: bytes, by_file: Kind | None) -> Taken:
+    def _take_carefully(self, place: int, raw: bytes, by_file: Kind | None) -> Taken:
         """Take any record, and count its dialect.
+
+        Args:
+            place: where it stands in its piece.
+            raw: its text.
+            by_file: the kind that its file's name says.
 
         Raises:
             Unfit: when it breaks a rule.
@@ -182,10 +218,11 @@ class _Reading:
         """
         inside = _inside(parse(raw), self._fields)
         self.dialects[inside.dialect] += 1
+        self.remarks.add(place, inside)
         kind = _kind(inside, by_file, self._fallback)
         values, messages = READERS[SHAPE_OF[kind]].read(inside.payload)
         received = _text_or_none(inside.received_at, "receivedAt")
-        widget = _text_or_none(inside.widget, "widget")
+        widget = _text_or_none(_number_as_text(inside.widget), "widget")
         words = own_words_of(kind, inside.payload)
         return Taken(kind, received, widget, values, words, canonical(inside.payload), messages)
 
@@ -224,9 +261,18 @@ def _inside(value: Any, fields: Dialect | None) -> Unwrapped:
         raise Unfit(Reason.NOT_AN_OBJECT, "", detail)
     inside = unwrap(value, fields)
     if not isinstance(inside.payload, dict):
-        detail = f"The envelope's payload is {_article(inside.payload)}, not an object."
+        detail = (
+            f"The envelope's payload is {_article(inside.payload)}, not an object. JSON and base64 are read "
+            "as texts too. If the payload stands elsewhere, name it with --fields (in Python fields=)."
+        )
         raise Unfit(Reason.NOT_AN_OBJECT, "payload", detail)
     return inside
+
+
+def _own_kind(payload: dict[str, Any]) -> str | None:
+    """Return what stands under the key of a kind among a payload's own fields, and is none."""
+    found = (payload[key] for key in payload if meaning(key) == "kind")
+    return next((each for each in found if isinstance(each, str) and each), None)
 
 
 _ARTICLES = {list: "an array", str: "a text", bool: "true or false", type(None): "null"}
@@ -246,11 +292,8 @@ def _kind(inside: Unwrapped, by_file: Kind | None, fallback: Kind | None) -> Kin
         detail = f"kind is {shortened(named)}; expected one of {', '.join(Kind)}."
         raise Unfit(Reason.KIND_UNKNOWN, "kind", detail)
     kind = Kind(named) if named else by_file or kind_of_shape(shape) or fallback
-    if kind is None and inside.dialect == BARE.name and _names_kind(inside.payload.get("kind")):
-        detail = (
-            "Nothing around the payload says its kind. Its field kind is none of Chatlio's: if it names the "
-            "webhook, name it with --fields kind=kind (in Python fields=)."
-        )
+    if kind is None and (own := _own_kind(inside.payload)) is not None:
+        detail = f"kind is {shortened(own)}; expected one of {', '.join(Kind)}."
         raise Unfit(Reason.KIND_UNKNOWN, "kind", detail)
     if kind is None:
         detail = (
@@ -270,11 +313,14 @@ def _kind(inside: Unwrapped, by_file: Kind | None, fallback: Kind | None) -> Kin
     return kind
 
 
-def _names_kind(value: Any) -> bool:
-    return isinstance(value, str) and value in KINDS
+def _number_as_text(value: Any) -> Any:
+    """A widget may have a whole number for its id; a table of texts has the same digits."""
+    return str(value) if type(value) is int else value
 
 
 def _text_or_none(value: Any, place: str) -> str | None:
     if value is None or isinstance(value, str):
         return value or None
-    raise Unfit(Reason.WRONG_TYPE, place, f"{place} is {shortened(value)}; expected a text.")
+    detail = f"{place} is {shortened(value)}; expected a text."
+    more = f" {advice(value, place)}" if place == "receivedAt" else ""
+    raise Unfit(Reason.WRONG_TYPE, place, detail + more)

@@ -7,6 +7,7 @@ from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -20,6 +21,7 @@ from chatlio_kit.events.numbers import indented
 from chatlio_kit.events.rejection import Rejection
 from chatlio_kit.tables.arrow import frame_of
 from chatlio_kit.tables.building import Settling
+from chatlio_kit.tables.contract import count_names
 from chatlio_kit.tables.counts import Counts
 from chatlio_kit.tables.dating import Undated
 from chatlio_kit.tables.derived import Talks, offline_messages, visitors
@@ -31,6 +33,7 @@ from chatlio_kit.tables.next_steps import NextSteps, RejectSample
 from chatlio_kit.tables.redacting import redact
 from chatlio_kit.tables.terms import Findings, Terms
 from chatlio_kit.tables.transcript import Transcript
+from chatlio_kit.tables.twins import may_hold_tables
 from chatlio_kit.tables.workers import ROOMS, build_all
 
 _FEW_FILES = 12
@@ -162,7 +165,7 @@ class Export:
             if isinstance(captures, Captures)
             else Captures(places("paths", captures), exclude, encoding)
         )
-        self.captures = found.called(self.terms.redaction.file_name)
+        self.captures = found.called(self.terms.redaction.file_name).reading(settling.fields)
         self.findings = Findings(self.terms.redaction.without_key())
         self.next_steps = NextSteps()
         self._file_times = FileTimes()
@@ -185,10 +188,18 @@ class Export:
         self.next_steps = NextSteps(sample, self.settling, self.terms)
         self._file_times = times = FileTimes()
         is_dated_by_file = self.settling.undated_as.choice is Undated.FILE_TIME
-        with Sightings(settled) as sightings, nullcontext(crew) if crew else self.crew() as builders:
+        with_twins = may_hold_tables(file.name for file in self.captures.files)
+        with (
+            Sightings(settled, with_twins=with_twins) as sightings,
+            nullcontext(crew) if crew else self.crew() as builders,
+        ):
             for built in build_all(self.captures.pieces(), self.settling, builders):
                 found.dialects.update(built.dialects)
+                found.siblings.update(built.remarks.siblings)
+                count_names(built.remarks.unread, found.unread)
                 sifted = sightings.sift(self.terms.contract.hold(built, found.fields))
+                found.loose += int(np.isin(sifted.built.places, list(sifted.built.remarks.loose)).sum())
+                found.missed_twins = sightings.missed_twins
                 sample.add(sifted.built)
                 if is_dated_by_file:
                     times.add(sifted.built.rows)
@@ -285,9 +296,8 @@ def read_export(
         undated_as: what stands in for the time of events that have none: ``file-time``,
             ``visitor-created`` or an RFC 3339 time. Without it they are rejected as undated.
         fields: where payload, time and kind stand in the records of a logger that is not known, as in
-            ``payload=request.body,received=request.time,kind=request.path`` or a mapping of the same; the
-            names are payload, payload-base64, received, received-utc, received-seconds,
-            received-milliseconds, kind and widget.
+            ``payload=request.body,received=request.time,kind=request.path`` or a mapping of the same;
+            ``docs/captures.md`` lists the names.
         redact: what becomes of values that speak of people: ``drop``, ``mask``, ``hash:aep`` or
             ``hash:keyed`` for all of them, or for single classes, as in ``personal=hash:keyed,content=drop``.
         contract: what becomes of fields that nobody documented: ``evolve`` keeps them in ``extra_fields``,

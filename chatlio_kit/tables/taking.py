@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from chatlio_kit.captures import BARE, ENVELOPE, Text, Unwrapped
+from chatlio_kit.captures import BARE, ENVELOPE, Text, Unwrapped, meaning
 from chatlio_kit.events.kinds import KINDS, SHAPE_OF, Kind, Shape, kind_of_shape, shape_of, shape_of_all
 from chatlio_kit.tables.lots import Lot
 from chatlio_kit.tables.plain import Form, Found, keys_in, lot_of, values_of
@@ -96,9 +96,12 @@ def as_one(
         return None
     around = list(values)
     form, payloads, names = _BARE, around, {None}
-    if keys_in(around) <= _ENVELOPE_KEYS:
+    keys = keys_in(around)
+    if keys <= _ENVELOPE_KEYS:
         form, payloads, named = _ENVELOPED, values_of(around, "payload"), values_of(around, "kind")
         names = set(named) if _NAMES.issuperset(map(type, named)) else set()
+    elif any(map(meaning, keys)):
+        return None
     if len(names) != 1 or set(map(type, payloads)) != _OBJECT:
         return None
     kind = _kind(shape_of_all(payloads), names.pop(), by_file, fallback)
@@ -121,12 +124,14 @@ def _one_by_one(
     """Give records in groups of one kind and form, and put the places of the others into ``left``."""
     bare: _Kinds = defaultdict(list)
     enveloped: _Kinds = defaultdict(list)
+    keys = keys_in([each for each in values if type(each) is dict])
+    ours = {key for key in keys if meaning(key)}  # among a payload's own fields they are left to unwrap
     for place, value in enumerate(values):
         payload, named, kinds = value, None, bare
         if type(value) is dict and "payload" in value and _ENVELOPE_KEYS.issuperset(value):
             payload, named, kinds = value["payload"], value.get("kind"), enveloped
         kind = _kind(_shape(payload), named, by_file, fallback)
-        if kind is None:
+        if kind is None or (kinds is bare and not ours.isdisjoint(value)):
             left.append(place)
         else:
             if kinds is enveloped:

@@ -48,12 +48,20 @@ class Findings:
         redaction: on what terms values were redacted.
         dialects: how many records a payload was taken from, by the dialect they were written in.
         fields: fields that the catalogue does not know, by their place, and in how many records they stood.
+        unread: keys beside payloads that were not read, and in how many records they stood.
+        siblings: elements that stand beside the one that ``--fields`` names, by the place of each of them.
+        loose: accepted events of tables that do not keep the text that was captured.
+        missed_twins: whether some of these were not compared with the records read before them.
         redacted: how many values were redacted, by ``table.column``.
     """
 
     redaction: Redaction = field(default_factory=Redaction)
     dialects: Counter[str] = field(default_factory=Counter)
     fields: Counter[str] = field(default_factory=Counter)
+    unread: Counter[str] = field(default_factory=Counter)
+    siblings: Counter[str] = field(default_factory=Counter)
+    loose: int = 0
+    missed_twins: bool = False
     redacted: Counter[str] = field(default_factory=Counter)
 
     @property
@@ -62,9 +70,17 @@ class Findings:
 
         Their names are strangers' words too: where content is redacted only their number is told.
         """
-        if self.fields and self.redaction.way_of(Privacy.CONTENT) is not Way.KEEP:
-            return {f"({len(self.fields)} names, redacted)": self.fields.total()}
-        return dict(_by_count(self.fields))
+        return self._names(self.fields)
+
+    @property
+    def unread_keys(self) -> dict[str, int]:
+        """The keys beside payloads that were not read, the most frequent first."""
+        return self._names(self.unread)
+
+    def _names(self, counts: Counter[str]) -> dict[str, int]:
+        if counts and self.redaction.way_of(Privacy.CONTENT) is not Way.KEEP:
+            return {f"({len(counts)} names, redacted)": counts.total()}
+        return dict(_by_count(counts))
 
     @property
     def redacted_columns(self) -> list[dict[str, Any]]:
@@ -83,6 +99,7 @@ class Findings:
         return {
             "dialects": dict(_by_count(self.dialects)),
             "unknown_fields": self.unknown_fields,
+            "unread_keys": self.unread_keys,
             "redacted": self.redacted_columns,
         }
 
@@ -93,11 +110,30 @@ class Findings:
             shown = ", ".join(f"{name} {count:,}" for name, count in _by_count(self.dialects))
             said.append(f"records by dialect: {shown}")
         if names := self.unknown_fields:
-            shown = ", ".join(
-                f"{on_one_line(name)} {count:,}" for name, count in list(names.items())[:_NAMED]
+            said.append(f"fields that the catalogue does not know, in how many records: {_first(names)}")
+        if names := self.unread_keys:
+            said.append(
+                f"keys beside the payload that were not read, in how many records: {_first(names)}; "
+                "if one is the time of arrival, the kind or the widget, name it with --fields, "
+                f"as in widget={next(iter(names))}"
             )
-            more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-            said.append(f"fields that the catalogue does not know, in how many records: {shown}{more}")
+        for place, count in _by_count(self.siblings):
+            said.append(
+                f"not read: {count:,} elements beside the one that --fields names; "
+                f"payload={place} reads each of them"
+            )
+        if self.loose:
+            compared = (
+                "they were not compared with records read before them, since no file's name says that it "
+                "holds a table"
+                if self.missed_twins
+                else "they were compared with all other records of this run, and nothing is there twice"
+            )
+            said.append(
+                f"{self.loose:,} events came from tables that do not keep the text that was captured, so "
+                f"their ids may differ from those of the same captures as JSON; {compared}. Where you have "
+                "the same captures as JSON too, read both in one run"
+            )
         if self.redaction.is_on:
             said.append(f"redacted {self.redacted.total():,} values: {self.redaction}")
         if self.redaction.way_of(Privacy.PSEUDONYM) is Way.DROP:
@@ -106,6 +142,12 @@ class Findings:
                 "--redact drop,pseudonym=mask (in Python redact=) keeps them."
             )
         return said
+
+
+def _first(names: dict[str, int]) -> str:
+    """Write down the first of some counts, and how many more there are."""
+    shown = ", ".join(f"{on_one_line(name)} {count:,}" for name, count in list(names.items())[:_NAMED])
+    return f"{shown} and {len(names) - _NAMED:,} more" if len(names) > _NAMED else shown
 
 
 def _by_count(counts: Counter[str]) -> list[tuple[str, int]]:

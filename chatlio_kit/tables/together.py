@@ -18,7 +18,7 @@ from chatlio_kit.captures import Text, floats_in, keeps_quotes
 from chatlio_kit.events.catalogue import Dtype, Field
 from chatlio_kit.events.kinds import SHAPE_OF, Kind
 from chatlio_kit.tables.lots import TEXT, WHOLE, Lot, digests, lengths
-from chatlio_kit.tables.reading import MESSAGE_PLACES, READERS
+from chatlio_kit.tables.reading import MESSAGE_PLACES, READERS, as_json
 
 TEXTS = frozenset({str, type(None)})
 """What values are where all of them are texts."""
@@ -65,17 +65,21 @@ def is_free(field: Field) -> bool:
 
 
 def as_texts(field: Field, values: list[Any]) -> list[str | None]:
-    """Give the values of a field that takes others than texts as texts; the same list where all are texts.
+    """Return the values of a field that takes others than texts as texts.
+
+    Those of a JSON column are JSON. Where nothing has to change it is the same list.
 
     Raises:
         Unlike: when one of them is nothing that the field takes.
         TypeError: when one of them is nothing that orjson writes.
     """
     if TEXTS.issuperset(map(type, values)):
-        return values
+        return [each and as_json(each) for each in values] if field.dtype is Dtype.JSON else values
     if field.any_scalar:
         return [str(each) if type(each) is int else each for each in values]
-    return [each if type(each) is str or each is None else json_text(each) for each in values]
+    return [
+        (each and as_json(each)) if type(each) is str or each is None else json_text(each) for each in values
+    ]
 
 
 def json_text(value: Any) -> str | None:

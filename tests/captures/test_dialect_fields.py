@@ -75,7 +75,14 @@ def test_fields_that_the_user_names(tmp_path: Path, unknown: Payload, fields: An
         ("received-milliseconds", "1710147600250"),
         ("received-utc", "2024-03-11 09:00:00.25"),
         ("received-utc", "2024-03-11T09:00:00.250"),
+        ("received-microseconds", "1710147600250000"),
+        ("received-microseconds", 1710147600250000.0),
+        ("received-nanoseconds", 1710147600250000999),
+        ("received-utc", "2024-03-11 09:00:00.25 UTC"),
         ("received", "2024-03-11T10:00:00.25+01:00"),
+        ("received", "2024-03-11 09:00:00.250000 UTC"),
+        ("received", "2024-03-11t10:00:00.25+0100"),
+        ("received", "2024-03-11 10:00:00.25+01"),
     ],
 )
 def test_moments_are_read_as_they_are_declared(
@@ -247,7 +254,7 @@ HOLDS_NONE: list[tuple[Any, str, str | None, str]] = [
       "body": "%"}, "not_json", "body", "expected base64"),
     (_log({}, uuid=1, token_id=1, content="{}", created_at=""), "shape_unknown", None, "alike"),
     ({"payload": "text"}, "not_an_object", "payload", "is a text"),
-    ({"payload": '{"visitor": {}}'}, "not_an_object", "payload", "is a text"),
+    ({"payload": '{"visitor": {}}'}, "shape_unknown", None, "none of Chatlio's shapes"),
 ]  # fmt: skip
 
 

@@ -336,6 +336,71 @@ def aws_sqs(hook: Hook) -> dict[str, Any]:
     }
 
 
+def aws_sqs_cli(hook: Hook) -> dict[str, Any]:
+    """AWS CLI reference: a message of sqs receive-message with all attributes."""
+    return {
+        "MessageId": "19dd0b57-b21e-4ac1-bd88-01bbb068cb78",
+        "ReceiptHandle": "AQEBzbVv",
+        "MD5OfBody": "7b270e59b47ff90a553787216d55d91d",
+        "Body": hook.text,
+        "Attributes": {"SenderId": "1", "SentTimestamp": str(hook.millis)},
+    }
+
+
+def aws_sns_lambda(hook: Hook) -> dict[str, Any]:
+    """Lambda developer guide: a record of an SNS event."""
+    return {
+        "EventVersion": "1.0",
+        "EventSubscriptionArn": "arn:aws:sns:us-east-1:123456789012:chats:1",
+        "EventSource": "aws:sns",
+        "Sns": {
+            "Type": "Notification",
+            "MessageId": "95df01b4-ee98-5cb9-9903-4c221d41eb5e",
+            "TopicArn": f"arn:aws:sns:us-east-1:123456789012:chatlio-{hook.kind}",
+            "Subject": "webhook",
+            "Message": hook.text,
+            "Timestamp": hook.iso,
+            "MessageAttributes": {},
+        },
+    }
+
+
+def aws_kinesis_lambda(hook: Hook) -> dict[str, Any]:
+    """Lambda developer guide: a record of a Kinesis event."""
+    return {
+        "kinesis": {
+            "kinesisSchemaVersion": "1.0",
+            "partitionKey": "1",
+            "sequenceNumber": "49590338271490256608559692538361571095921575989136588898",
+            "data": hook.base64,
+            "approximateArrivalTimestamp": hook.millis / 1000,
+        },
+        "eventSource": "aws:kinesis",
+        "eventID": "shardId-000000000006:49590338271490256608559692538361571095921575989136588898",
+        "awsRegion": "us-east-2",
+        "eventSourceARN": f"arn:aws:kinesis:us-east-2:123456789012:stream/chatlio-{hook.kind}",
+    }
+
+
+def aws_kinesis(hook: Hook) -> dict[str, Any]:
+    """AWS CLI reference: a record of kinesis get-records."""
+    return {
+        "SequenceNumber": "49544985256907370027570885864065577703022652638596431874",
+        "ApproximateArrivalTimestamp": hook.iso.replace("Z", "+00:00"),
+        "Data": hook.base64,
+        "PartitionKey": "1",
+    }
+
+
+def aws_firehose(hook: Hook) -> dict[str, Any]:
+    """Lambda developer guide: a record of a Firehose transformation event."""
+    return {
+        "recordId": "49546986683135544286507457936321625675700192471156785154000000",
+        "approximateArrivalTimestamp": hook.millis,
+        "data": hook.base64,
+    }
+
+
 def aws_sns(hook: Hook) -> dict[str, Any]:
     """SNS developer guide: a notification over HTTP."""
     return {
@@ -399,6 +464,25 @@ def google_pubsub(hook: Hook) -> dict[str, Any]:
     }
 
 
+def google_pubsub_pull(hook: Hook) -> dict[str, Any]:
+    """Cloud Pub/Sub: one of the received messages of a pull."""
+    return {
+        "ackId": "RVNEUAYWLF1GSFE3GQhoUQ5PXiM_NSAoRRoG",
+        "message": {"data": hook.base64, "messageId": "2070443601311540", "publishTime": hook.iso},
+    }
+
+
+def google_pubsub_bigquery(hook: Hook) -> dict[str, Any]:
+    """Cloud Pub/Sub: a row of a BigQuery subscription that writes metadata."""
+    return {
+        "subscription_name": f"projects/1/subscriptions/chatlio-{hook.kind}",
+        "message_id": "2070443601311540",
+        "publish_time": hook.moment.strftime("%Y-%m-%d %H:%M:%S.%f UTC"),
+        "data": hook.text,
+        "attributes": "{}",
+    }
+
+
 def cloudevents(hook: Hook) -> dict[str, Any]:
     """CloudEvents 1.0, JSON event format."""
     return {
@@ -455,6 +539,18 @@ def nginx(hook: Hook) -> dict[str, Any]:
         "request_uri": hook.path,
         "status": "200",
         "request_body": hook.text,
+    }
+
+
+def journald(hook: Hook) -> dict[str, Any]:
+    """systemd: an entry of journalctl -o json; what is not printable is an array of bytes."""
+    return {
+        "__CURSOR": "s=1",
+        "__REALTIME_TIMESTAMP": str(hook.millis * 1000),
+        "_HOSTNAME": "hooks",
+        "PRIORITY": "6",
+        "SYSLOG_IDENTIFIER": hook.kind,
+        "MESSAGE": list(hook.text.encode()) if hook.kind == "feedback" else hook.text,
     }
 
 
@@ -551,16 +647,24 @@ SAMPLES: dict[str, Callable[[Hook], dict[str, Any]]] = {
     "aws-rest-api": aws_rest_api,
     "aws-load-balancer": aws_load_balancer,
     "aws-sqs": aws_sqs,
+    "aws-sqs-cli": aws_sqs_cli,
+    "aws-sns-lambda": aws_sns_lambda,
+    "aws-kinesis-lambda": aws_kinesis_lambda,
+    "aws-kinesis": aws_kinesis,
+    "aws-firehose": aws_firehose,
     "aws-sns": aws_sns,
     "aws-eventbridge": aws_eventbridge,
     "aws-cloudwatch": aws_cloudwatch,
     "aws-cloudwatch-subscription": aws_cloudwatch_subscription,
     "google-pubsub": google_pubsub,
+    "google-pubsub-pull": google_pubsub_pull,
+    "google-pubsub-bigquery": google_pubsub_bigquery,
     "cloudevents": cloudevents,
     "cloudevents-base64": cloudevents_base64,
     "segment": segment,
     "vector": vector,
     "nginx": nginx,
+    "journald": journald,
     "har": har,
     "wiremock": wiremock,
     "wiremock-request": wiremock_request,
@@ -569,7 +673,10 @@ SAMPLES: dict[str, Callable[[Hook], dict[str, Any]]] = {
 }
 
 NO_TIME = {"pipedream", "n8n", "aws-load-balancer", "bare"}
-NO_KIND = {"requestbin", "aws-sqs", "aws-cloudwatch", "aws-cloudwatch-subscription", "bare"}
+NO_KIND = {
+    "requestbin", "aws-sqs", "aws-sqs-cli", "aws-kinesis", "aws-firehose", "aws-cloudwatch",
+    "aws-cloudwatch-subscription", "google-pubsub-pull", "bare",
+}  # fmt: skip
 NO_TRANSCRIPTS = {"zapier"}
 WIDGET = {"envelope", "zapier", "dotted-columns", "json-columns"}
 COLUMNS = {"zapier", "dotted-columns", "json-columns"}

@@ -112,6 +112,34 @@ FORMS: dict[str, Callable[[list[Payload]], bytes]] = {
 }
 
 
+def _copied(captures: list[Payload]) -> bytes:
+    """As PostgreSQL's COPY TO writes texts with a header, and psql ends them."""
+
+    def cell(text: str | None) -> str:
+        if text is None:
+            return "\\N"
+        for mark, letter in (("\\", "\\"), ("\n", "n"), ("\t", "t"), ("\r", "r")):
+            text = text.replace(mark, f"\\{letter}")
+        return text
+
+    rows: list[list[str | None]] = [[*row[:3], None, row[3]] for row in _table(captures)]
+    rows[0][3] = "note"
+    return "".join("\t".join(map(cell, row)) + "\n" for row in rows).encode()
+
+
+FORMS |= {
+    "Excel's first line": lambda captures: b"sep=;\r\n" + _csv(_table(captures), ";"),
+    "Excel's first line and another mark": lambda captures: b'"sep=|"\r\n' + _csv(_table(captures), "|"),
+    "times as pandas writes them": lambda captures: (
+        pd.DataFrame(_table(captures)[1:], columns=_table(captures)[0])
+        .assign(receivedAt=[pd.Timestamp(each["receivedAt"]) for each in captures])
+        .to_csv(index=False)
+        .encode()
+    ),
+    "COPY TO": _copied,
+}
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_a_csv_gives_the_same_tables(
     tmp_path: Path, captures: list[Payload], expected: Tables, form: str
@@ -299,3 +327,62 @@ def test_a_broken_parquet_is_one_unreadable_record(tmp_path: Path, captures: lis
         (tmp_path / "a.parquet").write_bytes(broken)
         (rejected,) = _tables(tmp_path / "a.parquet").rejections
         assert (rejected.record, rejected.reason) == (1, "unreadable")
+
+
+def test_what_copy_doubled_is_said_once(tmp_path: Path, captures: list[Payload]) -> None:
+    """Quotes, line ends, tabs and backslashes of messages come through COPY TO as they were sent."""
+    for each in captures:
+        each["payload"]["z"] = 'say "hi"\n\tC:\\new 5" \\N \\'
+    for name, nulls in (("a.tsv", b"\\N"), ("b.tsv", b"")):
+        (tmp_path / name).write_bytes(_copied(captures).replace(b"\\N\t", nulls + b"\t"))
+        tables = _tables(tmp_path / name)
+        assert tables.rejected.empty
+        assert [json.loads(each) for each in tables.events["extra_fields"]] == [
+            {"z": each["payload"]["z"]} for each in captures
+        ]
+        assert not any("backslash" in each for each in tables.notes)
+
+
+DOUBTFUL = [
+    ("hi\nthere", "COPY doubled a backslash, or nobody did: either is JSON"),
+    ("C:\\temp", "the same"),
+]
+
+
+@pytest.mark.parametrize(("message", "why"), DOUBTFUL)
+def test_backslashes_that_may_be_doubled_are_told(
+    tmp_path: Path, conversation: Payload, message: str, why: str
+) -> None:
+    """Where nothing shows whether backslashes were doubled they stay, and a note says so."""
+    row = _copied([{"receivedAt": "2024-03-11T09:00:00Z", "kind": "feedback", "payload": conversation}])
+    doubled = row.replace(b"\\N", b"").replace(
+        b"Is the beta open?", json.dumps(message)[1:-1].encode().replace(b"\\", b"\\\\")
+    )
+    (tmp_path / "a.tsv").write_bytes(doubled)
+    tables = _tables(tmp_path)
+    assert tables.rejected.empty, why
+    assert any("1 rows hold doubled backslashes" in each for each in tables.notes)
+    assert tables.events["message"].tolist() == [json.dumps(message)[1:-1]]
+
+
+def test_a_table_of_json_between_tabs_is_no_copy(tmp_path: Path, conversation: Payload) -> None:
+    """JSON that is none once its backslashes escape was not doubled, whatever else stands in the file."""
+    messages = ["C:\\dir", "hi\nthere", 'say "hi"']
+    lines = ["receivedAt\tkind\tpayload"]
+    lines += [
+        f"2024-03-11T09:0{place}:00Z\tfeedback\t{json.dumps({**conversation, 'message': message})}"
+        for place, message in enumerate(messages)
+    ]
+    (tmp_path / "a.tsv").write_text("\n".join(lines) + "\n")
+    assert _tables(tmp_path).events["message"].tolist() == messages
+
+
+def test_blanks_around_the_names_of_columns(tmp_path: Path, conversation: Payload) -> None:
+    """A header with blanks behind its commas names the same columns."""
+    flat = {"receivedAt": "2024-03-11T09:00:00Z", "kind": "feedback"}
+    flat |= {f"visitor.{key}": value for key, value in conversation.pop("visitor").items()} | conversation
+    rows = [[f" {name} " for name in flat], list(flat.values())]
+    (tmp_path / "a.csv").write_bytes(_csv(rows))
+    tables = _tables(tmp_path)
+    assert tables.events[["kind", "message"]].to_numpy().tolist() == [["feedback", "Is the beta open?"]]
+    assert tables.events["extra_fields"].isna().all()

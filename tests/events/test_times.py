@@ -48,7 +48,7 @@ def test_absent_times_are_absent_and_not_wrong(text: str | None) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["yesterday", "2024-02-30T10:00:00Z", "12/03/2024", "2024-03-11T09:03:10", "2024-03-11 09:03:10Z",
+    ["yesterday", "2024-02-30T10:00:00Z", "12/03/2024", "2024-03-11T09:03:10", "2024-03-11 09:03:10",
      "2024-03-11T09:03:10.1234567890Z", "2024-03-11T25:00:00Z", "2024-03-11T09:03:10+25:00", "1710144005"],
 )  # fmt: skip
 def test_what_is_no_rfc3339_time_is_told(text: str) -> None:
@@ -65,3 +65,33 @@ def test_a_slack_ts_is_exact_to_the_microsecond(seconds: int, micros: int) -> No
     expected = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds, microseconds=micros)
     assert times[0].as_py() == expected
     assert times.is_null().to_pylist() == [False, True]
+
+
+SAME = [
+    ("2024-03-11t09:03:10z", "2024-03-11T09:03:10Z"),
+    ("2024-03-11 09:03:10.5+00:00", "2024-03-11T09:03:10.5Z"),
+    ("2024-03-11 09:03:10.123450 UTC", "2024-03-11T09:03:10.12345Z"),
+    ("2024-03-11 10:03:10+01", "2024-03-11T09:03:10Z"),
+    ("2024-03-11T04:33:10-0430", "2024-03-11T09:03:10Z"),
+    ("2016-12-31T23:59:60Z", "2017-01-01T00:00:00Z"),
+    ("2016-12-31T15:59:60.25-08:00", "2017-01-01T00:00:00.25Z"),
+]
+
+
+@pytest.mark.parametrize(("text", "same"), SAME)
+def test_neighbouring_forms_give_the_same_instant(text: str, same: str) -> None:
+    """What says without doubt which moment it means is read, beside RFC 3339 in one column."""
+    times, wrong = read_rfc3339(_texts(text, None, same, "0001-01-01t00:00:00z"))
+    assert times[0].as_py() == times[2].as_py() is not None
+    assert (wrong, times.null_count) == ([], 2)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2016-12-31T22:59:60Z", "2024-03-11T09:03:61Z", "2024-03-11T09:03:10 CET", "2024-03-11T09:03:10+24:00",
+     "2024-03-11T09:03:10+1:00", "2024-03-11  09:03:10Z", "\u0662024-03-11T09:03:10Z",
+     "9999-12-31T23:59:60Z"],
+)  # fmt: skip
+def test_doubtful_forms_are_told(text: str) -> None:
+    """A second that no clock shows, a zone's name, an offset beyond a day: none is guessed at."""
+    assert read_rfc3339(_texts(text))[1] == [0]

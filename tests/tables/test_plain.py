@@ -68,16 +68,21 @@ LOGGED: list[Callable[[dict[str, Any]], dict[str, Any]]] = [
         "x": 1,
         "payload": body,
     },
+    lambda body: {"received_at": "2024-03-11T09:03:10Z", "Widget-ID": "w", "payload": json.dumps(body)},
+    lambda body: {"ReceivedAt": "2024-03-11T09:03:10Z", "Kind": "feedback", **body, "widget_id": "w"},
 ]
 """Records as loggers write them."""
 TRAITS = orjson.dumps(VISITOR["identTraits"]).decode()
 PRICES = orjson.dumps(RECORDS[2]["visitorTraits"]).decode()
-DOTTED = ["visitor.UUID", "payload.message", "messages.0.ts", "body", "payload"]
+DOTTED = [
+    "visitor.UUID", "payload.message", "messages.0.ts", "body", "payload", "received_at", "Kind", "widgetId",
+]  # fmt: skip
 LONG = ("0.1234567890123456789", "12345678901234567890.5", "1e-400")
 """Numbers that no double holds."""
 VALUES = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(allow_nan=False, allow_infinity=False),
-    st.text(max_size=5), st.sampled_from(["", "transcript", "feedback", "nothing"]),
+    st.text(max_size=5),
+    st.sampled_from(["", "transcript", "feedback", "nothing", "2024-03-11 09:03:10Z", '{"a": 1}', "{"]),
     st.lists(st.one_of(st.none(), st.text(max_size=3), st.floats(-1e3, 1e3)), max_size=2),
     st.dictionaries(st.text(max_size=3), st.one_of(st.integers(), st.floats(-1e3, 1e3)), max_size=2),
 )  # fmt: skip
@@ -159,6 +164,7 @@ def _shown(rows: Rows) -> dict[str, Any]:
         "messages": {name: column.to_pylist() for name, column in told.messages.items()},
         "rejected": sorted(rows.rejected, key=lambda each: each.record),
         "dialects": +rows.dialects,
+        "remarks": rows.remarks,
     }
 
 

@@ -19,8 +19,8 @@ from typing import Any
 import orjson
 
 from chatlio_kit.captures.dialects.columns import PLACES
-from chatlio_kit.captures.dialects.dialect import Clock, kind_of_label
-from chatlio_kit.captures.dialects.naming import FIELDS, named_fields
+from chatlio_kit.captures.dialects.dialect import kind_of_label
+from chatlio_kit.captures.dialects.times import CLOCKS, Clock
 from chatlio_kit.captures.records import Refused
 from chatlio_kit.events.kinds import Shape, shape_of
 
@@ -47,12 +47,6 @@ _EVIDENCE = {
     Shape.CONVERSATION: frozenset({"visitor"}),
 }
 """Besides its shape, a payload has one of these: other chats have messages too, and anything an address."""
-
-_CLOCKS: dict[str, Clock] = {
-    name: dialect.clock
-    for name in FIELDS
-    if name.startswith("received") and (dialect := named_fields({name: "at"})) is not None
-}
 
 Path = tuple[str, ...]
 
@@ -205,7 +199,7 @@ def _clocks(path: Path, values: Sequence[Any]) -> Iterator[str]:
     """Give the ways of writing a time in which all these values are moments that can be."""
     if _rank(path, _TIME_WORDS) == len(_TIME_WORDS) or _OTHER_TIMES.search(path[-1]):
         return
-    for name, clock in _CLOCKS.items():
+    for name, clock in CLOCKS.items():
         if all(_can_be(clock, each) for each in values):
             yield name
             return

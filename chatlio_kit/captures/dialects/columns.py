@@ -13,6 +13,8 @@ VISITOR, MESSAGES = "visitor", "messages"
 ZAPIER, DOTS = SEPARATORS = ("__", ".")
 PLACES = frozenset(place for each in EVENTS for place in each.places.values())
 """Where in payloads the catalogue's fields stand."""
+TIME_PLACES = sorted({place for each in EVENTS if each.dtype is Dtype.TIME for place in each.places.values()})
+"""Where in payloads times stand."""
 _TOP = frozenset(place for place in PLACES if "." not in place)
 NESTED = frozenset(
     {place.partition(".")[0] for place in PLACES if "." in place}

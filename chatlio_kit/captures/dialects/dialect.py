@@ -5,24 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
 from chatlio_kit.captures.dialects.columns import holds_json, is_split
-from chatlio_kit.captures.records import Refused
+from chatlio_kit.captures.dialects.times import Clock, with_offset
 from chatlio_kit.events.kinds import Kind, kind_in_path
-from chatlio_kit.events.rejection import Reason, shortened
-from chatlio_kit.events.times import RFC3339
 
+EACH = "*"
 _MISSING: Any = object()
-_RFC3339 = re.compile(RFC3339)
-_WITHOUT_OFFSET = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d(?:\.\d{1,9})?)")
-_NUMBER = re.compile(r"\d{1,16}(\.\d{1,12})?")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SHORT = 200
 """Up to this length labels are remembered: most records have one that an earlier one had."""
 _HOST = re.compile(r"^[a-z][a-z0-9+.-]*://[^/?#]*", re.IGNORECASE)
@@ -30,17 +23,27 @@ _HOST = re.compile(r"^[a-z][a-z0-9+.-]*://[^/?#]*", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class FieldPath:
-    """Where in a record something stands: its keys from the outside in; a number is a place in an array."""
+    """Where in a record something stands: its keys from the outside in.
+
+    A number is a place in an array, ``*`` each place in it.
+    """
 
     keys: tuple[str, ...]
 
     @classmethod
     def of(cls, text: str) -> FieldPath:
-        """Read ``request.body``, or a JSON Pointer (RFC 6901) as in ``/request/the.body``; ``""`` is all."""
+        """Read ``request.body``, ``items.*.body``, its other spelling ``items[].body``, or a JSON Pointer.
+
+        A pointer (RFC 6901) is as in ``/request/the.body``; ``""`` is the whole record.
+        """
         if not text.startswith("/"):
-            return cls(tuple(text.split(".")) if text else ())
+            return cls(tuple(text.replace("[]", f".{EACH}").split(".")) if text else ())
         parts = text[1:].split("/")
         return cls(tuple(part.replace("~1", "/").replace("~0", "~") for part in parts))
+
+    def first(self) -> FieldPath:
+        """Return the place in the first element of each list that is walked."""
+        return FieldPath(tuple("0" if key == EACH else key for key in self.keys))
 
     def find(self, value: Any, default: Any = None) -> Any:
         """Give what stands there."""
@@ -72,44 +75,6 @@ class Body(StrEnum):
     ITSELF = "the record itself"
 
 
-class Clock(StrEnum):
-    """How a moment is written. Which of these a dialect uses is declared, never guessed."""
-
-    RFC3339 = "RFC 3339"
-    UTC = "date and time in UTC, without an offset"
-    SECONDS = "seconds since 1970"
-    MILLISECONDS = "milliseconds since 1970"
-
-    def read(self, value: Any, place: str) -> str | None:
-        """Give a moment as RFC 3339, cut to microseconds where it was a number; None where there is none.
-
-        Raises:
-            Refused: when it is written in another way.
-        """
-        if value is None or value == "":
-            return None
-        written = self._written(value)
-        if written is None:
-            detail = f"{place} is {shortened(value)}; expected {self}. Name what it is with --fields."
-            raise Refused(Reason.INVALID_TIME, place, detail)
-        return written
-
-    def _written(self, value: Any) -> str | None:
-        if self is Clock.RFC3339:
-            return value if isinstance(value, str) and _RFC3339.fullmatch(value) else None
-        if self is Clock.UTC:
-            found = _WITHOUT_OFFSET.fullmatch(value) if isinstance(value, str) else None
-            return f"{found[1]}T{found[2]}Z" if found else None
-        if isinstance(value, bool) or not _NUMBER.fullmatch(str(value)):
-            return None
-        micros = Decimal(str(value)) * (1_000_000 if self is Clock.SECONDS else 1000)
-        try:
-            moment = _EPOCH + timedelta(microseconds=int(micros))
-        except OverflowError:
-            return None
-        return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
 @dataclass(frozen=True)
 class Dialect:
     """How one logger writes down a webhook.
@@ -121,7 +86,7 @@ class Dialect:
         payload: where the payload stands; empty when the record itself is the payload.
         source: where its form is documented.
         body: how the payload is written.
-        base64_flag: the place that says whether a payload in text is base64, where a logger has one.
+        base64_flag: the place that says whether a payload in text is base64, by ``true`` or by that word.
         received: where the moment of capture stands, if it is told.
         clock: how that moment is written.
         label: where a kind, or a path or URL that names one, stands.
@@ -129,6 +94,9 @@ class Dialect:
         lacks: places that none of its records has, where that tells it from another dialect.
         separator: what stands between the parts of a column's name.
         keeps_kind: whether a label that names no kind has to be told: it was meant to be one.
+        walk: the keys of a list whose elements are records of their own, ``*`` for each of them; empty where
+            none is walked.
+        offset: what times mean that are written without one; empty where they mean nothing.
     """
 
     name: str
@@ -145,6 +113,8 @@ class Dialect:
     lacks: tuple[FieldPath, ...] = ()
     separator: str = ""
     keeps_kind: bool = False
+    walk: tuple[str, ...] = ()
+    offset: str = ""
     marks: frozenset[str] = field(init=False, repr=False, compare=False)
     """The keys that each of its records has."""
 
@@ -161,13 +131,36 @@ class Dialect:
             and not any(place.is_in(value) for place in self.lacks)
         )
 
-    def received_at(self, value: Any) -> str | None:
+    def siblings(self, value: Any) -> dict[str, int]:
+        """Count the elements that stand beside the one in which the payload is, where a number names it.
+
+        Returns:
+            Their number, by the place that names each of them; nothing where there are none.
+        """
+        count, named = 0, list(self.payload.keys)
+        for place, key in enumerate(self.payload.keys):
+            if isinstance(value, list) and len(value) > 1:
+                count += len(value) - 1
+                named[place] = EACH
+            value = FieldPath((key,)).find(value)
+        return {".".join(named): count} if count else {}
+
+    def received_at(self, value: Any, offset: str = "") -> str | None:
         """Give the moment of capture as RFC 3339.
+
+        Args:
+            value: the record.
+            offset: what a moment means that is written without one.
 
         Raises:
             Refused: when it is written in another way than this dialect's.
         """
-        return self.clock.read(self.received.find(value), str(self.received)) if self.received else None
+        if self.received is None:
+            return None
+        moment = self.received.find(value)
+        if offset and self.clock is Clock.RFC3339 and isinstance(moment, str):
+            moment = with_offset(moment, offset) or moment
+        return self.clock.read(moment, str(self.received))
 
     def kind(self, value: Any) -> Any:
         """Give the kind that a label names."""

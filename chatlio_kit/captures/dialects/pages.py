@@ -6,15 +6,15 @@ numbered through all pages of the file.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
 import orjson
 
-from chatlio_kit.captures.dialects.dialect import FieldPath
-from chatlio_kit.captures.records import Fault, Lines, Raws, parse
+from chatlio_kit.captures.dialects.dialect import EACH, Dialect, FieldPath
+from chatlio_kit.captures.records import Fault, Lines, Raws, Remark, parse
 from chatlio_kit.events.identity import canonical
 from chatlio_kit.events.kinds import shape_of
 
@@ -24,7 +24,10 @@ LISTS: dict[str, FieldPath] = {
     "ngrok and WireMock": FieldPath.of("requests"),
     "Amazon CloudWatch Logs": FieldPath.of("events"),
     "Amazon CloudWatch Logs, a subscription": FieldPath.of("logEvents"),
-    "AWS Lambda (SQS)": FieldPath.of("Records"),
+    "AWS Lambda (SQS, SNS, Kinesis) and Kinesis": FieldPath.of("Records"),
+    "Amazon SQS, receive-message": FieldPath.of("Messages"),
+    "Amazon Data Firehose": FieldPath.of("records"),
+    "Google Cloud Pub/Sub, pull": FieldPath.of("receivedMessages"),
     "HAR": FieldPath.of("log.entries"),
 }
 """Where each logger's pages list their captures."""
@@ -49,44 +52,96 @@ def page_of(value: Any) -> Page | None:
     return None
 
 
-def unfold(records: Iterator[Lines | Raws | Fault]) -> Iterator[Lines | Raws | Fault]:
-    """Give the captures that a file's pages list, if its first record is a page; any other file as it is."""
+def unfold(
+    records: Iterator[Lines | Raws | Fault | Remark], fields: Dialect | None = None
+) -> Iterator[Lines | Raws | Fault | Remark]:
+    """Give the captures that a file's pages list, if its first record is a page; any other file as it is.
+
+    Args:
+        records: the file's records.
+        fields: a dialect that the user named. If it walks a list, each element of it is a record.
+    """
     first = next(records, None)
     if first is None:
         return
-    if isinstance(first, Fault) or _captures(first.head) is None:
+    if fields is not None and fields.walk:
+        yield from _renumbered(chain([first], records), lambda raw: _elements(raw, fields))
+    elif isinstance(first, Fault | Remark) or _captures(first.head, fields) is None:
         yield first
         yield from records
-        return
+    else:
+        yield from _renumbered(chain([first], records), lambda raw: _captures(raw, fields))
+
+
+def _renumbered(
+    records: Iterator[Lines | Raws | Fault | Remark], unfolded: Callable[[bytes], list[bytes] | None]
+) -> Iterator[Lines | Raws | Fault | Remark]:
+    """Give records, or the ones that they list, numbered through the file."""
     number = 0
-    for found in chain([first], records):
+    for found in records:
+        if isinstance(found, Remark):
+            yield found
+            continue
         if isinstance(found, Fault):
             number += 1
-            yield Fault(number, found.raw, found.reason, found.detail)
+            yield replace(found, number=number)
             continue
-        raws = [each for raw in found.raws for each in _captures_or(raw)]
+        raws = [each for raw in found.raws for each in _or_itself(raw, unfolded(raw))]
         if raws:
-            yield Raws(list(range(number + 1, number + len(raws) + 1)), raws, found.cut)
+            yield Raws(list(range(number + 1, number + len(raws) + 1)), raws, found.cut, found.is_loose)
         number += len(raws)
 
 
-def _captures_or(raw: bytes) -> list[bytes]:
-    captures = _captures(raw)
-    return [raw] if captures is None else captures
+def _or_itself(raw: bytes, listed: list[bytes] | None) -> list[bytes]:
+    return [raw] if listed is None else listed
 
 
-def _captures(raw: bytes) -> list[bytes] | None:
-    """Give the texts of a page's captures; None when the text is no page."""
+def _captures(raw: bytes, fields: Dialect | None) -> list[bytes] | None:
+    """Give the texts of a page's captures; None when the text is no page, or the user named its payload."""
     try:
-        page = page_of(orjson.loads(raw))
-        if page is None:
+        value = orjson.loads(raw)
+        page = page_of(value)
+        if page is None or (fields is not None and fields.payload.keys and fields.fits(value)):
             return None
         return [_text(each) for each in page.place.find(parse(raw))]
     except ValueError:  # reading the record tells what is wrong with it
         return None
 
 
-def _text(capture: dict[str, Any]) -> bytes:
+def _elements(raw: bytes, fields: Dialect) -> list[bytes] | None:
+    """Give a record for each element of the list that the user named; None where there is no such list."""
+    try:
+        value = parse(raw)
+    except ValueError:  # reading the record tells what is wrong with it
+        return None
+    if not isinstance(value, dict) or not fields.fits(value):
+        return None
+    places = (fields.payload, fields.received, fields.label, fields.widget)
+    walked = FieldPath(fields.walk).first().keys
+    others = [place.keys for place in places if place and place.keys[: len(walked)] != walked]
+    return [_text(each) for each in _walked(value, fields.walk, others)]
+
+
+def _walked(value: Any, walk: tuple[str, ...], others: Sequence[tuple[str, ...]]) -> Iterator[Any]:
+    """Give a value once for each element of a list in it, with nothing else than other places need."""
+    if not walk:
+        yield value
+        return
+    key, rest = walk[0], walk[1:]
+    if key == EACH and isinstance(value, list):
+        within = [place[1:] for place in others if place[:1] == ("0",)]
+        for each in value:
+            yield from ([inner] for inner in _walked(each, rest, within))
+    elif key != EACH and isinstance(value, dict) and key in value:
+        beside = {place[0]: value[place[0]] for place in others if place and place[0] in value}
+        within = [place[1:] for place in others if place[:1] == (key,)]
+        for inner in _walked(value[key], rest, within):
+            yield {**beside, key: inner}
+    else:  # nothing can be walked here, which reading the record tells
+        yield value
+
+
+def _text(capture: Any) -> bytes:
     try:
         return orjson.dumps(capture)
     except TypeError:  # a number beyond 64 bits

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from chatlio_kit.captures.dialects.columns import DOTS, ZAPIER
-from chatlio_kit.captures.dialects.dialect import Body, Clock, Dialect, FieldPath
+from chatlio_kit.captures.dialects.dialect import Body, Dialect, FieldPath
+from chatlio_kit.captures.dialects.times import Clock
 
 _AWS = "docs.aws.amazon.com"
 _BESIDE = {"received": "receivedAt", "label": "kind", "widget": "widget", "keeps_kind": True}
@@ -114,6 +115,27 @@ LOGGERS: tuple[Dialect, ...] = (
          "messageId receiptHandle body attributes.SentTimestamp", "body",
          f"{_AWS}/lambda, Using Lambda with Amazon SQS",
          received="attributes.SentTimestamp", clock=Clock.MILLISECONDS),
+    _row("aws-sqs-cli", "Amazon SQS, a message of receive-message",
+         "MessageId ReceiptHandle Body", "Body",
+         f"{_AWS}/cli, sqs receive-message; with the attribute SentTimestamp",
+         received="Attributes.SentTimestamp", clock=Clock.MILLISECONDS),
+    _row("aws-sns-lambda", "Amazon SNS, a record of a Lambda event",
+         "EventSource Sns.TopicArn Sns.Message Sns.Timestamp", "Sns.Message",
+         f"{_AWS}/lambda, Using Lambda with Amazon SNS",
+         received="Sns.Timestamp", label="Sns.TopicArn"),
+    _row("aws-kinesis-lambda", "Amazon Kinesis, a record of a Lambda event",
+         "eventSource kinesis.data kinesis.approximateArrivalTimestamp", "kinesis.data",
+         f"{_AWS}/lambda, Using Lambda with Amazon Kinesis Data Streams",
+         body=Body.BASE64, received="kinesis.approximateArrivalTimestamp", clock=Clock.SECONDS,
+         label="eventSourceARN"),
+    _row("aws-kinesis", "Amazon Kinesis, a record of get-records (version 2 of the command line)",
+         "SequenceNumber ApproximateArrivalTimestamp Data PartitionKey", "Data",
+         f"{_AWS}/cli, kinesis get-records",
+         body=Body.BASE64, received="ApproximateArrivalTimestamp"),
+    _row("aws-firehose", "Amazon Data Firehose, a record of a Lambda event",
+         "recordId approximateArrivalTimestamp data", "data",
+         f"{_AWS}/lambda, Using Lambda with Amazon Data Firehose",
+         body=Body.BASE64, received="approximateArrivalTimestamp", clock=Clock.MILLISECONDS),
     _row("aws-sns", "Amazon SNS, a notification",
          "Type MessageId TopicArn Message Timestamp", "Message",
          f"{_AWS}/sns, HTTP/HTTPS notification JSON format",
@@ -134,6 +156,14 @@ LOGGERS: tuple[Dialect, ...] = (
          "subscription message.data message.publishTime", "message.data",
          "cloud.google.com/pubsub/docs/push",
          body=Body.BASE64, received="message.publishTime", label="subscription"),
+    _row("google-pubsub-pull", "Google Cloud Pub/Sub, a pulled message",
+         "ackId message.data message.publishTime", "message.data",
+         "cloud.google.com/pubsub/docs/reference/rest, ReceivedMessage",
+         body=Body.BASE64, received="message.publishTime"),
+    _row("google-pubsub-bigquery", "Google Cloud Pub/Sub, a row that a subscription wrote to BigQuery",
+         "subscription_name message_id publish_time data", "data",
+         "cloud.google.com/pubsub/docs/bigquery, Write metadata",
+         received="publish_time", label="subscription_name"),
     _row("cloudevents", "CloudEvents 1.0 in JSON",
          "specversion id source type data", "data",
          "github.com/cloudevents/spec, JSON event format",
@@ -154,10 +184,14 @@ LOGGERS: tuple[Dialect, ...] = (
          "time_iso8601 request_body", "request_body",
          "nginx.org/en/docs/http/ngx_http_core_module.html#variables, ngx_http_log_module",
          received="time_iso8601", label="request_uri"),
+    _row("journald", "systemd's journal, an entry of journalctl -o json",
+         "__REALTIME_TIMESTAMP MESSAGE", "MESSAGE",
+         "systemd.io/JOURNAL_EXPORT_FORMATS, Journal JSON Format",
+         received="__REALTIME_TIMESTAMP", clock=Clock.MICROSECONDS, label="SYSLOG_IDENTIFIER"),
     _row("har", "HAR 1.2, an entry of any proxy's or browser's export",
          "startedDateTime request.postData.text", "request.postData.text",
          "w3c.github.io/web-performance/specs/HAR/Overview.html; github.com/ahmadnassri/har-spec",
-         received="startedDateTime", label="request.url"),
+         base64_flag="request.postData.encoding", received="startedDateTime", label="request.url"),
     _row("wiremock", "WireMock, an entry of its request journal",
          "id request.loggedDate request.url request.body", "request.body",
          "wiremock.org/docs/verifying",
