@@ -31,6 +31,8 @@ def main() -> int:
     parser.add_argument("--messages-per-second", type=float, default=usual.messages_per_second)
     parser.add_argument("--faults", type=Path, default=None, metavar="FILE", help="see the module faults")
     given = parser.parse_args()
+    # pyarrow imports pandas where it is installed, to recognise its types: time and memory for nothing here.
+    sys.modules["pandas"] = None  # type: ignore[assignment]
     options = Options(
         enabling_delay=given.enabling_delay,
         processing_delay=given.processing_delay,

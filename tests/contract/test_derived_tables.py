@@ -1,4 +1,4 @@
-"""Conversations and messages, frozen at their edges: which transcript is shown, when a chat began, who answered."""
+"""Derived tables at their edges: which transcript is shown, when a chat began, who answered when."""
 
 from __future__ import annotations
 
