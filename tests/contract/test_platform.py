@@ -14,14 +14,15 @@ from chatlio_kit.platform import Platform
 from chatlio_kit.samples import write_sample
 
 
+@pytest.mark.parametrize("fault", [{"fault": "status", "status": 500}, {"fault": "reset_before"}])
 def test_a_request_is_sent_again_until_the_platform_takes_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: dict[str, object]
 ) -> None:
-    """Five refusals of one request in a row cost five retries and no record."""
+    """Five faults in a row cost one request five retries and no record."""
     monkeypatch.setattr(sending, "pause_before", lambda tries, retry_after: 0.002)
     sample = write_sample(tmp_path / "sample", events=40)
     state = tmp_path / "state"
-    faults = {"faults": [{"fault": "status", "status": 503, "retry_after": 0, "count": 5}]}
+    faults = {"faults": [{**fault, "count": 5}]}
     with (
         running(state / "local", enabling_delay=0, processing_delay=0, faults=faults) as server,
         Platform(settings_of(server, state)) as platform,
