@@ -20,7 +20,7 @@ from chatlio_kit.events.rejection import Rejection
 from chatlio_kit.tables.arrow import frame_of
 from chatlio_kit.tables.building import Settling
 from chatlio_kit.tables.counts import Counts
-from chatlio_kit.tables.derived import Talks, offline_messages, visitors
+from chatlio_kit.tables.derive import derive_rows
 from chatlio_kit.tables.dictionary import dictionary
 from chatlio_kit.tables.duplicates import Settled, Sifted, Sightings
 from chatlio_kit.tables.nesting import NESTED_SCHEMA, events_of
@@ -184,18 +184,15 @@ class Export:
                 pieces.append(sifted)
         rows = pa.concat_tables([NESTED_SCHEMA.empty_table(), *(sifted.built.rows for sifted in pieces)])
         events = frame_of(events_of(rows))
-        talks = Talks(rows)
+        derived = {name: frame_of(table) for name, table in derive_rows(rows).items()}
         rejected = [rejection for sifted in pieces for rejection in sifted.built.rejected]
         return Tables(
             events,
-            frame_of(talks.conversations()),
-            frame_of(talks.messages()),
-            frame_of(visitors(rows)),
-            frame_of(offline_messages(rows)),
-            rejected,
-            counts,
-            [*self.captures.notes, *self.findings.notes()],
-            self.findings,
+            rejections=rejected,
+            counts=counts,
+            notes=[*self.captures.notes, *self.findings.notes()],
+            findings=self.findings,
+            **derived,
         )
 
     def __repr__(self) -> str:
