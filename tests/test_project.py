@@ -21,7 +21,7 @@ PACKAGE = ROOT / "chatlio_kit"
 # A room may import itself and rooms of the lines above it.
 LINES = [
     {"errors"},
-    {"settings", "display", "crew"},
+    {"settings", "display", "pool"},
     {"events"},
     {"captures"},
     {"tables"},

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from errno import EISDIR
@@ -21,7 +22,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from chatlio_kit.captures import LocalPlace
-from chatlio_kit.crew import Crew
 from chatlio_kit.display import Progress, Sheet
 from chatlio_kit.errors import UsageError
 from chatlio_kit.events.catalogue import TABLES
@@ -89,7 +89,7 @@ class Converted:
         return self.summary()._repr_html_()
 
 
-def convert(export: Export, out: Path, *, crew: Crew | None = None, quiet: bool = False) -> Converted:
+def convert(export: Export, out: Path, *, executor: Executor | None = None, quiet: bool = False) -> Converted:
     """Write an export's five tables, its rejects and a report into a folder.
 
     Stopped half-way it leaves the folder as it was.
@@ -97,7 +97,8 @@ def convert(export: Export, out: Path, *, crew: Crew | None = None, quiet: bool 
     Args:
         export: the captures, and how they are read.
         out: the folder.
-        crew: who builds frames; by default as many as pay.
+        executor: where batches are decoded and validated, shut down afterwards; by default as many processes
+            as pay.
         quiet: whether to show no progress.
 
     Raises:
@@ -110,7 +111,7 @@ def convert(export: Export, out: Path, *, crew: Crew | None = None, quiet: bool 
     try:
         with (
             _Unfinished(out, FILES) as unfinished,
-            nullcontext(crew) if crew else export.crew() as builders,
+            nullcontext(executor) if executor else export.create_pool() as pool,
             lean_memory(),
             _Tables(unfinished.folder) as tables,
         ):
@@ -118,11 +119,13 @@ def convert(export: Export, out: Path, *, crew: Crew | None = None, quiet: bool 
                 RejectedFile(unfinished.folder / REJECTED) as rejected,
                 Progress("converting", None, "records", quiet=quiet) as progress,
             ):
-                for sifted in export.sifted(crew=builders):
+                for sifted in export.sifted(executor=pool):
                     count(converted.counts, sifted)
                     rejected.add(sifted.built.rejected)
                     tables.add(sifted)
                     progress.advance(len(sifted.built) + len(sifted.built.rejected) + sifted.duplicates)
+            if pool is not None:
+                pool.shutdown()  # their memory is needed for what comes now
             converted.rows = tables.finish()
             converted.findings = export.findings
             converted.notes = [*export.captures.notes, *export.findings.notes()]

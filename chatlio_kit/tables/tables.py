@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
@@ -11,12 +12,12 @@ import pandas as pd
 import pyarrow as pa
 
 from chatlio_kit.captures import Captures, parse
-from chatlio_kit.crew import Crew, worthwhile
 from chatlio_kit.display import Progress, Sheet
 from chatlio_kit.errors import UsageError
 from chatlio_kit.events.catalogue import TABLES
 from chatlio_kit.events.numbers import indented
 from chatlio_kit.events.rejection import Rejection
+from chatlio_kit.pool import Pool, create_pool, default_workers
 from chatlio_kit.tables.arrow import frame_of
 from chatlio_kit.tables.building import Settling
 from chatlio_kit.tables.counts import Counts
@@ -27,7 +28,7 @@ from chatlio_kit.tables.nesting import NESTED_SCHEMA, events_of
 from chatlio_kit.tables.redacting import redact
 from chatlio_kit.tables.terms import Findings, Terms
 from chatlio_kit.tables.transcript import Transcript
-from chatlio_kit.tables.workers import ROOMS, build_all
+from chatlio_kit.tables.workers import PRELOAD, build_all
 
 _FEW_FILES = 12
 REJECTED_COLUMNS = tuple(each.name for each in fields(Rejection))
@@ -141,21 +142,24 @@ class Export:
         self.findings = Findings(self.terms.redaction.without_key())
         self._workers = workers
 
-    def crew(self) -> Crew:
-        """Give those who build frames: as many as pay, or as were asked for."""
-        count = self._workers if self._workers is not None else worthwhile(self.captures.size)
-        return Crew(count, *ROOMS)
+    def create_pool(self) -> AbstractContextManager[Pool | None]:
+        """Start the processes that decode and validate: as many as pay, or as were asked for."""
+        count = self._workers if self._workers is not None else default_workers(self.captures.size)
+        return create_pool(count, PRELOAD) if count else nullcontext()
 
-    def sifted(self, settled: Settled | None = None, *, crew: Crew | None = None) -> Iterator[Sifted]:
+    def sifted(self, settled: Settled | None = None, *, executor: Executor | None = None) -> Iterator[Sifted]:
         """Convert piece by piece: validated frames without duplicates, in memory one at a time.
 
         Args:
             settled: looks up what was settled before this run.
-            crew: who builds frames, where they have more to do afterwards.
+            executor: where batches are decoded and validated; by default a pool of this run's own.
         """
         self.findings = found = Findings(self.terms.redaction.without_key())
-        with Sightings(settled) as sightings, nullcontext(crew) if crew else self.crew() as builders:
-            for built in build_all(self.captures.pieces(), self.settling, builders):
+        with (
+            Sightings(settled) as sightings,
+            nullcontext(executor) if executor else self.create_pool() as pool,
+        ):
+            for built in build_all(self.captures.pieces(), self.settling, pool):
                 found.dialects.update(built.dialects)
                 sifted = sightings.sift(self.terms.contract.hold(built, found.fields))
                 # Values leave here redacted: what was needed of them, ids and digests, is told by now.
