@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from chatlio_kit.captures import archives_of
 from chatlio_kit.delivery.fates import DeadLetter, Fate, KeptLetter, Named, ReadFile, Refused, Taken, Tally
 from chatlio_kit.delivery.keys import AMONG, asked, key_of, keys_in, keys_of
-from chatlio_kit.tables import Sighting
+from chatlio_kit.tables import FirstOccurrence
 
 if TYPE_CHECKING:
     from chatlio_kit.delivery.ledger import Ledger
@@ -74,14 +74,14 @@ class Book:
         found = self._one("SELECT first_sent_at FROM destination WHERE id = ?")
         return None if found is None else int(found)
 
-    def settled(self, event_ids: list[str]) -> Mapping[str, Sighting]:
+    def settled(self, event_ids: list[str]) -> Mapping[str, FirstOccurrence]:
         """Say which of these events were settled before this run, and where they were read."""
         if self._is_first_run:
             return {}
         rows = self._among(
             event_ids, "event_id, payload_digest, source_file, source_record", "fate != 'pending'"
         )
-        return {key.hex(): Sighting(digest.hex(), *place) for key, digest, *place in rows}
+        return {key.hex(): FirstOccurrence(digest.hex(), *place) for key, digest, *place in rows}
 
     def expect(self, run: int, events: pd.DataFrame) -> NDArray[np.int64]:
         """Write down that these events are about to be sent, and give the row of each.

@@ -11,7 +11,7 @@ from chatlio_kit.connection import Connection
 from chatlio_kit.delivery.run import Run
 from chatlio_kit.errors import UsageError
 from chatlio_kit.events.kinds import Kind
-from chatlio_kit.tables import Sightings, Tables, check_again, count, empty
+from chatlio_kit.tables import Deduplicator, Tables, check_again, count, empty
 
 _PIECE = 10_000
 
@@ -62,13 +62,13 @@ def stream(
             stop_after=stop_after,
             quiet=quiet,
         ) as run,
-        Sightings(run.book.settled) as sightings,
+        Deduplicator(run.book.settled) as deduplicator,
     ):
         run.counts.add((), (each.reason for each in built.rejected))
         run.rejections += built.rejected
         run.prepare(Kind(kind) for kind in built.rows["kind"].unique().to_pylist())
         for start in range(0, len(built), _PIECE):
-            sifted = sightings.sift(replace(built, rejected=[]).part(start, start + _PIECE))
+            sifted = deduplicator.apply(replace(built, rejected=[]).part(start, start + _PIECE))
             count(run.counts, sifted)
             run.rejections += sifted.built.rejected
             run.pass_over(sifted.duplicates + len(sifted.built.rejected))

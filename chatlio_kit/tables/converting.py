@@ -27,8 +27,8 @@ from chatlio_kit.errors import UsageError
 from chatlio_kit.events.catalogue import TABLES
 from chatlio_kit.tables.arrow import lean_memory
 from chatlio_kit.tables.counts import Counts
+from chatlio_kit.tables.deduplicate import Deduplicated
 from chatlio_kit.tables.derive import EventFiles
-from chatlio_kit.tables.duplicates import Sifted
 from chatlio_kit.tables.nesting import events_of
 from chatlio_kit.tables.report import PAGE, converted_document, report_of
 from chatlio_kit.tables.schemas import file_schema
@@ -257,7 +257,7 @@ class _Tables:
         for table in self._tables.values():
             table.close()
 
-    def add(self, sifted: Sifted) -> None:
+    def add(self, sifted: Deduplicated) -> None:
         """Write a batch's events, and keep what the other tables are derived from."""
         rows = sifted.built.rows
         self._tables["events"].add(events_of(rows))

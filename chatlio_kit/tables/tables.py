@@ -21,9 +21,9 @@ from chatlio_kit.pool import Pool, create_pool, default_workers
 from chatlio_kit.tables.arrow import frame_of
 from chatlio_kit.tables.building import Settling
 from chatlio_kit.tables.counts import Counts
+from chatlio_kit.tables.deduplicate import Deduplicated, Deduplicator, Settled
 from chatlio_kit.tables.derive import derive_rows
 from chatlio_kit.tables.dictionary import dictionary
-from chatlio_kit.tables.duplicates import Settled, Sifted, Sightings
 from chatlio_kit.tables.nesting import NESTED_SCHEMA, events_of
 from chatlio_kit.tables.redacting import redact
 from chatlio_kit.tables.terms import Findings, Terms
@@ -147,7 +147,9 @@ class Export:
         count = self._workers if self._workers is not None else default_workers(self.captures.size)
         return create_pool(count, PRELOAD) if count else nullcontext()
 
-    def sifted(self, settled: Settled | None = None, *, executor: Executor | None = None) -> Iterator[Sifted]:
+    def sifted(
+        self, settled: Settled | None = None, *, executor: Executor | None = None
+    ) -> Iterator[Deduplicated]:
         """Convert piece by piece: validated frames without duplicates, in memory one at a time.
 
         Args:
@@ -156,12 +158,12 @@ class Export:
         """
         self.findings = found = Findings(self.terms.redaction.without_key())
         with (
-            Sightings(settled) as sightings,
+            Deduplicator(settled) as deduplicator,
             nullcontext(executor) if executor else self.create_pool() as pool,
         ):
             for built in build_all(self.captures.pieces(), self.settling, pool):
                 found.dialects.update(built.dialects)
-                sifted = sightings.sift(self.terms.contract.hold(built, found.fields))
+                sifted = deduplicator.apply(self.terms.contract.hold(built, found.fields))
                 # Values leave here redacted: what was needed of them, ids and digests, is told by now.
                 sifted.built = redact(sifted.built, self.terms.redaction, found.redacted)
                 sifted.built.rejected.sort(key=lambda each: (each.file, each.record))
@@ -180,7 +182,7 @@ class Export:
     def to_tables(self, *, quiet: bool = False) -> Tables:
         """Convert everything into frames, which have to fit in memory."""
         counts = Counts()
-        pieces: list[Sifted] = []
+        pieces: list[Deduplicated] = []
         with Progress("converting", None, "records", quiet=quiet) as progress:
             for sifted in self.sifted():
                 count(counts, sifted)
@@ -255,6 +257,6 @@ def read_export(
     )
 
 
-def count(counts: Counts, sifted: Sifted) -> None:
+def count(counts: Counts, sifted: Deduplicated) -> None:
     """Add a piece to the counts."""
     counts.add_piece(sifted.built.rows, sifted.built.rejected, sifted.duplicates)

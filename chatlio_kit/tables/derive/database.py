@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from chatlio_kit.errors import CaptureError
 from chatlio_kit.tables.arrow import arrow_schema
 from chatlio_kit.tables.nesting import events_of, message_parts_of
 
@@ -42,8 +43,7 @@ def database(temporary: Path) -> Iterator[DuckDBPyConnection]:
     Args:
         temporary: the folder for what does not fit into its memory.
     """
-    duckdb = import_module("duckdb")  # only where tables are derived: a worker starts without
-    connection = duckdb.connect(
+    connection = _duckdb().connect(
         config={
             "memory_limit": _MEMORY,
             "threads": min(_MOST_THREADS, os.cpu_count() or 1),
@@ -70,13 +70,27 @@ def derive(connection: DuckDBPyConnection, table: str, keys: Range = EVERYTHING)
 
     Returns:
         Arrow tables of the table's schema, its rows in order.
+
+    Raises:
+        CaptureError: when memory or disk space does not suffice.
     """
     query = _query(table)
     parameters = dict(zip(("first", "last"), keys, strict=True)) if "$first" in query else None
     schema = arrow_schema(table)
-    for batch in connection.execute(query, parameters).to_arrow_reader(_BATCH_ROWS):
-        columns = [column.cast(field.type) for column, field in zip(batch.columns, schema, strict=True)]
-        yield pa.table(columns, schema=schema)
+    try:
+        for batch in connection.execute(query, parameters).to_arrow_reader(_BATCH_ROWS):
+            columns = [column.cast(field.type) for column, field in zip(batch.columns, schema, strict=True)]
+            yield pa.table(columns, schema=schema)
+    except (_duckdb().Error, pa.ArrowException) as error:
+        words = str(error).partition("\n")[0].rstrip(".")
+        raise CaptureError(
+            f"The table {table} could not be derived: {words}. "
+            "Free memory or disk space and start again; nothing half-written is left."
+        ) from error
+
+
+def _duckdb() -> Any:
+    return import_module("duckdb")  # only where tables are derived: workers start without it
 
 
 @cache

@@ -10,31 +10,36 @@ from types import TracebackType
 
 from chatlio_kit.events.rejection import Reason, Rejection
 from chatlio_kit.tables.building import Built
-from chatlio_kit.tables.sightings import Keys, SeenIds, Sighting, are_distinct, as_keys
+from chatlio_kit.tables.seen_ids import MOST_IN_MEMORY, FirstOccurrence, Keys, SeenIds, are_distinct, as_keys
 
-__all__ = ["Settled", "Sifted", "Sighting", "Sightings"]
+__all__ = ["Deduplicated", "Deduplicator", "FirstOccurrence", "Settled"]
 
-Settled = Callable[[list[str]], Mapping[str, Sighting]]
+Settled = Callable[[list[str]], Mapping[str, FirstOccurrence]]
 """Looks up which of these ids were settled before this run."""
 
 
 @dataclass
-class Sifted:
-    """What is left of a piece after its duplicates were taken out, and how many they were."""
+class Deduplicated:
+    """What is left of a batch without its duplicates, and how many they were."""
 
     built: Built
     duplicates: int
 
 
-class Sightings:
-    """The events that a run has accepted so far. Use it as a context manager."""
+class Deduplicator:
+    """Knows the events that a run has accepted so far. Use it as a context manager.
 
-    def __init__(self, settled: Settled | None = None) -> None:
+    Args:
+        settled: looks up what was settled before this run.
+        most_in_memory: how many ids are held in memory before they go to disk.
+    """
+
+    def __init__(self, settled: Settled | None = None, *, most_in_memory: int = MOST_IN_MEMORY) -> None:
         self._settled = settled
         self._folder = tempfile.TemporaryDirectory(prefix="chatlio-kit-")
-        self._seen = SeenIds(Path(self._folder.name))
+        self._seen = SeenIds(Path(self._folder.name), most_in_memory)
 
-    def __enter__(self) -> Sightings:
+    def __enter__(self) -> Deduplicator:
         return self
 
     def __exit__(
@@ -42,27 +47,29 @@ class Sightings:
     ) -> None:
         self._folder.cleanup()
 
-    def sift(self, built: Built) -> Sifted:
-        """Take out what was there before; reject what has an earlier event's id and another payload."""
+    def apply(self, built: Built) -> Deduplicated:
+        """Remove what was there before; reject what has an earlier event's id and another payload."""
         rows = built.rows
         keys = as_keys(rows["event_id"])
         known = self._seen.look_up(keys)
         if self._settled is not None:
             ids = rows["event_id"].to_pylist()
             settled = self._settled(ids)
-            known = {row: settled[each] for row, each in enumerate(ids) if each in settled} | known
+            known = {
+                row: settled[event_id] for row, event_id in enumerate(ids) if event_id in settled
+            } | known
         if not known and are_distinct(keys):
             self._remember(built, keys)
-            return Sifted(built, 0)
+            return Deduplicated(built, 0)
         columns = [
             rows[name].to_pylist() for name in ("event_id", "payload_digest", "source_file", "source_record")
         ]
-        new: dict[str, Sighting] = {}
+        new: dict[str, FirstOccurrence] = {}
         kept, duplicates, conflicts = [], 0, []
         for row, (event_id, digest, file, record) in enumerate(zip(*columns, strict=True)):
             earlier = known.get(row) or new.get(event_id)
             if earlier is None:
-                new[event_id] = Sighting(digest, file, record)
+                new[event_id] = FirstOccurrence(digest, file, record)
                 kept.append(row)
             elif earlier.digest == digest:
                 duplicates += 1
@@ -70,7 +77,7 @@ class Sightings:
                 conflicts.append(_conflict(file, record, earlier, built.raw(row)))
         built = built.keep(kept, conflicts)
         self._remember(built, keys[kept])
-        return Sifted(built, duplicates)
+        return Deduplicated(built, duplicates)
 
     def _remember(self, built: Built, keys: Keys) -> None:
         digests, files, records = (
@@ -79,7 +86,7 @@ class Sightings:
         self._seen.add(keys, as_keys(digests), files, records.to_numpy())
 
 
-def _conflict(file: str, record: int, earlier: Sighting, raw: str) -> Rejection:
+def _conflict(file: str, record: int, earlier: FirstOccurrence, raw: str) -> Rejection:
     detail = (
         f"It has the id of {earlier.file} record {earlier.record}, but another payload. "
         "Keep the right one of the two and read them again."
