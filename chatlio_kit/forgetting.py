@@ -306,8 +306,8 @@ class _Forgetting:
         person = self._person
         places: set[tuple[str, int]] = set()
         unread: set[tuple[str, int]] = set()
-        with export.crew() as crew:
-            for built in build_all(export.captures.pieces(), export.settling, crew):
+        with export.create_pool() as pool:
+            for built in build_all(export.captures.pieces(), export.settling, pool):
                 raws = built.piece.raws
                 speaking = {place for place, raw in enumerate(raws) if person.speaks(_text(raw))}
                 events = built.events

@@ -23,7 +23,7 @@ from chatlio_kit.events.rejection import Reason, Rejection
 from chatlio_kit.opening import open_platform
 from chatlio_kit.platform import Platform
 from chatlio_kit.samples import write_sample
-from chatlio_kit.tables import RejectedFile, sightings, write_json
+from chatlio_kit.tables import RejectedFile, seen_ids, write_json
 
 
 @pytest.fixture
@@ -120,9 +120,9 @@ def test_a_planted_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
 
 _KILLED = """
 import os, signal, sys
-from chatlio_kit.tables import duplicates
+from chatlio_kit.tables import deduplicate
 from chatlio_kit.cli import main
-duplicates.Sightings.sift = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+deduplicate.Deduplicator.apply = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 main(sys.argv[1:])
 """
 
@@ -198,8 +198,9 @@ def test_a_planted_lock_is_not_followed(tmp_path: Path) -> None:
 _LIMITED = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])))
-from chatlio_kit.tables import sightings
-sightings._RUNS_IN_MEMORY = 1
+from functools import partial
+from chatlio_kit.tables import tables
+tables.Deduplicator = partial(tables.Deduplicator, most_in_memory=1)
 from chatlio_kit.cli import main
 main(sys.argv[2:])
 """
@@ -237,7 +238,7 @@ def test_the_folder_that_is_full_is_named(tmp_path: Path, monkeypatch: pytest.Mo
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(sightings.SeenIds, "add", full)
+    monkeypatch.setattr(seen_ids.SeenIds, "add", full)
     done = CliRunner().invoke(main, ["convert", str(sample.path), "--out", str(tmp_path / "out")])
     assert done.exit_code == 1
     sentence = done.stderr.strip().splitlines()[-1]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,11 +26,14 @@ from chatlio_kit.cli.command import (
     command,
 )
 from chatlio_kit.cli.reading import ENCODING, EXCLUDE
-from chatlio_kit.crew import Crew, without_collection, worthwhile
 from chatlio_kit.errors import DONE, INCOMPLETE
+from chatlio_kit.pool import create_pool, default_workers, paused_collection
 
 if TYPE_CHECKING:
     from chatlio_kit.tables import Converted
+
+_PRELOAD = ("chatlio_kit.tables.workers", "pandera.pandas")
+"""Named here, since importing what names it would keep workers from starting first."""
 
 
 @click.command()
@@ -56,18 +60,16 @@ def convert(
     encoding: str | None,
 ) -> Answer:
     """Turn captured webhooks into validated tables."""
-    workers = worthwhile(_bytes_in(paths))
-    with Crew(workers, "chatlio_kit.tables.workers", "pandera.pandas") as crew:
-        with without_collection():
+    workers = default_workers(_bytes_in(paths))
+    with create_pool(workers, _PRELOAD) if workers else nullcontext() as pool:
+        with paused_collection():
             tables = import_module("chatlio_kit.tables")  # loaded while the workers load it too
             gc.freeze()  # none of that is garbage: looking through it again and again takes its time
         settling = tables.Settling.from_options(kind, undated_as, fields)
         export = tables.Export(
             paths, settling, tables.Terms.from_options(redact, contract), exclude=exclude, encoding=encoding
         )
-        converted: Converted = tables.convert(
-            export, out, crew=crew if workers else None, quiet=context.as_json
-        )
+        converted: Converted = tables.convert(export, out, executor=pool, quiet=context.as_json)
     return Answer(converted.report(), converted, INCOMPLETE if converted.counts.rejected else DONE)
 
 

@@ -25,7 +25,7 @@ from chatlio_kit.delivery.fates import (
 )
 from chatlio_kit.delivery.keys import AMONG, asked, key_of, keys_in, keys_of
 from chatlio_kit.delivery.landings import Clock, Landings, own_clock
-from chatlio_kit.tables import Sighting
+from chatlio_kit.tables import FirstOccurrence
 
 if TYPE_CHECKING:
     from chatlio_kit.delivery.ledger import Ledger
@@ -116,14 +116,14 @@ class Book:
         """When the first run began by the platform's clock, milliseconds since 1970; 0 when not known."""
         return int(self._one("SELECT coalesce(sent_since, 0) FROM destination WHERE id = ?"))
 
-    def settled(self, event_ids: list[str]) -> Mapping[str, Sighting]:
+    def settled(self, event_ids: list[str]) -> Mapping[str, FirstOccurrence]:
         """Say which of these events were settled before this run, and where they were read."""
         if self._is_first_run:
             return {}
         rows = self._among(
             event_ids, "event_id, payload_digest, source_file, source_record", "fate != 'pending'"
         )
-        return {key.hex(): Sighting(digest.hex(), *place) for key, digest, *place in rows}
+        return {key.hex(): FirstOccurrence(digest.hex(), *place) for key, digest, *place in rows}
 
     def expect(self, run: int, events: pd.DataFrame) -> NDArray[np.int64]:
         """Write down that these events are about to be sent, and give the row of each.

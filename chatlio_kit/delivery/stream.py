@@ -14,7 +14,7 @@ from chatlio_kit.delivery.run_terms import RunTerms, remember_terms, sentences_o
 from chatlio_kit.delivery.sending import PATIENCE
 from chatlio_kit.errors import UsageError, option
 from chatlio_kit.events.kinds import Kind
-from chatlio_kit.tables import Sightings, Tables, check_again, count, empty
+from chatlio_kit.tables import Deduplicator, Tables, check_again, count, empty
 
 _PIECE = 10_000
 
@@ -82,7 +82,7 @@ def stream(
             patience=patience,
             quiet=quiet,
         ) as run,
-        Sightings(run.book.settled) as sightings,
+        Deduplicator(run.book.settled) as deduplicator,
     ):
         terms = RunTerms.of(tables.findings.redaction) if isinstance(tables, Tables) else None
         if terms is not None:
@@ -91,7 +91,7 @@ def stream(
         run.rejections += built.rejected
         run.prepare(Kind(kind) for kind in built.rows["kind"].unique().to_pylist())
         for start in range(0, len(built), _PIECE):
-            sifted = sightings.sift(replace(built, rejected=[]).part(start, start + _PIECE))
+            sifted = deduplicator.apply(replace(built, rejected=[]).part(start, start + _PIECE))
             count(run.counts, sifted)
             run.rejections += sifted.built.rejected
             run.pass_over(sifted.duplicates + len(sifted.built.rejected))

@@ -35,6 +35,8 @@ def main() -> int:
     parser.add_argument("--header-seconds", type=float, default=usual.header_seconds)
     parser.add_argument("--body-seconds", type=float, default=usual.body_seconds)
     given = parser.parse_args()
+    # pyarrow imports pandas where it is installed, to recognise its types: time and memory for nothing here.
+    sys.modules["pandas"] = None  # type: ignore[assignment]
     options = Options(
         enabling_delay=given.enabling_delay,
         processing_delay=given.processing_delay,

@@ -3,10 +3,10 @@
 from chatlio_kit.tables.building import Built, Settling
 from chatlio_kit.tables.converting import Converted, convert
 from chatlio_kit.tables.counts import Counts
-from chatlio_kit.tables.duplicates import Sifted, Sighting, Sightings
+from chatlio_kit.tables.deduplicate import Deduplicated, Deduplicator, FirstOccurrence
 from chatlio_kit.tables.edited import check_again
 from chatlio_kit.tables.schemas import empty, failures, schema
-from chatlio_kit.tables.sightings import as_keys
+from chatlio_kit.tables.seen_ids import as_keys
 from chatlio_kit.tables.tables import Export, Tables, count, read_export
 from chatlio_kit.tables.terms import Findings, Terms
 from chatlio_kit.tables.writing import REJECTED, REPORT, RejectedFile, make_folder, write_json, write_tables
@@ -17,13 +17,13 @@ __all__ = [
     "Built",
     "Converted",
     "Counts",
+    "Deduplicated",
+    "Deduplicator",
     "Export",
     "Findings",
+    "FirstOccurrence",
     "RejectedFile",
     "Settling",
-    "Sifted",
-    "Sighting",
-    "Sightings",
     "Tables",
     "Terms",
     "as_keys",

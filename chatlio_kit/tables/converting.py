@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import Executor
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from errno import EISDIR
@@ -19,32 +19,22 @@ from types import TracebackType
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from chatlio_kit.captures import LocalPlace
-from chatlio_kit.crew import Crew
 from chatlio_kit.display import Progress, Sheet
 from chatlio_kit.errors import UsageError
-from chatlio_kit.events.catalogue import OFFLINE_MESSAGES, TABLES, VISITORS
-from chatlio_kit.events.kinds import Kind
+from chatlio_kit.events.catalogue import TABLES
 from chatlio_kit.private import is_left_by
 from chatlio_kit.tables.arrow import lean_memory
 from chatlio_kit.tables.counts import Counts
-from chatlio_kit.tables.duplicates import Sifted
-from chatlio_kit.tables.nesting import MESSAGES, events_of
+from chatlio_kit.tables.deduplicate import Deduplicated
+from chatlio_kit.tables.derive import EventFiles
+from chatlio_kit.tables.nesting import events_of
 from chatlio_kit.tables.next_steps import NextSteps
 from chatlio_kit.tables.report import PAGE, converted_document, report_of
 from chatlio_kit.tables.schemas import file_schema
-from chatlio_kit.tables.spill import Spill
 from chatlio_kit.tables.tables import Export, count
-from chatlio_kit.tables.telling import (
-    Told,
-    tell,
-    tell_conversations,
-    tell_offline_messages,
-    tell_visitors,
-)
 from chatlio_kit.tables.terms import Findings
 from chatlio_kit.tables.writing import (
     REJECTED,
@@ -59,20 +49,8 @@ from chatlio_kit.tables.writing import (
 FILES = (*(f"{name}.parquet" for name in TABLES), REJECTED, PAGE, REPORT)
 """What a conversion writes; the report takes its name last."""
 _UNFINISHED = ".unfinished-"
-_OWNER = "_owner"
-_PART_ROWS = 12_000
 _GROUP_ROWS = 15_000
 """How many rows a row group has at least: each has costs of its own, in every column."""
-_OF_CONVERSATIONS = (
-    "event_id", "kind", "occurred_at", "conversation_id", "visitor_id", "page_url", "channel_id",
-    "started_at", "ended_at", "agent_name", "agent_email", "message_count", MESSAGES,
-)  # fmt: skip
-_OF_VISITORS = (
-    *(each.name for each in VISITORS if each.name in {event.name for event in TABLES["events"]}),
-    "occurred_at",
-    "conversation_id",
-)
-_OF_OFFLINE = (*(each.name for each in OFFLINE_MESSAGES), "kind")
 _RANDOM = ("event_id", "payload_digest", "conversation_id", "visitor_id")  # compression finds next to nothing
 _DISTINCT = ("kind", "source_file", "occurred_at_source", "widget_id", "user_agent", "location", "agent_name",
              "agent_email", "slack_channel_id", "slack_channel_name", "slack_team_id", "author", "username",
@@ -119,7 +97,7 @@ class Converted:
         return self.summary()._repr_html_()
 
 
-def convert(export: Export, out: Path, *, crew: Crew | None = None, quiet: bool = False) -> Converted:
+def convert(export: Export, out: Path, *, executor: Executor | None = None, quiet: bool = False) -> Converted:
     """Write an export's five tables, its rejects and a report into a folder.
 
     Stopped half-way it leaves the folder as it was.
@@ -127,7 +105,8 @@ def convert(export: Export, out: Path, *, crew: Crew | None = None, quiet: bool 
     Args:
         export: the captures, and how they are read.
         out: the folder.
-        crew: who builds frames; by default as many as pay.
+        executor: where batches are decoded and validated, shut down afterwards; by default as many processes
+            as pay.
         quiet: whether to show no progress.
 
     Raises:
@@ -140,7 +119,7 @@ def convert(export: Export, out: Path, *, crew: Crew | None = None, quiet: bool 
     try:
         with (
             _Unfinished(out, FILES) as unfinished,
-            nullcontext(crew) if crew else export.crew() as builders,
+            nullcontext(executor) if executor else export.create_pool() as pool,
             lean_memory(),
             _Tables(unfinished.folder) as tables,
         ):
@@ -148,12 +127,14 @@ def convert(export: Export, out: Path, *, crew: Crew | None = None, quiet: bool 
                 RejectedFile(unfinished.folder / REJECTED) as rejected,
                 Progress("converting", None, "records", quiet=quiet) as progress,
             ):
-                for sifted in export.sifted(crew=builders):
+                for sifted in export.sifted(executor=pool):
                     count(converted.counts, sifted)
                     rejected.add(sifted.built.rejected)
                     tables.add(sifted)
                     progress.advance(len(sifted.built) + len(sifted.built.rejected) + sifted.duplicates)
-            converted.rows = tables.finish(builders)
+            if pool is not None:
+                pool.shutdown()  # their memory is needed for what comes now
+            converted.rows = tables.finish()
             converted.findings = export.findings
             converted.notes, converted.next_steps = export.notes(), export.next_steps
             write_json(unfinished.folder / REPORT, converted.report())
@@ -274,20 +255,12 @@ class _Table:
                 self._writer.file_handle.close()
 
 
-def _among(rows: Any, chosen: Any) -> Any:
-    """Give the chosen rows; where all are, nothing is copied."""
-    return rows if pc.all(chosen).as_py() else rows.filter(chosen)
-
-
 class _Tables:
     """The five tables while they grow."""
 
     def __init__(self, folder: Path) -> None:
         self._tables = {name: _Table(folder, name) for name in TABLES}
-        self._by_owner = Spill(folder, "owners", _OWNER)
-        self._visitors = Spill(folder, "visitors", "visitor_id")
-        self._offline = Spill(folder, "offline", "occurred_at")
-        self._spills = (self._by_owner, self._visitors, self._offline)
+        self._events = EventFiles(folder)
 
     def __enter__(self) -> _Tables:
         return self
@@ -295,41 +268,23 @@ class _Tables:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._events.__exit__(kind, error, trace)
         for table in self._tables.values():
             table.abandon()
-        for spill in self._spills:
-            spill.abandon()
 
-    def add(self, sifted: Sifted) -> None:
-        """Write a piece's events, and keep what the other tables are told from."""
+    def add(self, sifted: Deduplicated) -> None:
+        """Write a batch's events, and keep what the other tables are derived from."""
         rows = sifted.built.rows
         self._tables["events"].add(events_of(rows))
-        kinds = rows["kind"]
-        owned = pc.or_(pc.is_valid(rows["conversation_id"]), pc.equal(kinds, str(Kind.TRANSCRIPT)))
-        told = _among(rows.select(_OF_CONVERSATIONS), owned)
-        self._by_owner.add(told.append_column(_OWNER, pc.coalesce(told["conversation_id"], told["event_id"])))
-        self._visitors.add(_among(rows.select(_OF_VISITORS), pc.is_valid(rows["visitor_id"])))
-        self._offline.add(_among(rows.select(_OF_OFFLINE), pc.equal(kinds, str(Kind.OFFLINE_MESSAGE))))
+        self._events.add(rows)
 
-    def finish(self, crew: Crew) -> dict[str, int]:
-        """Write what the whole export tells, close all files, and count their rows."""
-        with ThreadPoolExecutor(len(self._tables)) as disk:
-            closing = [disk.submit(self._tables["events"].close)]  # whole already; the disk takes its time
-            for _, tables in crew.map(tell, self._stretches()):
-                for name, rows in tables.items():
-                    self._tables[name].add(rows)
-            closing += [disk.submit(table.close) for name, table in self._tables.items() if name != "events"]
-            closing += [disk.submit(spill.remove) for spill in self._spills]
-        for each in closing:
-            each.result()
+    def finish(self) -> dict[str, int]:
+        """Write what is derived from all events, close all files, and count their rows."""
+        self._tables["events"].close()
+        for name, rows in self._events.derive():
+            for batch in rows:
+                self._tables[name].add(batch)
+            self._tables[name].close()
+        for table in self._tables.values():
+            table.close()
         return {name: table.rows for name, table in self._tables.items()}
-
-    def _stretches(self) -> Iterator[Told]:
-        """Cut what is sorted into stretches, while those before are being told."""
-        for tells, spill in (
-            (tell_conversations, self._by_owner),
-            (tell_visitors, self._visitors),
-            (tell_offline_messages, self._offline),
-        ):
-            for part in spill.parts(spill.borders(_PART_ROWS)):
-                yield Told(tells, part)

@@ -56,6 +56,17 @@ def said_in(nested: Any) -> tuple[Any, NDArray[np.int64]]:
     return pa.table(said, [name for name, _ in _SAID]), owners
 
 
+def message_parts_of(nested: Any, first: int) -> Any:
+    """Return what messages have of their own, and the number of each one's event in the column ``row``.
+
+    Args:
+        nested: events with their messages.
+        first: the number of the first event.
+    """
+    said, owners = said_in(nested)
+    return said.append_column("row", pa.array(owners + first, pa.int64()))
+
+
 def messages_of(nested: Any, said: Any, owners: NDArray[np.int64]) -> Any:
     """Give the table ``messages``, with what its rows have from their events."""
     columns = {name: said[name] for name, _ in _SAID}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
@@ -13,20 +14,20 @@ import pyarrow as pa
 
 from chatlio_kit.arguments import checked, named, places, text
 from chatlio_kit.captures import Captures, parse
-from chatlio_kit.crew import Crew, worthwhile
 from chatlio_kit.display import Progress, Sheet
 from chatlio_kit.errors import FrameError, UsageError
 from chatlio_kit.events.catalogue import TABLES
 from chatlio_kit.events.numbers import indented
 from chatlio_kit.events.rejection import Rejection
+from chatlio_kit.pool import Pool, create_pool, default_workers
 from chatlio_kit.tables.arrow import frame_of
 from chatlio_kit.tables.building import Settling
 from chatlio_kit.tables.contract import count_names
 from chatlio_kit.tables.counts import Counts
 from chatlio_kit.tables.dating import Undated
-from chatlio_kit.tables.derived import Talks, offline_messages, visitors
+from chatlio_kit.tables.deduplicate import Deduplicated, Deduplicator, Settled
+from chatlio_kit.tables.derive import derive_rows
 from chatlio_kit.tables.dictionary import dictionary
-from chatlio_kit.tables.duplicates import Settled, Sifted, Sightings
 from chatlio_kit.tables.file_times import FileTimes
 from chatlio_kit.tables.nesting import NESTED_SCHEMA, events_of
 from chatlio_kit.tables.next_steps import NextSteps, RejectSample
@@ -34,7 +35,7 @@ from chatlio_kit.tables.redacting import redact
 from chatlio_kit.tables.terms import Findings, Terms
 from chatlio_kit.tables.transcript import Transcript
 from chatlio_kit.tables.twins import may_hold_tables
-from chatlio_kit.tables.workers import ROOMS, build_all
+from chatlio_kit.tables.workers import PRELOAD, build_all
 
 _FEW_FILES = 12
 REJECTED_COLUMNS = tuple(each.name for each in fields(Rejection))
@@ -171,17 +172,19 @@ class Export:
         self._file_times = FileTimes()
         self._workers = workers
 
-    def crew(self) -> Crew:
-        """Give those who build frames: as many as pay, or as were asked for."""
-        count = self._workers if self._workers is not None else worthwhile(self.captures.size)
-        return Crew(count, *ROOMS)
+    def create_pool(self) -> AbstractContextManager[Pool | None]:
+        """Start the processes that decode and validate: as many as pay, or as were asked for."""
+        count = self._workers if self._workers is not None else default_workers(self.captures.size)
+        return create_pool(count, PRELOAD) if count else nullcontext()
 
-    def sifted(self, settled: Settled | None = None, *, crew: Crew | None = None) -> Iterator[Sifted]:
+    def sifted(
+        self, settled: Settled | None = None, *, executor: Executor | None = None
+    ) -> Iterator[Deduplicated]:
         """Convert piece by piece: validated frames without duplicates, in memory one at a time.
 
         Args:
             settled: looks up what was settled before this run.
-            crew: who builds frames, where they have more to do afterwards.
+            executor: where batches are decoded and validated; by default a pool of this run's own.
         """
         self.findings = found = Findings(self.terms.redaction.without_key())
         sample = RejectSample()
@@ -190,16 +193,16 @@ class Export:
         is_dated_by_file = self.settling.undated_as.choice is Undated.FILE_TIME
         with_twins = may_hold_tables(file.name for file in self.captures.files)
         with (
-            Sightings(settled, with_twins=with_twins) as sightings,
-            nullcontext(crew) if crew else self.crew() as builders,
+            Deduplicator(settled, with_twins=with_twins) as deduplicator,
+            nullcontext(executor) if executor else self.create_pool() as pool,
         ):
-            for built in build_all(self.captures.pieces(), self.settling, builders):
+            for built in build_all(self.captures.pieces(), self.settling, pool):
                 found.dialects.update(built.dialects)
                 found.siblings.update(built.remarks.siblings)
                 count_names(built.remarks.unread, found.unread)
-                sifted = sightings.sift(self.terms.contract.hold(built, found.fields))
+                sifted = deduplicator.apply(self.terms.contract.hold(built, found.fields))
                 found.loose += int(np.isin(sifted.built.places, list(sifted.built.remarks.loose)).sum())
-                found.missed_twins = sightings.missed_twins
+                found.missed_twins = deduplicator.missed_twins
                 sample.add(sifted.built)
                 if is_dated_by_file:
                     times.add(sifted.built.rows)
@@ -233,7 +236,7 @@ class Export:
     def to_tables(self, *, quiet: bool = False) -> Tables:
         """Convert everything into frames, which have to fit in memory."""
         counts = Counts()
-        pieces: list[Sifted] = []
+        pieces: list[Deduplicated] = []
         with Progress("converting", None, "records", quiet=quiet) as progress:
             for sifted in self.sifted():
                 count(counts, sifted)
@@ -243,19 +246,16 @@ class Export:
             self.next_steps.drop_records()
         rows = pa.concat_tables([NESTED_SCHEMA.empty_table(), *(sifted.built.rows for sifted in pieces)])
         events = frame_of(events_of(rows))
-        talks = Talks(rows)
+        derived = {name: frame_of(table) for name, table in derive_rows(rows).items()}
         rejected = [rejection for sifted in pieces for rejection in sifted.built.rejected]
         return Tables(
             events,
-            frame_of(talks.conversations()),
-            frame_of(talks.messages()),
-            frame_of(visitors(rows)),
-            frame_of(offline_messages(rows)),
-            rejected,
-            counts,
-            self.notes(),
-            self.findings,
-            self.next_steps,
+            rejections=rejected,
+            counts=counts,
+            notes=self.notes(),
+            findings=self.findings,
+            next_steps=self.next_steps,
+            **derived,
         )
 
     def __repr__(self) -> str:
@@ -318,6 +318,6 @@ def read_export(
     return Export(places("paths", paths), settling, terms, exclude=patterns, encoding=encoding)
 
 
-def count(counts: Counts, sifted: Sifted) -> None:
+def count(counts: Counts, sifted: Deduplicated) -> None:
     """Add a piece to the counts."""
     counts.add_piece(sifted.built.rows, sifted.built.rejected, sifted.duplicates)

@@ -38,7 +38,7 @@ from chatlio_kit.tables.arrow import whole
 from chatlio_kit.tables.building import Built
 from chatlio_kit.tables.lots import TEXT, digests
 from chatlio_kit.tables.nesting import message_counts, said_in
-from chatlio_kit.tables.sightings import Keys, SeenIds, Sighting, as_keys
+from chatlio_kit.tables.seen_ids import FirstOccurrence, Keys, SeenIds, as_keys
 
 _JSON_NAME = re.compile(r"\.(json|jsonl|ndjson|log|txt|har)(\.(gz|bz2|xz|zst|lz4))?$", re.IGNORECASE)
 _UUID = re.compile(r"[0-9A-F]{8}(-[0-9A-F]{4}){3}-[0-9A-F]{12}", re.IGNORECASE)
@@ -69,15 +69,15 @@ class Compared:
     keys: Keys
     bodies: Any
     is_loose: NDArray[np.bool_]
-    seen: Mapping[int, Sighting]
-    _new: dict[bool, dict[bytes, Sighting]] = field(default_factory=lambda: {True: {}, False: {}})
+    seen: Mapping[int, FirstOccurrence]
+    _new: dict[bool, dict[bytes, FirstOccurrence]] = field(default_factory=lambda: {True: {}, False: {}})
 
     @property
     def is_of_interest(self) -> bool:
         """Whether any row may have a twin."""
         return bool(self.seen) or bool(self.is_loose.any())
 
-    def twin(self, row: int) -> Sighting | None:
+    def twin(self, row: int) -> FirstOccurrence | None:
         """Return where a row's twin was read before, and the digest of its body."""
         key = self.keys[row].tobytes()
         within = self._new[True].get(key)
@@ -91,8 +91,8 @@ class Compared:
 
     def add(self, row: int, file: str, record: int) -> None:
         """Remember a row for the other rows of its piece."""
-        sighting = Sighting(self.body(row), file, record)
-        self._new[bool(self.is_loose[row])].setdefault(self.keys[row].tobytes(), sighting)
+        occurrence = FirstOccurrence(self.body(row), file, record)
+        self._new[bool(self.is_loose[row])].setdefault(self.keys[row].tobytes(), occurrence)
 
 
 class Twins:

@@ -1,34 +1,35 @@
-"""Pieces built by several processes at once."""
+"""Batches decoded and validated by several processes at once."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
 
 from chatlio_kit.captures import Piece
-from chatlio_kit.crew import Crew
+from chatlio_kit.pool import map_in_order
 from chatlio_kit.tables.building import Built, Settling, build
 from chatlio_kit.tables.nesting import filled, without_empty_columns
 from chatlio_kit.tables.schemas import PANDERA
 
-ROOMS = (__name__, PANDERA)
-"""What is loaded once for all workers."""
+PRELOAD = (__name__, PANDERA)
+"""What workers import as soon as they are started."""
 
 
-def build_all(pieces: Iterable[Piece], settling: Settling, crew: Crew) -> Iterator[Built]:
-    """Build pieces in their order.
+def build_all(pieces: Iterable[Piece], settling: Settling, executor: Executor | None) -> Iterator[Built]:
+    """Decode and validate batches in their order.
 
     Args:
-        pieces: the pieces.
+        pieces: the batches.
         settling: what the user decided where captures say nothing.
-        crew: who builds.
+        executor: where the work is done; with None in this process.
     """
-    for piece, built in crew.map(partial(_build, settling), pieces):
+    for piece, built in map_in_order(executor, partial(_build, settling), pieces):
         yield replace(built, rows=filled(built.rows), piece=piece)
 
 
 def _build(settling: Settling, piece: Piece) -> Built:
-    """Build a piece; its records' texts never leave the process that read them."""
+    """Build a batch; its records' texts never leave the process that read them."""
     built = build(piece, settling)
     return replace(built, rows=without_empty_columns(built.rows), piece=Piece())

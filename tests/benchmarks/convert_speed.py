@@ -80,9 +80,9 @@ DOES = {
     "pandas read_json": "parses; the same",
     "polars read_ndjson": "parses; the same, messages as structs",
     "duckdb read_json": "parses; one Arrow table, payloads as structs",
-    "chatlio-kit convert": "parses, checks, sifts; five tables, rejects and a report on disk",
+    "chatlio-kit convert": "parses, checks, deduplicates; five tables, rejects and a report on disk",
 }
-_NEEDS = {"polars read_ndjson": "polars", "duckdb read_json": "duckdb"}
+_NEEDS = {"polars read_ndjson": "polars"}
 _REST = 3.0
 """Seconds before each run: the system tidies up after one that held gigabytes, or wrote some."""
 _TURNS_BETWEEN = 5

@@ -7,24 +7,18 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from unittest.mock import patch
 
-import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatlio_kit.captures import Captures
-from chatlio_kit.errors import OutputError
+from chatlio_kit.errors import CaptureError, OutputError
 from chatlio_kit.events.catalogue import TABLES
 from chatlio_kit.samples import write_sample
 from chatlio_kit.tables import Export, Settling, Tables, convert, write_tables
-from chatlio_kit.tables import converting as room
-from chatlio_kit.tables import spill as spilling
-from chatlio_kit.tables.sightings import SeenIds, as_keys
-from chatlio_kit.tables.spill import Spill
+from chatlio_kit.tables.derive import EventFiles, database, files
 
 FILES = {"rejected.jsonl", "report.html", "report.json", *(f"{name}.parquet" for name in TABLES)}
 
@@ -51,7 +45,7 @@ def test_tables_on_disk_are_the_frames(
     export: Path, tables: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     """However many processes build them, files and frames are equal, rejects and report included."""
-    monkeypatch.setattr(room, "_PART_ROWS", 200)
+    monkeypatch.setattr(files, "RANGE_ROWS", 200)
     converted = convert(Export([export], Settling(), workers=workers), tmp_path / "on-disk", quiet=True)
     expected = write_tables(tables, tmp_path / "in-memory")
     _assert_equal(tmp_path / "on-disk", tables)
@@ -61,7 +55,7 @@ def test_tables_on_disk_are_the_frames(
     assert {path.name for path in (tmp_path / "on-disk").iterdir()} == FILES
 
 
-@given(records=st.integers(150, 900), size=st.integers(200_000, 2_000_000), part=st.integers(1, 5000))
+@given(records=st.integers(150, 900), size=st.integers(200_000, 2_000_000), part=st.integers(64, 5000))
 @settings(max_examples=4)
 def test_where_pieces_are_cut_changes_no_table(
     export: Path, tables: Tables, tmp_path_factory: pytest.TempPathFactory, records: int, size: int, part: int
@@ -71,7 +65,7 @@ def test_where_pieces_are_cut_changes_no_table(
     with pytest.MonkeyPatch.context() as patch:
         pieces = Captures.pieces
         patch.setattr(Captures, "pieces", lambda self: pieces(self, records, size))
-        patch.setattr(room, "_PART_ROWS", part)
+        patch.setattr(files, "RANGE_ROWS", part)
         convert(Export([export], Settling(), workers=0), out, quiet=True)
     _assert_equal(out, tables)
 
@@ -86,7 +80,7 @@ def test_an_interrupted_conversion_leaves_what_was_there(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(room, "tell_conversations", interrupt)
+    monkeypatch.setattr(EventFiles, "derive", interrupt)
     with pytest.raises(KeyboardInterrupt):
         convert(Export([export], Settling(), workers=0), tmp_path, quiet=True)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
@@ -140,48 +134,12 @@ def test_an_export_without_a_good_record_gives_empty_tables(tmp_path: Path) -> N
     _assert_equal(tmp_path / "out", Export([tmp_path / "a.ndjson"], Settling()).to_tables(quiet=True))
 
 
-@given(
-    keys=st.lists(st.integers(0, 50), min_size=1, max_size=300),
-    rows=st.integers(1, 200),
-    batch=st.integers(1, 40),
-    many=st.sampled_from([2, 64]),
-)
-def test_a_spill_sorts_and_cuts_no_key(
-    tmp_path_factory: pytest.TempPathFactory, keys: list[int], rows: int, batch: int, many: int
-) -> None:
-    """Rows come back sorted, equal keys in the order they came in, and no key stands in two parts.
-
-    However many rows a batch has, and with many runs, whose batches have fewer.
-    """
-    spill = Spill(tmp_path_factory.mktemp("spill"), "rows", "key", run_bytes=400, batch_rows=batch)
-    with patch.object(spilling, "_MANY_RUNS", many):
-        for place, key in enumerate(keys):
-            spill.add(pa.table({"key": [f"{key:02}"], "place": [place]}))
-    read = [part.read() for part in spill.parts(spill.borders(rows))]
-    parts = [part.to_pylist() for part in read if part is not None]
-    found = [(row["key"], row["place"]) for part in parts for row in sorted(part, key=lambda row: row["key"])]
-    assert found == sorted((f"{key:02}", place) for place, key in enumerate(keys))
-    seen = [{row["key"] for row in part} for part in parts]
-    assert sum(map(len, seen)) == len(set().union(*seen))
-
-
-@given(pieces=st.lists(st.sets(st.integers(0, 400), max_size=60), max_size=30))
-@settings(max_examples=40)
-def test_every_id_that_was_seen_is_found(
-    tmp_path_factory: pytest.TempPathFactory, pieces: list[set[int]]
-) -> None:
-    """An id is found with its first place when it was seen, and only then."""
-    seen, known = SeenIds(tmp_path_factory.mktemp("seen")), dict[str, int]()
-    for piece in pieces:
-        ids = [f"{number:064x}" for number in piece]  # equal beginnings, as no digest has them
-        found = seen.look_up(as_keys(pa.array(ids, pa.large_string())))
-        assert {ids[row]: each.record for row, each in found.items()} == {
-            each: known[each] for each in ids if each in known
-        }
-        new = [each for each in ids if each not in known]
-        keys, records = as_keys(pa.array(new, pa.large_string())), len(known) + np.arange(len(new))
-        seen.add(keys, keys, pa.array(["a"] * len(new), pa.large_string()), records)
-        known |= {each: len(known) + place for place, each in enumerate(new)}
+def test_a_lack_of_memory_is_told(export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where tables cannot be derived, one sentence says so and nothing is left."""
+    monkeypatch.setattr(database, "_MEMORY", "1MB")
+    with pytest.raises(CaptureError, match=r"could not be derived: .*Free memory"):
+        convert(Export([export], Settling(), workers=0), tmp_path / "out", quiet=True)
+    assert not any((tmp_path / "out").iterdir())
 
 
 @pytest.mark.parametrize(

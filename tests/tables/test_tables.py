@@ -19,7 +19,7 @@ from chatlio_kit.events.catalogue import KEYS, TABLES
 from chatlio_kit.samples import write_sample
 from chatlio_kit.tables import Export, Settling, Tables, check_again, empty, failures, schema, write_tables
 from chatlio_kit.tables.building import build
-from chatlio_kit.tables.duplicates import Sightings
+from chatlio_kit.tables.deduplicate import Deduplicator
 
 Payload = dict[str, Any]
 Write = Callable[[Path, Iterable[Any]], Path]
@@ -132,9 +132,9 @@ def test_where_pieces_are_cut_changes_nothing(export: Path, tables: Tables, size
     """However many records are held at once, the same events come out in the same order."""
     whole = tables.events.head(600)
     found: list[str] = []
-    with Sightings() as sightings:
+    with Deduplicator() as deduplicator:
         for piece in Captures([export]).pieces(records=size):
-            found += sightings.sift(build(piece, Settling())).built.events["event_id"].tolist()
+            found += deduplicator.apply(build(piece, Settling())).built.events["event_id"].tolist()
             if len(found) >= len(whole):
                 break
     assert found[: len(whole)] == whole["event_id"].tolist()

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatlio_kit.tables import Export, Settling, Tables, convert
-from chatlio_kit.tables.sightings import Sighting
+from chatlio_kit.tables.seen_ids import FirstOccurrence
 from chatlio_kit.tables.twins import coarser
 
 Payload = dict[str, Any]
@@ -212,7 +212,7 @@ def test_twins_are_found_across_pieces_and_runs(tmp_path: Path, captures: list[P
         for row in sifted.built.rows.to_pylist():
             found[row["event_id"]] = row
     settled = {
-        key: Sighting(row["payload_digest"], row["source_file"], row["source_record"])
+        key: FirstOccurrence(row["payload_digest"], row["source_file"], row["source_record"])
         for key, row in found.items()
     }
     again = list(export.sifted(lambda ids: {each: settled[each] for each in ids if each in settled}))

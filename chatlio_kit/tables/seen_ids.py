@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from chatlio_kit.tables.arrow import whole
 
 _BITS = 1 << 26  # 8 MB: ten of a million ids are looked up in vain
-_RUNS_IN_MEMORY = 8
 _KEY_BYTES = 32
+MOST_IN_MEMORY = 100_000
+"""How many ids are held in memory before they go to disk: 8 MB."""
 
 _ENTRY = np.dtype(
     [("id", "u1", _KEY_BYTES), ("digest", "u1", _KEY_BYTES), ("file", "<i8"), ("record", "<i8")]
@@ -31,7 +32,7 @@ Keys = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class FirstOccurrence:
     """Where an event was read first, and the digest of its payload."""
 
     digest: str
@@ -40,10 +41,15 @@ class Sighting:
 
 
 class SeenIds:
-    """Event ids with the place where each was seen first."""
+    """Event ids with the place where each was seen first.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    Args:
+        folder: where sorted runs are kept.
+        most_in_memory: how many ids are held in memory before they go there.
+    """
+
+    def __init__(self, folder: Path, most_in_memory: int = MOST_IN_MEMORY) -> None:
+        self._folder, self._most = folder, most_in_memory
         self._bits = np.zeros(_BITS // 8, dtype=np.uint8)
         self._runs: list[Path] = []
         self._waiting: list[NDArray[Any]] = []
@@ -67,20 +73,20 @@ class SeenIds:
         entries["id"], entries["digest"], entries["record"] = keys, digests, records
         entries["file"] = self._numbers(files)
         self._waiting.append(_sorted(entries))
-        if len(self._waiting) == _RUNS_IN_MEMORY:
+        if sum(map(len, self._waiting)) >= self._most:
             path = self._folder / f"seen-{len(self._runs)}"
             run, self._waiting = np.concatenate(self._waiting), []
             _sorted(run).tofile(path)
             self._runs.append(path)
 
-    def look_up(self, keys: Keys) -> dict[int, Sighting]:
+    def look_up(self, keys: Keys) -> dict[int, FirstOccurrence]:
         """Give where those of the ids were seen that were seen before, by their rows."""
         if not len(keys):
             return {}
         maybe = np.ones(len(keys), dtype=bool)
         for places in _places(keys):
             maybe &= (self._bits[places >> 3] >> (places & 7).astype(np.uint8)) & 1 == 1
-        found: dict[int, Sighting] = {}
+        found: dict[int, FirstOccurrence] = {}
         candidates = np.flatnonzero(maybe)
         runs: list[Path | NDArray[Any]] = [*self._waiting, *self._runs]
         for run in runs:
@@ -91,7 +97,7 @@ class SeenIds:
             for row, place in zip(candidates[hits >= 0].tolist(), hits[hits >= 0].tolist(), strict=True):
                 entry = entries[place]
                 digest = entry["digest"].tobytes().hex()
-                found[row] = Sighting(digest, self._names[entry["file"]], int(entry["record"]))
+                found[row] = FirstOccurrence(digest, self._names[entry["file"]], int(entry["record"]))
             candidates = candidates[hits < 0]
         return found
 

@@ -10,43 +10,50 @@ from types import TracebackType
 from chatlio_kit.events.rejection import Reason, Rejection
 from chatlio_kit.private import new_temporary_folder, temporary_folder_unusable
 from chatlio_kit.tables.building import Built
-from chatlio_kit.tables.sightings import Keys, SeenIds, Sighting, are_distinct, as_keys
+from chatlio_kit.tables.seen_ids import MOST_IN_MEMORY, FirstOccurrence, Keys, SeenIds, are_distinct, as_keys
 from chatlio_kit.tables.twins import Compared, Twins
 
-__all__ = ["Settled", "Sifted", "Sighting", "Sightings"]
+__all__ = ["Deduplicated", "Deduplicator", "FirstOccurrence", "Settled"]
 
-Settled = Callable[[list[str]], Mapping[str, Sighting]]
+Settled = Callable[[list[str]], Mapping[str, FirstOccurrence]]
 """Looks up which of these ids were settled before this run."""
 
 
 @dataclass
-class Sifted:
-    """What is left of a piece after its duplicates were taken out, and how many they were."""
+class Deduplicated:
+    """What is left of a batch without its duplicates, and how many they were."""
 
     built: Built
     duplicates: int
 
 
-class Sightings:
+class Deduplicator:
     """The events that a run has accepted so far. Use it as a context manager.
 
     Args:
         settled: looks up what was settled before this run.
         with_twins: whether to look for twins (:mod:`chatlio_kit.tables.twins`) from the first record on.
+        most_in_memory: how many ids are held in memory before they go to disk.
 
     Attributes:
         missed_twins: whether loose records were read after others that they could not be compared with.
     """
 
-    def __init__(self, settled: Settled | None = None, *, with_twins: bool = False) -> None:
+    def __init__(
+        self,
+        settled: Settled | None = None,
+        *,
+        with_twins: bool = False,
+        most_in_memory: int = MOST_IN_MEMORY,
+    ) -> None:
         self._settled = settled
         self._folder = new_temporary_folder()
-        self._seen = SeenIds(self._folder)
+        self._seen = SeenIds(self._folder, most_in_memory)
         self._twins = Twins(self._folder) if with_twins else None
         self._is_first = True
         self.missed_twins = False
 
-    def __enter__(self) -> Sightings:
+    def __enter__(self) -> Deduplicator:
         return self
 
     def __exit__(
@@ -54,7 +61,7 @@ class Sightings:
     ) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def sift(self, built: Built) -> Sifted:
+    def apply(self, built: Built) -> Deduplicated:
         """Take out what was there before; reject what has an earlier event's id and another payload.
 
         The same is done with loose records and their twins.
@@ -69,11 +76,11 @@ class Sightings:
         twins = self._compared(built)
         if not known and not (twins and twins.is_of_interest) and are_distinct(keys):
             self._remember(built, keys, twins, range(len(built)))
-            return Sifted(built, 0)
+            return Deduplicated(built, 0)
         columns = [
             rows[name].to_pylist() for name in ("event_id", "payload_digest", "source_file", "source_record")
         ]
-        new: dict[str, Sighting] = {}
+        new: dict[str, FirstOccurrence] = {}
         kept, duplicates, conflicts = list[int](), list[int](), []
         for row, (event_id, digest, file, record) in enumerate(zip(*columns, strict=True)):
             earlier = known.get(row) or new.get(event_id)
@@ -90,7 +97,7 @@ class Sightings:
                 conflicts.append(_conflict(file, record, earlier, built.raw(row)))
                 continue
             else:
-                new[event_id] = Sighting(digest, file, record)
+                new[event_id] = FirstOccurrence(digest, file, record)
                 kept.append(row)
             if twins:
                 twins.add(row, file, record)
@@ -98,7 +105,7 @@ class Sightings:
         self._remember(left, keys[kept], None, [])
         if twins and self._twins is not None:  # what was settled before this run has its twins in it too
             self._twins.add(built, twins, [*kept, *duplicates])
-        return Sifted(left, len(duplicates))
+        return Deduplicated(left, len(duplicates))
 
     def _compared(self, built: Built) -> Compared | None:
         """Bring a piece into the form in which twins are alike, where there may be any."""
@@ -120,7 +127,7 @@ class Sightings:
             raise temporary_folder_unusable(error) from error
 
 
-def _conflict(file: str, record: int, earlier: Sighting, raw: str) -> Rejection:
+def _conflict(file: str, record: int, earlier: FirstOccurrence, raw: str) -> Rejection:
     detail = (
         f"It has the id of {earlier.file} record {earlier.record}, but another payload. "
         "Keep the right one of the two and read them again."

@@ -1,0 +1,6 @@
+"""Conversations, messages, visitors and offline messages, made of accepted events by SQL."""
+
+from chatlio_kit.tables.derive.database import derive_rows
+from chatlio_kit.tables.derive.files import EventFiles
+
+__all__ = ["EventFiles", "derive_rows"]
