@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, field
@@ -10,17 +11,19 @@ from functools import cached_property
 from pathlib import Path
 
 from chatlio_kit.captures.archives import is_zip, members, open_zip
-from chatlio_kit.captures.containers import BREAKS
-from chatlio_kit.captures.discover import Found, find_files, note
+from chatlio_kit.captures.containers import BREAKS, unpacked
+from chatlio_kit.captures.discover import Found, Names, find_files, note
 from chatlio_kit.captures.folders import LITTER
 from chatlio_kit.captures.places import CaptureFile
-from chatlio_kit.captures.records import Fault, Lines, Raws, said, unreadable
+from chatlio_kit.captures.records import Fault, Lines, Raws, Remark, said, unreadable
 from chatlio_kit.captures.splitting import read_records
+from chatlio_kit.captures.tars import is_tar, tar_members
 from chatlio_kit.events.rejection import Rejection
 
 PIECE_RECORDS = 20_000
 PIECE_BYTES = 5_000_000
-_NESTED = "It is a zip within a zip. Unpack the outer one, and read what was in it"
+_EMPTY = Remark("is empty: no record was read from it", "files are empty: no record was read from them")
+_NESTED = "It is an archive within an archive. Unpack the outer one, and read what was in it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +59,14 @@ class Piece:
         return self.raws[place].decode("utf-8", errors="replace")
 
 
+_FoundIn = tuple[CaptureFile, Lines | Raws | Fault]
+
+
 class Captures:
     """Captured webhooks in files, folders and buckets.
 
     Attributes:
-        files: the files, in the order in which they are read; a zip is one of them, whatever is in it.
+        files: the files, in the order in which they are read; an archive is one of them, whatever is in it.
         notes: sentences about what was left out and about files that gave nothing, filled while reading.
         read: how many records each file held, filled while reading.
     """
@@ -72,9 +78,11 @@ class Captures:
     def _take(self, found: Found) -> None:
         self._found, self.files, self.notes = found, found.files, found.notes
         self.read: dict[str, int] = {}
+        self._left_out: dict[str, Names] = {}
+        self._remarks: dict[Remark, Names] = {}
 
     def called(self, name: Callable[[str], str]) -> Captures:
-        """Give the same captures with files, and members of zips, called by other names."""
+        """Return the same captures with files, and members of archives, called by other names."""
         others = copy(self)
         others._called = name
         others._take(self._found.called(name))
@@ -88,6 +96,7 @@ class Captures:
     def pieces(self, records: int = PIECE_RECORDS, size: int = PIECE_BYTES) -> Iterator[Piece]:
         """Read all records, at most ``records`` at a time and about ``size`` bytes."""
         self.notes = self._found.notes
+        self._left_out, self._remarks = defaultdict(Names), defaultdict(Names)
         piece, free, left = Piece(), records, size
         for file in self.files:
             self.read[file.name] = 0
@@ -106,52 +115,81 @@ class Captures:
                         piece, free, left = Piece(), records, size
         if piece.read:
             yield piece
+        self.notes += [note(why, names) for why, names in sorted(self._left_out.items())]
+        self.notes += [_sentence(remark, names) for remark, names in self._remarks.items()]
 
-    def _found_in(self, file: CaptureFile) -> Iterator[tuple[CaptureFile, Lines | Raws | Fault]]:
-        """Read a file, or each member of a zip."""
+    def _found_in(self, file: CaptureFile) -> Iterator[_FoundIn]:
+        """Read a file, or each member of an archive."""
         try:
             with file.place.open() as handle:
+                opened = handle if is_zip(handle) else unpacked(handle)
                 if is_zip(handle):
                     yield from self._found_in_zip(file, handle)
+                elif is_tar(opened):
+                    yield from self._found_in_tar(file, opened)
                 else:
-                    yield from self._counted(file, read_records(handle))
+                    yield from self._counted(file, read_records(opened))
         except BREAKS as broken:
             yield file, _closed(broken)
+        if (change := file.place.change_of(file.size)) is not None:
+            self._remarks[change].add(file.name)
 
-    def _found_in_zip(
-        self, file: CaptureFile, handle: io.BufferedReader
-    ) -> Iterator[tuple[CaptureFile, Lines | Raws | Fault]]:
+    def _found_in_zip(self, file: CaptureFile, handle: io.BufferedReader) -> Iterator[_FoundIn]:
         with open_zip(handle) as archive:
             found, left_out = members(archive, self._called)
-            if left_out:
-                self.notes.append(note(LITTER, [f"{file.name}!{name}" for name in left_out]))
+            for name in left_out:
+                self._left_out[LITTER].add(f"{file.name}!{name}")
             if not found:
-                self.notes.append(f"{file.name} is empty: no record was read from it.")
+                self._remarks[_EMPTY].add(file.name)
             for member in found:
                 part = file.member(member.name, member.path, member.size, member.modified_at)
-                try:
-                    if member.refusal:
-                        raise OSError(member.refusal)
-                    with member.open() as inside:
-                        if is_zip(inside):
-                            raise OSError(_NESTED)
-                        yield from self._counted(part, read_records(inside))
-                except BREAKS as broken:
-                    yield part, _closed(broken)
+                yield from self._found_in_member(part, member.refusal, member.open)
+
+    def _found_in_tar(self, file: CaptureFile, handle: io.BufferedReader) -> Iterator[_FoundIn]:
+        is_empty = True
+        for member in tar_members(handle, self._called):
+            is_empty = False
+            part = file.member(member.name, member.path, member.size, member.modified_at)
+            if member.left_out:
+                self._left_out[member.left_out].add(part.name)
+            else:
+                yield from self._found_in_member(part, member.refusal, member.open)
+        if is_empty:
+            self._remarks[_EMPTY].add(file.name)
+
+    def _found_in_member(
+        self, part: CaptureFile, refusal: str, open_member: Callable[[], io.BufferedReader]
+    ) -> Iterator[_FoundIn]:
+        try:
+            if refusal:
+                raise OSError(refusal)
+            with open_member() as handle:
+                if is_zip(handle) or is_tar(opened := unpacked(handle)):
+                    raise OSError(_NESTED)
+                yield from self._counted(part, read_records(opened))
+        except BREAKS as broken:
+            yield part, _closed(broken)
 
     def _counted(
-        self, part: CaptureFile, records: Iterator[Lines | Raws | Fault]
-    ) -> Iterator[tuple[CaptureFile, Lines | Raws | Fault]]:
+        self, part: CaptureFile, records: Iterator[Lines | Raws | Fault | Remark]
+    ) -> Iterator[_FoundIn]:
         is_empty = True
         for found in records:
+            if isinstance(found, Remark):
+                self._remarks[found].add(part.name)
+                continue
             is_empty = False
             yield part, found
         if is_empty:
-            self.notes.append(f"{part.name} is empty: no record was read from it.")
+            self._remarks[_EMPTY].add(part.name)
+
+
+def _sentence(remark: Remark, names: Names) -> str:
+    return f"{names} {remark.one}." if names.count == 1 else f"{names.count:,} {remark.many}: {names}."
 
 
 def _closed(broken: Exception) -> Fault:
-    """Tell a file of which nothing can be read."""
+    """Reject a file of which nothing can be read."""
     words = broken.strerror if isinstance(broken, OSError) and broken.strerror else said(broken)
     return unreadable(1, b"", f"The file cannot be read: {words}.")
 

@@ -14,6 +14,7 @@ from itertools import islice
 
 from chatlio_kit.captures.blocks import Blocks
 from chatlio_kit.captures.dialects.columns import NESTED, PLACES
+from chatlio_kit.captures.forms import is_record
 from chatlio_kit.captures.records import MOST_BYTES, Fault, Raws, row_of, too_large, unreadable
 
 csv.field_size_limit(MOST_BYTES)
@@ -62,9 +63,10 @@ def layout_of(head: bytes) -> Layout | None:
     """Tell how a table is written from its beginning; None when it is no table of captures.
 
     The header has to name each column once, and a row has to follow that has as many cells and holds JSON, or
-    names of the payload's fields have to stand in the header.
+    names of the payload's fields have to stand in the header. Where more lines are records by themselves than
+    rows, what stands before them are words, such as those that a program says when it starts.
     """
-    lines = [f"{line}\n" for line in head.decode("utf-8", errors="replace").split("\n")]
+    lines = [f"{line}\n" for line in head.lstrip(b"\r\n").decode("utf-8", errors="replace").split("\n")]
     lines = lines[next((place for place, line in enumerate(lines) if line.strip()), len(lines)) :]
     if len(lines) < 2 or lines[0].lstrip()[:1] in ("{", "["):
         return None
@@ -79,8 +81,15 @@ def layout_of(head: bytes) -> Layout | None:
         like_these = islice((row for row in rows if len(row) == len(names)), _ROWS_LOOKED_AT)
         has_json = any(cell.lstrip()[:1] in ("{", "[") for row in like_these for cell in row)
         if has_json or _are_fields(names):
-            return Layout(tuple(names), delimiter, has_json)
+            layout = Layout(tuple(names), delimiter, has_json)
+            return layout if _is_table(layout, lines) else None
     return None
+
+
+def _is_table(layout: Layout, lines: Sequence[str]) -> bool:
+    records = {place for place, line in enumerate(lines) if is_record(line.encode())}
+    rows = (place for place, line in enumerate(lines) if place not in records and layout.is_row(line))
+    return len(records) <= sum(1 for _ in islice(rows, len(records)))
 
 
 def _first_rows(lines: Iterable[str], delimiter: str) -> Iterator[list[str]]:

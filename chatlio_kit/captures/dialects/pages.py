@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from chatlio_kit.captures.dialects.dialect import FieldPath
-from chatlio_kit.captures.records import Fault, Lines, Raws, parse
+from chatlio_kit.captures.records import Fault, Lines, Paged, Raws, parse
 from chatlio_kit.events.identity import canonical
 from chatlio_kit.events.kinds import shape_of
 
@@ -50,24 +50,40 @@ def page_of(value: Any) -> Page | None:
 
 
 def unfold(records: Iterator[Lines | Raws | Fault]) -> Iterator[Lines | Raws | Fault]:
-    """Give the captures that a file's pages list, if its first record is a page; any other file as it is."""
-    first = next(records, None)
-    if first is None:
-        return
-    if isinstance(first, Fault) or _captures(first.head) is None:
-        yield first
+    """Return the captures that a file's pages list, if its first object is a page; any other file as it is."""
+    before: list[Lines | Raws | Fault] = []
+    is_paged = False
+    for found in records:
+        before.append(found)
+        first = None if isinstance(found, Fault) else _first_object(found)
+        if first is not None:
+            is_paged = isinstance(found, Paged) or _captures(first) is not None
+            break
+    if not is_paged:
+        yield from before
         yield from records
         return
     number = 0
-    for found in chain([first], records):
+    for found in chain(before, records):
         if isinstance(found, Fault):
             number += 1
             yield Fault(number, found.raw, found.reason, found.detail)
             continue
-        raws = [each for raw in found.raws for each in _captures_or(raw)]
+        raws = (
+            found.raws
+            if isinstance(found, Paged)
+            else [each for raw in found.raws for each in _captures_or(raw)]
+        )
         if raws:
             yield Raws(list(range(number + 1, number + len(raws) + 1)), raws, found.cut)
         number += len(raws)
+
+
+def _first_object(found: Lines | Raws) -> bytes | None:
+    """Return the first record that begins as an object does: words may stand before a page."""
+    if found.head.startswith(b"{"):
+        return found.head
+    return next((raw for raw in found.raws if raw.startswith(b"{")), None)
 
 
 def _captures_or(raw: bytes) -> list[bytes]:
