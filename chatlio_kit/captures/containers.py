@@ -218,9 +218,7 @@ class _Unpacked(io.RawIOBase):
             return b""
         given = self._given + len(block)
         if given > MOST_UNPACKED and given > MOST_RATIO * self._source.taken:
-            self._broken = OSError(
-                f"It unpacks to more than {MOST_RATIO:,} times its size, as no captures do"
-            )
+            self._broken = OSError(f"It unpacks to over {MOST_RATIO:,} times its size, as no captures do")
         return block
 
 

@@ -9,21 +9,11 @@ from typing import Any
 from chatlio_kit.captures.addresses import without_secrets
 
 _DRIVERS = frozenset(
-    [
-        "adlfs",
-        "aiobotocore",
-        "aiohttp",
-        "azure",
-        "boto3",
-        "botocore",
-        "fsspec",
-        "gcsfs",
-        "google",
-        "google_auth_httplib2",
-        "msal",
-        "s3fs",
-    ]
-)
+    {
+        "adlfs", "aiobotocore", "aiohttp", "azure", "boto3", "botocore", "fsspec", "gcsfs", "google", "msal",
+        "s3fs", "s3transfer",
+    }
+)  # fmt: skip
 _CLIENTS = frozenset({"requests", "urllib3"})
 _HIDDEN = "(a driver's debug message is not shown: it may hold credentials)"
 _QUERY = re.compile(r"(?<=\?)[^\s\"'<>]*=[^\s\"'<>]*")

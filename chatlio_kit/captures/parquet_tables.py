@@ -1,6 +1,7 @@
 """Parquet to records: a row becomes an object of its columns' names, numbered from 1.
 
-A null is an absent field. Rows are read a thousand at a time, so a file of any size takes little memory.
+A null is an absent field. At most a thousand rows are held at a time, and only as many as fit in memory, so a
+file of any size takes little of it.
 """
 
 from __future__ import annotations
@@ -16,12 +17,16 @@ from decimal import Decimal
 from typing import Any, cast
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from chatlio_kit.captures.parquet_sizes import MOST_HELD, size_of
 from chatlio_kit.captures.records import MOST_BYTES, Fault, Raws, row_of, too_large, unreadable
+from chatlio_kit.events.rejection import Reason
 
 MAGIC = b"PAR1"
-_ROWS = 1000
+_VALUE = 64
+"""Bytes that a value takes in Python beside its text."""
 _BUFFER = 1 << 20
 _IN_MEMORY = 1 << 24
 
@@ -46,12 +51,63 @@ def read_parquet(handle: io.BufferedReader) -> Iterator[Raws | Fault]:
             source = copy
         number = 0
         try:
-            with pq.ParquetFile(pa.PythonFile(source, mode="r"), buffer_size=_BUFFER) as file:
-                for batch in file.iter_batches(_ROWS, use_threads=False):
-                    yield from _records(batch, number)
-                    number += len(batch)
+            file = pq.ParquetFile(pa.PythonFile(source, mode="r"), buffer_size=_BUFFER)
+            for group in range(file.metadata.num_row_groups):
+                yield from _read_group(file, group, source, number)
+                number += file.metadata.row_group(group).num_rows
         except pa.ArrowException as wrong:
             raise OSError(str(wrong)) from wrong
+
+
+def _read_group(file: Any, group: int, source: Any, before: int) -> Iterator[Raws | Fault]:
+    size = size_of(file.metadata, file.schema, group, source)
+    if size.refusal:
+        detail = (
+            f"A part of the file is made to fill a memory: {size.refusal}. Its "
+            f"{file.metadata.row_group(group).num_rows:,} rows are not read."
+        )
+        yield Fault(before + 1, b"", Reason.TOO_LARGE, detail)
+        return
+    if size.as_dictionary:
+        file = pq.ParquetFile(
+            pa.PythonFile(source, mode="r"),
+            metadata=file.metadata,
+            buffer_size=_BUFFER,
+            read_dictionary=list(size.as_dictionary),
+        )
+    for batch in file.iter_batches(size.rows, row_groups=[group], use_threads=False):
+        yield from _within_limit(batch, before) if size.as_dictionary else _records(batch, before)
+        before += len(batch)
+
+
+def _within_limit(batch: Any, before: int) -> Iterator[Raws | Fault]:
+    """Read rows whose repeated values are not written out, as many at once as memory may hold."""
+    if sum(map(_weight, batch.columns)) <= MOST_HELD:
+        yield from _records(batch, before)
+    elif len(batch) == 1:
+        yield too_large(before + 1, b"")
+    else:
+        half = len(batch) // 2
+        yield from _within_limit(batch.slice(0, half), before)
+        yield from _within_limit(batch.slice(half), before + half)
+
+
+def _weight(array: Any) -> int:
+    """Return about how many bytes values take when they are all written out."""
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        lengths = pc.binary_length(array.dictionary).take(array.indices)
+        return int(pc.sum(lengths).as_py() or 0) + _VALUE * len(array)
+    if pa.types.is_struct(kind):
+        return sum(map(_weight, array.flatten())) + _VALUE * len(array)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_map(kind):
+        inside = array.flatten() if not pa.types.is_map(kind) else array.cast(_entries(kind)).flatten()
+        return _weight(inside) + _VALUE * len(array)
+    return int(array.nbytes) + _VALUE * len(array)
+
+
+def _entries(kind: Any) -> Any:
+    return pa.list_(pa.struct([pa.field("key", kind.key_type, nullable=False), kind.item_field]))
 
 
 def _records(batch: Any, before: int) -> Iterator[Raws | Fault]:

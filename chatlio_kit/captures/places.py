@@ -142,7 +142,7 @@ class CaptureFile:
     modified_at: datetime | None = None
 
     def member(self, name: str, path: str, size: int, modified_at: datetime | None) -> CaptureFile:
-        """Return a member of the archive that this file is; where its path says no kind, the archive's says it."""
+        """Return a member of this archive; where the member's path says no kind, the archive's says it."""
         kind = kind_in_path(path.split("/")) or self.kind
         return replace(self, name=f"{self.name}!{name}", kind=kind, size=size, modified_at=modified_at)
 

@@ -45,6 +45,7 @@ _END = ord("\n")
 def read_records(handle: io.BufferedReader) -> Iterator[Lines | Raws | Fault | Remark]:
     """Read an open file's records, whatever their form and however they are compressed."""
     number, text = 0, None
+    records: Iterator[Lines | Raws | Fault]
     try:
         opened = unpacked(handle)
         if is_parquet(opened):
@@ -104,7 +105,10 @@ def _behind_words(blocks: Blocks) -> Iterator[Lines | Raws | Fault]:
         number += text.count(b"\n", 0, whole)
         rest = text[whole:] if len(text) - whole <= MOST_BYTES else b""
     blocks.finish()
-    detail = "The file holds no captures: no line is a JSON object, nor is it a table with captures in its columns."
+    detail = (
+        "The file holds no captures: no line of it is a JSON object or array, "
+        "nor is it a table with captures in its columns."
+    )
     yield unreadable(1, b"", detail)
 
 

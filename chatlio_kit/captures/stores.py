@@ -88,6 +88,8 @@ def list_objects(address: str) -> Listing:
             listing = Listing(inside)
         else:
             listing = Listing([described(path, (), known), *_namesake(system, path)])
+        # What is read is looked up anew: it may have changed, and one name may be an object's and a folder's.
+        system.invalidate_cache()
     if not listing.objects:
         raise missing(address)
     return listing

@@ -16,7 +16,7 @@ from chatlio_kit.captures.places import printable
 
 LINK = "link in a tar"
 _MOST_HEADERS = 4_000_000
-"""Bytes: what stands between two members is read into memory, and is a few hundred of them in any real tar."""
+"""Bytes: what stands between two members is read into memory; in any real tar it is a few hundred."""
 _BLOCK = 1 << 16
 _UPWARDS = (".", "..")
 
@@ -76,7 +76,7 @@ def tar_members(handle: io.BufferedReader, called: Callable[[str], str]) -> Iter
             fileobj=cast(IO[bytes], source), mode="r|", tarinfo=_Header, ignore_zeros=True
         ) as archive:
             while (known := archive.next()) is not None:
-                archive.members = []  # else it remembers all of them
+                cast(Any, archive).members = []  # else it remembers all of them
                 end = archive.offset
                 source.allow(known.size)
                 if known.isdir():
@@ -89,6 +89,8 @@ def tar_members(handle: io.BufferedReader, called: Callable[[str], str]) -> Iter
             if archive.offset == end:
                 raise tarfile.ReadError("its end is missing")
     except tarfile.TarError as broken:
+        if source.is_told:
+            return
         raise source.broken or OSError(f"The tar breaks off: {broken}") from None
 
 
@@ -97,7 +99,8 @@ def _member(archive: tarfile.TarFile, source: _Bounded, known: tarfile.TarInfo, 
     left_out = "" if is_file else LINK if known.issym() or known.islnk() else SPECIAL
     if any(is_litter(part) for part in known.name.split("/") if part not in _UPWARDS):
         left_out = LITTER
-    stored = sum(size for _, size in known.sparse) if known.issparse() else known.size
+    gaps: Any = known.sparse
+    stored = sum(size for _, size in gaps) if known.issparse() else known.size
     refusal = ""
     if known.size > MOST_UNPACKED and known.size > MOST_RATIO * stored:
         refusal = "Almost all of it is a gap, as only in a tar that is made to fill a disk"
@@ -144,12 +147,14 @@ class _Bounded:
 
     Attributes:
         broken: what broke; the bytes end there.
+        is_told: whether a member was told to end there.
     """
 
     def __init__(self, handle: io.BufferedReader) -> None:
         self._handle = handle
         self._taken, self._most = 0, _MOST_HEADERS
         self.broken: Exception | None = None
+        self.is_told = False
 
     def allow(self, size: int) -> None:
         """Go on to the end of a member of so many bytes."""
@@ -186,6 +191,7 @@ class _Content(io.RawIOBase):
         stream = cast(IO[bytes], self._archive.fileobj)
         block = stream.read(min(len(buffer), self._left))
         if self._left and not block:
+            self._source.is_told = True
             raise self._source.broken or OSError("The tar ends in the middle of it")
         self._left -= len(block)
         buffer[: len(block)] = block

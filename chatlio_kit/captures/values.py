@@ -122,8 +122,8 @@ class Values:
             raws: list[bytes] = []
             size, stuck, first = 0, False, number + 1
             while len(raws) < _MOST_RECORDS and size < BLOCK:
-                self.skip_blank(with_separator=number > before)
-                if self.at_end() or (self.here() == "]" if in_page else self._is_array and self.closes()):
+                self._skip_blank(with_separator=number > before)
+                if self._at_end() or (self._here() == "]" if in_page else self._is_array and self._closes()):
                     ended = True
                     break
                 found = self._element(may_be_page=not in_page and self._are_pages is not False)
@@ -143,11 +143,11 @@ class Values:
             if self._page is not None:
                 number = yield from self.page(number)
                 continue
-            if not self.is_too_large:
+            if self._too_large is None:
                 self._source.finish()
             number += 1
-            yield self.fault(number)
-            ended = self.at_end()
+            yield self._fault(number)
+            ended = self._at_end()
         return number
 
     def page(self, number: int) -> Generator[Raws | Fault, None, int]:
@@ -166,7 +166,7 @@ class Values:
         was_array, self._is_array = self._is_array, True
         number = yield from self.elements(number, in_page=True)
         self._is_array = was_array
-        is_closed = not self.at_end() and self._pass_end(found.depth)
+        is_closed = not self._at_end() and self._pass_end(found.depth)
         if not is_closed and not self.was_cut:
             self._source.finish()
             number += 1
@@ -222,36 +222,33 @@ class Values:
         return True
 
     def open_array(self) -> bool:
-        self.skip_blank(with_separator=False)
-        if self.here() != "[":
+        """Go into the array that begins here, if one does."""
+        self._skip_blank(with_separator=False)
+        if self._here() != "[":
             return False
         self._position += 1
         self._is_array = True
         return True
 
-    def here(self) -> str:
+    def _here(self) -> str:
         return self._text[self._position : self._position + 1]
 
-    @property
-    def is_too_large(self) -> bool:
-        return self._too_large is not None
-
-    def at_end(self) -> bool:
+    def _at_end(self) -> bool:
         return self._position >= len(self._text) and not self._more
 
-    def closes(self) -> bool:
+    def _closes(self) -> bool:
         """Whether the array ends here; a bracket that more such objects follow is a bad value of its own."""
-        if self.here() != "]":
+        if self._here() != "]":
             return False
         while len(self._text) - self._position < BLOCK // 2 and self._more:
             self._read()
         return self._next_start(1, is_deep=False) is None
 
-    def skip_blank(self, *, with_separator: bool) -> None:
+    def _skip_blank(self, *, with_separator: bool) -> None:
         while True:
             self._position = _BLANK.match(self._text, self._position).end()  # type: ignore[union-attr]
             if self._position < len(self._text):
-                if not (with_separator and self.here() == ","):
+                if not (with_separator and self._here() == ","):
                     return
                 self._position += 1
                 with_separator = False
@@ -261,7 +258,7 @@ class Values:
     def _element(self, *, may_be_page: bool) -> bytes | None:
         """Return the next value's text, good or bad; None when it does not end, is too large or is a page."""
         self._drop_what_was_read()
-        if self.here() == "[" and self._keys and self._pattern().match(self._text, self._position + 1):
+        if self._here() == "[" and self._keys and self._pattern().match(self._text, self._position + 1):
             return self._take(self._position + 1)  # an array among objects, which holds just such objects
         broken_at: int | None = None
         is_deep = False
@@ -392,7 +389,7 @@ class Values:
             self._source.pass_over(skipped)
 
     def _take(self, end: int) -> bytes:
-        if end == self._position and not (self._is_array and self.here() == ","):
+        if end == self._position and not (self._is_array and self._here() == ","):
             # brackets that nothing opened are a bad value of their own
             closing = _CLOSING.match(self._text, end)
             end = closing.end() if closing is not None else end + 1
@@ -400,7 +397,7 @@ class Values:
         self._position = end
         return raw.encode("utf-8", errors="surrogateescape")
 
-    def fault(self, number: int) -> Fault:
+    def _fault(self, number: int) -> Fault:
         """Say why there was no element."""
         if self._too_large is not None:
             start, self._too_large = self._too_large, None
@@ -413,12 +410,12 @@ class Values:
 
     def after_array(self, number: int) -> Iterator[Fault]:
         """Say what stands where the array should have ended, or after its end."""
-        if self.at_end():
+        if self._at_end():
             yield unreadable(number + 1, b"", "The array is cut off: its closing bracket is missing.")
             return
         self._position += 1
-        self.skip_blank(with_separator=False)
-        if not self.at_end():
+        self._skip_blank(with_separator=False)
+        if not self._at_end():
             rest = self._text[self._position : self._position + 1000].encode("utf-8", "surrogateescape")
             shown = rest[:60].decode("utf-8", errors="replace")
             yield unreadable(number + 1, rest, f'Something follows the array\'s end: "{shown}".')

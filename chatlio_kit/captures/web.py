@@ -62,7 +62,7 @@ def open_page(address: str) -> io.BufferedReader:
         session.close()
         raise OSError(_words(wrong, address)) from None
     encoding = answer.headers.get("Content-Encoding", _AS_IT_IS).lower()
-    body = io.BufferedReader(_Body(session, answer, address), _BLOCK)
+    body: io.BufferedReader = io.BufferedReader(_Body(session, answer, address), _BLOCK)
     if encoding in _UNDONE:
         return unpacked(body)
     if encoding != _AS_IT_IS:

@@ -50,7 +50,7 @@ def page_of(value: Any) -> Page | None:
 
 
 def unfold(records: Iterator[Lines | Raws | Fault]) -> Iterator[Lines | Raws | Fault]:
-    """Return the captures that a file's pages list, if its first object is a page; any other file as it is."""
+    """Return the captures that pages list in a file that begins with a page; any other file as it is."""
     before: list[Lines | Raws | Fault] = []
     is_paged = False
     for found in records:
