@@ -101,11 +101,11 @@ def test_environment_yml_is_pyproject() -> None:
     """environment.yml names the same packages and ranges as pyproject.toml, under their conda names."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    listed = [*project["dependencies"], *extras["notebooks"], *extras["dev"]]
+    listed = [*project["dependencies"], *extras["notebooks"], *extras["s3"], *extras["dev"]]
     conda_names = {"duckdb": "python-duckdb", "matplotlib": "matplotlib-base", "pandera": "pandera-pandas"}
     expected = {f"python{project['requires-python']}", "pip"}
     for requirement in listed:
-        name, ranges = re.fullmatch(r"([a-zA-Z0-9-]+)(?:\[[a-z]+\])?(.*)", requirement).groups()  # type: ignore[union-attr]
+        name, ranges = re.fullmatch(r"([a-zA-Z0-9-]+)(?:\[[a-z0-9]+\])?(.*)", requirement).groups()  # type: ignore[union-attr]
         if name != "chatlio-kit":
             expected.add(conda_names.get(name, name) + ranges)
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from chatlio_kit.captures.containers import BREAKS
 
 BLOCK = 1 << 20
 PEEK = 1 << 16
+MOST_BLANK = 16_000_000
 MOST_SKIPPED = 1_000_000_000
 """A record that is too large is passed over, but only so far: what goes on and on is given up."""
 
@@ -34,8 +35,8 @@ class Blocks:
         self.ended = False
         parts: list[bytes] = []
         size = 0
-        # Blank lines at the beginning say nothing, however many there are up to a block of them.
-        while size < PEEK or (size < BLOCK and not any(part.strip() for part in parts)):
+        # Blank lines at the beginning say nothing, however many there are.
+        while size < PEEK or (size < MOST_BLANK and not any(part.strip() for part in parts)):
             block = self._next(PEEK)
             if not block:
                 self.ended = True
@@ -52,6 +53,22 @@ class Blocks:
         except BREAKS as broken:
             self._broken = broken
             return b""
+
+    def look_on(self, found: Callable[[bytes], bool], most: int) -> bool:
+        """Read on, and into the head, to the block in which something is found; False when it is not.
+
+        Args:
+            found: whether it is in these lines, whole but for the last.
+            most: how long the head may become.
+        """
+        rest = self.head
+        while not found(rest):
+            block = b"" if self.ended or len(self.head) > most else self._next(BLOCK)
+            if not block:
+                return False
+            self.head += block
+            rest = rest[rest.rfind(b"\n") + 1 :] + block
+        return True
 
     def __iter__(self) -> Iterator[bytes]:
         if self.head:

@@ -14,11 +14,14 @@ class Brackets:
 
     A closing bracket closes what it can: in ``{"a": [1}`` the brace ends the array too. A line's end ends a
     text, since no JSON text holds one; so a forgotten quote costs its own line at most.
+
+    Args:
+        objects: how many objects, one inside another, are open where it begins.
     """
 
-    def __init__(self) -> None:
-        self._open = bytearray()
-        self._depth = dict.fromkeys(_OPENING.values(), 0)
+    def __init__(self, objects: int = 0) -> None:
+        self._open = bytearray(b"{" * objects)
+        self._depth = {ord("{"): objects, ord("["): 0}
         self._in_text = False
         self._skip = 0
         self._started = False

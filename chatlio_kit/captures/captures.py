@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import io
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from zipfile import BadZipFile
 
 from chatlio_kit.captures.archives import Member, is_zip, members, open_zip
 from chatlio_kit.captures.blocks import PEEK
-from chatlio_kit.captures.containers import BREAKS
+from chatlio_kit.captures.containers import BREAKS, unpacked
 from chatlio_kit.captures.dialects import Dialect
-from chatlio_kit.captures.discover import Found, find_files, note
+from chatlio_kit.captures.discover import Found, Names, find_files, note
 from chatlio_kit.captures.encodings import Recoding
 from chatlio_kit.captures.exclusion import Exclusion
 from chatlio_kit.captures.folders import LITTER
@@ -23,12 +24,14 @@ from chatlio_kit.captures.places import CaptureFile
 from chatlio_kit.captures.records import Fault, Lines, Raws, Remark, said, unreadable
 from chatlio_kit.captures.splitting import read_records
 from chatlio_kit.captures.strays import STRAY, is_stray
+from chatlio_kit.captures.tars import TarMember, is_tar, tar_members
 from chatlio_kit.events.rejection import Rejection, shortened
 
 PIECE_RECORDS = 20_000
 PIECE_BYTES = 5_000_000
 _OFFICE = "[Content_Types].xml"
-_NESTED = "It is a zip within a zip. Unpack the outer one, and read what was in it"
+_EMPTY = Remark("is empty: no record was read from it", "files are empty: no record was read from them")
+_NESTED = "It is an archive within an archive. Unpack the outer one, and read what was in it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +67,14 @@ class Piece:
         return self.raws[place].decode("utf-8", errors="replace")
 
 
+_FoundIn = tuple[CaptureFile, Lines | Raws | Fault]
+
+
 class Captures:
     """Captured webhooks in files, folders and buckets.
 
     Attributes:
-        files: the files, in the order in which they are read; a zip is one of them, whatever is in it.
+        files: the files, in the order in which they are read; an archive is one of them, whatever is in it.
         notes: sentences about what was left out and about files that gave nothing, filled while reading.
         read: how many records each file held, filled while reading.
 
@@ -90,6 +96,8 @@ class Captures:
     def _take(self, found: Found) -> None:
         self._found, self.files, self.notes = found, found.files, found.notes
         self.read: dict[str, int] = {}
+        self._left_out: dict[str, Names] = {}
+        self._remarks: dict[Remark, Names] = {}
         self._excluded: list[str] = []
         self._strays: list[CaptureFile] = []
 
@@ -104,7 +112,7 @@ class Captures:
         return self._recoding.encoding if self._recoding else None
 
     def called(self, name: Callable[[str], str]) -> Captures:
-        """Give the same captures with files, and members of zips, called by other names."""
+        """Return the same captures with files, and members of archives, called by other names."""
         others = copy(self)
         others._called = name
         others._take(self._found.called(name))
@@ -125,6 +133,7 @@ class Captures:
         """Read all records, at most ``records`` at a time and about ``size`` bytes."""
         self.notes = self._found.notes
         self._excluded, self._strays = list(self._found.excluded), []
+        self._left_out, self._remarks = defaultdict(Names), defaultdict(Names)
         if self._recoding:
             self._recoding.lines = 0
         piece, free, left = Piece(), records, size
@@ -168,72 +177,116 @@ class Captures:
             self.notes.append(self._recoding.note())
         if self._strays:
             self.notes.append(note(STRAY, [stray.name for stray in self._strays]))
+        self.notes += [note(why, names) for why, names in sorted(self._left_out.items())]
+        self.notes += [_sentence(remark, names) for remark, names in self._remarks.items()]
 
-    def _found_in(self, file: CaptureFile) -> Iterator[tuple[CaptureFile, Lines | Raws | Fault]]:
-        """Read a file, or each member of a zip."""
+    def _found_in(self, file: CaptureFile) -> Iterator[_FoundIn]:
+        """Read a file, or each member of an archive."""
         try:
             with file.place.open() as handle:
+                opened = handle if is_zip(handle) else unpacked(handle)
                 if is_zip(handle):
                     yield from self._found_in_zip(file, handle)
+                elif is_tar(opened):
+                    yield from self._found_in_tar(file, opened)
                 elif not file.is_named and is_stray(file.name, handle.peek(PEEK), file.place.open):
                     self._strays.append(file)
                 else:
-                    yield from self._counted(file, read_records(handle, self._recoding, self._fields))
+                    yield from self._counted(file, read_records(opened, self._recoding, self._fields))
         except BREAKS as broken:
             yield file, _closed(broken)
+        if (change := file.place.change_of(file.size)) is not None:
+            self._remarks[change].add(file.name)
 
-    def _found_in_zip(
-        self, file: CaptureFile, handle: io.BufferedReader
-    ) -> Iterator[tuple[CaptureFile, Lines | Raws | Fault]]:
+    def _found_in_zip(self, file: CaptureFile, handle: io.BufferedReader) -> Iterator[_FoundIn]:
         with open_zip(handle) as archive:
             if _OFFICE in archive.NameToInfo:
                 raise OSError(
                     "It is an Office document. Save the sheet with the captures as CSV, and read that"
                 )
             found, left_out = members(archive, self._called)
-            if left_out:
-                self.notes.append(note(LITTER, [f"{file.name}!{name}" for name in left_out]))
+            for name in left_out:
+                self._left_out[LITTER].add(f"{file.name}!{name}")
             if not found:
-                self.notes.append(f"{file.name} is empty: no record was read from it.")
+                self._remarks[_EMPTY].add(file.name)
             for member in found:
-                if file.paths and self._exclusion.matches(_ways(file, member)):
-                    self._excluded.append(f"{file.name}!{member.name}")
+                if self._is_excluded(file, member):
                     continue
                 part = file.member(member.name, member.path, member.size, member.modified_at)
-                try:
-                    if member.refusal:
-                        raise OSError(member.refusal)
-                    with member.open() as inside:
-                        if is_zip(inside):
-                            raise OSError(_NESTED)
-                        if is_stray(part.name, inside.peek(PEEK), member.open):
-                            self._strays.append(part)
-                            continue
-                        yield from self._counted(part, read_records(inside, self._recoding, self._fields))
-                except BREAKS as broken:
-                    yield part, _closed(broken)
+                yield from self._found_in_member(part, member.refusal, member.open, member.open)
+
+    def _found_in_tar(self, file: CaptureFile, handle: io.BufferedReader) -> Iterator[_FoundIn]:
+        is_empty = True
+        for member in tar_members(handle, self._called):
+            is_empty = False
+            if self._is_excluded(file, member):
+                continue
+            part = file.member(member.name, member.path, member.size, member.modified_at)
+            if member.left_out:
+                self._left_out[member.left_out].add(part.name)
+            else:
+                yield from self._found_in_member(part, member.refusal, member.open)
+        if is_empty:
+            self._remarks[_EMPTY].add(file.name)
+
+    def _found_in_member(
+        self,
+        part: CaptureFile,
+        refusal: str,
+        open_member: Callable[[], io.BufferedReader],
+        open_again: Callable[[], io.BufferedReader] | None = None,
+    ) -> Iterator[_FoundIn]:
+        try:
+            if refusal:
+                raise OSError(refusal)
+            with open_member() as handle:
+                if is_zip(handle) or is_tar(opened := unpacked(handle)):
+                    raise OSError(_NESTED)
+                head = handle.peek(PEEK)
+                if open_again is None and len(head) == part.size:  # a tar is read once; this one is held
+                    open_again = partial(_in_memory, head)
+                if open_again is not None and is_stray(part.name, head, open_again):
+                    self._strays.append(part)
+                else:
+                    yield from self._counted(part, read_records(opened, self._recoding, self._fields))
+        except BREAKS as broken:
+            yield part, _closed(broken)
+
+    def _is_excluded(self, file: CaptureFile, member: Member | TarMember) -> bool:
+        is_excluded = bool(file.paths) and self._exclusion.matches(_ways(file, member))
+        if is_excluded:
+            self._excluded.append(f"{file.name}!{member.name}")
+        return is_excluded
 
     def _counted(
         self, part: CaptureFile, records: Iterator[Lines | Raws | Fault | Remark]
-    ) -> Iterator[tuple[CaptureFile, Lines | Raws | Fault]]:
+    ) -> Iterator[_FoundIn]:
         is_empty = True
         for found in records:
             if isinstance(found, Remark):
-                self.notes.append(f"{part.name}: {found.text}")
+                self._remarks[found].add(part.name)
                 continue
             is_empty = False
             yield part, found
         if is_empty:
-            self.notes.append(f"{part.name} is empty: no record was read from it.")
+            self._remarks[_EMPTY].add(part.name)
 
 
-def _ways(file: CaptureFile, member: Member) -> list[str]:
+def _in_memory(content: bytes) -> io.BufferedReader:
+    return io.BufferedReader(io.BytesIO(content))
+
+
+def _sentence(remark: Remark, names: Names) -> str:
+    return f"{names} {remark.one}." if names.count == 1 else f"{names.count:,} {remark.many}: {names}."
+
+
+def _ways(file: CaptureFile, member: Member | TarMember) -> list[str]:
     """Return the paths that a member goes by: behind its archive's, and inside of it."""
     return [*(f"{path}!{member.path}" for path in file.paths), member.path]
 
 
 def _closed(broken: Exception) -> Fault:
-    """Tell a file of which nothing can be read."""
+    """Reject a file of which nothing can be read."""
     if isinstance(broken, BadZipFile) and str(broken) == "File is not a zip file":
         detail = (
             "The zip has no list of its members at its end, as when it is cut off. Get a whole copy of it."

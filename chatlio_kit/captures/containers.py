@@ -9,6 +9,7 @@ import bz2
 import codecs
 import io
 import lzma
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -24,14 +25,23 @@ BREAKS = (
 )  # fmt: skip
 """What readers raise where a file ends too early or holds what it should not."""
 
-MOST_UNPACKED = 1_000_000_000
-MOST_RATIO = 2000
-"""What unpacks to more than the first, and to so many times its size, is made to fill a memory or a disk."""
+MOST_UNPACKED = 16_000_000
+MOST_RATIO = 1100
+"""What unpacks to more than the first, and to so many times its size, is made to fill a memory or a disk.
+
+No gzip reaches this ratio, so a log of blank lines passes; captures reach a tenth of it at most.
+"""
+
+MAGIC_BYTES = 512
+"""As many of a file's first bytes say what it holds."""
 
 _XZ_MEMORY = 1 << 28
 _UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 _LONGEST_MAGIC = 8
 _AT_ONCE = 1 << 16
+_GAP = 16
+_NULS = rb"\0++(?=[\r\n])|\0{%d,}|\0+\Z" % _GAP
+_NULS_INSIDE, _NULS_AT_START = re.compile(rb"(?<=\n)\0+|" + _NULS), re.compile(rb"(?:\A|(?<=\n))\0+|" + _NULS)
 _SIP = 128
 """Bytes: bzip2 and xz give nothing of what they took in together with a break, so they take in little."""
 _ZSTD_SIP, _ZSTD_GIVES = 1 << 10, 1 << 13
@@ -182,21 +192,40 @@ class _Unpacked(io.RawIOBase):
     def __init__(self, source: _Source, read: Callable[[int], bytes]) -> None:
         self._source, self._read = source, read
         self._given = 0
+        self._broken: Exception | None = None
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        block = self._read(len(buffer))
+        block = self._next(len(buffer))
+        # What was packed is known by its first bytes, so as many come together.
+        while 0 < len(block) < MAGIC_BYTES - self._given and (more := self._next(len(buffer) - len(block))):
+            block += more
+        if not block and self._broken is not None:
+            raise self._broken
         buffer[: len(block)] = block
         self._given += len(block)
-        if self._given > MOST_UNPACKED and self._given > MOST_RATIO * self._source.taken:
-            raise OSError(f"It unpacks to more than {MOST_RATIO:,} times its size, as no captures do")
         return len(block)
+
+    def _next(self, size: int) -> bytes:
+        if self._broken is not None:
+            return b""
+        try:
+            block = self._read(size)
+        except BREAKS as broken:
+            self._broken = broken
+            return b""
+        given = self._given + len(block)
+        if given > MOST_UNPACKED and given > MOST_RATIO * self._source.taken:
+            self._broken = OSError(f"It unpacks to over {MOST_RATIO:,} times its size, as no captures do")
+        return block
 
 
 def unpacked(handle: io.BufferedReader) -> io.BufferedReader:
-    """Undo the compression of an open file, if it has one of those we know."""
+    """Undo the compression of an open file, if it has one of those we know; what was unpacked stays."""
+    if isinstance(handle.raw, _Unpacked):
+        return handle
     start = handle.peek(_LONGEST_MAGIC)[:_LONGEST_MAGIC]
     for magic, unpack in _UNPACKERS.items():
         if start.startswith(magic):
@@ -206,12 +235,22 @@ def unpacked(handle: io.BufferedReader) -> io.BufferedReader:
 
 
 class Text:
-    """A file's bytes in blocks, as UTF-8 without a byte order mark."""
+    """A file's bytes in blocks, as UTF-8 without a byte order mark and without runs of NULs.
+
+    A log that is cut to nothing while it is written, or a disk that loses power, leaves NULs where a file has
+    no content: at its beginning, at the edges of its lines, or instead of a part of them. Such a run counts
+    as the end of the line that it breaks off. A line of nothing but NULs stays one that holds a NUL.
+
+    Attributes:
+        nuls: how many NULs were passed over.
+    """
 
     def __init__(self, handle: io.BufferedReader) -> None:
         self._handle = handle
         self._broken: Exception | None = None
         self._decoder: codecs.IncrementalDecoder | None = None
+        self._starts_line, self._run = True, 0
+        self.nuls = 0
         self._head = self._block(4)
         for mark, encoding in _UTF16.items():
             if self._head.startswith(mark):
@@ -222,19 +261,46 @@ class Text:
             self._head = self._head.removeprefix(BOM)
 
     def read(self, size: int) -> bytes:
-        """Give the next block; an empty one at the end.
+        """Return the next block; an empty one at the end.
 
         What stands before a break is given first; the break is raised when reading comes to it.
         """
         head, self._head = self._head, b""
         block = head or self._block(size)
+        while True:
+            text = self._without_nuls(self._decoded(block), is_last=not block)
+            if text or not block:
+                return text
+            block = self._block(size)
+
+    def _decoded(self, block: bytes) -> bytes:
         if self._decoder is None:
             return block
-        text = self._decoder.decode(block, final=not block)
-        while block and not text:
-            block = self._block(size)
-            text = self._decoder.decode(block, final=not block)
-        return text.encode("utf-8", "surrogatepass")
+        return self._decoder.decode(block, final=not block).encode("utf-8", "surrogatepass")
+
+    def _without_nuls(self, block: bytes, *, is_last: bool) -> bytes:
+        if self._run or b"\0" in block:
+            block = bytes(self._run) + block
+            whole = block if is_last else block.rstrip(b"\0")
+            # A run may go on in the next block; of a long one a short stand-in waits for what follows.
+            run = len(block) - len(whole)
+            self._run = min(run, _GAP)
+            self.nuls += run - self._run
+            pattern = _NULS_AT_START if self._starts_line else _NULS_INSIDE
+            block = pattern.sub(self._instead, whole)
+        if block:
+            self._starts_line = block.endswith(b"\n")
+        return block
+
+    def _instead(self, found: re.Match[bytes]) -> bytes:
+        text, start, end = found.string, found.start(), found.end()
+        starts_line = text[start - 1 : start] == b"\n" if start else self._starts_line
+        ends_line = text[end : end + 1] in (b"\r", b"\n")
+        instead = b"\0" if starts_line and ends_line else b""
+        if not (starts_line or ends_line) and end < len(text):
+            instead = b"\n"
+        self.nuls += end - start - instead.count(b"\0")
+        return instead
 
     def _block(self, size: int) -> bytes:
         if self._broken is not None:

@@ -16,6 +16,7 @@ import orjson
 
 from chatlio_kit.captures.blocks import Blocks
 from chatlio_kit.captures.dialects.columns import NESTED, PLACES
+from chatlio_kit.captures.forms import is_record
 from chatlio_kit.captures.records import (
     MOST_BYTES,
     Fault,
@@ -28,6 +29,8 @@ from chatlio_kit.captures.records import (
 )
 
 csv.field_size_limit(MOST_BYTES)
+
+_COPY_TO = "If PostgreSQL's COPY TO wrote them, it doubled them: write with FORMAT csv, and read again"
 
 _TAB = "\t"
 _DELIMITERS = (",", ";", _TAB)
@@ -88,9 +91,10 @@ def layout_of(head: bytes) -> Layout | None:
     """Tell how a table is written from its beginning; None when it is no table of captures.
 
     The header has to name each column once, and a row has to follow that has as many cells and holds JSON, or
-    names of the payload's fields have to stand in the header.
+    names of the payload's fields have to stand in the header. Where more lines are records by themselves than
+    rows, what stands before them are words, such as those that a program says when it starts.
     """
-    lines = [f"{line}\n" for line in head.decode("utf-8", errors="replace").split("\n")]
+    lines = [f"{line}\n" for line in head.lstrip(b"\r\n").decode("utf-8", errors="replace").split("\n")]
     lines = lines[next((place for place, line in enumerate(lines) if line.strip()), len(lines)) :]
     separator = _SEPARATOR.fullmatch(lines[0]) if lines else None
     lines = lines[1:] if separator else lines
@@ -108,8 +112,16 @@ def layout_of(head: bytes) -> Layout | None:
         has_json = any(cell.lstrip()[:1] in ("{", "[") for row in like_these for cell in row)
         if has_json or _are_fields(names):
             is_copy = delimiter == _TAB and _is_copy(lines[1:], len(names))
-            return Layout(_without_blanks(names), delimiter, has_json, int(separator is not None), is_copy)
+            before = int(separator is not None)
+            layout = Layout(_without_blanks(names), delimiter, has_json, before, is_copy)
+            return layout if separator or _is_table(layout, lines) else None
     return None
+
+
+def _is_table(layout: Layout, lines: Sequence[str]) -> bool:
+    records = {place for place, line in enumerate(lines) if is_record(line.encode())}
+    rows = (place for place, line in enumerate(lines) if place not in records and layout.is_row(line))
+    return len(records) <= sum(1 for _ in islice(rows, len(records)))
 
 
 def _without_blanks(names: Sequence[str]) -> tuple[str, ...]:
@@ -208,8 +220,8 @@ def read_csv(blocks: Blocks, layout: Layout) -> Iterator[Raws | Fault | Remark]:
         yield Raws(numbers, raws)
     if doubtful:
         yield Remark(
-            f"{doubtful:,} rows hold doubled backslashes, which were read as they stand. If PostgreSQL's "
-            "COPY TO wrote the file, it doubled them: write it with FORMAT csv, and read it again."
+            f"holds doubled backslashes in {doubtful:,} rows, read as they are. {_COPY_TO}",
+            f"files hold doubled backslashes in {doubtful:,} rows each, read as they are. {_COPY_TO}",
         )
 
 

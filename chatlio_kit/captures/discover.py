@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote
 
-from chatlio_kit.captures.addresses import is_address, list_objects, name_of, shown
+from chatlio_kit.captures.addresses import is_address, is_web, name_of, shown
 from chatlio_kit.captures.exclusion import Exclusion
 from chatlio_kit.captures.folders import LITTER, Entry, below, is_litter, is_pattern, matching, words
 from chatlio_kit.captures.places import (
@@ -24,6 +24,8 @@ from chatlio_kit.captures.places import (
     local_name,
     printable,
 )
+from chatlio_kit.captures.stores import Listing, list_objects
+from chatlio_kit.captures.web import look_up
 from chatlio_kit.errors import CaptureError, MissingPath
 from chatlio_kit.events.kinds import kind_in_path
 
@@ -140,7 +142,7 @@ def find_files(paths: Sequence[Path | str], exclusion: Exclusion | None = None) 
             "Narrow its patterns."
         )
     if not found:
-        listed = ", ".join(repr(_shown(path)) for path in paths)
+        listed = ", ".join(repr(shown(str(path))) for path in paths)
         raise CaptureError(
             f"There are no capture files in {listed}. Name a folder or a file of captured webhooks."
         )
@@ -162,15 +164,33 @@ def _numbered(files: Iterable[CaptureFile]) -> Iterator[CaptureFile]:
         yield file if times[file.name] == 1 else replace(file, name=f"{file.name} ({times[file.name]})")
 
 
-def note(why: str, names: list[str]) -> str:
+@dataclass
+class Names:
+    """Names to be listed in a sentence: how many there are, and the first of them.
+
+    Attributes:
+        count: how many there are.
+        first: the first few by the alphabet.
+    """
+
+    count: int = 0
+    first: list[str] = field(default_factory=list)
+
+    def add(self, name: str) -> None:
+        """Count one more name."""
+        self.count += 1
+        self.first = sorted([*self.first, name])[:_SHOWN]
+
+    def __str__(self) -> str:
+        more = f" and {self.count - _SHOWN:,} more" if self.count > _SHOWN else ""
+        return ", ".join(self.first) + more
+
+
+def note(why: str, names: Names | list[str]) -> str:
     """Say in one sentence what was left out."""
-    listed = ", ".join(sorted(names)[:_SHOWN])
-    more = f" and {len(names) - _SHOWN:,} more" if len(names) > _SHOWN else ""
-    return f"left out ({why}): {listed}{more}"
-
-
-def _shown(path: Path | str) -> str:
-    return shown(str(path)) if is_address(str(path)) else str(path)
+    if isinstance(names, list):
+        names = Names(len(names), sorted(names)[:_SHOWN])
+    return f"left out ({why}): {names}"
 
 
 def _named(text: str) -> _Named:
@@ -180,7 +200,7 @@ def _named(text: str) -> _Named:
 
 
 def _remote(address: str) -> _Named:
-    objects = list_objects(address)
+    listing = Listing([look_up(address)]) if is_web(address) else list_objects(address)
     sources = [
         _Source(
             each.inside,
@@ -188,13 +208,13 @@ def _remote(address: str) -> _Named:
             f"{address}|{each.path}",
             each.size,
             each.modified_at,
-            LITTER if any(map(is_litter, each.inside)) else "",
+            each.left_out or (LITTER if any(map(is_litter, each.inside)) else ""),
         )
-        for each in objects
+        for each in listing.objects
     ]
-    whole = shown(address)
-    parent = whole.rstrip("/").split("/")[-2]
-    return _Named(name_of(address), whole.rstrip("/"), parent, sources)
+    whole = shown(address).rstrip("/")
+    parent = whole.split("/")[-2]
+    return _Named(name_of(address, is_literal=not listing.is_pattern), whole, parent, sources)
 
 
 def _local(text: str) -> _Named:
@@ -203,10 +223,12 @@ def _local(text: str) -> _Named:
         status = path.stat()
     except (OSError, ValueError) as wrong:
         if isinstance(wrong, OSError) and wrong.errno not in _NOT_THERE:
-            raise CaptureError(f"{text!r} cannot be opened: {words(wrong)}.") from None
+            raise CaptureError(f"{shown(text)!r} cannot be opened: {words(wrong)}.") from None
         if is_pattern(text):
             return _by_pattern(text)
-        raise MissingPath(f"There is no file or folder {text!r}. Check the path and try again.") from None
+        raise MissingPath(
+            f"There is no file or folder {shown(text)!r}. Check the path and try again."
+        ) from None
     if stat.S_ISDIR(status.st_mode):
         return _of(path, below(path))
     # What is named itself is read even if it is a pipe, as in convert <(zcat ...).
@@ -219,7 +241,7 @@ def _by_pattern(text: str) -> _Named:
     except ValueError:
         entries = []
     if not any(entry.status or entry.lost for entry in entries):
-        raise MissingPath(f"No file matches {text!r}. Check the pattern and try again.")
+        raise MissingPath(f"No file matches {shown(text)!r}. Check the pattern and try again.")
     return _of(base, entries)
 
 

@@ -21,7 +21,7 @@ def are_values(head: bytes, ended: bool) -> bool:
         head: the text's beginning.
         ended: whether the text ends with it.
     """
-    lines = [line.strip() for line in head.split(b"\n") if line.strip()]
+    lines = [line.strip() for line in head.lstrip().split(b"\n") if line.strip()]
     first = lines[0]
     if first[:1] not in _OPENING:
         return _are_values_after_damage(lines, ended)
@@ -44,7 +44,18 @@ def are_values(head: bytes, ended: bool) -> bool:
 
 def look_like_json(head: bytes) -> bool:
     """Whether any line begins as JSON does and is text."""
-    return any(line.lstrip()[:1] in _OPENING and _is_text(line) for line in head.split(b"\n"))
+    return any(line.lstrip()[:1] in _OPENING and _is_text(line) for line in head.lstrip().split(b"\n"))
+
+
+def holds_record(lines: bytes) -> bool:
+    """Whether any line is an object by itself that has a key."""
+    return any(is_record(line) for line in lines.split(b"\n"))
+
+
+def is_record(line: bytes) -> bool:
+    """Whether a line is an object by itself that has a key, as a record of newline-delimited JSON."""
+    line = line.strip()
+    return line.startswith(b"{") and line.endswith(b"}") and b'"' in line and _is_whole(line)
 
 
 def _go_on(lines: list[bytes], ended: bool) -> bool:

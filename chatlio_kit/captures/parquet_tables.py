@@ -1,7 +1,8 @@
 """Parquet to records: a row becomes an object of its columns' names, numbered from 1.
 
 A null is an absent field, and JSON is written of typed values that is as near to the captured one as can be.
-Rows are read a thousand at a time, so a file of any size takes little memory.
+At most a thousand rows are held at a time, and only as many as fit in memory, so a file of any size takes
+little of it.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from chatlio_kit.captures.dialects.columns import NESTED, PLACES, TIME_PLACES
+from chatlio_kit.captures.parquet_sizes import MOST_HELD, size_of
 from chatlio_kit.captures.records import (
     MOST_BYTES,
     Fault,
@@ -35,9 +38,11 @@ from chatlio_kit.captures.records import (
     unreadable,
 )
 from chatlio_kit.events.numbers import WrittenNumber, is_double
+from chatlio_kit.events.rejection import Reason
 
 MAGIC = b"PAR1"
-_ROWS = 1000
+_VALUE = 64
+"""Bytes that a value takes in Python beside its text."""
 _BUFFER = 1 << 20
 _IN_MEMORY = 1 << 24
 _UUIDS = frozenset({"UUID", "conversationUUID"})
@@ -81,12 +86,12 @@ def read_parquet(handle: io.BufferedReader) -> Iterator[Raws | Fault]:
             source = copy
         number = 0
         try:
-            with pq.ParquetFile(pa.PythonFile(source, mode="r"), buffer_size=_BUFFER) as file:
-                is_loose = not _keeps_text(file.schema_arrow)
-                written = _Written(is_loose, (file.metadata.created_by or "").startswith("DuckDB"))
-                for batch in file.iter_batches(_ROWS, use_threads=False):
-                    yield from _records(batch, number, written)
-                    number += len(batch)
+            file = pq.ParquetFile(pa.PythonFile(source, mode="r"), buffer_size=_BUFFER)
+            is_loose = not _keeps_text(file.schema_arrow)
+            written = _Written(is_loose, (file.metadata.created_by or "").startswith("DuckDB"))
+            for group in range(file.metadata.num_row_groups):
+                yield from _read_group(file, group, source, number, written)
+                number += file.metadata.row_group(group).num_rows
         except pa.ArrowException as wrong:
             raise OSError(str(wrong)) from wrong
 
@@ -97,6 +102,59 @@ def _keeps_text(schema: Any) -> bool:
         field.name in PLACES | NESTED or pa.types.is_nested(getattr(field.type, "storage_type", field.type))
         for field in schema
     )
+
+
+def _read_group(file: Any, group: int, source: Any, before: int, written: _Written) -> Iterator[Raws | Fault]:
+    size = size_of(file.metadata, file.schema, group, source)
+    if size.refusal:
+        detail = (
+            f"A part of the file is made to fill a memory: {size.refusal}. Its "
+            f"{file.metadata.row_group(group).num_rows:,} rows are not read."
+        )
+        yield Fault(before + 1, b"", Reason.TOO_LARGE, detail)
+        return
+    if size.as_dictionary:
+        file = pq.ParquetFile(
+            pa.PythonFile(source, mode="r"),
+            metadata=file.metadata,
+            buffer_size=_BUFFER,
+            read_dictionary=list(size.as_dictionary),
+        )
+    for batch in file.iter_batches(size.rows, row_groups=[group], use_threads=False):
+        yield from (
+            _within_limit(batch, before, written) if size.as_dictionary else _records(batch, before, written)
+        )
+        before += len(batch)
+
+
+def _within_limit(batch: Any, before: int, written: _Written) -> Iterator[Raws | Fault]:
+    """Read rows whose repeated values are not written out, as many at once as memory may hold."""
+    if sum(map(_weight, batch.columns)) <= MOST_HELD:
+        yield from _records(batch, before, written)
+    elif len(batch) == 1:
+        yield too_large(before + 1, b"")
+    else:
+        half = len(batch) // 2
+        yield from _within_limit(batch.slice(0, half), before, written)
+        yield from _within_limit(batch.slice(half), before + half, written)
+
+
+def _weight(array: Any) -> int:
+    """Return about how many bytes values take when they are all written out."""
+    kind = array.type
+    if pa.types.is_dictionary(kind):
+        lengths = pc.binary_length(array.dictionary).take(array.indices)
+        return int(pc.sum(lengths).as_py() or 0) + _VALUE * len(array)
+    if pa.types.is_struct(kind):
+        return sum(map(_weight, array.flatten())) + _VALUE * len(array)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_map(kind):
+        inside = array.flatten() if not pa.types.is_map(kind) else array.cast(_entries(kind)).flatten()
+        return _weight(inside) + _VALUE * len(array)
+    return int(array.nbytes) + _VALUE * len(array)
+
+
+def _entries(kind: Any) -> Any:
+    return pa.list_(pa.struct([pa.field("key", kind.key_type, nullable=False), kind.item_field]))
 
 
 def _records(batch: Any, before: int, written: _Written) -> Iterator[Raws | Fault]:

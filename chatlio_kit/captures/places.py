@@ -7,14 +7,24 @@ import os
 import stat
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from hashlib import sha256
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Protocol
 
-from chatlio_kit.captures.addresses import open_object
+from chatlio_kit.captures.addresses import is_web
+from chatlio_kit.captures.records import Remark
+from chatlio_kit.captures.stores import open_object
+from chatlio_kit.captures.web import open_page
 from chatlio_kit.events.kinds import Kind, kind_in_path
 
-_ENDS = 1 << 16
+_GREW = Remark(
+    "grew after it was listed: what was written after it was read comes with the next run",
+    "files grew after they were listed: what was written after they were read comes with the next run",
+)
+_SHRANK = Remark(
+    "is shorter than when it was listed, so it was written anew or cut: read it again",
+    "files are shorter than when they were listed, so they were written anew or cut: read them again",
+)
 
 
 class Place(Protocol):
@@ -30,6 +40,9 @@ class Place(Protocol):
     def mark(self) -> str | None:
         """Give a text that changes with what is there; None where a change could go unseen."""
 
+    def change_of(self, size: int | None) -> Remark | None:
+        """Say whether what is there has another size than it had; None where it has not or cannot say."""
+
 
 @dataclass(frozen=True)
 class LocalPlace:
@@ -42,19 +55,26 @@ class LocalPlace:
         return self.path.open("rb")
 
     def mark(self) -> str | None:
-        """Tell size, time and the bytes at both ends; None for a pipe or a file that cannot be read."""
+        """Digest size, time and content; None for a pipe or a file that cannot be read."""
         try:
             status = self.path.stat()
             if not stat.S_ISREG(status.st_mode):
                 return None
-            digest = sha256(f"{status.st_size}|{status.st_mtime_ns}".encode())
             with self.path.open("rb") as file:
-                digest.update(file.read(_ENDS))
-                file.seek(max(0, status.st_size - _ENDS))
-                digest.update(file.read(_ENDS))
+                content = file_digest(file, "sha256").hexdigest()
         except OSError:  # reading its records tells why, as a reject
             return None
-        return digest.hexdigest()
+        return sha256(f"{status.st_size}|{status.st_mtime_ns}|{content}".encode()).hexdigest()
+
+    def change_of(self, size: int | None) -> Remark | None:
+        """Compare the file's size with what it was."""
+        try:
+            now = None if size is None else self.path.stat().st_size
+        except OSError:  # it is gone; what was read was read
+            return None
+        if size is None or now is None or now == size:
+            return None
+        return _GREW if now > size else _SHRANK
 
 
 @dataclass(frozen=True)
@@ -73,11 +93,14 @@ class RemotePlace:
 
     def open(self) -> io.BufferedReader:
         """Open the object; what is read is fetched as it is read."""
-        return open_object(self.address, self.path)
+        return open_page(self.address) if is_web(self.address) else open_object(self.address, self.path)
 
     def mark(self) -> str | None:
         """Give the version."""
         return self.version
+
+    def change_of(self, size: int | None) -> None:
+        """Say nothing: drivers refuse to go on in an object that changes."""
 
 
 @dataclass(frozen=True)
@@ -94,17 +117,20 @@ class LostPlace:
         """Give nothing."""
         return None
 
+    def change_of(self, size: int | None) -> None:
+        """Say nothing."""
+
 
 @dataclass(frozen=True)
 class CaptureFile:
-    """One file of captures, or one member of a zip.
+    """One file of captures, or one member of an archive.
 
     Attributes:
         name: how frames, rejects and the ledger call it: the path from the named argument's own name on,
             so that it does not depend on the machine or on the working directory; it can be printed, and
-            holds nothing secret. A zip's member is ``a.zip!member``.
+            holds nothing secret. An archive's member is ``a.zip!member``.
         kind: the kind that its name or its folders' names say, if any.
-        place: where it lies, or where the zip lies that it is in.
+        place: where it lies, or where the archive lies that it is in.
         size: its bytes as they lie there; None where that is not known.
         modified_at: its time, UTC; None where that is not known.
         is_named: whether it was named itself, not found in a folder or an archive.
@@ -120,7 +146,7 @@ class CaptureFile:
     paths: tuple[str, ...] = ()
 
     def member(self, name: str, path: str, size: int, modified_at: datetime | None) -> CaptureFile:
-        """Give a member of the zip that this file is; where its path says no kind, the zip's says it."""
+        """Return a member of this archive; where the member's path says no kind, the archive's says it."""
         kind = kind_in_path(path.split("/")) or self.kind
         return replace(
             self,

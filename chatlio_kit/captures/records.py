@@ -97,6 +97,10 @@ class Raws:
         return sum(map(len, self.raws))
 
 
+class Paged(Raws):
+    """Records that a page lists, read one by one: the page is too long to be held, or damaged."""
+
+
 class Lines:
     """Records that are lines of their file: the same as ``Raws``, but not split before they are looked at.
 
@@ -150,13 +154,6 @@ class Lines:
         return len(self._text)
 
 
-@dataclass(frozen=True, slots=True)
-class Remark:
-    """What a reader says of a file that is no record of it."""
-
-    text: str
-
-
 @dataclass(slots=True)
 class Fault:
     """A stretch of a file that gives no record, and why."""
@@ -165,6 +162,19 @@ class Fault:
     raw: bytes
     reason: Reason
     detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """Something worth knowing of a file that is none of its records.
+
+    Attributes:
+        one: what is said of one file, behind its name.
+        many: what is said of several, behind their number.
+    """
+
+    one: str
+    many: str
 
 
 def parse(raw: bytes) -> Any:

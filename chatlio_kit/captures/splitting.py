@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from itertools import compress, count
+from itertools import chain, compress, count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,8 @@ from chatlio_kit.captures.dialects.dialect import Dialect
 from chatlio_kit.captures.dialects.pages import unfold
 from chatlio_kit.captures.encodings import Recoded, Recoding
 from chatlio_kit.captures.foreign import no_captures, wide_encoding
-from chatlio_kit.captures.forms import are_values, look_like_json
+from chatlio_kit.captures.forms import are_values, holds_record, is_record, look_like_json
+from chatlio_kit.captures.long_pages import begins_page
 from chatlio_kit.captures.parquet_tables import is_parquet, read_parquet
 from chatlio_kit.captures.records import (
     BLANK,
@@ -34,39 +35,45 @@ from chatlio_kit.captures.records import (
     too_large,
     unreadable,
 )
-from chatlio_kit.captures.values import read_values
+from chatlio_kit.captures.values import Values, read_values
 
 _OF_CHECKSUMS = ("CRC", "data check")
-_TAR = range(257, 262)
+_NULS = Remark(
+    "holds runs of NUL bytes, as a log that was cut while it was written to: they were passed over",
+    "files hold runs of NUL bytes, as logs that were cut while they were written to: these were passed over",
+)
 _END = ord("\n")
 
 
 def read_records(
     handle: io.BufferedReader, recoding: Recoding | None = None, fields: Dialect | None = None
 ) -> Iterator[Lines | Raws | Fault | Remark]:
-    """Yield an open file's records, whatever their form and however they are compressed.
+    """Read an open file's records, whatever their form and however they are compressed.
 
     Args:
         handle: the file.
         recoding: the encoding of lines that are not UTF-8, if it is known.
         fields: a dialect that the user named: where it walks a list, each element is a record.
     """
-    number = 0
+    number, text = 0, None
+    records: Iterator[Lines | Raws | Fault | Remark]
     try:
         opened = unpacked(handle)
-        table = is_parquet(opened)
-        records = read_parquet(opened) if table else split(_text(opened, recoding))
-        for found in records if table and not (fields and fields.walk) else unfold(records, fields):
+        if is_parquet(opened):
+            records = read_parquet(opened)
+            if fields is not None and fields.walk:
+                records = unfold(records, fields)
+        else:
+            text = Text(opened)
+            records = unfold(split(Recoded(text, recoding) if recoding else text), fields)
+        for found in records:
             if not isinstance(found, Remark):
                 number = found.number if isinstance(found, Fault) else found.numbers[-1]
             yield found
     except BREAKS as broken:
         yield unreadable(number + 1, b"", _break(broken))
-
-
-def _text(opened: io.BufferedReader, recoding: Recoding | None) -> Text | Recoded:
-    text = Text(opened)
-    return Recoded(text, recoding) if recoding else text
+    if text is not None and text.nuls:
+        yield _NULS
 
 
 def _break(broken: Exception) -> str:
@@ -83,10 +90,6 @@ def split(text: Text | Recoded) -> Iterator[Lines | Raws | Fault | Remark]:
     if not head.strip():
         yield from _by_line(blocks)
         return
-    if head[_TAR.start : _TAR.stop] == b"ustar":
-        detail = "The file is a tar archive, which is not read. Unpack it, and read what was in it."
-        yield unreadable(1, b"", detail)
-        return
     if wide := wide_encoding(head):
         yield unreadable(1, b"", f"The file is {wide}, without the mark that says so. Convert it to UTF-8.")
         return
@@ -95,19 +98,62 @@ def split(text: Text | Recoded) -> Iterator[Lines | Raws | Fault | Remark]:
         yield from read_csv(blocks, layout)
     elif are_values(head, blocks.ended):
         yield from read_values(blocks)
-    elif look_like_json(head):
+    elif look_like_json(head) or blocks.look_on(holds_record, MOST_BYTES):
         yield from _by_line(blocks)
     else:
-        yield unreadable(1, b"", no_captures(head))
+        yield from _behind_words(blocks)
 
 
-def _by_line(blocks: Blocks) -> Iterator[Lines | Raws | Fault | Remark]:
-    number, rest, skipping, skipped = 0, b"", False, 0
-    for block in blocks:
+def _behind_words(blocks: Blocks) -> Iterator[Lines | Raws | Fault | Remark]:
+    """Read the records that stand behind more words than are held in memory, if there are any."""
+    head = blocks.head
+    number, rest = 0, b""
+    source = iter(blocks)
+    for block in source:
+        text = rest + block
+        whole = text.rfind(b"\n") + 1
+        if holds_record(text[:whole]):
+            lines = text.split(b"\n")
+            place = next(place for place, line in enumerate(lines) if is_record(line))
+            if number + place:
+                detail = f"Its first {number + place:,} lines hold no captures. Records behind them stand."
+                yield unreadable(number + place, lines[0][:1000], detail)
+            yield from _by_line(blocks, chain([b"\n".join(lines[place:])], source), number + place)
+            return
+        number += text.count(b"\n", 0, whole)
+        rest = text[whole:] if len(text) - whole <= MOST_BYTES else b""
+    blocks.finish()
+    yield unreadable(1, b"", no_captures(head))
+
+
+def _by_line(
+    blocks: Blocks, source: Iterator[bytes] | None = None, number: int = 0
+) -> Iterator[Lines | Raws | Fault | Remark]:
+    """Read a record of each line.
+
+    Args:
+        blocks: the text.
+        source: what is still to be read of it; by default all.
+        number: the number of the line before.
+    """
+    source = iter(blocks) if source is None else source
+    rest, skipping, skipped = b"", False, 0
+    are_pages: bool | None = None
+    while block := next(source, b""):
         if not skipping and not rest and block.isspace():
             number += block.count(b"\n")
             continue
         start, end = 0, block.rfind(b"\n")
+        first_end = len(rest) + (block.find(b"\n") if end >= 0 else len(block))
+        if first_end > MOST_BYTES and not skipping and are_pages is not False:
+            page = Values(blocks, chain([rest + block], source))
+            before = number
+            number = yield from page.page(number)
+            if number > before:
+                are_pages, rest = True, b""
+                source = chain(filter(None, [page.rest()]), page.blocks)
+                continue
+            are_pages = False
         if end < 0:  # no line ends in this block
             if skipping:
                 skipped += len(block)
@@ -124,7 +170,10 @@ def _by_line(blocks: Blocks) -> Iterator[Lines | Raws | Fault | Remark]:
         if start <= end:
             text = b"".join((rest, memoryview(block)[start:end]))
             ends = np.flatnonzero(np.frombuffer(text, dtype=np.uint8) == _END)
-            yield from _filled(number + 1, text, ends)
+            for found in _filled(number + 1, text, ends):
+                yield found
+                if are_pages is None and not isinstance(found, Fault | Remark):
+                    are_pages = begins_page(found.raws)
             number += len(ends) + 1
         rest = block[end + 1 :]
     blocks.finish()  # where the file breaks off in a line, the break is told for it

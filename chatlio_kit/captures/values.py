@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from itertools import chain
 
 from chatlio_kit.captures.blocks import BLOCK, PEEK, Blocks
 from chatlio_kit.captures.brackets import Brackets
-from chatlio_kit.captures.records import MOST_BYTES, Fault, Raws, said, too_large, unreadable
+from chatlio_kit.captures.long_pages import ListOfPage, begins_page, list_of_page
+from chatlio_kit.captures.records import MOST_BYTES, Fault, Paged, Raws, said, too_large, unreadable
 
 WRITTEN_ENDS = re.compile(r"(?:\\r)?\\n(?:[ \t\r\n]|\\[rn])*")
 """A line's end that was written as a backslash and a letter; between values it can be nothing else."""
@@ -74,42 +76,24 @@ def begins_with(keys: Iterable[str]) -> str:
 
 def read_values(blocks: Blocks) -> Iterator[Raws | Fault]:
     """Read an array's elements, or objects one after another."""
-    stream = _Stream(blocks)
+    stream = Values(blocks)
     is_array = stream.open_array()
-    number, ended = 0, False
-    while not ended:
-        raws: list[bytes] = []
-        size, stuck, first = 0, False, number + 1
-        while len(raws) < _MOST_RECORDS and size < BLOCK:
-            stream.skip_blank(with_separator=number > 0)
-            if stream.at_end() or (is_array and stream.closes()):
-                ended = True
-                break
-            found = stream.element()
-            if found is None:
-                stuck = True
-                break
-            raws.append(found)
-            size += len(found)
-            number += 1
-        if raws:
-            yield Raws(list(range(first, number + 1)), raws)
-        if stuck:
-            if not stream.is_too_large:
-                blocks.finish()
-            number += 1
-            yield stream.fault(number)
-            ended = stream.at_end()
+    number = yield from stream.elements(0)
     blocks.finish()
     if is_array and not stream.was_cut:
         yield from stream.after_array(number)
 
 
-class _Stream:
-    """The values of a text, one after another."""
+class Values:
+    """The values of a text, one after another.
 
-    def __init__(self, blocks: Blocks) -> None:
-        self._source, self._blocks = blocks, iter(blocks)
+    Args:
+        blocks: the text.
+        rest: what is still to be read of it; by default all.
+    """
+
+    def __init__(self, blocks: Blocks, rest: Iterable[bytes] | None = None) -> None:
+        self._source, self._blocks = blocks, iter(blocks if rest is None else rest)
         self._text = ""
         self._position = 0
         self._carry = b""
@@ -117,11 +101,109 @@ class _Stream:
         self._wrong = ""
         self._too_large: bytes | None = None
         self._is_array = False
+        self._page: ListOfPage | None = None
+        self._are_pages: bool | None = None
         self._keys: set[str] = set()
         self._guesses = 0
         self._start: re.Pattern[str] | None = None
         self._searched: tuple[int, int | None] | None = None
         self.was_cut = False
+
+    def elements(self, number: int, *, in_page: bool = False) -> Generator[Raws | Fault, None, int]:
+        """Read values to the end of the text, or of the array that they stand in.
+
+        Args:
+            number: the number of the record before.
+            in_page: whether they are the captures that a page lists.
+
+        Returns:
+            The last record's number.
+        """
+        ended, before = False, number
+        while not ended:
+            raws: list[bytes] = []
+            size, stuck, first = 0, False, number + 1
+            while len(raws) < _MOST_RECORDS and size < BLOCK:
+                self._skip_blank(with_separator=number > before)
+                if self._at_end() or (self._here() == "]" if in_page else self._is_array and self._closes()):
+                    ended = True
+                    break
+                found = self._element(may_be_page=not in_page and self._are_pages is not False)
+                if found is None:
+                    stuck = True
+                    break
+                raws.append(found)
+                size += len(found)
+                number += 1
+            if raws:
+                numbers = list(range(first, number + 1))
+                yield Paged(numbers, raws) if in_page else Raws(numbers, raws)
+                if self._are_pages is None and not in_page:
+                    self._are_pages = begins_page(raws)
+            if not stuck:
+                continue
+            if self._page is not None:
+                number = yield from self.page(number)
+                continue
+            if self._too_large is None:
+                self._source.finish()
+            number += 1
+            yield self._fault(number)
+            ended = self._at_end()
+        return number
+
+    def page(self, number: int) -> Generator[Raws | Fault, None, int]:
+        """Read the captures that the page lists which begins here, and what stands behind them in it.
+
+        Returns:
+            The last record's number.
+        """
+        if not self._text:
+            self._read()
+        found = self._page or list_of_page(self._text, self._position)
+        if found is None:
+            return number
+        self._page, self._are_pages = None, True
+        self._put_back(found.start)
+        was_array, self._is_array = self._is_array, True
+        number = yield from self.elements(number, in_page=True)
+        self._is_array = was_array
+        is_closed = not self._at_end() and self._pass_end(found.depth)
+        if not is_closed and not self.was_cut:
+            self._source.finish()
+            number += 1
+            yield unreadable(number, b"", "The page is cut off: its closing brackets are missing.")
+            self.was_cut = True
+        return number
+
+    def _pass_end(self, depth: int) -> bool:
+        """Pass over a page's end behind its list, with so many objects open; False when it is cut off."""
+        brackets, skipped = Brackets(depth), 0
+        self._position += 1
+        while (end := brackets.scan(self._text, self._position)) is None:
+            skipped += len(self._text) - self._position
+            self._source.pass_over(skipped)
+            self._position = len(self._text)
+            if not self._read() and not self._more:
+                return False
+        self._position = end
+        return True
+
+    @property
+    def blocks(self) -> Iterator[bytes]:
+        """The blocks that were not read yet."""
+        return self._blocks
+
+    def rest(self) -> bytes:
+        """Return what was read of the text, but not looked at."""
+        return self._text[self._position :].encode("utf-8", errors="surrogateescape") + self._carry
+
+    def _put_back(self, start: int) -> None:
+        """Go on at a place with a block of the text at a time, however much of it was read."""
+        rest = self._text[start:].encode("utf-8", errors="surrogateescape") + self._carry
+        self._blocks = chain((rest[at : at + BLOCK] for at in range(0, len(rest), BLOCK)), self._blocks)
+        self._text, self._position, self._carry, self._more = "", 0, b"", True
+        self._keys, self._start, self._searched = set(), None, None
 
     def _read(self) -> bool:
         """Append a block; False at the end."""
@@ -142,48 +224,45 @@ class _Stream:
         return True
 
     def open_array(self) -> bool:
-        self.skip_blank(with_separator=False)
-        if self.here() != "[":
+        """Go into the array that begins here, if one does."""
+        self._skip_blank(with_separator=False)
+        if self._here() != "[":
             return False
         self._position += 1
         self._is_array = True
         return True
 
-    def here(self) -> str:
+    def _here(self) -> str:
         return self._text[self._position : self._position + 1]
 
-    @property
-    def is_too_large(self) -> bool:
-        return self._too_large is not None
-
-    def at_end(self) -> bool:
+    def _at_end(self) -> bool:
         return self._position >= len(self._text) and not self._more
 
-    def closes(self) -> bool:
+    def _closes(self) -> bool:
         """Whether the array ends here; a bracket that more such objects follow is a bad value of its own."""
-        if self.here() != "]":
+        if self._here() != "]":
             return False
         while len(self._text) - self._position < BLOCK // 2 and self._more:
             self._read()
         return self._next_start(1, is_deep=False) is None
 
-    def skip_blank(self, *, with_separator: bool) -> None:
+    def _skip_blank(self, *, with_separator: bool) -> None:
         while True:
             self._position = _BLANK.match(self._text, self._position).end()  # type: ignore[union-attr]
             if self._position < len(self._text):
-                if self.here() == "\\" and self._position + 1 == len(self._text) and self._read():
+                if self._here() == "\\" and self._position + 1 == len(self._text) and self._read():
                     continue  # the letter of a written line's end is in the next block
-                if not (with_separator and self.here() == ","):
+                if not (with_separator and self._here() == ","):
                     return
                 self._position += 1
                 with_separator = False
             elif not self._read() and not self._more:
                 return
 
-    def element(self) -> bytes | None:
-        """Give the next value's text, good or bad; None when it does not end or is too large."""
+    def _element(self, *, may_be_page: bool) -> bytes | None:
+        """Return the next value's text, good or bad; None when it does not end, is too large or is a page."""
         self._drop_what_was_read()
-        if self.here() == "[" and self._keys and self._pattern().match(self._text, self._position + 1):
+        if self._here() == "[" and self._keys and self._pattern().match(self._text, self._position + 1):
             return self._take(self._position + 1)  # an array among objects, which holds just such objects
         broken_at: int | None = None
         is_deep = False
@@ -196,6 +275,8 @@ class _Stream:
         except json.JSONDecodeError as wrong:
             self._wrong = wrong.msg  # its place would count from where the text in memory begins
             broken_at = wrong.pos - self._position
+            if may_be_page and self._finds_page():
+                return None
         except RecursionError as wrong:
             self._wrong, broken_at, is_deep = said(wrong), 0, True
         except ValueError as wrong:  # a number of more digits than Python reads
@@ -210,11 +291,16 @@ class _Stream:
                 return self._take(end_found or begins or 0)
             length = len(self._text) - self._position
             if length > MOST_BYTES:
-                self._skip_rest(brackets)
+                if not (may_be_page and self._finds_page()):
+                    self._skip_rest(brackets)
                 return None
             if not self._read() and not self._more:
                 return None
             scanned = length
+
+    def _finds_page(self) -> bool:
+        self._page = list_of_page(self._text, self._position)
+        return self._page is not None
 
     def _decode(self) -> int | None:
         """Say where the next value ends, reading on while the text is only cut; None for a very long one."""
@@ -307,7 +393,7 @@ class _Stream:
             self._source.pass_over(skipped)
 
     def _take(self, end: int) -> bytes:
-        if end == self._position and not (self._is_array and self.here() == ","):
+        if end == self._position and not (self._is_array and self._here() == ","):
             # brackets that nothing opened are a bad value of their own
             closing = _CLOSING.match(self._text, end)
             end = closing.end() if closing is not None else end + 1
@@ -315,7 +401,7 @@ class _Stream:
         self._position = end
         return raw.encode("utf-8", errors="surrogateescape")
 
-    def fault(self, number: int) -> Fault:
+    def _fault(self, number: int) -> Fault:
         """Say why there was no element."""
         if self._too_large is not None:
             start, self._too_large = self._too_large, None
@@ -332,12 +418,12 @@ class _Stream:
 
     def after_array(self, number: int) -> Iterator[Fault]:
         """Say what stands where the array should have ended, or after its end."""
-        if self.at_end():
+        if self._at_end():
             yield unreadable(number + 1, b"", "The array is cut off: its closing bracket is missing.")
             return
         self._position += 1
-        self.skip_blank(with_separator=False)
-        if not self.at_end():
+        self._skip_blank(with_separator=False)
+        if not self._at_end():
             rest = self._text[self._position : self._position + 1000].encode("utf-8", "surrogateescape")
             shown = rest[:60].decode("utf-8", errors="replace")
             yield unreadable(number + 1, rest, f'Something follows the array\'s end: "{shown}".')

@@ -1,8 +1,8 @@
 """Files that were read to their end before: recognised without parsing them again.
 
-A file counts as unchanged when its size, its time and the bytes at both its ends are what they were - or what
-its store says of its version - and the user's choices are too. A file that held a reject is always read
-again: the reject has to be told again.
+A file counts as unchanged when its size, its time and all its bytes are what they were - or what its store
+says of its version - and the user's choices are too. A file that held a reject is always read again: the
+reject has to be told again.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +14,7 @@ import orjson
 
 from chatlio_kit.display import Document
 from chatlio_kit.errors import OutputError
-from chatlio_kit.events.rejection import Rejection
+from chatlio_kit.events.rejection import Reason, Rejection
 from chatlio_kit.private import make_private_folder, new_file
 from chatlio_kit.tables.report import PAGE, converted_document, report_of
 from chatlio_kit.tables.tables import Tables
@@ -21,6 +22,14 @@ from chatlio_kit.tables.tables import Tables
 REJECTED = "rejected.jsonl"
 REPORT = "report.json"
 _TOLD = [each.name for each in fields(Rejection)]
+MOST_LISTED = 100_000
+"""Rejects of one file for one reason that are listed."""
+MOST_SHOWN = 100_000_000
+"""Characters of their records that are shown; after them, of each record its beginning."""
+LONGEST_SHOWN = 1_000_000
+"""Characters of a record that is shown whole."""
+BEGINNING = 1000
+"""Characters that are shown of any other."""
 
 
 def write_tables(tables: Tables, out: Path) -> dict[str, object]:
@@ -69,11 +78,17 @@ def write_page(path: Path, document: Document) -> None:
 
 
 class RejectedFile:
-    """``rejected.jsonl`` while it grows; it takes its name when it is closed without an error."""
+    """``rejected.jsonl`` while it grows; it takes its name when it is closed without an error.
+
+    A damaged file of a few bytes may unfold to millions of rejects. So a record is shown up to a limit, and
+    of each file's rejects for one reason only so many are listed; a last line counts the others.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._unfinished: Path
+        self._listed, self._shown = Counter[tuple[str, Reason]](), Counter[tuple[str, Reason]]()
+        self._last: dict[tuple[str, Reason], Rejection] = {}
         self._file: BinaryIO
 
     def __enter__(self) -> RejectedFile:
@@ -88,6 +103,8 @@ class RejectedFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
+            if error is None:
+                self._count_others()
             self._file.close()
             if error is None:
                 self._unfinished.replace(self._path)
@@ -105,12 +122,41 @@ class RejectedFile:
         """
         try:
             for rejection in rejected:
-                told = {name: getattr(rejection, name) for name in _TOLD}
-                if rejection.raw is None:
-                    del told["raw"]
-                self._file.write(orjson.dumps(told, option=orjson.OPT_APPEND_NEWLINE))
+                sort = (rejection.file, rejection.reason)
+                self._listed[sort] += 1
+                if self._listed[sort] <= MOST_LISTED:
+                    self._write(self._cut(sort, rejection))
+                else:
+                    self._last[sort] = rejection
         except OSError as error:
             raise unwritable(self._path, error) from error
+
+    def _write(self, rejection: Rejection) -> None:
+        told = {name: getattr(rejection, name) for name in _TOLD}
+        if rejection.raw is None:
+            del told["raw"]
+        self._file.write(orjson.dumps(told, option=orjson.OPT_APPEND_NEWLINE))
+
+    def _cut(self, sort: tuple[str, Reason], rejection: Rejection) -> Rejection:
+        """Show the beginning only of a long record, and of any record where enough of them are shown."""
+        raw = rejection.raw
+        if raw is None:
+            return rejection
+        is_enough = self._shown[sort] > MOST_SHOWN
+        if len(raw) <= (BEGINNING if is_enough else LONGEST_SHOWN):
+            self._shown[sort] += len(raw)
+            return rejection
+        detail = f"{rejection.detail} Only the beginning of its {len(raw):,} characters is shown."
+        return replace(rejection, raw=raw[:BEGINNING], detail=detail)
+
+    def _count_others(self) -> None:
+        for sort, last in self._last.items():
+            others = self._listed[sort] - MOST_LISTED
+            detail = (
+                f"{last.detail} This is the last of {others:,} more records of the file that were rejected "
+                "for this reason and are not listed."
+            )
+            self._write(replace(self._cut(sort, last), detail=detail))
 
 
 def _write_whole(path: Path, write: Callable[[Path], object]) -> None:

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from chatlio_kit.captures import values
 from chatlio_kit.captures.blocks import PEEK
-from chatlio_kit.captures.records import MOST_BYTES, Fault, parse, refusal
+from chatlio_kit.captures.records import MOST_BYTES, Fault, Remark, parse, refusal
 from chatlio_kit.captures.splitting import read_records
 from chatlio_kit.events.identity import canonical
 from chatlio_kit.events.rejection import Reason
@@ -58,6 +58,8 @@ def _read(path: Path) -> list[Record]:
     with path.open("rb") as file:
         read = list(read_records(file))
     for found in read:
+        if isinstance(found, Remark):
+            continue
         if isinstance(found, Fault):
             records.append(Record(found.number, None, found.reason, found.detail))
             continue

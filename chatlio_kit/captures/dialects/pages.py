@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from chatlio_kit.captures.dialects.dialect import EACH, Dialect, FieldPath
-from chatlio_kit.captures.records import Fault, Lines, Raws, Remark, parse
+from chatlio_kit.captures.records import Fault, Lines, Paged, Raws, Remark, parse
 from chatlio_kit.events.identity import canonical
 from chatlio_kit.events.kinds import shape_of
 
@@ -55,26 +55,34 @@ def page_of(value: Any) -> Page | None:
 def unfold(
     records: Iterator[Lines | Raws | Fault | Remark], fields: Dialect | None = None
 ) -> Iterator[Lines | Raws | Fault | Remark]:
-    """Give the captures that a file's pages list, if its first record is a page; any other file as it is.
+    """Return the captures that pages list in a file that begins with a page; any other file as it is.
 
     Args:
         records: the file's records.
         fields: a dialect that the user named. If it walks a list, each element of it is a record.
     """
-    first = next(records, None)
-    if first is None:
-        return
     if fields is not None and fields.walk:
-        yield from _renumbered(chain([first], records), lambda raw: _elements(raw, fields))
-    elif isinstance(first, Fault | Remark) or _captures(first.head, fields) is None:
-        yield first
+        yield from _renumbered(records, lambda raw: _elements(raw, fields), fields.walk)
+        return
+    before: list[Lines | Raws | Fault | Remark] = []
+    is_paged = False
+    for found in records:
+        before.append(found)
+        first = None if isinstance(found, Fault | Remark) else _first_object(found)
+        if first is not None:
+            is_paged = isinstance(found, Paged) or _captures(first, fields) is not None
+            break
+    if not is_paged:
+        yield from before
         yield from records
     else:
-        yield from _renumbered(chain([first], records), lambda raw: _captures(raw, fields))
+        yield from _renumbered(chain(before, records), lambda raw: _captures(raw, fields))
 
 
 def _renumbered(
-    records: Iterator[Lines | Raws | Fault | Remark], unfolded: Callable[[bytes], list[bytes] | None]
+    records: Iterator[Lines | Raws | Fault | Remark],
+    unfolded: Callable[[bytes], list[bytes] | None],
+    walk: tuple[str, ...] = (),
 ) -> Iterator[Lines | Raws | Fault | Remark]:
     """Give records, or the ones that they list, numbered through the file."""
     number = 0
@@ -86,14 +94,31 @@ def _renumbered(
             number += 1
             yield replace(found, number=number)
             continue
-        raws = [each for raw in found.raws for each in _or_itself(raw, unfolded(raw))]
+        raws = list(found.raws)
+        if not isinstance(found, Paged):
+            raws = [each for raw in raws for each in _or_itself(raw, unfolded(raw))]
+        elif walk:
+            raws = [each for raw in raws for each in _or_itself(raw, unfolded(_listed(raw, walk)))]
         if raws:
             yield Raws(list(range(number + 1, number + len(raws) + 1)), raws, found.cut, found.is_loose)
         number += len(raws)
 
 
+def _listed(raw: bytes, walk: tuple[str, ...]) -> bytes:
+    """Write an element of a long page as a page that lists it alone."""
+    keys = walk[: walk.index(EACH)]
+    return b"".join(b"{%b:" % orjson.dumps(key) for key in keys) + b"[" + raw + b"]" + b"}" * len(keys)
+
+
 def _or_itself(raw: bytes, listed: list[bytes] | None) -> list[bytes]:
     return [raw] if listed is None else listed
+
+
+def _first_object(found: Lines | Raws) -> bytes | None:
+    """Return the first record that begins as an object does: words may stand before a page."""
+    if found.head.startswith(b"{"):
+        return found.head
+    return next((raw for raw in found.raws if raw.startswith(b"{")), None)
 
 
 def _captures(raw: bytes, fields: Dialect | None) -> list[bytes] | None:

@@ -1,0 +1,254 @@
+"""Captures in S3, read from a server that answers as S3 does."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import requests
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.s3.models import s3_backends
+from moto.server import ThreadedMotoServer
+
+from chatlio_kit.captures import Captures, find_files
+from chatlio_kit.captures.stores import NAMESAKE, UNOPENABLE
+from chatlio_kit.errors import CaptureError, MissingPath
+from chatlio_kit.tables import Export, Settling, convert
+
+LINE = b'{"n": 1}\n'
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
+SECRET = "a-secret-access-key-of-nobody"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """A server on this machine."""
+    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    moto.start()
+    host, port = moto.get_host_and_port()
+    yield f"http://{host}:{port}"
+    moto.stop()
+
+
+@pytest.fixture
+def s3(server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """The client of an empty bucket named hooks; the environment says where it is, and nothing else."""
+    for name in (*PROXIES, "AWS_PROFILE", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {
+        "AWS_ENDPOINT_URL": server,
+        "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_CONFIG_FILE": str(tmp_path / "none"),
+        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none"),
+        "NO_PROXY": "*",
+    }.items():
+        monkeypatch.setenv(name, value)
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="hooks")
+    yield client
+    client.close()
+    requests.post(f"{server}/moto-api/reset", timeout=60).raise_for_status()
+
+
+@pytest.fixture
+def put(s3: Any) -> Callable[..., None]:
+    """Put objects into the bucket."""
+
+    def put(*keys: str, content: bytes = LINE) -> None:
+        for key in keys:
+            s3.put_object(Bucket="hooks", Key=key, Body=content)
+
+    return put
+
+
+def _read(*addresses: str) -> tuple[dict[str, int], list[str]]:
+    """Give the records of each file, and what was noted."""
+    captures = Captures(addresses)
+    rejected = [each for piece in captures.pieces() for each in piece.rejected]
+    assert not rejected
+    return captures.read, captures.notes
+
+
+def test_a_folder_beside_an_object_of_its_name_is_read(put: Callable[..., None]) -> None:
+    """A slash at the end asks for the folder; without one the object is read, and the folder is noted."""
+    put("both/a.ndjson", "both/in/b.ndjson", "neighbour/c.ndjson")
+    put("both", content=LINE * 2)
+    assert _read("s3://hooks/both/") == ({"both/a.ndjson": 1, "both/in/b.ndjson": 1}, [])
+    assert _read("s3://hooks/both") == ({"both": 2}, [f"left out ({NAMESAKE}): both/"])
+    both = {"hooks/both": 2, "hooks/both/a.ndjson": 1, "hooks/both/in/b.ndjson": 1}
+    assert _read("s3://hooks/bo*") == (both, [])
+    assert _read("s3://hooks") == ({**both, "hooks/neighbour/c.ndjson": 1}, [])
+
+
+def test_an_object_whose_key_ends_with_a_slash_is_noted(put: Callable[..., None]) -> None:
+    """Its driver cannot open it, so it is named; an empty one is only how a store writes down a folder."""
+    put("m/full/", "m/a.ndjson")
+    put("m/", "m/empty/", content=b"")
+    for address in ("s3://hooks/m/", "s3://hooks/m", "s3://hooks/**/m"):
+        read, notes = _read(address)
+        assert sum(read.values()) == 1
+        assert [note.partition(":")[0] for note in notes] == [f"left out ({UNOPENABLE})"]
+        assert notes[0].endswith("m/full/")
+
+
+@pytest.mark.parametrize("key", ["a [1].ndjson", "b[x]/c?.ndjson", "d*.ndjson", "e[1]/f.ndjson"])
+def test_wildcards_in_a_key_are_read_as_they_are(put: Callable[..., None], key: str) -> None:
+    """A key that exists is that key; its name is the whole of its last part."""
+    put(key, "a 1.ndjson", "bx/c1.ndjson", "d1.ndjson", "e1/f.ndjson")
+    assert list(_read(f"s3://hooks/{key}")[0]) == [key.rpartition("/")[2]]
+    folder, _, name = key.rpartition("/")
+    if folder:
+        assert list(_read(f"s3://hooks/{folder}/")[0]) == [f"{folder}/{name}"]
+
+
+def test_patterns_find_what_they_find_in_folders(put: Callable[..., None]) -> None:
+    """Wildcards stand for parts of one name, ``**`` for any folders; a folder that is matched is read whole."""
+    put("x/a.ndjson", "x/b.csv", "x/2024/c.ndjson", "x/2024/03/d.ndjson", "x/.hidden")
+    expected = {
+        "x/*.ndjson": ["x/a.ndjson"],
+        "x/20*": ["x/2024/03/d.ndjson", "x/2024/c.ndjson"],
+        "x/20*/": ["x/2024/03/d.ndjson", "x/2024/c.ndjson"],
+        "x/*/[cd].ndjson": ["x/2024/c.ndjson"],
+        "x/**/*.ndjson": ["x/2024/03/d.ndjson", "x/2024/c.ndjson", "x/a.ndjson"],
+        "**/03": ["hooks/x/2024/03/d.ndjson"],
+    }
+    for pattern, names in expected.items():
+        assert [file.name for file in find_files([f"s3://hooks/{pattern}"]).files] == names
+    for pattern in ("x/*.parquet", "y/*", "x/*.ndjson/", "**/y"):
+        with pytest.raises(MissingPath, match="nothing at"):
+            find_files([f"s3://hooks/{pattern}"])
+
+
+def test_more_keys_than_a_page_of_a_listing_are_read(s3: Any) -> None:
+    """2,500 objects give 2,500 files, as a store lists a thousand at a time."""
+    store = s3_backends[DEFAULT_ACCOUNT_ID]["global"]  # one by one through its API they take a minute
+    for number in range(2500):
+        store.put_object("hooks", f"many/{number:04}", LINE)
+    assert len(find_files(["s3://hooks/many/"]).files) == 2500
+    assert len(find_files(["s3://hooks/many/1*"]).files) == 1000
+
+
+def test_the_latest_version_is_read(s3: Any, put: Callable[..., None]) -> None:
+    """Of a bucket that keeps versions the latest is read; what was deleted is not there."""
+    s3.put_bucket_versioning(Bucket="hooks", VersioningConfiguration={"Status": "Enabled"})
+    put("a", "gone")
+    first = find_files(["s3://hooks/a"]).files[0].place.mark()
+    put("a", content=LINE * 3)
+    s3.delete_object(Bucket="hooks", Key="gone")
+    assert _read("s3://hooks/")[0] == {"hooks/a": 3}
+    assert find_files(["s3://hooks/a"]).files[0].place.mark() != first
+
+
+def test_wrong_credentials_are_one_sentence(
+    put: Callable[..., None], monkeypatch: pytest.MonkeyPatch, server: str
+) -> None:
+    """A store that refuses, a bucket that is not there and missing credentials are told, and no secret is."""
+    put("a")
+    with pytest.raises(MissingPath):
+        find_files(["s3://no-such-bucket/a"])
+    with _proxy(server, lambda _: b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n") as (address, _):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        for named in ("s3://hooks/a", "s3://hooks/", "s3://hooks/*.ndjson"):
+            with pytest.raises(CaptureError, match="Forbidden.*credentials") as told:
+                find_files([named])
+            assert SECRET not in str(told.value)
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    with pytest.raises(CaptureError, match="credentials"):
+        find_files(["s3://hooks/a"])
+
+
+def test_a_cut_answer_is_asked_for_again(
+    put: Callable[..., None], monkeypatch: pytest.MonkeyPatch, server: str
+) -> None:
+    """An answer that ends early is fetched again: all records come, each once."""
+    put("a", content=LINE * 100_000)
+    cuts = iter([300_000])
+
+    def cut(answer: bytes) -> bytes:
+        return answer[: next(cuts, len(answer))] if len(answer) > 500_000 else answer
+
+    with _proxy(server, cut) as (address, asked):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        assert _read("s3://hooks/a")[0] == {"a": 100_000}
+    assert sum(line.startswith("GET /hooks/a") for line in asked) > 1
+
+
+def test_what_changes_or_goes_between_listing_and_reading_is_told(s3: Any, put: Callable[..., None]) -> None:
+    """An object that is gone when its turn comes is one unreadable record; one that is new is read as it is."""
+    put("x/a", "x/b")
+    captures = Captures(["s3://hooks/x/"])
+    s3.delete_object(Bucket="hooks", Key="x/a")
+    put("x/b", content=LINE * 5)
+    rejected = [each for piece in captures.pieces() for each in piece.rejected]
+    assert [(each.file, each.reason) for each in rejected] == [("x/a", "unreadable")]
+    assert captures.read["x/b"] == 5
+
+
+def test_drivers_log_no_secret(put: Callable[..., None], caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever level the drivers' loggers have, no key, signature or signed query is in their records."""
+    put("a")
+    with caplog.at_level(logging.DEBUG):
+        _read("s3://hooks/a")
+        logging.getLogger("fsspec.http").info("GET https://u:pw@host/x?X-Amz-Signature=abcdef&x=1")
+    text = caplog.text
+    assert "botocore" in text
+    assert "GET https://host/x" in text
+    for secret in (SECRET, "AKIAIOSFODNN7EXAMPLE", "Signature=", "abcdef", "pw@"):
+        assert secret not in text
+
+
+def test_a_bucket_is_converted_as_a_folder_is(
+    put: Callable[..., None], documented: Path, tmp_path: Path
+) -> None:
+    """The same report comes out of a bucket as out of a folder."""
+    (file,) = documented.iterdir()
+    put("documented/captures.ndjson", content=file.read_bytes())
+    remote = convert(Export(["s3://hooks/documented/"], Settling()), tmp_path / "remote", quiet=True)
+    local = convert(Export([documented], Settling()), tmp_path / "local", quiet=True)
+    assert remote.report() == local.report()
+    assert remote.counts.accepted == 5
+
+
+@contextmanager
+def _proxy(server: str, change: Callable[[bytes], bytes]) -> Iterator[tuple[str, list[str]]]:
+    """A server in front of the other that may change its answers, and the first lines of what it was asked."""
+    host, _, port = server.removeprefix("http://").partition(":")
+    asked: list[str] = []
+
+    def serve(client: socket.socket) -> None:
+        with client, socket.create_connection((host, int(port))) as behind:
+            request = b""
+            while b"\r\n\r\n" not in request:
+                request += client.recv(65536)
+            head, _, body = request.partition(b"\r\n\r\n")
+            asked.append(head.split(b"\r\n")[0].decode())
+            behind.sendall(head.replace(b"\r\n", b"\r\nConnection: close\r\n", 1) + b"\r\n\r\n" + body)
+            answer = b""
+            while block := behind.recv(65536):
+                answer += block
+            client.sendall(change(answer))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def accept() -> None:
+            while True:
+                try:
+                    client, _ = listener.accept()
+                except OSError:
+                    return
+                threading.Thread(target=serve, args=(client,), daemon=True).start()
+
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}", asked
+        listener.shutdown(socket.SHUT_RDWR)
