@@ -29,8 +29,8 @@ from chatlio_kit.delivery.erasing import (
 from chatlio_kit.delivery.run_terms import reading_of, readings
 from chatlio_kit.display import Sheet
 from chatlio_kit.errors import DONE, FAILED, OutputError, UsageError, option
+from chatlio_kit.events.person import ADDRESS, CONVERSATION, VISITOR, WHO, Person
 from chatlio_kit.opening import STORE
-from chatlio_kit.person import ADDRESS, CONVERSATION, VISITOR, WHO, Person
 from chatlio_kit.settings import DEFAULT_STATE
 from chatlio_kit.tables import Export, Settling, Terms
 from chatlio_kit.tables.erasing import (
@@ -255,6 +255,7 @@ class _Forgetting:
         known = -1
         while known != person.known:  # each place may lead to more in every other
             known = person.known
+            person.look_again()
             if self._export is not None:
                 self._look_into_captures(self._export)
             for event_id, text in events_kept(ledger, person.speaks).items():

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from .lake_files import FAILED_SUFFIX, GOOD_SUFFIX, write_failed, write_rows
 from .lifecycle import CannotServe, owned, stop
-from .store import DATABASE, LAKE, Json
+from .store import DATABASE, LAKE, TABLES, Json
 
 Speaks = Callable[[str], bool]
 """Says whether a row, written as JSON, is one of those that are meant."""
@@ -72,8 +72,10 @@ def erase_rows(store: Path, speaks: Speaks) -> Erased:
             the store.
     """
     stop(store)
+    erased = Erased()
+    if not (store / DATABASE).exists():
+        return erased
     with owned(store):
-        erased = Erased()
         meant = {path: [speaks(line.decode()) for line in _lines(path)] for path in _files(store)}
         words = _words_about(meant)
 
@@ -144,6 +146,7 @@ def _erase_descriptions(store: Path, quotes: Speaks) -> int:
     """Erase what batches, runs and the log of faults quote."""
     count: Counter[str] = Counter()
     with _opened_store(store) as db:
+        db.executescript(TABLES)  # an older store may lack some
         db.execute("BEGIN IMMEDIATE")
         for table in ("batch", "run"):
             for key, body in db.execute(f"SELECT id, body FROM {table}").fetchall():  # noqa: S608 - names from above

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from chatlio_kit.errors import UsageError
 from chatlio_kit.events.catalogue import TABLES
-from chatlio_kit.person import CONVERSATION, EVENT_IDS, VISITOR, WHO, Person
+from chatlio_kit.events.person import CONVERSATION, EVENT_IDS, VISITOR, WHO, Person
 from chatlio_kit.tables.report import PAGE
 from chatlio_kit.tables.writing import REJECTED, REPORT, unwritable, write_json
 
@@ -147,16 +147,16 @@ def _kept_line(line: bytes, person: Person) -> bytes | None:
         held = orjson.loads(line)
     except orjson.JSONDecodeError:  # cut off: nothing tells whose it was
         return None
-    file = held.pop("file", "")
-    if any(person.speaks(each) for each in _texts(held)):
+    if not isinstance(held, dict):
         return None
-    kept = {
-        "file": FORGOTTEN_FILE if person.names_file(file) else file,
-        **held,
-        "detail": person.without_names(held["detail"], FORGOTTEN_FILE),
-    }
-    written = orjson.dumps(kept, option=orjson.OPT_APPEND_NEWLINE)
-    return line if orjson.loads(line) == kept else written
+    file, detail = str(held.get("file", "")), str(held.get("detail", ""))
+    if any(person.speaks(each) for each in _texts({**held, "file": ""})):
+        return None
+    new_file = FORGOTTEN_FILE if person.names_file(file) else file
+    new_detail = person.without_names(detail, FORGOTTEN_FILE)
+    if (new_file, new_detail) == (file, detail):
+        return line
+    return orjson.dumps({**held, "file": new_file, "detail": new_detail}, option=orjson.OPT_APPEND_NEWLINE)
 
 
 def _texts(value: Any) -> Iterator[str]:

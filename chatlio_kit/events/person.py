@@ -89,12 +89,14 @@ class Person:
 
     def add(self, sort: str, names: Iterable[str]) -> None:
         """Learn further names, and what redaction made of them."""
+        aliases: set[str] = set()
         for name in names:
             plain = fold(name).strip()
-            if not plain or plain in self._names[sort]:
-                continue
-            self._names[sort].add(plain)
-            self._take_aliases({plain, *self._redaction.aliases(name), *self._redaction.aliases(plain)})
+            if plain and plain not in self._names[sort]:
+                self._names[sort].add(plain)
+                aliases |= {plain, *self._redaction.aliases(name), *self._redaction.aliases(plain)}
+        if aliases:
+            self._take_aliases(aliases)
 
     def _take_aliases(self, aliases: Iterable[str]) -> None:
         self._aliases |= set(aliases)
@@ -156,6 +158,10 @@ class Person:
         """
         self._fields |= _field_names(theirs)
         self._common_fields |= _field_names(others)
+
+    def look_again(self) -> None:
+        """Forget whose fields are whose: rows that seemed somebody else's may be the person's by now."""
+        self._fields, self._common_fields = set(), set()
 
     @property
     def fields(self) -> set[str]:
