@@ -179,7 +179,7 @@ def test_no_command_imports_from_the_current_folder(tmp_path: Path) -> None:
             assert done.returncode in (0, 3), done.stderr
     finally:
         local_platform.stop(work / ".chatlio-kit" / "local")
-    assert not [path for path in tmp_path.rglob("stolen")]
+    assert not list(tmp_path.rglob("stolen"))
 
 
 def test_a_planted_lock_is_not_followed(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_a_planted_lock_is_not_followed(tmp_path: Path) -> None:
     precious.write_text("kept")
     with Ledger(state) as ledger:
         (state / "ledger.lock").symlink_to(precious)
-        with pytest.raises(OSError, match="ledger.lock"), ledger.alone():
+        with pytest.raises(OSError, match=r"ledger\.lock"), ledger.alone():
             pass
     assert precious.read_text() == "kept"
 

@@ -136,6 +136,21 @@ def test_a_store_of_an_earlier_version_gets_a_secret(tmp_path, connect):
     assert found.status_code == 200
 
 
+def test_a_running_server_without_a_secret_is_replaced(tmp_path):
+    """One that was started by an earlier version ends, and another takes its store."""
+    store = tmp_path / "store"
+    try:
+        first = ensure_running(store)
+        (store / SECRET_FILE).unlink()
+        second = ensure_running(store)
+        assert requests.get(f"{second.url}/local-platform", timeout=10).status_code == 200
+        with pytest.raises(requests.ConnectionError):
+            requests.get(f"{first.url}/local-platform", timeout=10)
+    finally:
+        stop(store)
+    assert second.account.client_secret not in ("", first.account.client_secret)
+
+
 @pytest.mark.parametrize("content", ["x" * 43, "short", "", "ä" * 40])
 def test_a_secret_that_others_could_read_or_write_is_replaced(tmp_path, content):
     """A file that came with somebody's checkout is no secret."""
