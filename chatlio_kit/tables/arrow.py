@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -25,9 +24,6 @@ ARROW_DTYPES: dict[Dtype, Any] = {
 }
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h
-_HEAP_FACTS = (
-    "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost"
-)  # fmt: skip
 _MUCH, _LARGE = 75_000_000, 32_000_000
 _PANDAS_DTYPES = {
     pa.large_string(): pd.StringDtype("pyarrow", na_value=np.nan),
@@ -84,29 +80,6 @@ def _share_one_heap() -> None:
             adjust(setting, value)
 
 
-def give_memory_back(*, only_much: bool = False) -> None:
-    """Give back what is free: also a system's pool keeps it where it lies in pieces.
-
-    Args:
-        only_much: whether to keep what is not much, since for each page the system takes its time to hand it
-            out again.
-    """
-    if not only_much or _free_bytes() > _MUCH:
-        pa.default_memory_pool().release_unused()
-
-
-class _HeapFacts(ctypes.Structure):
-    """What glibc says of its heap, by the names that malloc.h gives."""
-
-    _fields_ = [(name, ctypes.c_size_t) for name in _HEAP_FACTS]
-
-
-def _free_bytes() -> float:
-    """Say how much of the heap is free; where nobody knows it may be any amount."""
-    try:
-        ask = ctypes.CDLL(None).mallinfo2
-    except (OSError, AttributeError, TypeError):  # another C library than glibc, or an older one
-        return math.inf
-    ask.restype = _HeapFacts
-    free: int = ask().fordblks
-    return free
+def give_memory_back() -> None:
+    """Give back what is free: also a system's pool keeps it where it lies in pieces."""
+    pa.default_memory_pool().release_unused()

@@ -1,8 +1,8 @@
-"""An export to tables on disk, in pieces: memory stays flat however long the export is.
+"""An export to tables on disk, in batches: memory stays flat however long the export is.
 
 Events are written as they come. What needs the whole export - each message once, conversations, visitors,
-offline messages in order of time - is sorted on disk and told a stretch of keys at a time, by the same
-functions that a notebook's frames are made with. All files take their names together, at the end.
+offline messages in order of time - is derived from the files by the same SQL that makes a notebook's frames,
+a range of keys at a time. All files take their names together, at the end.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from chatlio_kit.captures import LocalPlace
 from chatlio_kit.display import Progress, Sheet
 from chatlio_kit.errors import UsageError
 from chatlio_kit.events.catalogue import TABLES
+from chatlio_kit.pool import Pool
 from chatlio_kit.private import is_left_by
 from chatlio_kit.tables.arrow import lean_memory
 from chatlio_kit.tables.counts import Counts
@@ -105,8 +106,8 @@ def convert(export: Export, out: Path, *, executor: Executor | None = None, quie
     Args:
         export: the captures, and how they are read.
         out: the folder.
-        executor: where batches are decoded and validated, shut down afterwards; by default as many processes
-            as pay.
+        executor: where batches are decoded and validated; by default as many processes as pay. A pool of ours
+            is shut down when the last batch is.
         quiet: whether to show no progress.
 
     Raises:
@@ -132,7 +133,7 @@ def convert(export: Export, out: Path, *, executor: Executor | None = None, quie
                     rejected.add(sifted.built.rejected)
                     tables.add(sifted)
                     progress.advance(len(sifted.built) + len(sifted.built.rejected) + sifted.duplicates)
-            if pool is not None:
+            if isinstance(pool, Pool):
                 pool.shutdown()  # their memory is needed for what comes now
             converted.rows = tables.finish()
             converted.findings = export.findings
