@@ -20,7 +20,7 @@ from chatlio_kit.platform import Platform
 from chatlio_kit.tables import Tables
 
 EVENTS = 300
-FATES = ["delivered", "dead_lettered", "pending", "landed"]
+FATES = ["delivered", "dead_lettered", "pending", "landed", "gone"]
 
 
 @pytest.fixture(scope="module")

@@ -39,9 +39,10 @@ from chatlio_kit.tables import Export, Settling, Terms
 PATIENCE = click.option(
     "--patience",
     type=click.FloatRange(min=0),
+    metavar="SECONDS",
     default=PATIENCE_SECONDS,
     show_default=True,
-    help="Seconds without a verdict of the platform after which sending ends; what is left stays pending.",
+    help="How long to go without any verdict of the platform before sending ends; what is left stays pending.",
 )
 
 

@@ -16,6 +16,7 @@ from chatlio_kit.captures import archives_of
 from chatlio_kit.delivery.fates import (
     FORGOTTEN_PLACE,
     DeadLetter,
+    Fate,
     KeptLetter,
     Named,
     ReadFile,
@@ -26,6 +27,7 @@ from chatlio_kit.delivery.fates import (
 from chatlio_kit.delivery.keys import AMONG, asked, key_of, keys_in, keys_of
 from chatlio_kit.delivery.landings import Clock, Landings, own_clock
 from chatlio_kit.tables import FirstOccurrence
+from chatlio_kit.events.kinds import Kind
 
 if TYPE_CHECKING:
     from chatlio_kit.delivery.ledger import Ledger
@@ -105,7 +107,7 @@ class Book:
 
     def last_run(self) -> int:
         """Give the number of the latest run, 0 when there was none."""
-        return int(self._one("SELECT runs FROM destination WHERE id = ?"))
+        return int(self._one("SELECT runs FROM destination WHERE id = ?") or 0)
 
     def first_sent_at(self) -> int | None:
         """When the first run began, milliseconds since 1970."""
@@ -114,14 +116,17 @@ class Book:
 
     def sent_since(self) -> int:
         """When the first run began by the platform's clock, milliseconds since 1970; 0 when not known."""
-        return int(self._one("SELECT coalesce(sent_since, 0) FROM destination WHERE id = ?"))
+        return int(self._one("SELECT sent_since FROM destination WHERE id = ?") or 0)
 
     def settled(self, event_ids: list[str]) -> Mapping[str, FirstOccurrence]:
         """Say which of these events were settled before this run, and where they were read."""
         if self._is_first_run:
             return {}
         rows = self._among(
-            event_ids, "event_id, payload_digest, source_file, source_record", "fate != 'pending'"
+            event_ids,
+            "event_id, payload_digest, source_file, source_record",
+            "fate != 'pending'",
+            (bytes, bytes, str, int),
         )
         return {key.hex(): FirstOccurrence(digest.hex(), *place) for key, digest, *place in rows}
 
@@ -236,7 +241,10 @@ class Book:
             " AND (? IS NULL OR reason = ?) AND event.rowid > ? ORDER BY event.rowid LIMIT ?"
         )
         last = 0
-        while rows := self._ledger.read(query, (self._key, reason, reason, last, piece)):
+        types = (int, str, str, bytes)
+        while rows := self._ledger.read(query, (self._key, reason, reason, last, piece), types):
+            if any(kind not in list(Kind) for _, _, kind, _ in rows):
+                raise self._ledger.damaged()
             yield [KeptLetter(*letter) for letter in rows]
             last = rows[-1][0]
 
@@ -299,7 +307,7 @@ class Book:
     def files_read(self) -> dict[str, ReadFile]:
         """Give the files that were read to their end without a reject and hold nothing pending, by name."""
         rows = self._ledger.read(
-            "SELECT name, mark, records FROM file_read WHERE destination = ?", (self._key,)
+            "SELECT name, mark, records FROM file_read WHERE destination = ?", (self._key,), (str, str, int)
         )
         places = self._ledger.read(
             "SELECT DISTINCT source_file FROM event WHERE destination = ? AND fate = 'pending'", (self._key,)
@@ -349,6 +357,7 @@ class Book:
         query = "SELECT fate, count(*), sum(landed), count(gone) FROM event WHERE destination = ?"
         counts = Counter[str]()
         for fate, count, landed, gone in self._select(query, run, " GROUP BY fate"):
+            self._require_fate(fate)
             counts.update({fate: count, "landed": landed, "gone": gone})
         return Tally(**counts)
 
@@ -361,6 +370,7 @@ class Book:
         )
         counts: dict[str, Counter[str]] = {}
         for kind, fate, count, landed, gone in rows:
+            self._require_fate(fate)
             counts.setdefault(kind, Counter()).update({fate: count, "landed": landed, "gone": gone})
         return {kind: Tally(**count) for kind, count in sorted(counts.items())}
 
@@ -368,6 +378,10 @@ class Book:
         """Count dead letters by reason, of one run or of all."""
         query = "SELECT reason, count(*) FROM event WHERE destination = ? AND fate = 'dead_lettered'"
         return dict(self._select(query, run, " GROUP BY reason ORDER BY reason"))
+
+    def _require_fate(self, fate: object) -> None:
+        if fate not in list(Fate):
+            raise self._ledger.damaged()
 
     def _bodies(self, letters: Iterable[DeadLetter]) -> Iterator[tuple[int, bytes, bytes]]:
         return ((self._key, key_of(each.event_id), each.body) for each in letters if each.body is not None)
@@ -378,22 +392,26 @@ class Book:
             " coalesce(gone, reason), answer"
         )
         query = f"SELECT {columns} FROM event WHERE destination = ? AND {condition}"  # noqa: S608 - from above
-        return [Named(*row) for row in self._ledger.read(query, (self._key, *values))]
+        types = (str, str, str, int, str | None, str | None, str | None)
+        return [Named(*row) for row in self._ledger.read(query, (self._key, *values), types)]
 
     def _count_among(self, event_ids: list[str], condition: str) -> int:
         return int(self._among(event_ids, "count(*)", condition)[0][0])
 
-    def _among(self, event_ids: list[str], columns: str, condition: str) -> list[tuple[Any, ...]]:
+    def _among(
+        self, event_ids: list[str], columns: str, condition: str, types: tuple[type, ...] = ()
+    ) -> list[tuple[Any, ...]]:
         """Ask for some events of ours by their ids."""
         self._ledger.index()
         query = f"SELECT {columns} FROM event WHERE destination = :destination AND {condition} AND {AMONG}"  # noqa: S608 - from above
-        return self._ledger.read(query, {"destination": self._key, **asked(keys_of(event_ids))})
+        return self._ledger.read(query, {"destination": self._key, **asked(keys_of(event_ids))}, types)
 
     def _now(self) -> int:
         return _milliseconds(self._clock())
 
-    def _one(self, query: str) -> Any:
-        return self._ledger.read(query, (self._key,))[0][0]
+    def _one(self, query: str) -> int | None:
+        found: int | None = self._ledger.read(query, (self._key,), (int | None,))[0][0]
+        return found
 
     def _select(self, query: str, run: int | None, ending: str) -> list[tuple[Any, ...]]:
         if run is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from types import UnionType
 from typing import TYPE_CHECKING, Any
 
 from chatlio_kit.delivery.fates import FORGOTTEN_PLACE, Gone, Readback
@@ -40,6 +41,8 @@ WHERE destination = :destination AND readback IS NOT :readback
 """
 _SELECT_BATCH = "SELECT number, rows, state, readback FROM batch_read WHERE destination = ? AND batch_id = ?"
 _READ, _MOVED = "read", "moved"
+_LATEST = 253_402_300_800_000
+"""The year 10000, which no time of ours reaches."""
 _IMPOSSIBLE = timedelta(minutes=5)
 """An event cannot have been accepted so much later than now; a clock was wrong when that was written."""
 
@@ -107,7 +110,7 @@ class Landings:
 
     def batch(self, batch_id: str) -> KnownBatch | None:
         """Return what is known of a batch; None when it was never dealt with."""
-        found = self._ledger.read(_SELECT_BATCH, (self._key, batch_id))
+        found = self._ledger.read(_SELECT_BATCH, (self._key, batch_id), (int, int, str, int | None))
         return KnownBatch(*found[0]) if found else None
 
     def read_batches(self) -> list[str]:
@@ -190,7 +193,8 @@ class Landings:
         """Return the latest read, and for how many landed events an older one still speaks."""
         finished = self._read(
             "SELECT number, at FROM readback WHERE destination = ? AND at IS NOT NULL"
-            " ORDER BY number DESC LIMIT 1"
+            " ORDER BY number DESC LIMIT 1",
+            (int, int),
         )
         number, at = finished[0] if finished else (0, None)
         ((older, since),) = self._ledger.read(
@@ -198,10 +202,12 @@ class Landings:
             " ON readback.destination = event.destination AND readback.number = event.readback"
             " WHERE event.destination = ? AND landed AND (event.readback IS NULL OR event.readback < ?)",
             (self._key, number),
+            (int, int | None),
         )
         problems = self._read(
             "SELECT batch_id, problem FROM batch_read WHERE destination = ? AND problem IS NOT NULL"
-            " ORDER BY batch_id"
+            " ORDER BY batch_id",
+            (str, str),
         )
         return Readback(_moment(at), older, _moment(since), dict(problems))
 
@@ -217,8 +223,8 @@ class Landings:
         """Return how many rows of ours were read back in all, repeated ones included."""
         return int(self._read("SELECT sum(rows) FROM batch_read WHERE destination = ?")[0][0] or 0)
 
-    def _read(self, query: str) -> list[tuple[Any, ...]]:
-        return self._ledger.read(query, (self._key,))
+    def _read(self, query: str, types: tuple[type | UnionType, ...] = ()) -> list[tuple[Any, ...]]:
+        return self._ledger.read(query, (self._key,), types)
 
 
 Clock = Callable[[], datetime]
@@ -234,6 +240,6 @@ def _milliseconds(moment: datetime) -> int:
 
 
 def _moment(milliseconds: int | None) -> datetime | None:
-    if milliseconds is None or milliseconds < 0:
+    if milliseconds is None or not 0 <= milliseconds < _LATEST:
         return None
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)

@@ -20,7 +20,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
+from types import TracebackType, UnionType
 from typing import Any
 
 import pandas as pd
@@ -37,6 +37,7 @@ _LOCK = "ledger.lock"
 _CHECKPOINT_PAGES = 16_000
 """Event ids are random, so a page is written again and again: a long journal folds these writes."""
 _CACHE_KB = 16_384
+_SIGNS_OF_DAMAGE = ("not a database", "malformed", "no such table", "no such column", "datatype mismatch")
 
 
 class Ledger:
@@ -60,7 +61,7 @@ class Ledger:
             self._db.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
             self._db.execute(f"PRAGMA cache_size=-{_CACHE_KB}")
             lay_out(self._db)
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, sqlite3.Error, UnicodeError) as error:
             raise _unusable(state, error) from error
         except TooNew:
             raise LedgerError(
@@ -140,22 +141,39 @@ class Ledger:
             event_id=pd.Series([each.hex() for each in frame["event_id"]], dtype="str"),
             landed=frame["landed"].astype(bool),
             request=frame["request"].astype("Int64"),
-            settled_at=pd.to_datetime(frame["settled_at"].astype("Int64"), unit="ms", utc=True),
+            settled_at=pd.to_datetime(
+                pd.to_numeric(frame["settled_at"], errors="coerce"), unit="ms", utc=True, errors="coerce"
+            ),
         )
 
     def read(
-        self, query: str, values: tuple[object, ...] | Mapping[str, object] = ()
+        self,
+        query: str,
+        values: tuple[object, ...] | Mapping[str, object] = (),
+        types: tuple[type | UnionType, ...] = (),
     ) -> list[tuple[Any, ...]]:
         """Ask for rows.
+
+        Args:
+            query: SQL.
+            values: its parameters.
+            types: what each column holds, where that is relied on; SQLite itself keeps to no types.
 
         Raises:
             LedgerError: the file cannot be read or understood.
         """
         try:
             with self._lock:
-                return self._db.execute(query, values).fetchall()
-        except sqlite3.Error as error:
+                rows = self._db.execute(query, values).fetchall()
+        except (sqlite3.Error, UnicodeError) as error:
             raise _unusable(self._state, error) from error
+        if types and not all(all(map(isinstance, row, types)) for row in rows):
+            raise self.damaged()
+        return rows
+
+    def damaged(self) -> LedgerError:
+        """Make the error of a ledger that holds what no version of chatlio-kit writes."""
+        return _unusable(self._state, sqlite3.DatabaseError("it holds malformed values"))
 
     @contextmanager
     def change(self) -> Iterator[sqlite3.Connection]:
@@ -172,7 +190,7 @@ class Ledger:
             except BaseException as error:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
-                if isinstance(error, sqlite3.Error):
+                if isinstance(error, sqlite3.Error | UnicodeError):
                     raise _unusable(self._state, error) from error
                 raise
 
@@ -200,11 +218,13 @@ def _make_private(path: Path) -> None:
 
 def _unusable(state: Path, error: Exception) -> LedgerError:
     said = str(error)
+    if isinstance(error, UnicodeError) or "decode" in said:  # its words would show a piece of the file
+        said = "it holds malformed text"
     if "full" in said or "No space" in said:
         advice = "Free some space on its disk"
     elif "readonly" in said or "read-only" in said or isinstance(error, PermissionError):
         advice = "Make the folder and its files writable"
-    elif "not a database" in said or "malformed" in said:
+    elif any(each in said for each in _SIGNS_OF_DAMAGE):
         advice = "Put a copy of it back, or move it away: then everything is sent again, under the same ids"
     else:
         advice = "Correct that"

@@ -23,6 +23,7 @@ from chatlio_kit.display import Progress
 from chatlio_kit.errors import (
     AuthenticationFailed,
     NotFound,
+    OutputError,
     PermissionMissing,
     PlatformError,
     RateLimited,
@@ -278,6 +279,11 @@ class Reader:
             raise
         except PlatformError as error:
             raise Unreadable(f"{file.name} cannot be downloaded: {error.reason}") from None
+        except OSError as error:
+            raise OutputError(
+                f"A copy of the batch file {file.name!r} could not be written to {tempfile.gettempdir()!r}: "
+                f"{error.strerror or error}. Free some space there, or name another folder in TMPDIR."
+            ) from error
 
 
 def _ids_in(file: StoredFile, copy: IO[bytes]) -> Iterator[list[str]]:

@@ -99,15 +99,16 @@ class Run:
         self._inlets: dict[str, Inlet] = {}
         self._answered = deque[Outcome]()
         self._settling = threading.Lock()
-        self._open = ExitStack()
-        ledger = self._open.enter_context(Ledger(state))
-        self._open.enter_context(ledger.alone())
-        platform = connection.platform
-        self.book = ledger.book(connection.destination, platform.now)
-        self.number = self.book.begin_run(platform.now(), is_platform_time=platform.tells_time)
-        self._progress = self._open.enter_context(Progress("streaming", expected, "events", quiet=quiet))
-        self._clerk = self._open.enter_context(ThreadPoolExecutor(1, thread_name_prefix="chatlio-kit-expect"))
-        self._sender = self._open.enter_context(Sender(self._pace, self._settle, patience))
+        with ExitStack() as opened:  # lets go of the ledger where a later step fails
+            ledger = opened.enter_context(Ledger(state))
+            opened.enter_context(ledger.alone())
+            platform = connection.platform
+            self.book = ledger.book(connection.destination, platform.now)
+            self.number = self.book.begin_run(platform.now(), is_platform_time=platform.tells_time)
+            self._progress = opened.enter_context(Progress("streaming", expected, "events", quiet=quiet))
+            self._clerk = opened.enter_context(ThreadPoolExecutor(1, thread_name_prefix="chatlio-kit-expect"))
+            self._sender = opened.enter_context(Sender(self._pace, self._settle, patience))
+            self._open = opened.pop_all()
 
     def __enter__(self) -> Run:
         return self

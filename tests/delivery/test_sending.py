@@ -230,3 +230,32 @@ def test_outcomes_are_settled_while_nobody_waits() -> None:
     with Sender(Pace(1e9, 1e9), lambda outcome: settled.set()) as sender:
         sender.send(Inlet(lambda asked, numbers: None), pack(RECORDS))
         assert settled.wait(30)
+
+
+@pytest.mark.parametrize(
+    "said", [_reply(503, {}), _reply(500, {"title": "down"}), _silence(), _reply(404, {})]
+)
+def test_a_dead_platform_ends_sending(said: Reply | Exception) -> None:
+    """Without a verdict for as long as asked, sending stops: the rest is pending, and the reason is told."""
+    inlet = Inlet(lambda asked, numbers: said)
+    outcomes: list[Outcome] = []
+    pace = Pace(1e9, 1e9)
+    with Sender(pace, outcomes.append, patience=0.0) as sender:
+        sender.send(inlet, list(pack(RECORDS, 120)))
+        sender.finish()
+    total = Outcome.sum(outcomes)
+    assert pace.is_stopped
+    assert sorted(total.pending) == list(range(len(RECORDS)))
+    assert "no verdict on any record for 0 seconds" in str(total.stopped_by)
+
+
+def test_a_platform_that_answers_now_and_then_is_not_dead() -> None:
+    """Each verdict begins the patience anew, however many requests fail in between."""
+    inlet = Inlet(lambda asked, numbers: None if asked % 4 == 0 else _reply(503, {}))
+    outcomes: list[Outcome] = []
+    pace = Pace(1e9, 1e9)
+    with Sender(pace, outcomes.append, patience=30.0) as sender:
+        sender.send(inlet, list(pack(RECORDS, 120)))
+        sender.finish()
+    assert not pace.is_stopped
+    assert len(_delivered(Outcome.sum(outcomes))) == 40

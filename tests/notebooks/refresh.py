@@ -5,6 +5,7 @@ Everything that changes from run to run is left out, so a second refresh changes
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ METADATA = {
     "language_info": {"name": "python"},
 }
 CELL_METADATA = ("jupyter", "scrolled", "tags")
+READ_AT = re.compile(r"read back at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC")
+STORED_AT = "read back at 2026-01-01 09:00:00 UTC"
 
 
 def refresh(path: Path) -> None:
@@ -48,6 +51,10 @@ def settled(notebook: NotebookNode) -> NotebookNode:
             output.get("data", {}).pop(WIDGET_VIEW, None)
             if "metadata" in output:
                 output["metadata"] = nbformat.from_dict({})
+            shown = output.get("data", {})
+            for kind in shown:
+                if kind.startswith("text/"):
+                    shown[kind] = READ_AT.sub(STORED_AT, shown[kind])
     return notebook
 
 
