@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -159,11 +158,10 @@ class Store:
     # Access tokens.
 
     def keep_token(self, token: str, expires: float) -> None:
-        """Remember an access token until ``expires`` (Unix time), and forget those that have ended.
+        """Remember an access token until ``expires`` (Unix time).
 
         Only its digest is kept: neither the file nor the time a look-up takes says anything about a token.
         """
-        self._db.execute("DELETE FROM token WHERE expires <= ?", (time.time(),))
         self._db.execute("INSERT INTO token VALUES (?, ?)", (_digest(token), expires))
 
     def token_expiry(self, token: str) -> float | None:
