@@ -101,7 +101,7 @@ def test_environment_yml_is_pyproject() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     listed = [*project["dependencies"], *extras["notebooks"], *extras["dev"]]
-    conda_names = {"matplotlib": "matplotlib-base", "pandera": "pandera-pandas"}
+    conda_names = {"duckdb": "python-duckdb", "matplotlib": "matplotlib-base", "pandera": "pandera-pandas"}
     expected = {f"python{project['requires-python']}", "pip"}
     for requirement in listed:
         name, ranges = re.fullmatch(r"([a-zA-Z0-9-]+)(?:\[[a-z]+\])?(.*)", requirement).groups()  # type: ignore[union-attr]
