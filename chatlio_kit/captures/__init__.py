@@ -6,12 +6,9 @@ from chatlio_kit.captures.dialects import (
     ENVELOPE,
     Dialect,
     Unwrapped,
-    advice,
-    meaning,
     named_fields,
     recognise,
     unwrap,
-    with_offset,
 )
 from chatlio_kit.captures.discover import find_files
 from chatlio_kit.captures.places import CaptureFile, LocalPlace, archives_of
@@ -28,17 +25,14 @@ __all__ = [
     "Stretch",
     "Text",
     "Unwrapped",
-    "advice",
     "archives_of",
     "find_files",
     "floats_in",
     "is_exact",
     "keeps_quotes",
-    "meaning",
     "named_fields",
     "parse",
     "recognise",
     "refusal",
     "unwrap",
-    "with_offset",
 ]

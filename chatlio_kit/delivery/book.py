@@ -26,8 +26,8 @@ from chatlio_kit.delivery.fates import (
 )
 from chatlio_kit.delivery.keys import AMONG, asked, key_of, keys_in, keys_of
 from chatlio_kit.delivery.landings import Clock, Landings, own_clock
-from chatlio_kit.tables import FirstOccurrence
 from chatlio_kit.events.kinds import Kind
+from chatlio_kit.tables import FirstOccurrence
 
 if TYPE_CHECKING:
     from chatlio_kit.delivery.ledger import Ledger

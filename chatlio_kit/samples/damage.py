@@ -153,9 +153,9 @@ def _string(case: _Case) -> str:
     return _json(f"ping {case.record['widget']}")
 
 
-@_record("payload is a string", "not_an_object")
-def _payload_string(case: _Case) -> str:
-    case.record["payload"] = _json(case.payload)
+@_record("payload is a text that is no JSON", "not_an_object")
+def _payload_text(case: _Case) -> str:
+    case.record["payload"] = f"({_json(case.payload)[1:-1]})"
     return "payload"
 
 

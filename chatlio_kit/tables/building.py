@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from chatlio_kit.captures import Dialect, Piece, advice, meaning, named_fields, parse, with_offset
+from chatlio_kit.captures import Dialect, Piece, named_fields, parse
+from chatlio_kit.captures.dialects import advice, meaning, with_offset
 from chatlio_kit.errors import UsageError, option
 from chatlio_kit.events.catalogue import EVENTS, MESSAGES, Dtype
 from chatlio_kit.events.identity import words_by_body

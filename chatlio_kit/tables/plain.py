@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import orjson
 import pyarrow as pa
 
-from chatlio_kit.captures import BARE, Text, meaning, recognise
+from chatlio_kit.captures import BARE, Text, recognise
+from chatlio_kit.captures.dialects import meaning
 from chatlio_kit.events.catalogue import LEFT_BEHIND, Field
 from chatlio_kit.events.identity import WORDS, own_words
 from chatlio_kit.events.kinds import SHAPE_OF, Kind, Shape

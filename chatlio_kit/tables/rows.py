@@ -17,19 +17,8 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from chatlio_kit.captures import (
-    Dialect,
-    Piece,
-    Stretch,
-    Text,
-    Unwrapped,
-    advice,
-    is_exact,
-    meaning,
-    parse,
-    refusal,
-    unwrap,
-)
+from chatlio_kit.captures import Dialect, Piece, Stretch, Text, Unwrapped, is_exact, parse, refusal, unwrap
+from chatlio_kit.captures.dialects import advice, meaning
 from chatlio_kit.events.identity import canonical, own_words_of
 from chatlio_kit.events.kinds import KINDS, SHAPE_OF, Kind, kind_of_shape, shape_of
 from chatlio_kit.events.rejection import Reason, Rejection, shortened

@@ -10,7 +10,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from chatlio_kit.captures import BARE, ENVELOPE, Text, Unwrapped, meaning
+from chatlio_kit.captures import BARE, ENVELOPE, Text, Unwrapped
+from chatlio_kit.captures.dialects import meaning
 from chatlio_kit.events.kinds import KINDS, SHAPE_OF, Kind, Shape, kind_of_shape, shape_of, shape_of_all
 from chatlio_kit.tables.lots import Lot
 from chatlio_kit.tables.plain import Form, Found, keys_in, lot_of, values_of

@@ -29,7 +29,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from chatlio_kit.captures import parse, with_offset
+from chatlio_kit.captures import parse
+from chatlio_kit.captures.dialects import with_offset
 from chatlio_kit.events.catalogue import EVENTS, Dtype
 from chatlio_kit.events.identity import canonical
 from chatlio_kit.events.kinds import Kind

@@ -355,9 +355,8 @@ def test_backslashes_that_may_be_doubled_are_told(
 ) -> None:
     """Where nothing shows whether backslashes were doubled they stay, and a note says so."""
     row = _copied([{"receivedAt": "2024-03-11T09:00:00Z", "kind": "feedback", "payload": conversation}])
-    doubled = row.replace(b"\\N", b"").replace(
-        b"Is the beta open?", json.dumps(message)[1:-1].encode().replace(b"\\", b"\\\\")
-    )
+    escaped = json.dumps(message)[1:-1].encode().replace(b"\\", b"\\\\")
+    doubled = row.replace(b"\\N", b"").replace(b"Is the beta open?", escaped)
     (tmp_path / "a.tsv").write_bytes(doubled)
     tables = _tables(tmp_path)
     assert tables.rejected.empty, why
