@@ -32,13 +32,13 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from chatlio_kit.backfilling import backfill
     from chatlio_kit.connection import check_platform, disconnect, open_connection, plan_connection
     from chatlio_kit.delivery import replay, stream
     from chatlio_kit.errors import ChatlioKitError
-    from chatlio_kit.forgetting import forget
-    from chatlio_kit.lessons import open_lesson
-    from chatlio_kit.opening import open_platform
+    from chatlio_kit.jobs.backfill import backfill
+    from chatlio_kit.jobs.forget import forget
+    from chatlio_kit.jobs.notebooks import open_lesson
+    from chatlio_kit.jobs.platforms import open_platform
     from chatlio_kit.samples import write_sample
     from chatlio_kit.tables import Export, Tables, read_export
 

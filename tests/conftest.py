@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 from remapping import remap_ids
 
+from chatlio_kit.aep import Platform
+from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection import Connection
-from chatlio_kit.events.kinds import Kind
+from chatlio_kit.jobs.platforms import settings_of
 from chatlio_kit.local_platform import running
-from chatlio_kit.opening import settings_of
-from chatlio_kit.platform import Platform
 
 # How long an example takes says nothing about its truth: a busy machine must not fail a test.
 hypothesis.settings.register_profile(

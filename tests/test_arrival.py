@@ -15,10 +15,10 @@ import pytest
 import requests
 
 import chatlio_kit as ck
+from chatlio_kit.aep import Platform
+from chatlio_kit.chatlio.catalogue import MESSAGES_KEY, Dtype, nested_fields, sent_fields
+from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection import Connection
-from chatlio_kit.events.catalogue import MESSAGES_KEY, Dtype, nested_fields, sent_fields
-from chatlio_kit.events.kinds import Kind
-from chatlio_kit.platform import Platform
 from chatlio_kit.tables import Tables, check_again
 
 Payload = dict[str, Any]

@@ -17,13 +17,13 @@ import pytest
 
 import chatlio_kit as ck
 from chatlio_kit import local_platform
-from chatlio_kit.backfilling import backfill
+from chatlio_kit.aep import Platform
+from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection import Connection
 from chatlio_kit.delivery import Ledger
 from chatlio_kit.delivery.page import Page
 from chatlio_kit.errors import CaptureError, ConnectionIncomplete, LedgerBusy, LedgerError, MissingPath
-from chatlio_kit.events.kinds import Kind
-from chatlio_kit.platform import Platform
+from chatlio_kit.jobs.backfill import backfill
 from chatlio_kit.samples import write_sample
 
 Payload = dict[str, Any]

@@ -14,15 +14,17 @@ from typing import Any
 import pytest
 
 import chatlio_kit as ck
-from chatlio_kit.backfilling import backfill
+from chatlio_kit.aep import Platform
+from chatlio_kit.aep import http as wire
+from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection import Connection
-from chatlio_kit.delivery import Ledger, Page, canary, reconcile, run, sending
+from chatlio_kit.delivery import Ledger, Page, canary, reconcile, run
 from chatlio_kit.delivery import replay as send_again
-from chatlio_kit.delivery.packing import pack
-from chatlio_kit.events.kinds import Kind
+from chatlio_kit.delivery.requests import sending
+from chatlio_kit.delivery.requests.packing import pack
+from chatlio_kit.jobs.backfill import backfill
+from chatlio_kit.jobs.platforms import settings_of
 from chatlio_kit.local_platform import Logged, read_log, running
-from chatlio_kit.opening import settings_of
-from chatlio_kit.platform import Platform, wire
 from chatlio_kit.samples import write_sample
 
 EVERY_FAULT: list[dict[str, Any]] = [
@@ -167,7 +169,7 @@ def test_raw_batches_that_are_refused_become_single_posts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the batch path asks for a header, the sender says so, posts one by one, and all land once."""
-    monkeypatch.setattr("chatlio_kit.local_platform.faults.Trial.element", _mandatory_header)
+    monkeypatch.setattr("chatlio_kit.local_platform.faults.plan.Trial.element", _mandatory_header)
     sample = write_sample(tmp_path / "x.d", events=300, seed=10)
     state = tmp_path / "state"
     rule = {"fault": "partial", "share": 1.0}

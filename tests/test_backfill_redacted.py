@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 
 import chatlio_kit as ck
-from chatlio_kit.backfilling import backfill, forecast
-from chatlio_kit.delivery.wire import wire_records
+from chatlio_kit.aep import Platform
+from chatlio_kit.aep.ingestion import Inlet
+from chatlio_kit.delivery.requests.wire import wire_records
+from chatlio_kit.jobs.backfill import backfill, forecast
+from chatlio_kit.jobs.platforms import settings_of
 from chatlio_kit.local_platform import running
-from chatlio_kit.opening import settings_of
-from chatlio_kit.platform import Platform
-from chatlio_kit.platform.ingestion import Inlet
 from chatlio_kit.samples import write_sample
 from chatlio_kit.tables import Tables, check_again
 

@@ -16,14 +16,15 @@ from typing import Any
 import orjson
 import pytest
 
-from chatlio_kit.backfilling import backfill, forecast
-from chatlio_kit.captures import captures
-from chatlio_kit.delivery import Ledger, run, sending
-from chatlio_kit.delivery.packing import pack
+from chatlio_kit.aep import Platform
+from chatlio_kit.captures import batches as captures
+from chatlio_kit.delivery import Ledger, run
+from chatlio_kit.delivery.requests import sending
+from chatlio_kit.delivery.requests.packing import pack
 from chatlio_kit.errors import LedgerError
+from chatlio_kit.jobs.backfill import backfill, forecast
+from chatlio_kit.jobs.platforms import settings_of
 from chatlio_kit.local_platform import read_log, running
-from chatlio_kit.opening import settings_of
-from chatlio_kit.platform import Platform
 from chatlio_kit.samples import write_sample
 from chatlio_kit.tables import read_export
 

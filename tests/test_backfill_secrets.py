@@ -11,14 +11,16 @@ from typing import Any
 import pytest
 
 import chatlio_kit as ck
-from chatlio_kit.backfilling import backfill
-from chatlio_kit.delivery import Ledger, reconcile, replay, run, sending
-from chatlio_kit.delivery.packing import pack
+from chatlio_kit.aep import Platform
+from chatlio_kit.aep import http as wire
+from chatlio_kit.delivery import Ledger, reconcile, replay, run
+from chatlio_kit.delivery.requests import sending
+from chatlio_kit.delivery.requests.packing import pack
 from chatlio_kit.errors import ChatlioKitError
+from chatlio_kit.jobs.backfill import backfill
+from chatlio_kit.jobs.platforms import settings_of
 from chatlio_kit.local_platform import running
 from chatlio_kit.local_platform.store import Store
-from chatlio_kit.opening import settings_of
-from chatlio_kit.platform import Platform, wire
 from chatlio_kit.samples import write_sample
 from chatlio_kit.settings import Secret
 

@@ -25,8 +25,8 @@ import orjson
 import pyarrow as pa
 import pytest
 
-from chatlio_kit.events.identity import canonical, digest
-from chatlio_kit.events.rejection import Rejection
+from chatlio_kit.chatlio.event_ids import canonical, digest
+from chatlio_kit.chatlio.rejections import Rejection
 from chatlio_kit.tables import Export, Settling
 
 GOOD = 1000

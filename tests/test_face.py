@@ -12,11 +12,11 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 import chatlio_kit as ck
+from chatlio_kit.aep import Platform
+from chatlio_kit.chatlio.catalogue import sent_fields
 from chatlio_kit.connection import Connection
-from chatlio_kit.events.catalogue import sent_fields
+from chatlio_kit.jobs.platforms import settings_of
 from chatlio_kit.local_platform import running
-from chatlio_kit.opening import settings_of
-from chatlio_kit.platform import Platform
 from chatlio_kit.tables import Tables
 
 EVENTS = 300

@@ -22,7 +22,7 @@ from chatlio_kit import local_platform
 from chatlio_kit.cli import main
 from chatlio_kit.connection import Destination
 from chatlio_kit.delivery import Ledger
-from chatlio_kit.forgetting import UNFINISHED, forget
+from chatlio_kit.jobs.forget import UNFINISHED, forget
 
 Payload = dict[str, Any]
 Write = Callable[[Path, Iterable[Any]], Path]

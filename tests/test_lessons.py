@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 import chatlio_kit as ck
-from chatlio_kit import lessons, local_platform
-from chatlio_kit.lessons import NothingAccepted, TooEarly
-from chatlio_kit.opening import STORE
+from chatlio_kit import local_platform
+from chatlio_kit.jobs import notebooks as lessons
+from chatlio_kit.jobs.notebooks import NothingAccepted, TooEarly
+from chatlio_kit.jobs.platforms import STORE
 
 OPEN_AND_DIE = """
 import os, signal, sys

@@ -16,18 +16,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import requests
+from chatlio_kit.backfill import backfill
 from click.testing import CliRunner, Result
 
 import chatlio_kit as ck
 from chatlio_kit import local_platform
-from chatlio_kit.backfill import backfill
+from chatlio_kit.aep import Platform
 from chatlio_kit.cli import main
 from chatlio_kit.connection import Connection
-from chatlio_kit.delivery import Run, reading_back
+from chatlio_kit.delivery import Run
+from chatlio_kit.delivery import readback as reading_back
 from chatlio_kit.errors import NotFound, UnreadableRows
-from chatlio_kit.forgetting import forget
+from chatlio_kit.jobs.forget import forget
 from chatlio_kit.local_platform import Options
-from chatlio_kit.platform import Platform
 from chatlio_kit.samples import write_sample
 
 EVENTS = 200

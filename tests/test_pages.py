@@ -9,10 +9,10 @@ import click
 import pytest
 
 from chatlio_kit.captures.dialects import DIALECTS, FIELDS, LISTS, Body, Dialect
-from chatlio_kit.captures.dialects.naming import MEANINGS
+from chatlio_kit.captures.dialects.named_fields import MEANINGS
+from chatlio_kit.chatlio.catalogue import TABLES, Field
+from chatlio_kit.chatlio.redaction import SPEAKS_OF_PEOPLE, left_by_mask
 from chatlio_kit.cli import main
-from chatlio_kit.events.catalogue import TABLES, Field
-from chatlio_kit.events.redaction import SPEAKS_OF_PEOPLE, left_by_mask
 
 ROOT = Path(__file__).parent.parent
 

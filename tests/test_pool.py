@@ -161,7 +161,7 @@ def test_nothing_is_imported_from_the_folder_of_the_captures(tmp_path: Path, sta
     (tools / "program.py").write_text((notebook if started == "notebook" else "") + convert, encoding="utf-8")
     command = [sys.executable, str(tools / "program.py")]
     if started == "command":
-        patched = "import chatlio_kit.cli.converting as c; c.default_workers = lambda size: 2; "
+        patched = "import chatlio_kit.cli.convert as c; c.default_workers = lambda size: 2; "
         run = "from chatlio_kit.cli import main; main(['convert', 'in', '--out', 'out', '--json'])"
         (tools / "chatlio-kit").write_text(patched + run, encoding="utf-8")
         command = [sys.executable, str(tools / "chatlio-kit")]

@@ -16,14 +16,15 @@ from chatlio_kit.backfill import backfill
 from click.testing import CliRunner
 
 from chatlio_kit import local_platform
+from chatlio_kit.aep import Platform
+from chatlio_kit.chatlio.rejections import Reason, Rejection
 from chatlio_kit.cli import main
 from chatlio_kit.delivery import Ledger
 from chatlio_kit.errors import ChatlioKitError, UsageError
-from chatlio_kit.events.rejection import Reason, Rejection
-from chatlio_kit.opening import open_platform
-from chatlio_kit.platform import Platform
+from chatlio_kit.jobs.platforms import open_platform
 from chatlio_kit.samples import write_sample
-from chatlio_kit.tables import RejectedFile, seen_ids, write_json
+from chatlio_kit.tables import RejectedFile, write_json
+from chatlio_kit.tables.deduplicate import seen_ids
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatlio_kit import local_platform
+from chatlio_kit.chatlio.catalogue import EVENTS, MESSAGES, Privacy
+from chatlio_kit.chatlio.redaction import Redaction
 from chatlio_kit.cli import main
-from chatlio_kit.events.catalogue import EVENTS, MESSAGES, Privacy
-from chatlio_kit.events.redaction import Redaction
 from chatlio_kit.settings import Secret
 from chatlio_kit.tables import empty
 

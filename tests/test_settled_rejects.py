@@ -11,8 +11,8 @@ import orjson
 import pytest
 
 import chatlio_kit as ck
-from chatlio_kit.backfilling import backfill
-from chatlio_kit.platform import Platform
+from chatlio_kit.aep import Platform
+from chatlio_kit.jobs.backfill import backfill
 from chatlio_kit.tables import convert
 
 Payload = dict[str, Any]

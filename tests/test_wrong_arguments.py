@@ -13,11 +13,11 @@ import pandas as pd
 import pytest
 
 import chatlio_kit as ck
+from chatlio_kit.aep import Platform
 from chatlio_kit.connection import Connection
 from chatlio_kit.errors import FrameError, Unreachable, UsageError
+from chatlio_kit.jobs.platforms import settings_of
 from chatlio_kit.local_platform import running
-from chatlio_kit.opening import settings_of
-from chatlio_kit.platform import Platform
 from chatlio_kit.tables import Tables
 
 WRONG: dict[str, Any] = {

@@ -1,6 +1,6 @@
 """Files to captured records."""
 
-from chatlio_kit.captures.captures import Captures, Piece, Stretch
+from chatlio_kit.captures.batches import Captures, Piece, Stretch
 from chatlio_kit.captures.dialects import (
     BARE,
     ENVELOPE,
@@ -10,9 +10,9 @@ from chatlio_kit.captures.dialects import (
     recognise,
     unwrap,
 )
-from chatlio_kit.captures.discover import find_files
-from chatlio_kit.captures.places import CaptureFile, LocalPlace, archives_of
-from chatlio_kit.captures.records import Text, floats_in, is_exact, keeps_quotes, parse, refusal
+from chatlio_kit.captures.formats.records import Text, floats_in, is_exact, keeps_quotes, parse, refusal
+from chatlio_kit.captures.sources.discovery import find_files
+from chatlio_kit.captures.sources.files import CaptureFile, LocalPlace, archives_of
 
 __all__ = [
     "BARE",

@@ -1,5 +1,5 @@
 """The same steps as commands: ``chatlio-kit``."""
 
-from chatlio_kit.cli.journey import main
+from chatlio_kit.cli.group import main
 
 __all__ = ["main"]

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 import orjson
 
+from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.cli.streams import write_answer
 from chatlio_kit.display import visible, visible_json
 from chatlio_kit.errors import DONE, FAILED, ChatlioKitError
-from chatlio_kit.events.kinds import Kind
 from chatlio_kit.settings import AEP, DEFAULT_STATE, LOCAL
 
 if TYPE_CHECKING:
-    from chatlio_kit.platform import Platform
+    from chatlio_kit.aep import Platform
 
 _IDLE_SECONDS = 60.0
 """How long a local platform stays up unused after a command."""
@@ -80,7 +80,7 @@ class Context:
 
     def open(self) -> Platform:
         """Open the chosen platform."""
-        opening = import_module("chatlio_kit.opening")  # only now: it takes a second to load
+        opening = import_module("chatlio_kit.jobs.platforms")  # only now: it takes a second to load
         found: Platform = opening.open_platform(self.platform, state=self.state, idle=_IDLE_SECONDS)
         return found
 

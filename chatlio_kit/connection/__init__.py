@@ -1,11 +1,17 @@
 """Provisioning: what a Chatlio connection needs on Experience Platform, made, found again and taken down."""
 
-from chatlio_kit.connection.connection import Connection, Dataflow, Destination, a_connection, open_connection
+from chatlio_kit.connection.connection import (
+    Connection,
+    Dataflow,
+    Destination,
+    a_connection,
+    open_connection,
+)
+from chatlio_kit.connection.objects.survey import a_platform
 from chatlio_kit.connection.plan import Plan, Planned, plan_connection
 from chatlio_kit.connection.preflight import Preflight, check_platform
 from chatlio_kit.connection.production import require_leave
-from chatlio_kit.connection.site import a_platform
-from chatlio_kit.connection.takedown import Removal, disconnect, list_removals
+from chatlio_kit.connection.teardown import Removal, disconnect, list_removals
 
 __all__ = [
     "Connection",

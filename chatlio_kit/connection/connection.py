@@ -13,24 +13,24 @@ from urllib.parse import urlsplit
 import orjson
 import pandas as pd
 
+from chatlio_kit.aep import FLOW_ID_HEADER, Inlet, Platform, masked_url, webhook_url
 from chatlio_kit.arguments import checked, named, wrong
-from chatlio_kit.connection.building import Progress, build
-from chatlio_kit.connection.by_hand import ByHand
-from chatlio_kit.connection.lanes import lane_pieces
-from chatlio_kit.connection.naming import Naming, Role, in_words
-from chatlio_kit.connection.pieces import Action, known, shared_pieces
+from chatlio_kit.chatlio.kinds import Kind
+from chatlio_kit.connection.manual_steps import ByHand
+from chatlio_kit.connection.objects.dataflows import lane_pieces
+from chatlio_kit.connection.objects.names import Naming, Role, in_words
+from chatlio_kit.connection.objects.shared import Action, known, shared_pieces
+from chatlio_kit.connection.objects.survey import Lane, Site, a_platform, open_site
 from chatlio_kit.connection.production import require_leave
+from chatlio_kit.connection.provision import Progress, build
 from chatlio_kit.connection.rows import dataflow_runs, read_rows
-from chatlio_kit.connection.site import Lane, Site, a_platform, open_site
 from chatlio_kit.display import Progress as Bar
 from chatlio_kit.display import Sheet
 from chatlio_kit.errors import ConnectionIncomplete, OutputError, UsageError, option
-from chatlio_kit.events.kinds import Kind
-from chatlio_kit.platform import FLOW_ID_HEADER, Inlet, Platform, masked_url, webhook_url
 from chatlio_kit.settings import Secret, sealed
 
 if TYPE_CHECKING:
-    from chatlio_kit.display.look import Picture
+    from chatlio_kit.display.figure import Picture
 
 GUARD_AFTER_FLOW_CHANGE = timedelta(minutes=5)
 GUARD_AFTER_SCHEMA_CHANGE = timedelta(minutes=15)
@@ -275,7 +275,7 @@ class Connection:
 
     def picture(self) -> Picture:
         """Draw the objects and how they hang together, without ids and URLs."""
-        from chatlio_kit.connection.picture import Drawn  # noqa: PLC0415 - only a drawing needs matplotlib
+        from chatlio_kit.connection.diagram import Drawn  # noqa: PLC0415 - only a drawing needs matplotlib
 
         lanes = [(role, kind) for role, flows in self._flows() for kind in flows]
         return Drawn(self.name, lanes).picture()

@@ -6,23 +6,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from chatlio_kit.aep import Platform
 from chatlio_kit.arguments import checked, list_of_texts, optional
-from chatlio_kit.connection.building import Progress, build
-from chatlio_kit.connection.by_hand import ByHand
+from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection.connection import Connection, connection_of
-from chatlio_kit.connection.lanes import lane_pieces
-from chatlio_kit.connection.naming import Role
-from chatlio_kit.connection.pieces import Action, shared_pieces
+from chatlio_kit.connection.manual_steps import ByHand
+from chatlio_kit.connection.objects.dataflows import lane_pieces
+from chatlio_kit.connection.objects.names import Role
+from chatlio_kit.connection.objects.shared import Action, shared_pieces
+from chatlio_kit.connection.objects.survey import Lane, a_platform, open_site
 from chatlio_kit.connection.production import require_leave
-from chatlio_kit.connection.site import Lane, a_platform, open_site
+from chatlio_kit.connection.provision import Progress, build
 from chatlio_kit.display import Progress as Bar
 from chatlio_kit.display import Sheet
 from chatlio_kit.errors import ConnectionIncomplete, UsageError
-from chatlio_kit.events.kinds import Kind
-from chatlio_kit.platform import Platform
 
 if TYPE_CHECKING:
-    from chatlio_kit.display.look import Picture
+    from chatlio_kit.display.figure import Picture
 
 _CHANGING = (Action.CREATE, Action.UPDATE)
 _NO_CHANGE = "Nothing to do: everything is there."
@@ -128,7 +128,7 @@ class Plan:
 
     def picture(self) -> Picture:
         """Draw the objects and how they hang together; what is not there yet has a dashed edge."""
-        from chatlio_kit.connection.picture import Drawn  # noqa: PLC0415 - only a drawing needs matplotlib
+        from chatlio_kit.connection.diagram import Drawn  # noqa: PLC0415 - only a drawing needs matplotlib
 
         missing = {each.name for each in self.objects if each.action is Action.CREATE}
         return Drawn(self.name, [(Role.LIVE, kind) for kind in self.kinds], missing).picture()

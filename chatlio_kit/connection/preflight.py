@@ -11,15 +11,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from chatlio_kit.aep import Platform
+from chatlio_kit.aep.sandboxes import DEVELOPMENT
 from chatlio_kit.arguments import checked
-from chatlio_kit.connection.blueprint import SOURCE_SPEC
-from chatlio_kit.connection.naming import Naming, Role
-from chatlio_kit.connection.pieces import Action, shared_pieces
+from chatlio_kit.chatlio.kinds import Kind
+from chatlio_kit.connection.mapping_check import rehearse
+from chatlio_kit.connection.objects.blueprint import SOURCE_SPEC
+from chatlio_kit.connection.objects.names import Naming, Role
+from chatlio_kit.connection.objects.shared import Action, shared_pieces
+from chatlio_kit.connection.objects.survey import a_platform, open_site
+from chatlio_kit.connection.permissions import Held, read_rights
 from chatlio_kit.connection.plan import plan_connection
 from chatlio_kit.connection.production import sandbox_type
-from chatlio_kit.connection.rehearsal import rehearse
-from chatlio_kit.connection.rights import Held, read_rights
-from chatlio_kit.connection.site import a_platform, open_site
 from chatlio_kit.display import Progress, Sheet
 from chatlio_kit.errors import (
     ChatlioKitError,
@@ -29,9 +32,6 @@ from chatlio_kit.errors import (
     PlatformError,
     option,
 )
-from chatlio_kit.events.kinds import Kind
-from chatlio_kit.platform import Platform
-from chatlio_kit.platform.sandboxes import DEVELOPMENT
 
 WORRYING_SKEW = 10.0
 WRONG_SKEW = 120.0

@@ -6,6 +6,8 @@ production.
 
 from __future__ import annotations
 
+from chatlio_kit.aep import Platform
+from chatlio_kit.aep.sandboxes import DEVELOPMENT
 from chatlio_kit.arguments import flag
 from chatlio_kit.errors import (
     AuthenticationFailed,
@@ -16,8 +18,6 @@ from chatlio_kit.errors import (
     Unreachable,
     option,
 )
-from chatlio_kit.platform import Platform
-from chatlio_kit.platform.sandboxes import DEVELOPMENT
 
 
 def require_leave(platform: Platform, production: bool) -> None:

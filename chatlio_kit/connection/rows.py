@@ -14,10 +14,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from chatlio_kit.chatlio.catalogue import sent_fields
+from chatlio_kit.chatlio.kinds import EVENT_TYPE_PREFIX, Kind
 from chatlio_kit.display import Progress
 from chatlio_kit.errors import NotFound, UnreadableRows
-from chatlio_kit.events.catalogue import sent_fields
-from chatlio_kit.events.kinds import EVENT_TYPE_PREFIX, Kind
 from chatlio_kit.tables import empty
 
 if TYPE_CHECKING:

@@ -1,8 +1,8 @@
 """Accepted frames to landed rows: wire records, requests, ledger, reconciliation."""
 
-from chatlio_kit.delivery.fates import Tally
 from chatlio_kit.delivery.forecast import Forecast
-from chatlio_kit.delivery.ledger import Ledger
+from chatlio_kit.delivery.ledger.ledger import Ledger
+from chatlio_kit.delivery.ledger.models import Tally
 from chatlio_kit.delivery.page import Page
 from chatlio_kit.delivery.reconcile import Reconciliation, reconcile
 from chatlio_kit.delivery.replay import replay

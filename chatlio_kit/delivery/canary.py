@@ -9,9 +9,9 @@ from __future__ import annotations
 import time
 
 from chatlio_kit.connection import Connection, Dataflow
-from chatlio_kit.delivery.book import Book
-from chatlio_kit.delivery.reading_back import Reader
-from chatlio_kit.delivery.wire import WireRecord
+from chatlio_kit.delivery.ledger.destination import Book
+from chatlio_kit.delivery.readback import Reader
+from chatlio_kit.delivery.requests.wire import WireRecord
 from chatlio_kit.display import Progress
 
 CANARY_RECORDS = 20

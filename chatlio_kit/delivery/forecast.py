@@ -7,13 +7,13 @@ from typing import Any
 
 import pandas as pd
 
-from chatlio_kit.delivery.pacing import (
+from chatlio_kit.delivery.requests.pacing import (
     MESSAGES_PER_SECOND,
     MESSAGES_PER_SECOND_TO_PROFILE,
     most_in_a_request,
 )
-from chatlio_kit.delivery.packing import ADVISED_RECORD, fits, pack
-from chatlio_kit.delivery.wire import wire_records
+from chatlio_kit.delivery.requests.packing import ADVISED_RECORD, fits, pack
+from chatlio_kit.delivery.requests.wire import wire_records
 from chatlio_kit.display import Sheet
 from chatlio_kit.tables import Counts
 

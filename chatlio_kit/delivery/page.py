@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from chatlio_kit.delivery.fates import Readback, Tally
+from chatlio_kit.delivery.ledger.models import Readback, Tally
 from chatlio_kit.delivery.reconcile import Reconciliation, gone_sentences, is_amiss, sentences
 from chatlio_kit.display import Sheet
 from chatlio_kit.errors import DONE, FAILED, INCOMPLETE, UNCONFIRMED

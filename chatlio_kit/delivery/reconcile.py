@@ -24,14 +24,14 @@ from typing import Any
 
 import orjson
 
+from chatlio_kit.aep import Platform, Run
 from chatlio_kit.connection import Connection
-from chatlio_kit.delivery.book import Book
-from chatlio_kit.delivery.fates import Gone, Named, Readback, Tally
-from chatlio_kit.delivery.ledger import Ledger
-from chatlio_kit.delivery.reading_back import Reader, read_back
+from chatlio_kit.delivery.ledger.destination import Book
+from chatlio_kit.delivery.ledger.ledger import Ledger
+from chatlio_kit.delivery.ledger.models import Gone, Named, Readback, Tally
+from chatlio_kit.delivery.readback import Reader, read_back
 from chatlio_kit.display import Sheet
 from chatlio_kit.errors import DONE, FAILED, INCOMPLETE, UNCONFIRMED, NotFound
-from chatlio_kit.platform import Platform, Run
 
 LOST = "lost_after_acceptance"
 NAMED = 1000

@@ -7,11 +7,11 @@ from itertools import repeat
 
 from chatlio_kit.arguments import checked
 from chatlio_kit.connection import Connection, a_connection, require_leave
-from chatlio_kit.delivery.fates import FORGOTTEN_PLACE
+from chatlio_kit.delivery.ledger.models import FORGOTTEN_PLACE
 from chatlio_kit.delivery.page import Page
-from chatlio_kit.delivery.reading_back import Reader
+from chatlio_kit.delivery.readback import Reader
+from chatlio_kit.delivery.requests.sending import PATIENCE
 from chatlio_kit.delivery.run import Run
-from chatlio_kit.delivery.sending import PATIENCE
 
 
 @checked(connection=a_connection)

@@ -15,29 +15,36 @@ from types import TracebackType
 import numpy as np
 import pandas as pd
 
+from chatlio_kit.aep import Inlet
 from chatlio_kit.arguments import SECONDS, checked
+from chatlio_kit.chatlio.kinds import Kind
+from chatlio_kit.chatlio.rejections import Rejection
 from chatlio_kit.connection import Connection, Dataflow
-from chatlio_kit.delivery.book import Book
+from chatlio_kit.delivery.activation import keep_guard
 from chatlio_kit.delivery.canary import CANARY_RECORDS, wait_for_canary
-from chatlio_kit.delivery.fates import Fate, KeptLetter, Tally
-from chatlio_kit.delivery.guard import keep_guard
-from chatlio_kit.delivery.ledger import Ledger
-from chatlio_kit.delivery.pacing import (
+from chatlio_kit.delivery.ledger.destination import Book
+from chatlio_kit.delivery.ledger.ledger import Ledger
+from chatlio_kit.delivery.ledger.models import Fate, KeptLetter, Tally
+from chatlio_kit.delivery.page import Page
+from chatlio_kit.delivery.reconcile import reconcile, reconcile_deleted
+from chatlio_kit.delivery.requests.pacing import (
     MESSAGES_PER_SECOND,
     MESSAGES_PER_SECOND_TO_PROFILE,
     Pace,
     most_in_a_request,
 )
-from chatlio_kit.delivery.packing import ADVISED_RECORD, LIMIT, Packet, fitting, pack
-from chatlio_kit.delivery.page import Page
-from chatlio_kit.delivery.reconcile import reconcile, reconcile_deleted
-from chatlio_kit.delivery.sending import PATIENCE, SINGLE_POSTS, SINGLE_WORKERS, Outcome, Sender, refused
-from chatlio_kit.delivery.wire import WireRecord, WireRecords, wire_records
+from chatlio_kit.delivery.requests.packing import ADVISED_RECORD, LIMIT, Packet, fitting, pack
+from chatlio_kit.delivery.requests.sending import (
+    PATIENCE,
+    SINGLE_POSTS,
+    SINGLE_WORKERS,
+    Outcome,
+    Sender,
+    refused,
+)
+from chatlio_kit.delivery.requests.wire import WireRecord, WireRecords, wire_records
 from chatlio_kit.display import Progress
 from chatlio_kit.errors import PlatformError
-from chatlio_kit.events.kinds import Kind
-from chatlio_kit.events.rejection import Rejection
-from chatlio_kit.platform import Inlet
 from chatlio_kit.tables import Counts
 
 WAIT_SECONDS = 120.0

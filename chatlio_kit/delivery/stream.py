@@ -8,12 +8,12 @@ import pandas as pd
 import pyarrow.compute as pc
 
 from chatlio_kit.arguments import checked, named
+from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection import Connection, a_connection, require_leave
+from chatlio_kit.delivery.requests.sending import PATIENCE
 from chatlio_kit.delivery.run import Run
-from chatlio_kit.delivery.run_terms import RunTerms, remember_terms, sentences_on_terms
-from chatlio_kit.delivery.sending import PATIENCE
+from chatlio_kit.delivery.run_options import RunTerms, remember_terms, sentences_on_terms
 from chatlio_kit.errors import UsageError, option
-from chatlio_kit.events.kinds import Kind
 from chatlio_kit.tables import Deduplicator, Tables, check_again, count, empty
 
 _PIECE = 10_000

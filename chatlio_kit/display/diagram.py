@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from chatlio_kit.display.look import STYLE, WIDTH, Picture
+from chatlio_kit.display.figure import STYLE, WIDTH, Picture
 from chatlio_kit.display.palette import INK, QUIET
 
 _ROUND = 0.07

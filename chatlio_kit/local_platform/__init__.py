@@ -6,13 +6,13 @@ It is written from Adobe's documentation alone and shares no code with the clien
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .account import SANDBOX_TYPES, LocalAccount, Options
-from .faults import Logged, WrongFaults, read_log
-from .lifecycle import CannotServe, RunningPlatform, ensure_running, stop
+from .faults.plan import Logged, WrongFaults, read_log
+from .ims.account import SANDBOX_TYPES, LocalAccount, Options
+from .server.process import CannotServe, RunningPlatform, ensure_running, stop
 
 if TYPE_CHECKING:
-    from .erasing import Erased, erase_rows, find_rows
-    from .serving import running, serve
+    from .lake.erasure import Erased, erase_rows, find_rows
+    from .server.serve import running, serve
 
 __all__ = [
     "SANDBOX_TYPES", "CannotServe", "Erased", "LocalAccount", "Logged", "Options", "RunningPlatform",

@@ -7,10 +7,10 @@ import sqlite3
 import sys
 from pathlib import Path
 
-from .account import SANDBOX_TYPES, Options
-from .faults import WrongFaults
-from .lifecycle import CannotServe
-from .serving import serve
+from .faults.plan import WrongFaults
+from .ims.account import SANDBOX_TYPES, Options
+from .server.process import CannotServe
+from .server.serve import serve
 
 
 def main() -> int:

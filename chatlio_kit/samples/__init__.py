@@ -5,6 +5,6 @@
 The manifest beside the export names every broken record with the reason a converter has to give.
 """
 
-from chatlio_kit.samples.export import SampleExport, write_sample
+from .export import SampleExport, write_sample
 
 __all__ = ["SampleExport", "write_sample"]

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, NamedTuple
 
-from chatlio_kit.samples.clock import HOUR, SECOND, captured, log_normal, moments
-from chatlio_kit.samples.people import Crowd, Visitor, chatlio_uuid, pick
-from chatlio_kit.samples.transcripts import PATIENCE, Chat, Payload, fill, say, transcript, transcript_again
-from chatlio_kit.samples.words import LANGUAGES
+from .clock import HOUR, SECOND, captured, log_normal, moments
+from .people import Crowd, Visitor, chatlio_uuid, pick
+from .transcripts import PATIENCE, Chat, Payload, fill, say, transcript, transcript_again
+from .words import LANGUAGES
 
 TRANSCRIPT = "transcript"
 OFFLINE = "offline_message"

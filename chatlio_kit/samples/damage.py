@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import orjson
 
-from chatlio_kit.samples.conversations import CONVERSATION_KINDS, KINDS, OFFLINE, TRANSCRIPT
+from .conversations import CONVERSATION_KINDS, KINDS, OFFLINE, TRANSCRIPT
 
 _T = TypeVar("_T")
 

@@ -15,9 +15,10 @@ import orjson
 
 from chatlio_kit.arguments import checked, number, whole_number
 from chatlio_kit.errors import OutputError
-from chatlio_kit.samples.clock import month_of
-from chatlio_kit.samples.conversations import KINDS, TRANSCRIPT, Capture, captures
-from chatlio_kit.samples.damage import Breaker, Record
+
+from .clock import month_of
+from .conversations import KINDS, TRANSCRIPT, Capture, captures
+from .damage import Breaker, Record
 
 _PACKED_YEARS = ("2023",)
 _FILE_NAME = re.compile(r"\d{4}-\d{2}\.ndjson(\.gz)?")

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import orjson
 
-from chatlio_kit.samples.clock import MINUTE, european_offset, go_micros, log_normal
+from .clock import MINUTE, european_offset, go_micros, log_normal
 
 _T = TypeVar("_T")
 

@@ -7,18 +7,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from chatlio_kit.samples.clock import (
-    HOUR,
-    MINUTE,
-    SECOND,
-    go_micros,
-    hour_and_minute,
-    log_normal,
-    slack_ts,
-    through_float,
-)
-from chatlio_kit.samples.people import Agent, Visitor, pick
-from chatlio_kit.samples.words import EXTRA_WORDS, HOSTILE, Language, Talk
+from .clock import HOUR, MINUTE, SECOND, go_micros, hour_and_minute, log_normal, slack_ts, through_float
+from .people import Agent, Visitor, pick
+from .words import EXTRA_WORDS, HOSTILE, Language, Talk
 
 Payload = dict[str, Any]
 

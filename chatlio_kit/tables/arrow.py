@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from chatlio_kit.events.catalogue import TABLES, Dtype
-from chatlio_kit.events.times import ARROW_TIME
+from chatlio_kit.chatlio.catalogue import TABLES, Dtype
+from chatlio_kit.chatlio.timestamps import ARROW_TIME
 
 ARROW_DTYPES: dict[Dtype, Any] = {
     Dtype.TEXT: pa.large_string(),

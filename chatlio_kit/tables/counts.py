@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from chatlio_kit.chatlio.kinds import Kind
+from chatlio_kit.chatlio.rejections import Reason, Rejection
 from chatlio_kit.display import Sheet
-from chatlio_kit.events.kinds import Kind
-from chatlio_kit.events.rejection import Reason, Rejection
 from chatlio_kit.tables.arrow import whole
 
 EXAMPLES = 3

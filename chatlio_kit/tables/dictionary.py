@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from chatlio_kit.chatlio.catalogue import TABLES, Field
 from chatlio_kit.errors import UsageError
-from chatlio_kit.events.catalogue import TABLES, Field
 
 COLUMNS = ("column", "holds", "meaning", "about a person", "needed", "sent as")
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from chatlio_kit.events.catalogue import TABLES
+from chatlio_kit.chatlio.catalogue import TABLES
 from chatlio_kit.tables.arrow import ARROW_DTYPES, arrow_schema, arrow_table, whole
 
 MESSAGES = "messages"

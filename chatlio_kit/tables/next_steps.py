@@ -12,17 +12,17 @@ from typing import Any, overload
 from chatlio_kit.captures import CaptureFile, Piece, Stretch
 from chatlio_kit.captures.dialects import named_fields
 from chatlio_kit.captures.dialects.candidates import propose_fields
-from chatlio_kit.captures.records import Raws, parse
+from chatlio_kit.captures.formats.records import Raws, parse
+from chatlio_kit.chatlio.catalogue import Privacy
+from chatlio_kit.chatlio.kinds import SHAPE_OF, Kind, Shape
+from chatlio_kit.chatlio.redaction import Way
+from chatlio_kit.chatlio.rejections import Reason
 from chatlio_kit.display import Sheet
-from chatlio_kit.events.catalogue import Privacy
-from chatlio_kit.events.kinds import SHAPE_OF, Kind, Shape
-from chatlio_kit.events.redaction import Way
-from chatlio_kit.events.rejection import Reason
-from chatlio_kit.tables.building import Built, Settling, build
-from chatlio_kit.tables.contract import Contract, Mode
-from chatlio_kit.tables.dating import Undated, UndatedAs
 from chatlio_kit.tables.file_times import FileTimes
-from chatlio_kit.tables.terms import Terms
+from chatlio_kit.tables.options import Terms
+from chatlio_kit.tables.validate.contract import Contract, Mode
+from chatlio_kit.tables.validate.event_batch import Built, Settling, build
+from chatlio_kit.tables.validate.event_time import Undated, UndatedAs
 
 _SAMPLED = 30
 """How many records of each reason an option is tried on."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from chatlio_kit.chatlio.catalogue import TABLES
+from chatlio_kit.chatlio.kinds import Kind
+from chatlio_kit.chatlio.rejections import HINTS, Reason
 from chatlio_kit.display import Chart, Document, Example, Part, Sheet, Tile
-from chatlio_kit.events.catalogue import TABLES
-from chatlio_kit.events.kinds import Kind
-from chatlio_kit.events.rejection import HINTS, Reason
 from chatlio_kit.tables.counts import Counts
 from chatlio_kit.tables.next_steps import NextStep, NextSteps, at_prompt, in_python
-from chatlio_kit.tables.terms import Findings
+from chatlio_kit.tables.options import Findings
 
 PAGE = "report.html"
 _MOST_PERIODS = 60

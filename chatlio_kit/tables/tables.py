@@ -12,29 +12,29 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from chatlio_kit.analysis.transcripts import Transcript
 from chatlio_kit.arguments import checked, named, places, text
 from chatlio_kit.captures import Captures, parse
+from chatlio_kit.chatlio.catalogue import TABLES
+from chatlio_kit.chatlio.numbers import indented
+from chatlio_kit.chatlio.rejections import Rejection
 from chatlio_kit.display import Progress, Sheet
 from chatlio_kit.errors import FrameError, UsageError
-from chatlio_kit.events.catalogue import TABLES
-from chatlio_kit.events.numbers import indented
-from chatlio_kit.events.rejection import Rejection
 from chatlio_kit.pool import Pool, create_pool, default_workers
 from chatlio_kit.tables.arrow import frame_of
-from chatlio_kit.tables.building import Settling
-from chatlio_kit.tables.contract import count_names
 from chatlio_kit.tables.counts import Counts
-from chatlio_kit.tables.dating import Undated
-from chatlio_kit.tables.deduplicate import Deduplicated, Deduplicator, Settled
+from chatlio_kit.tables.deduplicate.deduplicate import Deduplicated, Deduplicator, Settled
+from chatlio_kit.tables.deduplicate.twins import may_hold_tables
 from chatlio_kit.tables.derive import derive_rows
 from chatlio_kit.tables.dictionary import dictionary
 from chatlio_kit.tables.file_times import FileTimes
 from chatlio_kit.tables.nesting import NESTED_SCHEMA, events_of
 from chatlio_kit.tables.next_steps import NextSteps, RejectSample
-from chatlio_kit.tables.redacting import redact
-from chatlio_kit.tables.terms import Findings, Terms
-from chatlio_kit.tables.transcript import Transcript
-from chatlio_kit.tables.twins import may_hold_tables
+from chatlio_kit.tables.options import Findings, Terms
+from chatlio_kit.tables.redact import redact
+from chatlio_kit.tables.validate.contract import count_names
+from chatlio_kit.tables.validate.event_batch import Settling
+from chatlio_kit.tables.validate.event_time import Undated
 from chatlio_kit.tables.workers import PRELOAD, build_all
 
 _FEW_FILES = 12

@@ -9,9 +9,9 @@ from functools import partial
 
 from chatlio_kit.captures import Piece
 from chatlio_kit.pool import map_in_order
-from chatlio_kit.tables.building import Built, Settling, build
 from chatlio_kit.tables.nesting import filled, without_empty_columns
-from chatlio_kit.tables.schemas import PANDERA
+from chatlio_kit.tables.validate.event_batch import Built, Settling, build
+from chatlio_kit.tables.validate.schemas import PANDERA
 
 PRELOAD = (__name__, PANDERA)
 """What workers import as soon as they are started."""

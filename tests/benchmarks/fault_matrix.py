@@ -33,14 +33,16 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 import chatlio_kit as ck
+from chatlio_kit.aep import Platform
+from chatlio_kit.aep import http as wire
+from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection import Connection
-from chatlio_kit.delivery import Ledger, run, sending
-from chatlio_kit.delivery.packing import pack
-from chatlio_kit.delivery.wire import wire_records
-from chatlio_kit.events.kinds import Kind
+from chatlio_kit.delivery import Ledger, run
+from chatlio_kit.delivery.requests import sending
+from chatlio_kit.delivery.requests.packing import pack
+from chatlio_kit.delivery.requests.wire import wire_records
+from chatlio_kit.jobs.platforms import settings_of
 from chatlio_kit.local_platform import RunningPlatform, running
-from chatlio_kit.opening import settings_of
-from chatlio_kit.platform import Platform, wire
 
 PER_REQUEST = 100
 ANSWER_WITHIN = 2.0

@@ -40,7 +40,7 @@ import pyarrow.parquet as pq
 from repeat_speed import THINGS
 
 from chatlio_kit.captures import archives_of
-from chatlio_kit.events.identity import canonical, digest
+from chatlio_kit.chatlio.event_ids import canonical, digest
 from chatlio_kit.samples import write_sample
 from chatlio_kit.tables import Export, Settling
 

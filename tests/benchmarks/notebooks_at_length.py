@@ -23,7 +23,7 @@ from nbclient import NotebookClient
 
 import chatlio_kit as ck
 from chatlio_kit import local_platform
-from chatlio_kit.opening import STORE
+from chatlio_kit.jobs.platforms import STORE
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent.parent / "notebooks").glob("*.ipynb"))
 FAULTS = {

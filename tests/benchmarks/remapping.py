@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
+from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection import Connection
-from chatlio_kit.events.kinds import Kind
 
 
 def remap_ids(connection: Connection, kind: Kind, id_source: str) -> None:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from chatlio_kit.captures.splitting import read_records
+from chatlio_kit.captures.formats.splitting import read_records
 
 THINGS: tuple[bytes, ...] = (
     b"x,", b"x", b"{", b"[", b'"', b"\\", b",", b"\n", b"}", b"]", b" ", b"9", b"\0", b"},{", b"}{", b"][",

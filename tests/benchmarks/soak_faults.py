@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from chatlio_kit import local_platform, plan_connection
-from chatlio_kit.backfilling import backfill
+from chatlio_kit.aep import Platform
+from chatlio_kit.aep import http as wire
+from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.delivery import Ledger, run
-from chatlio_kit.delivery.packing import pack
+from chatlio_kit.delivery.requests.packing import pack
 from chatlio_kit.errors import FAILED, UNCONFIRMED
-from chatlio_kit.events.kinds import Kind
+from chatlio_kit.jobs.backfill import backfill
+from chatlio_kit.jobs.platforms import settings_of
 from chatlio_kit.local_platform import Logged, Options, read_log
-from chatlio_kit.opening import settings_of
-from chatlio_kit.platform import Platform, wire
 from chatlio_kit.samples import write_sample
 
 PER_REQUEST = 120_000

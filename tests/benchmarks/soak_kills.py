@@ -23,7 +23,7 @@ from typing import Any
 import orjson
 
 from chatlio_kit import local_platform
-from chatlio_kit.delivery.sending import WORKERS
+from chatlio_kit.delivery.requests.sending import WORKERS
 from chatlio_kit.local_platform import Options, read_log
 from chatlio_kit.samples import write_sample
 

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from pandera.errors import SchemaErrors
 
-from chatlio_kit.events.catalogue import EVENTS
+from chatlio_kit.chatlio.catalogue import EVENTS
 from chatlio_kit.samples import write_sample
 from chatlio_kit.tables import Export, Settling, failures, schema
 

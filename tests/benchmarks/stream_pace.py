@@ -33,12 +33,12 @@ import pyarrow as pa
 import requests
 
 import chatlio_kit as ck
+from chatlio_kit.aep import Platform
+from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection import Connection
 from chatlio_kit.delivery import Run
-from chatlio_kit.events.kinds import Kind
+from chatlio_kit.jobs.platforms import settings_of
 from chatlio_kit.local_platform import ensure_running, stop
-from chatlio_kit.opening import settings_of
-from chatlio_kit.platform import Platform
 from chatlio_kit.samples import write_sample
 from chatlio_kit.settings import Secret
 from chatlio_kit.tables import Export, Settling, Tables, check_again

@@ -18,11 +18,11 @@ import pandas as pd
 import pytest
 from fsspec.registry import known_implementations
 
-from chatlio_kit.backfilling import backfill
+from chatlio_kit.aep import Platform
 from chatlio_kit.captures import Captures, find_files
-from chatlio_kit.captures.addresses import masked, shown
+from chatlio_kit.captures.sources.remote import masked, shown
 from chatlio_kit.errors import CaptureError, MissingPath, UsageError
-from chatlio_kit.platform import Platform
+from chatlio_kit.jobs.backfill import backfill
 from chatlio_kit.samples import write_sample
 from chatlio_kit.tables import Export, Settling, convert
 

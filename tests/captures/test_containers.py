@@ -23,9 +23,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatlio_kit.captures import Captures, blocks, splitting
-from chatlio_kit.captures.containers import Text
-from chatlio_kit.events.kinds import Kind
+from chatlio_kit.captures import Captures
+from chatlio_kit.captures.formats import splitting
+from chatlio_kit.captures.formats import text_blocks as blocks
+from chatlio_kit.captures.formats.compression import Text
+from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.samples import write_sample
 from chatlio_kit.tables import Export, Settling, Tables
 

@@ -14,13 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatlio_kit import read_export
-from chatlio_kit.backfilling import forecast
+from chatlio_kit.aep import Platform
 from chatlio_kit.captures.dialects import Clock, FieldPath, named_fields, unwrap
 from chatlio_kit.captures.dialects.dialect import kind_of_label
-from chatlio_kit.captures.records import Refused, RepeatedKey
+from chatlio_kit.captures.formats.records import Refused, RepeatedKey
 from chatlio_kit.cli import main
 from chatlio_kit.errors import UsageError
-from chatlio_kit.platform import Platform
+from chatlio_kit.jobs.backfill import forecast
 from chatlio_kit.tables import Export, Settling, Tables, convert
 
 Payload = dict[str, Any]

@@ -18,9 +18,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatlio_kit.captures.csv_tables import layout_of
-from chatlio_kit.captures.records import MOST_BYTES, Fault
-from chatlio_kit.captures.splitting import read_records
+from chatlio_kit.captures.formats.csv_tables import layout_of
+from chatlio_kit.captures.formats.records import MOST_BYTES, Fault
+from chatlio_kit.captures.formats.splitting import read_records
 from chatlio_kit.tables import Export, Settling, Tables
 
 Payload = dict[str, Any]

@@ -12,9 +12,9 @@ import pytest
 from click.testing import CliRunner
 
 from chatlio_kit.captures import Captures, find_files
+from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.cli import main
 from chatlio_kit.errors import CaptureError, MissingPath
-from chatlio_kit.events.kinds import Kind
 from chatlio_kit.tables import Export, Settling, convert
 
 

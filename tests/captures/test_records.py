@@ -23,12 +23,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from chatlio_kit.captures import values
-from chatlio_kit.captures.blocks import PEEK
-from chatlio_kit.captures.records import MOST_BYTES, Fault, Remark, parse, refusal
-from chatlio_kit.captures.splitting import read_records
-from chatlio_kit.events.identity import canonical
-from chatlio_kit.events.rejection import Reason
+from chatlio_kit.captures.formats import json_values as values
+from chatlio_kit.captures.formats.records import MOST_BYTES, Fault, Remark, parse, refusal
+from chatlio_kit.captures.formats.splitting import read_records
+from chatlio_kit.captures.formats.text_blocks import PEEK
+from chatlio_kit.chatlio.event_ids import canonical
+from chatlio_kit.chatlio.rejections import Reason
 
 VALUES: list[Any] = [{"a": 1}, {"b": "zwölf \u2028 🙂"}, {"c": [1, {"d": None}]}]
 

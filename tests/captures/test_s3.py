@@ -18,7 +18,7 @@ from moto.s3.models import s3_backends
 from moto.server import ThreadedMotoServer
 
 from chatlio_kit.captures import Captures, find_files
-from chatlio_kit.captures.stores import NAMESAKE, UNOPENABLE
+from chatlio_kit.captures.sources.stores import NAMESAKE, UNOPENABLE
 from chatlio_kit.errors import CaptureError, MissingPath
 from chatlio_kit.tables import Export, Settling, convert
 

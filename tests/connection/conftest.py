@@ -14,11 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
+from chatlio_kit.aep import Platform
+from chatlio_kit.aep import http as wire
 from chatlio_kit.cli import main
 from chatlio_kit.connection import Connection
+from chatlio_kit.jobs.platforms import settings_of
 from chatlio_kit.local_platform import RunningPlatform, running
-from chatlio_kit.opening import settings_of
-from chatlio_kit.platform import Platform, wire
 from chatlio_kit.settings import Settings
 
 Census = Callable[[], dict[str, list[str]]]

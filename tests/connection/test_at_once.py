@@ -17,12 +17,12 @@ import pytest
 
 import chatlio_kit as ck
 from chatlio_kit import local_platform
+from chatlio_kit.aep import Platform
+from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection import Connection, plan_connection
 from chatlio_kit.connection.turns import LOCK
-from chatlio_kit.events.kinds import Kind
+from chatlio_kit.jobs.platforms import open_platform, settings_of
 from chatlio_kit.local_platform import Options, RunningPlatform, running
-from chatlio_kit.opening import open_platform, settings_of
-from chatlio_kit.platform import Platform
 from chatlio_kit.samples import write_sample
 
 Census = dict[str, list[str]]

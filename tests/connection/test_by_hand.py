@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from chatlio_kit.aep import Platform
+from chatlio_kit.chatlio.kinds import SHAPE_OF, Kind, shape_of
 from chatlio_kit.connection import plan_connection
-from chatlio_kit.connection.blueprint import Blueprint
-from chatlio_kit.connection.by_hand import ByHand
-from chatlio_kit.connection.naming import Naming, Role
+from chatlio_kit.connection.manual_steps import ByHand
+from chatlio_kit.connection.objects.blueprint import Blueprint
+from chatlio_kit.connection.objects.names import Naming, Role
 from chatlio_kit.errors import OutputError
-from chatlio_kit.events.kinds import SHAPE_OF, Kind, shape_of
-from chatlio_kit.platform import Platform
 
 HAND = ByHand("chatlio", "acmechat", tuple(Kind))
 

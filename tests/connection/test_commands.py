@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+from chatlio_kit.aep import Platform
+from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection import plan_connection
-from chatlio_kit.connection.blueprint import Blueprint
-from chatlio_kit.connection.naming import Naming, Role
-from chatlio_kit.events.kinds import Kind
+from chatlio_kit.connection.objects.blueprint import Blueprint
+from chatlio_kit.connection.objects.names import Naming, Role
 from chatlio_kit.local_platform import RunningPlatform, running
-from chatlio_kit.platform import Platform
 
 BASE = "/definitions/customFields/properties/_acmechat/properties/chatlio/properties"
 

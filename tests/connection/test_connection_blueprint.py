@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from chatlio_kit.connection.blueprint import Blueprint, transformation
-from chatlio_kit.connection.mappings import mappings
-from chatlio_kit.connection.naming import Naming, Role
-from chatlio_kit.connection.rehearsal import PAYLOADS, wire_sample
+from chatlio_kit.chatlio.catalogue import EVENTS, MESSAGES, Dtype, sent_fields
+from chatlio_kit.chatlio.kinds import SHAPE_OF, Kind, Shape, event_type, shape_of
+from chatlio_kit.connection.mapping_check import PAYLOADS, wire_sample
+from chatlio_kit.connection.objects.blueprint import Blueprint, transformation
+from chatlio_kit.connection.objects.mappings import mappings
+from chatlio_kit.connection.objects.names import Naming, Role
 from chatlio_kit.errors import UsageError
-from chatlio_kit.events.catalogue import EVENTS, MESSAGES, Dtype, sent_fields
-from chatlio_kit.events.kinds import SHAPE_OF, Kind, Shape, event_type, shape_of
 
 DESIGN = Blueprint(Naming("chatlio"), "acmechat")
 LANES = [(role, kind) for role in Role for kind in Kind]

@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 import requests
 
+from chatlio_kit.aep import Platform
+from chatlio_kit.chatlio.kinds import SHAPE_OF, Kind
 from chatlio_kit.connection import (
     Connection,
     Plan,
@@ -24,11 +26,9 @@ from chatlio_kit.connection import (
     open_connection,
     plan_connection,
 )
-from chatlio_kit.connection import building as building_module
-from chatlio_kit.connection.rehearsal import PAYLOADS, wire_sample
+from chatlio_kit.connection import provision as building_module
+from chatlio_kit.connection.mapping_check import PAYLOADS, wire_sample
 from chatlio_kit.errors import ConnectionIncomplete, OutputError, UsageError
-from chatlio_kit.events.kinds import SHAPE_OF, Kind
-from chatlio_kit.platform import Platform
 from chatlio_kit.settings import Settings
 
 Census = Callable[[], dict[str, list[str]]]

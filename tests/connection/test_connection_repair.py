@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
+from chatlio_kit.aep import Platform
+from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection import disconnect, open_connection, plan_connection
-from chatlio_kit.connection.blueprint import Blueprint
-from chatlio_kit.connection.naming import Naming, Role
-from chatlio_kit.connection.rehearsal import rehearse
+from chatlio_kit.connection.mapping_check import rehearse
+from chatlio_kit.connection.objects.blueprint import Blueprint
+from chatlio_kit.connection.objects.names import Naming, Role
 from chatlio_kit.errors import ConnectionIncomplete, PermissionMissing, Unavailable, Unreachable
-from chatlio_kit.events.kinds import Kind
+from chatlio_kit.jobs.platforms import settings_of
 from chatlio_kit.local_platform import running
-from chatlio_kit.opening import settings_of
-from chatlio_kit.platform import Platform
 
 Census = Callable[[], dict[str, list[str]]]
 ONE_KIND = {

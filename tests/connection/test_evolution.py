@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
+from chatlio_kit.aep import Platform
+from chatlio_kit.chatlio import catalogue
+from chatlio_kit.chatlio.catalogue import Dtype, Field
+from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection import Connection, open_connection, plan_connection
-from chatlio_kit.connection import blueprint as blueprint_module
-from chatlio_kit.connection import mappings as mappings_module
-from chatlio_kit.connection import rehearsal as rehearsal_module
-from chatlio_kit.connection.rehearsal import wire_sample
+from chatlio_kit.connection import mapping_check as rehearsal_module
+from chatlio_kit.connection.mapping_check import wire_sample
+from chatlio_kit.connection.objects import blueprint as blueprint_module
+from chatlio_kit.connection.objects import mappings as mappings_module
 from chatlio_kit.errors import ConnectionIncomplete, PlatformError
-from chatlio_kit.events import catalogue
-from chatlio_kit.events.catalogue import Dtype, Field
-from chatlio_kit.events.kinds import Kind
-from chatlio_kit.platform import Platform
 
 Landed = Callable[[Connection, int], list[dict[str, Any]]]
 Version = Callable[[Callable[[Field], Field | None]], Any]

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
-from chatlio_kit.connection import building, open_connection, plan_connection
+from chatlio_kit.aep import Platform, ims, transport
+from chatlio_kit.aep import http as wire
+from chatlio_kit.connection import open_connection, plan_connection
+from chatlio_kit.connection import provision as building
 from chatlio_kit.local_platform import RunningPlatform, running
-from chatlio_kit.platform import Platform, ims, transport, wire
 
 Census = dict[str, list[str]]
 KINDS = ["transcript", "feedback"]

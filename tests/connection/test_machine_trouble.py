@@ -15,11 +15,12 @@ import pytest
 from click.testing import CliRunner
 
 import chatlio_kit as ck
+from chatlio_kit.aep.http import new_session, send_once
+from chatlio_kit.aep.refusals import refusal
 from chatlio_kit.cli import command, main
 from chatlio_kit.errors import Unreachable
-from chatlio_kit.local_platform import LocalAccount, RunningPlatform, lifecycle
-from chatlio_kit.platform.refusals import refusal
-from chatlio_kit.platform.wire import new_session, send_once
+from chatlio_kit.local_platform import LocalAccount, RunningPlatform
+from chatlio_kit.local_platform.server import process as lifecycle
 
 BLOCKED = b"<!DOCTYPE html><html><head><title>Access\n denied</title></head><body>p8e-secret</body></html>"
 

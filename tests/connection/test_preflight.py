@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from chatlio_kit.aep import Platform, Reply, transport
 from chatlio_kit.connection import check_platform, plan_connection
 from chatlio_kit.connection.preflight import Preflight, Verdict
 from chatlio_kit.errors import PermissionMissing, UsageError
 from chatlio_kit.local_platform import running
-from chatlio_kit.platform import Platform, Reply, transport
 from chatlio_kit.settings import Secret, Settings
 
 ORDER = [

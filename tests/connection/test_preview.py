@@ -18,12 +18,12 @@ from typing import Any
 
 import pytest
 
+from chatlio_kit.aep import Platform
+from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection import plan_connection
-from chatlio_kit.connection.blueprint import Blueprint
-from chatlio_kit.connection.naming import Naming, Role
-from chatlio_kit.delivery.wire import wire_records
-from chatlio_kit.events.kinds import Kind
-from chatlio_kit.platform import Platform
+from chatlio_kit.connection.objects.blueprint import Blueprint
+from chatlio_kit.connection.objects.names import Naming, Role
+from chatlio_kit.delivery.requests.wire import wire_records
 from chatlio_kit.samples.conversations import captures
 from chatlio_kit.tables import read_export
 

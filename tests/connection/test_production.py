@@ -12,13 +12,13 @@ from click.testing import CliRunner
 
 import chatlio_kit as ck
 from chatlio_kit import local_platform
+from chatlio_kit.aep import Platform, ingestion, transport
+from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.cli import main
 from chatlio_kit.connection import Connection
 from chatlio_kit.errors import PermissionMissing, PlatformError, ProductionSandbox, Unreachable, UsageError
-from chatlio_kit.events.kinds import Kind
+from chatlio_kit.jobs.platforms import settings_of
 from chatlio_kit.local_platform import RunningPlatform, running
-from chatlio_kit.opening import settings_of
-from chatlio_kit.platform import Platform, ingestion, transport
 from chatlio_kit.samples import write_sample
 
 READING = {"GET", "POST effective-policies", "POST preview"}

@@ -15,8 +15,8 @@ import pytest
 import requests
 from requests.adapters import HTTPAdapter
 
+from chatlio_kit.aep import Platform
 from chatlio_kit.connection import disconnect, plan_connection
-from chatlio_kit.platform import Platform
 
 FOUNDATION = "/data/foundation"
 REGISTRY = f"{FOUNDATION}/schemaregistry"

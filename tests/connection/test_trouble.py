@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
+from chatlio_kit.aep import Platform
 from chatlio_kit.connection import plan_connection
 from chatlio_kit.errors import AuthenticationFailed
 from chatlio_kit.local_platform import running
-from chatlio_kit.platform import Platform
 
 WRONG_SECRET = "p8e-not-the-secret"
 OTHER_ORG = "0123456789ABCDEF01234567@AdobeOrg"

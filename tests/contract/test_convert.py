@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from chatlio_kit.captures import Captures
-from chatlio_kit.events.catalogue import TABLES
+from chatlio_kit.chatlio.catalogue import TABLES
 from chatlio_kit.samples import write_sample
 from chatlio_kit.tables import Export, Settling, Terms, convert
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from chatlio_kit.backfill import backfill
 
-from chatlio_kit.delivery import sending
+from chatlio_kit.aep import Platform
+from chatlio_kit.delivery.requests import sending
+from chatlio_kit.jobs.platforms import settings_of
 from chatlio_kit.local_platform import Options, ensure_running, running, stop
-from chatlio_kit.opening import settings_of
-from chatlio_kit.platform import Platform
 from chatlio_kit.samples import write_sample
 
 

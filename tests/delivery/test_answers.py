@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chatlio_kit.delivery.answers import Answer, Next, verdicts, what_next
+from chatlio_kit.delivery.requests.responses import Answer, Next, verdicts, what_next
 
 
 def _multi(*responses: Any, **around: Any) -> Answer:

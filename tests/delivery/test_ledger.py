@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from chatlio_kit.cli import main
 from chatlio_kit.connection import Destination
 from chatlio_kit.delivery import Ledger
-from chatlio_kit.delivery.fates import DeadLetter, KeptLetter, Refused, Taken
+from chatlio_kit.delivery.ledger.models import DeadLetter, KeptLetter, Refused, Taken
 from chatlio_kit.errors import LedgerError
 
 HERE = Destination("local", "org", "prod", "dataset", "name")

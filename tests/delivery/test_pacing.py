@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatlio_kit.delivery.pacing import RECOVERY, Pace, most_in_a_request
+from chatlio_kit.delivery.requests.pacing import RECOVERY, Pace, most_in_a_request
 
 
 class Clock:

@@ -8,8 +8,8 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatlio_kit.delivery.packing import LIMIT, fits, fitting, pack
-from chatlio_kit.delivery.wire import WireRecord, WireRecords
+from chatlio_kit.delivery.requests.packing import LIMIT, fits, fitting, pack
+from chatlio_kit.delivery.requests.wire import WireRecord, WireRecords
 
 
 def _record(number: int, size: int) -> WireRecord:

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 
 import chatlio_kit as ck
-from chatlio_kit.backfilling import backfill
+from chatlio_kit.aep import Platform, Run
 from chatlio_kit.delivery import Ledger, Reconciliation, reconcile, replay
 from chatlio_kit.delivery.reconcile import LOST, Account
 from chatlio_kit.errors import PermissionMissing
+from chatlio_kit.jobs.backfill import backfill
+from chatlio_kit.jobs.platforms import settings_of
 from chatlio_kit.local_platform import read_log, running
 from chatlio_kit.local_platform.store import DATABASE
-from chatlio_kit.opening import settings_of
-from chatlio_kit.platform import Platform, Run
 from chatlio_kit.samples import write_sample
 
 EVENTS = 120

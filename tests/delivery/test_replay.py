@@ -15,14 +15,14 @@ import orjson
 
 import chatlio_kit as ck
 from chatlio_kit import local_platform
-from chatlio_kit.backfilling import backfill
+from chatlio_kit.aep import Platform
 from chatlio_kit.delivery import Ledger, replay
-from chatlio_kit.delivery.erasing import erase_events
+from chatlio_kit.delivery.ledger.erasure import erase_events
 from chatlio_kit.delivery.reconcile import LOST
+from chatlio_kit.jobs.backfill import backfill
+from chatlio_kit.jobs.platforms import settings_of
 from chatlio_kit.local_platform import Options, running
 from chatlio_kit.local_platform.store import DATABASE
-from chatlio_kit.opening import settings_of
-from chatlio_kit.platform import Platform
 from chatlio_kit.samples import write_sample
 
 EVENTS = 150

@@ -7,9 +7,9 @@ from urllib.parse import quote
 
 import pytest
 
+from chatlio_kit.aep import Platform
 from chatlio_kit.connection import plan_connection
 from chatlio_kit.delivery import Ledger, Run, pace_for
-from chatlio_kit.platform import Platform
 from chatlio_kit.tables import Tables, read_export
 
 

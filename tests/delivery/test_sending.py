@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from chatlio_kit.delivery import sending
-from chatlio_kit.delivery.pacing import Pace
-from chatlio_kit.delivery.packing import Packet, pack
-from chatlio_kit.delivery.sending import Outcome, Sender
-from chatlio_kit.delivery.wire import WireRecord
+from chatlio_kit.aep import Reply
+from chatlio_kit.delivery.requests import sending
+from chatlio_kit.delivery.requests.pacing import Pace
+from chatlio_kit.delivery.requests.packing import Packet, pack
+from chatlio_kit.delivery.requests.sending import Outcome, Sender
+from chatlio_kit.delivery.requests.wire import WireRecord
 from chatlio_kit.errors import LedgerError, Unreachable
-from chatlio_kit.platform import Reply
 
 RECORDS = [WireRecord(f"e{number}", json.dumps({"n": number}).encode()) for number in range(40)]
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chatlio_kit.delivery.wire import WireRecord, wire_records
+from chatlio_kit.delivery.requests.wire import WireRecord, wire_records
 from chatlio_kit.tables import Export, Settling, Tables, check_again
 
 

@@ -10,8 +10,10 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from chatlio_kit.display import Progress, Sheet, look, plots
-from chatlio_kit.display.look import Picture
+from chatlio_kit.analysis import figures as plots
+from chatlio_kit.display import Progress, Sheet
+from chatlio_kit.display import figure as look
+from chatlio_kit.display.figure import Picture
 from chatlio_kit.display.palette import PANEL
 
 COUNTS = pd.DataFrame(

@@ -14,11 +14,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
+from chatlio_kit.analysis import figures as plots
+from chatlio_kit.analysis.transcripts import Line, Transcript
 from chatlio_kit.cli import main
-from chatlio_kit.display import Document, Example, Part, Progress, Sheet, look, plots, visible, visible_json
-from chatlio_kit.display.look import Picture
+from chatlio_kit.display import (
+    Document,
+    Example,
+    Part,
+    Progress,
+    Sheet,
+    visible,
+    visible_json,
+)
+from chatlio_kit.display import (
+    figure as look,
+)
+from chatlio_kit.display.figure import Picture
 from chatlio_kit.tables import Export, Settling
-from chatlio_kit.tables.transcript import Line, Transcript
 
 ATTACKS = {
     "colour": "\x1b[31mred",

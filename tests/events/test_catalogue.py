@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from chatlio_kit.events.catalogue import EVENTS, KEYS, TABLES, Field, nested_fields, sent_fields
+from chatlio_kit.chatlio.catalogue import EVENTS, KEYS, TABLES, Field, nested_fields, sent_fields
 
 
 @pytest.mark.parametrize("table", TABLES)

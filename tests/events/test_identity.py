@@ -9,8 +9,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatlio_kit.events.identity import canonical, event_id
-from chatlio_kit.events.kinds import Kind
+from chatlio_kit.chatlio.event_ids import canonical, event_id
+from chatlio_kit.chatlio.kinds import Kind
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(st.characters(codec="utf-8"), max_size=8),

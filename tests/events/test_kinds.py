@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatlio_kit.events.kinds import Kind, Shape, kind_in_path, kind_of_shape, shape_of, shape_of_all
+from chatlio_kit.chatlio.kinds import Kind, Shape, kind_in_path, kind_of_shape, shape_of, shape_of_all
 
 KEYS = ("messages", "textBody", "endedAt", "email", "emailPretty", "conversationUUID", "channelId",
         "slackChannelId", "visitor", "message", "ping")  # fmt: skip

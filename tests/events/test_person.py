@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatlio_kit.events.person import Person
+from chatlio_kit.chatlio.person import Person
 
 NAMED = [
     "ana.ruiz@bücher.example",

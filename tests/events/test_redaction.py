@@ -11,9 +11,9 @@ import orjson
 import pandas as pd
 import pytest
 
+from chatlio_kit.chatlio.catalogue import EVENTS, Field, Privacy
+from chatlio_kit.chatlio.redaction import Redaction, Way, hashed_email, masked
 from chatlio_kit.errors import SettingsError, UsageError
-from chatlio_kit.events.catalogue import EVENTS, Field, Privacy
-from chatlio_kit.events.redaction import Redaction, Way, hashed_email, masked
 from chatlio_kit.settings import Secret, redaction_key
 from chatlio_kit.tables import empty
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatlio_kit.events.times import read_rfc3339, read_slack_ts
+from chatlio_kit.chatlio.timestamps import read_rfc3339, read_slack_ts
 
 
 def _texts(*values: str | None) -> Any:

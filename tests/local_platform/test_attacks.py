@@ -455,7 +455,7 @@ def test_a_planted_address_is_not_asked(tmp_path, monkeypatch, url):
     store = tmp_path / "store"
     store.mkdir(mode=0o700)
     (store / "server.json").write_text(json.dumps({"pid": 1, "url": url, "instance": "x", "thread": False}))
-    monkeypatch.setattr("chatlio_kit.local_platform.lifecycle._spawn", _no_server)
+    monkeypatch.setattr("chatlio_kit.local_platform.server.process._spawn", _no_server)
     with pytest.raises(CannotServe, match="not now"):
         ensure_running(store)
     assert asked == []

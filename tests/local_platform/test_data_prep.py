@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatlio_kit.local_platform.data_prep import (
+from chatlio_kit.local_platform.data_prep.mappings import (
     InvalidMapping,
     Mapped,
     compile_mappings,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from chatlio_kit.local_platform.faults import Faults, Limit, Plan, Trial, WrongFaults, is_poisoned
+from chatlio_kit.local_platform.faults.plan import Faults, Limit, Plan, Trial, WrongFaults, is_poisoned
 
 
 def test_the_same_seed_strikes_the_same_requests() -> None:

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatlio_kit.local_platform.filters import ordered
+from chatlio_kit.local_platform.server.filters import ordered
 
 DOCUMENTS = st.lists(st.fixed_dictionaries({"a": st.integers(0, 2), "b": st.sampled_from(["x", "y"])}))
 

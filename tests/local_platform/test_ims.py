@@ -129,7 +129,7 @@ def test_a_failure_of_the_server_itself_is_logged_without_the_inlet(api, caplog,
     def fail(*_):
         raise RuntimeError("on purpose")
 
-    monkeypatch.setattr("chatlio_kit.local_platform.ingestion.flow_of_inlet", fail)
+    monkeypatch.setattr("chatlio_kit.local_platform.ingestion.routes.flow_of_inlet", fail)
     assert api.send(flow, [{}]).status_code == 500
     logged = "\n".join(record.getMessage() for record in caplog.records if "failed" in record.getMessage())
     assert "POST /collection/batch/{" in logged

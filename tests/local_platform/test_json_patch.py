@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chatlio_kit.local_platform.json_patch import PatchProblem, apply_patch
+from chatlio_kit.local_platform.server.json_patch import PatchProblem, apply_patch
 
 
 @pytest.mark.parametrize(

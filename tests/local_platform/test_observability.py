@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from chatlio_kit.local_platform import observability
-from chatlio_kit.local_platform.observability import FAILED_BATCHES, KEPT, READ, RECORDS
+from chatlio_kit.local_platform.catalog import observability
+from chatlio_kit.local_platform.catalog.observability import FAILED_BATCHES, KEPT, READ, RECORDS
 
 
 def ask(api, name, dataset_id, **changed):

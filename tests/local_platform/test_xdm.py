@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatlio_kit.local_platform import xdm
-from chatlio_kit.local_platform.data_prep import compile_mappings
+from chatlio_kit.local_platform.data_prep.mappings import compile_mappings
+from chatlio_kit.local_platform.registry import xdm
 
 TENANT = "_acmechat"
 EVENT = "https://ns.adobe.com/xdm/context/experienceevent"

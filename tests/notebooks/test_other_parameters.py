@@ -17,7 +17,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 import chatlio_kit as ck
 from chatlio_kit import local_platform
-from chatlio_kit.opening import STORE
+from chatlio_kit.jobs.platforms import STORE
 
 NOTEBOOKS = Path(__file__).parent.parent.parent / "notebooks"
 FAULTS = {

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from chatlio_kit.platform import Platform
+from chatlio_kit.aep import Platform
 from chatlio_kit.settings import Secret, Settings
 
 TOKEN = "eyJhbGciOi.eyJhcyI6Imlt.c2lnbmF0dXJl"

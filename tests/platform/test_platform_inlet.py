@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from chatlio_kit.aep import Inlet, Platform, webhook_url
 from chatlio_kit.errors import PlatformError, SettingsError, Unreachable
-from chatlio_kit.platform import Inlet, Platform, webhook_url
 from chatlio_kit.settings import Secret
 
 INLET_ID = "9f" * 32

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from chatlio_kit.aep.masking import masked
+from chatlio_kit.aep.refusals import refusal
 from chatlio_kit.errors import (
     AuthenticationFailed,
     Conflict,
@@ -16,8 +18,6 @@ from chatlio_kit.errors import (
     RateLimited,
     Unavailable,
 )
-from chatlio_kit.platform.masking import masked
-from chatlio_kit.platform.refusals import refusal
 
 FLOW_FORBIDDEN = {
     "type": "https://ns.adobe.com/aep/errors/FLOW-2118-403",

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from chatlio_kit.aep import Platform
 from chatlio_kit.errors import Conflict, NotFound, PlatformError
-from chatlio_kit.platform import Platform
 from chatlio_kit.settings import Secret
 
 REGISTRY = "/data/foundation/schemaregistry"

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from chatlio_kit.aep import Platform
+from chatlio_kit.aep.http import LONGEST_RETRY_AFTER, asked_pause, pause_before
 from chatlio_kit.errors import (
     AuthenticationFailed,
     NotFound,
@@ -18,8 +20,6 @@ from chatlio_kit.errors import (
     Unavailable,
     Unreachable,
 )
-from chatlio_kit.platform import Platform
-from chatlio_kit.platform.wire import LONGEST_RETRY_AFTER, asked_pause, pause_before
 from chatlio_kit.settings import Secret, Settings
 
 STATS = {"tenantId": "acmechat"}

@@ -23,7 +23,8 @@ import requests
 from IPython.core.interactiveshell import InteractiveShell
 
 import chatlio_kit
-from chatlio_kit.platform import Inlet, Platform, masking, wire
+from chatlio_kit.aep import Inlet, Platform, masking
+from chatlio_kit.aep import http as wire
 from chatlio_kit.settings import Secret, Settings
 
 PACKAGE = Path(chatlio_kit.__file__).parent

@@ -7,10 +7,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from chatlio_kit.analysis import metrics as answers
+from chatlio_kit.chatlio.catalogue import TABLES
 from chatlio_kit.errors import UsageError
-from chatlio_kit.events.catalogue import TABLES
 from chatlio_kit.samples import write_sample
-from chatlio_kit.tables import Export, Settling, Tables, answers, empty
+from chatlio_kit.tables import Export, Settling, Tables, empty
 
 STARTED = "7c1e9a52-3b6d-4f08-5a91-0d4e6b2f8c13"
 

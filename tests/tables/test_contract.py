@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import chatlio_kit as ck
 from chatlio_kit.errors import UsageError
 from chatlio_kit.tables import Export, Settling, Tables, Terms, convert
-from chatlio_kit.tables.contract import Contract
+from chatlio_kit.tables.validate.contract import Contract
 
 Payload = dict[str, Any]
 Write = Callable[[Path, Iterable[Any]], Path]
@@ -130,7 +130,7 @@ def test_any_name_may_come(tmp_path_factory: pytest.TempPathFactory, names: list
 
 def test_of_very_many_names_only_the_first_are_told_apart() -> None:
     """A stranger who makes up names cannot fill the memory with them; all are counted."""
-    from chatlio_kit.tables.contract import _count  # noqa: PLC0415
+    from chatlio_kit.tables.validate.contract import _count  # noqa: PLC0415
 
     seen: Counter[str] = Counter()
     for number in range(1000):

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatlio_kit.captures import Captures
+from chatlio_kit.chatlio.catalogue import TABLES
 from chatlio_kit.errors import CaptureError, OutputError
-from chatlio_kit.events.catalogue import TABLES
 from chatlio_kit.samples import write_sample
 from chatlio_kit.tables import Export, Settling, Tables, convert, write_tables
 from chatlio_kit.tables.derive import EventFiles, database, files

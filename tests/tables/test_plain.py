@@ -18,11 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatlio_kit.captures import CaptureFile, LocalPlace, Piece, Stretch
-from chatlio_kit.captures.records import Lines, Raws
-from chatlio_kit.events.kinds import Kind
-from chatlio_kit.tables import rows, together, typed
-from chatlio_kit.tables.lots import TEXT, Lot
-from chatlio_kit.tables.rows import Rows, read_rows
+from chatlio_kit.captures.formats.records import Lines, Raws
+from chatlio_kit.chatlio.kinds import Kind
+from chatlio_kit.tables.decode import decode as rows
+from chatlio_kit.tables.decode import shared as together
+from chatlio_kit.tables.decode import typed
+from chatlio_kit.tables.decode.columns import TEXT, Lot
+from chatlio_kit.tables.decode.decode import Rows, read_rows
 
 VISITOR = {
     "UUID": "21c00797-e483-4875-6f98-d27ba80e6320",

@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatlio_kit.captures import Captures
+from chatlio_kit.chatlio.catalogue import KEYS, TABLES
 from chatlio_kit.errors import FrameError, OutputError
-from chatlio_kit.events.catalogue import KEYS, TABLES
 from chatlio_kit.samples import write_sample
 from chatlio_kit.tables import Export, Settling, Tables, check_again, empty, failures, schema, write_tables
-from chatlio_kit.tables.building import build
-from chatlio_kit.tables.deduplicate import Deduplicator
+from chatlio_kit.tables.deduplicate.deduplicate import Deduplicator
+from chatlio_kit.tables.validate.event_batch import build
 
 Payload = dict[str, Any]
 Write = Callable[[Path, Iterable[Any]], Path]

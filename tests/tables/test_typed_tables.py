@@ -20,8 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatlio_kit.tables import Export, Settling, Tables, convert
-from chatlio_kit.tables.seen_ids import FirstOccurrence
-from chatlio_kit.tables.twins import coarser
+from chatlio_kit.tables.deduplicate.seen_ids import FirstOccurrence
+from chatlio_kit.tables.deduplicate.twins import coarser
 
 Payload = dict[str, Any]
 

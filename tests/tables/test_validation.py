@@ -10,10 +10,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from chatlio_kit.chatlio.catalogue import TABLES
 from chatlio_kit.errors import FrameError
-from chatlio_kit.events.catalogue import TABLES
 from chatlio_kit.samples import write_sample
-from chatlio_kit.tables import Export, Settling, Tables, check_again, failures, schema, schemas
+from chatlio_kit.tables import Export, Settling, Tables, check_again, failures, schema
+from chatlio_kit.tables.validate import schemas
 
 
 @pytest.fixture(scope="module")

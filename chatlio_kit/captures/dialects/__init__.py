@@ -1,11 +1,11 @@
 """How captured webhooks look: a table of dialects, and a payload taken out of each."""
 
 from chatlio_kit.captures.dialects.beside import meaning
+from chatlio_kit.captures.dialects.clocks import Clock, advice, with_offset
 from chatlio_kit.captures.dialects.dialect import Body, Dialect, FieldPath
-from chatlio_kit.captures.dialects.naming import FIELDS, named_fields
+from chatlio_kit.captures.dialects.named_fields import FIELDS, named_fields
 from chatlio_kit.captures.dialects.pages import LISTS, unfold
 from chatlio_kit.captures.dialects.table import BARE, DIALECTS, ENVELOPE, LOGGERS
-from chatlio_kit.captures.dialects.times import Clock, advice, with_offset
 from chatlio_kit.captures.dialects.unwrapping import Unwrapped, recognise, unwrap
 
 __all__ = [

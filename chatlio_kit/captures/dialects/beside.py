@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from chatlio_kit.captures.dialects.times import advice, with_offset
-from chatlio_kit.captures.records import Refused
-from chatlio_kit.events.kinds import KINDS
-from chatlio_kit.events.rejection import Reason, shortened
-from chatlio_kit.events.times import as_rfc3339, is_absent
+from chatlio_kit.captures.dialects.clocks import advice, with_offset
+from chatlio_kit.captures.formats.records import Refused
+from chatlio_kit.chatlio.kinds import KINDS
+from chatlio_kit.chatlio.rejections import Reason, shortened
+from chatlio_kit.chatlio.timestamps import as_rfc3339, is_absent
 
 PAYLOAD, RECEIVED, KIND, WIDGET = "payload", "receivedAt", "kind", "widget"
 _MEANINGS = {"payload": PAYLOAD, "receivedat": RECEIVED, "kind": KIND, "widget": WIDGET, "widgetid": WIDGET}

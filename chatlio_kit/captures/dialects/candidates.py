@@ -18,11 +18,11 @@ from typing import Any
 
 import orjson
 
+from chatlio_kit.captures.dialects.clocks import CLOCKS, Clock
 from chatlio_kit.captures.dialects.columns import PLACES
 from chatlio_kit.captures.dialects.dialect import kind_of_label
-from chatlio_kit.captures.dialects.times import CLOCKS, Clock
-from chatlio_kit.captures.records import Refused
-from chatlio_kit.events.kinds import Shape, shape_of
+from chatlio_kit.captures.formats.records import Refused
+from chatlio_kit.chatlio.kinds import Shape, shape_of
 
 _DEEPEST = 6
 _MOST_VALUES = 1000

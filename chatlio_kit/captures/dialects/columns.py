@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from chatlio_kit.captures.records import Refused, parse
-from chatlio_kit.events.catalogue import EVENTS, Dtype
-from chatlio_kit.events.rejection import Reason
+from chatlio_kit.captures.formats.records import Refused, parse
+from chatlio_kit.chatlio.catalogue import EVENTS, Dtype
+from chatlio_kit.chatlio.rejections import Reason
 
 VISITOR, MESSAGES = "visitor", "messages"
 ZAPIER, DOTS = SEPARATORS = ("__", ".")

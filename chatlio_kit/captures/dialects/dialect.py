@@ -10,9 +10,9 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
+from chatlio_kit.captures.dialects.clocks import Clock, with_offset
 from chatlio_kit.captures.dialects.columns import holds_json, is_split
-from chatlio_kit.captures.dialects.times import Clock, with_offset
-from chatlio_kit.events.kinds import Kind, kind_in_path
+from chatlio_kit.chatlio.kinds import Kind, kind_in_path
 
 EACH = "*"
 _MISSING: Any = object()

@@ -14,9 +14,9 @@ from typing import Any
 import orjson
 
 from chatlio_kit.captures.dialects.dialect import EACH, Dialect, FieldPath
-from chatlio_kit.captures.records import Fault, Lines, Paged, Raws, Remark, parse
-from chatlio_kit.events.identity import canonical
-from chatlio_kit.events.kinds import shape_of
+from chatlio_kit.captures.formats.records import Fault, Lines, Paged, Raws, Remark, parse
+from chatlio_kit.chatlio.event_ids import canonical
+from chatlio_kit.chatlio.kinds import shape_of
 
 LISTS: dict[str, FieldPath] = {
     "webhook.site and Beeceptor": FieldPath.of("data"),

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from chatlio_kit.captures.dialects.clocks import Clock
 from chatlio_kit.captures.dialects.columns import DOTS, ZAPIER
 from chatlio_kit.captures.dialects.dialect import Body, Dialect, FieldPath
-from chatlio_kit.captures.dialects.times import Clock
 
 _AWS = "docs.aws.amazon.com"
 _BESIDE = {"received": "receivedAt", "label": "kind", "widget": "widget", "keeps_kind": True}

@@ -23,9 +23,9 @@ from chatlio_kit.captures.dialects.columns import TIME_PLACES, put_together
 from chatlio_kit.captures.dialects.dialect import Body, Dialect, FieldPath
 from chatlio_kit.captures.dialects.pages import page_of
 from chatlio_kit.captures.dialects.table import BARE, ENVELOPE, LOGGERS
-from chatlio_kit.captures.records import Refused, RepeatedKey, parse, said
-from chatlio_kit.events.kinds import shape_of
-from chatlio_kit.events.rejection import Reason, shortened
+from chatlio_kit.captures.formats.records import Refused, RepeatedKey, parse, said
+from chatlio_kit.chatlio.kinds import shape_of
+from chatlio_kit.chatlio.rejections import Reason, shortened
 
 DEEPEST = 4
 """How many envelopes may stand in one another, as when a gateway's event is sent through a queue."""

@@ -1,0 +1,27 @@
+"""Experience Platform's APIs over HTTP. This room knows nothing of what is sent through it."""
+
+from chatlio_kit.aep.catalog import Batch
+from chatlio_kit.aep.client import Platform
+from chatlio_kit.aep.data_access import StoredFile
+from chatlio_kit.aep.data_prep import whole_number
+from chatlio_kit.aep.flow_objects import FLOW_ID_HEADER, Endpoint, Flow, Run, RunError, webhook_url
+from chatlio_kit.aep.http import Reply
+from chatlio_kit.aep.ingestion import Inlet
+from chatlio_kit.aep.masking import masked, masked_url
+
+__all__ = [
+    "FLOW_ID_HEADER",
+    "Batch",
+    "Endpoint",
+    "Flow",
+    "Inlet",
+    "Platform",
+    "Reply",
+    "Run",
+    "RunError",
+    "StoredFile",
+    "masked",
+    "masked_url",
+    "webhook_url",
+    "whole_number",
+]

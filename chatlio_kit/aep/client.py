@@ -1,0 +1,116 @@
+"""One platform: its APIs behind one credential."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+from types import TracebackType
+
+from chatlio_kit.aep.access_control import AccessControl
+from chatlio_kit.aep.catalog import Catalog
+from chatlio_kit.aep.data_access import DataAccess
+from chatlio_kit.aep.data_prep import MappingSets
+from chatlio_kit.aep.flow_service import FlowService
+from chatlio_kit.aep.ingestion import Inlet
+from chatlio_kit.aep.sandboxes import Sandboxes
+from chatlio_kit.aep.schema_registry import SchemaRegistry
+from chatlio_kit.aep.transport import Transport
+from chatlio_kit.display import Sheet
+from chatlio_kit.settings import Secret, Settings
+
+
+class Platform:
+    """Experience Platform, as one credential sees one sandbox of it.
+
+    Nothing is sent before the first call.
+
+    Attributes:
+        settings: where the platform is and who we are.
+        schemas: Schema Registry.
+        catalog: datasets and batches.
+        mapping_sets: Data Prep.
+        flows: Flow Service.
+        access: rights of the credential.
+        data_access: files of batches.
+        sandboxes: the sandboxes that the credential may use.
+        sleep: waits some seconds between two looks at the same thing.
+    """
+
+    def __init__(self, settings: Settings, *, sleep: Callable[[float], None] = time.sleep) -> None:
+        self.settings = settings
+        self.sleep = sleep
+        self._transport = Transport(settings, sleep)
+        self.schemas = SchemaRegistry(self._transport)
+        self.catalog = Catalog(self._transport)
+        self.mapping_sets = MappingSets(self._transport)
+        self.flows = FlowService(self._transport)
+        self.access = AccessControl(self._transport)
+        self.data_access = DataAccess(self._transport)
+        self.sandboxes = Sandboxes(self._transport)
+
+    def sign_in(self) -> None:
+        """Fetch an access token, unless a good one is at hand.
+
+        Raises:
+            AuthenticationFailed: the identity service refused the credential or its scopes.
+            Unreachable: the identity service did not answer.
+        """
+        self._transport.sign_in()
+
+    def inlet(self, url: Secret, flow_id: str, *, connections: int = 16) -> Inlet:
+        """Open a dataflow's inlet, with a token at hand should it ask for one.
+
+        Args:
+            url: the inlet's URL.
+            flow_id: the dataflow.
+            connections: how many connections are kept open at once.
+        """
+        tokens, sandbox = self._transport.tokens, self.settings.sandbox
+        return Inlet(url, flow_id, connections=connections, tokens=tokens, sandbox=sandbox)
+
+    @property
+    def clock_skew(self) -> float | None:
+        """Seconds by which the platform's clock was ahead of ours at its last answer; None if untold."""
+        return self._transport.clock_skew
+
+    def now(self) -> datetime:
+        """Return the platform's time, as its answers tell it; this machine's where they tell none.
+
+        Between answers it goes on by the monotonic clock, so setting this machine's clock does not move it.
+        """
+        return self._transport.now()
+
+    @property
+    def tells_time(self) -> bool:
+        """Whether an answer of the platform has told its time."""
+        return self._transport.tells_time
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._transport.close()
+
+    def __enter__(self) -> Platform:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def sheet(self) -> Sheet:
+        """Say which platform it is, and who we are there; the secret does not show."""
+        settings = self.settings
+        rows = [
+            ("organisation", settings.org_id),
+            ("sandbox", settings.sandbox),
+            ("client id", settings.client_id),
+            ("client secret", str(settings.client_secret)),
+        ]
+        return Sheet(f"Platform {settings.platform_name}", ("", ""), rows)
+
+    def __repr__(self) -> str:
+        return str(self.sheet())
+
+    def _repr_html_(self) -> str:
+        return self.sheet()._repr_html_()

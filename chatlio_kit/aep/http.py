@@ -1,0 +1,250 @@
+"""One request over HTTP: sessions that leak nothing, time limits, and pauses between tries."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from http.cookiejar import DefaultCookiePolicy
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import MaxRetryError, NewConnectionError
+
+from chatlio_kit.aep.masking import mask_http_logs, masked
+from chatlio_kit.errors import Unreachable, in_words
+
+CONNECT_TIMEOUT = 5.0
+READ_TIMEOUT = 60.0
+MAX_TRIES = 5
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 20.0
+LONGEST_RETRY_AFTER = 60.0
+PASSING = frozenset({429, 500, 502, 503, 504})
+"""The statuses that may be gone at the next try."""
+_DATE_IS_LATE = 2.0
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back over HTTP, whatever it says. Its repr holds the status alone.
+
+    Attributes:
+        status_code: the HTTP status.
+        content: the body's bytes.
+        headers: the headers; names are looked up in any case.
+    """
+
+    status_code: int
+    content: bytes = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
+
+    def json(self) -> Any:
+        """Give the body as JSON.
+
+        Raises:
+            ValueError: it is not JSON.
+        """
+        return orjson.loads(self.content)
+
+
+@dataclass(frozen=True)
+class Silence:
+    """No answer came.
+
+    Attributes:
+        reason: why, in words, without the URL.
+        was_sent: whether the request may have reached the platform.
+        is_final: whether another try would end the same way.
+    """
+
+    reason: str
+    was_sent: bool
+    is_final: bool = False
+
+
+def new_session(base_url: str, connections: int = 10) -> requests.Session:
+    """Open a session that keeps its connections, takes no cookies and looks for no credentials of its own.
+
+    Loopback addresses are reached directly, whatever proxy the environment names.
+    """
+    mask_http_logs()
+    session = requests.Session()
+    session.auth = _leave_headers_alone  # else requests puts a .netrc entry over the bearer token
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    session.trust_env = urlsplit(base_url).scheme == "https"
+    adapter = HTTPAdapter(pool_connections=4, pool_maxsize=connections)
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
+    return session
+
+
+def send_once(
+    session: requests.Session, method: str, url: str, *, secrets: tuple[str, ...] = (), **parts: Any
+) -> Reply | Silence:
+    """Send a request once, within time limits and without following redirects.
+
+    Redirects are not followed since the credential's headers would follow them.
+
+    Returns:
+        The answer, or why there was none. The exception of ``requests``, whose text holds the URL, goes no
+        further.
+    """
+    try:
+        response = session.request(
+            method, url, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT), allow_redirects=False, **parts
+        )
+    except requests.RequestException as error:
+        untrusted = isinstance(error, requests.exceptions.SSLError)
+        return Silence(masked(_cause(error), *secrets), _was_sent(error), is_final=untrusted)
+    except UnicodeError:
+        reason = "an id or a name in the settings holds a character that HTTP cannot carry"
+        return Silence(reason, was_sent=False, is_final=True)
+    except OSError as error:  # requests looks for the file of certificates itself, and says so in its own way
+        return Silence(_missing_bundle() or error.strerror or "the system failed", False, is_final=True)
+    return Reply(response.status_code, response.content, response.headers)
+
+
+def pause_before(tries: int, retry_after: str | None = None) -> float:
+    """Give the seconds to wait after so many tries: exponential with full jitter, at least ``Retry-After``.
+
+    A ``Retry-After`` beyond a minute counts as a minute.
+    """
+    pause = random.uniform(0, min(LONGEST_PAUSE, FIRST_PAUSE * 2**tries))  # noqa: S311 - no secret
+    return max(pause, asked_pause(retry_after))
+
+
+def asked_pause(retry_after: str | None) -> float:
+    """Read ``Retry-After``, whole seconds or an HTTP date, as seconds between 0 and a minute."""
+    text = (retry_after or "").strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text), LONGEST_RETRY_AFTER)
+    moment = _http_date(text)
+    seconds = 0.0 if moment is None else (moment - datetime.now(UTC)).total_seconds()
+    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER)
+
+
+def retry_after(headers: Mapping[str, str]) -> str | None:
+    """Return an answer's ``Retry-After``; a date as the seconds from the ``Date`` of the same answer."""
+    text = headers.get("Retry-After")
+    until, date = _http_date(text), _http_date(headers.get("Date"))
+    if until is None or date is None:
+        return text
+    return str(max(0, round((until - date).total_seconds())))
+
+
+def skew_of(date: str | None) -> float | None:
+    """Give the seconds by which a ``Date`` header is ahead of the clock here; None when it tells no time."""
+    moment = _http_date(date)
+    return None if moment is None else (moment - datetime.now(UTC)).total_seconds()
+
+
+class PlatformClock:
+    """The platform's time, from the ``Date`` of its answers and the monotonic clock in between.
+
+    A ``Date`` is cut to the second and arrives late, so of several the one that is furthest ahead is closest.
+    """
+
+    def __init__(self) -> None:
+        self._ahead: float | None = None
+
+    @property
+    def is_set(self) -> bool:
+        """Whether an answer has told the time."""
+        return self._ahead is not None
+
+    def hear(self, date: str | None) -> None:
+        """Take the time from an answer's ``Date``."""
+        moment = _http_date(date)
+        if moment is None:
+            return
+        ahead = moment.timestamp() - time.monotonic()
+        if self._ahead is None or not 0 <= self._ahead - ahead <= _DATE_IS_LATE:
+            self._ahead = ahead
+
+    def now(self) -> datetime:
+        """Return the platform's time; this machine's before an answer has told it."""
+        if self._ahead is None:
+            return datetime.now(UTC)
+        return _EPOCH + timedelta(seconds=self._ahead + time.monotonic())
+
+
+def _http_date(text: str | None) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(text or "")
+    except ValueError:
+        return None
+    return moment.replace(tzinfo=moment.tzinfo or UTC)
+
+
+def no_answer(
+    service: str, operation: str, silence: Silence, *, may_repeat: bool = True, is_local: bool = False
+) -> Unreachable:
+    """Make the error of a call that nobody answered.
+
+    Args:
+        service: the API that was called.
+        operation: what was asked of it, in words that follow "could not".
+        silence: why there was no answer.
+        may_repeat: whether a second try can do no harm.
+        is_local: whether the local platform was called.
+    """
+    advice = "Check the network, any proxy, and the platform's address."
+    if is_local:
+        again = in_words("run the command again, which starts it", "open it again: ck.open_platform()")
+        advice = f"The local platform has ended; {again}."
+    elif (bundle := _missing_bundle()) and silence.reason == bundle:
+        advice = "Correct the variable, or unset it."
+    elif silence.is_final:
+        advice += " A proxy's own certificate is trusted when REQUESTS_CA_BUNDLE names its file."
+    if silence.was_sent and not may_repeat:
+        advice += " The platform may have acted on it all the same: look before trying again."
+    return Unreachable(service, operation, silence.reason, advice=advice)
+
+
+def _missing_bundle() -> str | None:
+    """Return which variable names a file of certificates that is not there; None when none does."""
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        path = os.environ.get(name)
+        if path:
+            return None if Path(path).exists() else f"{name} names {path!r}, and there is no such file"
+    return None
+
+
+def _leave_headers_alone(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+def _was_sent(error: requests.RequestException) -> bool:
+    if isinstance(error, requests.ConnectTimeout | requests.exceptions.SSLError):
+        return False
+    cause = error.args[0] if error.args else None
+    if isinstance(cause, MaxRetryError):
+        cause = cause.reason
+    return not isinstance(cause, NewConnectionError)
+
+
+def _cause(error: requests.RequestException) -> str:
+    words: dict[type[requests.RequestException], str] = {
+        requests.ConnectTimeout: f"no connection within {CONNECT_TIMEOUT:.0f} seconds",
+        requests.ReadTimeout: f"no answer within {READ_TIMEOUT:.0f} seconds",
+        requests.exceptions.SSLError: "the certificate of the server could not be verified",
+        requests.exceptions.ProxyError: "the proxy did not let it through",
+        requests.exceptions.ChunkedEncodingError: "the answer broke off",
+        requests.exceptions.ContentDecodingError: "the answer could not be decoded",
+    }
+    for kind, text in words.items():
+        if isinstance(error, kind):
+            return text
+    if isinstance(error, requests.ConnectionError):
+        return "the connection broke off" if _was_sent(error) else "no connection could be made"
+    return f"the request failed ({type(error).__name__})"

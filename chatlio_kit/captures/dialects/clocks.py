@@ -1,0 +1,100 @@
+"""How the moments are written at which captures were received, and which option says so."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any
+
+from chatlio_kit.captures.formats.records import Refused
+from chatlio_kit.chatlio.rejections import Reason, shortened
+from chatlio_kit.chatlio.timestamps import as_rfc3339
+
+_WITHOUT_OFFSET = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d(?:\.\d{1,9})?)", re.ASCII)
+_NUMBER = re.compile(r"\d{1,19}(\.\d{1,12})?", re.ASCII)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Clock(StrEnum):
+    """How a moment is written. Which of these a dialect uses is declared, never guessed."""
+
+    RFC3339 = "RFC 3339"
+    UTC = "date and time in UTC, without an offset"
+    SECONDS = "seconds since 1970"
+    MILLISECONDS = "milliseconds since 1970"
+    MICROSECONDS = "microseconds since 1970"
+    NANOSECONDS = "nanoseconds since 1970"
+
+    def read(self, value: Any, place: str) -> str | None:
+        """Return a moment as RFC 3339, cut to microseconds where it was a number; None where there is none.
+
+        Raises:
+            Refused: when it is written in another way.
+        """
+        if value is None or value == "":
+            return None
+        written = self.written(value)
+        if written is None:
+            detail = f"{place} is {shortened(value)}; expected {self}. {advice(value, place)}"
+            raise Refused(Reason.INVALID_TIME, place, detail)
+        return written
+
+    def written(self, value: Any) -> str | None:
+        """Return a moment as RFC 3339; None when it is written in another way."""
+        if self is Clock.RFC3339:
+            return as_rfc3339(value) if isinstance(value, str) else None
+        if self is Clock.UTC:
+            return with_offset(value.removesuffix(" UTC"), "Z") if isinstance(value, str) else None
+        if isinstance(value, bool) or not _NUMBER.fullmatch(str(value)):
+            return None
+        micros = Decimal(str(value)) * _MICROSECONDS[self]
+        try:
+            moment = _EPOCH + timedelta(microseconds=int(micros))
+        except OverflowError:
+            return None
+        return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+_MICROSECONDS: dict[Clock, Decimal] = {
+    Clock.SECONDS: Decimal(1_000_000),
+    Clock.MILLISECONDS: Decimal(1000),
+    Clock.MICROSECONDS: Decimal(1),
+    Clock.NANOSECONDS: Decimal("0.001"),
+}
+CLOCKS: dict[str, Clock] = {
+    "received": Clock.RFC3339,
+    "received-utc": Clock.UTC,
+    "received-seconds": Clock.SECONDS,
+    "received-milliseconds": Clock.MILLISECONDS,
+    "received-microseconds": Clock.MICROSECONDS,
+    "received-nanoseconds": Clock.NANOSECONDS,
+}
+"""The names under which ``--fields`` takes a moment."""
+_OPTION_OF_DIGITS = (
+    (11, "received-seconds"),
+    (14, "received-milliseconds"),
+    (17, "received-microseconds"),
+    (19, "received-nanoseconds"),
+)
+
+
+def with_offset(text: str, offset: str) -> str | None:
+    """Return a date and time with an offset added; None for a text that is none, or has an offset."""
+    found = _WITHOUT_OFFSET.fullmatch(text)
+    return as_rfc3339(f"{found[1]}T{found[2]}{offset}") if found else None
+
+
+def advice(value: Any, place: str) -> str:
+    """Return the sentence that says how a moment can be read that is written in another way."""
+    text = str(value)
+    if not isinstance(value, bool) and _NUMBER.fullmatch(text):
+        digits = len(text.partition(".")[0])
+        option = next(name for most, name in _OPTION_OF_DIGITS if digits <= most)
+        return f"If it counts {CLOCKS[option]}, say so with --fields {option}={place}."
+    if with_offset(text, "Z"):
+        return "If times without an offset are UTC there, say so with --fields without-offset=UTC."
+    if as_rfc3339(text):
+        return f"It has an offset, so name it with --fields received={place}."
+    return "Correct the record, or name another place with --fields received=."

@@ -1,0 +1,109 @@
+"""A dialect that the user names: ``--fields payload=request.body,received=request.time,kind=meta.hook``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from chatlio_kit.captures.dialects.clocks import CLOCKS, with_offset
+from chatlio_kit.captures.dialects.dialect import EACH, Body, Dialect, FieldPath
+from chatlio_kit.errors import UsageError, option
+
+NAME = "named fields"
+
+_PAYLOADS = {"payload": Body.JSON, "payload-base64": Body.BASE64}
+_OFFSET = "without-offset"
+MEANINGS = {
+    **{name: f"the payload: {body}" for name, body in _PAYLOADS.items()},
+    **{name: f"when it was captured: {clock}" for name, clock in CLOCKS.items()},
+    "kind": "the kind, or a path or URL that names one; a word that names none is told, not passed over",
+    "widget": "the widget, as text",
+    _OFFSET: "no place, but what times without an offset mean, in the payload too: `UTC`, or as in `+01:00`",
+}
+"""What can be named, and what it means. Without a payload the record itself is one, without what is named."""
+FIELDS = tuple(MEANINGS)
+
+
+def named_fields(fields: str | Mapping[str, str] | None) -> Dialect | None:
+    """Read the option ``--fields``.
+
+    Args:
+        fields: ``name=place`` with commas between, or a mapping of the same. A place is a dotted path or a
+            JSON Pointer. Without a payload the record itself is the payload, without what is named.
+
+    Raises:
+        UsageError: when it cannot be read.
+    """
+    if fields is None:
+        return None
+    places = dict(fields) if isinstance(fields, Mapping) else _pairs(fields)
+    if not places:
+        raise _unusable("nothing is named")
+    for name, place in places.items():
+        if name not in FIELDS:
+            raise _unusable(f"{name!r} is none of {', '.join(FIELDS)}")
+        if not isinstance(place, str) or not all(FieldPath.of(place).keys or ("",)):
+            raise _unusable(f"{name!r} has no place")
+    offset = _offset(places.pop(_OFFSET, ""))
+    paths = {name: FieldPath.of(place) for name, place in places.items()}
+    payloads, clocks = _PAYLOADS.keys() & paths, CLOCKS.keys() & paths
+    for found in (payloads, clocks):
+        if len(found) > 1:
+            raise _unusable(f"only one of {' and '.join(sorted(found))} can be")
+    walk = _walk(paths, next(iter(payloads), ""))
+    paths = {name: path.first() for name, path in paths.items()}
+    payload = paths[next(iter(payloads))] if payloads else FieldPath(())
+    clock = next(iter(clocks), "received")
+    received, label, widget = (paths.get(name) for name in (clock, "kind", "widget"))
+    named = tuple(place for place in (received, label, widget) if place)
+    more: dict[str, Any] = {"received": received, "clock": CLOCKS[clock], "label": label, "widget": widget}
+    body = _PAYLOADS[next(iter(payloads))] if payloads else Body.ITSELF
+    needs = (FieldPath(walk[:1]),) if walk else (payload,) if payloads else named
+    more |= {"walk": walk, "offset": offset}
+    return Dialect(
+        NAME, "Fields that the user named", needs, payload, "--fields", body, keeps_kind=True, **more
+    )
+
+
+def _offset(text: str) -> str:
+    offset = "Z" if text in ("UTC", "Z") else text
+    if offset and with_offset("2024-01-01T00:00:00", offset) is None:
+        raise _unusable(f"{text!r} is no offset; it is UTC, or as in +01:00")
+    return offset
+
+
+def _walk(paths: Mapping[str, FieldPath], payload: str) -> tuple[str, ...]:
+    """Return the keys of the list that all places with a ``*`` walk together; none without a ``*``."""
+    walks = {
+        name: path.keys[: len(path.keys) - path.keys[::-1].index(EACH)]
+        for name, path in paths.items()
+        if EACH in path.keys
+    }
+    if not walks:
+        return ()
+    walk = walks.get(payload, ())
+    for name, keys in walks.items():
+        if walk[: len(keys)] != keys:
+            raise _unusable(f"{name!r} walks {'.'.join(keys)}, but the payload does not stand in it")
+    if walk[0] == EACH:
+        raise _unusable(f"the payload's place begins with {EACH}; elements of a file's own array are records")
+    return walk
+
+
+def _pairs(text: str) -> dict[str, str]:
+    places: dict[str, str] = {}
+    for pair in text.split(","):
+        name, equals, place = (part.strip() for part in pair.partition("="))
+        if not equals:
+            raise _unusable(f"{pair.strip()!r} is not name=place")
+        if name in places:
+            raise _unusable(f"{name!r} stands twice")
+        places[name] = place
+    return places
+
+
+def _unusable(why: str) -> UsageError:
+    return UsageError(
+        f"{option('fields')} cannot be read: {why}. "
+        "Write it as in payload=request.body,received=request.time,kind=meta.hook."
+    )

@@ -1,0 +1,300 @@
+"""CSV to records: a row becomes an object of its header's names, every cell a text.
+
+A row is numbered by the physical line that it starts on, as an editor numbers it, and a spreadsheet too where
+no cell holds a line's end. A damaged row costs itself: the next line that is a whole row is read again.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import orjson
+
+from chatlio_kit.captures.dialects.columns import NESTED, PLACES
+from chatlio_kit.captures.formats.records import (
+    MOST_BYTES,
+    Fault,
+    Raws,
+    Remark,
+    not_utf8,
+    row_of,
+    too_large,
+    unreadable,
+)
+from chatlio_kit.captures.formats.sniffing import is_record
+from chatlio_kit.captures.formats.text_blocks import Blocks
+
+csv.field_size_limit(MOST_BYTES)
+
+_COPY_TO = "If PostgreSQL's COPY TO wrote them, it doubled them: write with FORMAT csv, and read again"
+
+_TAB = "\t"
+_DELIMITERS = (",", ";", _TAB)
+_SEPARATOR = re.compile(r'"?sep=(.)"?\s*')
+"""What Excel writes above a header to say what stands between cells."""
+_BACKSLASH, _NULL, _NO_MORE = "\\", "\\N", "\\."
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_MEANT = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+_ROWS_LOOKED_AT = 20
+_BATCH = 1000
+_QUOTE = b'"'
+_LONGEST_NAME = 200
+_ROOT = re.compile(r"__|\.")
+_UUID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a table is written.
+
+    Attributes:
+        names: the header's names.
+        delimiter: what stands between cells.
+        has_json: whether cells hold JSON; otherwise the columns are the fields.
+        above: how many lines stand above the header.
+        is_copy: whether backslashes escape and a line is a row, as PostgreSQL's COPY TO writes texts.
+    """
+
+    names: tuple[str, ...]
+    delimiter: str
+    has_json: bool
+    above: int = 0
+    is_copy: bool = False
+
+    def cells(self, text: str) -> Sequence[str | None] | None:
+        """Cut a row into its cells, None for one that holds a null; None when its quotes are wrong."""
+        if self.is_copy:
+            cells = text.rstrip("\r\n").split(self.delimiter)
+            return [None if cell == _NULL else _unescaped(cell) for cell in cells]
+        try:
+            return next(csv.reader((text,), delimiter=self.delimiter, strict=True), [])
+        except csv.Error:
+            return None
+
+    def is_row(self, text: str) -> bool:
+        """Whether a line is a row of this table by itself: so many cells, and what such rows hold."""
+        cells = self.cells(text)
+        return cells is not None and len(cells) == len(self.names) and self._holds(cells)
+
+    def _holds(self, cells: Sequence[str | None]) -> bool:
+        told = [cell for cell in cells if cell]
+        if self.has_json:
+            return any(cell.lstrip()[:1] == "{" and cell.rstrip()[-1:] == "}" for cell in told)
+        return any(_UUID.fullmatch(cell) for cell in told)
+
+
+def layout_of(head: bytes) -> Layout | None:
+    """Tell how a table is written from its beginning; None when it is no table of captures.
+
+    The header has to name each column once, and a row has to follow that has as many cells and holds JSON, or
+    names of the payload's fields have to stand in the header. Where more lines are records by themselves than
+    rows, what stands before them are words, such as those that a program says when it starts.
+    """
+    lines = [f"{line}\n" for line in head.lstrip(b"\r\n").decode("utf-8", errors="replace").split("\n")]
+    lines = lines[next((place for place, line in enumerate(lines) if line.strip()), len(lines)) :]
+    separator = _SEPARATOR.fullmatch(lines[0]) if lines else None
+    lines = lines[1:] if separator else lines
+    if len(lines) < 2 or lines[0].lstrip()[:1] in ("{", "["):
+        return None
+    for delimiter in [separator[1]] if separator else sorted(_DELIMITERS, key=lines[0].count, reverse=True):
+        # JSON that no quotes surround is a line of JSON, unless it stands beside other cells.
+        if lines[1].lstrip()[:1] in ("{", "[") and (delimiter == "," or delimiter not in lines[0]):
+            continue
+        rows = _first_rows(lines, delimiter)
+        names = next(rows, [])
+        if not _are_names(names):
+            continue
+        like_these = islice((row for row in rows if len(row) == len(names)), _ROWS_LOOKED_AT)
+        has_json = any(cell.lstrip()[:1] in ("{", "[") for row in like_these for cell in row)
+        if has_json or _are_fields(names):
+            is_copy = delimiter == _TAB and _is_copy(lines[1:], len(names))
+            before = int(separator is not None)
+            layout = Layout(_without_blanks(names), delimiter, has_json, before, is_copy)
+            return layout if separator or _is_table(layout, lines) else None
+    return None
+
+
+def _is_table(layout: Layout, lines: Sequence[str]) -> bool:
+    records = {place for place, line in enumerate(lines) if is_record(line.encode())}
+    rows = (place for place, line in enumerate(lines) if place not in records and layout.is_row(line))
+    return len(records) <= sum(1 for _ in islice(rows, len(records)))
+
+
+def _without_blanks(names: Sequence[str]) -> tuple[str, ...]:
+    """Take blanks away around the names of a payload's own fields."""
+    bare = [name.strip() if _ROOT.split(name.strip())[0] in PLACES | NESTED else name for name in names]
+    return tuple(bare if len(set(bare)) == len(bare) else names)
+
+
+def _is_copy(lines: Sequence[str], width: int) -> bool:
+    """Whether backslashes surely escape: a null or an end mark says so, or JSON that is none as it stands."""
+    is_sure = any(line.strip() == _NO_MORE for line in lines)
+    for line in lines:
+        cells = line.rstrip("\r\n").split(_TAB)
+        if len(cells) != width:
+            continue
+        is_sure = is_sure or _NULL in cells
+        for cell in cells:
+            if cell.startswith('"'):  # such cells are quoted, so quotes escape
+                return False
+            if cell.startswith("{") and _BACKSLASH in cell:
+                as_it_stands, unescaped = _is_json(cell), _is_json(_unescaped(cell))
+                if as_it_stands and not unescaped:
+                    return False
+                is_sure = is_sure or unescaped > as_it_stands
+    return is_sure
+
+
+def _may_be_copy(row: bytes) -> bool:
+    """Whether a row holds JSON that says something else if its backslashes escape."""
+    cells = row.decode("utf-8", errors="replace").rstrip("\r\n").split(_TAB)
+    doubtful = [cell for cell in cells if cell.startswith("{") and _BACKSLASH * 2 in cell]
+    return any(_is_json(_unescaped(cell)) for cell in doubtful)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        orjson.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _unescaped(cell: str) -> str:
+    """Return what a cell of COPY TO means."""
+    if _BACKSLASH not in cell:
+        return cell
+    return _ESCAPED.sub(lambda found: _MEANT.get(found[1], found[1]), cell)
+
+
+def _first_rows(lines: Iterable[str], delimiter: str) -> Iterator[list[str]]:
+    reader = csv.reader(lines, delimiter=delimiter)
+    while True:
+        try:
+            yield next(reader)
+        except csv.Error:  # a damaged row says nothing of the others
+            continue
+        except StopIteration:
+            return
+
+
+def _are_names(names: Sequence[str]) -> bool:
+    told = names[1:] if len(names) > 1 else names  # a frame's index is written without a name
+    return (
+        bool(names)
+        and len(set(names)) == len(names)
+        and all(name.strip() and len(name) <= _LONGEST_NAME for name in told)
+        and not any(mark in name for name in names for mark in "{}[\n\x00")
+    )
+
+
+def _are_fields(names: Sequence[str]) -> bool:
+    roots = {_ROOT.split(name.strip())[0] for name in names}
+    return len(roots & (PLACES | NESTED)) > 1 or any(
+        name.strip().startswith(("visitor__", "visitor.")) for name in names
+    )
+
+
+def read_csv(blocks: Blocks, layout: Layout) -> Iterator[Raws | Fault | Remark]:
+    """Read a table's rows."""
+    doubtful = 0
+    numbers: list[int] = []
+    raws: list[bytes] = []
+    rows = _rows(blocks, layout)
+    for number, row, is_cut in islice(rows, 1 + layout.above, None):
+        doubtful += layout.delimiter == _TAB and not layout.is_copy and b"\\\\" in row and _may_be_copy(row)
+        found = _record(number, row, layout, is_cut)
+        if isinstance(found, bytes):
+            numbers.append(number)
+            raws.append(found)
+        if raws and (isinstance(found, Fault) or len(raws) == _BATCH):
+            yield Raws(numbers, raws)
+            numbers, raws = [], []
+        if isinstance(found, Fault):
+            yield found
+    if raws:
+        yield Raws(numbers, raws)
+    if doubtful:
+        yield Remark(
+            f"holds doubled backslashes in {doubtful:,} rows, read as they are. {_COPY_TO}",
+            f"files hold doubled backslashes in {doubtful:,} rows each, read as they are. {_COPY_TO}",
+        )
+
+
+def _rows(blocks: Blocks, layout: Layout) -> Iterator[tuple[int, bytes, bool]]:
+    """Put physical lines together to rows: number, bytes, and whether the text ends inside of it."""
+    start, row, size, is_open = 0, list[bytes](), 0, False
+    for number, line in _lines(blocks):
+        if layout.delimiter == _TAB and line.strip() == _NO_MORE.encode():
+            continue
+        if layout.is_copy:
+            if line.strip():
+                yield number, line, False
+            continue
+        if is_open and line.count(_QUOTE) % 2 == 0 and layout.is_row(line.decode("utf-8", errors="replace")):
+            yield start, b"".join(row), False
+            is_open = False
+        if not is_open:
+            if not line.strip():
+                continue
+            start, row, size = number, [], 0
+        row.append(line)
+        size += len(line)
+        is_open = is_open != bool(line.count(_QUOTE) % 2)
+        if not is_open or size > MOST_BYTES:
+            yield start, b"".join(row), False
+            row, is_open = [], False
+    blocks.finish()  # where the file breaks off in a row, the break is told for it
+    if is_open:
+        yield start, b"".join(row), True
+
+
+def _lines(blocks: Blocks) -> Iterator[tuple[int, bytes]]:
+    number, rest, skipping, skipped = 0, b"", False, 0
+    for block in blocks:
+        *lines, rest = (rest + block).split(b"\n")
+        if skipping and lines:
+            skipping, skipped = False, 0
+            del lines[0]
+        for line in lines:
+            number += 1
+            yield number, line + b"\n"
+        if len(rest) > MOST_BYTES and not skipping:
+            number, skipping = number + 1, True
+            yield number, rest
+        if skipping:
+            skipped += len(rest)
+            blocks.pass_over(skipped)
+            rest = b""
+    if rest:
+        yield number + 1, rest
+
+
+def _record(number: int, row: bytes, layout: Layout, is_cut: bool) -> bytes | Fault:
+    if len(row) > MOST_BYTES:
+        return too_large(number, row)
+    if is_cut:
+        return unreadable(
+            number, row, "The file is cut off in its last row: a quote that it opens is not closed."
+        )
+    try:
+        text = row.decode()
+    except UnicodeDecodeError:
+        return unreadable(number, row, f"The row is not UTF-8: {not_utf8(row)}.")
+    cells = layout.cells(text)
+    if cells is None:
+        return unreadable(
+            number, row, "The row's quotes do not fit together. Correct the row and read it again."
+        )
+    if len(cells) != len(layout.names):
+        detail = (
+            f"The row has {len(cells):,} cells, but the header names {len(layout.names):,} columns. "
+            "Correct the row and read it again."
+        )
+        return unreadable(number, row, detail)
+    told = zip(layout.names, cells, strict=True)
+    return row_of({name: cell for name, cell in told if cell is not None})

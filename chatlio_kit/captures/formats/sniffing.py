@@ -1,0 +1,125 @@
+"""In which form a text holds its records, told from its beginning even where that is damaged."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from chatlio_kit.captures.formats.json_values import WRITTEN_ENDS, begins_with, first_keys, own_key
+from chatlio_kit.captures.formats.text_blocks import PEEK
+
+_DECODER = json.JSONDecoder()
+_OPENS_TWICE = re.compile(rb"\{\s*[{\[]")
+_OPENING = (b"{", b"[")
+_OBJECT_OPENS = "{"
+
+
+def are_values(head: bytes, ended: bool) -> bool:
+    """Whether the records are an array's elements, or objects that span or share lines; else each is a line.
+
+    Args:
+        head: the text's beginning.
+        ended: whether the text ends with it.
+    """
+    lines = [line.strip() for line in head.lstrip().split(b"\n") if line.strip()]
+    first = lines[0]
+    if first[:1] not in _OPENING:
+        return _are_values_after_damage(lines, ended)
+    text = first.decode("utf-8", errors="surrogateescape")
+    try:
+        value, end = _DECODER.raw_decode(text)
+    except (ValueError, RecursionError):
+        return _go_on(lines, ended)
+    if isinstance(value, list):
+        return len(lines) == 1
+    rest = text[end:].lstrip()
+    if written_ends := WRITTEN_ENDS.match(rest):
+        following = rest[written_ends.end() :]
+        if not following or following.startswith(_OBJECT_OPENS) or (not ended and len(lines) == 1):
+            return True
+    if len(lines) > 1 and (not rest or _stand_alone(lines, ended)):
+        return False
+    return rest.startswith(("{", ",")) or _begins_again(text, rest)
+
+
+def look_like_json(head: bytes) -> bool:
+    """Whether any line begins as JSON does and is text."""
+    return any(line.lstrip()[:1] in _OPENING and _is_text(line) for line in head.lstrip().split(b"\n"))
+
+
+def holds_record(lines: bytes) -> bool:
+    """Whether any line is an object by itself that has a key."""
+    return any(is_record(line) for line in lines.split(b"\n"))
+
+
+def is_record(line: bytes) -> bool:
+    """Whether a line is an object by itself that has a key, as a record of newline-delimited JSON."""
+    line = line.strip()
+    return line.startswith(b"{") and line.endswith(b"}") and b'"' in line and _is_whole(line)
+
+
+def _go_on(lines: list[bytes], ended: bool) -> bool:
+    """Whether a first line that is no whole value is the beginning of one."""
+    first = lines[0]
+    if len(lines) == 1:
+        opens_twice = not ended and _OPENS_TWICE.match(first) is not None
+        return first.startswith(b"[") or opens_twice or _holds_many(first, ended)
+    if _stand_alone(lines, ended):
+        return False
+    # An object that goes on: the next line starts with a key or a bracket, not with a new object.
+    return first.startswith(b"[") or lines[1][:1] not in _OPENING or _another_begins(lines)
+
+
+def _are_values_after_damage(lines: list[bytes], ended: bool) -> bool:
+    """Whether whole values follow a beginning that is none, such as an array whose first byte is bad."""
+    if len(lines) == 1:
+        return _holds_many(lines[0], ended) or (not ended and b'{"' in lines[0])
+    goes_on = any(line in _OPENING for line in lines) or _are_elements(lines)
+    return goes_on and not _stand_alone(lines, ended)
+
+
+def _are_elements(lines: list[bytes]) -> bool:
+    """Whether most lines are an array's elements, a comma behind each."""
+    return 2 * sum(line.startswith(b"{") and line.endswith(b"},") for line in lines) > len(lines)
+
+
+def _holds_many(line: bytes, ended: bool) -> bool:
+    """Whether a line is more than one damaged record: an array ends there, or an object begins again."""
+    if ended and line.endswith(b"]"):
+        return True
+    text = line.decode("utf-8", errors="surrogateescape")
+    return _begins_again(text, text)
+
+
+def _begins_again(text: str, rest: str) -> bool:
+    """Whether, behind a bracket, an object begins in the rest of a text as its first one does."""
+    keys = first_keys(text)
+    return bool(keys) and re.search(rf"\}}.?\s*{begins_with(keys)}", rest) is not None
+
+
+def _another_begins(lines: list[bytes]) -> bool:
+    """Whether objects follow one another on a line, each beginning as the first line does."""
+    text = lines[0].decode("utf-8", errors="surrogateescape")
+    keys = own_key(text)
+    again = re.compile(rf"\}}\s*{begins_with(keys)}".encode("utf-8", errors="surrogateescape"))
+    return bool(keys) and any(again.search(line) for line in lines)
+
+
+def _stand_alone(lines: list[bytes], ended: bool) -> bool:
+    """Whether most lines after the first are objects by themselves, as they are where a line is a record."""
+    following = lines[1:] if ended else lines[1:-1]
+    whole = sum(line.startswith(b"{") and len(line) > 2 and _is_whole(line) for line in following)
+    return 2 * whole > len(following)
+
+
+def _is_whole(line: bytes) -> bool:
+    try:
+        json.loads(line.decode("utf-8", errors="surrogateescape"))
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _is_text(line: bytes) -> bool:
+    text = line[:PEEK].decode("utf-8", errors="ignore")
+    return "\x00" not in text and len(text.encode()) >= len(line[:PEEK]) - 3

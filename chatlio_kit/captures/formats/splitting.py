@@ -1,0 +1,199 @@
+"""From a file's text to its records, in memory a block at a time.
+
+A record is a non-blank line of newline-delimited JSON (numbered by its physical line), an element of an
+array (by its index from 1), or an object standing alone or after another. A file that cannot be read to its
+end gives the records before the break, and one more that says so.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from itertools import chain, compress, count
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chatlio_kit.captures.dialects.dialect import Dialect
+from chatlio_kit.captures.dialects.pages import unfold
+from chatlio_kit.captures.formats.compression import BREAKS, Text, unpacked
+from chatlio_kit.captures.formats.csv_tables import layout_of, read_csv
+from chatlio_kit.captures.formats.encodings import Recoded, Recoding
+from chatlio_kit.captures.formats.foreign import no_captures, wide_encoding
+from chatlio_kit.captures.formats.json_values import Values, read_values
+from chatlio_kit.captures.formats.long_pages import begins_page
+from chatlio_kit.captures.formats.parquet_tables import is_parquet, read_parquet
+from chatlio_kit.captures.formats.records import (
+    BLANK,
+    MOST_BYTES,
+    Fault,
+    Lines,
+    Raws,
+    Remark,
+    said,
+    too_large,
+    unreadable,
+)
+from chatlio_kit.captures.formats.sniffing import are_values, holds_record, is_record, look_like_json
+from chatlio_kit.captures.formats.text_blocks import Blocks
+
+_OF_CHECKSUMS = ("CRC", "data check")
+_NULS = Remark(
+    "holds runs of NUL bytes, as a log that was cut while it was written to: they were passed over",
+    "files hold runs of NUL bytes, as logs that were cut while they were written to: these were passed over",
+)
+_END = ord("\n")
+
+
+def read_records(
+    handle: io.BufferedReader, recoding: Recoding | None = None, fields: Dialect | None = None
+) -> Iterator[Lines | Raws | Fault | Remark]:
+    """Read an open file's records, whatever their form and however they are compressed.
+
+    Args:
+        handle: the file.
+        recoding: the encoding of lines that are not UTF-8, if it is known.
+        fields: a dialect that the user named: where it walks a list, each element is a record.
+    """
+    number, text = 0, None
+    records: Iterator[Lines | Raws | Fault | Remark]
+    try:
+        opened = unpacked(handle)
+        if is_parquet(opened):
+            records = read_parquet(opened)
+            if fields is not None and fields.walk:
+                records = unfold(records, fields)
+        else:
+            text = Text(opened)
+            records = unfold(split(Recoded(text, recoding) if recoding else text), fields)
+        for found in records:
+            if not isinstance(found, Remark):
+                number = found.number if isinstance(found, Fault) else found.numbers[-1]
+            yield found
+    except BREAKS as broken:
+        yield unreadable(number + 1, b"", _break(broken))
+    if text is not None and text.nuls:
+        yield _NULS
+
+
+def _break(broken: Exception) -> str:
+    stand = "Records before it stand."
+    if any(word in str(broken) for word in _OF_CHECKSUMS):
+        stand = "Its checksum is wrong: records before it are as they stand there, and may be altered."
+    return f"The file breaks off here: {said(broken)}. {stand}"
+
+
+def split(text: Text | Recoded) -> Iterator[Lines | Raws | Fault | Remark]:
+    """Split a text into records, by the form that its beginning shows."""
+    blocks = Blocks(text)
+    head = blocks.head
+    if not head.strip():
+        yield from _by_line(blocks)
+        return
+    if wide := wide_encoding(head):
+        yield unreadable(1, b"", f"The file is {wide}, without the mark that says so. Convert it to UTF-8.")
+        return
+    layout = layout_of(head)
+    if layout is not None:
+        yield from read_csv(blocks, layout)
+    elif are_values(head, blocks.ended):
+        yield from read_values(blocks)
+    elif look_like_json(head) or blocks.look_on(holds_record, MOST_BYTES):
+        yield from _by_line(blocks)
+    else:
+        yield from _behind_words(blocks)
+
+
+def _behind_words(blocks: Blocks) -> Iterator[Lines | Raws | Fault | Remark]:
+    """Read the records that stand behind more words than are held in memory, if there are any."""
+    head = blocks.head
+    number, rest = 0, b""
+    source = iter(blocks)
+    for block in source:
+        text = rest + block
+        whole = text.rfind(b"\n") + 1
+        if holds_record(text[:whole]):
+            lines = text.split(b"\n")
+            place = next(place for place, line in enumerate(lines) if is_record(line))
+            if number + place:
+                detail = f"Its first {number + place:,} lines hold no captures. Records behind them stand."
+                yield unreadable(number + place, lines[0][:1000], detail)
+            yield from _by_line(blocks, chain([b"\n".join(lines[place:])], source), number + place)
+            return
+        number += text.count(b"\n", 0, whole)
+        rest = text[whole:] if len(text) - whole <= MOST_BYTES else b""
+    blocks.finish()
+    yield unreadable(1, b"", no_captures(head))
+
+
+def _by_line(
+    blocks: Blocks, source: Iterator[bytes] | None = None, number: int = 0
+) -> Iterator[Lines | Raws | Fault | Remark]:
+    """Read a record of each line.
+
+    Args:
+        blocks: the text.
+        source: what is still to be read of it; by default all.
+        number: the number of the line before.
+    """
+    source = iter(blocks) if source is None else source
+    rest, skipping, skipped = b"", False, 0
+    are_pages: bool | None = None
+    while block := next(source, b""):
+        if not skipping and not rest and block.isspace():
+            number += block.count(b"\n")
+            continue
+        start, end = 0, block.rfind(b"\n")
+        first_end = len(rest) + (block.find(b"\n") if end >= 0 else len(block))
+        if first_end > MOST_BYTES and not skipping and are_pages is not False:
+            page = Values(blocks, chain([rest + block], source))
+            before = number
+            number = yield from page.page(number)
+            if number > before:
+                are_pages, rest = True, b""
+                source = chain(filter(None, [page.rest()]), page.blocks)
+                continue
+            are_pages = False
+        if end < 0:  # no line ends in this block
+            if skipping:
+                skipped += len(block)
+                blocks.pass_over(skipped)
+            else:
+                rest += block
+                if len(rest) > MOST_BYTES:
+                    yield too_large(number + 1, rest)
+                    skipping, rest = True, b""
+            continue
+        if skipping:
+            number, skipping, skipped = number + 1, False, 0
+            start = block.find(b"\n") + 1
+        if start <= end:
+            text = b"".join((rest, memoryview(block)[start:end]))
+            ends = np.flatnonzero(np.frombuffer(text, dtype=np.uint8) == _END)
+            for found in _filled(number + 1, text, ends):
+                yield found
+                if are_pages is None and not isinstance(found, Fault | Remark):
+                    are_pages = begins_page(found.raws)
+            number += len(ends) + 1
+        rest = block[end + 1 :]
+    blocks.finish()  # where the file breaks off in a line, the break is told for it
+    if rest.strip():
+        yield Raws([number + 1], [rest.strip()], cut=True)
+
+
+def _filled(first: int, text: bytes, ends: NDArray[np.int64]) -> Iterator[Lines | Raws | Fault | Remark]:
+    """Give the lines that are not blank, with their numbers; all but the last end at ``ends``."""
+    marks = np.frombuffer(text, dtype=np.uint8)
+    starts = np.concatenate(([0], ends + 1))
+    longest = int(ends[0]) if len(ends) else len(text)
+    if longest <= MOST_BYTES and starts[-1] < len(text) and (marks[starts] > BLANK).all():
+        yield Lines(first, text, ends)
+        return
+    lines = text.split(b"\n")
+    if len(lines[0]) > MOST_BYTES:
+        yield too_large(first, lines[0])
+        first, lines = first + 1, lines[1:]
+    raws = [line.strip() for line in lines]
+    numbers = list(compress(count(first), raws))
+    if numbers:
+        yield Raws(numbers, [raw for raw in raws if raw])

@@ -1,0 +1,301 @@
+"""The catalogue: every field, once.
+
+A line names a column, its dtype, its privacy class and its meaning; where it stands in each payload shape
+(C conversation, O offline message, T transcript); the rule that its values keep; and whether it is sent.
+pandera schemas, the XDM field group, mapping sets, wire records and the data dictionary derive from it.
+
+A field that is sent keeps its column name on the wire and in XDM (``_{tenant}.chatlio.<column>``), so a
+name means the same in a frame, in a request and in a query. ``live`` lists the shapes whose every
+documented sample has the field: only those can be mapped from a webhook without risking the record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from chatlio_kit.chatlio.kinds import Kind, Shape
+
+
+class Dtype(StrEnum):
+    """What a column holds."""
+
+    TEXT = "text"
+    JSON = "json"  # free-form JSON kept as its text
+    TIME = "time"
+    INTEGER = "integer"
+    NUMBER = "number"
+    FLAG = "flag"
+
+
+class Privacy(StrEnum):
+    """How much a value says about a person."""
+
+    PLAIN = "plain"
+    PSEUDONYM = "pseudonym"  # an id that leads to a person with other data
+    PERSONAL = "personal"  # leads to a visitor by itself
+    CONTENT = "content"  # words or data written by strangers: may hold anything
+    STAFF = "staff"  # leads to an agent
+
+
+class Form(StrEnum):
+    """What a text is made of, where a part of it can be shown without the rest."""
+
+    EMAIL = "e-mail address"
+    URL = "URL"
+    PLACE = "place, from city to country"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a column's values must keep, and the words that explain it to a person."""
+
+    hint: str
+    pattern: str | None = None
+    allowed: tuple[str, ...] = ()
+    minimum: float | None = None
+    past: bool = False
+
+
+@dataclass(frozen=True)
+class Field:
+    """One column of one table.
+
+    Attributes:
+        name: the column, snake_case.
+        dtype: what it holds.
+        privacy: how much it says about a person.
+        meaning: a sentence for the data dictionary.
+        places: path in the payload for each shape that carries it; in ``messages``, path in the message.
+        rule: what its values keep; None when anything of the dtype goes.
+        required: whether every row has it. ``required_in`` limits that to some payload shapes.
+        xdm: where it lands in XDM, relative to the schema's root; None when it is not sent.
+        live: the shapes whose live dataflow may map it.
+        any_scalar: whether numbers and truth values are taken as their text.
+        form: what its text is made of, where that matters when it is redacted.
+    """
+
+    name: str
+    dtype: Dtype
+    privacy: Privacy
+    meaning: str
+    places: dict[Shape, str] = field(default_factory=dict)
+    rule: Rule | None = None
+    required: bool = False
+    required_in: frozenset[Shape] = frozenset()
+    xdm: str | None = None
+    live: frozenset[Shape] = frozenset()
+    any_scalar: bool = False
+    form: Form | None = None
+
+
+TEXT, JSON, TIME = Dtype.TEXT, Dtype.JSON, Dtype.TIME
+INTEGER, NUMBER, FLAG = Dtype.INTEGER, Dtype.NUMBER, Dtype.FLAG
+PLAIN, PSEUDONYM, PERSONAL = Privacy.PLAIN, Privacy.PSEUDONYM, Privacy.PERSONAL
+CONTENT, STAFF = Privacy.CONTENT, Privacy.STAFF
+EMAIL, URL, PLACE = Form.EMAIL, Form.URL, Form.PLACE
+
+# Chatlio's ids look like UUIDs but fail strict checks of version and variant digits.
+UUID = Rule("8-4-4-4-12 hexadecimal digits", pattern=r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+DIGEST = Rule("64 lower-case hexadecimal digits", pattern=r"[0-9a-f]{64}")
+SLACK_TS = Rule("seconds, a dot and six digits, as in 1710144005.000200", pattern=r"\d{1,11}\.\d{6}")
+_OCTET = r"(25[0-5]|2[0-4]\d|1?\d?\d)"
+_IPV4 = rf"({_OCTET}\.){{3}}{_OCTET}"
+IP = Rule(
+    "an IPv4 or IPv6 address", pattern=rf"{_IPV4}|([0-9A-Fa-f]{{0,4}}:){{2,7}}([0-9A-Fa-f]{{0,4}}|{_IPV4})"
+)
+PAST = Rule("a time that is not in the future", past=True)
+KINDS = Rule("one of the five kinds", allowed=tuple(Kind))
+SOURCES = Rule(
+    "where the event's time comes from",
+    allowed=("ended_at", "received_at", "file_time", "visitor_created", "given"),
+)
+AUTHORS = Rule("visitor, agent or unknown", allowed=("visitor", "agent", "unknown"))
+COUNT = Rule("zero or more", minimum=0)
+
+_SHAPES = {"C": Shape.CONVERSATION, "O": Shape.OFFLINE, "T": Shape.TRANSCRIPT}
+
+
+def _f(
+    name: str,
+    dtype: Dtype,
+    privacy: Privacy,
+    meaning: str,
+    rule: Rule | None = None,
+    *,
+    C: str = "",  # noqa: N803  the letters are the catalogue's column heads
+    O: str = "",  # noqa: N803, E741
+    T: str = "",  # noqa: N803
+    required: bool | str = False,
+    xdm: str | None = "",
+    live: str = "",
+    any_scalar: bool = False,
+    form: Form | None = None,
+) -> Field:
+    places = {_SHAPES[letter]: path for letter, path in (("C", C), ("O", O), ("T", T)) if path}
+    return Field(
+        name,
+        dtype,
+        privacy,
+        meaning,
+        places,
+        rule,
+        required is True,
+        frozenset(_SHAPES[letter] for letter in required) if isinstance(required, str) else frozenset(),
+        xdm if xdm != "" else f"chatlio.{name}",
+        frozenset(_SHAPES[letter] for letter in live),
+        any_scalar,
+        form,
+    )
+
+
+# fmt: off
+EVENTS: tuple[Field, ...] = (
+    _f("event_id", TEXT, PLAIN, "Id of the event, the same whenever the same event is read", DIGEST, required=True, xdm="_id"),
+    _f("kind", TEXT, PLAIN, "Which of Chatlio's five webhooks sent it", KINDS, required=True, xdm="eventType"),
+    _f("occurred_at", TIME, PLAIN, "When it happened, as well as that is known", PAST, required=True, xdm="timestamp"),
+    _f("occurred_at_source", TEXT, PLAIN, "Where occurred_at comes from", SOURCES, required=True),
+    _f("received_at", TIME, PLAIN, "When the webhook was captured", PAST),
+    _f("widget_id", TEXT, PLAIN, "The chat widget, where the capture names it"),
+    _f("conversation_id", TEXT, PSEUDONYM, "The conversation", UUID, C="conversationUUID", T="conversationUUID", live="T"),
+    _f("visitor_id", TEXT, PSEUDONYM, "The visitor's browser, as Chatlio numbers it", UUID, C="visitor.UUID", O="visitor.UUID", T="visitor.UUID", required="CO", live="CO"),
+    _f("visitor_email", TEXT, PERSONAL, "The visitor's e-mail address, when known", C="visitor.email", O="visitor.email", T="visitorEmail", live="COT", form=EMAIL),
+    _f("visitor_name", TEXT, PERSONAL, "The visitor's name; in transcripts a generated handle when no name is known", C="visitor.name", O="visitor.name", T="visitorName", live="OT"),
+    _f("user_id", TEXT, PERSONAL, "The site's own id of the visitor, always as text", C="visitor.identUserId", O="visitor.identUserId", T="visitor.identUserId", live="O", any_scalar=True),
+    _f("visitor_traits", JSON, CONTENT, "What the site told about the visitor, as JSON text", C="visitor.identTraits", O="visitor.identTraits", T="visitorTraits", live="O"),
+    _f("visitor_handle", TEXT, PSEUDONYM, "The nickname that Chatlio makes up for the visitor", C="visitor.handle", O="visitor.handle", T="visitor.handle", live="O"),
+    _f("user_agent", TEXT, PERSONAL, "The visitor's browser in its own words", C="visitor.userAgent", O="visitor.userAgent", T="visitor.userAgent", live="O"),
+    _f("page_url", TEXT, PERSONAL, "The page the visitor was on", C="visitor.currentPage", O="visitor.currentPage", T="visitor.currentPage", live="O", form=URL),
+    _f("referrer_url", TEXT, PERSONAL, "The page the visitor came from", C="visitor.referrerURL", O="visitor.referrerURL", T="visitor.referrerURL", live="O", form=URL),
+    _f("visitor_created_at", TIME, PLAIN, "When Chatlio first saw the visitor", PAST, C="visitor.createdAt", O="visitor.createdAt", T="visitor.createdAt", live="O"),
+    _f("ip_address", TEXT, PERSONAL, "The visitor's IP address", IP, C="visitor.IPAddress", O="visitor.IPAddress", T="visitor.IPAddress", live="O"),
+    _f("location", TEXT, PERSONAL, "City, region and country of the visitor", C="visitor.location", O="visitor.location", T="visitor.location", form=PLACE),
+    _f("message", TEXT, CONTENT, "The text that triggered the event, or the offline message", C="message", O="message", live="CO"),
+    _f("contact_name", TEXT, PERSONAL, "The name typed into the offline form", O="name", live="O"),
+    _f("contact_email", TEXT, PERSONAL, "The e-mail address typed into the offline form", O="email", live="O", form=EMAIL),
+    _f("contact_mailbox", TEXT, PERSONAL, "Name and address of the offline form in one, as in \"Ana\" <ana@example.org>", O="emailPretty", live="O"),
+    _f("subject", TEXT, CONTENT, "The subject of an offline message; older payloads only", O="subject"),
+    _f("channel_id", TEXT, PSEUDONYM, "The Slack channel made for this visitor", C="channelId", T="channelId", live="CT"),
+    _f("channel_name", TEXT, PSEUDONYM, "The name of the visitor's Slack channel", T="channelName", live="T"),
+    _f("slack_channel_id", TEXT, PLAIN, "The shared Slack channel where new chats are announced", C="slackChannelId", live="C"),
+    _f("slack_channel_name", TEXT, PLAIN, "The name of that shared channel", C="slackChannelName", live="C"),
+    _f("slack_team_id", TEXT, PLAIN, "The Slack workspace; older payloads only", T="slackTeamID"),
+    _f("started_at", TIME, PLAIN, "When the chat started", PAST, T="startedAt", live="T"),
+    _f("ended_at", TIME, PLAIN, "When the chat ended", PAST, T="endedAt", live="T"),
+    _f("agent_email", TEXT, STAFF, "The e-mail address of one agent of the chat", T="agentEmail", live="T", form=EMAIL),
+    _f("agent_name", TEXT, STAFF, "The full name of that agent", T="agentName", live="T"),
+    _f("reply_to_email", TEXT, PERSONAL, "Where a reply would go; not always the visitor's address", T="replyToEmail", live="T", form=EMAIL),
+    _f("archive_url", TEXT, PSEUDONYM, "The Slack permalink of the chat", T="archiveUrl", live="T"),
+    _f("command_words", JSON, CONTENT, "The words typed after the Slack command that sent the transcript, as a JSON array", T="extraData"),
+    _f("message_count", INTEGER, PLAIN, "How many messages the transcript holds", COUNT),
+    _f("message_ts", TEXT, PLAIN, "Which messages the transcript holds: their ts in the table messages, with blanks between", xdm=None),
+    _f("extra_fields", JSON, CONTENT, "Fields that Chatlio sent and this catalogue does not know, as JSON text"),
+    _f("payload_digest", TEXT, PLAIN, "SHA-256 of the payload as it was captured", DIGEST, required=True, xdm=None),
+    _f("source_file", TEXT, PLAIN, "The file it was read from", required=True, xdm=None),
+    _f("source_record", INTEGER, PLAIN, "The number of the record in that file, from 1", Rule("one or more", minimum=1), required=True, xdm=None),
+)
+
+MESSAGES: tuple[Field, ...] = (
+    _f("conversation_id", TEXT, PSEUDONYM, "The conversation", UUID, xdm=None),
+    _f("ts", TEXT, PLAIN, "Slack's id of the message, as Chatlio gives it", SLACK_TS, T="ts", required=True, xdm="ts"),
+    _f("sent_at", TIME, PLAIN, "When it was sent, exact to the microsecond: from ts, since Chatlio's sentAt is rounded", PAST, required=True, xdm="sent_at"),
+    _f("author", TEXT, PLAIN, "Who wrote it: visitor, agent or unknown", AUTHORS, required=True, xdm="author"),
+    _f("username", TEXT, PERSONAL, "The name shown beside the message", T="username", xdm="username"),
+    _f("slack_user_id", TEXT, STAFF, "The agent's Slack user; absent for visitors", T="userId", xdm="slack_user_id"),
+    _f("text", TEXT, CONTENT, "The words of the message", T="text", xdm="text"),
+    _f("position", INTEGER, PLAIN, "Its place in the transcript, from 1", Rule("one or more", minimum=1), required=True, xdm=None),
+    _f("event_id", TEXT, PLAIN, "The transcript that the row is taken from", DIGEST, required=True, xdm=None),
+)
+
+CONVERSATIONS: tuple[Field, ...] = (
+    _f("conversation_id", TEXT, PSEUDONYM, "The conversation", UUID, required=True, xdm=None),
+    _f("started_at", TIME, PLAIN, "When it started: the transcript's start, else the first event", required=True, xdm=None),
+    _f("ended_at", TIME, PLAIN, "When it ended; absent without a transcript", xdm=None),
+    _f("duration_seconds", NUMBER, PLAIN, "Seconds from start to end", xdm=None),
+    _f("first_response_seconds", NUMBER, PLAIN, "Seconds from the visitor's first message to the agent's first answer", COUNT, xdm=None),
+    _f("visitor_id", TEXT, PSEUDONYM, "The visitor, where an event of the conversation names one", UUID, xdm=None),
+    _f("page_url", TEXT, PERSONAL, "The page it started on", xdm=None, form=URL),
+    _f("channel_id", TEXT, PSEUDONYM, "The Slack channel made for the visitor", xdm=None),
+    _f("agent_name", TEXT, STAFF, "The agent that the fullest transcript names", xdm=None),
+    _f("agent_email", TEXT, STAFF, "That agent's e-mail address", xdm=None, form=EMAIL),
+    _f("answered_by", TEXT, STAFF, "The name shown beside the first message of an agent", xdm=None),
+    _f("visitor_messages", INTEGER, PLAIN, "Messages written by the visitor", COUNT, required=True, xdm=None),
+    _f("agent_messages", INTEGER, PLAIN, "Messages written by agents", COUNT, required=True, xdm=None),
+    _f("unknown_messages", INTEGER, PLAIN, "Messages that do not tell their author", COUNT, required=True, xdm=None),
+    _f("transcripts", INTEGER, PLAIN, "How many transcripts of it were read; the fullest one is shown", COUNT, required=True, xdm=None),
+    _f("was_unanswered", FLAG, PLAIN, "Whether Chatlio reported that nobody answered in time", required=True, xdm=None),
+    _f("has_feedback", FLAG, PLAIN, "Whether the visitor left feedback", required=True, xdm=None),
+)
+
+VISITORS: tuple[Field, ...] = (
+    _f("visitor_id", TEXT, PSEUDONYM, "The visitor's browser, as Chatlio numbers it", UUID, required=True, xdm=None),
+    _f("visitor_email", TEXT, PERSONAL, "Latest known e-mail address", xdm=None, form=EMAIL),
+    _f("visitor_name", TEXT, PERSONAL, "Latest known name", xdm=None),
+    _f("user_id", TEXT, PERSONAL, "Latest known id of the visitor on the site", xdm=None),
+    _f("visitor_traits", JSON, CONTENT, "Latest known traits, as JSON text", xdm=None),
+    _f("visitor_handle", TEXT, PSEUDONYM, "Latest nickname made up by Chatlio", xdm=None),
+    _f("user_agent", TEXT, PERSONAL, "Latest browser", xdm=None),
+    _f("ip_address", TEXT, PERSONAL, "Latest IP address", xdm=None),
+    _f("location", TEXT, PERSONAL, "Latest city, region and country", xdm=None, form=PLACE),
+    _f("visitor_created_at", TIME, PLAIN, "When Chatlio first saw the visitor", xdm=None),
+    _f("first_seen_at", TIME, PLAIN, "The visitor's first event in this export", required=True, xdm=None),
+    _f("last_seen_at", TIME, PLAIN, "The visitor's last event in this export", required=True, xdm=None),
+    _f("conversations", INTEGER, PLAIN, "How many conversations the visitor had", COUNT, required=True, xdm=None),
+    _f("events", INTEGER, PLAIN, "How many events name the visitor", COUNT, required=True, xdm=None),
+)
+
+OFFLINE_MESSAGES: tuple[Field, ...] = (
+    _f("event_id", TEXT, PLAIN, "Id of the event", DIGEST, required=True, xdm=None),
+    _f("occurred_at", TIME, PLAIN, "When it was left", required=True, xdm=None),
+    _f("visitor_id", TEXT, PSEUDONYM, "The visitor's browser", UUID, xdm=None),
+    _f("contact_name", TEXT, PERSONAL, "The name typed into the form", xdm=None),
+    _f("contact_email", TEXT, PERSONAL, "The e-mail address typed into the form", xdm=None, form=EMAIL),
+    _f("subject", TEXT, CONTENT, "The subject; older payloads only", xdm=None),
+    _f("message", TEXT, CONTENT, "The words of the message", xdm=None),
+    _f("page_url", TEXT, PERSONAL, "The page it was left on", xdm=None, form=URL),
+)
+# fmt: on
+
+TABLES: dict[str, tuple[Field, ...]] = {
+    "events": EVENTS,
+    "conversations": CONVERSATIONS,
+    "messages": MESSAGES,
+    "visitors": VISITORS,
+    "offline_messages": OFFLINE_MESSAGES,
+}
+
+KEYS: dict[str, tuple[str, ...]] = {
+    "events": ("event_id",),
+    "conversations": ("conversation_id",),
+    "messages": ("conversation_id", "ts"),
+    "visitors": ("visitor_id",),
+    "offline_messages": ("event_id",),
+}
+
+# Known, and left where they are: textBody and htmlBody repeat the messages, hold strangers' markup and push
+# a record past what Profile keeps; sentAt is ts after rounding; isVisitorMsg becomes author.
+LEFT_BEHIND: dict[Shape, frozenset[str]] = {
+    Shape.TRANSCRIPT: frozenset({"messages", "textBody", "htmlBody"}),
+    Shape.OFFLINE: frozenset(),
+    Shape.CONVERSATION: frozenset(),
+}
+LEFT_BEHIND_IN_MESSAGES = frozenset({"sentAt", "isVisitorMsg"})
+
+MESSAGES_KEY = "chat_messages"
+"""The wire key and XDM leaf under which a transcript's messages travel."""
+
+
+def fields_of(shape: Shape) -> Iterator[Field]:
+    """Give the event fields that a payload shape can carry, in catalogue order."""
+    return (each for each in EVENTS if shape in each.places)
+
+
+def sent_fields() -> Iterator[Field]:
+    """Give the event fields that travel to Experience Platform, in catalogue order."""
+    return (each for each in EVENTS if each.xdm is not None)
+
+
+def nested_fields() -> Iterator[Field]:
+    """Give the message fields that travel nested in their transcript, in catalogue order."""
+    return (each for each in MESSAGES if each.xdm is not None)

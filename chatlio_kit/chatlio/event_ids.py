@@ -1,0 +1,89 @@
+"""The id of an event: the same whenever and wherever the same event is read.
+
+SHA-256, lower-case hex, over UTF-8 text:
+
+- a transcript: ``transcript|<conversationUUID>|<endedAt as Chatlio wrote it>``
+- the start of a conversation: ``conversation_started|<conversationUUID>``
+- every other event, and these two when a part is absent:
+  ``<kind>|<widget>|<received time, RFC 3339 UTC with microseconds>|<canonical body>``
+
+The first two can be written as Data Prep expressions too, so an event that arrives live and from a file is
+one event in Profile.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from typing import Any
+
+import orjson
+
+from chatlio_kit.chatlio.kinds import Kind
+from chatlio_kit.chatlio.numbers import as_written
+from chatlio_kit.chatlio.timestamps import is_absent
+
+
+def canonical(payload: Mapping[str, Any]) -> bytes:
+    """Write a payload so that equal payloads give equal bytes: keys sorted, no blanks, UTF-8."""
+    try:
+        return orjson.dumps(payload, default=as_written, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # an integer beyond 64 bits, which orjson refuses and Python keeps exactly
+        return json.dumps(payload, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def digest(text: bytes) -> str:
+    """SHA-256 as 64 lower-case hexadecimal digits."""
+    return sha256(text).hexdigest()
+
+
+def event_id(
+    kind: Kind, payload: Mapping[str, Any], body: bytes, *, widget: str | None, received: str | None
+) -> str:
+    """Give the id of an event.
+
+    Args:
+        kind: its kind.
+        payload: what Chatlio sent.
+        body: the same in canonical form.
+        widget: the widget that the capture names, if any.
+        received: when it was captured, RFC 3339 UTC with microseconds, if known.
+    """
+    own = own_words_of(kind, payload)
+    return digest(own or words_by_body(kind, body, widget=widget, received=received))
+
+
+WORDS = ("conversationUUID", "endedAt")
+"""The keys of what may tell an event's id without its body."""
+
+
+def own_words_of(kind: Kind, payload: Mapping[str, Any]) -> bytes | None:
+    """Give the words whose digest is the id of an event; None when its body has to tell it."""
+    (own,) = own_words(kind, *[[payload.get(key)] for key in WORDS])
+    return own
+
+
+def own_words(
+    kind: Kind, conversations: Sequence[str | None], ends: Sequence[str | None]
+) -> list[bytes | None]:
+    """Give the words whose digests are the ids of events of one kind; None for one that its body has to tell.
+
+    Args:
+        kind: their kind.
+        conversations: their ``conversationUUID``, as they were written.
+        ends: their ``endedAt``.
+    """
+    if kind is Kind.TRANSCRIPT:
+        return [
+            f"transcript|{named}|{ended}".encode() if named and not is_absent(ended) else None
+            for named, ended in zip(conversations, ends, strict=True)
+        ]
+    if kind is Kind.CONVERSATION_STARTED:
+        return [f"conversation_started|{named}".encode() if named else None for named in conversations]
+    return [None] * len(conversations)
+
+
+def words_by_body(kind: str, body: bytes, *, widget: str | None, received: str | None) -> bytes:
+    """Give the words whose digest is the id of an event that its body tells; see :func:`event_id`."""
+    return f"{kind}|{widget or ''}|{received or ''}|".encode() + body

@@ -1,0 +1,234 @@
+r"""One person's ids and addresses, and whether a text names them.
+
+An address hides in many forms: in other letters' case, percent-encoded once or twice, as ``\u0040`` in JSON
+or ``&#64;`` in HTML, with its domain in Punycode, in another Unicode form. A text is compared without these
+layers, and only whole names count: ``bea.ana@x.org`` does not name ``ana@x.org``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any
+
+import pandas as pd
+
+from chatlio_kit.chatlio.redaction import Redaction, decoded
+
+VISITOR, CONVERSATION, ADDRESS = "visitor_id", "conversation_id", "email"
+WHO = (VISITOR, "visitor_email", "contact_email")
+EVENT_IDS = ("event_id", "_id")
+
+_UUID = re.compile(r"(?<![0-9a-f])[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?![0-9a-f])")
+_DIGEST = re.compile(r"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
+_ESCAPES = re.compile(r'\\+[nrtbf"/]')
+_ENCODED_WORDS = re.compile(r"""[^\s"'<>]*%[0-9A-Fa-f]{2}[^\s"'<>]*""")
+_PUNYCODE = re.compile(r"xn--[a-z0-9-]+")
+_LAYERS = frozenset("%&\\")
+_PLACE_IN_LIST = re.compile(r"\[\d+\]")
+_CUT = re.compile(r"…|\.\.\.")
+_SHORTEST_CUT = 8
+_CUT_NAMES = 80  # names of unknown fields are cut there without a mark
+
+
+class Person:
+    """What tells that a text names the person; more of it as it is found.
+
+    Args:
+        visitor_id: the visitor, as Chatlio numbers browsers.
+        email: an e-mail address.
+        redaction: how values were redacted; with its key, what keyed hashes made of these names counts too.
+
+    Attributes:
+        events: the ids of events that name the person.
+        words: what the platform said about these events, which may quote their values.
+    """
+
+    def __init__(
+        self, visitor_id: str | None = None, email: str | None = None, redaction: Redaction | None = None
+    ) -> None:
+        self.events: set[str] = set()
+        self.words: set[str] = set()
+        self._fields: set[str] = set()
+        self._common_fields: set[str] = set()
+        self._redaction = redaction or Redaction()
+        self._names: dict[str, set[str]] = {VISITOR: set(), ADDRESS: set(), CONVERSATION: set()}
+        self._aliases: set[str] = set()
+        self._take_aliases(())
+        self.add(VISITOR, [visitor_id] if visitor_id else [])
+        self.add(ADDRESS, [email] if email else [])
+
+    def names(self, sort: str) -> list[str]:
+        """Return the known visitor ids, conversation ids or addresses, folded and sorted."""
+        return sorted(self._names[sort])
+
+    @property
+    def known(self) -> int:
+        """How much is known of the person; it grows while something new is found."""
+        return len(self.events) + sum(map(len, self._names.values()))
+
+    def as_dict(self) -> dict[str, list[str]]:
+        """Return all that is known, as :meth:`take_up` reads it."""
+        return {
+            **{sort: sorted(names) for sort, names in self._names.items()},
+            "aliases": sorted(self._aliases),
+            "events": sorted(self.events),
+            "words": sorted(self.words | self.fields),
+        }
+
+    def take_up(self, known: Mapping[str, Iterable[str]]) -> None:
+        """Learn what :meth:`as_dict` returned of a person."""
+        for sort in self._names:
+            self.add(sort, known[sort])
+        self._take_aliases(known["aliases"])
+        self.events |= set(known["events"])
+        self.words |= set(known["words"])
+
+    def add(self, sort: str, names: Iterable[str]) -> None:
+        """Learn further names, and what redaction made of them."""
+        aliases: set[str] = set()
+        for name in names:
+            plain = fold(name).strip()
+            if plain and plain not in self._names[sort]:
+                self._names[sort].add(plain)
+                aliases |= {plain, *self._redaction.aliases(name), *self._redaction.aliases(plain)}
+        if aliases:
+            self._take_aliases(aliases)
+
+    def _take_aliases(self, aliases: Iterable[str]) -> None:
+        self._aliases |= set(aliases)
+        self._whole = {each for each in self._aliases if _UUID.fullmatch(each) or _DIGEST.fullmatch(each)}
+        self._others = sorted(self._aliases - self._whole)
+        either = "|".join(re.escape(each) for each in self._others)
+        self._pattern = re.compile(rf"(?<![\w.+%-])(?:{either})(?!\.?[\w-])") if either else None
+        self._bytes = re.compile(rb"(?<![\w.+%%-])(?:%s)(?!\.?[\w-])" % either.encode()) if either else None
+        self._loose = re.compile(rf"(?<![^\W_])(?:{either})(?![^\W_])") if either else None
+
+    def speaks(self, text: str) -> bool:
+        """Whether a text, perhaps JSON, HTML or a URL, names the person or one of their events."""
+        plain = fold(text)
+        return (
+            self._has_id(plain)
+            or (self._pattern is not None and self._pattern.search(plain) is not None)
+            or self._has_cut_name(plain)
+        )
+
+    def quoted_in(self, text: str) -> bool:
+        """Whether a text names the person, or repeats what was said about one of their events."""
+        return self.speaks(text) or any(words in text for words in self.words | self.fields)
+
+    def names_file(self, name: str) -> bool:
+        """Whether a file's name may hold one of the names: nothing tells where an address in it ends."""
+        plain = fold(name)
+        return self._has_id(plain) or (self._loose is not None and self._loose.search(plain) is not None)
+
+    def is_in_bytes(self, content: bytes) -> bool:
+        """Whether bytes, such as a database's pages, hold one of the names in plain letters."""
+        plain = content.lower().decode("latin-1")
+        return self._has_id(plain) or (
+            self._bytes is not None and self._bytes.search(content.lower()) is not None
+        )
+
+    def without_names(self, text: str, instead: str) -> str:
+        """Return a sentence with another word in place of each that may be a file called after the person."""
+        return re.sub(r"\S+", lambda word: instead if self.names_file(word[0]) else word[0], text)
+
+    def learn(self, rows: Iterable[Any]) -> None:
+        """Learn the events of rows that name the person.
+
+        A row that is the person's own tells its visitor and its conversation too; a stranger's row that only
+        mentions the person leads no further.
+        """
+        for row in rows:
+            held = list(_members(row))
+            self.events |= {value for name, value in held if name in EVENT_IDS}
+            if any(name in WHO and self.is_name(value) for name, value in held):
+                for sort in (VISITOR, CONVERSATION):
+                    self.add(sort, [value for name, value in held if name == sort])
+
+    def learn_fields(self, theirs: pd.Series[Any], others: pd.Series[Any]) -> None:
+        """Learn fields that nobody documented and only the person's records have: reports list their names.
+
+        Args:
+            theirs: the column ``extra_fields`` of rows that name the person.
+            others: the same column of all other rows.
+        """
+        self._fields |= _field_names(theirs)
+        self._common_fields |= _field_names(others)
+
+    def look_again(self) -> None:
+        """Forget whose fields are whose: rows that seemed somebody else's may be the person's by now."""
+        self._fields, self._common_fields = set(), set()
+
+    @property
+    def fields(self) -> set[str]:
+        """The names of fields that only the person's records have."""
+        return self._fields - self._common_fields
+
+    def is_name(self, value: str) -> bool:
+        """Whether a value is one of the names, and nothing else."""
+        plain = fold(value).strip()
+        return plain in self._whole or plain in self._others
+
+    def among(self, events: pd.DataFrame) -> pd.Series[bool]:
+        """Return which events have the person as visitor or contact, or belong to their conversations."""
+        found = pd.Series(data=False, index=events.index)
+        for column in (*WHO, CONVERSATION):
+            theirs = [each for each in events[column].dropna().unique() if self.is_name(each)]
+            found |= events[column].isin(theirs)
+        return found
+
+    def _has_id(self, plain: str) -> bool:
+        ids = (found for pattern in (_UUID, _DIGEST) for found in pattern.findall(plain))
+        return any(each in self._whole or each in self.events for each in ids)
+
+    def _has_cut_name(self, plain: str) -> bool:
+        """Whether a name stands there that was cut: before an ellipsis, or where long names end."""
+        ends = [found.start() for found in _CUT.finditer(plain)]
+        ends += [len(plain)] if len(plain) >= _CUT_NAMES else []
+        return any(_ends_in_part(plain[:end], name) for end in ends for name in self._others)
+
+
+def fold(text: str) -> str:
+    """Return a text in the form in which names are compared."""
+    if text.isascii() and _LAYERS.isdisjoint(text):
+        plain = text.lower()
+    else:
+        spaced = _ENCODED_WORDS.sub(lambda word: word[0].replace("+", " "), text) if "%" in text else text
+        plain = _ESCAPES.sub(" ", decoded(spaced))
+        plain = unicodedata.normalize("NFKC", plain.casefold())
+    return _PUNYCODE.sub(_label, plain) if "xn--" in plain else plain
+
+
+def _field_names(column: pd.Series[Any]) -> set[str]:
+    """Return the names inside a column of extra fields, as reports write them."""
+    names = {name for text in column.dropna().unique() for name in json.loads(text)}
+    return {_PLACE_IN_LIST.sub("[]", name)[:_CUT_NAMES] for name in names}
+
+
+def _label(found: re.Match[str]) -> str:
+    with suppress(UnicodeError):
+        return unicodedata.normalize("NFKC", found[0][4:].encode().decode("punycode").casefold())
+    return found[0]
+
+
+def _ends_in_part(text: str, name: str) -> bool:
+    """Whether a text ends in the beginning of a name: enough of it to know whose it is."""
+    least = min(name.find("@") + 1 or _SHORTEST_CUT, _SHORTEST_CUT)
+    parts = (name[:size] for size in range(len(name) - 1, least - 1, -1))
+    return any(text.endswith(part) and not re.search(r"[\w.+%-]$", text[: -len(part)]) for part in parts)
+
+
+def _members(value: Any) -> Iterator[tuple[str, str]]:
+    """Yield the texts inside a value by their names, however deep they are."""
+    if isinstance(value, dict):
+        for name, inside in value.items():
+            if isinstance(inside, str):
+                yield name, inside
+            yield from _members(inside)
+    elif isinstance(value, list):
+        for inside in value:
+            yield from _members(inside)

@@ -1,0 +1,337 @@
+"""Redaction: what becomes of values that speak of people, before anything is written or sent.
+
+| way | what becomes of a value |
+| --- | --- |
+| ``keep`` | it stays as it is |
+| ``drop`` | it is missing |
+| ``mask`` | only what does not lead to a person is left of it: see :func:`masked` |
+| ``hash:aep`` | e-mail addresses as the namespace of SHA-256 e-mails expects; all else is masked |
+| ``hash:keyed`` | HMAC-SHA-256 with a key that the user holds |
+
+Two rules hold for every way but ``keep`` and ``drop``. Equal values stay equal, in every table, so tables
+still join. And a value keeps its column's form: an id stays a UUID, an IP address an IP address, JSON JSON.
+
+Without a key only random ids and e-mail addresses are hashed: names, IP addresses or words can be guessed,
+and so their hashes found. E-mail addresses can be guessed too; the namespace asks for plain hashes even so.
+A value counts as an e-mail address only when it is one address and nothing else. Strangers type other things
+into such a field ("ana@example.org, mobile 555"), and then nothing is left of it.
+
+Event ids and payload digests are made from the true payload and stay as they are, so that an event is the
+same with and without redaction. Both are SHA-256, over random ids among other things: nobody can read a
+person out of them, but who already has a payload can tell that it is among the events.
+"""
+
+from __future__ import annotations
+
+import hmac
+import html
+import re
+import unicodedata
+import uuid
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from hashlib import sha256
+from ipaddress import IPv6Address, ip_network
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from chatlio_kit.chatlio.catalogue import IP, TABLES, UUID, Dtype, Field, Form, Privacy
+from chatlio_kit.chatlio.rejections import HINTS, Reason, Rejection
+from chatlio_kit.errors import UsageError, option
+from chatlio_kit.settings import Secret
+
+MASK = "***"
+_AN_ID = next(each for each in TABLES["events"] if each.rule is UUID)
+SPEAKS_OF_PEOPLE = tuple(each for each in Privacy if each is not Privacy.PLAIN)
+_TEXT = pa.large_string()
+_NOWHERE = "0.0.0.0"  # noqa: S104  shown instead of an address, bound to nothing
+_WRITTEN_BY = "username"
+_PARTS = re.compile(r"([/!])")
+_LABEL = r"[^\W_](?:[\w-]{0,61}[^\W_])?"
+_ADDRESS = re.compile(rf"[^\s@<>()\[\],;:\"\\]{{1,64}}@((?:{_LABEL}\.)+[^\W\d_][\w-]{{0,61}}[^\W_])")
+_HOST = re.compile(r"[\w.-]{1,253}|[0-9a-f:.]{2,45}")
+_COUNTRY = re.compile(r"[^\W\d_]{1,30}(?:[ .'’()&-]{1,3}[^\W\d_]{1,30}){0,7}[.)]?")
+_SCHEMES = frozenset({"http", "https", "android-app", "ios-app"})
+_ESCAPED = re.compile(r"\\+u([0-9A-Fa-f]{4})")
+_MOST_LAYERS = 64
+
+
+class Way(StrEnum):
+    """What becomes of a class of values."""
+
+    KEEP = "keep"
+    DROP = "drop"
+    MASK = "mask"
+    AEP = "hash:aep"
+    KEYED = "hash:keyed"
+
+
+@dataclass(frozen=True)
+class Redaction:
+    """What becomes of each privacy class.
+
+    Attributes:
+        ways: the way of each class; a class without one is kept.
+        key: what keyed hashes are made with; it shows itself nowhere.
+    """
+
+    ways: Mapping[Privacy, Way] = field(default_factory=dict)
+    key: Secret | None = None
+
+    @classmethod
+    def from_text(cls, text: str | None, key: Callable[[], Secret] | None = None) -> Redaction:
+        """Read the option ``--redact``.
+
+        Args:
+            text: a way for all classes, ways for single ones (``CLASS=WAY``), or both, with commas between;
+                None or ``keep`` redacts nothing.
+            key: gives the key; asked only when something is hashed with one.
+
+        Raises:
+            UsageError: when a class or a way is none.
+            SettingsError: when a key is needed and there is none.
+        """
+        ways: dict[Privacy, Way] = {}
+        singles: dict[Privacy, Way] = {}
+        for part in (text or "").split(",") if text is not None else ():
+            name, is_single, way = part.strip().rpartition("=")
+            if is_single:
+                singles[_class_named(name.strip())] = _way_named(way.strip())
+            else:
+                ways = dict.fromkeys(SPEAKS_OF_PEOPLE, _way_named(way))
+        chosen = {each: way for each, way in (ways | singles).items() if way is not Way.KEEP}
+        needs_key = Way.KEYED in chosen.values()
+        return cls(chosen, key() if needs_key and key is not None else None)
+
+    def without_key(self) -> Redaction:
+        """Give the same ways, for those who tell what was done and need not do it."""
+        return Redaction(self.ways)
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is redacted."""
+        return bool(self.ways)
+
+    def way_of(self, privacy: Privacy) -> Way:
+        """Give the way of a privacy class."""
+        return self.ways.get(privacy, Way.KEEP)
+
+    def way_in_words(self, each: Field) -> str:
+        """Say what becomes of a column."""
+        own, of_staff = self.way_of(each.privacy), self.way_of(Privacy.STAFF)
+        if each.name == _WRITTEN_BY and own is not of_staff:
+            return f"{own}, agents' {of_staff}"
+        return str(own)
+
+    def apply(self, table: str, rows: pd.DataFrame) -> tuple[pd.DataFrame, Counter[str]]:
+        """Redact a table.
+
+        Args:
+            table: its name.
+            rows: its rows; they stay as they are.
+
+        Returns:
+            The table, its columns, dtypes and order as before; and how many values of each column were
+            redacted.
+        """
+        redacted: dict[str, Any] = {}
+        counts: Counter[str] = Counter()
+        for each in TABLES[table]:
+            if each.privacy is Privacy.PLAIN or not len(rows):
+                continue
+            values = pa.array(rows[each.name].array).cast(_TEXT)
+            found = values
+            for way, theirs in self._ways_within(each, rows):
+                if way is not Way.KEEP:
+                    there = pc.and_(values.is_valid(), theirs)
+                    counts[each.name] += pc.sum(there).as_py()
+                    found = pc.if_else(there, self._redacted(values, each, way), found)
+            if found is not values:
+                dtype: Any = rows[each.name].dtype
+                redacted[each.name] = dtype.__from_arrow__(found)
+        return rows.assign(**redacted), +counts
+
+    def rejection(self, rejection: Rejection) -> Rejection:
+        """Tell a rejected record without any value of it: where it stands, which rule, what settles it."""
+        reason = rejection.reason
+        names_files_only = reason in (Reason.CONFLICTING_DUPLICATE, Reason.UNDATED)
+        # an earlier run may have known its files by names that this one redacts
+        detail = rejection.detail if names_files_only and not _speaks(rejection.detail) else HINTS[reason]
+        name = None if reason in (Reason.DUPLICATE_KEY, Reason.UNKNOWN_FIELD) else rejection.field
+        name = None if name is not None and _speaks(name) else name
+        return Rejection(rejection.file, rejection.record, reason, name, detail, None)
+
+    def file_name(self, name: str) -> str:
+        """Redact a file's name: of its path each part with an ``@`` goes the way of personal values.
+
+        Such a part may be an e-mail address, and nothing tells where in it the address begins. A file needs a
+        name, so what is dropped elsewhere is masked here.
+        """
+        way = self.way_of(Privacy.PERSONAL)
+        if way is Way.KEEP:
+            return name
+        return "".join(self._part(each, way) if _speaks(each) else each for each in _PARTS.split(name))
+
+    def aliases(self, value: str) -> set[str]:
+        """Return what redaction makes of an id or an e-mail address, where that still leads to it."""
+        is_address = "@" in value
+        digests = {hashed_email(value)} if is_address else {_in_form(sha256(value.encode()).digest(), _AN_ID)}
+        if self.key is not None:
+            plain = _normal(value) if is_address else value
+            keyed = hmac.digest(self.key.reveal().encode(), plain.encode(), "sha256")
+            digests.add(keyed.hex() if is_address else _in_form(keyed, _AN_ID))
+        return digests
+
+    def __str__(self) -> str:
+        return ",".join(f"{privacy}={self.ways[privacy]}" for privacy in Privacy if privacy in self.ways)
+
+    def _ways_within(self, each: Field, rows: pd.DataFrame) -> list[tuple[Way, Any]]:
+        """Give a column's way; a message's name leads to whoever wrote it, so there it is the author's."""
+        if each.name != _WRITTEN_BY:
+            return [(self.way_of(each.privacy), pa.scalar(True))]
+        is_agent = pa.array((rows["author"] == "agent").to_numpy(dtype=bool, na_value=False))
+        return [(self.way_of(Privacy.STAFF), is_agent), (self.way_of(each.privacy), pc.invert(is_agent))]
+
+    def _part(self, name: str, way: Way) -> str:
+        if way is Way.KEYED and self.key is not None:
+            return hmac.digest(self.key.reveal().encode(), name.encode(), "sha256").hex()
+        return MASK
+
+    def _redacted(self, values: Any, each: Field, way: Way) -> Any:
+        if way is Way.DROP:
+            return pa.nulls(len(values), _TEXT)
+        known = values.dictionary_encode()
+        told = [self._value(value, each, way) for value in known.dictionary.to_pylist()]
+        return pa.array(told, _TEXT).take(known.indices)
+
+    def _value(self, value: str, each: Field, way: Way) -> str:
+        if way is Way.KEYED and self.key is not None:
+            key = self.key.reveal().encode()
+            plain = _normal(value) if each.form is Form.EMAIL else value
+            return _in_form(hmac.digest(key, plain.encode(), "sha256"), each)
+        if way is Way.AEP and each.form is Form.EMAIL and _ADDRESS.fullmatch(value.strip()):
+            return hashed_email(value)
+        return masked(value, each)
+
+
+def hashed_email(address: str) -> str:
+    """Hash an e-mail address as Experience Platform's namespace of hashed e-mails expects.
+
+    SHA-256 as lower-case hexadecimal digits, over the address trimmed and in lower case (Adobe Experience
+    Cloud ID Service: SHA-256 hashing support).
+    """
+    return sha256(_normal(address).encode()).hexdigest()
+
+
+def masked(value: str, each: Field) -> str:
+    """Show of a value only what does not lead to a person; :func:`left_by_mask` says what that is."""
+    if each.rule is UUID:
+        return _in_form(sha256(value.encode()).digest(), each)
+    if each.rule is IP:
+        return _network(value)
+    if each.dtype is Dtype.JSON:
+        return f'"{MASK}"'
+    if each.form is Form.EMAIL:
+        address = _ADDRESS.fullmatch(value.strip())
+        return f"{MASK}@{address[1].lower()}" if address else MASK
+    if each.form is Form.URL:
+        return _page(value)
+    if each.form is Form.PLACE:
+        _, comma, country = value.rpartition(",")
+        return country.strip() if comma and _COUNTRY.fullmatch(country.strip()) else MASK
+    return MASK
+
+
+def left_by_mask(each: Field) -> str:
+    """Say what a mask leaves of a column's values."""
+    if each.rule is UUID:
+        return "the SHA-256 of the id, in the form of an id, so that tables still join"
+    if each.rule is IP:
+        return "the network: /24, or /48 in IPv6"
+    if each.form is Form.EMAIL:
+        return "the domain, where the value is one address and nothing else"
+    if each.form is Form.URL:
+        return "what stands before `?` and `#`, without parts that may hold an address"
+    return "the country, where it is made of letters" if each.form is Form.PLACE else "nothing"
+
+
+def _in_form(digest: bytes, each: Field) -> str:
+    """Write a digest so that it keeps the column's rule."""
+    if each.rule is UUID:
+        return str(uuid.UUID(bytes=digest[:16]))
+    if each.rule is IP:  # in the range of addresses that belong to nobody (RFC 4193)
+        return IPv6Address(b"\xfd" + digest[:15]).exploded
+    return f'"{digest.hex()}"' if each.dtype is Dtype.JSON else digest.hex()
+
+
+def _network(address: str) -> str:
+    try:
+        return str(ip_network(f"{address}/{48 if ':' in address else 24}", strict=False).network_address)
+    except ValueError:
+        return _NOWHERE
+
+
+def _page(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        place = parts.hostname or ""
+    except ValueError:
+        return MASK
+    if parts.scheme not in _SCHEMES or not _HOST.fullmatch(place):
+        return MASK
+    path = "/".join(MASK if _hides_more(each) else each for each in parts.path.split("/"))
+    return f"{parts.scheme}://{place}{path}"
+
+
+def _hides_more(part: str) -> bool:
+    """Whether a part of a URL's path holds an address, words or a query rather than a page's name."""
+    plain = decoded(part)
+    return any(mark in plain for mark in "@?#=&") or re.search(r"\s", part) is not None
+
+
+def _speaks(part: str) -> bool:
+    """Whether a part of a path may hold an e-mail address, however often its ``@`` is encoded."""
+    return "@" in decoded(part)
+
+
+def decoded(text: str) -> str:
+    """Return a text without the layers in which an address could hide.
+
+    Layers are percent-encoding, HTML entities, escapes of JSON, and Unicode's other forms of a character,
+    each as often as it was applied.
+    """
+    for _ in range(_MOST_LAYERS):
+        plain = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), html.unescape(unquote(text)))
+        plain = unicodedata.normalize("NFKC", plain)
+        if plain == text:
+            break
+        text = plain
+    return text
+
+
+def _normal(address: str) -> str:
+    return address.strip().lower()
+
+
+def _class_named(name: str) -> Privacy:
+    if name not in SPEAKS_OF_PEOPLE:
+        raise UsageError(
+            f"{option('redact')} names {name!r}, which is no privacy class that speaks of people. "
+            f"The classes are {', '.join(SPEAKS_OF_PEOPLE)}; the data dictionary says which column has which."
+        )
+    return Privacy(name)
+
+
+def _way_named(name: str) -> Way:
+    if name not in set(Way):
+        raise UsageError(
+            f"{option('redact')} names {name!r}, which is no way to redact. The ways are {', '.join(Way)}; "
+            "as in mask, or personal=hash:keyed,content=drop."
+        )
+    return Way(name)

@@ -1,0 +1,76 @@
+"""The command about one person."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from chatlio_kit.cli.capture_options import ENCODING, EXCLUDE
+from chatlio_kit.cli.command import CONTRACT, FIELDS, KIND, REDACT, UNDATED_AS, Answer, Context, command
+from chatlio_kit.errors import UsageError
+from chatlio_kit.jobs.forget import forget as run_forget
+
+
+@click.command()
+@click.argument("paths", nargs=-1, metavar="[PATH...]")
+@click.option("--visitor-id", help="Whom to forget: the visitor, as Chatlio numbers browsers.")
+@click.option("--email", help="Whom to forget: everybody with this address.")
+@click.option(
+    "--tables",
+    multiple=True,
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="A folder of tables that convert wrote: the person's rows are taken out of them.",
+)
+@KIND
+@UNDATED_AS
+@FIELDS
+@REDACT
+@CONTRACT
+@EXCLUDE
+@ENCODING
+@click.option("--yes", is_flag=True, help="Take out without asking.")
+@command
+def forget(
+    context: Context,
+    paths: tuple[str, ...],
+    visitor_id: str | None,
+    email: str | None,
+    tables: tuple[Path, ...],
+    kind: str | None,
+    undated_as: str | None,
+    fields: str | None,
+    redact: str | None,
+    contract: str | None,
+    exclude: tuple[str, ...],
+    encoding: str | None,
+    yes: bool,
+) -> Answer:
+    """Take one person out of the state folder: ledger, dead letters, rejects, reports, local platform.
+
+    Name the captures that were sent, with the options of that backfill, and the ledger's rows of the person
+    are found through them; the captures themselves are left as they are, with a list of what to take out of
+    them. Tables are changed where --tables names them. Exit code 1 says that nobody was found.
+    """
+    if not yes and (visitor_id or email):
+        named = "".join(f", and the tables in {str(each)!r}" for each in tables)
+        click.echo(
+            f"What {str(context.state)!r} keeps of this person{named} will be gone for good.", err=True
+        )
+        if context.as_json or not click.confirm("Take it out?", err=True):
+            raise UsageError("Nothing was taken out. Say --yes to take out without being asked.")
+    found = run_forget(
+        paths,
+        email=email,
+        visitor_id=visitor_id,
+        state=context.state,
+        tables=tables,
+        kind=kind,
+        undated_as=undated_as,
+        fields=fields,
+        redact=redact,
+        contract=contract,
+        exclude=exclude,
+        encoding=encoding,
+    )
+    return Answer(found.as_dict(), found, found.exit_code)

@@ -1,0 +1,198 @@
+"""The same connection made by hand, in Adobe's and Chatlio's own screens.
+
+Source: Create a Chatlio source connection and dataflow in the UI; Chatlio: webhooks, chat transcripts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from chatlio_kit.arguments import checked
+from chatlio_kit.chatlio.kinds import SHAPE_OF, Kind
+from chatlio_kit.connection.mapping_check import PAYLOADS
+from chatlio_kit.connection.objects.mappings import Mapping, mappings
+from chatlio_kit.connection.objects.names import WEBHOOK_FIELDS, Naming, Role, in_words
+from chatlio_kit.display import Sheet
+from chatlio_kit.errors import OutputError
+
+URL_FORM = "{streaming endpoint}?x-adobe-flow-id={dataflow ID}"
+
+_WAYS = {"ATTRIBUTE": "source field", "EXPRESSION": "calculated field", "STATIC": "calculated field"}
+
+
+@dataclass(frozen=True)
+class HandFlow:
+    """What one kind of webhook needs in the screens.
+
+    Attributes:
+        kind: the kind.
+        dataflow: a name for the dataflow, the one that the plan uses too.
+        webhook_field: the field in Chatlio that takes its URL.
+        sample: a record to upload where the screen asks for sample data; all values are invented.
+        mappings: the mappings to choose.
+    """
+
+    kind: Kind
+    dataflow: str
+    webhook_field: str
+    sample: dict[str, Any]
+    mappings: tuple[Mapping, ...]
+
+    @property
+    def file_name(self) -> str:
+        """The name of the file that the sample is written to."""
+        return f"{self.kind}.json"
+
+    @property
+    def sample_text(self) -> str:
+        """The sample as indented JSON."""
+        return orjson.dumps(self.sample, option=orjson.OPT_INDENT_2).decode()
+
+    def sheet(self) -> Sheet:
+        """Lay the mappings out as a table."""
+        rows = [
+            (_as_typed(each), _WAYS[each.source_type], each.destination, "" if needed else "may be left out")
+            for each, needed in ((each, _is_needed(each)) for each in self.mappings)
+        ]
+        title = f"Mappings of {in_words(self.kind)}: {self.file_name}, for the dataflow {self.dataflow}"
+        return Sheet(title, ("source", "kind of source", "target", ""), rows)
+
+
+@dataclass(frozen=True, repr=False)
+class ByHand:
+    """Everything to type and choose, kind by kind. It holds no secret.
+
+    Attributes:
+        name: the connection's name.
+        tenant_id: the tenant, whose fields live under an underscore and this id.
+        kinds: the kinds of webhook to connect.
+    """
+
+    name: str
+    tenant_id: str
+    kinds: tuple[Kind, ...]
+
+    @property
+    def flows(self) -> tuple[HandFlow, ...]:
+        """What each kind needs."""
+        naming = Naming(self.name)
+        return tuple(
+            HandFlow(
+                kind=kind,
+                dataflow=naming.own("dataflow", Role.LIVE, kind),
+                webhook_field=WEBHOOK_FIELDS[kind],
+                sample=PAYLOADS[SHAPE_OF[kind]],
+                mappings=mappings(Role.LIVE, kind, f"_{self.tenant_id}"),
+            )
+            for kind in self.kinds
+        )
+
+    @property
+    def before(self) -> tuple[str, ...]:
+        """What must be there first."""
+        naming = Naming(self.name)
+        return (
+            "A Chatlio account with a widget whose settings you may change.",
+            "An Experience Platform sandbox whose organisation is offered the Chatlio source, which is beta.",
+            "A role that includes the sandbox, with Manage Schemas, Manage Datasets and Manage Sources; for "
+            "commands and notebooks also a project of the Adobe Developer Console with an OAuth "
+            "server-to-server credential that has a product profile and this role.",
+            f"The schema {naming.shared('schema')!r} of the class XDM ExperienceEvent, and its dataset "
+            f"{naming.shared('dataset')!r}. Connecting without webhooks makes both: "
+            f"plan_connection(platform, {self.name!r}, webhooks=[]).apply().",
+        )
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """What to do for each kind, one dataflow after the other."""
+        return (
+            "In Experience Platform open Sources, Catalog, Marketing automation; at Chatlio choose Add data.",
+            "Upload the sample file of the kind; the preview shows it as a row. Next.",
+            f"Choose the existing dataset {Naming(self.name).shared('dataset')!r}, name the dataflow as in "
+            "the table, and switch partial ingestion and error diagnostics on where they are offered. Next.",
+            "Remove the mappings that are suggested and enter those of the kind's table: a source field is "
+            "picked from the sample, a calculated field is pasted as it stands. Next, then Finish.",
+            "Open the dataflow under Sources, Dataflows: the panel beside its runs shows Dataflow ID and "
+            "Streaming endpoint.",
+            f"Put the two together: {URL_FORM}. It is a secret: whoever has it can write to the dataset.",
+            "Wait five minutes: what comes before that may be lost without a word.",
+            "In Chatlio open the widget's settings, tab Behavior, section Webhooks and post-chat actions; "
+            "paste the URL into the kind's field. Transcripts also have a box to tick.",
+            "Check: hold a chat on your site and find it in Chatlio under Reports, Chat History; within an "
+            "hour it is in the preview of the dataset, and the dataflow shows a run for that hour.",
+        )
+
+    @checked()
+    def write_samples(self, folder: Path | str) -> list[Path]:
+        """Write the sample of each kind into a file of its own, for the upload.
+
+        Raises:
+            OutputError: a file cannot be written.
+        """
+        target = Path(folder)
+        written = []
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            for flow in self.flows:
+                path = target / flow.file_name
+                path.write_text(flow.sample_text + "\n", encoding="utf-8")
+                written.append(path)
+        except OSError as error:
+            raise OutputError(
+                f"The samples could not be written to {target}: {error.strerror or error}. "
+                "Choose a folder that you may write to."
+            ) from error
+        return written
+
+    def sheets(self) -> Iterator[Sheet]:
+        """Give the tables, in reading order: what comes first, the steps, which URL goes where, mappings."""
+        yield Sheet("Before you begin", ("", ""), list(_numbered(self.before)))
+        yield Sheet("For each kind, one dataflow", ("", ""), list(_numbered(self.steps)))
+        yield Sheet(
+            "Which URL goes into which field of Chatlio's tab Behavior",
+            ("field in Chatlio", "URL of the dataflow", "sample file"),
+            [(flow.webhook_field, flow.dataflow, flow.file_name) for flow in self.flows],
+            (f"Form of the URL: {URL_FORM}",),
+        )
+        for flow in self.flows:
+            yield flow.sheet()
+
+    def __repr__(self) -> str:
+        samples = (f"Sample {flow.file_name}\n{flow.sample_text}" for flow in self._distinct())
+        return "\n\n".join([*map(str, self.sheets()), *samples])
+
+    def _repr_html_(self) -> str:
+        samples = (
+            f"<details><summary>Sample {escape(flow.file_name)}</summary>"
+            f"<pre>{escape(flow.sample_text)}</pre></details>"
+            for flow in self._distinct()
+        )
+        return "".join([*(sheet._repr_html_() for sheet in self.sheets()), *samples])
+
+    def _distinct(self) -> Iterator[HandFlow]:
+        """Give one flow for each sample: three kinds share theirs."""
+        shown = set()
+        for flow in self.flows:
+            if SHAPE_OF[flow.kind] not in shown:
+                shown.add(SHAPE_OF[flow.kind])
+                yield flow
+
+
+def _numbered(sentences: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    return ((f"{number}.", sentence) for number, sentence in enumerate(sentences, 1))
+
+
+def _as_typed(line: Mapping) -> str:
+    """Write a source as it is entered; a fixed text is a calculated field in quotes."""
+    return f'"{line.source}"' if line.source_type == "STATIC" else line.source
+
+
+def _is_needed(line: Mapping) -> bool:
+    """Whether a row without this mapping would be refused, or could not be told apart."""
+    return "." not in line.destination

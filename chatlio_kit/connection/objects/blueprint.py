@@ -1,0 +1,163 @@
+"""What a connection is made of: the body of every object, derived from the catalogue.
+
+Sources: Schema Registry: field groups and schemas; Catalog: create a dataset; Data Prep: mapping sets;
+Create a Chatlio source connection and dataflow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from chatlio_kit.chatlio.catalogue import MESSAGES_KEY, Dtype, Field, nested_fields, sent_fields
+from chatlio_kit.chatlio.kinds import Kind
+from chatlio_kit.connection.objects.mappings import is_ours, mappings
+from chatlio_kit.connection.objects.names import Naming, Role, in_words
+
+Json = dict[str, Any]
+
+EVENT_CLASS = "https://ns.adobe.com/xdm/context/experienceevent"
+SOURCE_SPEC = "073127a3-26e3-496c-9d94-9f48fb93fba8"  # Chatlio
+SOURCE_PROVIDER = "521eee4d-8cbe-4906-bb48-fb6bd4450033"
+TARGET_SPEC = "c604ff05-7f1a-43c0-8e18-33bf874cb11c"  # the data lake
+FLOW_SPEC = "e77fde5a-22a8-11ed-861d-0242ac120002"  # streaming with a mapping
+
+_SCHEMA_VERSION = "application/vnd.adobe.xed-full+json;version=1"
+_DATASET_SCHEMA = "application/vnd.adobe.xed+json;version=1"
+
+_TYPES: dict[Dtype, Json] = {
+    Dtype.TEXT: {"type": "string"},
+    Dtype.JSON: {"type": "string"},
+    Dtype.TIME: {"type": "string", "format": "date-time"},
+    Dtype.INTEGER: {"type": "integer"},
+    Dtype.NUMBER: {"type": "number"},
+    Dtype.FLAG: {"type": "boolean"},
+}
+
+
+@dataclass(frozen=True)
+class Blueprint:
+    """Bodies of all objects of one connection.
+
+    XDM fields carry no patterns: a row with an odd value that lands beats a lost row.
+
+    Attributes:
+        naming: names and mark.
+        tenant_id: the tenant's id, without underscore.
+    """
+
+    naming: Naming
+    tenant_id: str
+
+    @property
+    def tenant(self) -> str:
+        """The object under which the tenant's fields live."""
+        return f"_{self.tenant_id}"
+
+    def chatlio_properties(self) -> Json:
+        """Give the XDM properties of the ``chatlio`` object."""
+        properties = _properties(field for field in sent_fields() if is_ours(field))
+        properties[MESSAGES_KEY] = {
+            "type": "array",
+            "title": "Chat messages",
+            "description": "The messages of a transcript, in order",
+            "items": {"type": "object", "properties": _properties(nested_fields())},
+        }
+        return properties
+
+    def field_group(self) -> Json:
+        """Give the body of the field group."""
+        chatlio = {
+            "type": "object",
+            "title": "Chatlio",
+            "description": "What Chatlio tells about a live chat",
+            "properties": self.chatlio_properties(),
+        }
+        tenant = {"type": "object", "properties": {"chatlio": chatlio}}
+        return {
+            "type": "object",
+            "title": self.naming.shared("field group"),
+            "description": self.naming.describe("Fields of Chatlio live-chat events."),
+            "meta:intendedToExtend": [EVENT_CLASS],
+            "definitions": {"customFields": {"type": "object", "properties": {self.tenant: tenant}}},
+            "allOf": [{"$ref": "#/definitions/customFields"}],
+        }
+
+    def schema(self, field_group_id: str) -> Json:
+        """Give the body of the schema: the event class and our field group."""
+        return {
+            "type": "object",
+            "title": self.naming.shared("schema"),
+            "description": self.naming.describe("Chatlio live-chat events."),
+            "allOf": [{"$ref": EVENT_CLASS}, {"$ref": field_group_id}],
+        }
+
+    def dataset(self, schema_id: str) -> Json:
+        """Give the body of the dataset."""
+        return {
+            "name": self.naming.shared("dataset"),
+            "description": self.naming.describe("Chatlio live-chat events, live and from files."),
+            "schemaRef": {"id": schema_id, "contentType": _DATASET_SCHEMA},
+            "fileDescription": {"persisted": True, "containerFormat": "parquet", "format": "parquet"},
+        }
+
+    def mapping_set(self, role: Role, kind: Kind, schema_id: str) -> Json:
+        """Give the body of a dataflow's mapping set."""
+        return {
+            "name": self.naming.own("mapping set", role, kind),
+            "description": self._described(role, kind),
+            "outputSchema": {"schemaRef": {"id": schema_id, "contentType": _SCHEMA_VERSION}},
+            "mappings": [line.body for line in mappings(role, kind, self.tenant)],
+        }
+
+    def source(self, role: Role, kind: Kind) -> Json:
+        """Give the body of a dataflow's source connection."""
+        return {
+            "name": self.naming.own("source", role, kind),
+            "description": self._described(role, kind),
+            "providerId": SOURCE_PROVIDER,
+            "connectionSpec": {"id": SOURCE_SPEC, "version": "1.0"},
+            "data": {"format": "json"},
+        }
+
+    def target(self, role: Role, kind: Kind, schema_id: str, dataset_id: str) -> Json:
+        """Give the body of a dataflow's target connection."""
+        return {
+            "name": self.naming.own("target", role, kind),
+            "description": self._described(role, kind),
+            "connectionSpec": {"id": TARGET_SPEC, "version": "1.0"},
+            "data": {"format": "json", "schema": {"id": schema_id, "version": _SCHEMA_VERSION}},
+            "params": {"dataSetId": dataset_id},
+        }
+
+    def flow(self, role: Role, kind: Kind, source_id: str, target_id: str, transformation: Json) -> Json:
+        """Give the body of a dataflow."""
+        return {
+            "name": self.naming.own("dataflow", role, kind),
+            "description": self._described(role, kind),
+            "flowSpec": {"id": FLOW_SPEC, "version": "1.0"},
+            "sourceConnectionIds": [source_id],
+            "targetConnectionIds": [target_id],
+            "transformations": [transformation],
+        }
+
+    def _described(self, role: Role, kind: Kind) -> str:
+        when = "as Chatlio sends them" if role is Role.LIVE else "from captured webhooks"
+        return self.naming.describe(f"Chatlio events of the kind {in_words(kind)}, {when}.")
+
+
+def transformation(mapping_set_id: str, version: int) -> Json:
+    """Give the step of a dataflow that applies a mapping set; its name is fixed."""
+    return {"name": "Mapping", "params": {"mappingId": mapping_set_id, "mappingVersion": version}}
+
+
+def _properties(fields: Iterable[Field]) -> Json:
+    return {
+        (field.xdm or field.name).rpartition(".")[2]: {
+            **_TYPES[field.dtype],
+            "title": field.name.replace("_", " ").capitalize(),
+            "description": field.meaning,
+        }
+        for field in fields
+    }

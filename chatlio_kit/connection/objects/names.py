@@ -1,0 +1,84 @@
+"""How our objects are named and marked, so that each is found again and nobody else's is touched."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from chatlio_kit.chatlio.kinds import Kind
+from chatlio_kit.errors import UsageError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
+
+
+WEBHOOK_FIELDS: dict[Kind, str] = {
+    Kind.TRANSCRIPT: "transcript export",
+    Kind.OFFLINE_MESSAGE: "offline message export",
+    Kind.CONVERSATION_STARTED: "new conversation starts",
+    Kind.UNANSWERED: "visitor waited without an answer",
+    Kind.FEEDBACK: "feedback after a chat",
+}
+"""The field of Chatlio's settings that takes the URL of each kind: tab Behavior of the widget's settings."""
+
+
+class Role(StrEnum):
+    """Where a dataflow's records come from."""
+
+    LIVE = "live"  # Chatlio's webhooks, as they happen
+    HISTORY = "history"  # captured webhooks, streamed from files
+
+
+@dataclass(frozen=True)
+class Naming:
+    """The names and the mark of everything that one connection owns.
+
+    Titles of schemas and field groups are unique across a tenant; other names may repeat on the platform,
+    so ours are told by the mark in their description.
+
+    Attributes:
+        name: the connection's name.
+
+    Raises:
+        UsageError: the name holds something else than letters, digits, ``-`` and ``_``.
+    """
+
+    name: str
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise UsageError(
+                f"A connection's name is up to 40 letters, digits, '-' and '_', which {self.name!r} is not. "
+                "Choose another name."
+            )
+
+    @property
+    def mark(self) -> str:
+        """The text by which our objects are known."""
+        return f"chatlio-kit:{self.name}"
+
+    @property
+    def label(self) -> str:
+        """What every name begins with; the word chatlio is not said twice."""
+        return self.name if self.name.startswith("chatlio") else f"{self.name} chatlio"
+
+    def owns(self, description: object) -> bool:
+        """Whether a description carries our mark, and not the mark of a longer name."""
+        return bool(re.search(rf"(?<![\w:-]){re.escape(self.mark)}(?![\w-])", str(description or "")))
+
+    def describe(self, sentence: str) -> str:
+        """Write a description that carries the mark."""
+        return f"{sentence} {self.mark}"
+
+    def shared(self, thing: str) -> str:
+        """Name an object that all dataflows share."""
+        return f"{self.label} {thing}"
+
+    def own(self, thing: str, role: Role, kind: Kind) -> str:
+        """Name an object that one dataflow has to itself."""
+        return f"{self.label} {role} {in_words(kind)} {thing}"
+
+
+def in_words(kind: Kind) -> str:
+    """Write a kind as words."""
+    return kind.replace("_", " ")

@@ -1,0 +1,220 @@
+"""The guided notebooks' ground: a lesson starts where the lesson before it ended."""
+
+from __future__ import annotations
+
+import atexit
+import subprocess
+import sys
+import tempfile
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+
+from chatlio_kit.aep import Platform
+from chatlio_kit.arguments import checked, optional, place, text
+from chatlio_kit.connection import Connection, open_connection, plan_connection
+from chatlio_kit.delivery import Run, stream
+from chatlio_kit.display import Sheet
+from chatlio_kit.errors import ChatlioKitError, UsageError
+from chatlio_kit.jobs.platforms import open_platform
+from chatlio_kit.samples import write_sample
+from chatlio_kit.settings import AEP, DEFAULT_STATE, LOCAL
+from chatlio_kit.tables import Export, Settling, Tables
+
+SAMPLE_EVENTS, SAMPLE_SEED, SAMPLE_BAD_SHARE = 2000, 7, 0.01
+
+_CARETAKER = """
+import shutil, sys
+from pathlib import Path
+folder = sys.argv[1]
+sys.path.append(sys.argv[2])
+sys.stdin.read()  # ends when the process that opened the lesson does
+from chatlio_kit.local_platform import stop
+try:
+    for lock in Path(folder).rglob("server.lock"):
+        stop(lock.parent)
+finally:
+    shutil.rmtree(folder, ignore_errors=True)
+"""
+
+
+class Step(StrEnum):
+    """The five lessons, in their order."""
+
+    START = "start"
+    CONNECT = "connect"
+    CONVERT = "convert"
+    STREAM = "stream"
+    VERIFY = "verify"
+
+
+_ORDER = tuple(Step)
+_HAVE = {
+    "captures": (Step.START, Step.CONVERT, Step.STREAM, Step.VERIFY),
+    "connection": (Step.STREAM, Step.VERIFY),
+    "tables": (Step.STREAM, Step.VERIFY),
+    "run": (Step.VERIFY,),
+}
+_MADE_BY = {
+    "captures": "open_lesson('convert') brings a sample of them",
+    "connection": "it is made in this lesson or the one before, by plan.apply()",
+    "tables": "they are made from the captures, by read_export(captures).to_tables()",
+    "run": "it begins with stream(tables, connection)",
+}
+
+
+class TooEarly(ChatlioKitError):
+    """A lesson was asked for something that the journey has not reached yet."""
+
+
+class NothingAccepted(ChatlioKitError):
+    """Captures were read, and all of them were put aside."""
+
+
+class Lesson:
+    """Where a lesson starts: what the lessons before it left behind.
+
+    Attributes:
+        step: which lesson.
+        folder: the state folder; on the local platform a throwaway one, unless one was named.
+    """
+
+    def __init__(
+        self, step: Step, platform: str, captures: Path | None, state: Path | None, settling: Settling
+    ) -> None:
+        self.step = step
+        self._settling = settling
+        self.is_local = platform == LOCAL
+        self.folder = state or (_throwaway() if self.is_local else DEFAULT_STATE)
+        self._captures = captures
+        if self.is_local and step is Step.VERIFY:
+            self.run.reconcile()
+        elif self.is_local and step is Step.STREAM:
+            _ = self.connection, self.tables
+
+    @cached_property
+    def platform(self) -> Platform:
+        """The platform, opened when it is first asked for."""
+        return open_platform(LOCAL if self.is_local else AEP, state=self.folder)
+
+    @cached_property
+    def captures(self) -> Path:
+        """The folder of captured webhooks."""
+        self._require("captures")
+        if self._captures is not None:
+            return self._captures
+        if not self.is_local:
+            raise TooEarly(
+                "On Experience Platform a lesson brings no sample captures. "
+                "Name the folder of your own ones in CAPTURES."
+            )
+        return write_sample(
+            self.folder / "captures", events=SAMPLE_EVENTS, seed=SAMPLE_SEED, bad_share=SAMPLE_BAD_SHARE
+        ).path
+
+    @cached_property
+    def connection(self) -> Connection:
+        """The connection that the lesson "connect" made."""
+        self._require("connection")
+        if self.is_local:
+            return plan_connection(self.platform, quiet=True).apply(quiet=True)
+        return open_connection(self.platform, quiet=True)
+
+    @cached_property
+    def tables(self) -> Tables:
+        """The tables that the lesson "convert" made."""
+        self._require("tables")
+        tables = Export([self.captures], self._settling).to_tables(quiet=True)
+        if tables.events.empty:
+            counted = tables.counts.rejected_by_reason.most_common()
+            raise NothingAccepted(
+                f"None of the {tables.counts.read:,} records in {str(self.captures)!r} was accepted "
+                f"({', '.join(f'{count:,} {reason}' for reason, count in counted)}), so there is nothing to "
+                "stream. KIND and UNDATED_AS in the cell with the parameters say what captures do not; the "
+                "lesson 'convert' shows each record's reason."
+            )
+        return tables
+
+    @cached_property
+    def run(self) -> Run:
+        """The run of the lesson "stream".
+
+        On Experience Platform it is a new run that sends nothing: its page says in all what was sent before.
+        """
+        self._require("run")
+        if self.is_local:
+            return stream(self.tables, self.connection, quiet=True)
+        with Run(self.connection, self.folder, quiet=True) as run:
+            return run
+
+    def _require(self, name: str) -> None:
+        if self.step not in _HAVE[name]:
+            raise TooEarly(
+                f"The lesson {self.step.value!r} starts without {name}: {_MADE_BY[name]}. "
+                f"The lesson {_HAVE[name][-1].value!r} starts with all of it."
+            )
+
+    def _sheet(self) -> Sheet:
+        where = "the embedded local platform" if self.is_local else "Experience Platform"
+        there = {"platform": where} | {name: "ready" for name, steps in _HAVE.items() if self.step in steps}
+        return Sheet(f"Lesson {_ORDER.index(self.step):02}, {self.step.value}", ("", ""), list(there.items()))
+
+    def __repr__(self) -> str:
+        return str(self._sheet())
+
+    def _repr_html_(self) -> str:
+        return self._sheet()._repr_html_()
+
+
+@checked(step=text, platform=text, captures=optional(place), state=optional(place))
+def open_lesson(
+    step: str,
+    *,
+    platform: str = LOCAL,
+    captures: Path | str | None = None,
+    kind: str | None = None,
+    undated_as: str | None = None,
+    state: Path | str | None = None,
+) -> Lesson:
+    """Open one of the guided lessons: start, connect, convert, stream or verify.
+
+    On the local platform it starts where the lesson before it ended, in a throwaway folder that goes with the
+    notebook. On Experience Platform it goes on with what is there, and does nothing by itself.
+
+    Args:
+        step: which lesson.
+        platform: ``local`` or ``aep``.
+        captures: a folder of captured webhooks; by default, on the local platform, a sample export.
+        kind: as in ``read_export``.
+        undated_as: as in ``read_export``.
+        state: the state folder; by default a throwaway one on the local platform, else ``.chatlio-kit``.
+
+    Raises:
+        UsageError: when there is no such lesson, platform, kind or stand-in.
+        SettingsError: when a setting for ``aep`` is missing.
+        PlatformError: when the platform cannot be reached or refuses.
+    """
+    if step not in list(Step):
+        raise UsageError(f"There is no lesson called {step!r}. The lessons are {', '.join(Step)}.")
+    if platform not in (LOCAL, AEP):
+        raise UsageError(f"The platform {platform!r} is neither {LOCAL} nor {AEP}. Choose one of the two.")
+    return Lesson(
+        Step(step),
+        platform,
+        None if captures is None else Path(captures),
+        None if state is None else Path(state),
+        Settling.from_options(kind, undated_as),
+    )
+
+
+def _throwaway() -> Path:
+    """Make a folder that goes with this process, however the process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="chatlio-kit-lesson-"))
+    caretaker = subprocess.Popen(
+        [sys.executable, "-P", "-c", _CARETAKER, str(folder), str(Path(__file__).parents[1])],
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+        cwd=folder.parent,
+    )
+    atexit.register(caretaker.communicate)
+    return folder

@@ -1,0 +1,143 @@
+"""Observability Insights: what the lake took, and what Profile kept of it.
+
+The lake keeps every row. Profile drops an event whose ``_id`` it has already, and one larger than 10 KB; it
+looks at datasets whose tag ``unifiedProfile`` enables them. Source: Observability Insights API guide,
+"Metrics"; "Event duplication"; Profile guardrails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pyarrow.parquet as pq
+from aiohttp import web
+
+from ..lake.arrow_rows import plain
+from ..lake.files import good_file
+from ..server import errors as problems
+from ..server.context import Ground, answer, json_object
+from ..store import BatchFilter, Json
+
+PATH = "/data/infrastructure/observability/insights/metrics"
+LARGEST_EVENT = 10_000
+_PAGE = 100
+_STEPS = {"hour": "%Y-%m-%dT%H:00:00Z", "day": "%Y-%m-%dT00:00:00Z", "month": "%Y-%m-01T00:00:00Z"}
+BATCHES = "timeseries.ingestion.dataset.batchsuccess.count"
+FAILED_BATCHES = "timeseries.ingestion.dataset.batchfailed.count"
+RECORDS = "timeseries.ingestion.dataset.recordsuccess.count"
+READ = "timeseries.profiles.dataset.recordread.count"
+KEPT = "timeseries.profiles.dataset.recordsuccess.count"
+METRICS = (BATCHES, FAILED_BATCHES, RECORDS, READ, KEPT)
+
+Count = Callable[[str, Json], int]
+
+
+class Observability:
+    """Counts of batches and records over time, by dataset."""
+
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+
+    def routes(self) -> list[web.RouteDef]:
+        """The calls of this service."""
+        return [web.post(PATH, self.metrics)]
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        """Each metric that was asked for, as sums per step of time."""
+        body = await json_object(request)
+        start, end = (_moment(body.get(name)) for name in ("start", "end"))
+        granularity = str(body.get("granularity", "day")).lower()
+        asked = body.get("metrics")
+        if granularity not in _STEPS or not isinstance(asked, list) or not asked:
+            raise _bad("granularity is hour, day or month, and metrics a list")
+        responses = [self._metric(each, start, end, granularity) for each in asked]
+        return answer({"metricResponses": await asyncio.gather(*responses)})
+
+    async def _metric(self, asked: Any, start: int, end: int, granularity: str) -> Json:
+        if not isinstance(asked, dict) or asked.get("name") not in METRICS or not asked.get("downsample"):
+            raise _bad(f"A metric has a downsample and one of the names {', '.join(METRICS)}")
+        filters = asked.get("filters", [])
+        if not isinstance(filters, list) or any(each.get("name") != "dataSetId" for each in filters):
+            raise _bad("The only filter known here is dataSetId")
+        wanted = {each.get("value") for each in filters}
+        datapoints = []
+        for dataset in self._ground.store.all("dataset"):
+            if not wanted or dataset["id"] in wanted:
+                batches = list(self._batches(dataset["id"]))
+                counted = await asyncio.to_thread(_counted, batches, self._counting(asked["name"], dataset))
+                sums: Counter[str] = Counter()
+                for created, count in counted:
+                    if start <= created < end:
+                        moment = datetime.fromtimestamp(created / 1000, UTC)
+                        sums[moment.strftime(_STEPS[granularity])] += count
+                datapoints.append({"groupBy": {"dataSetId": dataset["id"]}, "dps": dict(sums)})
+        return {
+            "metric": asked["name"],
+            "filters": filters,
+            "granularity": granularity,
+            "datapoints": datapoints,
+        }
+
+    def _counting(self, name: str, dataset: Json) -> Count:
+        """Choose how a batch is counted."""
+        if name == BATCHES:
+            return lambda _, batch: int(batch["status"] == "success")
+        if name == FAILED_BATCHES:
+            return lambda _, batch: int(batch["status"] == "failed")
+        if name == RECORDS:
+            return _rows
+        if not _feeds_profile(dataset):
+            return lambda *_: 0
+        return self._profile_view() if name == KEPT else _rows
+
+    def _profile_view(self) -> Count:
+        """Count what Profile keeps, batch by batch in the order of their creation."""
+        seen: set[str] = set()
+        lake = self._ground.store.lake
+
+        def kept(key: str, batch: Json) -> int:
+            if batch["status"] != "success":
+                return 0
+            before = len(seen)
+            rows = pq.read_table(good_file(lake, key)).to_pylist()
+            seen.update(row["_id"] for row in rows if len(orjson.dumps(plain(row))) <= LARGEST_EVENT)
+            return len(seen) - before
+
+        return kept
+
+    def _batches(self, dataset_id: str) -> Iterator[tuple[str, Json]]:
+        start = 0
+        while page := self._ground.store.batches(BatchFilter(dataset_id, ascending=True), _PAGE, start):
+            yield from page.items()
+            start += _PAGE
+
+
+def _counted(batches: list[tuple[str, Json]], count: Count) -> list[tuple[int, int]]:
+    """Give when each batch was made, and its count; batches without one are left out."""
+    counts = [(batch["created"], count(key, batch)) for key, batch in batches]
+    return [(created, found) for created, found in counts if found]
+
+
+def _rows(_: str, batch: Json) -> int:
+    return int(batch["metrics"]["outputRecordCount"]) if batch["status"] == "success" else 0
+
+
+def _feeds_profile(dataset: Json) -> bool:
+    tags = dataset["tags"].get("unifiedProfile", [])
+    return any(str(value).replace(" ", "").startswith("enabled:true") for value in tags)
+
+
+def _moment(text: Any) -> int:
+    try:
+        return round(datetime.fromisoformat(str(text)).timestamp() * 1000)
+    except ValueError as error:
+        raise _bad("start and end are RFC 3339 times") from error
+
+
+def _bad(detail: str) -> problems.Refused:
+    return problems.generic(400, "INSGHT-1000-400", detail)

@@ -1,0 +1,276 @@
+"""Catalog: datasets, and the batches that the lake has written.
+
+Source: Catalog Service API guide. Error bodies are not documented; problem documents stand in.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import Any
+
+from aiohttp import web
+
+from ..lake.files import remove_files
+from ..server import errors as problems
+from ..server.context import Ground, answer, json_body, json_object, now_ms
+from ..server.filters import ordered, values_at
+from ..server.json_patch import PatchProblem, apply_patch
+from ..server.patterns import WrongPattern, compile_pattern
+from ..server.reading import whole_number
+from ..store import BatchFilter, Json
+from .batches import deactivate
+
+BASE = "/data/foundation/catalog"
+SCHEMA_CONTENT_TYPE = re.compile(
+    r"application/vnd\.adobe\.xed(-full)?(-notext)?\+json\s*;\s*version\s*=\s*1(\.\d+)?"
+)
+_KEPT_BY_CATALOG = ("imsOrg", "created", "createdUser", "createdClient", "viewId", "files", "version", "id")
+
+
+def same_schema(one: Json, other: Json) -> bool:
+    """Whether two schema references mean one schema: the id counts, and the major version is always 1."""
+    return bool(one.get("id")) and one.get("id") == other.get("id")
+
+
+class Catalog:
+    """Datasets and batches."""
+
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+
+    def routes(self) -> list[web.RouteDef]:
+        """The calls of this service."""
+        one = f"{BASE}/dataSets/{{id}}"
+        return [
+            web.post(f"{BASE}/dataSets", self.create),
+            web.get(f"{BASE}/dataSets", self.datasets),
+            web.get(one, self.dataset),
+            web.patch(one, self.patch),
+            web.patch(f"{BASE}/v2/dataSets/{{id}}", self.merge),
+            web.delete(one, self.delete),
+            web.get(f"{BASE}/batches", self.batches),
+            web.get(f"{BASE}/batches/{{id}}", self.batch),
+        ]
+
+    async def create(self, request: web.Request) -> web.Response:
+        """Create a dataset for a schema of the tenant."""
+        body = await json_object(request)
+        if request.query.get("requestDataSource") != "true" and "dataSourceId" not in body:
+            raise _bad("dataSourceId is required unless requestDataSource=true")
+        tags = body.get("tags", {})
+        if not isinstance(tags, dict):
+            raise _bad("tags must be an object of arrays")
+        key = secrets.token_hex(12)
+        account, moment = self._ground.account, now_ms()
+        dataset: Json = {
+            "name": body.get("name", ""),
+            **body,
+            "imsOrg": account.org_id,
+            "sandboxId": account.sandbox_id,
+            "tags": {"adobe/pqs/table": [re.sub(r"\W+", "_", str(body.get("name", ""))).lower()], **tags},
+            "version": "1.0.0",
+            "created": moment,
+            "updated": moment,
+            "createdClient": account.client_id,
+            "createdUser": account.technical_user,
+            "updatedUser": account.technical_user,
+            "viewId": secrets.token_hex(12),
+            "files": f"@/dataSetFiles?dataSetId={key}",
+            "id": key,
+        }
+        dataset.setdefault(
+            "fileDescription", {"persisted": True, "containerFormat": "parquet", "format": "parquet"}
+        )
+        self._check(dataset)
+        self._ground.store.put("dataset", key, dataset)
+        return answer([f"@/dataSets/{key}"], 201, {"Location": f"{BASE}/dataSets/{key}"})
+
+    async def datasets(self, request: web.Request) -> web.Response:
+        """List datasets: an object by id."""
+        chosen = [each for each in self._ground.store.all("dataset") if _wanted(each, request)]
+        direction, _, field = request.query.get("orderBy", "desc:created").partition(":")
+        if direction not in ("asc", "desc") or not field:
+            raise _bad("orderBy must be asc:<field> or desc:<field>")
+        chosen = ordered(chosen, (field, direction == "desc"))
+        limit, start = _bounds(request)
+        properties = request.query.get("properties")
+        page = chosen[start : start + limit]
+        return answer({each["id"]: _shown(each, properties) for each in page})
+
+    async def dataset(self, request: web.Request) -> web.Response:
+        """One dataset: an object of one key, its id."""
+        dataset = self._find(request)
+        headers = {"ETag": _etag(dataset)}
+        return answer({dataset["id"]: _shown(dataset, request.query.get("properties"))}, headers=headers)
+
+    async def patch(self, request: web.Request) -> web.Response:
+        """Change a dataset by fields, or by JSON Patch when the content type says so."""
+        dataset = self._find(request)
+        body = await json_body(request)
+        if request.content_type == "application/json-patch+json":
+            try:
+                changed = apply_patch(dataset, body)
+            except PatchProblem as problem:
+                raise _bad(str(problem)) from problem
+        elif isinstance(body, dict):
+            changed = {**dataset, **body}
+        else:
+            raise _bad("The body must be an object")
+        return self._save(request, dataset, changed)
+
+    async def merge(self, request: web.Request) -> web.Response:
+        """Change a dataset by deep merge."""
+        dataset = self._find(request)
+        return self._save(request, dataset, _merged(dataset, await json_object(request)))
+
+    async def delete(self, request: web.Request) -> web.Response:
+        """Delete a dataset that no dataflow writes to, with its rows; an unknown id deletes nothing.
+
+        What becomes of its batches is not documented; one that had been reverted stayed readable as
+        ``inactive``. So they all do here.
+        """
+        store = self._ground.store
+        key = request.match_info["id"]
+        targets = {
+            each["id"] for each in store.all("targetConnections") if each["params"]["dataSetId"] == key
+        }
+        if any(targets.intersection(flow["targetConnectionIds"]) for flow in store.all("flows")):
+            raise _bad(f"The dataset {key} is the target of a dataflow")
+        with store.transaction():
+            if not store.delete("dataset", key):
+                return answer([])
+            dropped = [each for each in store.batch_ids(key) if deactivate(store, each)]
+        for batch_id in dropped:
+            remove_files(store.lake, batch_id)
+        return answer([f"@/dataSets/{key}"])
+
+    async def batches(self, request: web.Request) -> web.Response:
+        """List batches: an object by id."""
+        query = request.query
+        direction, _, field = query.get("orderBy", "desc:created").partition(":")
+        if direction not in ("asc", "desc") or field != "created":
+            raise _bad("orderBy must be asc:created or desc:created")
+        chosen = BatchFilter(
+            dataset_id=query.get("dataSet"),
+            status=query.get("status"),
+            created_after=_moment(query.get("createdAfter")),
+            created_before=_moment(query.get("createdBefore")),
+            ascending=direction == "asc",
+        )
+        limit, start = _bounds(request)
+        found = self._ground.store.batches(chosen, limit, start)
+        return answer({key: _shown(each, query.get("properties")) for key, each in found.items()})
+
+    async def batch(self, request: web.Request) -> web.Response:
+        """One batch: an object of one key, its id."""
+        key = request.match_info["id"]
+        found = self._ground.store.batch(key)
+        if found is None:
+            raise problems.generic(404, "NotFoundError", f"The batch {key} was not found")
+        return answer({key: found})
+
+    def _find(self, request: web.Request) -> Json:
+        key = request.match_info["id"]
+        found = self._ground.store.get("dataset", key)
+        if found is None:
+            raise problems.generic(404, "NotFoundError", f"The dataset {key} was not found")
+        return found
+
+    def _save(self, request: web.Request, before: Json, after: Json) -> web.Response:
+        if request.headers.get("If-Match", _etag(before)) != _etag(before):
+            raise problems.generic(412, "PreconditionFailed", "The dataset has changed since it was read")
+        changed = [key for key in _KEPT_BY_CATALOG if before.get(key) != after.get(key)]
+        if changed:
+            raise _bad(f"{', '.join(changed)} cannot be changed")
+        self._check(after)
+        major, minor, patch = before["version"].split(".")
+        after = {**after, "version": f"{major}.{minor}.{int(patch) + 1}", "updated": now_ms()}
+        if request.headers.get("Pragma") != "validate-only":
+            self._ground.store.put("dataset", after["id"], after)
+        return answer([f"@/dataSets/{after['id']}"])
+
+    def _check(self, dataset: Json) -> None:
+        name = dataset.get("name")
+        if not isinstance(name, str) or not name.strip():
+            raise _bad("name is required")
+        reference = dataset.get("schemaRef")
+        if not isinstance(reference, dict) or not isinstance(reference.get("id"), str):
+            raise _bad("schemaRef.id is required")
+        if not SCHEMA_CONTENT_TYPE.fullmatch(str(reference.get("contentType", ""))):
+            raise _bad("schemaRef.contentType must be a schema media type with version=1")
+        schema = self._ground.store.get("schemas", reference["id"])
+        if schema is None:
+            raise _bad(f"The schema {reference['id']} was not found")
+        tags = dataset.get("tags")
+        if not isinstance(tags, dict) or not all(isinstance(value, list) for value in tags.values()):
+            raise _bad("tags must be an object of arrays")
+        enabled = [str(value).replace(" ", "") for value in tags.get("unifiedProfile", [])]
+        for_profile = any(value.startswith("enabled:true") for value in enabled)
+        if for_profile and "union" not in schema.get("meta:immutableTags", []):
+            raise _bad("A dataset for Profile needs a schema with the union tag")
+
+
+def _bad(detail: str) -> problems.Refused:
+    return problems.generic(400, "BadRequestError", detail)
+
+
+def _etag(dataset: Json) -> str:
+    return f'"{dataset["id"]}:{dataset["version"]}"'
+
+
+def _shown(document: Json, properties: str | None) -> Json:
+    names = properties.split(",") if properties else [name for name in document if name != "id"]
+    return {name: document[name] for name in names if name in document}
+
+
+def _merged(old: Json, new: Json) -> Json:
+    merged = dict(old)
+    for key, value in new.items():
+        both = isinstance(value, dict) and isinstance(old.get(key), dict)
+        merged[key] = _merged(old[key], value) if both else value
+    return merged
+
+
+def _bounds(request: web.Request) -> tuple[int, int]:
+    limit = whole_number(request.query.get("limit", "20"))
+    start = whole_number(request.query.get("start", "0"))
+    if limit is None or not 1 <= limit <= 100:
+        raise _bad("limit must be a number from 1 to 100")
+    if start is None:
+        raise _bad("start must be a number")
+    return limit, start
+
+
+def _moment(text: str | None) -> int | None:
+    if text is None:
+        return None
+    moment = whole_number(text)
+    if moment is None:
+        raise _bad("Times are Unix milliseconds")
+    return moment
+
+
+def _wanted(dataset: Json, request: web.Request) -> bool:
+    if "name" in request.query and dataset["name"] != request.query["name"]:
+        return False
+    for part in filter(None, request.query.get("tags", "").split(",")):
+        key, _, wanted = part.rpartition(":") if part.endswith(":*") else part.partition(":")
+        values: list[Any] = dataset["tags"].get(key, [])
+        if not values or (wanted != "*" and wanted not in values):
+            return False
+    return all(_property_matches(dataset, text) for text in request.query.getall("property", []))
+
+
+def _property_matches(dataset: Json, text: str) -> bool:
+    match = re.fullmatch(r"(?P<path>[^=~]+?)(?P<op>==|=|~)(?P<value>.*)", text)
+    if match is None:
+        raise _bad(f"Invalid property filter {text}")
+    found = [str(value) for value in values_at(dataset, match["path"])]
+    if match["op"] != "~":
+        return match["value"] in found
+    try:
+        pattern = compile_pattern(match["value"])
+    except WrongPattern as error:
+        raise _bad(f"Invalid pattern in {text}: {error}") from error
+    return any(pattern.search(value) for value in found)

@@ -1,0 +1,237 @@
+"""How a mapped value becomes the value of its XDM field.
+
+For every field of the target schema there is one conversion, made once. It gives the value to write, or
+`None` for "leave the key out". It raises `EvaluationError` when a text cannot be read as the field's type,
+and `TypeMismatchError` when no conversion covers the pair of types.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from .errors import EvaluationError, ExpressionError, TypeMismatchError
+from .java_time import DateError, parse_default, rfc3339
+from .paths import Path, Step, path_text
+from .values import number_text, type_name
+
+Warn = Callable[[str, str], None]
+"""Called with a destination and a message when a child of a copied object or array becomes null."""
+
+Convert = Callable[[Any, Warn], Any]
+
+_TRUE = frozenset(("y", "yes", "Y", "YES", "on", "ON", "true", "TRUE"))
+_FALSE = frozenset(("n", "N", "no", "NO", "off", "OFF", "false", "FALSE"))
+_WHOLE = re.compile(r"[+-]?[0-9]{1,40}")
+_UTC_TIME = re.compile(
+    r"[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\.[0-9]{3})?Z"
+)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def field_at(json_schema: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
+    """Find the schema node of a destination path; raises `ExpressionError` when the schema has no such."""
+    node = json_schema
+    for position, step in enumerate(path):
+        found = _child(node, step)
+        if found is None:
+            raise ExpressionError(
+                f"destination {path_text(path)}: the schema has no {path_text(path[: position + 1])}",
+                "UNKNOWN_DESTINATION",
+            )
+        node = found
+    return node
+
+
+def conversion(node: Mapping[str, Any], path: Path) -> Convert:
+    """Make the conversion for a field of the target schema."""
+    kind = _kind(node)
+    if kind in ("object", "map", "array"):
+        return {"object": _to_object, "map": _to_map, "array": _to_array}[kind](node, path)
+    plain = _PLAIN.get(kind)
+    if plain is None:
+        return lambda value, _warn: rfc3339(value) if isinstance(value, datetime) else value
+    expected = kind.upper()
+
+    def convert(value: Any, _warn: Warn) -> Any:
+        if value is None:
+            return None
+        converted = plain(value)
+        if converted is None:
+            raise TypeMismatchError(path_text(path), expected, type_name(value))
+        return converted
+
+    return convert
+
+
+def kept_type(node: Mapping[str, Any]) -> type | None:
+    """Give the type whose values a field takes as they are, without a conversion; None if there is none."""
+    return {"string": str, "integer": int, "boolean": bool}.get(_kind(node))
+
+
+def _child(node: Mapping[str, Any], step: Step) -> Mapping[str, Any] | None:
+    if isinstance(step, int):
+        found = node.get("items") if node.get("type") == "array" else None
+    elif "properties" in node:
+        found = node["properties"].get(step)
+    else:
+        found = node.get("additionalProperties")
+    return found if isinstance(found, Mapping) else None
+
+
+def _kind(node: Mapping[str, Any]) -> str:
+    declared = node.get("type")
+    if declared == "string":
+        return {"date-time": "date-time", "date": "date"}.get(node.get("format", ""), "string")
+    if declared == "object":
+        return "object" if "properties" in node else "map"
+    return declared if isinstance(declared, str) else "any"
+
+
+def _to_string(value: Any) -> str | None:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, datetime):
+        return rfc3339(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return number_text(value)
+    return None
+
+
+def _to_date_time(value: Any) -> str | None:
+    if isinstance(value, str) and _UTC_TIME.fullmatch(value) and value[:4] != "0000":
+        return value
+    moment = _moment(value)
+    return None if moment is None else rfc3339(moment)
+
+
+def _to_date(value: Any) -> str | None:
+    moment = _moment(value)
+    return None if moment is None else moment.date().isoformat()
+
+
+def _moment(value: Any) -> datetime | None:
+    if isinstance(value, datetime):
+        return value
+    try:
+        if isinstance(value, str):
+            return parse_default(value)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return _EPOCH + timedelta(milliseconds=value)
+    except (DateError, OverflowError) as error:
+        raise EvaluationError(str(error)) from None
+    return None
+
+
+def _to_boolean(value: Any) -> bool | None:
+    if isinstance(value, bool):
+        return value
+    if not isinstance(value, str):
+        return None
+    if value in _TRUE or value in _FALSE:
+        return value in _TRUE
+    raise EvaluationError(f"text {value!r} is not a boolean")
+
+
+def _to_integer(value: Any) -> int | None:
+    if isinstance(value, str):
+        if not _WHOLE.fullmatch(value):
+            raise EvaluationError(f"text {value!r} is not an integer")
+        return int(value)
+    if isinstance(value, float):
+        if not value.is_integer():
+            raise EvaluationError(f"number {value!r} is not an integer")
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _to_number(value: Any) -> int | float | None:
+    if isinstance(value, str):
+        return _number_in(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise EvaluationError("the number is not finite")
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+
+
+def _number_in(text: str) -> int | float:
+    try:
+        number = json.loads(text)
+    except ValueError:
+        number = None
+    if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+        raise EvaluationError(f"text {text!r} is not a number")
+    return number
+
+
+_PLAIN: dict[str, Callable[[Any], Any]] = {
+    "string": _to_string,
+    "date-time": _to_date_time,
+    "date": _to_date,
+    "boolean": _to_boolean,
+    "integer": _to_integer,
+    "number": _to_number,
+}
+
+
+def _to_object(node: Mapping[str, Any], path: Path) -> Convert:
+    children = [
+        (name, kept_type(child), conversion(child, (*path, name)), (*path, name))
+        for name, child in node["properties"].items()
+    ]
+
+    def convert(value: Any, warn: Warn) -> Any:
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            raise TypeMismatchError(path_text(path), "OBJECT", type_name(value))
+        copied = {}
+        for name, kept, child, where in children:
+            found = value.get(name)
+            if found is not None and type(found) is not kept:
+                found = _copied(child, found, where, warn)
+            if found is not None:
+                copied[name] = found
+        return copied
+
+    return convert
+
+
+def _to_map(node: Mapping[str, Any], path: Path) -> Convert:
+    values = node.get("additionalProperties")
+    child = conversion(values if isinstance(values, Mapping) else {}, path)
+
+    def convert(value: Any, warn: Warn) -> Any:
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            raise TypeMismatchError(path_text(path), "MAP", type_name(value))
+        copied = {name: _copied(child, each, (*path, name), warn) for name, each in value.items()}
+        return {name: each for name, each in copied.items() if each is not None}
+
+    return convert
+
+
+def _to_array(node: Mapping[str, Any], path: Path) -> Convert:
+    items = node.get("items")
+    child = conversion(items if isinstance(items, Mapping) else {}, (*path, -1))
+
+    def convert(value: Any, warn: Warn) -> Any:
+        if value is None:
+            return None
+        if not isinstance(value, list):
+            raise TypeMismatchError(path_text(path), "ARRAY", type_name(value))
+        return [child(element, warn) for element in value]
+
+    return convert
+
+
+def _copied(child: Convert, value: Any, path: Path, warn: Warn) -> Any:
+    try:
+        return child(value, warn)
+    except EvaluationError as error:
+        warn(path_text(path), str(error))
+        return None

@@ -1,0 +1,102 @@
+"""The values of Data Prep expressions: how they turn to text, count as numbers, and compare."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from .errors import EvaluationError
+from .java_time import rfc3339
+
+Number = int | float
+
+
+def type_name(value: Any) -> str:
+    """Name the type of a value as the mapper's messages do."""
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return "BOOLEAN"
+    if isinstance(value, str):
+        return "STRING"
+    if isinstance(value, int):
+        return "LONG"
+    if isinstance(value, float):
+        return "DOUBLE"
+    if isinstance(value, datetime):
+        return "DATETIME"
+    if isinstance(value, Mapping):
+        return "OBJECT"
+    return "ARRAY"
+
+
+def number_text(value: Number) -> str:
+    """Write a number as JSON does; raises `EvaluationError` for one that JSON cannot write."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise EvaluationError("a number that is not finite has no text")
+    return repr(value)
+
+
+def text_of(value: Any) -> str:
+    """Give the text of a string, number, boolean or date; raises `EvaluationError` for anything else."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return number_text(value)
+    if isinstance(value, datetime):
+        return rfc3339(value)
+    raise EvaluationError(f"expected a string, found {type_name(value)}")
+
+
+def number_of(value: Any) -> Number:
+    """Give a number as it is; raises `EvaluationError` for anything else, a text of digits too."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise EvaluationError(f"expected a number, found {type_name(value)}")
+    return value
+
+
+def whole_number_of(value: Any) -> int:
+    """Give a whole number as it is; raises `EvaluationError` for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise EvaluationError(f"expected a whole number, found {type_name(value)}")
+    return value
+
+
+def truth_of(value: Any) -> bool:
+    """Give a boolean as it is; raises `EvaluationError` for anything else."""
+    if not isinstance(value, bool):
+        raise EvaluationError(f"expected a boolean, found {type_name(value)}")
+    return value
+
+
+def list_of(value: Any) -> list[Any]:
+    """Give an array as it is; raises `EvaluationError` for anything else."""
+    if not isinstance(value, list):
+        raise EvaluationError(f"expected an array, found {type_name(value)}")
+    return value
+
+
+def are_equal(left: Any, right: Any) -> bool:
+    """Compare two values of one kind, or anything with null; raises `EvaluationError` across kinds."""
+    if left is None or right is None:
+        return left is right
+    _require_same_kind(left, right)
+    return bool(left == right)
+
+
+def is_less(left: Any, right: Any) -> bool:
+    """Order two numbers, two strings or two dates; raises `EvaluationError` for anything else."""
+    _require_same_kind(left, right)
+    if isinstance(left, bool) or not isinstance(left, int | float | str | datetime):
+        raise EvaluationError(f"{type_name(left)} has no order")
+    return bool(left < right)
+
+
+def _require_same_kind(left: Any, right: Any) -> None:
+    kinds = {"NUMBER" if name in ("LONG", "DOUBLE") else name for name in (type_name(left), type_name(right))}
+    if len(kinds) > 1:
+        raise EvaluationError(f"cannot compare {type_name(left)} with {type_name(right)}")

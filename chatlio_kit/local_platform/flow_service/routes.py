@@ -1,0 +1,288 @@
+"""Flow Service: source and target connections, dataflows with their inlets, and runs.
+
+Source: Flow Service API guide.
+"""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from collections.abc import Callable
+
+from aiohttp import web
+
+from ..server import errors as problems
+from ..server.context import Ground, answer, json_body, json_object, now_ms
+from ..server.json_patch import PatchProblem, apply_patch
+from ..store import Json
+from .checks import (
+    bad,
+    check_flow,
+    check_source_connection,
+    check_target_connection,
+    check_transformations,
+    missing,
+)
+from .lists import listed
+from .specs import CONNECTION_SPECS, FLOW_SPECS
+
+BASE = "/data/foundation/flowservice"
+KINDS = "{plural:sourceConnections|targetConnections|flows}"
+BUSY_STATES = ("initializing", "enabling")
+
+_CHECKS: dict[str, Callable[[Ground, Json], None]] = {
+    "sourceConnections": check_source_connection,
+    "targetConnections": check_target_connection,
+    "flows": check_flow,
+}
+_PATCHABLE = {
+    "sourceConnections": ("name", "description", "labels"),
+    "targetConnections": ("name", "description", "labels"),
+    "flows": ("name", "description", "labels", "transformations"),
+}
+_PATCH_CODES = {"body": "1405-400", "op": "1434-400", "path": "1455-400"}
+
+
+def settled_flow(ground: Ground, flow_id: str) -> Json | None:
+    """A dataflow as it is now: enabling ends, and the inlet appears, when its time has come."""
+    flow = ground.store.get("flows", flow_id)
+    return None if flow is None else _settled(ground, flow)
+
+
+def flow_of_inlet(ground: Ground, inlet_id: str) -> Json | None:
+    """The dataflow an inlet belongs to, once that inlet is provisioned; it may be disabled."""
+    inlet = ground.store.get("inlet", inlet_id)
+    flow = settled_flow(ground, inlet["flowId"]) if inlet else None
+    return flow if flow and "options" in flow else None
+
+
+def _settled(ground: Ground, flow: Json) -> Json:
+    if flow["state"] not in BUSY_STATES:
+        return flow
+    ready = flow["lastOperation"]["started"] + round(ground.options.enabling_delay * 1000)
+    if now_ms() < ready:
+        return flow
+    inlet_id = ground.store.get("inlet_of_flow", flow["id"])
+    if inlet_id is None:
+        raise LookupError(f"the dataflow {flow['id']} has no inlet")
+    enabled = {**flow, "state": "enabled", "options": {"inletUrl": f"/collection/{inlet_id['inletId']}"}}
+    enabled["lastOperation"] = {**flow["lastOperation"], "updated": ready}
+    return _keep(ground, "flows", enabled, ready)
+
+
+def _keep(ground: Ground, plural: str, document: Json, moment: int) -> Json:
+    """Store a changed document under a new etag."""
+    etag = f'"{secrets.token_hex(4)}-0000-0200-0000-{moment // 1000:08x}0000"'
+    kept = {**document, "version": etag, "etag": etag, "updatedAt": moment}
+    ground.store.put(plural, kept["id"], kept)
+    return kept
+
+
+class FlowService:
+    """Connections, dataflows and runs."""
+
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+
+    def routes(self) -> list[web.RouteDef]:
+        """The calls of this service."""
+        return [
+            web.get(f"{BASE}/connectionSpecs", self.connection_specs),
+            web.get(f"{BASE}/connectionSpecs/{{id}}", self.connection_spec),
+            web.get(f"{BASE}/flowSpecs", self.flow_specs),
+            web.get(f"{BASE}/flowSpecs/{{id}}", self.flow_spec),
+            web.get(f"{BASE}/runs", self.runs),
+            web.get(f"{BASE}/runs/{{id}}", self.run),
+            web.post(f"{BASE}/{KINDS}", self.create),
+            web.get(f"{BASE}/{KINDS}", self.documents),
+            web.get(f"{BASE}/{KINDS}/{{id}}", self.document),
+            web.patch(f"{BASE}/{KINDS}/{{id}}", self.patch),
+            web.delete(f"{BASE}/{KINDS}/{{id}}", self.delete),
+            web.post(f"{BASE}/flows/{{id}}/action", self.action),
+        ]
+
+    async def connection_specs(self, request: web.Request) -> web.Response:
+        """List connection specs."""
+        return answer(self._listed(request, "connectionSpecs", list(CONNECTION_SPECS.values())))
+
+    async def flow_specs(self, request: web.Request) -> web.Response:
+        """List flow specs."""
+        return answer(self._listed(request, "flowSpecs", list(FLOW_SPECS.values())))
+
+    async def connection_spec(self, request: web.Request) -> web.Response:
+        """One connection spec."""
+        return answer({"items": [_spec(CONNECTION_SPECS, "connectionSpecs", request)]})
+
+    async def flow_spec(self, request: web.Request) -> web.Response:
+        """One flow spec."""
+        return answer({"items": [_spec(FLOW_SPECS, "flowSpecs", request)]})
+
+    async def runs(self, request: web.Request) -> web.Response:
+        """List runs."""
+        return answer(self._listed(request, "runs", self._ground.store.runs()))
+
+    async def run(self, request: web.Request) -> web.Response:
+        """One run."""
+        key = request.match_info["id"]
+        for run in self._ground.store.runs():
+            if run["id"] == key:
+                return answer({"items": [run]})
+        raise missing("runs", key)
+
+    async def create(self, request: web.Request) -> web.Response:
+        """Create a connection or a dataflow; a dataflow is enabled a little later."""
+        plural = request.match_info["plural"]
+        if not request.body_exists:
+            raise bad("1405-400", "The body is empty")
+        if "mode" in request.query:
+            raise bad("1368-400", "mode is not supported for this flow spec")
+        body = await json_object(request)
+        if not body:
+            raise bad("1405-400", "The body is empty")
+        _CHECKS[plural](self._ground, body)
+        moment = now_ms()
+        document = {**body, "id": str(uuid.uuid4()), **self._ground.audit(moment)}
+        with self._ground.store.transaction():
+            if plural == "flows":
+                document.update(self._new_flow(document, moment))
+            else:
+                document["state"] = "enabled"
+            kept = _keep(self._ground, plural, document, moment)
+        location = f"{BASE}/{plural}/{kept['id']}"
+        return answer({"id": kept["id"], "etag": kept["etag"]}, 201, {"Location": location})
+
+    async def documents(self, request: web.Request) -> web.Response:
+        """List connections or dataflows."""
+        plural = request.match_info["plural"]
+        return answer(
+            self._listed(request, plural, [self._shown(each, request) for each in self._all(plural)])
+        )
+
+    async def document(self, request: web.Request) -> web.Response:
+        """One connection or dataflow, in a list of one."""
+        return answer({"items": [self._shown(self._find(request), request)]})
+
+    async def patch(self, request: web.Request) -> web.Response:
+        """Change a connection or dataflow; the etag of the last read is mandatory."""
+        plural = request.match_info["plural"]
+        current = self._find(request)
+        expected = request.headers.get("If-Match")
+        if not expected:
+            raise problems.flow_service("1403-400", "Header is missing", "The If-Match header is missing.")
+        if expected != current["etag"]:
+            raise problems.flow_service(
+                "1404-412", "Version not matching", f"The version is {current['etag']}, not {expected}."
+            )
+        if current["state"] in BUSY_STATES:
+            raise bad("1416-400", f"The operation is not allowed in the state {current['state']}")
+        if not request.body_exists:
+            raise bad("1405-400", "The body is empty")
+        patch = await json_body(request)
+        try:
+            changed = apply_patch(current, patch)
+        except PatchProblem as problem:
+            raise bad(_PATCH_CODES[problem.kind], str(problem)) from problem
+        if changed.get("connectionSpec") != current.get("connectionSpec"):
+            raise bad("1414-400", "The connection spec cannot be changed")
+        touched = {operation["path"].split("/")[1] for operation in patch}
+        refused = touched.difference(_PATCHABLE[plural])
+        if refused:
+            raise bad("1455-400", f"Nothing can be changed at /{min(refused)}")
+        if plural == "flows":
+            target = self._ground.store.get("targetConnections", changed["targetConnectionIds"][0])
+            if target is None:
+                raise missing("targetConnections", changed["targetConnectionIds"][0])
+            check_transformations(self._ground, changed.get("transformations"), target)
+        kept = _keep(self._ground, plural, changed, now_ms())
+        return answer({"id": kept["id"], "etag": kept["etag"]})
+
+    async def delete(self, request: web.Request) -> web.Response:
+        """Delete a dataflow, or a connection that no dataflow uses."""
+        plural = request.match_info["plural"]
+        found = self._find(request)
+        store = self._ground.store
+        if plural != "flows":
+            ids = f"{plural.removesuffix('s')}Ids"
+            users = [flow["id"] for flow in store.all("flows") if found["id"] in flow[ids]]
+            if users:
+                raise bad("1447-400", f"Active dataflows refer to {found['id']}: {', '.join(users)}")
+        with store.transaction():
+            store.delete(plural, found["id"])
+            if plural == "flows":
+                store.put("deleted_flow", found["id"], self._with_dataset(found))
+        return web.Response(status=204)
+
+    async def action(self, request: web.Request) -> web.Response:
+        """Enable or disable a dataflow."""
+        key = request.match_info["id"]
+        flow = settled_flow(self._ground, key)
+        if flow is None:
+            raise missing("flows", key)
+        operation = request.query.get("op", "").lower()
+        if operation not in ("enable", "disable"):
+            raise bad("1402-400", f"The operation {operation or '(none)'} is not allowed")
+        if flow["state"] in BUSY_STATES:
+            raise bad("1422-400", f"The dataflow is {flow['state']}")
+        if flow["state"] == f"{operation}d":
+            raise bad("1420-400" if operation == "enable" else "1421-400", f"The dataflow is {flow['state']}")
+        moment = now_ms()
+        state = "enabling" if operation == "enable" else "disabled"
+        changed = {**flow, "state": state, "lastOperation": _operation(operation, moment)}
+        kept = _keep(self._ground, "flows", changed, moment)
+        return answer({"id": kept["id"], "etag": kept["etag"]})
+
+    def _listed(self, request: web.Request, plural: str, documents: list[Json]) -> Json:
+        return listed(request, plural, documents, self._ground.options.largest_page)
+
+    def _all(self, plural: str) -> list[Json]:
+        found = self._ground.store.all(plural)
+        return [_settled(self._ground, flow) for flow in found] if plural == "flows" else found
+
+    def _find(self, request: web.Request) -> Json:
+        plural, key = request.match_info["plural"], request.match_info["id"]
+        found = self._ground.store.get(plural, key)
+        if found is None:
+            raise missing(plural, key)
+        return _settled(self._ground, found) if plural == "flows" else found
+
+    def _shown(self, document: Json, request: web.Request) -> Json:
+        """A document with the inlet's address on the host that was asked: ports differ between starts."""
+        if "options" not in document:
+            return document
+        url = f"{request.scheme}://{request.host}{document['options']['inletUrl']}"
+        return {**document, "options": {**document["options"], "inletUrl": url}}
+
+    def _new_flow(self, body: Json, moment: int) -> Json:
+        inlet_id = secrets.token_hex(32)
+        flow_id = body["id"]
+        store = self._ground.store
+        store.put("inlet", inlet_id, {"flowId": flow_id})
+        store.put("inlet_of_flow", flow_id, {"inletId": inlet_id})
+        inherited: Json = {"properties": {"isSourceFlow": True}}
+        for plural in ("sourceConnections", "targetConnections"):
+            key = body[f"{plural.removesuffix('s')}Ids"][0]
+            connection = store.get(plural, key) or {}
+            inherited[plural] = [{"id": key, "connectionSpec": connection.get("connectionSpec")}]
+        return {
+            "state": "initializing",
+            "inheritedAttributes": inherited,
+            "runs": f"/runs?property=flowId=={flow_id}",
+            "providerRefId": str(uuid.uuid4()),
+            "lastOperation": _operation("enable", moment),
+        }
+
+    def _with_dataset(self, flow: Json) -> Json:
+        """A deleted dataflow with its dataset's id: messages accepted before still land there."""
+        target = self._ground.store.get("targetConnections", flow["targetConnectionIds"][0])
+        return {**flow, "dataSetId": target["params"]["dataSetId"] if target else None}
+
+
+def _operation(name: str, moment: int) -> Json:
+    return {"started": moment, "updated": moment, "operation": name}
+
+
+def _spec(specs: dict[str, Json], plural: str, request: web.Request) -> Json:
+    key = request.match_info["id"]
+    if key not in specs:
+        raise missing(plural, key)
+    return specs[key]

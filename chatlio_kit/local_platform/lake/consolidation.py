@@ -1,0 +1,58 @@
+"""Consolidation: a dataset's batches gathered into one, which the old ones name as their successor.
+
+That batches may be gathered later, and that the tag ``acp_successor`` leads to where their rows went, is seen
+in code that calls the service; when it happens, and what becomes of the old batches, is not documented. Here
+they turn ``inactive`` and have no files any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..server.context import Ground, now_ms
+from ..store import BatchFilter, Json
+from .files import good_file, new_batch_id, write_rows
+
+_PAGE = 100
+
+
+def consolidate(ground: Ground, created_before: int) -> None:
+    """Gather the successful batches of each dataset that are older than a time in milliseconds."""
+    for dataset in ground.store.all("dataset"):
+        old = dict(_batches(ground, dataset["id"], created_before))
+        if len(old) > 1:
+            _gather(ground, dataset["id"], old)
+
+
+def _batches(ground: Ground, dataset_id: str, created_before: int) -> Iterator[tuple[str, Json]]:
+    chosen = BatchFilter(dataset_id, "success", created_before=created_before, ascending=True)
+    start = 0
+    while page := ground.store.batches(chosen, _PAGE, start):
+        yield from page.items()
+        start += _PAGE
+
+
+def _gather(ground: Ground, dataset_id: str, old: dict[str, Json]) -> None:
+    lake, key, moment = ground.store.lake, new_batch_id(), now_ms()
+    tables = [pq.read_table(good_file(lake, each)) for each in old]
+    size = write_rows(lake, key, pa.concat_tables(tables, promote_options="default"))
+    first = next(iter(old.values()))
+    counts = ("inputRecordCount", "outputRecordCount", "failedRecordCount", "inputByteSize")
+    metrics = {name: sum(each["metrics"][name] for each in old.values()) for name in counts}
+    body = {
+        **first,
+        "created": moment,
+        "updated": moment,
+        "started": moment,
+        "completed": moment,
+        "tags": {},
+        "metrics": {**metrics, "outputByteSize": size, "inputFileCount": len(old), "outputFileCount": 1},
+    }
+    with ground.store.transaction():
+        ground.store.add_batch(key, dataset_id, body)
+        for each, before in old.items():
+            tags = {**before["tags"], "acp_successor": [key]}
+            ground.store.put_batch(each, {**before, "status": "inactive", "updated": moment, "tags": tags})

@@ -1,0 +1,128 @@
+"""Schema descriptors: identities and relationships of a schema's fields.
+
+Source: Schema Registry API guide, "Descriptors".
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from aiohttp import web
+
+from ..server import errors as problems
+from ..server.context import Ground, answer, json_object
+from ..store import Json
+from .reads import BASE, check_descriptor_lookup, descriptor_list_form
+from .routes import composed_schema
+
+IDENTITY = "xdm:descriptorIdentity"
+DESCRIPTORS = f"{BASE}/tenant/descriptors"
+
+
+class Descriptors:
+    """Descriptors of the tenant's schemas."""
+
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+
+    def routes(self) -> list[web.RouteDef]:
+        """The calls of this service."""
+        one = f"{DESCRIPTORS}/{{id}}"
+        return [
+            web.post(DESCRIPTORS, self.create),
+            web.get(DESCRIPTORS, self.descriptors),
+            web.get(one, self.lookup),
+            web.put(one, self.replace),
+            web.delete(one, self.delete),
+        ]
+
+    async def create(self, request: web.Request) -> web.Response:
+        """Create a descriptor."""
+        return answer(self._save(await json_object(request), secrets.token_hex(20)), 201)
+
+    async def descriptors(self, request: web.Request) -> web.Response:
+        """List descriptors by type; a type without any is absent."""
+        form = descriptor_list_form(request)
+        groups: dict[str, list[Any]] = {}
+        for each in self._ground.store.all("descriptor"):
+            shown: Any = each
+            if form == "-id":
+                shown = each["@id"]
+            elif form == "-link":
+                shown = f"/tenant/descriptors/{each['@id']}"
+            groups.setdefault(each["@type"], []).append(shown)
+        return answer(groups)
+
+    async def lookup(self, request: web.Request) -> web.Response:
+        """One descriptor."""
+        check_descriptor_lookup(request)
+        return answer(self._find(request))
+
+    async def replace(self, request: web.Request) -> web.Response:
+        """Rewrite a descriptor."""
+        key = self._find(request)["@id"]
+        self._save(await json_object(request), key)
+        return answer({"@id": key}, 201)
+
+    async def delete(self, request: web.Request) -> web.Response:
+        """Delete a descriptor."""
+        self._ground.store.delete("descriptor", self._find(request)["@id"])
+        return web.Response(status=204)
+
+    def _find(self, request: web.Request) -> Json:
+        key = request.match_info["id"]
+        found = self._ground.store.get("descriptor", key)
+        if found is None:
+            raise problems.schema_registry(
+                "XDM-1014-404", "Resource not found", f"The requested descriptor {key} is not found."
+            )
+        return found
+
+    def _save(self, body: Json, key: str) -> Json:
+        self._check(body, key)
+        account = self._ground.account
+        descriptor = {
+            **body,
+            "@id": key,
+            "imsOrg": account.org_id,
+            "version": "1",
+            "meta:containerId": "tenant",
+            "meta:sandboxId": account.sandbox_id,
+            "meta:sandboxType": "production",
+        }
+        self._ground.store.put("descriptor", key, descriptor)
+        return descriptor
+
+    def _check(self, body: Json, key: str) -> None:
+        kind, schema_id = body.get("@type"), body.get("xdm:sourceSchema")
+        path = body.get("xdm:sourceProperty")
+        if not isinstance(kind, str) or not kind.startswith("xdm:") or not isinstance(schema_id, str):
+            raise _bad("@type and xdm:sourceSchema are required")
+        if not isinstance(path, str) or not path.startswith("/") or path.endswith("/") or len(path) < 2:
+            raise _bad("xdm:sourceProperty must start with a slash and not end with one")
+        schema = composed_schema(self._ground, schema_id)
+        if schema is None:
+            raise problems.schema_registry(
+                "XDM-1012-404", "Resource not found", f"The schema {schema_id} is not found."
+            )
+        node: Any = schema
+        for step in path[1:].split("/"):
+            node = node.get("properties", {}).get(step)
+            if node is None:
+                raise _bad(f"The schema {schema_id} has no field {path}")
+        if kind != IDENTITY:
+            return
+        if node.get("type") != "string":
+            raise _bad(f"{path} is not a string: only strings can be identities")
+        if body.get("xdm:property") not in ("xdm:code", "xdm:id") or not body.get("xdm:namespace"):
+            raise _bad("xdm:namespace and xdm:property (xdm:code or xdm:id) are required")
+        if body.get("xdm:isPrimary") and any(
+            each["xdm:sourceSchema"] == schema_id and each.get("xdm:isPrimary") and each["@id"] != key
+            for each in self._ground.store.all("descriptor")
+        ):
+            raise _bad(f"The schema {schema_id} has a primary identity already")
+
+
+def _bad(detail: str) -> problems.Refused:
+    return problems.schema_registry("XDM-1530-400", "Descriptor validation error", detail)

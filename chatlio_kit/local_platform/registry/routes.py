@@ -1,0 +1,304 @@
+"""Schema Registry: field groups, schemas, classes and data types of the tenant, and Adobe's own to read.
+
+Source: Schema Registry API guide.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from aiohttp import web
+
+from ..server import errors as problems
+from ..server.context import Ground, answer, json_body, json_object, now_ms
+from ..server.json_patch import PatchProblem, apply_patch
+from ..store import BatchFilter, Json
+from . import xdm
+from .evolution import breaking_changes
+from .reads import BASE, lookup_form, page, wants_short_list, without_text
+
+RESOURCE_TYPES = {
+    "schemas": "schemas",
+    "fieldgroups": "mixins",
+    "mixins": "mixins",
+    "classes": "classes",
+    "datatypes": "datatypes",
+}
+_TYPES = ("schemas", "mixins", "classes", "datatypes")
+_NOT_FOUND = {"classes": "1010", "mixins": "1011", "schemas": "1012", "datatypes": "1013"}
+_PLURALS = "{plural:schemas|fieldgroups|mixins|classes|datatypes}"
+
+
+def resource_by_id(ground: Ground, reference: str) -> Json | None:
+    """A tenant or global resource by its ``$id``; None when there is none."""
+    for resource_type in _TYPES:
+        found = ground.store.get(resource_type, reference)
+        if found is not None:
+            return found
+    return xdm.GLOBAL_RESOURCES.get(reference)
+
+
+def composed_schema(ground: Ground, schema_id: str) -> Json | None:
+    """The one JSON Schema a tenant schema stands for; None when there is no such schema."""
+    schema = ground.store.get("schemas", schema_id)
+    if schema is None:
+        return None
+    return xdm.compose(schema, lambda reference: resource_by_id(ground, reference))
+
+
+class SchemaRegistry:
+    """The tenant and global containers."""
+
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+
+    def routes(self) -> list[web.RouteDef]:
+        """The calls of this service."""
+        tenant = f"{BASE}/tenant/{_PLURALS}"
+        return [
+            web.get(f"{BASE}/stats", self.stats),
+            web.get(f"{BASE}/stats/", self.stats),
+            web.get(f"{BASE}/{{container:tenant|global}}/{_PLURALS}", self.list_resources),
+            web.get(f"{BASE}/{{container:tenant|global}}/{_PLURALS}/{{id}}", self.lookup),
+            web.post(tenant, self.create),
+            web.put(f"{tenant}/{{id}}", self.replace),
+            web.patch(f"{tenant}/{{id}}", self.patch),
+            web.delete(f"{tenant}/{{id}}", self.delete),
+        ]
+
+    async def stats(self, _request: web.Request) -> web.Response:
+        """The tenant id, which names the field namespace, and counts."""
+        account, store = self._ground.account, self._ground.store
+        kept = {resource_type: store.all(resource_type) for resource_type in _TYPES}
+        short = [_reference(each) for documents in kept.values() for each in documents]
+        usage: dict[str, list[Json]] = {}
+        for schema in kept["schemas"]:
+            usage.setdefault(schema["meta:class"], []).append(_reference(schema))
+        return answer(
+            {
+                "imsOrg": account.org_id,
+                "tenantId": account.tenant_id,
+                "counts": {**{name: len(documents) for name, documents in kept.items()}, "unions": 0},
+                "recentlyCreatedResources": short[-10:],
+                "recentlyUpdatedResources": short[-10:],
+                "classUsage": usage,
+            }
+        )
+
+    async def list_resources(self, request: web.Request) -> web.Response:
+        """List a container's resources of one type."""
+        short = wants_short_list(request)
+        container, plural = request.match_info["container"], request.match_info["plural"]
+        documents, largest = self._all(container, RESOURCE_TYPES[plural]), self._ground.options.largest_page
+        return answer(page(request, documents, short, container, plural, largest))
+
+    async def lookup(self, request: web.Request) -> web.Response:
+        """One resource, by ``$id`` or ``meta:altId``."""
+        form = lookup_form(request)
+        resource = self._find(request.match_info["container"], request)
+        if "full" in form:
+            resource = self._full(resource)
+        return answer(without_text(resource) if "notext" in form else resource)
+
+    async def create(self, request: web.Request) -> web.Response:
+        """Create a resource of the tenant."""
+        resource_type = RESOURCE_TYPES[request.match_info["plural"]]
+        account = self._ground.account
+        body = await json_object(request)
+        token = secrets.token_hex(24)
+        key = f"https://ns.adobe.com/{account.tenant_id}/{resource_type}/{token}"
+        moment = now_ms()
+        resource = self._completed(
+            body,
+            resource_type,
+            {
+                "$id": key,
+                "meta:altId": f"{account.tenant_namespace}.{resource_type}.{token}",
+                "version": "1.0",
+                "created": moment,
+            },
+        )
+        self._ground.store.put(resource_type, key, resource)
+        return answer(resource, 201)
+
+    async def replace(self, request: web.Request) -> web.Response:
+        """Rewrite a resource; its minor version rises."""
+        current = self._find("tenant", request)
+        return answer(self._update(current, await json_object(request)))
+
+    async def patch(self, request: web.Request) -> web.Response:
+        """Change a resource by RFC 6902 operations; its minor version rises."""
+        current = self._find("tenant", request)
+        try:
+            changed = apply_patch(current, await json_body(request))
+        except PatchProblem as problem:
+            raise problems.schema_registry("XDM-1530-400", "Invalid patch", str(problem)) from problem
+        return answer(self._update(current, changed))
+
+    async def delete(self, request: web.Request) -> web.Response:
+        """Delete a resource that nothing refers to."""
+        resource = self._find("tenant", request)
+        key = resource["$id"]
+        users = [each["title"] for each in self._ground.store.all("schemas") if key in each["meta:extends"]]
+        users += [
+            each["name"] for each in self._ground.store.all("dataset") if each["schemaRef"]["id"] == key
+        ]
+        if users:
+            raise problems.schema_registry(
+                "XDM-1540-400", "Resource in use", f"{key} is used by {', '.join(users)}"
+            )
+        self._ground.store.delete(resource["meta:resourceType"], key)
+        return web.Response(status=204)
+
+    def _all(self, container: str, resource_type: str) -> list[Json]:
+        if container == "tenant":
+            return self._ground.store.all(resource_type)
+        return [each for each in xdm.GLOBAL_RESOURCES.values() if each["meta:resourceType"] == resource_type]
+
+    def _find(self, container: str, request: web.Request) -> Json:
+        resource_type = RESOURCE_TYPES[request.match_info["plural"]]
+        wanted = request.match_info["id"]
+        for each in self._all(container, resource_type):
+            if wanted in (each["$id"], each["meta:altId"]):
+                return each
+        raise problems.schema_registry(
+            f"XDM-{_NOT_FOUND[resource_type]}-404",
+            "Resource not found",
+            f"The requested {resource_type} resource {wanted} with version 1 is not found.",
+        )
+
+    def _full(self, resource: Json) -> Json:
+        full = xdm.compose(resource, lambda reference: resource_by_id(self._ground, reference))
+        kept = {
+            key: value for key, value in resource.items() if key not in ("allOf", "definitions", "properties")
+        }
+        return {**kept, **full}
+
+    def _update(self, current: Json, wanted: Json) -> Json:
+        major, minor = current["version"].split(".")
+        identity = {
+            "$id": current["$id"],
+            "meta:altId": current["meta:altId"],
+            "version": f"{major}.{int(minor) + 1}",
+            "created": current["meta:registryMetadata"]["repo:createdDate"],
+        }
+        resource_type = current["meta:resourceType"]
+        updated = self._completed(wanted, resource_type, identity)
+        self._ground.store.put(resource_type, current["$id"], updated)
+        return updated
+
+    def _completed(self, body: Json, resource_type: str, identity: Json) -> Json:
+        """The resource as the registry keeps it, after every check."""
+        account = self._ground.account
+        self._check(body, resource_type, identity["$id"])
+        moment = now_ms()
+        created = identity["created"]
+        resource: Json = {
+            **xdm.with_xdm_types(body),
+            "$id": identity["$id"],
+            "meta:altId": identity["meta:altId"],
+            "meta:resourceType": resource_type,
+            "version": identity["version"],
+            "imsOrg": account.org_id,
+            "meta:extensible": resource_type != "schemas",
+            "meta:abstract": resource_type != "schemas",
+            "meta:xdmType": "object",
+            "meta:containerId": "tenant",
+            "meta:sandboxId": account.sandbox_id,
+            "meta:sandboxType": "production",
+            "meta:tenantNamespace": account.tenant_namespace,
+            "meta:registryMetadata": {
+                "repo:createdDate": created,
+                "repo:lastModifiedDate": moment,
+                "xdm:createdClientId": account.client_id,
+                "xdm:lastModifiedClientId": account.client_id,
+                "xdm:createdUserId": account.technical_user,
+                "xdm:lastModifiedUserId": account.technical_user,
+                "eTag": secrets.token_hex(32),
+                "meta:globalLibVersion": "1.0.0",
+            },
+        }
+        if resource_type == "schemas":
+            resource.update(self._lineage(resource))
+        self._check_composition(resource)
+        return resource
+
+    def _lineage(self, schema: Json) -> Json:
+        """What a schema is made of: its class, the class's behaviour and its field groups."""
+        references = [part["$ref"] for part in schema["allOf"]]
+        extends: list[str] = []
+        class_id = ""
+        for reference in references:
+            resource = resource_by_id(self._ground, reference)
+            if resource is None:
+                raise problems.schema_registry(
+                    "XDM-1011-404", "Resource not found", f"The referenced resource {reference} is not found."
+                )
+            if resource["meta:resourceType"] == "classes":
+                class_id = reference
+            extends += [reference, *resource.get("meta:extends", [])]
+        parts = [{**part, "type": "object", "meta:xdmType": "object"} for part in schema["allOf"]]
+        return {
+            "allOf": parts,
+            "meta:class": class_id,
+            "meta:extends": list(dict.fromkeys(extends)),
+            "refs": references,
+        }
+
+    def _check_composition(self, resource: Json) -> None:
+        """The resource, and every schema made of it, must compose; schemas with data only gain."""
+        key = resource["$id"]
+
+        def lookup(reference: str) -> Json | None:
+            return resource if reference == key else resource_by_id(self._ground, reference)
+
+        try:
+            xdm.compose(resource, lookup)
+            for schema in self._ground.store.all("schemas"):
+                if key != schema["$id"] and key not in schema["meta:extends"]:
+                    continue
+                after = xdm.compose(resource if key == schema["$id"] else schema, lookup)
+                before = composed_schema(self._ground, schema["$id"])
+                changes = list(breaking_changes(before, after)) if before else []
+                if changes and self._holds_data(schema["$id"]):
+                    raise problems.schema_registry(
+                        "XDM-1530-400", "Schema evolution error", f"{schema['title']}: {'; '.join(changes)}"
+                    )
+        except xdm.UnresolvedReference as unresolved:
+            found = unresolved.problem
+            raise problems.schema_registry(found.code, found.title, found.detail) from unresolved
+
+    def _holds_data(self, schema_id: str) -> bool:
+        store = self._ground.store
+        datasets = [each["id"] for each in store.all("dataset") if each["schemaRef"]["id"] == schema_id]
+        return any(
+            store.batches(BatchFilter(dataset_id=key, status="success"), limit=1, start=0) for key in datasets
+        )
+
+    def _check(self, body: Json, resource_type: str, own_id: str) -> None:
+        title = body.get("title")
+        if not isinstance(title, str) or not title.strip():
+            raise problems.schema_registry("XDM-1530-400", "Required field missing", "title is required")
+        for each_type in _TYPES:
+            for each in self._ground.store.all(each_type):
+                if each["title"] == title and each["$id"] != own_id:
+                    raise problems.schema_registry(
+                        "XDM-1521-400",
+                        "Title not unique",
+                        f"The title {title} is already used by {each['$id']}. Titles are unique in a tenant.",
+                    )
+        found: list[Any] = []
+        if resource_type == "schemas":
+            found = xdm.check_schema(body)
+        elif resource_type == "mixins":
+            found = xdm.check_field_group(body, self._ground.account.tenant_namespace)
+        if found:
+            first = found[0]
+            raise problems.schema_registry(
+                first.code, first.title, first.detail, [each.detail for each in found]
+            )
+
+
+def _reference(resource: Json) -> Json:
+    return {key: resource[key] for key in ("title", "$id", "meta:altId", "version")}

@@ -1,0 +1,118 @@
+"""Property filters and sorting: the small query language of the list calls."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from ..store import Json
+
+_FILTER = re.compile(r"(?P<path>[^=!<>~]+)(?:(?P<op>==|!=|<=|>=|<|>|~)(?P<value>.*))?", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class PropertyFilter:
+    """One ``property`` parameter; without an operator it asks whether the property exists."""
+
+    path: str
+    operator: str | None
+    value: str
+
+    def matches(self, document: Json, *, any_of: bool) -> bool:
+        """Whether the document passes; with ``any_of`` a comma separates alternatives."""
+        found = list(values_at(document, self.path))
+        if self.operator is None:
+            return bool(found)
+        wanted = self.value.split(",") if any_of else [self.value]
+        equal = any(_as_text(each) in wanted for each in found)
+        if self.operator == "==":
+            return equal
+        if self.operator == "!=":
+            return not equal
+        return any(_compares(each, self.operator, self.value) for each in found)
+
+
+def parse_filter(text: str) -> PropertyFilter | None:
+    """Read a ``property`` parameter; None when it is malformed."""
+    match = _FILTER.fullmatch(text)
+    if match is None or not match["path"].strip():
+        return None
+    if match["op"] and not match["value"]:
+        return None
+    return PropertyFilter(match["path"].strip(), match["op"], match["value"] or "")
+
+
+def values_at(document: Any, path: str) -> Iterator[Any]:
+    """Every value a dotted path leads to; ``[]`` after a name steps into an array."""
+    if isinstance(document, dict) and path in document:
+        yield from _spread(document[path])
+        return
+    yield from _walk(document, path.split("."))
+
+
+def _walk(value: Any, steps: list[str]) -> Iterator[Any]:
+    if not steps:
+        yield from _spread(value)
+        return
+    name, *rest = steps
+    if not isinstance(value, dict):
+        return
+    child = value.get(name.removesuffix("[]"))
+    if name.endswith("[]"):
+        for element in child if isinstance(child, list) else []:
+            yield from _walk(element, rest)
+    elif child is not None and not (isinstance(child, list) and rest):
+        yield from _walk(child, rest)
+
+
+def _spread(value: Any) -> Iterator[Any]:
+    if isinstance(value, list):
+        yield from value
+    elif value is not None:
+        yield value
+
+
+def _as_text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _compares(value: Any, operator: str, bound: str) -> bool:
+    left: Any = value
+    right: Any = bound
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            right = float(bound)
+        except ValueError:
+            return False
+    else:
+        left = _as_text(value)
+    if operator == "<":
+        return bool(left < right)
+    if operator == ">":
+        return bool(left > right)
+    return bool(left <= right) if operator == "<=" else bool(left >= right)
+
+
+def ordered(documents: list[Json], *orders: tuple[str, bool]) -> list[Json]:
+    """Documents, given oldest first, by the values at paths, each ascending or (True) descending.
+
+    Those that tie in every value, as all do that were made within one millisecond, come oldest first, or
+    newest first when the last path descends.
+    """
+    newest_first = orders[-1][1]
+    found = documents[::-1] if newest_first else documents[:]
+    for path, descending in reversed(orders):
+        found.sort(key=lambda each: _sort_key(each, path), reverse=descending)
+    return found
+
+
+def _sort_key(document: Json, path: str) -> tuple[int, float, str]:
+    """A total order over the values of mixed types at a path; absent ones come last."""
+    value = next(values_at(document, path), None)
+    if value is None:
+        return (2, 0.0, "")
+    if isinstance(value, int | float):
+        return (0, float(value), "")
+    return (1, 0.0, str(value))

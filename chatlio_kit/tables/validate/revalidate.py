@@ -1,0 +1,93 @@
+"""Frames that a user may have edited, checked like any other before they are sent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from chatlio_kit.captures import Piece
+from chatlio_kit.chatlio.rejections import Rejection
+from chatlio_kit.errors import FrameError
+from chatlio_kit.tables.nesting import nest
+from chatlio_kit.tables.validate.event_batch import Built
+from chatlio_kit.tables.validate.schemas import Failure, arrow_rows, failures
+
+
+def check_again(events: pd.DataFrame, messages: pd.DataFrame) -> Built:
+    """Validate frames that are about to be sent; rows that break a rule are rejected, the rest is kept.
+
+    Args:
+        events: one row for each event.
+        messages: the table ``messages``, each message once.
+
+    Raises:
+        FrameError: when a frame no longer has its columns and dtypes, or an event stands in it twice.
+    """
+    events, messages = events.reset_index(drop=True), messages.reset_index(drop=True)
+    event_failures, message_failures = failures("events", events), failures("messages", messages)
+    repeated = events["event_id"][events["event_id"].duplicated()]
+    if len(repeated):
+        raise FrameError(
+            f"The frame events holds {len(repeated):,} event ids more than once, the first of them "
+            f"{repeated.iat[0]}. Drop the repeated rows."
+        )
+    unfolded, places = unfold(events, messages)
+    rejected: dict[int, Rejection] = {}
+    for failure in event_failures:
+        rejected.setdefault(failure.row, _rejection(events, failure.row, failure))
+    faulty = {failure.row: failure for failure in reversed(message_failures)}
+    row_of = {event_id: row for row, event_id in enumerate(events["event_id"])}
+    owners = np.array([row_of[event_id] for event_id in unfolded["event_id"]], dtype=np.int64)
+    for owner, place in zip(owners.tolist(), places, strict=True):
+        if place in faulty:
+            rejected.setdefault(owner, _rejection(events, owner, faulty[place]))
+    kept = [row for row in range(len(events)) if row not in rejected]
+    by_owner = np.argsort(owners, kind="stable")
+    rows = nest(
+        arrow_rows(events, "events"),
+        arrow_rows(unfolded.take(by_owner), "messages"),
+        np.bincount(owners, minlength=len(events)),
+    )
+    return Built(rows, [], Piece(), np.arange(len(events))).keep(kept, rejected.values())
+
+
+def unfold(events: pd.DataFrame, messages: pd.DataFrame) -> tuple[pd.DataFrame, Sequence[int]]:
+    """Give each transcript the messages it names in ``message_ts``, out of a table that has each once.
+
+    Args:
+        events: one row for each event.
+        messages: the table ``messages``; rows that no event names are left out.
+
+    Returns:
+        A row for each message of each transcript, ``event_id`` naming the transcript, in its order; and for
+        each of these the row of ``messages`` that it was taken from.
+    """
+    named = events.loc[events["message_ts"].notna(), ["event_id", "conversation_id", "message_ts"]]
+    wanted = pd.DataFrame(
+        {
+            "event_id": named["event_id"],
+            "_owner": named["conversation_id"].fillna(named["event_id"]),
+            "ts": named["message_ts"].str.split(" "),
+        }
+    )
+    wanted = wanted.explode("ts").astype({"ts": "str"})
+    known = messages.assign(
+        _owner=messages["conversation_id"].fillna(messages["event_id"]), _place=range(len(messages))
+    )
+    found = wanted.merge(known.drop(columns="event_id"), on=["_owner", "ts"], how="inner")
+    return found[list(messages.columns)], found["_place"].tolist()
+
+
+def _rejection(events: pd.DataFrame, row: int, failure: Failure) -> Rejection:
+    place = events.loc[row, ["source_file", "source_record"]].to_dict()
+    file, record = place["source_file"], place["source_record"]
+    return Rejection(
+        file if isinstance(file, str) else "",
+        record if isinstance(record, int) else 0,
+        failure.reason,
+        failure.column,
+        failure.sentence(failure.column),
+        "",
+    )
