@@ -32,10 +32,11 @@ notebooks-long: $(READY) ## run the notebooks on other captures and platforms, u
 test-browser: $(READY) ## run the notebooks in headless Chromium; pictures in build/screenshots
 	$(BIN)/pytest tests/browser/notebooks_in_browser.py
 
-lint: $(READY) ## ruff and strict types
+lint: $(READY) ## ruff, strict types, order of imports
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 notebooks: $(READY) ## re-execute the notebooks and store their outputs
 	$(BIN)/python tests/notebooks/refresh.py

@@ -19,7 +19,7 @@ from chatlio_kit.aep import Platform
 from chatlio_kit.chatlio.catalogue import MESSAGES_KEY, Dtype, nested_fields, sent_fields
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection import Connection
-from chatlio_kit.tables import Tables, check_again
+from chatlio_kit.tables import Tables, revalidate
 
 Payload = dict[str, Any]
 Lake = Callable[[Connection], list[Payload]]
@@ -63,7 +63,7 @@ def _without_nulls(value: Any) -> Any:
 
 
 def _expected(tables: Tables) -> dict[str, Payload]:
-    built = check_again(tables.events, tables.messages)
+    built = revalidate(tables.events, tables.messages)
     rows = {}
     for _, event in built.events.iterrows():
         plain = _plain(event, sent_fields())

@@ -18,7 +18,7 @@ from chatlio_kit.jobs.backfill import backfill, forecast
 from chatlio_kit.jobs.platforms import settings_of
 from chatlio_kit.local_platform import running
 from chatlio_kit.samples import write_sample
-from chatlio_kit.tables import Tables, check_again
+from chatlio_kit.tables import Tables, revalidate
 
 KEY = "a key that nobody guesses"
 TOLD = (
@@ -98,4 +98,4 @@ def test_a_file_called_after_a_person_is_recognised(tmp_path: Path) -> None:
 
 
 def _sent(tables: Tables) -> Any:
-    return check_again(tables.events, tables.messages).messages
+    return revalidate(tables.events, tables.messages).messages

@@ -27,7 +27,7 @@ import pytest
 
 from chatlio_kit.chatlio.event_ids import canonical, digest
 from chatlio_kit.chatlio.rejections import Rejection
-from chatlio_kit.tables import Export, Settling
+from chatlio_kit.tables import Export, ReadOptions
 
 GOOD = 1000
 PLACE = 501
@@ -264,15 +264,15 @@ class Told:
 
 
 def _convert(folder: Path) -> Told:
-    export = Export([folder], Settling(), workers=0)
+    export = Export([folder], ReadOptions(), workers=0)
     told = Told({}, [], {}, 0)
-    for sifted in export.sifted():
-        events = sifted.built.events
+    for batches in export.batches():
+        events = batches.built.events
         places = list(zip(events["source_file"], map(int, events["source_record"]), strict=True))
         told.accepted |= dict(zip(places, events["payload_digest"], strict=True))
         told.extra |= dict(zip(places, events["extra_fields"], strict=True))
-        told.rejected += sifted.built.rejected
-        told.read += len(events) + len(sifted.built.rejected) + sifted.duplicates
+        told.rejected += batches.built.rejected
+        told.read += len(events) + len(batches.built.rejected) + batches.duplicates
     assert told.read == sum(export.captures.read.values())
     return told
 
@@ -350,7 +350,7 @@ def test_an_id_keeps_its_digits(tmp_path: Path) -> None:
     """An id that came as a number is the text of that number, however many digits it has."""
     line = _spliced('"identUserId": "00123"', '"identUserId": 0.1234567890123456789')
     (tmp_path / "a").write_bytes(line + b"\n")
-    tables = Export([tmp_path / "a"], Settling(), workers=0).to_tables(quiet=True)
+    tables = Export([tmp_path / "a"], ReadOptions(), workers=0).to_tables(quiet=True)
     assert tables.events["user_id"].tolist() == ["0.1234567890123456789"]
 
 

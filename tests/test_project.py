@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,76 +15,6 @@ import chatlio_kit
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "chatlio_kit"
-
-# A room may import itself and rooms of the lines above it.
-LINES = [
-    {"errors"},
-    {"arguments"},
-    {"settings", "display", "pool", "private"},
-    {"events"},
-    {"captures"},
-    {"tables"},
-    {"platform"},
-    {"connection"},
-    {"delivery"},
-    {"opening", "backfilling"},
-    {"forgetting"},
-    {"lessons"},
-    {"cli", "__main__", "__init__"},
-]
-BESIDE = {"local_platform": set(), "samples": {"errors", "arguments", "events"}}
-KNOWS_NOTHING_OF_CHATLIO = {"platform": {"errors", "settings", "display"}}
-OPENS_THE_LOCAL_PLATFORM = {"opening", "cli", "forgetting", "lessons"}
-WRITES_SAMPLES = {"cli", "lessons", "__init__"}
-
-
-def _rooms() -> Iterator[tuple[str, Path]]:
-    for path in PACKAGE.rglob("*.py"):
-        yield path.relative_to(PACKAGE).parts[0].removesuffix(".py"), path
-
-
-def _imports(path: Path) -> set[str]:
-    package = list(path.relative_to(ROOT).with_suffix("").parts[:-1])
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1] if node.level else []
-            names = [*base, *(node.module or "").split(".")] if node.module else base
-            if names[:1] == ["chatlio_kit"]:
-                found |= {names[1]} if len(names) > 1 else {alias.name for alias in node.names}
-        elif isinstance(node, ast.Import):
-            names_of = [alias.name.split(".") for alias in node.names]
-            found |= {
-                name[1] if len(name) > 1 else "__init__" for name in names_of if name[0] == "chatlio_kit"
-            }
-    return found
-
-
-def _allowed(room: str) -> set[str]:
-    if room in BESIDE:
-        return BESIDE[room] | {room}
-    allowed = {room}
-    for line in LINES:
-        if room in line:
-            break
-        allowed |= line
-    else:
-        pytest.fail(f"{room} has no place in the house")
-    if room in KNOWS_NOTHING_OF_CHATLIO:
-        allowed = KNOWS_NOTHING_OF_CHATLIO[room] | {room}
-    if room in OPENS_THE_LOCAL_PLATFORM:
-        allowed |= {"local_platform"}
-    if room in WRITES_SAMPLES:
-        allowed |= {"samples"}
-    if room in {"backfilling", "cli", "__main__"}:
-        allowed |= {"opening", "cli", "backfilling"}
-    return allowed
-
-
-@pytest.mark.parametrize(("room", "path"), list(_rooms()), ids=lambda value: getattr(value, "name", value))
-def test_each_room_imports_only_from_above(room: str, path: Path) -> None:
-    """Data flows one way, the platform knows nothing of Chatlio, and the witness knows nobody."""
-    assert _imports(path) <= _allowed(room)
 
 
 def test_faces_are_short_and_rooms_are_not_too_long() -> None:

@@ -4,7 +4,7 @@ from chatlio_kit.aep.catalog import Batch
 from chatlio_kit.aep.client import Platform
 from chatlio_kit.aep.data_access import StoredFile
 from chatlio_kit.aep.data_prep import whole_number
-from chatlio_kit.aep.flow_objects import FLOW_ID_HEADER, Endpoint, Flow, Run, RunError, webhook_url
+from chatlio_kit.aep.flow_objects import FLOW_ID_HEADER, Endpoint, Flow, FlowRun, RunError, webhook_url
 from chatlio_kit.aep.http import Reply
 from chatlio_kit.aep.ingestion import Inlet
 from chatlio_kit.aep.masking import masked, masked_url
@@ -14,10 +14,10 @@ __all__ = [
     "Batch",
     "Endpoint",
     "Flow",
+    "FlowRun",
     "Inlet",
     "Platform",
     "Reply",
-    "Run",
     "RunError",
     "StoredFile",
     "masked",

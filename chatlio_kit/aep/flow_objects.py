@@ -88,7 +88,7 @@ class RunError:
 
 
 @dataclass(frozen=True)
-class Run:
+class FlowRun:
     """One run of a dataflow: of a streaming one, an hour.
 
     A run whose status is ``success`` may hold failed records: the counts and ``errors`` are what to read.
@@ -168,7 +168,7 @@ def flow_in(item: Json) -> Flow:
     )
 
 
-def run_in(item: Json) -> Run:
+def run_in(item: Json) -> FlowRun:
     """Read a run."""
     metrics = item.get("metrics") or {}
     records = metrics.get("recordSummary") or {}
@@ -176,7 +176,7 @@ def run_in(item: Json) -> Run:
     status = metrics.get("statusSummary") or {}
     activities = item.get("activities") or item.get("activites") or []  # the reference's spelling
     summaries = [status, *(each.get("statusSummary") or {} for each in activities if isinstance(each, dict))]
-    return Run(
+    return FlowRun(
         id=str(item.get("id") or ""),
         flow_id=str(item.get("flowId") or ""),
         status=str(status.get("status") or "").lower(),

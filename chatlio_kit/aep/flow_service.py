@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import ClassVar, Literal
 from urllib.parse import parse_qsl, urlsplit
 
-from chatlio_kit.aep.flow_objects import Endpoint, Flow, Run, endpoint_in, flow_in, run_in
+from chatlio_kit.aep.flow_objects import Endpoint, Flow, FlowRun, endpoint_in, flow_in, run_in
 from chatlio_kit.aep.transport import Api, Json, Parameters, in_path
 from chatlio_kit.errors import NotFound
 
@@ -103,7 +103,7 @@ class FlowService(Api):
         """
         return self._item("read the connection spec", "/connectionSpecs", spec_id)
 
-    def runs(self, flow_id: str, *, started_after: int | None = None) -> list[Run]:
+    def runs(self, flow_id: str, *, started_after: int | None = None) -> list[FlowRun]:
         """List a dataflow's runs, newest first; a streaming dataflow has one for each hour with traffic.
 
         Args:

@@ -1,1 +1,1 @@
-"""analysis."""
+"""Tables to answers: metrics and figures."""

@@ -1,6 +1,6 @@
 """Files to captured records."""
 
-from chatlio_kit.captures.batches import Captures, Piece, Stretch
+from chatlio_kit.captures.batches import Captures, FileSlice, RawBatch
 from chatlio_kit.captures.dialects import (
     BARE,
     ENVELOPE,
@@ -12,7 +12,7 @@ from chatlio_kit.captures.dialects import (
 )
 from chatlio_kit.captures.formats.records import Text, floats_in, is_exact, keeps_quotes, parse, refusal
 from chatlio_kit.captures.sources.discovery import find_files
-from chatlio_kit.captures.sources.files import CaptureFile, LocalPlace, archives_of
+from chatlio_kit.captures.sources.files import CaptureFile, LocalSource, archives_of
 
 __all__ = [
     "BARE",
@@ -20,9 +20,9 @@ __all__ = [
     "CaptureFile",
     "Captures",
     "Dialect",
-    "LocalPlace",
-    "Piece",
-    "Stretch",
+    "FileSlice",
+    "LocalSource",
+    "RawBatch",
     "Text",
     "Unwrapped",
     "archives_of",

@@ -15,11 +15,11 @@ from chatlio_kit.captures.dialects import Dialect
 from chatlio_kit.captures.formats.compression import BREAKS, unpacked
 from chatlio_kit.captures.formats.encodings import Recoding
 from chatlio_kit.captures.formats.foreign import NO_CAPTURES
-from chatlio_kit.captures.formats.records import Fault, Lines, Raws, Remark, said, unreadable
+from chatlio_kit.captures.formats.records import ByteRecords, LineRecords, ReadFault, Remark, said, unreadable
 from chatlio_kit.captures.formats.splitting import read_records
 from chatlio_kit.captures.formats.strays import STRAY, is_stray
 from chatlio_kit.captures.formats.text_blocks import PEEK
-from chatlio_kit.captures.sources.discovery import Found, Names, find_files, note
+from chatlio_kit.captures.sources.discovery import FoundFiles, Names, find_files, note
 from chatlio_kit.captures.sources.exclusion import Exclusion
 from chatlio_kit.captures.sources.files import CaptureFile
 from chatlio_kit.captures.sources.listing import LITTER
@@ -35,21 +35,21 @@ _NESTED = "It is an archive within an archive. Unpack the outer one, and read wh
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class FileSlice:
     """Records of one file, one after another, as they stand there."""
 
     file: CaptureFile
-    records: Lines | Raws
+    records: LineRecords | ByteRecords
 
     def __len__(self) -> int:
         return len(self.records)
 
 
 @dataclass
-class Piece:
+class RawBatch:
     """A part of an export that is held in memory at once; its records are not parsed yet."""
 
-    stretches: list[Stretch] = field(default_factory=list)
+    stretches: list[FileSlice] = field(default_factory=list)
     rejected: list[Rejection] = field(default_factory=list)
 
     @property
@@ -67,7 +67,7 @@ class Piece:
         return self.raws[place].decode("utf-8", errors="replace")
 
 
-_FoundIn = tuple[CaptureFile, Lines | Raws | Fault]
+_FoundIn = tuple[CaptureFile, LineRecords | ByteRecords | ReadFault]
 
 
 class Captures:
@@ -93,7 +93,7 @@ class Captures:
         self._fields: Dialect | None = None
         self._take(find_files(paths, self._exclusion))
 
-    def _take(self, found: Found) -> None:
+    def _take(self, found: FoundFiles) -> None:
         self._found, self.files, self.notes = found, found.files, found.notes
         self.read: dict[str, int] = {}
         self._left_out: dict[str, Names] = {}
@@ -129,32 +129,32 @@ class Captures:
         """The bytes of all files as they lie there, as far as that is known."""
         return sum(file.size or 0 for file in self.files)
 
-    def pieces(self, records: int = PIECE_RECORDS, size: int = PIECE_BYTES) -> Iterator[Piece]:
+    def pieces(self, records: int = PIECE_RECORDS, size: int = PIECE_BYTES) -> Iterator[RawBatch]:
         """Read all records, at most ``records`` at a time and about ``size`` bytes."""
         self.notes = self._found.notes
         self._excluded, self._strays = list(self._found.excluded), []
         self._left_out, self._remarks = defaultdict(Names), defaultdict(Names)
         if self._recoding:
             self._recoding.lines = 0
-        piece, free, left = Piece(), records, size
+        piece, free, left = RawBatch(), records, size
         for file, part, found in self._all_found():
-            self.read[file.name] += 1 if isinstance(found, Fault) else len(found)
+            self.read[file.name] += 1 if isinstance(found, ReadFault) else len(found)
             for cut in _parts(found, free, records):
-                if isinstance(cut, Fault):
+                if isinstance(cut, ReadFault):
                     piece.rejected.append(_rejection(part, cut))
                     free -= 1
                 else:
-                    piece.stretches.append(Stretch(part, cut))
+                    piece.stretches.append(FileSlice(part, cut))
                     free -= len(cut)
                     left -= cut.size
                 if free <= 0 or left <= 0:
                     yield piece
-                    piece, free, left = Piece(), records, size
+                    piece, free, left = RawBatch(), records, size
         if piece.read:
             yield piece
         self._tell_left_out()
 
-    def _all_found(self) -> Iterator[tuple[CaptureFile, CaptureFile, Lines | Raws | Fault]]:
+    def _all_found(self) -> Iterator[tuple[CaptureFile, CaptureFile, LineRecords | ByteRecords | ReadFault]]:
         """Yield what each file holds: the file, the part of it, and the records."""
         has_records = len(self.files) < len(self._found.files)
         for file in self.files:
@@ -259,7 +259,7 @@ class Captures:
         return is_excluded
 
     def _counted(
-        self, part: CaptureFile, records: Iterator[Lines | Raws | Fault | Remark]
+        self, part: CaptureFile, records: Iterator[LineRecords | ByteRecords | ReadFault | Remark]
     ) -> Iterator[_FoundIn]:
         is_empty = True
         for found in records:
@@ -285,7 +285,7 @@ def _ways(file: CaptureFile, member: Member | TarMember) -> list[str]:
     return [*(f"{path}!{member.path}" for path in file.paths), member.path]
 
 
-def _closed(broken: Exception) -> Fault:
+def _closed(broken: Exception) -> ReadFault:
     """Reject a file of which nothing can be read."""
     if isinstance(broken, BadZipFile) and str(broken) == "File is not a zip file":
         detail = (
@@ -296,9 +296,11 @@ def _closed(broken: Exception) -> Fault:
     return unreadable(1, b"", f"The file cannot be read: {words}.")
 
 
-def _parts(found: Lines | Raws | Fault, free: int, records: int) -> Iterator[Lines | Raws | Fault]:
+def _parts(
+    found: LineRecords | ByteRecords | ReadFault, free: int, records: int
+) -> Iterator[LineRecords | ByteRecords | ReadFault]:
     """Cut what was read where a piece is full."""
-    if isinstance(found, Fault) or len(found) <= free:
+    if isinstance(found, ReadFault) or len(found) <= free:
         yield found
         return
     numbers, raws = found.numbers, found.raws
@@ -306,10 +308,10 @@ def _parts(found: Lines | Raws | Fault, free: int, records: int) -> Iterator[Lin
     while start < len(raws):
         end = min(start + free, len(raws))
         cut = found.cut and end == len(raws)
-        yield Raws(numbers[start:end], raws[start:end], cut, found.is_loose)
+        yield ByteRecords(numbers[start:end], raws[start:end], cut, found.is_loose)
         start, free = end, records
 
 
-def _rejection(file: CaptureFile, fault: Fault) -> Rejection:
+def _rejection(file: CaptureFile, fault: ReadFault) -> Rejection:
     raw = fault.raw.decode("utf-8", errors="replace")
     return Rejection(file.name, fault.number, fault.reason, None, fault.detail, raw)

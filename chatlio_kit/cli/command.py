@@ -62,7 +62,7 @@ PRODUCTION = click.option(
 
 
 @dataclass
-class Answer:
+class CommandResult:
     """What a command found: for a machine, for a person, and as an exit code."""
 
     content: dict[str, Any]
@@ -85,7 +85,7 @@ class Context:
         return found
 
 
-def command(function: Callable[..., Answer]) -> Callable[..., None]:
+def command(function: Callable[..., CommandResult]) -> Callable[..., None]:
     """Give a command its common options, and print what it answers."""
 
     @click.option(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from chatlio_kit.cli.command import KINDS, NAME, PRODUCTION, Answer, Context, command
+from chatlio_kit.cli.command import KINDS, NAME, PRODUCTION, CommandResult, Context, command
 from chatlio_kit.connection import check_platform, list_removals, plan_connection, require_leave
 from chatlio_kit.connection import disconnect as run_disconnect
 from chatlio_kit.connection.preflight import unopened
@@ -29,11 +29,11 @@ def connect(
     dry_run: bool,
     write_urls: Path | None,
     production: bool,
-) -> Answer:
+) -> CommandResult:
     """Make the Chatlio connection: schema, dataset, mappings, dataflows, webhook URLs."""
     plan = plan_connection(context.open(), name, webhooks or None)
     if dry_run:
-        return Answer(plan.as_dict(), plan)
+        return CommandResult(plan.as_dict(), plan)
     connection = plan.apply(production=production)
     if write_urls is not None:
         connection.write_webhook_urls(write_urls)
@@ -43,13 +43,13 @@ def connect(
         "destination": str(connection.destination),
         "connection": connection.as_dict(),
     }
-    return Answer(content, f"{plan}\n\n{connection}")
+    return CommandResult(content, f"{plan}\n\n{connection}")
 
 
 @click.command()
 @NAME
 @command
-def doctor(context: Context, name: str) -> Answer:
+def doctor(context: Context, name: str) -> CommandResult:
     """Check, without changing anything, whether a connection can be made and would work."""
     try:
         platform = context.open()
@@ -57,7 +57,7 @@ def doctor(context: Context, name: str) -> Answer:
         found = unopened(error, name)
     else:
         found = check_platform(platform, name)
-    return Answer(found.as_dict(), found, found.exit_code)
+    return CommandResult(found.as_dict(), found, found.exit_code)
 
 
 @click.command()
@@ -65,7 +65,7 @@ def doctor(context: Context, name: str) -> Answer:
 @click.option("--yes", is_flag=True, help="Remove without asking.")
 @PRODUCTION
 @command
-def disconnect(context: Context, name: str, yes: bool, production: bool) -> Answer:
+def disconnect(context: Context, name: str, yes: bool, production: bool) -> CommandResult:
     """Remove our dataflows, connections and mapping sets; schema and data stay."""
     platform = context.open()
     if not yes:
@@ -75,4 +75,4 @@ def disconnect(context: Context, name: str, yes: bool, production: bool) -> Answ
         if context.as_json or not click.confirm("Remove these?", err=True):
             raise UsageError("Nothing was removed. Say --yes to remove without being asked.")
     removal = run_disconnect(platform, name, production=production)
-    return Answer(removal.as_dict(), removal)
+    return CommandResult(removal.as_dict(), removal)

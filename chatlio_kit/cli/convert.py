@@ -22,7 +22,7 @@ from chatlio_kit.cli.command import (
     PATHS,
     REDACT,
     UNDATED_AS,
-    Answer,
+    CommandResult,
     Context,
     command,
 )
@@ -58,19 +58,23 @@ def convert(
     contract: str | None,
     exclude: tuple[str, ...],
     encoding: str | None,
-) -> Answer:
+) -> CommandResult:
     """Turn captured webhooks into validated tables."""
     workers = default_workers(_bytes_in(paths))
     with create_pool(workers, _PRELOAD) if workers else nullcontext() as pool:
         with paused_collection():
             tables = import_module("chatlio_kit.tables")  # loaded while the workers load it too
             gc.freeze()  # none of that is garbage: looking through it again and again takes its time
-        settling = tables.Settling.from_options(kind, undated_as, fields)
+        settling = tables.ReadOptions.from_options(kind, undated_as, fields)
         export = tables.Export(
-            paths, settling, tables.Terms.from_options(redact, contract), exclude=exclude, encoding=encoding
+            paths,
+            settling,
+            tables.FieldPolicy.from_options(redact, contract),
+            exclude=exclude,
+            encoding=encoding,
         )
         converted: Converted = tables.convert(export, out, executor=pool, quiet=context.as_json)
-    return Answer(converted.report(), converted, INCOMPLETE if converted.counts.rejected else DONE)
+    return CommandResult(converted.report(), converted, INCOMPLETE if converted.counts.rejected else DONE)
 
 
 def _bytes_in(paths: Sequence[str]) -> int:

@@ -18,7 +18,7 @@ from chatlio_kit.cli.command import (
     REDACT,
     SKIP_GUARD,
     UNDATED_AS,
-    Answer,
+    CommandResult,
     Context,
     command,
 )
@@ -26,7 +26,7 @@ from chatlio_kit.connection import open_connection
 from chatlio_kit.delivery import Ledger
 from chatlio_kit.delivery import reconcile as run_reconcile
 from chatlio_kit.delivery import replay as run_replay
-from chatlio_kit.delivery.ledger.destination import Book
+from chatlio_kit.delivery.ledger.destination import DestinationLedger
 from chatlio_kit.delivery.ledger.ledger import FILE as LEDGER
 from chatlio_kit.delivery.reconcile import gone_sentences, reconcile_deleted
 from chatlio_kit.delivery.requests.sending import PATIENCE as PATIENCE_SECONDS
@@ -34,7 +34,7 @@ from chatlio_kit.display import Sheet
 from chatlio_kit.errors import ConnectionIncomplete
 from chatlio_kit.jobs.backfill import backfill as run_backfill
 from chatlio_kit.jobs.backfill import forecast
-from chatlio_kit.tables import Export, Settling, Terms
+from chatlio_kit.tables import Export, FieldPolicy, ReadOptions
 
 PATIENCE = click.option(
     "--patience",
@@ -91,14 +91,17 @@ def backfill(
     pace: int | None,
     patience: float,
     wait: float | None,
-) -> Answer:
+) -> CommandResult:
     """Convert captures, stream them, and read back what landed. Resumes by itself."""
-    settling, terms = Settling.from_options(kind, undated_as, fields), Terms.from_options(redact, contract)
+    settling, terms = (
+        ReadOptions.from_options(kind, undated_as, fields),
+        FieldPolicy.from_options(redact, contract),
+    )
     # A wrong path is reported before a platform is opened.
     export = Export(paths, settling, terms, exclude=exclude, encoding=encoding)
     if dry_run:
         found = forecast(export, context.open(), name=name, pace=pace)
-        return Answer(found.as_dict(), found)
+        return CommandResult(found.as_dict(), found)
     page = run_backfill(
         export,
         context.open(),
@@ -112,15 +115,15 @@ def backfill(
         wait=wait,
         quiet=context.as_json,
     )
-    return Answer(page.as_dict(), page, page.exit_code)
+    return CommandResult(page.as_dict(), page, page.exit_code)
 
 
 @click.command()
 @command
-def status(context: Context) -> Answer:
+def status(context: Context) -> CommandResult:
     """Show the ledger in numbers."""
     if not (context.state / LEDGER).exists():
-        return Answer({"destinations": []}, f"Nothing was sent from {str(context.state)!r} yet.")
+        return CommandResult({"destinations": []}, f"Nothing was sent from {str(context.state)!r} yet.")
     with Ledger(context.state) as ledger:
         found = [(destination, ledger.book(destination)) for destination in ledger.destinations()]
         content = {
@@ -156,10 +159,10 @@ def status(context: Context) -> Answer:
                 notes.append(f"{repeated:,} rows in the lake repeat an id.")
             which = f", dataset {destination.dataset}" if names[str(destination)] > 1 else ""
             sheets.append(str(Sheet(f"Sent to {destination}{which}", headings, rows, notes)))
-    return Answer(content, "\n\n".join(sheets) or f"Nothing was sent from {str(context.state)!r} yet.")
+    return CommandResult(content, "\n\n".join(sheets) or f"Nothing was sent from {str(context.state)!r} yet.")
 
 
-def _repeated(book: Book) -> int:
+def _repeated(book: DestinationLedger) -> int:
     return max(0, book.landings.rows() - book.tally().landed)
 
 
@@ -183,7 +186,7 @@ def replay(
     skip_guard: bool,
     production: bool,
     wait: float | None,
-) -> Answer:
+) -> CommandResult:
     """Send dead letters again after a fix, all or by reason."""
     connection = open_connection(context.open(), name)
     page = run_replay(
@@ -196,14 +199,14 @@ def replay(
         wait=wait,
         quiet=context.as_json,
     )
-    return Answer(page.as_dict(), page, page.exit_code)
+    return CommandResult(page.as_dict(), page, page.exit_code)
 
 
 @click.command()
 @NAME
 @click.option("--wait", default=0.0, type=click.FloatRange(min=0), help="Seconds to wait for missing rows.")
 @command
-def reconcile(context: Context, name: str, wait: float) -> Answer:
+def reconcile(context: Context, name: str, wait: float) -> CommandResult:
     """Read everything back again, and compare the ledger with what the dataset holds now."""
     platform = context.open()
     with Ledger(context.state) as ledger:
@@ -213,8 +216,8 @@ def reconcile(context: Context, name: str, wait: float) -> Answer:
             deleted = reconcile_deleted(platform, ledger, name)
             if deleted is None:
                 raise
-            return Answer(deleted.as_dict(), deleted, deleted.exit_code)
+            return CommandResult(deleted.as_dict(), deleted, deleted.exit_code)
         reconcile_deleted(platform, ledger, name)
         book = ledger.book(connection.destination, platform.now)
         found = run_reconcile(connection, book, wait=wait, quiet=context.as_json)
-    return Answer(found.as_dict(), found, found.exit_code)
+    return CommandResult(found.as_dict(), found, found.exit_code)

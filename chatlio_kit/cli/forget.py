@@ -7,7 +7,16 @@ from pathlib import Path
 import click
 
 from chatlio_kit.cli.capture_options import ENCODING, EXCLUDE
-from chatlio_kit.cli.command import CONTRACT, FIELDS, KIND, REDACT, UNDATED_AS, Answer, Context, command
+from chatlio_kit.cli.command import (
+    CONTRACT,
+    FIELDS,
+    KIND,
+    REDACT,
+    UNDATED_AS,
+    CommandResult,
+    Context,
+    command,
+)
 from chatlio_kit.errors import UsageError
 from chatlio_kit.jobs.forget import forget as run_forget
 
@@ -45,7 +54,7 @@ def forget(
     exclude: tuple[str, ...],
     encoding: str | None,
     yes: bool,
-) -> Answer:
+) -> CommandResult:
     """Take one person out of the state folder: ledger, dead letters, rejects, reports, local platform.
 
     Name the captures that were sent, with the options of that backfill, and the ledger's rows of the person
@@ -73,4 +82,4 @@ def forget(
         exclude=exclude,
         encoding=encoding,
     )
-    return Answer(found.as_dict(), found, found.exit_code)
+    return CommandResult(found.as_dict(), found, found.exit_code)

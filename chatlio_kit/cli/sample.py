@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from chatlio_kit.cli.command import Answer, Context, command
+from chatlio_kit.cli.command import CommandResult, Context, command
 from chatlio_kit.display import Sheet
 from chatlio_kit.samples import write_sample
 
@@ -20,7 +20,7 @@ from chatlio_kit.samples import write_sample
 @click.option("--seed", default=7, show_default=True, help="The same seed gives the same bytes.")
 @click.option("--bad-share", default=0.0, show_default=True, help="Share of broken records, 0 to 0.5.")
 @command
-def sample(_: Context, out: Path, events: int, seed: int, bad_share: float) -> Answer:
+def sample(_: Context, out: Path, events: int, seed: int, bad_share: float) -> CommandResult:
     """Write a realistic export to try everything on."""
     export = write_sample(out, events=events, seed=seed, bad_share=bad_share)
     content = {**asdict(export), "path": str(export.path), "manifest": str(export.manifest)}
@@ -28,4 +28,4 @@ def sample(_: Context, out: Path, events: int, seed: int, bad_share: float) -> A
     notes = [
         f"{export.files:,} files; {export.bad:,} broken records, listed in {export.manifest}",
     ]
-    return Answer(content, Sheet(f"Sample export in {export.path}", ("kind", "records"), kinds, notes))
+    return CommandResult(content, Sheet(f"Sample export in {export.path}", ("kind", "records"), kinds, notes))

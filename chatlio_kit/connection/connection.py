@@ -16,11 +16,11 @@ import pandas as pd
 from chatlio_kit.aep import FLOW_ID_HEADER, Inlet, Platform, masked_url, webhook_url
 from chatlio_kit.arguments import checked, named, wrong
 from chatlio_kit.chatlio.kinds import Kind
-from chatlio_kit.connection.manual_steps import ByHand
-from chatlio_kit.connection.objects.dataflows import lane_pieces
-from chatlio_kit.connection.objects.names import Naming, Role, in_words
-from chatlio_kit.connection.objects.shared import Action, known, shared_pieces
-from chatlio_kit.connection.objects.survey import Lane, Site, a_platform, open_site
+from chatlio_kit.connection.manual_steps import ManualSteps
+from chatlio_kit.connection.objects.dataflows import dataflow_objects
+from chatlio_kit.connection.objects.names import Names, Role, in_words
+from chatlio_kit.connection.objects.shared import Action, known, shared_objects
+from chatlio_kit.connection.objects.survey import DataflowState, Survey, a_platform, open_survey
 from chatlio_kit.connection.production import require_leave
 from chatlio_kit.connection.provision import Progress, build
 from chatlio_kit.connection.rows import dataflow_runs, read_rows
@@ -191,7 +191,7 @@ class Connection:
         kind = Kind(kind)
         if kind not in self.history:
             require_leave(self.platform, production)
-            site, lane = open_site(self.platform, self.name), Lane(Role.HISTORY, kind)
+            site, lane = open_survey(self.platform, self.name), DataflowState(Role.HISTORY, kind)
             build(site, [lane], progress)
             self.history[kind] = dataflow_of(lane)
             self.schema_changed_at = max(self.schema_changed_at, site.schema_changed_at)
@@ -199,7 +199,7 @@ class Connection:
 
     def ids_by_name(self) -> dict[str, str]:
         """Return the id of each of its objects by the object's name on the platform."""
-        naming = Naming(self.name)
+        naming = Names(self.name)
         found = {
             naming.shared("field group"): self.field_group_id,
             naming.shared("schema"): self.schema_id,
@@ -238,9 +238,9 @@ class Connection:
         }
         return {**shared, **of_kinds}
 
-    def by_hand(self) -> ByHand:
+    def by_hand(self) -> ManualSteps:
         """Tell how the same connection is made in Adobe's and Chatlio's own screens."""
-        return ByHand(self.name, self.tenant_id, tuple(self.live) or tuple(Kind))
+        return ManualSteps(self.name, self.tenant_id, tuple(self.live) or tuple(Kind))
 
     def dataflow_runs(self) -> pd.DataFrame:
         """Tell what the platform's own counters say of the history dataflows.
@@ -275,10 +275,10 @@ class Connection:
 
     def picture(self) -> Picture:
         """Draw the objects and how they hang together, without ids and URLs."""
-        from chatlio_kit.connection.diagram import Drawn  # noqa: PLC0415 - only a drawing needs matplotlib
+        from chatlio_kit.connection.diagram import DiagramLabels  # noqa: PLC0415 - only a drawing needs matplotlib
 
         lanes = [(role, kind) for role, flows in self._flows() for kind in flows]
-        return Drawn(self.name, lanes).picture()
+        return DiagramLabels(self.name, lanes).picture()
 
     def guard_until(self, flow: Dataflow) -> datetime:
         """Give the time before which data sent to a dataflow may be lost without a word.
@@ -354,14 +354,14 @@ def open_connection(platform: Platform, name: str = "chatlio", *, quiet: bool = 
         ConnectionIncomplete: something is missing; names it.
         PlatformError: the platform refused to tell.
     """
-    site = open_site(platform, name)
+    site = open_survey(platform, name)
     missing: list[str] = []
-    for piece in shared_pieces(site):
+    for piece in shared_objects(site):
         standing = piece.look()
         if standing.action in (Action.CREATE, Action.CONFLICT):
             missing.append(f"the {piece.thing} ({standing.reason})")
-    found: list[Lane] = []
-    lanes = [Lane(role, kind) for role in Role for kind in Kind]
+    found: list[DataflowState] = []
+    lanes = [DataflowState(role, kind) for role in Role for kind in Kind]
     with Bar("looking", len(lanes), "dataflows", quiet=quiet) as bar:
         for lane in lanes:
             is_whole, lacking = _look_at(site, lane)
@@ -376,9 +376,9 @@ def open_connection(platform: Platform, name: str = "chatlio", *, quiet: bool = 
     return connection_of(site, found)
 
 
-def _look_at(site: Site, lane: Lane) -> tuple[bool, list[str]]:
+def _look_at(site: Survey, lane: DataflowState) -> tuple[bool, list[str]]:
     """Say whether a dataflow can be used as it is; and, of a live one that is half there, what it lacks."""
-    standings = [(piece, piece.look()) for piece in lane_pieces(site, lane)]
+    standings = [(piece, piece.look()) for piece in dataflow_objects(site, lane)]
     ready = bool(lane.flow and lane.flow.is_ready)
     if lane.role is Role.HISTORY:
         return ready and all(standing.action is Action.REUSE for _, standing in standings), []
@@ -393,7 +393,7 @@ def _look_at(site: Site, lane: Lane) -> tuple[bool, list[str]]:
     return False, []
 
 
-def connection_of(site: Site, lanes: list[Lane]) -> Connection:
+def connection_of(site: Survey, lanes: list[DataflowState]) -> Connection:
     """Make a connection of what was found or built."""
     flows = {(lane.role, lane.kind): dataflow_of(lane) for lane in lanes}
     return Connection(
@@ -409,7 +409,7 @@ def connection_of(site: Site, lanes: list[Lane]) -> Connection:
     )
 
 
-def dataflow_of(lane: Lane) -> Dataflow:
+def dataflow_of(lane: DataflowState) -> Dataflow:
     """Make a dataflow of a lane that is ready."""
     flow = lane.flow
     if flow is None or flow.inlet_url is None:

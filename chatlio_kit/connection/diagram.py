@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from chatlio_kit.chatlio.kinds import Kind
-from chatlio_kit.connection.objects.names import Naming, Role, in_words
+from chatlio_kit.connection.objects.names import Names, Role, in_words
 from chatlio_kit.display.diagram import Canvas, diagram
 from chatlio_kit.display.figure import WIDTH, Picture
 from chatlio_kit.display.palette import BLUE, GREEN, ORANGE, PURPLE, QUIET, VERMILLION
@@ -20,7 +20,7 @@ _COLORS = (ORANGE, PURPLE, GREEN)
 
 
 @dataclass(frozen=True)
-class Drawn:
+class DiagramLabels:
     """What a connection's picture tells.
 
     Attributes:
@@ -36,7 +36,7 @@ class Drawn:
     @property
     def words(self) -> str:
         """What there is to see."""
-        naming = Naming(self.name)
+        naming = Names(self.name)
         live = [in_words(kind) for role, kind in self.lanes if role is Role.LIVE]
         history = [in_words(kind) for role, kind in self.lanes if role is Role.HISTORY]
         said = [f"Drawing of the connection {self.name}."]
@@ -65,7 +65,7 @@ class Drawn:
         return canvas.picture
 
     def _lane(self, canvas: Canvas, role: Role, kind: Kind, bottom: float) -> None:
-        naming, middle = Naming(self.name), bottom + _LANE / 2
+        naming, middle = Names(self.name), bottom + _LANE / 2
         is_live = role is Role.LIVE
         came_from = "webhook, own URL" if is_live else "captured files"
         canvas.box((_LEFT, bottom, _KIND, _LANE), in_words(kind), came_from)
@@ -90,7 +90,7 @@ class Drawn:
         canvas.arrow((end + 0.03, middle), (WIDTH - _LEFT - _DATASET - 0.03, middle))
 
     def _shared(self, canvas: Canvas, height: float) -> None:
-        naming = Naming(self.name)
+        naming = Names(self.name)
         left = WIDTH - _LEFT - _DATASET
         top = height - _HEAD
         canvas.box(

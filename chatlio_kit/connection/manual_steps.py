@@ -17,7 +17,7 @@ from chatlio_kit.arguments import checked
 from chatlio_kit.chatlio.kinds import SHAPE_OF, Kind
 from chatlio_kit.connection.mapping_check import PAYLOADS
 from chatlio_kit.connection.objects.mappings import Mapping, mappings
-from chatlio_kit.connection.objects.names import WEBHOOK_FIELDS, Naming, Role, in_words
+from chatlio_kit.connection.objects.names import WEBHOOK_FIELDS, Names, Role, in_words
 from chatlio_kit.display import Sheet
 from chatlio_kit.errors import OutputError
 
@@ -27,7 +27,7 @@ _WAYS = {"ATTRIBUTE": "source field", "EXPRESSION": "calculated field", "STATIC"
 
 
 @dataclass(frozen=True)
-class HandFlow:
+class ManualDataflow:
     """What one kind of webhook needs in the screens.
 
     Attributes:
@@ -65,7 +65,7 @@ class HandFlow:
 
 
 @dataclass(frozen=True, repr=False)
-class ByHand:
+class ManualSteps:
     """Everything to type and choose, kind by kind. It holds no secret.
 
     Attributes:
@@ -79,11 +79,11 @@ class ByHand:
     kinds: tuple[Kind, ...]
 
     @property
-    def flows(self) -> tuple[HandFlow, ...]:
+    def flows(self) -> tuple[ManualDataflow, ...]:
         """What each kind needs."""
-        naming = Naming(self.name)
+        naming = Names(self.name)
         return tuple(
-            HandFlow(
+            ManualDataflow(
                 kind=kind,
                 dataflow=naming.own("dataflow", Role.LIVE, kind),
                 webhook_field=WEBHOOK_FIELDS[kind],
@@ -96,7 +96,7 @@ class ByHand:
     @property
     def before(self) -> tuple[str, ...]:
         """What must be there first."""
-        naming = Naming(self.name)
+        naming = Names(self.name)
         return (
             "A Chatlio account with a widget whose settings you may change.",
             "An Experience Platform sandbox whose organisation is offered the Chatlio source, which is beta.",
@@ -114,7 +114,7 @@ class ByHand:
         return (
             "In Experience Platform open Sources, Catalog, Marketing automation; at Chatlio choose Add data.",
             "Upload the sample file of the kind; the preview shows it as a row. Next.",
-            f"Choose the existing dataset {Naming(self.name).shared('dataset')!r}, name the dataflow as in "
+            f"Choose the existing dataset {Names(self.name).shared('dataset')!r}, name the dataflow as in "
             "the table, and switch partial ingestion and error diagnostics on where they are offered. Next.",
             "Remove the mappings that are suggested and enter those of the kind's table: a source field is "
             "picked from the sample, a calculated field is pasted as it stands. Next, then Finish.",
@@ -175,7 +175,7 @@ class ByHand:
         )
         return "".join([*(sheet._repr_html_() for sheet in self.sheets()), *samples])
 
-    def _distinct(self) -> Iterator[HandFlow]:
+    def _distinct(self) -> Iterator[ManualDataflow]:
         """Give one flow for each sample: three kinds share theirs."""
         shown = set()
         for flow in self.flows:

@@ -119,7 +119,7 @@ class Expected:
     fits: Callable[[Any], bool]
 
 
-def rehearse(platform: Platform, design: Blueprint, role: Role, kind: Kind, schema_id: str) -> None:
+def check_mappings(platform: Platform, design: Blueprint, role: Role, kind: Kind, schema_id: str) -> None:
     """Let the platform map this kind's samples and compare with what Python expects.
 
     Raises:

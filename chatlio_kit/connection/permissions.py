@@ -21,7 +21,7 @@ _AREAS = {
 }
 
 
-class Held(StrEnum):
+class Holding(StrEnum):
     """Whether a right is held."""
 
     YES = "yes"
@@ -30,7 +30,7 @@ class Held(StrEnum):
 
 
 @dataclass(frozen=True)
-class Right:
+class Permission:
     """One right.
 
     Attributes:
@@ -41,12 +41,12 @@ class Right:
     """
 
     name: str
-    held: Held
+    held: Holding
     finding: str
     next_step: str = ""
 
 
-def read_rights(access: AccessControl) -> Iterator[Right]:
+def read_permissions(access: AccessControl) -> Iterator[Permission]:
     """Ask for the credential's rights; one that cannot be seen is given as such."""
     known = _known_names(access)
     for area, (title, makes, reads) in _AREAS.items():
@@ -67,14 +67,16 @@ def read_rights(access: AccessControl) -> Iterator[Right]:
             name = f"{verb.capitalize()} {title}"
             advice = f"Give the credential's role {name} in Adobe's Permissions screen."
             if not held.isdisjoint(spellings[verb]):
-                yield Right(name, Held.YES, f"held: may {purpose}")
+                yield Permission(name, Holding.YES, f"held: may {purpose}")
             elif known.isdisjoint(spellings[verb]):
-                yield Right(name, Held.UNSEEN, unseen, f"Look there whether the role has it: {purpose}.")
+                yield Permission(
+                    name, Holding.UNSEEN, unseen, f"Look there whether the role has it: {purpose}."
+                )
             elif verb == "view" and manages:
                 finding = f"not held; Manage {title}, which is, may be enough"
-                yield Right(name, Held.UNSEEN, finding, advice)
+                yield Permission(name, Holding.UNSEEN, finding, advice)
             else:
-                yield Right(name, Held.NO, f"not held: cannot {purpose}", advice)
+                yield Permission(name, Holding.NO, f"not held: cannot {purpose}", advice)
 
 
 def _known_names(access: AccessControl) -> frozenset[str]:

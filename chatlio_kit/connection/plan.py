@@ -10,11 +10,11 @@ from chatlio_kit.aep import Platform
 from chatlio_kit.arguments import checked, list_of_texts, optional
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection.connection import Connection, connection_of
-from chatlio_kit.connection.manual_steps import ByHand
-from chatlio_kit.connection.objects.dataflows import lane_pieces
+from chatlio_kit.connection.manual_steps import ManualSteps
+from chatlio_kit.connection.objects.dataflows import dataflow_objects
 from chatlio_kit.connection.objects.names import Role
-from chatlio_kit.connection.objects.shared import Action, shared_pieces
-from chatlio_kit.connection.objects.survey import Lane, a_platform, open_site
+from chatlio_kit.connection.objects.shared import Action, shared_objects
+from chatlio_kit.connection.objects.survey import DataflowState, a_platform, open_survey
 from chatlio_kit.connection.production import require_leave
 from chatlio_kit.connection.provision import Progress, build
 from chatlio_kit.display import Progress as Bar
@@ -108,8 +108,8 @@ class Plan:
                 f"The plan cannot be applied, since objects stand in the way: {listed}."
             )
         require_leave(self.platform, production)
-        site = open_site(self.platform, self.name)
-        lanes = [Lane(Role.LIVE, kind) for kind in self.kinds]
+        site = open_survey(self.platform, self.name)
+        lanes = [DataflowState(Role.LIVE, kind) for kind in self.kinds]
         with Bar("connecting", self._steps, "steps", quiet=quiet or not self._steps) as bar:
 
             def say(sentence: str) -> None:
@@ -128,14 +128,14 @@ class Plan:
 
     def picture(self) -> Picture:
         """Draw the objects and how they hang together; what is not there yet has a dashed edge."""
-        from chatlio_kit.connection.diagram import Drawn  # noqa: PLC0415 - only a drawing needs matplotlib
+        from chatlio_kit.connection.diagram import DiagramLabels  # noqa: PLC0415 - only a drawing needs matplotlib
 
         missing = {each.name for each in self.objects if each.action is Action.CREATE}
-        return Drawn(self.name, [(Role.LIVE, kind) for kind in self.kinds], missing).picture()
+        return DiagramLabels(self.name, [(Role.LIVE, kind) for kind in self.kinds], missing).picture()
 
-    def by_hand(self) -> ByHand:
+    def by_hand(self) -> ManualSteps:
         """Tell how the same connection is made in Adobe's and Chatlio's own screens."""
-        return ByHand(self.name, self.tenant_id, self.kinds)
+        return ManualSteps(self.name, self.tenant_id, self.kinds)
 
     def as_dict(self, *, made: Connection | None = None) -> dict[str, Any]:
         """Return the plan as plain data for JSON.
@@ -206,10 +206,10 @@ def plan_connection(
         PlatformError: the platform refused to tell.
     """
     kinds = _kinds(webhooks)
-    site = open_site(platform, name)
+    site = open_survey(platform, name)
     pieces = [
-        *shared_pieces(site),
-        *(piece for kind in kinds for piece in lane_pieces(site, Lane(Role.LIVE, kind))),
+        *shared_objects(site),
+        *(piece for kind in kinds for piece in dataflow_objects(site, DataflowState(Role.LIVE, kind))),
     ]
     objects = []
     with Bar("looking", len(pieces), "objects", quiet=quiet) as bar:

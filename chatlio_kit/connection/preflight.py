@@ -15,12 +15,12 @@ from chatlio_kit.aep import Platform
 from chatlio_kit.aep.sandboxes import DEVELOPMENT
 from chatlio_kit.arguments import checked
 from chatlio_kit.chatlio.kinds import Kind
-from chatlio_kit.connection.mapping_check import rehearse
+from chatlio_kit.connection.mapping_check import check_mappings
 from chatlio_kit.connection.objects.blueprint import SOURCE_SPEC
-from chatlio_kit.connection.objects.names import Naming, Role
-from chatlio_kit.connection.objects.shared import Action, shared_pieces
-from chatlio_kit.connection.objects.survey import a_platform, open_site
-from chatlio_kit.connection.permissions import Held, read_rights
+from chatlio_kit.connection.objects.names import Names, Role
+from chatlio_kit.connection.objects.shared import Action, shared_objects
+from chatlio_kit.connection.objects.survey import a_platform, open_survey
+from chatlio_kit.connection.permissions import Holding, read_permissions
 from chatlio_kit.connection.plan import plan_connection
 from chatlio_kit.connection.production import sandbox_type
 from chatlio_kit.display import Progress, Sheet
@@ -147,7 +147,7 @@ def check_platform(platform: Platform, name: str = "chatlio", *, quiet: bool = F
     Raises:
         UsageError: the name cannot be a connection's name.
     """
-    Naming(name)
+    Names(name)
     settings = platform.settings
     place = f"{settings.platform_name}, sandbox {settings.sandbox}"
     found = []
@@ -294,7 +294,7 @@ class _Examination:
         return Check(name, Verdict.WARN, finding, advice)
 
     def _rights(self, _name: str) -> Iterator[Check]:
-        for right in read_rights(self._platform.access):
+        for right in read_permissions(self._platform.access):
             yield Check(f"right: {right.name}", _VERDICTS[right.held], right.finding, right.next_step)
         yield Check(
             "right: mapping sets",
@@ -348,19 +348,19 @@ class _Examination:
         return self._mappings(name, Role.HISTORY)
 
     def _mappings(self, name: str, role: Role) -> Iterator[Check]:
-        site = open_site(self._platform, self._name)
-        group, schema, _ = (piece.look() for piece in shared_pieces(site))
+        site = open_survey(self._platform, self._name)
+        group, schema, _ = (piece.look() for piece in shared_objects(site))
         if site.schema_id is None or {group.action, schema.action} != {Action.REUSE}:
             how = "there is no schema yet" if site.schema_id is None else "the schema is to be extended first"
             words = f"{how}; connect tries every mapping before it builds on it"
             yield Check(name, Verdict.SKIPPED, words)
             return
         for kind in Kind:
-            rehearse(self._platform, site.design, role, kind, site.schema_id)
+            check_mappings(self._platform, site.design, role, kind, site.schema_id)
         yield Check(name, Verdict.PASS, f"samples of all {len(Kind)} kinds came out as Python expects")
 
 
-_VERDICTS = {Held.YES: Verdict.PASS, Held.UNSEEN: Verdict.WARN, Held.NO: Verdict.FAIL}
+_VERDICTS = {Holding.YES: Verdict.PASS, Holding.UNSEEN: Verdict.WARN, Holding.NO: Verdict.FAIL}
 
 
 def _is_of_flow_service(error: PlatformError) -> bool:

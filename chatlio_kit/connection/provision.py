@@ -13,11 +13,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from chatlio_kit.connection.mapping_check import rehearse
-from chatlio_kit.connection.objects.dataflows import lane_pieces
+from chatlio_kit.connection.mapping_check import check_mappings
+from chatlio_kit.connection.objects.dataflows import dataflow_objects
 from chatlio_kit.connection.objects.names import in_words
-from chatlio_kit.connection.objects.shared import Action, Piece, Standing, known, shared_pieces
-from chatlio_kit.connection.objects.survey import Lane, Site
+from chatlio_kit.connection.objects.shared import Action, ObjectState, SharedObject, known, shared_objects
+from chatlio_kit.connection.objects.survey import DataflowState, Survey
 from chatlio_kit.connection.turns import one_at_a_time
 from chatlio_kit.errors import (
     Conflict,
@@ -37,7 +37,7 @@ _CREATES = 3
 _BUILDS = 3
 
 
-def build(site: Site, lanes: Sequence[Lane], progress: Progress | None = None) -> None:
+def build(site: Survey, lanes: Sequence[DataflowState], progress: Progress | None = None) -> None:
     """Build the shared objects and the dataflows, and wait until all dataflows take data.
 
     Before a mapping set is made or replaced, the platform maps samples with it, and what comes out is
@@ -65,22 +65,22 @@ def build(site: Site, lanes: Sequence[Lane], progress: Progress | None = None) -
                 raise
 
 
-def _build(site: Site, lanes: Sequence[Lane], say: Progress) -> None:
+def _build(site: Survey, lanes: Sequence[DataflowState], say: Progress) -> None:
     site.forget()
-    for piece in shared_pieces(site):
+    for piece in shared_objects(site):
         _settle(piece, say)
-    pieces = {id(lane): lane_pieces(site, lane) for lane in lanes}
+    pieces = {id(lane): dataflow_objects(site, lane) for lane in lanes}
     for lane in lanes:
         mapping_set = pieces[id(lane)][0]
         if mapping_set.look().action is not Action.REUSE:
             say(f"Trying the {lane.role} mapping for {in_words(lane.kind)} on samples")
-            rehearse(site.platform, site.design, lane.role, lane.kind, str(site.schema_id))
+            check_mappings(site.platform, site.design, lane.role, lane.kind, str(site.schema_id))
     for lane in lanes:
         for each in pieces[id(lane)]:
             _settle(each, say)
 
 
-def _settle(piece: Piece, say: Progress) -> None:
+def _settle(piece: SharedObject, say: Progress) -> None:
     """Bring one object to where it should be."""
     standing = piece.look()
     if standing.action is Action.CREATE:
@@ -95,7 +95,7 @@ def _settle(piece: Piece, say: Progress) -> None:
         )
 
 
-def _create(piece: Piece, say: Progress) -> Standing:
+def _create(piece: SharedObject, say: Progress) -> ObjectState:
     """Create an object that was not there when it was just looked for; look again before each further try.
 
     A create that got no answer may have been carried out: then the next look finds it.
@@ -122,12 +122,12 @@ def _create(piece: Piece, say: Progress) -> Standing:
     return standing
 
 
-def _agree(piece: Piece, made: str, say: Progress) -> Standing:
+def _agree(piece: SharedObject, made: str, say: Progress) -> ObjectState:
     """Keep an object that was just made, unless another run has made the same one before."""
     piece.site.forget()
     oldest = next(iter(piece.alike()), made)
     if oldest == made:
-        return Standing(Action.REUSE, "made", made)
+        return ObjectState(Action.REUSE, "made", made)
     say(f"Another run has just made the {piece.thing} {piece.name!r} too; going on with the older one")
     try:
         piece.withdraw(made)
@@ -137,7 +137,7 @@ def _agree(piece: Piece, made: str, say: Progress) -> Standing:
     return piece.look()
 
 
-def _wait_for(site: Site, lanes: Sequence[Lane], say: Progress) -> None:
+def _wait_for(site: Survey, lanes: Sequence[DataflowState], say: Progress) -> None:
     """Wait until every dataflow is enabled and has its inlet."""
     deadline = time.monotonic() + LONGEST_WAIT
     pause = _FIRST_LOOK

@@ -15,7 +15,7 @@ from chatlio_kit.aep.flow_service import Side
 from chatlio_kit.arguments import checked
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection.objects.names import WEBHOOK_FIELDS, Role
-from chatlio_kit.connection.objects.survey import Site, a_platform, open_site
+from chatlio_kit.connection.objects.survey import Survey, a_platform, open_survey
 from chatlio_kit.connection.production import require_leave
 from chatlio_kit.display import Progress, Sheet
 from chatlio_kit.errors import AuthenticationFailed, NotFound, PlatformError, Unavailable, Unreachable
@@ -112,7 +112,7 @@ def list_removals(platform: Platform, name: str = "chatlio") -> Removal:
     Raises:
         PlatformError: the platform refused to tell.
     """
-    return Removal(name, False, tuple(removed for removed, _ in _ours(open_site(platform, name))))
+    return Removal(name, False, tuple(removed for removed, _ in _ours(open_survey(platform, name))))
 
 
 @checked(platform=a_platform)
@@ -134,7 +134,7 @@ def disconnect(
         ProductionSandbox: the sandbox is of the type production, or of a type that cannot be read.
         PlatformError: the platform refused to remove a dataflow, or did not answer.
     """
-    site = open_site(platform, name)
+    site = open_survey(platform, name)
     require_leave(platform, production)
     ours = _ours(site)
     done = []
@@ -156,7 +156,7 @@ def disconnect(
     return Removal(name, True, tuple(done))
 
 
-def _ours(site: Site) -> list[tuple[Removed, Callable[[], None]]]:
+def _ours(site: Survey) -> list[tuple[Removed, Callable[[], None]]]:
     """List what is ours in the order of removal, each with the call that removes it."""
     flows, prep = site.platform.flows, site.platform.mapping_sets
     lanes = [(role, kind) for role in Role for kind in Kind]
@@ -178,7 +178,7 @@ def _ours(site: Site) -> list[tuple[Removed, Callable[[], None]]]:
     return found
 
 
-def _endpoint_remover(site: Site, side: Side) -> Callable[[str], None]:
+def _endpoint_remover(site: Survey, side: Side) -> Callable[[str], None]:
     return lambda endpoint_id: site.platform.flows.delete_endpoint(side, endpoint_id)
 
 

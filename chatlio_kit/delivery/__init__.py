@@ -2,7 +2,7 @@
 
 from chatlio_kit.delivery.forecast import Forecast
 from chatlio_kit.delivery.ledger.ledger import Ledger
-from chatlio_kit.delivery.ledger.models import Tally
+from chatlio_kit.delivery.ledger.models import FateCounts
 from chatlio_kit.delivery.page import Page
 from chatlio_kit.delivery.reconcile import Reconciliation, reconcile
 from chatlio_kit.delivery.replay import replay
@@ -10,12 +10,12 @@ from chatlio_kit.delivery.run import Run, pace_for
 from chatlio_kit.delivery.stream import stream
 
 __all__ = [
+    "FateCounts",
     "Forecast",
     "Ledger",
     "Page",
     "Reconciliation",
     "Run",
-    "Tally",
     "pace_for",
     "reconcile",
     "replay",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 
 from chatlio_kit.connection import Connection, Dataflow
-from chatlio_kit.delivery.ledger.destination import Book
+from chatlio_kit.delivery.ledger.destination import DestinationLedger
 from chatlio_kit.delivery.readback import Reader
 from chatlio_kit.delivery.requests.wire import WireRecord
 from chatlio_kit.display import Progress
@@ -22,7 +22,7 @@ _LOOK_EVERY = 30.0
 
 def wait_for_canary(
     connection: Connection,
-    book: Book,
+    book: DestinationLedger,
     flow: Dataflow,
     records: list[WireRecord],
     *,

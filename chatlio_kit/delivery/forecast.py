@@ -15,7 +15,7 @@ from chatlio_kit.delivery.requests.pacing import (
 from chatlio_kit.delivery.requests.packing import ADVISED_RECORD, fits, pack
 from chatlio_kit.delivery.requests.wire import wire_records
 from chatlio_kit.display import Sheet
-from chatlio_kit.tables import Counts
+from chatlio_kit.tables import RecordCounts
 
 BATCH_API_SECONDS = 4 * 3600.0
 """From here on files serve better: Adobe advises batch ingestion for bulk data that nobody waits for."""
@@ -46,7 +46,7 @@ class Forecast:
 
     destination: str
     per_second: int = MESSAGES_PER_SECOND
-    counts: Counts = field(default_factory=Counts)
+    counts: RecordCounts = field(default_factory=RecordCounts)
     kinds: dict[str, Share] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from chatlio_kit.delivery.ledger.models import Readback, Tally
+from chatlio_kit.delivery.ledger.models import FateCounts, Readback
 from chatlio_kit.delivery.reconcile import Reconciliation, gone_sentences, is_amiss, sentences
 from chatlio_kit.display import Sheet
 from chatlio_kit.errors import DONE, FAILED, INCOMPLETE, UNCONFIRMED
-from chatlio_kit.tables import Counts
+from chatlio_kit.tables import RecordCounts
 
 
 @dataclass
@@ -38,9 +38,9 @@ class Page:
     """
 
     destination: str
-    counts: Counts = field(default_factory=Counts)
-    run: Tally = field(default_factory=Tally)
-    total: Tally = field(default_factory=Tally)
+    counts: RecordCounts = field(default_factory=RecordCounts)
+    run: FateCounts = field(default_factory=FateCounts)
+    total: FateCounts = field(default_factory=FateCounts)
     dead_by_reason: dict[str, int] = field(default_factory=dict)
     requests: int = 0
     retries: int = 0

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from chatlio_kit.delivery.page import Page
 from chatlio_kit.display import Document, Part, Sheet, Tile
-from chatlio_kit.tables import Findings
+from chatlio_kit.tables import FieldFindings
 from chatlio_kit.tables.next_steps import NextStep
 from chatlio_kit.tables.report import further_parts, record_parts, record_tiles
 
 
-def page_document(page: Page, findings: Findings, next_steps: Sequence[NextStep] = ()) -> Document:
+def page_document(page: Page, findings: FieldFindings, next_steps: Sequence[NextStep] = ()) -> Document:
     """Tell a run: what was read, what was sent, what landed, and what did not and why.
 
     Args:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from chatlio_kit.aep import Batch, StoredFile, masked
 from chatlio_kit.connection import Connection
-from chatlio_kit.delivery.ledger.destination import Book
+from chatlio_kit.delivery.ledger.destination import DestinationLedger
 from chatlio_kit.delivery.ledger.models import DeadLetter, Gone
 from chatlio_kit.display import Progress
 from chatlio_kit.errors import (
@@ -53,7 +53,7 @@ class Unreadable(Exception):
 
 def read_back(
     connection: Connection,
-    book: Book,
+    book: DestinationLedger,
     *,
     wait: float,
     again: bool = True,
@@ -102,7 +102,7 @@ class Reader:
         book: the destination's part of the ledger.
     """
 
-    def __init__(self, connection: Connection, book: Book) -> None:
+    def __init__(self, connection: Connection, book: DestinationLedger) -> None:
         self._connection = connection
         self._platform = connection.platform
         self._book = book

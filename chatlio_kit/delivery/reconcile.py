@@ -24,11 +24,11 @@ from typing import Any
 
 import orjson
 
-from chatlio_kit.aep import Platform, Run
+from chatlio_kit.aep import FlowRun, Platform
 from chatlio_kit.connection import Connection
-from chatlio_kit.delivery.ledger.destination import Book
+from chatlio_kit.delivery.ledger.destination import DestinationLedger
 from chatlio_kit.delivery.ledger.ledger import Ledger
-from chatlio_kit.delivery.ledger.models import Gone, Named, Readback, Tally
+from chatlio_kit.delivery.ledger.models import EventRef, FateCounts, Gone, Readback
 from chatlio_kit.delivery.readback import Reader, read_back
 from chatlio_kit.display import Sheet
 from chatlio_kit.errors import DONE, FAILED, INCOMPLETE, UNCONFIRMED, NotFound
@@ -57,7 +57,7 @@ _SAID = 160
 
 
 @dataclass
-class Account:
+class RunCounters:
     """What the runs of one history dataflow add up to.
 
     Attributes:
@@ -77,7 +77,7 @@ class Account:
     until: datetime | None = None
 
     @classmethod
-    def of(cls, runs: Sequence[Run]) -> Account:
+    def of(cls, runs: Sequence[FlowRun]) -> RunCounters:
         """Add runs up; a run that is not finished leaves everything since its start open."""
         finished = [run.completed_at for run in runs if _is_finished(run)]
         still_open = [run.started_at for run in runs if not _is_finished(run)]
@@ -117,15 +117,15 @@ class Reconciliation:
     """
 
     destination: str
-    total: Tally = field(default_factory=Tally)
-    by_kind: dict[str, Tally] = field(default_factory=dict)
-    runs: dict[str, Account] = field(default_factory=dict)
+    total: FateCounts = field(default_factory=FateCounts)
+    by_kind: dict[str, FateCounts] = field(default_factory=dict)
+    runs: dict[str, RunCounters] = field(default_factory=dict)
     dead_by_reason: dict[str, int] = field(default_factory=dict)
-    samples: dict[str, Named] = field(default_factory=dict)
-    dead: list[Named] = field(default_factory=list)
-    missing: list[Named] = field(default_factory=list)
+    samples: dict[str, EventRef] = field(default_factory=dict)
+    dead: list[EventRef] = field(default_factory=list)
+    missing: list[EventRef] = field(default_factory=list)
     gone_by_reason: dict[str, int] = field(default_factory=dict)
-    gone: list[Named] = field(default_factory=list)
+    gone: list[EventRef] = field(default_factory=list)
     readback: Readback = field(default_factory=Readback)
     overdue: int = 0
     lake_rows: int = 0
@@ -223,7 +223,7 @@ class Reconciliation:
 
 def reconcile(
     connection: Connection,
-    book: Book,
+    book: DestinationLedger,
     *,
     wait: float = 0.0,
     again: bool = True,
@@ -246,7 +246,7 @@ def reconcile(
     """
     read_back(connection, book, wait=wait, again=again, may_repeat=may_repeat, quiet=quiet)
     runs = {
-        str(kind): Account.of(connection.platform.flows.runs(flow.flow_id))
+        str(kind): RunCounters.of(connection.platform.flows.runs(flow.flow_id))
         for kind, flow in connection.history.items()
     }
     overdue_since = connection.platform.now() - VISIBLE_AFTER
@@ -289,7 +289,7 @@ def reconcile_deleted(platform: Platform, ledger: Ledger, name: str) -> Reconcil
 
 
 def _found(
-    destination: str, book: Book, runs: dict[str, Account], overdue_since: datetime, sql: str
+    destination: str, book: DestinationLedger, runs: dict[str, RunCounters], overdue_since: datetime, sql: str
 ) -> Reconciliation:
     return Reconciliation(
         destination=destination,
@@ -376,7 +376,7 @@ def count_sql(connection: Connection) -> str:
     return f"SELECT COUNT(DISTINCT _id) AS events, COUNT(*) - COUNT(DISTINCT _id) AS repeated FROM {table};"  # noqa: S608 - shown, not run
 
 
-def _lose(book: Book, kind: str, account: Account, overdue_since: datetime) -> None:
+def _lose(book: DestinationLedger, kind: str, account: RunCounters, overdue_since: datetime) -> None:
     if account.since is None or account.until is None:
         return
     until = min(account.until - _CUT, overdue_since)
@@ -387,11 +387,11 @@ def _lose(book: Book, kind: str, account: Account, overdue_since: datetime) -> N
     book.lose(kind, account.since - _SLACK, until, LOST, answer)
 
 
-def _is_finished(run: Run) -> bool:
+def _is_finished(run: FlowRun) -> bool:
     return run.status in _FINISHED and run.completed_at > 0
 
 
-def _sample(sample: Named | None) -> str:
+def _sample(sample: EventRef | None) -> str:
     if sample is None or not sample.answer:
         return ""
     return f"; e.g. {sample.place}: {_words(sample.answer)}"
@@ -417,12 +417,12 @@ def _messages(value: Any) -> Iterator[str]:
             yield from _messages(inside)
 
 
-def _as_dict(named: Named, *more: str) -> dict[str, Any]:
+def _as_dict(named: EventRef, *more: str) -> dict[str, Any]:
     keys = ("event_id", "kind", "file", "record", *more)
     return {key: getattr(named, key) for key in keys}
 
 
-def _fates(tally: Tally) -> tuple[int, int, int, int, int, int]:
+def _fates(tally: FateCounts) -> tuple[int, int, int, int, int, int]:
     return (
         tally.delivered,
         tally.landed,
@@ -433,7 +433,7 @@ def _fates(tally: Tally) -> tuple[int, int, int, int, int, int]:
     )
 
 
-def _counters(account: Account | None) -> tuple[int | None, int | None, int | None]:
+def _counters(account: RunCounters | None) -> tuple[int | None, int | None, int | None]:
     """Give what a dataflow's runs count; nothing for a dataflow that is not there, or not as it should be."""
     return (None, None, None) if account is None else (account.received, account.ingested, account.failed)
 

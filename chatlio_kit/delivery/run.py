@@ -22,9 +22,9 @@ from chatlio_kit.chatlio.rejections import Rejection
 from chatlio_kit.connection import Connection, Dataflow
 from chatlio_kit.delivery.activation import keep_guard
 from chatlio_kit.delivery.canary import CANARY_RECORDS, wait_for_canary
-from chatlio_kit.delivery.ledger.destination import Book
+from chatlio_kit.delivery.ledger.destination import DestinationLedger
 from chatlio_kit.delivery.ledger.ledger import Ledger
-from chatlio_kit.delivery.ledger.models import Fate, KeptLetter, Tally
+from chatlio_kit.delivery.ledger.models import Fate, FateCounts, RetryableRecord
 from chatlio_kit.delivery.page import Page
 from chatlio_kit.delivery.reconcile import reconcile, reconcile_deleted
 from chatlio_kit.delivery.requests.pacing import (
@@ -33,7 +33,7 @@ from chatlio_kit.delivery.requests.pacing import (
     Pace,
     most_in_a_request,
 )
-from chatlio_kit.delivery.requests.packing import ADVISED_RECORD, LIMIT, Packet, fitting, pack
+from chatlio_kit.delivery.requests.packing import ADVISED_RECORD, LIMIT, RequestBody, fitting, pack
 from chatlio_kit.delivery.requests.sending import (
     PATIENCE,
     SINGLE_POSTS,
@@ -45,7 +45,7 @@ from chatlio_kit.delivery.requests.sending import (
 from chatlio_kit.delivery.requests.wire import WireRecord, WireRecords, wire_records
 from chatlio_kit.display import Progress
 from chatlio_kit.errors import PlatformError
-from chatlio_kit.tables import Counts
+from chatlio_kit.tables import RecordCounts
 
 WAIT_SECONDS = 120.0
 
@@ -90,7 +90,7 @@ class Run:
         quiet: bool = False,
     ) -> None:
         self.connection = connection
-        self.counts = Counts()
+        self.counts = RecordCounts()
         self.rejections: list[Rejection] = []
         self._state = state
         self._quiet = quiet
@@ -165,7 +165,7 @@ class Run:
         """Let the bar count events that need no sending."""
         self._progress.advance(events)
 
-    def resend(self, letters: list[KeptLetter]) -> None:
+    def resend(self, letters: list[RetryableRecord]) -> None:
         """Send dead letters again as they were, and write down every fate."""
         self.book.revive(self.number, (each.event_id for each in letters))
         for kind in sorted({each.kind for each in letters}):
@@ -230,7 +230,9 @@ class Run:
         with Ledger(self._state) as ledger:
             tallies = ledger.book(self.connection.destination).by_kind()
         rows = {str(kind): asdict(tallies[kind]) for kind in Kind if kind in tallies}
-        frame = pd.DataFrame.from_dict(rows, orient="index", columns=[each.name for each in fields(Tally)])
+        frame = pd.DataFrame.from_dict(
+            rows, orient="index", columns=[each.name for each in fields(FateCounts)]
+        )
         return frame.rename_axis("kind")
 
     def dead_letters(self) -> pd.DataFrame:
@@ -257,7 +259,7 @@ class Run:
     def _repr_html_(self) -> str:
         return self._page._repr_html_()
 
-    def _fill_page(self, book: Book) -> None:
+    def _fill_page(self, book: DestinationLedger) -> None:
         page = self._page
         page.run = book.tally(self.number)
         # where there was one run only, all is its own, and the ledger need not be looked through again
@@ -280,13 +282,13 @@ class Run:
         sendable = fitting(records)
         if sendable.all():
             return records
-        too_large = Packet(records.take(np.flatnonzero(~sendable)))
+        too_large = RequestBody(records.take(np.flatnonzero(~sendable)))
         for place, size in enumerate(too_large.records.sizes):
             answer = f"{size:,} bytes; a request holds at most {LIMIT:,}"
             self._settle(Outcome(refused=[refused(too_large, place, None, "too_large", answer)]))
         return records.take(np.flatnonzero(sendable))
 
-    def _post(self, flow: Dataflow, packets: Iterable[Packet]) -> None:
+    def _post(self, flow: Dataflow, packets: Iterable[RequestBody]) -> None:
         if flow.flow_id not in self._inlets:
             inlet = self.connection.platform.inlet(flow.inlet_url, flow.flow_id, connections=SINGLE_WORKERS)
             self._inlets[flow.flow_id] = self._open.enter_context(inlet)
@@ -294,7 +296,7 @@ class Run:
         if self._sender.is_single and SINGLE_POSTS not in self._page.notes:
             self._page.notes.append(SINGLE_POSTS)
 
-    def _allowed(self, packets: Iterable[Packet]) -> Iterator[Packet]:
+    def _allowed(self, packets: Iterable[RequestBody]) -> Iterator[RequestBody]:
         """Give packets until as many were given as were asked for; what is under way then ends well."""
         for packet in packets:
             if self._left == 0:

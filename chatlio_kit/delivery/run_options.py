@@ -17,7 +17,7 @@ import orjson
 from chatlio_kit.chatlio.redaction import Redaction
 from chatlio_kit.connection import Destination
 from chatlio_kit.delivery.ledger.ledger import Ledger
-from chatlio_kit.tables import Settling
+from chatlio_kit.tables import ReadOptions
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS run_terms (
@@ -51,7 +51,7 @@ USING (source_file, source_record)
 
 
 @dataclass(frozen=True)
-class RunTerms:
+class RunOptions:
     """On what terms a run reads and redacts.
 
     Attributes:
@@ -65,13 +65,13 @@ class RunTerms:
     reading: str | None = None
 
     @classmethod
-    def of(cls, redaction: Redaction, settling: Settling | None = None) -> RunTerms:
+    def of(cls, redaction: Redaction, settling: ReadOptions | None = None) -> RunOptions:
         """Return the terms of a run."""
         mark = hmac.digest(redaction.key.reveal().encode(), b"run_terms", "sha256") if redaction.key else b""
         return cls(str(redaction), mark.hex()[:16], None if settling is None else reading_of(settling))
 
 
-def reading_of(settling: Settling) -> str:
+def reading_of(settling: ReadOptions) -> str:
     """Write the options that say how records were read, as the prompt takes them; empty without any."""
     said = [f"--kind {settling.kind}"] if settling.kind else []
     if settling.fields is not None:
@@ -85,7 +85,7 @@ def reading_of(settling: Settling) -> str:
     return " ".join(said)
 
 
-def remember_terms(state: Path, destination: Destination, run: int, terms: RunTerms) -> None:
+def remember_terms(state: Path, destination: Destination, run: int, terms: RunOptions) -> None:
     """Write down on what terms a run reads and redacts.
 
     Raises:
@@ -106,14 +106,14 @@ def readings(ledger: Ledger) -> list[str]:
     return [reading for (reading,) in rows]
 
 
-def sentences_on_terms(state: Path, destination: Destination, run: int, terms: RunTerms) -> list[str]:
+def sentences_on_terms(state: Path, destination: Destination, run: int, terms: RunOptions) -> list[str]:
     """Say what earlier runs sent on other terms, and what that means for what is there now."""
     with Ledger(state) as ledger:
         key = _key(ledger, destination)
         return [*_on_redaction(ledger, key, run, terms), *_on_reading(ledger, key, run, terms)]
 
 
-def _on_redaction(ledger: Ledger, key: int, run: int, terms: RunTerms) -> Iterator[str]:
+def _on_redaction(ledger: Ledger, key: int, run: int, terms: RunOptions) -> Iterator[str]:
     told = {before: terms_of for before, *terms_of in ledger.read(_BEFORE, (key, run))}
     runs_on: dict[tuple[str | None, str], list[int]] = {}
     for before in range(1, run):
@@ -148,7 +148,7 @@ def _runs(runs: list[int]) -> str:
     return "runs " + ", ".join(map(str, runs))
 
 
-def _on_reading(ledger: Ledger, key: int, run: int, terms: RunTerms) -> Iterator[str]:
+def _on_reading(ledger: Ledger, key: int, run: int, terms: RunOptions) -> Iterator[str]:
     if terms.reading is None:
         return
     asked = {"destination": key, "run": run}

@@ -12,9 +12,9 @@ from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection import Connection, a_connection, require_leave
 from chatlio_kit.delivery.requests.sending import PATIENCE
 from chatlio_kit.delivery.run import Run
-from chatlio_kit.delivery.run_options import RunTerms, remember_terms, sentences_on_terms
+from chatlio_kit.delivery.run_options import RunOptions, remember_terms, sentences_on_terms
 from chatlio_kit.errors import UsageError, option
-from chatlio_kit.tables import Deduplicator, Tables, check_again, count, empty
+from chatlio_kit.tables import Deduplicator, Tables, count, empty, revalidate
 
 _PIECE = 10_000
 
@@ -68,7 +68,7 @@ def stream(
     """
     require_leave(connection.platform, production)
     events, messages = (tables, empty("messages")) if isinstance(tables, pd.DataFrame) else _both(tables)
-    built = check_again(events, messages)
+    built = revalidate(events, messages)
     state = connection.platform.settings.state
     with (
         Run(
@@ -84,18 +84,18 @@ def stream(
         ) as run,
         Deduplicator(run.book.settled) as deduplicator,
     ):
-        terms = RunTerms.of(tables.findings.redaction) if isinstance(tables, Tables) else None
+        terms = RunOptions.of(tables.findings.redaction) if isinstance(tables, Tables) else None
         if terms is not None:
             remember_terms(state, connection.destination, run.number, terms)
         run.counts.add((), (each.reason for each in built.rejected))
         run.rejections += built.rejected
         run.prepare(Kind(kind) for kind in built.rows["kind"].unique().to_pylist())
         for start in range(0, len(built), _PIECE):
-            sifted = deduplicator.apply(replace(built, rejected=[]).part(start, start + _PIECE))
-            count(run.counts, sifted)
-            run.rejections += sifted.built.rejected
-            run.pass_over(sifted.duplicates + len(sifted.built.rejected))
-            run.send(sifted.built.events, sifted.built.messages)
+            batches = deduplicator.apply(replace(built, rejected=[]).part(start, start + _PIECE))
+            count(run.counts, batches)
+            run.rejections += batches.built.rejected
+            run.pass_over(batches.duplicates + len(batches.built.rejected))
+            run.send(batches.built.events, batches.built.messages)
         if terms is not None:
             run.page.notes += sentences_on_terms(state, connection.destination, run.number, terms)
         named = pc.sum(built.rows["message_count"]).as_py() or 0

@@ -1,1 +1,1 @@
-"""jobs."""
+"""What needs several rooms: opening a platform, the backfill, forgetting one person, the guided notebooks."""

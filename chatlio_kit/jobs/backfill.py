@@ -18,7 +18,7 @@ from chatlio_kit.delivery.ledger.processed_files import mark_of
 from chatlio_kit.delivery.page_document import page_document
 from chatlio_kit.delivery.requests.pacing import MESSAGES_PER_SECOND
 from chatlio_kit.delivery.requests.sending import PATIENCE
-from chatlio_kit.delivery.run_options import RunTerms, remember_terms, sentences_on_terms
+from chatlio_kit.delivery.run_options import RunOptions, remember_terms, sentences_on_terms
 from chatlio_kit.errors import ConnectionIncomplete
 from chatlio_kit.tables import (
     REJECTED,
@@ -70,9 +70,9 @@ def forecast(
             if (platform.settings.state / LEDGER).exists():
                 ledger = stack.enter_context(Ledger(platform.settings.state))
                 settled = ledger.book(connection.destination).settled
-        for sifted in export.sifted(settled):
-            count(found.counts, sifted)
-            found.add(sifted.built.events, sifted.built.messages)
+        for batches in export.batches(settled):
+            count(found.counts, batches)
+            found.add(batches.built.events, batches.built.messages)
     found.notes += [*export.notes(), *export.next_steps.sentences()]
     return found
 
@@ -140,7 +140,7 @@ def backfill(
     ) as run:
         report = state / REPORTS / f"{str(connection.destination).replace('/', '-')}-{run.number:04d}"
         make_folder(report)
-        terms = RunTerms.of(export.terms.redaction, export.settling)
+        terms = RunOptions.of(export.terms.redaction, export.settling)
         remember_terms(state, connection.destination, run.number, terms)
         run.prepare({file.kind: None for file in export.captures.files if file.kind is not None})
         # A file is read again once it is read otherwise, such as an archive with members left out before.
@@ -153,12 +153,12 @@ def backfill(
         export.captures.files = [file for file in export.captures.files if file.name not in unchanged]
         unclean: set[str] = set()
         with RejectedFile(report / REJECTED) as rejected, lean_memory():
-            for sifted in export.sifted(run.book.settled):
-                count(run.counts, sifted)
-                rejected.add(sifted.built.rejected)
+            for batches in export.batches(run.book.settled):
+                count(run.counts, batches)
+                rejected.add(batches.built.rejected)
                 # a zip's members are rejected by their own names, and the zip is read again whole
-                unclean |= {name for each in sifted.built.rejected for name in archives_of(each.file)}
-                run.send(sifted.built.events, sifted.built.messages)
+                unclean |= {name for each in batches.built.rejected for name in archives_of(each.file)}
+                run.send(batches.built.events, batches.built.messages)
                 give_memory_back()
         if not run.is_stopped:
             run.book.remember_files(

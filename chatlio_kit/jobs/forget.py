@@ -32,7 +32,7 @@ from chatlio_kit.errors import DONE, FAILED, OutputError, UsageError, option
 from chatlio_kit.jobs.backfill import REPORTS
 from chatlio_kit.jobs.platforms import STORE
 from chatlio_kit.settings import DEFAULT_STATE
-from chatlio_kit.tables import Export, Settling, Terms
+from chatlio_kit.tables import Export, FieldPolicy, ReadOptions
 from chatlio_kit.tables.erasure import (
     ErasedFiles,
     check_tables,
@@ -40,7 +40,7 @@ from chatlio_kit.tables.erasure import (
     erase_from_tables,
     learn_from_tables,
 )
-from chatlio_kit.tables.workers import build_all
+from chatlio_kit.tables.workers import validate_batches
 
 UNFINISHED = "forgetting.json"
 """What is known of a person while they are being forgotten; a kill leaves it, and the next call goes on."""
@@ -220,8 +220,8 @@ def forget(
     folders = [Path(each) for each in ([tables] if isinstance(tables, Path | str) else tables)]
     for folder in folders:
         check_tables(folder)
-    terms = Terms.from_options(redact, contract)
-    export = _export(captures, Settling.from_options(kind, undated_as, fields), exclude, encoding)
+    terms = FieldPolicy.from_options(redact, contract)
+    export = _export(captures, ReadOptions.from_options(kind, undated_as, fields), exclude, encoding)
     person = Person(visitor_id, email, terms.redaction)
     with Ledger(state) as ledger, ledger.alone():
         forgetting = _Forgetting(state, person, folders, export, ledger)
@@ -308,7 +308,7 @@ class _Forgetting:
         places: set[tuple[str, int]] = set()
         unread: set[tuple[str, int]] = set()
         with export.create_pool() as pool:
-            for built in build_all(export.captures.pieces(), export.settling, pool):
+            for built in validate_batches(export.captures.pieces(), export.settling, pool):
                 raws = built.piece.raws
                 speaking = {place for place, raw in enumerate(raws) if person.speaks(_text(raw))}
                 events = built.events
@@ -432,7 +432,7 @@ class _Forgetting:
 
 def _export(
     captures: Export | Path | str | Sequence[Path | str],
-    settling: Settling,
+    settling: ReadOptions,
     exclude: Sequence[str],
     encoding: str | None,
 ) -> Export | None:

@@ -19,7 +19,7 @@ from chatlio_kit.errors import ChatlioKitError, UsageError
 from chatlio_kit.jobs.platforms import open_platform
 from chatlio_kit.samples import write_sample
 from chatlio_kit.settings import AEP, DEFAULT_STATE, LOCAL
-from chatlio_kit.tables import Export, Settling, Tables
+from chatlio_kit.tables import Export, ReadOptions, Tables
 
 SAMPLE_EVENTS, SAMPLE_SEED, SAMPLE_BAD_SHARE = 2000, 7, 0.01
 
@@ -71,7 +71,7 @@ class NothingAccepted(ChatlioKitError):
     """Captures were read, and all of them were put aside."""
 
 
-class Lesson:
+class NotebookSetup:
     """Where a lesson starts: what the lessons before it left behind.
 
     Attributes:
@@ -80,7 +80,7 @@ class Lesson:
     """
 
     def __init__(
-        self, step: Step, platform: str, captures: Path | None, state: Path | None, settling: Settling
+        self, step: Step, platform: str, captures: Path | None, state: Path | None, settling: ReadOptions
     ) -> None:
         self.step = step
         self._settling = settling
@@ -175,7 +175,7 @@ def open_lesson(
     kind: str | None = None,
     undated_as: str | None = None,
     state: Path | str | None = None,
-) -> Lesson:
+) -> NotebookSetup:
     """Open one of the guided lessons: start, connect, convert, stream or verify.
 
     On the local platform it starts where the lesson before it ended, in a throwaway folder that goes with the
@@ -198,12 +198,12 @@ def open_lesson(
         raise UsageError(f"There is no lesson called {step!r}. The lessons are {', '.join(Step)}.")
     if platform not in (LOCAL, AEP):
         raise UsageError(f"The platform {platform!r} is neither {LOCAL} nor {AEP}. Choose one of the two.")
-    return Lesson(
+    return NotebookSetup(
         Step(step),
         platform,
         None if captures is None else Path(captures),
         None if state is None else Path(state),
-        Settling.from_options(kind, undated_as),
+        ReadOptions.from_options(kind, undated_as),
     )
 
 

@@ -21,19 +21,19 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from chatlio_kit.captures import LocalPlace
+from chatlio_kit.captures import LocalSource
 from chatlio_kit.chatlio.catalogue import TABLES
 from chatlio_kit.display import Progress, Sheet
 from chatlio_kit.errors import UsageError
 from chatlio_kit.pool import Pool
 from chatlio_kit.private_files import is_left_by
 from chatlio_kit.tables.arrow import lean_memory
-from chatlio_kit.tables.counts import Counts
-from chatlio_kit.tables.deduplicate.deduplicate import Deduplicated
+from chatlio_kit.tables.counts import RecordCounts
+from chatlio_kit.tables.deduplicate.deduplicate import DeduplicatedBatch
 from chatlio_kit.tables.derive import EventFiles
 from chatlio_kit.tables.nesting import events_of
 from chatlio_kit.tables.next_steps import NextSteps
-from chatlio_kit.tables.options import Findings
+from chatlio_kit.tables.options import FieldFindings
 from chatlio_kit.tables.output import (
     REJECTED,
     REPORT,
@@ -72,10 +72,10 @@ class Converted:
     """
 
     out: Path
-    counts: Counts
+    counts: RecordCounts
     rows: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    findings: Findings = field(default_factory=Findings)
+    findings: FieldFindings = field(default_factory=FieldFindings)
     next_steps: NextSteps = field(default_factory=NextSteps)
 
     def report(self) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def convert(export: Export, out: Path, *, executor: Executor | None = None, quie
     """
     _keep_apart(export, out)
     make_folder(out)
-    converted = Converted(out, Counts())
+    converted = Converted(out, RecordCounts())
     try:
         with (
             _Unfinished(out, FILES) as unfinished,
@@ -128,11 +128,11 @@ def convert(export: Export, out: Path, *, executor: Executor | None = None, quie
                 RejectedFile(unfinished.folder / REJECTED) as rejected,
                 Progress("converting", None, "records", quiet=quiet) as progress,
             ):
-                for sifted in export.sifted(executor=pool):
-                    count(converted.counts, sifted)
-                    rejected.add(sifted.built.rejected)
-                    tables.add(sifted)
-                    progress.advance(len(sifted.built) + len(sifted.built.rejected) + sifted.duplicates)
+                for batches in export.batches(executor=pool):
+                    count(converted.counts, batches)
+                    rejected.add(batches.built.rejected)
+                    tables.add(batches)
+                    progress.advance(len(batches.built) + len(batches.built.rejected) + batches.duplicates)
             if isinstance(pool, Pool):
                 pool.shutdown()  # their memory is needed for what comes now
             converted.rows = tables.finish()
@@ -157,7 +157,7 @@ def _keep_apart(export: Export, out: Path) -> None:
     """Earlier tables that stand among the captures would be read as captures."""
     folder = out.resolve()
     for file in export.captures.files:
-        if isinstance(file.place, LocalPlace) and file.place.path.resolve().parent == folder:
+        if isinstance(file.place, LocalSource) and file.place.path.resolve().parent == folder:
             raise UsageError(
                 f"{str(out)!r} is among the captures, so its files would be read as captures. "
                 "Choose a folder of its own for the tables."
@@ -273,9 +273,9 @@ class _Tables:
         for table in self._tables.values():
             table.abandon()
 
-    def add(self, sifted: Deduplicated) -> None:
+    def add(self, batches: DeduplicatedBatch) -> None:
         """Write a batch's events, and keep what the other tables are derived from."""
-        rows = sifted.built.rows
+        rows = batches.built.rows
         self._tables["events"].add(events_of(rows))
         self._events.add(rows)
 

@@ -21,7 +21,7 @@ _SHOWN_OF_RAW = 600
 
 
 @dataclass
-class Counts:
+class RecordCounts:
     """``read = accepted + rejected + duplicates``, always.
 
     Attributes:

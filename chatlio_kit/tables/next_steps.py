@@ -9,19 +9,19 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, overload
 
-from chatlio_kit.captures import CaptureFile, Piece, Stretch
+from chatlio_kit.captures import CaptureFile, FileSlice, RawBatch
 from chatlio_kit.captures.dialects import named_fields
 from chatlio_kit.captures.dialects.candidates import propose_fields
-from chatlio_kit.captures.formats.records import Raws, parse
+from chatlio_kit.captures.formats.records import ByteRecords, parse
 from chatlio_kit.chatlio.catalogue import Privacy
 from chatlio_kit.chatlio.kinds import SHAPE_OF, Kind, Shape
 from chatlio_kit.chatlio.redaction import Way
 from chatlio_kit.chatlio.rejections import Reason
 from chatlio_kit.display import Sheet
 from chatlio_kit.tables.file_times import FileTimes
-from chatlio_kit.tables.options import Terms
+from chatlio_kit.tables.options import FieldPolicy
 from chatlio_kit.tables.validate.contract import Contract, Mode
-from chatlio_kit.tables.validate.event_batch import Built, Settling, build
+from chatlio_kit.tables.validate.event_batch import EventBatch, ReadOptions, build
 from chatlio_kit.tables.validate.event_time import Undated, UndatedAs
 
 _SAMPLED = 30
@@ -120,7 +120,7 @@ class RejectSample:
         self._seen: Counter[Reason] = Counter()
         self._chance = random.Random(0)  # noqa: S311  no secret: the same sample for the same export
 
-    def add(self, built: Built) -> None:
+    def add(self, built: EventBatch) -> None:
         """Look at a batch before its records are redacted."""
         files: dict[str, CaptureFile] | None = None
         for each in built.rejected:
@@ -143,7 +143,7 @@ class RejectSample:
         if len(self._accepted) < _MOST_ACCEPTED:
             self._keep_accepted(built)
 
-    def _keep_accepted(self, built: Built) -> None:
+    def _keep_accepted(self, built: EventBatch) -> None:
         rejected = {(each.file, each.record) for each in built.rejected}
         for stretch in built.piece.stretches:
             number, raw = stretch.records.numbers[0], stretch.records.head
@@ -157,7 +157,7 @@ class RejectSample:
         """The reasons of which some records are kept."""
         return [reason for reason in Reason if self._rejected.get(reason)]
 
-    def best(self, reason: Reason, settling: Settling, terms: Terms) -> NextStep | None:
+    def best(self, reason: Reason, settling: ReadOptions, terms: FieldPolicy) -> NextStep | None:
         """Try options on the records of a reason, and return those that accept most; None when none does.
 
         Args:
@@ -181,10 +181,13 @@ class NextSteps(Sequence[NextStep]):
     """
 
     def __init__(
-        self, sample: RejectSample | None = None, settling: Settling | None = None, terms: Terms | None = None
+        self,
+        sample: RejectSample | None = None,
+        settling: ReadOptions | None = None,
+        terms: FieldPolicy | None = None,
     ) -> None:
         self._sample = sample or RejectSample()
-        self._settling, self._terms = settling or Settling(), terms or Terms()
+        self._settling, self._terms = settling or ReadOptions(), terms or FieldPolicy()
 
     def drop_records(self) -> None:
         """Try the options now, and let go of the records that they are tried on."""
@@ -233,7 +236,7 @@ class _Trial:
     """Options, tried on the sampled records of one reason."""
 
     def __init__(
-        self, records: Sequence[_Record], others: Sequence[_Record], settling: Settling, terms: Terms
+        self, records: Sequence[_Record], others: Sequence[_Record], settling: ReadOptions, terms: FieldPolicy
     ) -> None:
         self._records, self._others = records, others
         self._settling, self._contract = settling, terms.contract
@@ -327,11 +330,11 @@ class _Trial:
         columns = (rows[name].to_pylist() for name in ("event_id", "kind", "occurred_at_source"))
         return list(zip(*columns, strict=True))
 
-    def _accepted(self, options: Options) -> Built:
+    def _accepted(self, options: Options) -> EventBatch:
         return self._build(self._records, options)
 
-    def _build(self, records: Sequence[_Record], options: Options) -> Built:
-        stretches = [Stretch(each.file, Raws([each.number], [each.raw])) for each in records]
+    def _build(self, records: Sequence[_Record], options: Options) -> EventBatch:
+        stretches = [FileSlice(each.file, ByteRecords([each.number], [each.raw])) for each in records]
         settling = self._settling
         if "kind" in options:
             settling = replace(settling, kind=Kind(options["kind"]))
@@ -340,4 +343,4 @@ class _Trial:
         if "fields" in options:
             settling = replace(settling, fields=named_fields(options["fields"]))
         contract = Contract.from_text(options["contract"]) if "contract" in options else self._contract
-        return contract.hold(build(Piece(stretches), settling), Counter())
+        return contract.hold(build(RawBatch(stretches), settling), Counter())

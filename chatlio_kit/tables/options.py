@@ -18,7 +18,7 @@ _OWN = frozenset({BARE.name, ENVELOPE.name})
 
 
 @dataclass(frozen=True)
-class Terms:
+class FieldPolicy:
     """What the user decided about values that speak of people and about fields that nobody documented.
 
     Attributes:
@@ -30,7 +30,7 @@ class Terms:
     contract: Contract = field(default_factory=Contract)
 
     @classmethod
-    def from_options(cls, redact: str | None = None, contract: str | None = None) -> Terms:
+    def from_options(cls, redact: str | None = None, contract: str | None = None) -> FieldPolicy:
         """Read the options ``--redact`` and ``--contract``.
 
         Raises:
@@ -41,7 +41,7 @@ class Terms:
 
 
 @dataclass
-class Findings:
+class FieldFindings:
     """What was found besides records.
 
     Attributes:

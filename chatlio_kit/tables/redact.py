@@ -8,11 +8,11 @@ from typing import Any
 
 from chatlio_kit.chatlio.redaction import Redaction
 from chatlio_kit.tables.nesting import message_counts, nest
-from chatlio_kit.tables.validate.event_batch import Built
+from chatlio_kit.tables.validate.event_batch import EventBatch
 from chatlio_kit.tables.validate.schemas import arrow_rows
 
 
-def redact(built: Built, redaction: Redaction, counts: Counter[str]) -> Built:
+def redact(built: EventBatch, redaction: Redaction, counts: Counter[str]) -> EventBatch:
     """Redact a piece's events, messages and rejects.
 
     Args:

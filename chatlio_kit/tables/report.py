@@ -9,16 +9,16 @@ from chatlio_kit.chatlio.catalogue import TABLES
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.chatlio.rejections import HINTS, Reason
 from chatlio_kit.display import Chart, Document, Example, Part, Sheet, Tile
-from chatlio_kit.tables.counts import Counts
+from chatlio_kit.tables.counts import RecordCounts
 from chatlio_kit.tables.next_steps import NextStep, NextSteps, at_prompt, in_python
-from chatlio_kit.tables.options import Findings
+from chatlio_kit.tables.options import FieldFindings
 
 PAGE = "report.html"
 _MOST_PERIODS = 60
 
 
 def report_of(
-    counts: Counts, findings: Findings, rows: Mapping[str, int], next_steps: NextSteps
+    counts: RecordCounts, findings: FieldFindings, rows: Mapping[str, int], next_steps: NextSteps
 ) -> dict[str, Any]:
     """Return a conversion's report, as ``report.json`` holds it."""
     return {
@@ -31,8 +31,8 @@ def report_of(
 
 
 def converted_document(
-    counts: Counts,
-    findings: Findings,
+    counts: RecordCounts,
+    findings: FieldFindings,
     rows: Mapping[str, int],
     notes: Sequence[str] = (),
     next_steps: Sequence[NextStep] = (),
@@ -59,7 +59,7 @@ def converted_document(
     )
 
 
-def record_tiles(counts: Counts) -> list[Tile]:
+def record_tiles(counts: RecordCounts) -> list[Tile]:
     """Give the numbers that add up to all records."""
     return [
         Tile("records read", counts.read),
@@ -69,7 +69,7 @@ def record_tiles(counts: Counts) -> list[Tile]:
     ]
 
 
-def record_parts(counts: Counts, findings: Findings) -> Iterator[Part]:
+def record_parts(counts: RecordCounts, findings: FieldFindings) -> Iterator[Part]:
     """Tell records: when their events happened, what was rejected and why, what was redacted."""
     if counts.by_month:
         yield _timeline(counts)
@@ -92,7 +92,7 @@ def record_parts(counts: Counts, findings: Findings) -> Iterator[Part]:
 
 
 def further_parts(
-    counts: Counts, notes: Sequence[str], next_steps: Sequence[NextStep] = ()
+    counts: RecordCounts, notes: Sequence[str], next_steps: Sequence[NextStep] = ()
 ) -> Iterator[Part]:
     """Return what is read last: what settles rejects, further sentences, and examples of rejects."""
     if next_steps:
@@ -103,7 +103,7 @@ def further_parts(
         yield _examples(counts)
 
 
-def _timeline(counts: Counts) -> Part:
+def _timeline(counts: RecordCounts) -> Part:
     kinds = [str(kind) for kind in Kind if counts.by_kind[kind]]
     periods, unit = _periods(counts.timeline())
     series = {kind.replace("_", " "): [each[kind] for each in periods.values()] for kind in kinds}
@@ -141,7 +141,7 @@ def _number(month: str) -> int:
     return int(year) * 12 + int(inside) - 1
 
 
-def _reasons(counts: Counts) -> Part:
+def _reasons(counts: RecordCounts) -> Part:
     rows = [(reason, count, HINTS[Reason(reason)]) for reason, count in _by_count(counts)]
     return Part(
         "Rejected records",
@@ -168,7 +168,7 @@ def _next_steps(steps: Sequence[NextStep]) -> Part:
     )
 
 
-def _examples(counts: Counts) -> Part:
+def _examples(counts: RecordCounts) -> Part:
     return Part(
         "Examples",
         "The first of each reason, with the beginning of the record as it was read.",
@@ -185,11 +185,11 @@ def _examples(counts: Counts) -> Part:
     )
 
 
-def _which(number: int, reason: str, counts: Counts) -> str:
+def _which(number: int, reason: str, counts: RecordCounts) -> str:
     return f"{reason}, {number:,} of {counts.rejected_by_reason[reason]:,}"
 
 
-def _by_count(counts: Counts) -> list[tuple[str, int]]:
+def _by_count(counts: RecordCounts) -> list[tuple[str, int]]:
     """Return the reasons as they are listed everywhere, the most frequent first."""
     return sorted(counts.rejected_by_reason.items(), key=lambda item: (-item[1], item[0]))
 

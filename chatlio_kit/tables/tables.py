@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from chatlio_kit.analysis.transcripts import Transcript
+from chatlio_kit.tables.transcripts import Transcript
 from chatlio_kit.arguments import checked, named, places, text
 from chatlio_kit.captures import Captures, parse
 from chatlio_kit.chatlio.catalogue import TABLES
@@ -22,20 +22,20 @@ from chatlio_kit.display import Progress, Sheet
 from chatlio_kit.errors import FrameError, UsageError
 from chatlio_kit.pool import Pool, create_pool, default_workers
 from chatlio_kit.tables.arrow import frame_of
-from chatlio_kit.tables.counts import Counts
-from chatlio_kit.tables.deduplicate.deduplicate import Deduplicated, Deduplicator, Settled
+from chatlio_kit.tables.counts import RecordCounts
+from chatlio_kit.tables.deduplicate.deduplicate import DeduplicatedBatch, Deduplicator, Settled
 from chatlio_kit.tables.deduplicate.twins import may_hold_tables
 from chatlio_kit.tables.derive import derive_rows
 from chatlio_kit.tables.dictionary import dictionary
 from chatlio_kit.tables.file_times import FileTimes
 from chatlio_kit.tables.nesting import NESTED_SCHEMA, events_of
 from chatlio_kit.tables.next_steps import NextSteps, RejectSample
-from chatlio_kit.tables.options import Findings, Terms
+from chatlio_kit.tables.options import FieldFindings, FieldPolicy
 from chatlio_kit.tables.redact import redact
 from chatlio_kit.tables.validate.contract import count_names
-from chatlio_kit.tables.validate.event_batch import Settling
+from chatlio_kit.tables.validate.event_batch import ReadOptions
 from chatlio_kit.tables.validate.event_time import Undated
-from chatlio_kit.tables.workers import PRELOAD, build_all
+from chatlio_kit.tables.workers import PRELOAD, validate_batches
 
 _FEW_FILES = 12
 REJECTED_COLUMNS = tuple(each.name for each in fields(Rejection))
@@ -64,9 +64,9 @@ class Tables:
     visitors: pd.DataFrame
     offline_messages: pd.DataFrame
     rejections: list[Rejection]
-    counts: Counts
+    counts: RecordCounts
     notes: list[str]
-    findings: Findings = field(default_factory=Findings)
+    findings: FieldFindings = field(default_factory=FieldFindings)
     next_steps: NextSteps = field(default_factory=NextSteps)
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -152,22 +152,22 @@ class Export:
     def __init__(
         self,
         captures: Captures | Sequence[Path | str],
-        settling: Settling,
-        terms: Terms | None = None,
+        settling: ReadOptions,
+        terms: FieldPolicy | None = None,
         *,
         workers: int | None = None,
         exclude: Iterable[str] = (),
         encoding: str | None = None,
     ) -> None:
         self.settling = settling
-        self.terms = terms or Terms()
+        self.terms = terms or FieldPolicy()
         found = (
             captures
             if isinstance(captures, Captures)
             else Captures(places("paths", captures), exclude, encoding)
         )
         self.captures = found.called(self.terms.redaction.file_name).reading(settling.fields)
-        self.findings = Findings(self.terms.redaction.without_key())
+        self.findings = FieldFindings(self.terms.redaction.without_key())
         self.next_steps = NextSteps()
         self._file_times = FileTimes()
         self._workers = workers
@@ -177,16 +177,16 @@ class Export:
         count = self._workers if self._workers is not None else default_workers(self.captures.size)
         return create_pool(count, PRELOAD) if count else nullcontext()
 
-    def sifted(
+    def batches(
         self, settled: Settled | None = None, *, executor: Executor | None = None
-    ) -> Iterator[Deduplicated]:
+    ) -> Iterator[DeduplicatedBatch]:
         """Convert piece by piece: validated frames without duplicates, in memory one at a time.
 
         Args:
             settled: looks up what was settled before this run.
             executor: where batches are decoded and validated; by default a pool of this run's own.
         """
-        self.findings = found = Findings(self.terms.redaction.without_key())
+        self.findings = found = FieldFindings(self.terms.redaction.without_key())
         sample = RejectSample()
         self.next_steps = NextSteps(sample, self.settling, self.terms)
         self._file_times = times = FileTimes()
@@ -196,20 +196,20 @@ class Export:
             Deduplicator(settled, with_twins=with_twins) as deduplicator,
             nullcontext(executor) if executor else self.create_pool() as pool,
         ):
-            for built in build_all(self.captures.pieces(), self.settling, pool):
+            for built in validate_batches(self.captures.pieces(), self.settling, pool):
                 found.dialects.update(built.dialects)
                 found.siblings.update(built.remarks.siblings)
                 count_names(built.remarks.unread, found.unread)
-                sifted = deduplicator.apply(self.terms.contract.hold(built, found.fields))
-                found.loose += int(np.isin(sifted.built.places, list(sifted.built.remarks.loose)).sum())
+                batches = deduplicator.apply(self.terms.contract.hold(built, found.fields))
+                found.loose += int(np.isin(batches.built.places, list(batches.built.remarks.loose)).sum())
                 found.missed_twins = deduplicator.missed_twins
-                sample.add(sifted.built)
+                sample.add(batches.built)
                 if is_dated_by_file:
-                    times.add(sifted.built.rows)
+                    times.add(batches.built.rows)
                 # Values leave here redacted: what was needed of them, ids and digests, is told by now.
-                sifted.built = redact(sifted.built, self.terms.redaction, found.redacted)
-                sifted.built.rejected.sort(key=lambda each: (each.file, each.record))
-                yield sifted
+                batches.built = redact(batches.built, self.terms.redaction, found.redacted)
+                batches.built.rejected.sort(key=lambda each: (each.file, each.record))
+                yield batches
 
     def notes(self) -> list[str]:
         """Return sentences about what was left out and what else was found."""
@@ -235,19 +235,19 @@ class Export:
     @checked()
     def to_tables(self, *, quiet: bool = False) -> Tables:
         """Convert everything into frames, which have to fit in memory."""
-        counts = Counts()
-        pieces: list[Deduplicated] = []
+        counts = RecordCounts()
+        pieces: list[DeduplicatedBatch] = []
         with Progress("converting", None, "records", quiet=quiet) as progress:
-            for sifted in self.sifted():
-                count(counts, sifted)
-                progress.advance(len(sifted.built) + len(sifted.built.rejected) + sifted.duplicates)
-                pieces.append(sifted)
+            for batches in self.batches():
+                count(counts, batches)
+                progress.advance(len(batches.built) + len(batches.built.rejected) + batches.duplicates)
+                pieces.append(batches)
         if self.terms.redaction.is_on:
             self.next_steps.drop_records()
-        rows = pa.concat_tables([NESTED_SCHEMA.empty_table(), *(sifted.built.rows for sifted in pieces)])
+        rows = pa.concat_tables([NESTED_SCHEMA.empty_table(), *(batches.built.rows for batches in pieces)])
         events = frame_of(events_of(rows))
         derived = {name: frame_of(table) for name, table in derive_rows(rows).items()}
-        rejected = [rejection for sifted in pieces for rejection in sifted.built.rejected]
+        rejected = [rejection for batches in pieces for rejection in batches.built.rejected]
         return Tables(
             events,
             rejections=rejected,
@@ -313,11 +313,14 @@ def read_export(
         UsageError: when an option is none of its values.
         SettingsError: when values are to be hashed with a key and there is none.
     """
-    settling, terms = Settling.from_options(kind, undated_as, fields), Terms.from_options(redact, contract)
+    settling, terms = (
+        ReadOptions.from_options(kind, undated_as, fields),
+        FieldPolicy.from_options(redact, contract),
+    )
     patterns = [exclude] if isinstance(exclude, str) else exclude
     return Export(places("paths", paths), settling, terms, exclude=patterns, encoding=encoding)
 
 
-def count(counts: Counts, sifted: Deduplicated) -> None:
+def count(counts: RecordCounts, batches: DeduplicatedBatch) -> None:
     """Add a piece to the counts."""
-    counts.add_piece(sifted.built.rows, sifted.built.rejected, sifted.duplicates)
+    counts.add_piece(batches.built.rows, batches.built.rejected, batches.duplicates)

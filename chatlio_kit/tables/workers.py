@@ -7,17 +7,19 @@ from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
 
-from chatlio_kit.captures import Piece
+from chatlio_kit.captures import RawBatch
 from chatlio_kit.pool import map_in_order
 from chatlio_kit.tables.nesting import filled, without_empty_columns
-from chatlio_kit.tables.validate.event_batch import Built, Settling, build
+from chatlio_kit.tables.validate.event_batch import EventBatch, ReadOptions, build
 from chatlio_kit.tables.validate.schemas import PANDERA
 
 PRELOAD = (__name__, PANDERA)
 """What workers import as soon as they are started."""
 
 
-def build_all(pieces: Iterable[Piece], settling: Settling, executor: Executor | None) -> Iterator[Built]:
+def validate_batches(
+    pieces: Iterable[RawBatch], settling: ReadOptions, executor: Executor | None
+) -> Iterator[EventBatch]:
     """Decode and validate batches in their order.
 
     Args:
@@ -29,7 +31,7 @@ def build_all(pieces: Iterable[Piece], settling: Settling, executor: Executor | 
         yield replace(built, rows=filled(built.rows), piece=piece)
 
 
-def _build(settling: Settling, piece: Piece) -> Built:
+def _build(settling: ReadOptions, piece: RawBatch) -> EventBatch:
     """Build a batch; its records' texts never leave the process that read them."""
     built = build(piece, settling)
-    return replace(built, rows=without_empty_columns(built.rows), piece=Piece())
+    return replace(built, rows=without_empty_columns(built.rows), piece=RawBatch())

@@ -42,7 +42,7 @@ from repeat_speed import THINGS
 from chatlio_kit.captures import archives_of
 from chatlio_kit.chatlio.event_ids import canonical, digest
 from chatlio_kit.samples import write_sample
-from chatlio_kit.tables import Export, Settling
+from chatlio_kit.tables import Export, ReadOptions
 
 RECORDS = 6
 BATCH = 1000
@@ -324,21 +324,21 @@ def check(inputs: list[Input]) -> Outcome:
 
 
 def _compare(inputs: list[Input], folder: Path) -> Outcome:
-    export = Export([folder], Settling(), workers=0)
+    export = Export([folder], ReadOptions(), workers=0)
     accepted: dict[str, set[str]] = {each.name: set() for each in inputs}
     unreadable: set[str] = set()
     places: Counter[tuple[str, int]] = Counter()
     outcome = Outcome(len(inputs))
-    for sifted in export.sifted():
-        events = sifted.built.events
-        outcome.duplicates += sifted.duplicates
+    for batches in export.batches():
+        events = batches.built.events
+        outcome.duplicates += batches.duplicates
         outcome.accepted += len(events)
         for file, record, payload in zip(
             events["source_file"], events["source_record"], events["payload_digest"], strict=True
         ):
             places[file, record] += 1
             accepted[_input_of(file)].add(payload)
-        for each in sifted.built.rejected:
+        for each in batches.built.rejected:
             places[each.file, each.record] += 1
             outcome.rejected[each.reason] += 1
             if each.reason == "unreadable":

@@ -22,7 +22,7 @@ from pandera.errors import SchemaErrors
 
 from chatlio_kit.chatlio.catalogue import EVENTS
 from chatlio_kit.samples import write_sample
-from chatlio_kit.tables import Export, Settling, failures, schema
+from chatlio_kit.tables import Export, ReadOptions, failures, schema
 
 RULED = [each.name for each in EVENTS if each.rule is not None or each.required]
 _ROUNDS = 3
@@ -32,7 +32,7 @@ def frame_of(rows: int) -> pd.DataFrame:
     """Build a frame of that many events, one in a hundred with a bad address."""
     with tempfile.TemporaryDirectory() as folder:
         sample = write_sample(Path(folder) / "sample", events=5000)
-        events = Export([sample.path], Settling()).to_tables(quiet=True).events
+        events = Export([sample.path], ReadOptions()).to_tables(quiet=True).events
     places = np.resize(np.arange(len(events)), rows)
     frame = events.take(places).reset_index(drop=True)
     frame["event_id"] = pd.array([sha256(b"%d" % row).hexdigest() for row in range(rows)], dtype="str")

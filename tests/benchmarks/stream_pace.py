@@ -41,7 +41,7 @@ from chatlio_kit.jobs.platforms import settings_of
 from chatlio_kit.local_platform import ensure_running, stop
 from chatlio_kit.samples import write_sample
 from chatlio_kit.settings import Secret
-from chatlio_kit.tables import Export, Settling, Tables, check_again
+from chatlio_kit.tables import Export, ReadOptions, Tables, revalidate
 
 Frames = list[tuple[pd.DataFrame, pd.DataFrame]]
 Facts = dict[str, float]
@@ -187,7 +187,7 @@ def from_tables(folder: Path, pace: float) -> Facts:
     Whoever has tables has validated some in the same process, so the validator is loaded before.
     """
     tables: Tables = pickle.loads((folder / "tables.pickle").read_bytes())  # noqa: S301 - written above
-    check_again(tables.events[:1], tables.messages[:0])
+    revalidate(tables.events[:1], tables.messages[:0])
     with (
         sink(0.0) as (url, _),
         tempfile.TemporaryDirectory() as scratch,
@@ -264,7 +264,9 @@ def measured(function: Callable[..., Facts], *values: Any) -> Facts:
 def prepare(folder: Path, events: int) -> None:
     """Convert a sample once, for all measurements."""
     sample = write_sample(folder / "captures", events=events, seed=7)
-    frames = [(each.built.events, each.built.messages) for each in Export([sample.path], Settling()).sifted()]
+    frames = [
+        (each.built.events, each.built.messages) for each in Export([sample.path], ReadOptions()).batches()
+    ]
     (folder / "frames.pickle").write_bytes(pickle.dumps(frames))
     (folder / "tables.pickle").write_bytes(pickle.dumps(ck.read_export(sample.path).to_tables(quiet=True)))
 

@@ -24,7 +24,7 @@ from chatlio_kit.captures.sources.remote import masked, shown
 from chatlio_kit.errors import CaptureError, MissingPath, UsageError
 from chatlio_kit.jobs.backfill import backfill
 from chatlio_kit.samples import write_sample
-from chatlio_kit.tables import Export, Settling, convert
+from chatlio_kit.tables import Export, ReadOptions, convert
 
 
 @pytest.fixture
@@ -45,8 +45,8 @@ def _names(*addresses: str) -> list[str]:
 
 def test_a_bucket_gives_what_a_folder_gives(bucket: str, tmp_path: Path) -> None:
     """The same tables, rejects and names come out of a bucket as out of a folder."""
-    remote = convert(Export([bucket], Settling()), tmp_path / "remote", quiet=True)
-    local = convert(Export([tmp_path / "captures"], Settling()), tmp_path / "local", quiet=True)
+    remote = convert(Export([bucket], ReadOptions()), tmp_path / "remote", quiet=True)
+    local = convert(Export([tmp_path / "captures"], ReadOptions()), tmp_path / "local", quiet=True)
     assert remote.report() == local.report()
     for path in sorted((tmp_path / "local").glob("*.parquet")):
         pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "remote" / path.name), pd.read_parquet(path))

@@ -13,14 +13,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from chatlio_kit.tables import Export, Settling, Tables, convert
+from chatlio_kit.tables import Export, ReadOptions, Tables, convert
 
 Payload = dict[str, Any]
 AT = "2024-03-11T09:00:00.25Z"
 
 
 def _tables(path: Path, **options: Any) -> Tables:
-    return Export([path], Settling.from_options(**options)).to_tables(quiet=True)
+    return Export([path], ReadOptions.from_options(**options)).to_tables(quiet=True)
 
 
 def _read(folder: Path, *records: Payload, **options: Any) -> Tables:
@@ -94,7 +94,7 @@ def test_what_was_not_read_is_told_and_can_be_named(
     (tmp_path / "in").mkdir()
     path = tmp_path / "in" / "a.ndjson"
     path.write_text(json.dumps(record) + "\n")
-    converted = convert(Export([path], Settling()), tmp_path / "out", quiet=True)
+    converted = convert(Export([path], ReadOptions()), tmp_path / "out", quiet=True)
     assert converted.report()["unread_keys"] == {"shop": 1}
     assert "shop 1" in str(converted)
     named = _tables(path, fields="widget=shop")

@@ -29,7 +29,7 @@ from chatlio_kit.captures.formats import text_blocks as blocks
 from chatlio_kit.captures.formats.compression import Text
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.samples import write_sample
-from chatlio_kit.tables import Export, Settling, Tables
+from chatlio_kit.tables import Export, ReadOptions, Tables
 
 CAPTURES = 1000
 
@@ -83,7 +83,7 @@ def _tables(content: bytes, folder: Path) -> Tables:
     folder = folder / "x"
     folder.mkdir()
     (folder / "captures").write_bytes(content)
-    return Export([folder], Settling(kind=Kind.UNANSWERED), workers=0).to_tables(quiet=True)
+    return Export([folder], ReadOptions(kind=Kind.UNANSWERED), workers=0).to_tables(quiet=True)
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +187,7 @@ def test_a_member_has_a_time_only_with_its_zone(tmp_path: Path, conversation: di
     with zipfile.ZipFile(tmp_path / "z", "w") as archive:
         archive.writestr(zipfile.ZipInfo("dos", (2024, 3, 11, 9, 3, 10)), line)
         archive.writestr(unix, line)
-    settling = Settling.from_options(undated_as="file-time")
+    settling = ReadOptions.from_options(undated_as="file-time")
     tables = Export([tmp_path / "z"], settling, workers=0).to_tables(quiet=True)
     assert tables.events["occurred_at"].tolist() == [expected]
     (rejected,) = tables.rejections

@@ -21,14 +21,14 @@ from chatlio_kit.captures.formats.records import Refused, RepeatedKey
 from chatlio_kit.cli import main
 from chatlio_kit.errors import UsageError
 from chatlio_kit.jobs.backfill import forecast
-from chatlio_kit.tables import Export, Settling, Tables, convert
+from chatlio_kit.tables import Export, ReadOptions, Tables, convert
 
 Payload = dict[str, Any]
 EPOCH = "2024-03-11T09:00:00.250000Z"
 
 
 def _tables(path: Path, **options: Any) -> Tables:
-    return Export([path], Settling.from_options(**options)).to_tables(quiet=True)
+    return Export([path], ReadOptions.from_options(**options)).to_tables(quiet=True)
 
 
 @pytest.fixture
@@ -162,7 +162,7 @@ def test_wrong_fields_end_a_command(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_named_fields_reach_workers_and_report(tmp_path: Path, unknown: Payload) -> None:
     """They are sent to the processes that build frames, and the report counts what they read."""
     (tmp_path / "a.json").write_text(json.dumps(unknown))
-    settling = Settling.from_options(fields="payload=request.body,received=request.at,kind=meta.hook")
+    settling = ReadOptions.from_options(fields="payload=request.body,received=request.at,kind=meta.hook")
     sent = pickle.loads(pickle.dumps(settling))  # noqa: S301  our own
     assert sent == settling
     report = convert(Export([tmp_path], sent, workers=0), tmp_path / "out", quiet=True).report()

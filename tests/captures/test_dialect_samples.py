@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 
 from chatlio_kit.captures.dialects import DIALECTS, LOGGERS, recognise
-from chatlio_kit.tables import Export, Settling, Tables
+from chatlio_kit.tables import Export, ReadOptions, Tables
 
 Payload = dict[str, Any]
 
@@ -719,7 +719,7 @@ def _converted(folder: Path, hooks: list[Hook], name: str) -> Tables:
     for number, hook in enumerate(hooks):
         kind = f"-{hook.kind}" if name in NO_KIND else ""
         (folder / f"{number}{kind}.json").write_text(json.dumps(SAMPLES[name](hook)))
-    return Export([folder], Settling.from_options(undated_as="2024-03-20T00:00:00Z")).to_tables(quiet=True)
+    return Export([folder], ReadOptions.from_options(undated_as="2024-03-20T00:00:00Z")).to_tables(quiet=True)
 
 
 def test_every_dialect_has_a_sample() -> None:
@@ -760,6 +760,6 @@ def test_every_dialect_gives_the_same_tables(tmp_path: Path, hooks: list[Hook], 
 def test_flattened_messages_are_told(tmp_path: Path, hooks: list[Hook]) -> None:
     """Messages that became texts with commas between cannot be put back, and nothing is made up."""
     (tmp_path / "transcript.json").write_text(json.dumps(zapier(hooks[2])))
-    (rejected,) = Export([tmp_path], Settling()).to_tables(quiet=True).rejections
+    (rejected,) = Export([tmp_path], ReadOptions()).to_tables(quiet=True).rejections
     assert (rejected.reason, rejected.field) == ("wrong_type", "messages")
     assert "flattened" in rejected.detail

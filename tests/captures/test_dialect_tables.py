@@ -19,15 +19,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatlio_kit.captures.formats.csv_tables import layout_of
-from chatlio_kit.captures.formats.records import MOST_BYTES, Fault
+from chatlio_kit.captures.formats.records import MOST_BYTES, ReadFault
 from chatlio_kit.captures.formats.splitting import read_records
-from chatlio_kit.tables import Export, Settling, Tables
+from chatlio_kit.tables import Export, ReadOptions, Tables
 
 Payload = dict[str, Any]
 
 
 def _tables(path: Path, **options: Any) -> Tables:
-    return Export([path], Settling.from_options(**options)).to_tables(quiet=True)
+    return Export([path], ReadOptions.from_options(**options)).to_tables(quiet=True)
 
 
 def _csv(rows: list[list[str]], delimiter: str = ",", end: str = "\r\n") -> bytes:
@@ -40,7 +40,7 @@ def _rows(content: bytes) -> list[tuple[int, Any]]:
     """Read a file's records: number, and value or reason."""
     found: list[tuple[int, Any]] = []
     for each in read_records(io.BufferedReader(io.BytesIO(content))):  # type: ignore[arg-type]  a raw file in memory
-        if isinstance(each, Fault):
+        if isinstance(each, ReadFault):
             found.append((each.number, each.reason))
         else:
             found += zip(each.numbers, map(json.loads, each.raws), strict=True)

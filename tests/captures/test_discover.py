@@ -15,7 +15,7 @@ from chatlio_kit.captures import Captures, find_files
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.cli import main
 from chatlio_kit.errors import CaptureError, MissingPath
-from chatlio_kit.tables import Export, Settling, convert
+from chatlio_kit.tables import Export, ReadOptions, convert
 
 
 def _touch(path: Path, content: str = '{"a":1}\n') -> Path:
@@ -123,7 +123,7 @@ def test_odd_names_can_be_printed_and_stay_apart(tmp_path: Path) -> None:
     assert [file.name for file in find_files([tmp_path / "x"]).files] == [
         "x/\\u202egpj", "x/\\x1b[31m", "x/a\\\\nb", "x/a\\\\x0ab", "x/a\\x0ab", "x/bad\\xff", "x/ö🙂",
     ]  # fmt: skip
-    report = convert(Export([tmp_path / "x"], Settling()), tmp_path / "out", quiet=True).report()
+    report = convert(Export([tmp_path / "x"], ReadOptions()), tmp_path / "out", quiet=True).report()
     assert report["rejected_by_reason"] == {"shape_unknown": 7}
 
 

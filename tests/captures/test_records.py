@@ -24,7 +24,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from chatlio_kit.captures.formats import json_values as values
-from chatlio_kit.captures.formats.records import MOST_BYTES, Fault, Remark, parse, refusal
+from chatlio_kit.captures.formats.records import MOST_BYTES, ReadFault, Remark, parse, refusal
 from chatlio_kit.captures.formats.splitting import read_records
 from chatlio_kit.captures.formats.text_blocks import PEEK
 from chatlio_kit.chatlio.event_ids import canonical
@@ -60,7 +60,7 @@ def _read(path: Path) -> list[Record]:
     for found in read:
         if isinstance(found, Remark):
             continue
-        if isinstance(found, Fault):
+        if isinstance(found, ReadFault):
             records.append(Record(found.number, None, found.reason, found.detail))
             continue
         for number, raw in zip(found.numbers, found.raws, strict=True):

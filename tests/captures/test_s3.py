@@ -20,7 +20,7 @@ from moto.server import ThreadedMotoServer
 from chatlio_kit.captures import Captures, find_files
 from chatlio_kit.captures.sources.stores import NAMESAKE, UNOPENABLE
 from chatlio_kit.errors import CaptureError, MissingPath
-from chatlio_kit.tables import Export, Settling, convert
+from chatlio_kit.tables import Export, ReadOptions, convert
 
 LINE = b'{"n": 1}\n'
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
@@ -213,8 +213,8 @@ def test_a_bucket_is_converted_as_a_folder_is(
     """The same report comes out of a bucket as out of a folder."""
     (file,) = documented.iterdir()
     put("documented/captures.ndjson", content=file.read_bytes())
-    remote = convert(Export(["s3://hooks/documented/"], Settling()), tmp_path / "remote", quiet=True)
-    local = convert(Export([documented], Settling()), tmp_path / "local", quiet=True)
+    remote = convert(Export(["s3://hooks/documented/"], ReadOptions()), tmp_path / "remote", quiet=True)
+    local = convert(Export([documented], ReadOptions()), tmp_path / "local", quiet=True)
     assert remote.report() == local.report()
     assert remote.counts.accepted == 5
 

@@ -12,14 +12,14 @@ import pytest
 
 from chatlio_kit.captures.dialects import named_fields
 from chatlio_kit.errors import UsageError
-from chatlio_kit.tables import Export, Settling, Tables
+from chatlio_kit.tables import Export, ReadOptions, Tables
 
 Payload = dict[str, Any]
 AT = 1710147600250
 
 
 def _tables(path: Path, fields: Any = None, **options: Any) -> Tables:
-    return Export([path], Settling.from_options(fields=fields, **options)).to_tables(quiet=True)
+    return Export([path], ReadOptions.from_options(fields=fields, **options)).to_tables(quiet=True)
 
 
 def _page(conversation: Payload, count: int, first: int = 1) -> Payload:

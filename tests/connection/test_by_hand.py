@@ -10,12 +10,12 @@ import pytest
 from chatlio_kit.aep import Platform
 from chatlio_kit.chatlio.kinds import SHAPE_OF, Kind, shape_of
 from chatlio_kit.connection import plan_connection
-from chatlio_kit.connection.manual_steps import ByHand
+from chatlio_kit.connection.manual_steps import ManualSteps
 from chatlio_kit.connection.objects.blueprint import Blueprint
-from chatlio_kit.connection.objects.names import Naming, Role
+from chatlio_kit.connection.objects.names import Names, Role
 from chatlio_kit.errors import OutputError
 
-HAND = ByHand("chatlio", "acmechat", tuple(Kind))
+HAND = ManualSteps("chatlio", "acmechat", tuple(Kind))
 
 
 def test_every_kind_has_its_field_in_chatlio() -> None:
@@ -43,7 +43,7 @@ def test_samples_are_files_of_the_documented_shapes(tmp_path: Path) -> None:
 def test_what_is_entered_by_hand_is_what_the_plan_makes(platform: Platform) -> None:
     """Entered as told, the mappings of each kind are accepted and map its sample as the plan's do."""
     connection = plan_connection(platform).apply()
-    design = Blueprint(Naming("chatlio"), connection.tenant_id)
+    design = Blueprint(Names("chatlio"), connection.tenant_id)
     for flow in connection.by_hand().flows:
         entered = [
             {

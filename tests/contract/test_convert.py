@@ -25,7 +25,7 @@ import pytest
 from chatlio_kit.captures import Captures
 from chatlio_kit.chatlio.catalogue import TABLES
 from chatlio_kit.samples import write_sample
-from chatlio_kit.tables import Export, Settling, Terms, convert
+from chatlio_kit.tables import Export, FieldPolicy, ReadOptions, convert
 
 DIGESTS = Path(__file__).with_name("convert_digests.json")
 EVENTS = 3000
@@ -95,15 +95,15 @@ def _written(path: Path, lines: list[bytes]) -> Path:
     return path
 
 
-CORPORA: dict[str, tuple[Callable[[Path], Path], Terms]] = {
-    "clean": (_clean, Terms()),
-    "shuffled kinds": (_shuffled, Terms()),
-    "30 % damaged": (_damaged, Terms()),
-    "unknown fields": (_with_unknown_fields, Terms()),
-    "masked": (_damaged, Terms.from_options(redact="mask")),
-    "contract frozen": (_with_some_unknown_fields, Terms.from_options(contract="freeze")),
-    "gzip": (_gzipped, Terms()),
-    "zip": (_zipped, Terms()),
+CORPORA: dict[str, tuple[Callable[[Path], Path], FieldPolicy]] = {
+    "clean": (_clean, FieldPolicy()),
+    "shuffled kinds": (_shuffled, FieldPolicy()),
+    "30 % damaged": (_damaged, FieldPolicy()),
+    "unknown fields": (_with_unknown_fields, FieldPolicy()),
+    "masked": (_damaged, FieldPolicy.from_options(redact="mask")),
+    "contract frozen": (_with_some_unknown_fields, FieldPolicy.from_options(contract="freeze")),
+    "gzip": (_gzipped, FieldPolicy()),
+    "zip": (_zipped, FieldPolicy()),
 }
 
 
@@ -122,9 +122,9 @@ def content_of(out: Path) -> Content:
     return content
 
 
-def converted(captures: Path, out: Path, terms: Terms | None = None, *, workers: int = 0) -> Content:
+def converted(captures: Path, out: Path, terms: FieldPolicy | None = None, *, workers: int = 0) -> Content:
     """Convert captures and return the content."""
-    convert(Export([captures], Settling(), terms, workers=workers), out, quiet=True)
+    convert(Export([captures], ReadOptions(), terms, workers=workers), out, quiet=True)
     return content_of(out)
 
 

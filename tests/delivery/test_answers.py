@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from chatlio_kit.delivery.requests.responses import Answer, Next, verdicts, what_next
+from chatlio_kit.delivery.requests.responses import NextStep, Response, verdicts, what_next
 
 
-def _multi(*responses: Any, **around: Any) -> Answer:
-    return Answer(207, json.dumps({"inletId": "i", "responses": list(responses), **around}).encode())
+def _multi(*responses: Any, **around: Any) -> Response:
+    return Response(207, json.dumps({"inletId": "i", "responses": list(responses), **around}).encode())
 
 
 OK = [{"xactionId": f"1760000000500:88:7:{place}"} for place in range(5)]
@@ -75,25 +75,25 @@ def test_passing_refusals_are_sent_again(status: int | str) -> None:
 )
 def test_what_is_no_answer_acknowledges_nothing(body: bytes) -> None:
     """A 207 whose body does not say so has delivered nothing."""
-    assert verdicts(Answer(207, body), 2).unknown == [0, 1]
+    assert verdicts(Response(207, body), 2).unknown == [0, 1]
 
 
 def test_a_single_post_is_acknowledged_by_its_transaction_id() -> None:
     """A 200 delivers one record if it carries a transaction id."""
-    assert verdicts(Answer(200, b'{"inletId":"i","xactionId":"a:b:0"}'), 1).delivered == {0: "a:b:0"}
-    assert verdicts(Answer(200, b'{"inletId":"i"}'), 1).unknown == [0]
+    assert verdicts(Response(200, b'{"inletId":"i","xactionId":"a:b:0"}'), 1).delivered == {0: "a:b:0"}
+    assert verdicts(Response(200, b'{"inletId":"i"}'), 1).unknown == [0]
 
 
 @pytest.mark.parametrize(
     ("status", "body", "step"),
     [
-        (0, b"", Next.AGAIN), (408, b"", Next.AGAIN), (429, b"", Next.AGAIN), (500, b"", Next.AGAIN),
-        (503, b"", Next.AGAIN), (400, b"{}", Next.SPLIT), (413, b"", Next.SPLIT), (401, b"", Next.STOP),
-        (403, b"", Next.STOP), (404, b"", Next.NOT_YET), (207, b"{}", Next.READ), (200, b"{}", Next.READ),
-        (400, b'{"title":"Inlet does not exist (Reference id: 1)"}', Next.NOT_YET), (415, b"", Next.SPLIT),
-        (204, b"", Next.AGAIN),
+        (0, b"", NextStep.AGAIN), (408, b"", NextStep.AGAIN), (429, b"", NextStep.AGAIN), (500, b"", NextStep.AGAIN),
+        (503, b"", NextStep.AGAIN), (400, b"{}", NextStep.SPLIT), (413, b"", NextStep.SPLIT), (401, b"", NextStep.STOP),
+        (403, b"", NextStep.STOP), (404, b"", NextStep.NOT_YET), (207, b"{}", NextStep.READ), (200, b"{}", NextStep.READ),
+        (400, b'{"title":"Inlet does not exist (Reference id: 1)"}', NextStep.NOT_YET), (415, b"", NextStep.SPLIT),
+        (204, b"", NextStep.AGAIN),
     ],
 )  # fmt: skip
-def test_a_request_as_a_whole(status: int, body: bytes, step: Next) -> None:
+def test_a_request_as_a_whole(status: int, body: bytes, step: NextStep) -> None:
     """Each status has its consequence; a body decides only where the status is not enough."""
-    assert what_next(Answer(status, body)) is step
+    assert what_next(Response(status, body)) is step

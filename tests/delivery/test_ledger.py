@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from chatlio_kit.cli import main
 from chatlio_kit.connection import Destination
 from chatlio_kit.delivery import Ledger
-from chatlio_kit.delivery.ledger.models import DeadLetter, KeptLetter, Refused, Taken
+from chatlio_kit.delivery.ledger.models import DeadLetter, Delivered, Refused, RetryableRecord
 from chatlio_kit.errors import LedgerError
 
 HERE = Destination("local", "org", "prod", "dataset", "name")
@@ -73,7 +73,7 @@ def test_every_event_has_the_fate_that_was_written_last(
         dead = [number for number in mine if number not in delivered and data.draw(st.booleans())]
         tried = [number for number in mine if number not in delivered + dead]
         book.settle(
-            [Taken(1, {rows[number]: f"x:{number}" for number in delivered})],
+            [Delivered(1, {rows[number]: f"x:{number}" for number in delivered})],
             [_refused(number, rows[number], "no") for number in dead],
             [rows[number] for number in tried],
         )
@@ -99,7 +99,7 @@ def test_the_first_run_is_indexed_by_whoever_looks_an_id_up(tmp_path: Path) -> N
     with Ledger(tmp_path) as ledger:
         book = ledger.book(HERE)
         first, second, _ = book.expect(book.begin_run(NOW), _events([1, 2, 3])).tolist()
-        book.settle([Taken(1, {first: "a", second: "b"})])
+        book.settle([Delivered(1, {first: "a", second: "b"})])
         assert not _has_index(tmp_path)
     with Ledger(tmp_path) as ledger:
         landings = ledger.book(HERE).landings
@@ -118,7 +118,7 @@ def test_a_full_disk_in_the_midst_of_settling(tmp_path: Path) -> None:
     with Ledger(tmp_path) as ledger:
         book = ledger.book(HERE)
         rows = book.expect(book.begin_run(NOW), _events(list(range(40)))).tolist()
-        book.settle([Taken(1, {rows[0]: "a"})])
+        book.settle([Delivered(1, {rows[0]: "a"})])
         ledger.read(f"PRAGMA max_page_count = {ledger.read('PRAGMA page_count')[0][0]}")
         with pytest.raises(LedgerError, match="Free some space"):
             book.settle([], [_refused(number, rows[number], "x" * 5000) for number in range(1, 30)])
@@ -169,14 +169,14 @@ def test_a_ledger_of_the_first_layout_is_taken_over(tmp_path: Path) -> None:
             assert frame["fate"].tolist() == ["delivered", "dead_lettered", "pending"]
             assert frame["settled_at"][0] == pd.Timestamp("2026-01-01T00:00:00.125Z")
             assert (book.tally().landed, book.first_sent_at()) == (1, 1760000000000)
-            assert [*book.letters()] == [[KeptLetter(2, _id(2), "feedback", b"{}")]]
+            assert [*book.letters()] == [[RetryableRecord(2, _id(2), "feedback", b"{}")]]
             known = book.settled([_id(number) for number in range(5)])
             assert {key: each.digest for key, each in known.items()} == {_id(1): _id(9), _id(2): _id(9)}
     with Ledger(tmp_path) as ledger:
         book = ledger.book(HERE)
         rows = book.expect(book.begin_run(NOW), _events([4, 3]))
         assert rows.tolist() == [4, 3]
-        book.settle([Taken(1, {3: "x:3", 4: "x:4"})])
+        book.settle([Delivered(1, {3: "x:3", 4: "x:4"})])
         assert book.tally().delivered == 3
 
 

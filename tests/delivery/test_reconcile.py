@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 import chatlio_kit as ck
-from chatlio_kit.aep import Platform, Run
+from chatlio_kit.aep import FlowRun, Platform
 from chatlio_kit.delivery import Ledger, Reconciliation, reconcile, replay
-from chatlio_kit.delivery.reconcile import LOST, Account
+from chatlio_kit.delivery.reconcile import LOST, RunCounters
 from chatlio_kit.errors import PermissionMissing
 from chatlio_kit.jobs.backfill import backfill
 from chatlio_kit.jobs.platforms import settings_of
@@ -181,16 +181,16 @@ def test_an_unread_platform_leaves_the_page_standing(
     assert "could not be read back" in str(page)
 
 
-def _run(started: int, completed: int, status: str = "success", received: int = 10) -> Run:
-    return Run("r", "f", status, started, completed, received, received - 1, 1, 0, (), {})
+def _run(started: int, completed: int, status: str = "success", received: int = 10) -> FlowRun:
+    return FlowRun("r", "f", status, started, completed, received, received - 1, 1, 0, (), {})
 
 
 def test_an_account_is_finished_up_to_its_first_open_run() -> None:
     """Finished runs speak for the time before them; an open one takes back everything since its start."""
-    both = Account.of([_run(0, HOUR), _run(HOUR, 2 * HOUR)])
+    both = RunCounters.of([_run(0, HOUR), _run(HOUR, 2 * HOUR)])
     assert (both.received, both.ingested, both.failed) == (20, 18, 2)
     assert both.until == datetime.fromtimestamp(7200, UTC)
-    still_open = Account.of([_run(0, HOUR), _run(HOUR, 0, "in_progress")])
+    still_open = RunCounters.of([_run(0, HOUR), _run(HOUR, 0, "in_progress")])
     assert still_open.until == datetime.fromtimestamp(3600, UTC)
-    assert Account.of([]).until is None
-    assert Account.of([_run(0, 0, "queued")]).until is None
+    assert RunCounters.of([]).until is None
+    assert RunCounters.of([_run(0, 0, "queued")]).until is None

@@ -12,7 +12,7 @@ import pytest
 from chatlio_kit.aep import Reply
 from chatlio_kit.delivery.requests import sending
 from chatlio_kit.delivery.requests.pacing import Pace
-from chatlio_kit.delivery.requests.packing import Packet, pack
+from chatlio_kit.delivery.requests.packing import RequestBody, pack
 from chatlio_kit.delivery.requests.sending import Outcome, Sender
 from chatlio_kit.delivery.requests.wire import WireRecord
 from chatlio_kit.errors import LedgerError, Unreachable
@@ -75,7 +75,7 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sending, "pause_before", lambda tries, retry_after: 0.0)
 
 
-def _send(inlet: Inlet, packets: list[Packet] | None = None) -> Outcome:
+def _send(inlet: Inlet, packets: list[RequestBody] | None = None) -> Outcome:
     outcomes: list[Outcome] = []
     with Sender(Pace(1e9, 1e9), outcomes.append) as sender:
         sender.send(inlet, packets or list(pack(RECORDS, 120)))

@@ -13,17 +13,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chatlio_kit.delivery.requests.wire import WireRecord, wire_records
-from chatlio_kit.tables import Export, Settling, Tables, check_again
+from chatlio_kit.tables import Export, ReadOptions, Tables, revalidate
 
 
 @pytest.fixture
 def tables(documented: Path) -> Tables:
     """The documented samples, converted."""
-    return Export([documented], Settling()).to_tables(quiet=True)
+    return Export([documented], ReadOptions()).to_tables(quiet=True)
 
 
 def _sent(tables: Tables) -> dict[str, dict[str, object]]:
-    built = check_again(tables.events, tables.messages)
+    built = revalidate(tables.events, tables.messages)
     return _by_kind(wire_records(built.events, built.messages))
 
 
@@ -120,7 +120,7 @@ def test_times_are_cut_not_rounded(tables: Tables) -> None:
 
 def test_messages_find_their_transcript_in_any_order(tables: Tables) -> None:
     """Rows of other events between them, or none of their event there, change nothing but the order told."""
-    built = check_again(tables.events, tables.messages)
+    built = revalidate(tables.events, tables.messages)
     mine = built.messages
     strange = mine.assign(event_id="0" * 64)
     mixed = pd.concat([strange, mine.iloc[1:], strange, mine.iloc[:1]], ignore_index=True)

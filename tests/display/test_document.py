@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from chatlio_kit.display import Chart, Document, Example, Part, Sheet, Tile, visible
 from chatlio_kit.samples import write_sample
-from chatlio_kit.tables import Export, Settling, convert
-from chatlio_kit.tables.counts import Counts
+from chatlio_kit.tables import Export, ReadOptions, convert
+from chatlio_kit.tables.counts import RecordCounts
 from chatlio_kit.tables.report import _periods
 
 
@@ -81,7 +81,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The page of a conversion with rejects."""
     folder = tmp_path_factory.mktemp("page")
     sample = write_sample(folder / "x.d", events=800, bad_share=0.05)
-    convert(Export([sample.path], Settling()), folder / "out", quiet=True)
+    convert(Export([sample.path], ReadOptions()), folder / "out", quiet=True)
     return (folder / "out" / "report.html").read_text()
 
 
@@ -121,6 +121,6 @@ def test_a_timeline_has_no_gaps_that_can_be_shown(months: list[str], unit: str, 
 def test_counts_without_events_have_no_timeline(tmp_path: Path) -> None:
     """An export without a good record still has its page."""
     (tmp_path / "a.ndjson").write_text("7\n")
-    convert(Export([tmp_path / "a.ndjson"], Settling()), tmp_path / "out", quiet=True)
-    assert Counts().timeline() == {}
+    convert(Export([tmp_path / "a.ndjson"], ReadOptions()), tmp_path / "out", quiet=True)
+    assert RecordCounts().timeline() == {}
     assert "<svg" not in (tmp_path / "out" / "report.html").read_text()

@@ -106,7 +106,7 @@ def test_of_many_columns_some_are_named(shown: list[tuple[Figure, Picture]]) -> 
 
 def test_a_sheet_indents_and_escapes_in_html() -> None:
     """Leading blanks become padding, since HTML swallows them, and texts are escaped."""
-    html = Sheet("Counts", ("records", "count"), [("all", 2), ("  <b>", 1)])._repr_html_()
+    html = Sheet("RecordCounts", ("records", "count"), [("all", 2), ("  <b>", 1)])._repr_html_()
     assert 'padding-left:2em">&lt;b&gt;</td>' in html
 
 

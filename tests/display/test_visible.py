@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from chatlio_kit.analysis import figures as plots
-from chatlio_kit.analysis.transcripts import Line, Transcript
+from chatlio_kit.tables.transcripts import Line, Transcript
 from chatlio_kit.cli import main
 from chatlio_kit.display import (
     Document,
@@ -30,7 +30,7 @@ from chatlio_kit.display import (
     figure as look,
 )
 from chatlio_kit.display.figure import Picture
-from chatlio_kit.tables import Export, Settling
+from chatlio_kit.tables import Export, ReadOptions
 
 ATTACKS = {
     "colour": "\x1b[31mred",
@@ -169,7 +169,7 @@ def test_a_conversation_shows_strangers_words_as_text(
     """The whole way from a capture to the screen."""
     transcript["messages"][0]["text"] = transcript["visitorName"] = transcript["agentName"] = ATTACK
     path = ndjson(tmp_path / "x" / "c.ndjson", [envelope(transcript, "transcript")])
-    tables = Export([str(path)], Settling()).to_tables(quiet=True)
+    tables = Export([str(path)], ReadOptions()).to_tables(quiet=True)
     shown = tables.read_conversation()
     assert not dangerous(repr(shown), "\n")
     assert not dangerous(shown._repr_html_(), "\n\t")

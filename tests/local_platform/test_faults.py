@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from chatlio_kit.local_platform.faults.plan import Faults, Limit, Plan, Trial, WrongFaults, is_poisoned
+from chatlio_kit.local_platform.faults.plan import FaultPlan, Faults, Limit, Trial, WrongFaults, is_poisoned
 
 
 def test_the_same_seed_strikes_the_same_requests() -> None:
     """Two servers with one plan fault the same requests; another seed faults others."""
 
     def struck(seed: int) -> list[bool]:
-        faults = Faults(Plan.read({"seed": seed, "faults": [{"fault": "cut", "rate": 0.3}]}))
+        faults = Faults(FaultPlan.read({"seed": seed, "faults": [{"fault": "cut", "rate": 0.3}]}))
         return [faults.trial().fault is not None for _ in range(200)]
 
     assert struck(1) == struck(1) != struck(2)
@@ -25,7 +25,7 @@ def test_the_same_seed_strikes_the_same_requests() -> None:
 def test_count_after_and_place_bound_a_rule() -> None:
     """A rule strikes not before so many requests, so many times, and only where it is meant."""
     rule = {"fault": "reset_before", "count": 2, "after": 3}
-    faults = Faults(Plan.read({"faults": [rule, {"fault": "expired_token", "on": "platform"}]}))
+    faults = Faults(FaultPlan.read({"faults": [rule, {"fault": "expired_token", "on": "platform"}]}))
     assert [faults.trial().fault for _ in range(7)] == [
         None,
         None,
@@ -41,7 +41,7 @@ def test_count_after_and_place_bound_a_rule() -> None:
 def test_a_window_bounds_a_rule_in_time() -> None:
     """A rule whose window is over, or not there yet, does not strike."""
     rules = [{"fault": "cut", "until": 0.0}, {"fault": "slow", "since": 3600.0}]
-    assert Faults(Plan.read({"faults": rules})).trial().fault is None
+    assert Faults(FaultPlan.read({"faults": rules})).trial().fault is None
 
 
 @pytest.mark.parametrize(
@@ -60,20 +60,20 @@ def test_a_file_that_cannot_be_meant_is_refused(tmp_path: Path, content: dict[st
     path = tmp_path / "faults.json"
     path.write_text(json.dumps(content))
     with pytest.raises(WrongFaults, match=said):
-        Plan.read(path)
+        FaultPlan.read(path)
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     """A file of faults that is not there is told."""
     with pytest.raises(WrongFaults, match="cannot be read"):
-        Plan.read(tmp_path / "none.json")
+        FaultPlan.read(tmp_path / "none.json")
 
 
 def test_lasting_faults_pick_the_same_records() -> None:
     """Which records are poisoned depends on their names and the seed alone, at about the share asked for."""
     picked = {name for name in map(str, range(5000)) if is_poisoned(name, 0.1, 7)}
     assert 400 < len(picked) < 600
-    plan = Plan.read({"seed": 7, "faults": [{"fault": "partial", "share": 0.1, "lasting": True}]})
+    plan = FaultPlan.read({"seed": 7, "faults": [{"fault": "partial", "share": 0.1, "lasting": True}]})
     trial: Trial = Faults(plan).trial()
     assert {name for name in map(str, range(5000)) if trial.picks({"event_id": name})} == picked
 

@@ -11,7 +11,7 @@ from chatlio_kit.analysis import metrics as answers
 from chatlio_kit.chatlio.catalogue import TABLES
 from chatlio_kit.errors import UsageError
 from chatlio_kit.samples import write_sample
-from chatlio_kit.tables import Export, Settling, Tables, empty
+from chatlio_kit.tables import Export, ReadOptions, Tables, empty
 
 STARTED = "7c1e9a52-3b6d-4f08-5a91-0d4e6b2f8c13"
 
@@ -20,13 +20,13 @@ STARTED = "7c1e9a52-3b6d-4f08-5a91-0d4e6b2f8c13"
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Tables:
     """A small sample as tables."""
     folder = write_sample(tmp_path_factory.mktemp("sample") / "captures", events=300, seed=7).path
-    return Export([folder], Settling()).to_tables(quiet=True)
+    return Export([folder], ReadOptions()).to_tables(quiet=True)
 
 
 @pytest.fixture
 def documented_tables(documented: Path) -> Tables:
     """One event of each kind as tables."""
-    return Export([documented], Settling()).to_tables(quiet=True)
+    return Export([documented], ReadOptions()).to_tables(quiet=True)
 
 
 def _conversations(**columns: list[object]) -> pd.DataFrame:
@@ -149,6 +149,6 @@ def test_an_unknown_conversation_is_told(documented_tables: Tables) -> None:
 
 def test_many_files_are_shown_by_folder(sample: Tables, tmp_path: Path) -> None:
     """An export of many files shows a row for each folder."""
-    export = Export([write_sample(tmp_path / "captures", events=300, seed=7).path], Settling())
+    export = Export([write_sample(tmp_path / "captures", events=300, seed=7).path], ReadOptions())
     assert len(repr(export).splitlines()) == 3 + 5
     assert str(tmp_path) not in repr(export) + export._repr_html_()

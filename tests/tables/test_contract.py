@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import chatlio_kit as ck
 from chatlio_kit.errors import UsageError
-from chatlio_kit.tables import Export, Settling, Tables, Terms, convert
+from chatlio_kit.tables import Export, FieldPolicy, ReadOptions, Tables, convert
 from chatlio_kit.tables.validate.contract import Contract
 
 Payload = dict[str, Any]
@@ -119,7 +119,7 @@ def test_any_name_may_come(tmp_path_factory: pytest.TempPathFactory, names: list
     payload = {"visitor": visitor, "message": "hi", "channelId": "C0", "<script>alert(1)</script>": 1}
     record = {"receivedAt": "2024-03-01T08:00:00Z", "kind": "feedback", "payload": payload}
     (folder / "in.ndjson").write_bytes(orjson.dumps(record))
-    export = Export([folder / "in.ndjson"], Settling(), Terms.from_options(None, mode))
+    export = Export([folder / "in.ndjson"], ReadOptions(), FieldPolicy.from_options(None, mode))
     counts = convert(export, folder / "out", quiet=True).counts
     assert counts.read == counts.accepted + counts.rejected == 1
     assert counts.accepted == (mode == "evolve") or counts.rejected_by_reason["unknown_field"] == 0

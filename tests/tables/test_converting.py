@@ -17,7 +17,7 @@ from chatlio_kit.captures import Captures
 from chatlio_kit.chatlio.catalogue import TABLES
 from chatlio_kit.errors import CaptureError, OutputError
 from chatlio_kit.samples import write_sample
-from chatlio_kit.tables import Export, Settling, Tables, convert, write_tables
+from chatlio_kit.tables import Export, ReadOptions, Tables, convert, write_tables
 from chatlio_kit.tables.derive import EventFiles, database, files
 
 FILES = {"rejected.jsonl", "report.html", "report.json", *(f"{name}.parquet" for name in TABLES)}
@@ -32,7 +32,7 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def tables(export: Path) -> Tables:
     """That export, converted in memory."""
-    return Export([export], Settling()).to_tables(quiet=True)
+    return Export([export], ReadOptions()).to_tables(quiet=True)
 
 
 def _assert_equal(out: Path, tables: Tables) -> None:
@@ -46,7 +46,7 @@ def test_tables_on_disk_are_the_frames(
 ) -> None:
     """However many processes build them, files and frames are equal, rejects and report included."""
     monkeypatch.setattr(files, "RANGE_ROWS", 200)
-    converted = convert(Export([export], Settling(), workers=workers), tmp_path / "on-disk", quiet=True)
+    converted = convert(Export([export], ReadOptions(), workers=workers), tmp_path / "on-disk", quiet=True)
     expected = write_tables(tables, tmp_path / "in-memory")
     _assert_equal(tmp_path / "on-disk", tables)
     assert converted.report() == expected
@@ -66,7 +66,7 @@ def test_where_pieces_are_cut_changes_no_table(
         pieces = Captures.pieces
         patch.setattr(Captures, "pieces", lambda self: pieces(self, records, size))
         patch.setattr(files, "RANGE_ROWS", part)
-        convert(Export([export], Settling(), workers=0), out, quiet=True)
+        convert(Export([export], ReadOptions(), workers=0), out, quiet=True)
     _assert_equal(out, tables)
 
 
@@ -74,7 +74,7 @@ def test_an_interrupted_conversion_leaves_what_was_there(
     export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped before its end, a conversion leaves the earlier tables whole and nothing half-written."""
-    convert(Export([export], Settling(), workers=0), tmp_path, quiet=True)
+    convert(Export([export], ReadOptions(), workers=0), tmp_path, quiet=True)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
     def interrupt(*_: object) -> None:
@@ -82,7 +82,7 @@ def test_an_interrupted_conversion_leaves_what_was_there(
 
     monkeypatch.setattr(EventFiles, "derive", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        convert(Export([export], Settling(), workers=0), tmp_path, quiet=True)
+        convert(Export([export], ReadOptions(), workers=0), tmp_path, quiet=True)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
@@ -93,7 +93,7 @@ def test_what_a_killed_conversion_left_is_removed(export: Path, tmp_path: Path) 
     for pid in (gone.pid, os.getppid()):
         (tmp_path / f".unfinished-{pid}").mkdir()
         (tmp_path / f".unfinished-{pid}" / "events.parquet").write_bytes(b"half")
-    convert(Export([export / "feedback"], Settling(), workers=0), tmp_path, quiet=True)
+    convert(Export([export / "feedback"], ReadOptions(), workers=0), tmp_path, quiet=True)
     assert {path.name for path in tmp_path.iterdir()} == FILES | {f".unfinished-{os.getppid()}"}
 
 
@@ -110,7 +110,7 @@ def test_a_place_that_cannot_be_written_is_told_first(
     (tmp_path / "out" / "events.parquet").mkdir(parents=True)
     for out in ("file", "out"):
         with pytest.raises(OutputError, match="cannot be written"):
-            convert(Export([export], Settling(), workers=0), tmp_path / out, quiet=True)
+            convert(Export([export], ReadOptions(), workers=0), tmp_path / out, quiet=True)
 
 
 def test_an_export_read_twice_is_all_duplicates(export: Path, tables: Tables, tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_an_export_read_twice_is_all_duplicates(export: Path, tables: Tables, tm
     for path in export.rglob("*.ndjson*"):
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         (again / f"{path.parent.name}-{path.name.removesuffix('.gz')}").write_bytes(content)
-    converted = convert(Export([export, again], Settling(), workers=0), tmp_path / "out", quiet=True)
+    converted = convert(Export([export, again], ReadOptions(), workers=0), tmp_path / "out", quiet=True)
     assert converted.counts.duplicates == tables.counts.accepted + tables.counts.duplicates
     assert converted.counts.accepted == tables.counts.accepted
     _assert_equal(tmp_path / "out", tables)
@@ -129,16 +129,16 @@ def test_an_export_read_twice_is_all_duplicates(export: Path, tables: Tables, tm
 def test_an_export_without_a_good_record_gives_empty_tables(tmp_path: Path) -> None:
     """Tables without rows keep their columns and dtypes on disk."""
     (tmp_path / "a.ndjson").write_text("{}\n7\n")
-    report = convert(Export([tmp_path / "a.ndjson"], Settling()), tmp_path / "out", quiet=True).report()
+    report = convert(Export([tmp_path / "a.ndjson"], ReadOptions()), tmp_path / "out", quiet=True).report()
     assert report["rejected_by_reason"] == {"not_an_object": 1, "shape_unknown": 1}
-    _assert_equal(tmp_path / "out", Export([tmp_path / "a.ndjson"], Settling()).to_tables(quiet=True))
+    _assert_equal(tmp_path / "out", Export([tmp_path / "a.ndjson"], ReadOptions()).to_tables(quiet=True))
 
 
 def test_a_lack_of_memory_is_told(export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where tables cannot be derived, one sentence says so and nothing is left."""
     monkeypatch.setattr(database, "_MEMORY", "1MB")
     with pytest.raises(CaptureError, match=r"could not be derived: .*Free memory"):
-        convert(Export([export], Settling(), workers=0), tmp_path / "out", quiet=True)
+        convert(Export([export], ReadOptions(), workers=0), tmp_path / "out", quiet=True)
     assert not any((tmp_path / "out").iterdir())
 
 
@@ -153,6 +153,6 @@ def test_a_lack_of_memory_is_told(export: Path, tmp_path: Path, monkeypatch: pyt
 def test_a_key_that_stands_twice_is_told(tmp_path: Path, line: bytes, key: str) -> None:
     """No value is chosen where an object has a key twice: the record is rejected, the key named."""
     (tmp_path / "a").write_bytes(line + b"\n")
-    (rejected,) = Export([tmp_path / "a"], Settling()).to_tables(quiet=True).rejections
+    (rejected,) = Export([tmp_path / "a"], ReadOptions()).to_tables(quiet=True).rejections
     assert (rejected.record, rejected.reason, rejected.field) == (1, "duplicate_key", key)
     assert rejected.raw == line.decode()

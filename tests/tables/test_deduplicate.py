@@ -11,14 +11,14 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatlio_kit.captures import Piece
-from chatlio_kit.tables import Built, Deduplicator
+from chatlio_kit.captures import RawBatch
+from chatlio_kit.tables import Deduplicator, EventBatch
 
 TEXT = pa.large_string()
 MOST = 500
 
 
-def _batch(ids: Iterable[str], first: int) -> Built:
+def _batch(ids: Iterable[str], first: int) -> EventBatch:
     """Return events of these ids, numbered from the first; a payload is its id."""
     names = list(ids)
     columns = {
@@ -27,7 +27,7 @@ def _batch(ids: Iterable[str], first: int) -> Built:
         "source_file": pa.array(["captures.ndjson"] * len(names), TEXT),
         "source_record": pa.array(range(first, first + len(names)), pa.int64()),
     }
-    return Built(pa.table(columns), [], Piece(), np.arange(len(names)))
+    return EventBatch(pa.table(columns), [], RawBatch(), np.arange(len(names)))
 
 
 @given(batches=st.lists(st.lists(st.integers(0, 400), max_size=60), max_size=30), most=st.integers(1, 300))

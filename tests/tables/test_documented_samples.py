@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from chatlio_kit.tables import Export, Settling, Tables
+from chatlio_kit.tables import Export, ReadOptions, Tables
 
 CONVERSATION_ID = "7c1e9a52-3b6d-4f08-5a91-0d4e6b2f8c13"
 VISITOR_ID = "5b0c7d1e-9a34-4e2f-6c18-b2f09d41a7e3"
@@ -16,7 +16,7 @@ VISITOR_ID = "5b0c7d1e-9a34-4e2f-6c18-b2f09d41a7e3"
 @pytest.fixture
 def tables(documented: Path) -> Tables:
     """The documented samples, converted."""
-    return Export([documented], Settling()).to_tables(quiet=True)
+    return Export([documented], ReadOptions()).to_tables(quiet=True)
 
 
 def _time(text: str) -> pd.Timestamp:

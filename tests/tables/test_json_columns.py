@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatlio_kit.tables import Export, Settling, Tables, Terms
+from chatlio_kit.tables import Export, FieldPolicy, ReadOptions, Tables
 
 Payload = dict[str, Any]
 COLUMNS = ("visitor_traits", "command_words", "extra_fields")
@@ -22,7 +22,7 @@ TRANSCRIPT = {"messages": [], "endedAt": "2024-03-11T09:00:00Z"}
 
 
 def _tables(path: Path, redact: str | None = None) -> Tables:
-    export = Export([path], Settling.from_options(kind="feedback"), Terms.from_options(redact))
+    export = Export([path], ReadOptions.from_options(kind="feedback"), FieldPolicy.from_options(redact))
     return export.to_tables(quiet=True)
 
 

@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatlio_kit.captures import CaptureFile, LocalPlace, Piece, Stretch
-from chatlio_kit.captures.formats.records import Lines, Raws
+from chatlio_kit.captures import CaptureFile, FileSlice, LocalSource, RawBatch
+from chatlio_kit.captures.formats.records import ByteRecords, LineRecords
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.tables.decode import decode as rows
 from chatlio_kit.tables.decode import shared as together
@@ -148,11 +148,11 @@ def _none_opened(*_: object) -> tuple[list[Lot], Counter[str], set[int]]:
 
 
 def _read(raws: list[bytes], by_file: Kind | None, fallback: Kind | None, *, are_lines: bool = False) -> Rows:
-    file = CaptureFile("x.ndjson", by_file, LocalPlace(Path("x.ndjson")))
-    records: Raws | Lines = Raws(range(1, len(raws) + 1), raws)
+    file = CaptureFile("x.ndjson", by_file, LocalSource(Path("x.ndjson")))
+    records: ByteRecords | LineRecords = ByteRecords(range(1, len(raws) + 1), raws)
     if are_lines and raws:
-        records = Lines(1, b"\n".join(raws), np.cumsum([len(raw) + 1 for raw in raws])[:-1] - 1)
-    return read_rows(Piece([Stretch(file, records)]), fallback)
+        records = LineRecords(1, b"\n".join(raws), np.cumsum([len(raw) + 1 for raw in raws])[:-1] - 1)
+    return read_rows(RawBatch([FileSlice(file, records)]), fallback)
 
 
 def _shown(rows: Rows) -> dict[str, Any]:

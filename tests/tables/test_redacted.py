@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import chatlio_kit as ck
 from chatlio_kit.samples import write_sample
-from chatlio_kit.tables import Export, Settling, Terms, check_again, convert, failures
+from chatlio_kit.tables import Export, FieldPolicy, ReadOptions, convert, failures, revalidate
 
 Payload = dict[str, Any]
 Wrap = Callable[..., Payload]
@@ -145,8 +145,8 @@ def test_no_value_of_a_person_is_written(
     (folder / "in.ndjson").write_bytes(b"\n".join(lines))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CHATLIO_KIT_REDACTION_KEY", KEY)
-        terms = Terms.from_options(way, contract)
-    converted = convert(Export([folder / "in.ndjson"], Settling(), terms), folder / "out", quiet=True)
+        terms = FieldPolicy.from_options(way, contract)
+    converted = convert(Export([folder / "in.ndjson"], ReadOptions(), terms), folder / "out", quiet=True)
     said = _all_bytes(folder / "out")
     assert converted.counts.read == len(people)
     assert SECRET.lower() not in said.lower()
@@ -174,7 +174,7 @@ def test_redacted_tables_hold_as_others_do(export: Path, way: str, monkeypatch: 
     for name, frame in redacted.frames().items():
         assert dict(frame.dtypes) == dict(plain.frames()[name].dtypes)
         assert failures(name, frame) == []
-    assert check_again(redacted.events, redacted.messages).rejected == []
+    assert revalidate(redacted.events, redacted.messages).rejected == []
     assert redacted.rejected["raw"].isna().all()
     keys = ("file", "record", "reason")
     assert redacted.rejected[list(keys)].equals(plain.rejected[list(keys)])
@@ -201,8 +201,8 @@ def test_an_agents_name_is_staff_wherever_it_stands(documented: Path) -> None:
 
 def test_the_report_says_what_was_redacted(documented: Path, tmp_path: Path) -> None:
     """For each column: its class, its way, and how many values; the same in report.json and on the page."""
-    terms = Terms.from_options("personal=mask")
-    report = convert(Export([documented], Settling(), terms), tmp_path, quiet=True).report()
+    terms = FieldPolicy.from_options("personal=mask")
+    report = convert(Export([documented], ReadOptions(), terms), tmp_path, quiet=True).report()
     told = {each["column"]: each for each in report["redacted"]}
     assert told["events.visitor_email"] == {
         "column": "events.visitor_email", "class": "personal", "way": "mask", "values": 1,
@@ -242,7 +242,7 @@ def test_files_that_are_called_after_people(
 ) -> None:
     """No address in a file's name is in anything that is written; each record has a place of its own."""
     monkeypatch.setenv("CHATLIO_KIT_REDACTION_KEY", KEY)
-    export = Export([called_after_people], Settling(), Terms.from_options(way))
+    export = Export([called_after_people], ReadOptions(), FieldPolicy.from_options(way))
     convert(export, tmp_path / "out", quiet=True)
     tables = export.to_tables(quiet=True)
     said = "".join(path.read_bytes().decode("latin-1") for path in (tmp_path / "out").iterdir())

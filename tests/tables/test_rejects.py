@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from chatlio_kit.errors import UsageError
-from chatlio_kit.tables import Export, Settling, Tables
+from chatlio_kit.tables import Export, ReadOptions, Tables
 
 Payload = dict[str, Any]
 Write = Callable[[Path, Iterable[Any]], Path]
@@ -18,7 +18,7 @@ Wrap = Callable[..., Payload]
 
 
 def _tables(path: Path, **options: str) -> Tables:
-    return Export([path], Settling.from_options(**options)).to_tables(quiet=True)
+    return Export([path], ReadOptions.from_options(**options)).to_tables(quiet=True)
 
 
 def _changed(payload: Payload, place: str, value: Any) -> Payload:
@@ -191,7 +191,7 @@ def test_an_option_overrides_nothing(
 def test_an_option_that_cannot_be_meant(tmp_path: Path, options: dict[str, str]) -> None:
     """A kind or a time that is none is a usage error with the values that are."""
     with pytest.raises(UsageError, match="--"):
-        Settling.from_options(**options)
+        ReadOptions.from_options(**options)
 
 
 def test_one_event_read_twice_is_a_duplicate(

@@ -17,7 +17,7 @@ from chatlio_kit.captures import Captures
 from chatlio_kit.chatlio.catalogue import KEYS, TABLES
 from chatlio_kit.errors import FrameError, OutputError
 from chatlio_kit.samples import write_sample
-from chatlio_kit.tables import Export, Settling, Tables, check_again, empty, failures, schema, write_tables
+from chatlio_kit.tables import Export, ReadOptions, Tables, empty, failures, revalidate, schema, write_tables
 from chatlio_kit.tables.deduplicate.deduplicate import Deduplicator
 from chatlio_kit.tables.validate.event_batch import build
 
@@ -35,7 +35,7 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def tables(export: Path) -> Tables:
     """That export, converted."""
-    return Export([export], Settling()).to_tables(quiet=True)
+    return Export([export], ReadOptions()).to_tables(quiet=True)
 
 
 def test_the_manifest_and_the_rejects_agree(export: Path, tables: Tables) -> None:
@@ -62,7 +62,7 @@ def test_the_manifest_and_the_rejects_agree(export: Path, tables: Tables) -> Non
 def test_the_first_record_is_shown_as_it_was_captured(tmp_path: Path, record: str, shown: str) -> None:
     """It is indented with every digit kept; what cannot be read exactly is shown as it stands."""
     (tmp_path / "a.ndjson").write_text(f"{record}\n{{}}\n")
-    assert Export([tmp_path / "a.ndjson"], Settling()).peek() == shown
+    assert Export([tmp_path / "a.ndjson"], ReadOptions()).peek() == shown
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -100,7 +100,7 @@ def test_repeated_transcripts_are_events_and_the_fullest_is_shown(
     other["messages"][1] = {**other["messages"][1], "ts": "1710144099.000001", "text": "Later."}
     full["messages"].append({**full["messages"][1], "ts": "1710144070.000001", "text": "More."})
     captures = [envelope(each) for each in (short, full, other)]
-    found = Export([ndjson(tmp_path / "a", captures)], Settling()).to_tables(quiet=True)
+    found = Export([ndjson(tmp_path / "a", captures)], ReadOptions()).to_tables(quiet=True)
     assert len(found.events) == 3
     (conversation,) = found.conversations.to_dict("records")
     assert conversation["transcripts"] == 3
@@ -108,7 +108,7 @@ def test_repeated_transcripts_are_events_and_the_fullest_is_shown(
     assert found.messages["ts"].tolist() == [
         "1710144005.000200", "1710144061.448129", "1710144070.000001", "1710144099.000001",
     ]  # fmt: skip
-    unfolded = check_again(found.events, found.messages).messages
+    unfolded = revalidate(found.events, found.messages).messages
     sent = [group["text"].tolist() for _, group in unfolded.groupby("event_id", sort=False)]
     expected = [[message["text"] for message in each["messages"]] for each in (short, full, other)]
     assert sent == expected
@@ -120,7 +120,7 @@ def test_a_transcript_without_a_conversation_stands_beside_conversations(
     """Its messages stay as they are, also where no other transcript gives any; conversations are told."""
     del transcript["conversationUUID"]
     captures = [envelope(transcript), envelope(conversation, kind="feedback")]
-    found = Export([ndjson(tmp_path / "a", captures)], Settling()).to_tables(quiet=True)
+    found = Export([ndjson(tmp_path / "a", captures)], ReadOptions()).to_tables(quiet=True)
     assert found.messages["conversation_id"].isna().all()
     assert found.messages["text"].tolist() == [message["text"] for message in transcript["messages"]]
     assert found.conversations["conversation_id"].tolist() == [conversation["conversationUUID"]]
@@ -134,7 +134,7 @@ def test_where_pieces_are_cut_changes_nothing(export: Path, tables: Tables, size
     found: list[str] = []
     with Deduplicator() as deduplicator:
         for piece in Captures([export]).pieces(records=size):
-            found += deduplicator.apply(build(piece, Settling())).built.events["event_id"].tolist()
+            found += deduplicator.apply(build(piece, ReadOptions())).built.events["event_id"].tolist()
             if len(found) >= len(whole):
                 break
     assert found[: len(whole)] == whole["event_id"].tolist()
@@ -145,7 +145,7 @@ def test_unknown_fields_are_kept(tmp_path: Path, ndjson: Write, envelope: Wrap, 
     transcript["rating"] = {"stars": 4}
     transcript["visitor"] = {"UUID": "5b0c7d1e-9a34-4e2f-6c18-b2f09d41a7e3", "mood": "good"}
     transcript["messages"][1]["files"] = ["a.png"]
-    found = Export([ndjson(tmp_path / "a", [envelope(transcript)])], Settling()).to_tables(quiet=True)
+    found = Export([ndjson(tmp_path / "a", [envelope(transcript)])], ReadOptions()).to_tables(quiet=True)
     assert orjson.loads(found.events["extra_fields"].iat[0]) == {
         "rating": {"stars": 4}, "visitor.mood": "good", "messages[1].files": ["a.png"],
     }  # fmt: skip
@@ -158,7 +158,7 @@ def test_a_user_id_is_text_whatever_it_was(
     """The site's own id keeps every digit, leading zero and sign."""
     conversation["visitor"]["identUserId"] = value
     path = ndjson(tmp_path / "a", [envelope(conversation, "feedback")])
-    found = Export([path], Settling()).to_tables(quiet=True).events["user_id"].iat[0]
+    found = Export([path], ReadOptions()).to_tables(quiet=True).events["user_id"].iat[0]
     assert found == ("true" if value is True else str(value))
 
 
@@ -178,7 +178,7 @@ def test_traits_come_in_every_dialect(
     """Traits are accepted as text, object, empty or null, and become JSON text that loses nothing."""
     conversation["visitor"]["identTraits"] = traits
     path = ndjson(tmp_path / "a", [envelope(conversation, "feedback")])
-    found = Export([path], Settling()).to_tables(quiet=True).events["visitor_traits"].iat[0]
+    found = Export([path], ReadOptions()).to_tables(quiet=True).events["visitor_traits"].iat[0]
     assert (found if isinstance(found, str) else None) == expected
 
 
@@ -190,7 +190,7 @@ def test_authors_of_older_transcripts(
     for message in messages:
         del message["isVisitorMsg"]
     messages.append({"text": "?", "ts": "1710144099.000001"})
-    found = Export([ndjson(tmp_path / "a", [envelope(transcript)])], Settling()).to_tables(quiet=True)
+    found = Export([ndjson(tmp_path / "a", [envelope(transcript)])], ReadOptions()).to_tables(quiet=True)
     assert found.messages["author"].tolist() == ["visitor", "agent", "unknown"]
 
 
@@ -204,7 +204,7 @@ def test_conversations_tell_who_answered_and_count_every_author(
         {"text": "?", "ts": "1710144099.000001"},
         {"text": "Sure.", "ts": "1710144059.000001", "userId": "U0OTHER", "username": "Kim"},
     ]
-    found = Export([ndjson(tmp_path / "a", [envelope(transcript)])], Settling()).to_tables(quiet=True)
+    found = Export([ndjson(tmp_path / "a", [envelope(transcript)])], ReadOptions()).to_tables(quiet=True)
     (row,) = found.conversations.to_dict("records")
     counts = [row[f"{author}_messages"] for author in ("visitor", "agent", "unknown")]
     assert (counts, len(found.messages)) == ([1, 2, 1], 4)
@@ -253,7 +253,7 @@ def test_a_frame_that_lost_its_form_is_told(
 ) -> None:
     """An edited frame whose columns, dtypes or ids no longer hold is refused with a sentence."""
     with pytest.raises(FrameError, match=said):
-        check_again(spoil(tables.events), tables.messages)
+        revalidate(spoil(tables.events), tables.messages)
 
 
 def test_an_edited_value_that_breaks_a_rule_costs_its_row(tables: Tables) -> None:
@@ -261,7 +261,7 @@ def test_an_edited_value_that_breaks_a_rule_costs_its_row(tables: Tables) -> Non
     events, messages = tables.events.copy(), tables.messages.copy()
     events.loc[3, "ip_address"] = "nowhere"
     messages.loc[0, "author"] = "robot"
-    built = check_again(events, messages)
+    built = revalidate(events, messages)
     fields = {(each.reason, each.field) for each in built.rejected}
     assert fields == {("invalid_value", "ip_address"), ("invalid_value", "author")}
     assert len(built.events) == len(events) - len(built.rejected)

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatlio_kit.tables import Export, Settling, Tables, convert
+from chatlio_kit.tables import Export, ReadOptions, Tables, convert
 from chatlio_kit.tables.deduplicate.seen_ids import FirstOccurrence
 from chatlio_kit.tables.deduplicate.twins import coarser
 
@@ -27,7 +27,7 @@ Payload = dict[str, Any]
 
 
 def _tables(*paths: Path, **options: Any) -> Tables:
-    return Export(list(paths), Settling.from_options(**options)).to_tables(quiet=True)
+    return Export(list(paths), ReadOptions.from_options(**options)).to_tables(quiet=True)
 
 
 @pytest.fixture
@@ -206,16 +206,16 @@ def test_twins_are_found_across_pieces_and_runs(tmp_path: Path, captures: list[P
     """A twin of what an earlier run settled is a duplicate too, if the run reads both."""
     _json(tmp_path / "a.ndjson", captures)
     _arrow(tmp_path / "b.parquet", captures)
-    export = Export([tmp_path], Settling())
+    export = Export([tmp_path], ReadOptions())
     found = {}
-    for sifted in export.sifted():
-        for row in sifted.built.rows.to_pylist():
+    for batches in export.batches():
+        for row in batches.built.rows.to_pylist():
             found[row["event_id"]] = row
     settled = {
         key: FirstOccurrence(row["payload_digest"], row["source_file"], row["source_record"])
         for key, row in found.items()
     }
-    again = list(export.sifted(lambda ids: {each: settled[each] for each in ids if each in settled}))
+    again = list(export.batches(lambda ids: {each: settled[each] for each in ids if each in settled}))
     assert sum(len(each.built) for each in again) == 0
     assert sum(each.duplicates for each in again) == 2 * len(captures)
 
@@ -224,7 +224,7 @@ def test_a_table_that_its_name_hides_is_told(tmp_path: Path, captures: list[Payl
     """Where records could not be compared, the note does not say that they were."""
     _json(tmp_path / "a.ndjson", captures)
     _arrow(tmp_path / "b.json", captures)
-    with_tables = Export([tmp_path], Settling())
+    with_tables = Export([tmp_path], ReadOptions())
     pieces = list(with_tables.captures.pieces(len(captures)))
     with_tables.captures.pieces = lambda: iter(pieces)  # type: ignore[method-assign,assignment]
     tables = with_tables.to_tables(quiet=True)
@@ -271,7 +271,7 @@ def test_the_report_tells_both(tmp_path: Path, captures: list[Payload]) -> None:
     """What convert writes adds up, and its page holds the note."""
     _json(tmp_path / "z.ndjson", captures)
     _arrow(tmp_path / "b.parquet", captures)
-    converted = convert(Export([tmp_path], Settling()), tmp_path / "out", quiet=True)
+    converted = convert(Export([tmp_path], ReadOptions()), tmp_path / "out", quiet=True)
     report = converted.report()
     assert (report["read"], report["accepted"], report["duplicates"]) == (12, 6, 6)
     assert "read both in one run" in (tmp_path / "out" / "report.html").read_text()

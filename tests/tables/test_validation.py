@@ -13,7 +13,7 @@ import pytest
 from chatlio_kit.chatlio.catalogue import TABLES
 from chatlio_kit.errors import FrameError
 from chatlio_kit.samples import write_sample
-from chatlio_kit.tables import Export, Settling, Tables, check_again, failures, schema
+from chatlio_kit.tables import Export, ReadOptions, Tables, failures, revalidate, schema
 from chatlio_kit.tables.validate import schemas
 
 
@@ -21,7 +21,7 @@ from chatlio_kit.tables.validate import schemas
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
     """A realistic export, converted."""
     sample = write_sample(tmp_path_factory.mktemp("sample") / "x.d", events=300)
-    return Export([sample.path], Settling()).to_tables(quiet=True)
+    return Export([sample.path], ReadOptions()).to_tables(quiet=True)
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -60,7 +60,7 @@ def test_times_in_nanoseconds_are_told(tables: Tables) -> None:
     """A time column of another unit is refused by name; the unit of the house is microseconds."""
     times = tables.events["occurred_at"].astype("datetime64[ns, UTC]")
     with pytest.raises(FrameError, match=r"occurred_at is datetime64\[ns, UTC\], not datetime64\[us, UTC\]"):
-        check_again(tables.events.assign(occurred_at=times), tables.messages)
+        revalidate(tables.events.assign(occurred_at=times), tables.messages)
 
 
 def test_repeated_index_labels_cost_no_good_row(tables: Tables) -> None:
@@ -69,7 +69,7 @@ def test_repeated_index_labels_cost_no_good_row(tables: Tables) -> None:
     events.loc[7, "ip_address"] = "nowhere"
     events.index = pd.Index([0] * len(events))
     messages.index = pd.Index([0] * len(messages))
-    built = check_again(events, messages)
+    built = revalidate(events, messages)
     assert [each.field for each in built.rejected] == ["ip_address"]
     assert len(built.events) == len(events) - 1
     assert tables.events["event_id"].iat[7] not in set(built.events["event_id"])
@@ -100,7 +100,7 @@ def test_failures_and_rejects_survive_a_pickle(tables: Tables) -> None:
     events.loc[1, "ip_address"] = "nowhere"
     found = failures("events", events)
     assert pickle.loads(pickle.dumps(found)) == found  # noqa: S301  our own
-    rejected = check_again(events, tables.messages).rejected
+    rejected = revalidate(events, tables.messages).rejected
     assert pickle.loads(pickle.dumps(rejected)) == rejected  # noqa: S301  our own
 
 
@@ -119,7 +119,7 @@ def test_times_with_and_without_fractions_stand_in_one_column(tmp_path: Path) ->
         for number, time in enumerate(written)
     ]
     (tmp_path / "in.ndjson").write_text("\n".join(lines))
-    events = Export([tmp_path / "in.ndjson"], Settling()).to_tables(quiet=True).events
+    events = Export([tmp_path / "in.ndjson"], ReadOptions()).to_tables(quiet=True).events
     assert [each.isoformat() for each in events["occurred_at"]] == [
         "2024-03-11T09:03:10+00:00", "2024-03-11T09:03:10.500000+00:00", "2024-03-11T09:03:10.000900+00:00",
     ]  # fmt: skip

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from chatlio_kit.captures.dialects.dialect import EACH, Dialect, FieldPath
-from chatlio_kit.captures.formats.records import Fault, Lines, Paged, Raws, Remark, parse
+from chatlio_kit.captures.formats.records import ByteRecords, LineRecords, Paged, ReadFault, Remark, parse
 from chatlio_kit.chatlio.event_ids import canonical
 from chatlio_kit.chatlio.kinds import shape_of
 
@@ -53,8 +53,8 @@ def page_of(value: Any) -> Page | None:
 
 
 def unfold(
-    records: Iterator[Lines | Raws | Fault | Remark], fields: Dialect | None = None
-) -> Iterator[Lines | Raws | Fault | Remark]:
+    records: Iterator[LineRecords | ByteRecords | ReadFault | Remark], fields: Dialect | None = None
+) -> Iterator[LineRecords | ByteRecords | ReadFault | Remark]:
     """Return the captures that pages list in a file that begins with a page; any other file as it is.
 
     Args:
@@ -64,11 +64,11 @@ def unfold(
     if fields is not None and fields.walk:
         yield from _renumbered(records, lambda raw: _elements(raw, fields), fields.walk)
         return
-    before: list[Lines | Raws | Fault | Remark] = []
+    before: list[LineRecords | ByteRecords | ReadFault | Remark] = []
     is_paged = False
     for found in records:
         before.append(found)
-        first = None if isinstance(found, Fault | Remark) else _first_object(found)
+        first = None if isinstance(found, ReadFault | Remark) else _first_object(found)
         if first is not None:
             is_paged = isinstance(found, Paged) or _captures(first, fields) is not None
             break
@@ -80,17 +80,17 @@ def unfold(
 
 
 def _renumbered(
-    records: Iterator[Lines | Raws | Fault | Remark],
+    records: Iterator[LineRecords | ByteRecords | ReadFault | Remark],
     unfolded: Callable[[bytes], list[bytes] | None],
     walk: tuple[str, ...] = (),
-) -> Iterator[Lines | Raws | Fault | Remark]:
+) -> Iterator[LineRecords | ByteRecords | ReadFault | Remark]:
     """Give records, or the ones that they list, numbered through the file."""
     number = 0
     for found in records:
         if isinstance(found, Remark):
             yield found
             continue
-        if isinstance(found, Fault):
+        if isinstance(found, ReadFault):
             number += 1
             yield replace(found, number=number)
             continue
@@ -100,7 +100,9 @@ def _renumbered(
         elif walk:
             raws = [each for raw in raws for each in _or_itself(raw, unfolded(_listed(raw, walk)))]
         if raws:
-            yield Raws(list(range(number + 1, number + len(raws) + 1)), raws, found.cut, found.is_loose)
+            yield ByteRecords(
+                list(range(number + 1, number + len(raws) + 1)), raws, found.cut, found.is_loose
+            )
         number += len(raws)
 
 
@@ -114,7 +116,7 @@ def _or_itself(raw: bytes, listed: list[bytes] | None) -> list[bytes]:
     return [raw] if listed is None else listed
 
 
-def _first_object(found: Lines | Raws) -> bytes | None:
+def _first_object(found: LineRecords | ByteRecords) -> bytes | None:
     """Return the first record that begins as an object does: words may stand before a page."""
     if found.head.startswith(b"{"):
         return found.head

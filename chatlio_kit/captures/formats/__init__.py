@@ -1,1 +1,1 @@
-"""formats."""
+"""From bytes to records: compression, JSON lines and values, CSV, Parquet."""

@@ -17,8 +17,8 @@ import orjson
 from chatlio_kit.captures.dialects.columns import NESTED, PLACES
 from chatlio_kit.captures.formats.records import (
     MOST_BYTES,
-    Fault,
-    Raws,
+    ByteRecords,
+    ReadFault,
     Remark,
     not_utf8,
     row_of,
@@ -199,7 +199,7 @@ def _are_fields(names: Sequence[str]) -> bool:
     )
 
 
-def read_csv(blocks: Blocks, layout: Layout) -> Iterator[Raws | Fault | Remark]:
+def read_csv(blocks: Blocks, layout: Layout) -> Iterator[ByteRecords | ReadFault | Remark]:
     """Read a table's rows."""
     doubtful = 0
     numbers: list[int] = []
@@ -211,13 +211,13 @@ def read_csv(blocks: Blocks, layout: Layout) -> Iterator[Raws | Fault | Remark]:
         if isinstance(found, bytes):
             numbers.append(number)
             raws.append(found)
-        if raws and (isinstance(found, Fault) or len(raws) == _BATCH):
-            yield Raws(numbers, raws)
+        if raws and (isinstance(found, ReadFault) or len(raws) == _BATCH):
+            yield ByteRecords(numbers, raws)
             numbers, raws = [], []
-        if isinstance(found, Fault):
+        if isinstance(found, ReadFault):
             yield found
     if raws:
-        yield Raws(numbers, raws)
+        yield ByteRecords(numbers, raws)
     if doubtful:
         yield Remark(
             f"holds doubled backslashes in {doubtful:,} rows, read as they are. {_COPY_TO}",
@@ -274,7 +274,7 @@ def _lines(blocks: Blocks) -> Iterator[tuple[int, bytes]]:
         yield number + 1, rest
 
 
-def _record(number: int, row: bytes, layout: Layout, is_cut: bool) -> bytes | Fault:
+def _record(number: int, row: bytes, layout: Layout, is_cut: bool) -> bytes | ReadFault:
     if len(row) > MOST_BYTES:
         return too_large(number, row)
     if is_cut:

@@ -13,7 +13,15 @@ from itertools import chain
 
 from chatlio_kit.captures.formats.brackets import Brackets
 from chatlio_kit.captures.formats.long_pages import ListOfPage, begins_page, list_of_page
-from chatlio_kit.captures.formats.records import MOST_BYTES, Fault, Paged, Raws, said, too_large, unreadable
+from chatlio_kit.captures.formats.records import (
+    MOST_BYTES,
+    ByteRecords,
+    Paged,
+    ReadFault,
+    said,
+    too_large,
+    unreadable,
+)
 from chatlio_kit.captures.formats.text_blocks import BLOCK, PEEK, Blocks
 
 WRITTEN_ENDS = re.compile(r"(?:\\r)?\\n(?:[ \t\r\n]|\\[rn])*")
@@ -74,7 +82,7 @@ def begins_with(keys: Iterable[str]) -> str:
     return rf"\{{\s*(?:{'|'.join(map(re.escape, sorted(keys)))})\s*:"
 
 
-def read_values(blocks: Blocks) -> Iterator[Raws | Fault]:
+def read_values(blocks: Blocks) -> Iterator[ByteRecords | ReadFault]:
     """Read an array's elements, or objects one after another."""
     stream = Values(blocks)
     is_array = stream.open_array()
@@ -109,7 +117,9 @@ class Values:
         self._searched: tuple[int, int | None] | None = None
         self.was_cut = False
 
-    def elements(self, number: int, *, in_page: bool = False) -> Generator[Raws | Fault, None, int]:
+    def elements(
+        self, number: int, *, in_page: bool = False
+    ) -> Generator[ByteRecords | ReadFault, None, int]:
         """Read values to the end of the text, or of the array that they stand in.
 
         Args:
@@ -137,7 +147,7 @@ class Values:
                 number += 1
             if raws:
                 numbers = list(range(first, number + 1))
-                yield Paged(numbers, raws) if in_page else Raws(numbers, raws)
+                yield Paged(numbers, raws) if in_page else ByteRecords(numbers, raws)
                 if self._are_pages is None and not in_page:
                     self._are_pages = begins_page(raws)
             if not stuck:
@@ -152,7 +162,7 @@ class Values:
             ended = self._at_end()
         return number
 
-    def page(self, number: int) -> Generator[Raws | Fault, None, int]:
+    def page(self, number: int) -> Generator[ByteRecords | ReadFault, None, int]:
         """Read the captures that the page lists which begins here, and what stands behind them in it.
 
         Returns:
@@ -401,7 +411,7 @@ class Values:
         self._position = end
         return raw.encode("utf-8", errors="surrogateescape")
 
-    def _fault(self, number: int) -> Fault:
+    def _fault(self, number: int) -> ReadFault:
         """Say why there was no element."""
         if self._too_large is not None:
             start, self._too_large = self._too_large, None
@@ -416,7 +426,7 @@ class Values:
         )
         return unreadable(number, tail, detail)
 
-    def after_array(self, number: int) -> Iterator[Fault]:
+    def after_array(self, number: int) -> Iterator[ReadFault]:
         """Say what stands where the array should have ended, or after its end."""
         if self._at_end():
             yield unreadable(number + 1, b"", "The array is cut off: its closing bracket is missing.")

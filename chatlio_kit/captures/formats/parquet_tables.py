@@ -28,8 +28,8 @@ from chatlio_kit.captures.dialects.columns import NESTED, PLACES, TIME_PLACES
 from chatlio_kit.captures.formats.parquet_sizes import MOST_HELD, size_of
 from chatlio_kit.captures.formats.records import (
     MOST_BYTES,
-    Fault,
-    Raws,
+    ByteRecords,
+    ReadFault,
     RepeatedKey,
     refusal,
     row_of,
@@ -71,7 +71,7 @@ def is_parquet(handle: io.BufferedReader) -> bool:
     return handle.peek(len(MAGIC))[: len(MAGIC)] == MAGIC
 
 
-def read_parquet(handle: io.BufferedReader) -> Iterator[Raws | Fault]:
+def read_parquet(handle: io.BufferedReader) -> Iterator[ByteRecords | ReadFault]:
     """Read a table's rows.
 
     Raises:
@@ -104,14 +104,16 @@ def _keeps_text(schema: Any) -> bool:
     )
 
 
-def _read_group(file: Any, group: int, source: Any, before: int, written: _Written) -> Iterator[Raws | Fault]:
+def _read_group(
+    file: Any, group: int, source: Any, before: int, written: _Written
+) -> Iterator[ByteRecords | ReadFault]:
     size = size_of(file.metadata, file.schema, group, source)
     if size.refusal:
         detail = (
             f"A part of the file is made to fill a memory: {size.refusal}. Its "
             f"{file.metadata.row_group(group).num_rows:,} rows are not read."
         )
-        yield Fault(before + 1, b"", Reason.TOO_LARGE, detail)
+        yield ReadFault(before + 1, b"", Reason.TOO_LARGE, detail)
         return
     if size.as_dictionary:
         file = pq.ParquetFile(
@@ -127,7 +129,7 @@ def _read_group(file: Any, group: int, source: Any, before: int, written: _Writt
         before += len(batch)
 
 
-def _within_limit(batch: Any, before: int, written: _Written) -> Iterator[Raws | Fault]:
+def _within_limit(batch: Any, before: int, written: _Written) -> Iterator[ByteRecords | ReadFault]:
     """Read rows whose repeated values are not written out, as many at once as memory may hold."""
     if sum(map(_weight, batch.columns)) <= MOST_HELD:
         yield from _records(batch, before, written)
@@ -157,7 +159,7 @@ def _entries(kind: Any) -> Any:
     return pa.list_(pa.struct([pa.field("key", kind.key_type, nullable=False), kind.item_field]))
 
 
-def _records(batch: Any, before: int, written: _Written) -> Iterator[Raws | Fault]:
+def _records(batch: Any, before: int, written: _Written) -> Iterator[ByteRecords | ReadFault]:
     try:
         rows: list[dict[str, Any] | str] = batch.to_pylist()
     except (ValueError, OverflowError):  # text that is not UTF-8, or a time beyond the year 9999
@@ -171,11 +173,11 @@ def _records(batch: Any, before: int, written: _Written) -> Iterator[Raws | Faul
             raws.append(found)
             continue
         if raws:
-            yield Raws(numbers, raws, is_loose=written.is_loose)
+            yield ByteRecords(numbers, raws, is_loose=written.is_loose)
             numbers, raws = [], []
         yield found
     if raws:
-        yield Raws(numbers, raws, is_loose=written.is_loose)
+        yield ByteRecords(numbers, raws, is_loose=written.is_loose)
 
 
 def _row(one: Any) -> dict[str, Any] | str:
@@ -188,7 +190,7 @@ def _row(one: Any) -> dict[str, Any] | str:
         return said(wrong)
 
 
-def _text(number: int, row: dict[str, Any] | str, written: _Written) -> bytes | Fault:
+def _text(number: int, row: dict[str, Any] | str, written: _Written) -> bytes | ReadFault:
     if isinstance(row, str):
         return unreadable(number, b"", f"The row cannot be read: {row}. Correct it and read it again.")
     try:
@@ -199,7 +201,7 @@ def _text(number: int, row: dict[str, Any] | str, written: _Written) -> bytes | 
             text = json.dumps(plain, default=str).encode()
     except RepeatedKey as wrong:
         reason, _, detail = refusal(wrong)
-        return Fault(number, b"", reason, detail)
+        return ReadFault(number, b"", reason, detail)
     return text if len(text) <= MOST_BYTES else too_large(number, text)
 
 

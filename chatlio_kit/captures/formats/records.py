@@ -64,7 +64,7 @@ class Refused(ValueError):
 
 
 @dataclass(slots=True)
-class Raws:
+class ByteRecords:
     """Records as they stand in their file, one after another.
 
     Attributes:
@@ -97,12 +97,12 @@ class Raws:
         return sum(map(len, self.raws))
 
 
-class Paged(Raws):
+class Paged(ByteRecords):
     """Records that a page lists, read one by one: the page is too long to be held, or damaged."""
 
 
-class Lines:
-    """Records that are lines of their file: the same as ``Raws``, but not split before they are looked at.
+class LineRecords:
+    """Records that are lines of their file: the same as ``ByteRecords``, but not split before they are looked at.
 
     Args:
         first: the number of the first line.
@@ -155,7 +155,7 @@ class Lines:
 
 
 @dataclass(slots=True)
-class Fault:
+class ReadFault:
     """A stretch of a file that gives no record, and why."""
 
     number: int
@@ -337,15 +337,15 @@ def said(wrong: Exception) -> str:
     return str(wrong).rstrip(".") or type(wrong).__name__
 
 
-def too_large(number: int, start: bytes) -> Fault:
+def too_large(number: int, start: bytes) -> ReadFault:
     """Tell a record that is longer than any chat."""
     detail = (
         f"The record is longer than {MOST_BYTES:,} bytes; only its beginning is shown. "
         "Take it out of the file, or cut it into the records it was made of."
     )
-    return Fault(number, start[:1000], Reason.TOO_LARGE, detail)
+    return ReadFault(number, start[:1000], Reason.TOO_LARGE, detail)
 
 
-def unreadable(number: int, raw: bytes, detail: str) -> Fault:
+def unreadable(number: int, raw: bytes, detail: str) -> ReadFault:
     """Tell a stretch of a file that cannot be read."""
-    return Fault(number, raw, Reason.UNREADABLE, detail)
+    return ReadFault(number, raw, Reason.UNREADABLE, detail)

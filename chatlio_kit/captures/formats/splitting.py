@@ -26,9 +26,9 @@ from chatlio_kit.captures.formats.parquet_tables import is_parquet, read_parquet
 from chatlio_kit.captures.formats.records import (
     BLANK,
     MOST_BYTES,
-    Fault,
-    Lines,
-    Raws,
+    ByteRecords,
+    LineRecords,
+    ReadFault,
     Remark,
     said,
     too_large,
@@ -47,7 +47,7 @@ _END = ord("\n")
 
 def read_records(
     handle: io.BufferedReader, recoding: Recoding | None = None, fields: Dialect | None = None
-) -> Iterator[Lines | Raws | Fault | Remark]:
+) -> Iterator[LineRecords | ByteRecords | ReadFault | Remark]:
     """Read an open file's records, whatever their form and however they are compressed.
 
     Args:
@@ -56,7 +56,7 @@ def read_records(
         fields: a dialect that the user named: where it walks a list, each element is a record.
     """
     number, text = 0, None
-    records: Iterator[Lines | Raws | Fault | Remark]
+    records: Iterator[LineRecords | ByteRecords | ReadFault | Remark]
     try:
         opened = unpacked(handle)
         if is_parquet(opened):
@@ -68,7 +68,7 @@ def read_records(
             records = unfold(split(Recoded(text, recoding) if recoding else text), fields)
         for found in records:
             if not isinstance(found, Remark):
-                number = found.number if isinstance(found, Fault) else found.numbers[-1]
+                number = found.number if isinstance(found, ReadFault) else found.numbers[-1]
             yield found
     except BREAKS as broken:
         yield unreadable(number + 1, b"", _break(broken))
@@ -83,7 +83,7 @@ def _break(broken: Exception) -> str:
     return f"The file breaks off here: {said(broken)}. {stand}"
 
 
-def split(text: Text | Recoded) -> Iterator[Lines | Raws | Fault | Remark]:
+def split(text: Text | Recoded) -> Iterator[LineRecords | ByteRecords | ReadFault | Remark]:
     """Split a text into records, by the form that its beginning shows."""
     blocks = Blocks(text)
     head = blocks.head
@@ -104,7 +104,7 @@ def split(text: Text | Recoded) -> Iterator[Lines | Raws | Fault | Remark]:
         yield from _behind_words(blocks)
 
 
-def _behind_words(blocks: Blocks) -> Iterator[Lines | Raws | Fault | Remark]:
+def _behind_words(blocks: Blocks) -> Iterator[LineRecords | ByteRecords | ReadFault | Remark]:
     """Read the records that stand behind more words than are held in memory, if there are any."""
     head = blocks.head
     number, rest = 0, b""
@@ -128,7 +128,7 @@ def _behind_words(blocks: Blocks) -> Iterator[Lines | Raws | Fault | Remark]:
 
 def _by_line(
     blocks: Blocks, source: Iterator[bytes] | None = None, number: int = 0
-) -> Iterator[Lines | Raws | Fault | Remark]:
+) -> Iterator[LineRecords | ByteRecords | ReadFault | Remark]:
     """Read a record of each line.
 
     Args:
@@ -172,22 +172,24 @@ def _by_line(
             ends = np.flatnonzero(np.frombuffer(text, dtype=np.uint8) == _END)
             for found in _filled(number + 1, text, ends):
                 yield found
-                if are_pages is None and not isinstance(found, Fault | Remark):
+                if are_pages is None and not isinstance(found, ReadFault | Remark):
                     are_pages = begins_page(found.raws)
             number += len(ends) + 1
         rest = block[end + 1 :]
     blocks.finish()  # where the file breaks off in a line, the break is told for it
     if rest.strip():
-        yield Raws([number + 1], [rest.strip()], cut=True)
+        yield ByteRecords([number + 1], [rest.strip()], cut=True)
 
 
-def _filled(first: int, text: bytes, ends: NDArray[np.int64]) -> Iterator[Lines | Raws | Fault | Remark]:
+def _filled(
+    first: int, text: bytes, ends: NDArray[np.int64]
+) -> Iterator[LineRecords | ByteRecords | ReadFault | Remark]:
     """Give the lines that are not blank, with their numbers; all but the last end at ``ends``."""
     marks = np.frombuffer(text, dtype=np.uint8)
     starts = np.concatenate(([0], ends + 1))
     longest = int(ends[0]) if len(ends) else len(text)
     if longest <= MOST_BYTES and starts[-1] < len(text) and (marks[starts] > BLANK).all():
-        yield Lines(first, text, ends)
+        yield LineRecords(first, text, ends)
         return
     lines = text.split(b"\n")
     if len(lines[0]) > MOST_BYTES:
@@ -196,4 +198,4 @@ def _filled(first: int, text: bytes, ends: NDArray[np.int64]) -> Iterator[Lines 
     raws = [line.strip() for line in lines]
     numbers = list(compress(count(first), raws))
     if numbers:
-        yield Raws(numbers, [raw for raw in raws if raw])
+        yield ByteRecords(numbers, [raw for raw in raws if raw])

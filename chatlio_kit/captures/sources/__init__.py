@@ -1,1 +1,1 @@
-"""sources."""
+"""Where captures are: files, folders, archives, buckets, URLs."""

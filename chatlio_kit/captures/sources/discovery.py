@@ -15,10 +15,10 @@ from urllib.parse import unquote
 from chatlio_kit.captures.sources.exclusion import Exclusion
 from chatlio_kit.captures.sources.files import (
     CaptureFile,
-    LocalPlace,
-    LostPlace,
-    Place,
-    RemotePlace,
+    LocalSource,
+    RemoteSource,
+    Source,
+    UnlistedSource,
     local_name,
     printable,
 )
@@ -43,7 +43,7 @@ _NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOO
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundFiles:
     """What the named paths lead to.
 
     Attributes:
@@ -61,11 +61,11 @@ class Found:
         """Sentences about what was left out."""
         return [note(why, names) for why, names in sorted(self.left_out.items())]
 
-    def called(self, name: Callable[[str], str]) -> Found:
+    def called(self, name: Callable[[str], str]) -> FoundFiles:
         """Call all by other names; where several files are called alike, the later ones are numbered."""
         files = [replace(file, name=name(file.name)) for file in self.files]
         left_out = {why: list(map(name, names)) for why, names in self.left_out.items()}
-        return Found(list(_numbered(files)), left_out, list(map(name, self.excluded)))
+        return FoundFiles(list(_numbered(files)), left_out, list(map(name, self.excluded)))
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class _Source:
     """
 
     inside: tuple[str, ...]
-    place: Place
+    place: Source
     identity: str
     size: int | None = None
     modified_at: datetime | None = None
@@ -103,7 +103,7 @@ class _Named:
     sources: list[_Source]
 
 
-def find_files(paths: Sequence[Path | str], exclusion: Exclusion | None = None) -> Found:
+def find_files(paths: Sequence[Path | str], exclusion: Exclusion | None = None) -> FoundFiles:
     """List the files that paths, patterns and URLs lead to, each once, sorted by name.
 
     In a folder every file is read whatever its ending, except hidden ones and what systems leave behind;
@@ -155,7 +155,7 @@ def find_files(paths: Sequence[Path | str], exclusion: Exclusion | None = None) 
             f"There are no capture files in {listed}. Name a folder or a file of captured webhooks."
         )
     by_name = sorted(found.items(), key=lambda item: (item[1].name, item[0]))
-    return Found(list(_numbered(file for _, file in by_name)), left_out, sorted(excluded.values()))
+    return FoundFiles(list(_numbered(file for _, file in by_name)), left_out, sorted(excluded.values()))
 
 
 def _ways(named: _Named, source: _Source) -> tuple[str, ...]:
@@ -212,7 +212,7 @@ def _remote(address: str) -> _Named:
     sources = [
         _Source(
             each.inside,
-            RemotePlace(address, each.path, each.version),
+            RemoteSource(address, each.path, each.version),
             f"{address}|{each.path}",
             each.size,
             each.modified_at,
@@ -264,9 +264,9 @@ def _source(entry: Entry) -> _Source:
     is_link = entry.path.is_symlink()
     if entry.status is None:
         return _Source(
-            entry.inside, LostPlace(entry.lost), identity, left_out=entry.left_out, is_link=is_link
+            entry.inside, UnlistedSource(entry.lost), identity, left_out=entry.left_out, is_link=is_link
         )
-    place = LocalPlace(entry.path)
+    place = LocalSource(entry.path)
     if not stat.S_ISREG(entry.status.st_mode):
         return _Source(entry.inside, place, identity, is_link=is_link)
     size, modified_at = entry.status.st_size, _time_of(entry.status)

@@ -27,7 +27,7 @@ _SHRANK = Remark(
 )
 
 
-class Place(Protocol):
+class Source(Protocol):
     """Where bytes come from."""
 
     def open(self) -> io.BufferedReader:
@@ -45,7 +45,7 @@ class Place(Protocol):
 
 
 @dataclass(frozen=True)
-class LocalPlace:
+class LocalSource:
     """A file of this machine."""
 
     path: Path
@@ -78,7 +78,7 @@ class LocalPlace:
 
 
 @dataclass(frozen=True)
-class RemotePlace:
+class RemoteSource:
     """An object behind a URL, which may hold a password or a signature and is never shown.
 
     Attributes:
@@ -104,7 +104,7 @@ class RemotePlace:
 
 
 @dataclass(frozen=True)
-class LostPlace:
+class UnlistedSource:
     """A folder that could not be listed: whatever is in it is told as unreadable."""
 
     wrong: str
@@ -139,7 +139,7 @@ class CaptureFile:
 
     name: str
     kind: Kind | None
-    place: Place
+    place: Source
     size: int | None = None
     modified_at: datetime | None = None
     is_named: bool = False

@@ -1,1 +1,1 @@
-"""objects."""
+"""The objects of a connection on the platform: how they look, whether they are there, how they are made."""

@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 from chatlio_kit.aep import Endpoint, Flow, whole_number
 from chatlio_kit.connection.objects.blueprint import Json, transformation
 from chatlio_kit.connection.objects.names import Role
-from chatlio_kit.connection.objects.shared import Action, Piece, Standing, known
-from chatlio_kit.connection.objects.survey import Lane, Site
+from chatlio_kit.connection.objects.shared import Action, ObjectState, SharedObject, known
+from chatlio_kit.connection.objects.survey import DataflowState, Survey
 from chatlio_kit.errors import Conflict
 
 _OFF = ("disabled", "disabling")
@@ -25,33 +25,33 @@ _WAY_OUT = {
 """What to do about a conflict; ``disconnect`` would take the connection's live URLs down with it."""
 
 
-class LanePiece(Piece):
+class DataflowObject(SharedObject):
     """One object of a dataflow."""
 
-    def __init__(self, site: Site, lane: Lane) -> None:
+    def __init__(self, site: Survey, lane: DataflowState) -> None:
         super().__init__(site, site.naming.own(self.thing.removesuffix(" connection"), lane.role, lane.kind))
         self.lane = lane
 
 
-class MappingSetPiece(LanePiece):
+class MappingSetObject(DataflowObject):
     """The mapping set."""
 
     thing: ClassVar[str] = "mapping set"
 
-    def look(self) -> Standing:
+    def look(self) -> ObjectState:
         """Judge whether it has our schema and our mappings."""
         lane = self.lane
         lane.mapping_set_id, lane.mapping_is_due = None, False
         found = next(iter(self.site.mapping_sets(lane.role, lane.kind)), None)
         if found is None:
-            return Standing(Action.CREATE, "not there yet")
+            return ObjectState(Action.CREATE, "not there yet")
         lane.mapping_set_id, lane.mapping_version = str(found["id"]), whole_number(found.get("version"))
         is_ours = self.site.schema_id is not None and _schema_of(found) == self.site.schema_id
         lane.mapping_is_due = not is_ours or _lines_of(found) != _lines_of(self._body())
         if lane.mapping_is_due:
             reason = "its mappings differ" if is_ours else "it is for another schema"
-            return Standing(Action.UPDATE, reason, lane.mapping_set_id)
-        return Standing(Action.REUSE, "has every mapping", lane.mapping_set_id)
+            return ObjectState(Action.UPDATE, reason, lane.mapping_set_id)
+        return ObjectState(Action.REUSE, "has every mapping", lane.mapping_set_id)
 
     def make(self) -> str:
         """Create the mapping set."""
@@ -78,18 +78,18 @@ class MappingSetPiece(LanePiece):
         return self.site.design.mapping_set(self.lane.role, self.lane.kind, known(self.site.schema_id))
 
 
-class SourcePiece(LanePiece):
+class SourceObject(DataflowObject):
     """The source connection."""
 
     thing: ClassVar[str] = "source connection"
 
-    def look(self) -> Standing:
+    def look(self) -> ObjectState:
         """Judge whether it is there."""
         found = next(iter(self.site.sources(self.lane.role, self.lane.kind)), None)
         self.lane.source_id = found.id if found else None
         if found is None:
-            return Standing(Action.CREATE, "not there yet")
-        return Standing(Action.REUSE, "is there", found.id)
+            return ObjectState(Action.CREATE, "not there yet")
+        return ObjectState(Action.REUSE, "is there", found.id)
 
     def make(self) -> str:
         """Create the source connection."""
@@ -109,24 +109,24 @@ class SourcePiece(LanePiece):
         """Do nothing: a source connection is right as it is."""
 
 
-class TargetPiece(LanePiece):
+class TargetObject(DataflowObject):
     """The target connection."""
 
     thing: ClassVar[str] = "target connection"
 
-    def look(self) -> Standing:
+    def look(self) -> ObjectState:
         """Judge whether it lands in our dataset with our schema."""
         every = self.site.targets(self.lane.role, self.lane.kind)
         self.lane.target_id = None
         if not every:
-            return Standing(Action.CREATE, "not there yet")
+            return ObjectState(Action.CREATE, "not there yet")
         found = next((each for each in every if self._fits(each)), None)
         if found is None:
-            return Standing(
+            return ObjectState(
                 Action.CONFLICT, f"it lands in another dataset; {_WAY_OUT[self.lane.role]}", every[0].id
             )
         self.lane.target_id = found.id
-        return Standing(Action.REUSE, "lands in the dataset", found.id)
+        return ObjectState(Action.REUSE, "lands in the dataset", found.id)
 
     def make(self) -> str:
         """Create the target connection."""
@@ -152,33 +152,35 @@ class TargetPiece(LanePiece):
         """Do nothing: a target connection is right or in conflict."""
 
 
-class FlowPiece(LanePiece):
+class FlowObject(DataflowObject):
     """The dataflow."""
 
     thing: ClassVar[str] = "dataflow"
 
-    def look(self) -> Standing:
+    def look(self) -> ObjectState:
         """Judge whether it joins our objects, applies our mapping set and is enabled."""
         lane = self.lane
         lane.flow = next(iter(self.site.flows(lane.role, lane.kind)), None)
         flow = lane.flow
         if flow is None:
-            return Standing(Action.CREATE, "not there yet")
+            return ObjectState(Action.CREATE, "not there yet")
         if flow.source_ids != (lane.source_id,) or flow.target_ids != (lane.target_id,):
-            return Standing(
+            return ObjectState(
                 Action.CONFLICT,
                 f"it joins connections that are gone or not ours; {_WAY_OUT[lane.role]}",
                 flow.id,
             )
         if (flow.mapping_set_id, flow.mapping_version) != (lane.mapping_set_id, lane.mapping_version):
-            return Standing(Action.UPDATE, "it applies another mapping", flow.id)
+            return ObjectState(Action.UPDATE, "it applies another mapping", flow.id)
         if lane.mapping_is_due:
-            return Standing(Action.UPDATE, "its mapping set is to be replaced", flow.id)
+            return ObjectState(Action.UPDATE, "its mapping set is to be replaced", flow.id)
         if flow.state.lower() in _OFF:
-            return Standing(Action.UPDATE, f"it is {flow.state}", flow.id)
+            return ObjectState(Action.UPDATE, f"it is {flow.state}", flow.id)
         if not flow.is_ready:
-            return Standing(Action.REUSE, f"not ready yet: it is {flow.state or 'without a state'}", flow.id)
-        return Standing(Action.REUSE, "enabled", flow.id)
+            return ObjectState(
+                Action.REUSE, f"not ready yet: it is {flow.state or 'without a state'}", flow.id
+            )
+        return ObjectState(Action.REUSE, "enabled", flow.id)
 
     def make(self) -> str:
         """Create the dataflow; it becomes ready a little later."""
@@ -217,13 +219,13 @@ class FlowPiece(LanePiece):
         return self.site.platform.flows.flow(known(self.lane.flow.id if self.lane.flow else None))
 
 
-def lane_pieces(site: Site, lane: Lane) -> list[LanePiece]:
+def dataflow_objects(site: Survey, lane: DataflowState) -> list[DataflowObject]:
     """Give the objects of one dataflow, each after what it needs."""
     return [
-        MappingSetPiece(site, lane),
-        SourcePiece(site, lane),
-        TargetPiece(site, lane),
-        FlowPiece(site, lane),
+        MappingSetObject(site, lane),
+        SourceObject(site, lane),
+        TargetObject(site, lane),
+        FlowObject(site, lane),
     ]
 
 

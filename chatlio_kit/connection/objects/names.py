@@ -30,7 +30,7 @@ class Role(StrEnum):
 
 
 @dataclass(frozen=True)
-class Naming:
+class Names:
     """The names and the mark of everything that one connection owns.
 
     Titles of schemas and field groups are unique across a tenant; other names may repeat on the platform,

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from chatlio_kit.aep import whole_number
 from chatlio_kit.aep.schema_registry import PLURALS, Resource
 from chatlio_kit.connection.objects.blueprint import EVENT_CLASS, Json
-from chatlio_kit.connection.objects.survey import Site
+from chatlio_kit.connection.objects.survey import Survey
 from chatlio_kit.errors import ConnectionIncomplete
 
 
@@ -25,7 +25,7 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True)
-class Standing:
+class ObjectState:
     """How an object stands: what is to be done with it, why, and its id if it is there."""
 
     action: Action
@@ -33,7 +33,7 @@ class Standing:
     id: str | None = None
 
 
-class Piece(ABC):
+class SharedObject(ABC):
     """One object of a connection.
 
     Attributes:
@@ -43,12 +43,12 @@ class Piece(ABC):
 
     thing: ClassVar[str]
 
-    def __init__(self, site: Site, name: str) -> None:
+    def __init__(self, site: Survey, name: str) -> None:
         self.site = site
         self.name = name
 
     @abstractmethod
-    def look(self) -> Standing:
+    def look(self) -> ObjectState:
         """Look for the object, note its id for the pieces after it, and judge it. Reads only."""
 
     @abstractmethod
@@ -75,26 +75,26 @@ class Piece(ABC):
         raise NotImplementedError(f"the {self.thing} {made} has no double, since its name is unique")
 
 
-class _Registered(Piece):
+class _Registered(SharedObject):
     """A field group or schema, found by its title."""
 
     resource: ClassVar[Resource]
 
-    def __init__(self, site: Site, name: str) -> None:
+    def __init__(self, site: Survey, name: str) -> None:
         super().__init__(site, name)
         self._found: Json | None = None
 
-    def _find(self) -> Standing | None:
+    def _find(self) -> ObjectState | None:
         """Look for the title; a standing means that the judgement is done."""
         self._found = self.site.registered(self.resource, self.name)
         if self._found is None:
             taken = self.site.title_taken(self.resource, self.name)
             if taken:
                 words = f"the title is taken among the {PLURALS[taken[0]]}; choose another name"
-                return Standing(Action.CONFLICT, words, taken[1])
-            return Standing(Action.CREATE, "not there yet")
+                return ObjectState(Action.CONFLICT, words, taken[1])
+            return ObjectState(Action.CREATE, "not there yet")
         if not self.site.naming.owns(self._found.get("description")):
-            return Standing(
+            return ObjectState(
                 Action.CONFLICT,
                 f"the title is taken by a {self.thing} that is not ours; choose another name",
                 str(self._found["$id"]),
@@ -110,33 +110,33 @@ class _Registered(Piece):
             self.site.schema_changed_at = max(self.site.schema_changed_at, changed)
 
 
-class FieldGroupPiece(_Registered):
+class FieldGroupObject(_Registered):
     """The field group, which holds every field that the catalogue sends."""
 
     thing: ClassVar[str] = "field group"
     resource: ClassVar[Resource] = "fieldgroups"
 
-    def look(self) -> Standing:
+    def look(self) -> ObjectState:
         """Judge whether every field is there with its type."""
         self.site.field_group_id = None
         judged = self._find()
         if judged or self._found is None:
-            return judged or Standing(Action.CREATE, "not there yet")
+            return judged or ObjectState(Action.CREATE, "not there yet")
         found_id = str(self._found["$id"])
         place = self._place()
         if place is None:
-            return Standing(Action.CONFLICT, "it no longer holds the chatlio object", found_id)
+            return ObjectState(Action.CONFLICT, "it no longer holds the chatlio object", found_id)
         self.site.field_group_id = found_id
         there = self._properties(place)
         missing, differing = self._compared(there)
         if differing:
             reason = f"{_some(differing)}; a field never changes its type: choose another name"
-            return Standing(Action.CONFLICT, reason, found_id)
+            return ObjectState(Action.CONFLICT, reason, found_id)
         if missing:
-            return Standing(Action.UPDATE, f"to be added: {_some(sorted(missing))}", found_id)
+            return ObjectState(Action.UPDATE, f"to be added: {_some(sorted(missing))}", found_id)
         more = sorted(set(there) - set(self.site.design.chatlio_properties()))
         kept = f", and keeps what this version does not send: {_some(more)}" if more else ""
-        return Standing(Action.REUSE, f"has every field{kept}", found_id)
+        return ObjectState(Action.REUSE, f"has every field{kept}", found_id)
 
     def make(self) -> str:
         """Create the field group."""
@@ -177,26 +177,26 @@ class FieldGroupPiece(_Registered):
         return missing, differing
 
 
-class SchemaPiece(_Registered):
+class SchemaObject(_Registered):
     """The schema: the event class and our field group."""
 
     thing: ClassVar[str] = "schema"
     resource: ClassVar[Resource] = "schemas"
 
-    def look(self) -> Standing:
+    def look(self) -> ObjectState:
         """Judge whether it has our class and our field group."""
         self.site.schema_id = None
         judged = self._find()
         if judged or self._found is None:
-            return judged or Standing(Action.CREATE, "not there yet")
+            return judged or ObjectState(Action.CREATE, "not there yet")
         found_id = str(self._found["$id"])
         parts = {str(part.get("$ref")) for part in self._found.get("allOf") or [] if isinstance(part, dict)}
         if EVENT_CLASS not in parts:
-            return Standing(Action.CONFLICT, "it is not of the class ExperienceEvent", found_id)
+            return ObjectState(Action.CONFLICT, "it is not of the class ExperienceEvent", found_id)
         self.site.schema_id = found_id
         if self.site.field_group_id not in parts:
-            return Standing(Action.UPDATE, "to be added: the field group", found_id)
-        return Standing(Action.REUSE, "has the class and the field group", found_id)
+            return ObjectState(Action.UPDATE, "to be added: the field group", found_id)
+        return ObjectState(Action.REUSE, "has the class and the field group", found_id)
 
     def make(self) -> str:
         """Create the schema."""
@@ -212,32 +212,32 @@ class SchemaPiece(_Registered):
         )
 
 
-class DatasetPiece(Piece):
+class DatasetObject(SharedObject):
     """The dataset in which all events land, live and from files."""
 
     thing: ClassVar[str] = "dataset"
 
-    def look(self) -> Standing:
+    def look(self) -> ObjectState:
         """Judge whether it is ours and has our schema."""
         self.site.dataset_id = None
         named = self.site.platform.catalog.datasets(self.name)
         ours = self._ours(named)
         if not ours:
             beside = "; another dataset of that name is not ours and stays as it is" if named else ""
-            return Standing(Action.CREATE, f"not there yet{beside}")
+            return ObjectState(Action.CREATE, f"not there yet{beside}")
         found_id = next(iter(ours))
         if len(ours) > 1:  # the one that our dataflows write to
             used = self.site.used_datasets()
             found_id = next((each for each in ours if each in used), found_id)
         body = ours[found_id]
         if (body.get("schemaRef") or {}).get("id") != self.site.schema_id:
-            return Standing(
+            return ObjectState(
                 Action.CONFLICT,
                 "it has another schema; rename or delete it, or choose another name",
                 found_id,
             )
         self.site.dataset_id = found_id
-        return Standing(Action.REUSE, "has the schema", found_id)
+        return ObjectState(Action.REUSE, "has the schema", found_id)
 
     def make(self) -> str:
         """Create the dataset."""
@@ -263,13 +263,13 @@ class DatasetPiece(Piece):
         return dict(sorted(ours, key=lambda item: (whole_number(item[1].get("created")), item[0])))
 
 
-def shared_pieces(site: Site) -> list[Piece]:
+def shared_objects(site: Survey) -> list[SharedObject]:
     """Give the objects that all dataflows share, each after what it needs."""
     naming = site.naming
     return [
-        FieldGroupPiece(site, naming.shared("field group")),
-        SchemaPiece(site, naming.shared("schema")),
-        DatasetPiece(site, naming.shared("dataset")),
+        FieldGroupObject(site, naming.shared("field group")),
+        SchemaObject(site, naming.shared("schema")),
+        DatasetObject(site, naming.shared("dataset")),
     ]
 
 

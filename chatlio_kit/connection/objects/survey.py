@@ -11,14 +11,14 @@ from chatlio_kit.aep.schema_registry import RESOURCES, Resource
 from chatlio_kit.arguments import named, text
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection.objects.blueprint import Blueprint, Json
-from chatlio_kit.connection.objects.names import Naming, Role
+from chatlio_kit.connection.objects.names import Names, Role
 from chatlio_kit.errors import NotFound, UsageError, option
 
 _GOING = "delete"  # the states of an object that is being deleted hold this word
 
 
 @dataclass
-class Lane:
+class DataflowState:
     """One dataflow and what it stands on; ids are None until they are found or made.
 
     Attributes:
@@ -36,7 +36,7 @@ class Lane:
 
 
 @dataclass
-class Site:
+class Survey:
     """The sandbox, as far as one connection goes.
 
     Titles and Flow Service lists are read once, for all objects together, and again after :meth:`forget`.
@@ -60,7 +60,7 @@ class Site:
     _targets: list[Endpoint] | None = field(default=None, repr=False)
 
     @property
-    def naming(self) -> Naming:
+    def naming(self) -> Names:
         """Names and mark."""
         return self.design.naming
 
@@ -154,7 +154,7 @@ class Site:
         return self.naming.owns(found.description) and _GOING not in found.state.lower()
 
 
-def open_site(platform: Platform, name: str) -> Site:
+def open_survey(platform: Platform, name: str) -> Survey:
     """Begin a survey: asks for the tenant, and for nothing else yet.
 
     Raises:
@@ -162,8 +162,8 @@ def open_site(platform: Platform, name: str) -> Site:
     """
     a_platform("platform", platform)
     text("name", name)
-    naming = Naming(name)
-    return Site(platform, Blueprint(naming, platform.schemas.tenant_id()))
+    naming = Names(name)
+    return Survey(platform, Blueprint(naming, platform.schemas.tenant_id()))
 
 
 def a_platform(name: str, value: object) -> None:

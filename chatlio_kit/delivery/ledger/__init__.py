@@ -1,1 +1,1 @@
-"""ledger."""
+"""The ledger: the fate of each event at each destination, in SQLite."""

@@ -19,13 +19,13 @@ from chatlio_kit.delivery.ledger.landings import Clock, Landings, own_clock
 from chatlio_kit.delivery.ledger.models import (
     FORGOTTEN_PLACE,
     DeadLetter,
+    Delivered,
+    EventRef,
     Fate,
-    KeptLetter,
-    Named,
+    FateCounts,
     ReadFile,
     Refused,
-    Taken,
-    Tally,
+    RetryableRecord,
 )
 from chatlio_kit.tables import FirstOccurrence
 
@@ -72,7 +72,7 @@ WHERE destination = ? AND kind = ? AND {_UNDER_WAY} AND settled_at >= ? AND sett
 _KEEP_BODY = "INSERT OR REPLACE INTO kept_body (destination, event_id, body) VALUES (?, ?, ?)"
 
 
-class Book:
+class DestinationLedger:
     """One destination's events. Every method raises LedgerError when the file cannot be used.
 
     Attributes:
@@ -187,7 +187,7 @@ class Book:
         return rows
 
     def settle(
-        self, taken: Iterable[Taken], refused: Iterable[Refused] = (), tried: Iterable[int] = ()
+        self, taken: Iterable[Delivered], refused: Iterable[Refused] = (), tried: Iterable[int] = ()
     ) -> None:
         """Write down the platform's verdicts.
 
@@ -230,7 +230,7 @@ class Book:
             )
         self.landings.note(batch_id, "failed")
 
-    def letters(self, reason: str | None = None, piece: int = 5_000) -> Iterator[list[KeptLetter]]:
+    def letters(self, reason: str | None = None, piece: int = 5_000) -> Iterator[list[RetryableRecord]]:
         """Give what can be sent again as it was, piece by piece.
 
         It is dead letters, and those that a broken-off replay left pending.
@@ -245,10 +245,10 @@ class Book:
         while rows := self._ledger.read(query, (self._key, reason, reason, last, piece), types):
             if any(kind not in list(Kind) for _, _, kind, _ in rows):
                 raise self._ledger.damaged()
-            yield [KeptLetter(*letter) for letter in rows]
+            yield [RetryableRecord(*letter) for letter in rows]
             last = rows[-1][0]
 
-    def without_body(self, reason: str | None = None) -> list[Named]:
+    def without_body(self, reason: str | None = None) -> list[EventRef]:
         """Name the dead letters whose record was not kept."""
         return self._named(
             "fate = 'dead_lettered' AND (? IS NULL OR reason = ?) AND NOT EXISTS (SELECT 1 FROM kept_body"
@@ -324,20 +324,20 @@ class Book:
                 ((self._key, each.name, each.mark, each.records) for each in files),
             )
 
-    def missing(self, limit: int) -> list[Named]:
+    def missing(self, limit: int) -> list[EventRef]:
         """Name delivered events that were never read back, in the order of their places."""
         return self._named(f"{_UNDER_WAY} ORDER BY source_file, source_record LIMIT ?", limit)
 
-    def gone(self, limit: int) -> list[Named]:
+    def gone(self, limit: int) -> list[EventRef]:
         """Name events that were read back once and are gone, by reason and place."""
         return self._named("gone IS NOT NULL ORDER BY gone, source_file, source_record LIMIT ?", limit)
 
-    def dead(self, limit: int) -> list[Named]:
+    def dead(self, limit: int) -> list[EventRef]:
         """Name dead letters, each with the platform's answer, by reason and place."""
         condition = "fate = 'dead_lettered' ORDER BY reason, source_file, source_record LIMIT ?"
         return self._named(condition, limit)
 
-    def dead_samples(self) -> dict[str, Named]:
+    def dead_samples(self) -> dict[str, EventRef]:
         """Name one dead letter of each reason."""
         found = self._named("fate = 'dead_lettered' GROUP BY reason ORDER BY reason")
         return {str(each.reason): each for each in found}
@@ -352,16 +352,16 @@ class Book:
         with self._ledger.change() as db:
             db.execute(_LOSE, (reason, answer, self._key, kind, _milliseconds(since), _milliseconds(until)))
 
-    def tally(self, run: int | None = None) -> Tally:
+    def tally(self, run: int | None = None) -> FateCounts:
         """Count events by fate, of one run or of all."""
         query = "SELECT fate, count(*), sum(landed), count(gone) FROM event WHERE destination = ?"
         counts = Counter[str]()
         for fate, count, landed, gone in self._select(query, run, " GROUP BY fate"):
             self._require_fate(fate)
             counts.update({fate: count, "landed": landed, "gone": gone})
-        return Tally(**counts)
+        return FateCounts(**counts)
 
-    def by_kind(self) -> dict[str, Tally]:
+    def by_kind(self) -> dict[str, FateCounts]:
         """Count all events by kind and fate."""
         rows = self._ledger.read(
             "SELECT kind, fate, count(*), sum(landed), count(gone) FROM event WHERE destination = ?"
@@ -372,7 +372,7 @@ class Book:
         for kind, fate, count, landed, gone in rows:
             self._require_fate(fate)
             counts.setdefault(kind, Counter()).update({fate: count, "landed": landed, "gone": gone})
-        return {kind: Tally(**count) for kind, count in sorted(counts.items())}
+        return {kind: FateCounts(**count) for kind, count in sorted(counts.items())}
 
     def dead_by_reason(self, run: int | None = None) -> dict[str, int]:
         """Count dead letters by reason, of one run or of all."""
@@ -386,14 +386,14 @@ class Book:
     def _bodies(self, letters: Iterable[DeadLetter]) -> Iterator[tuple[int, bytes, bytes]]:
         return ((self._key, key_of(each.event_id), each.body) for each in letters if each.body is not None)
 
-    def _named(self, condition: str, *values: object) -> list[Named]:
+    def _named(self, condition: str, *values: object) -> list[EventRef]:
         columns = (
             "lower(hex(event_id)), kind, source_file, source_record, transaction_id,"
             " coalesce(gone, reason), answer"
         )
         query = f"SELECT {columns} FROM event WHERE destination = ? AND {condition}"  # noqa: S608 - from above
         types = (str, str, str, int, str | None, str | None, str | None)
-        return [Named(*row) for row in self._ledger.read(query, (self._key, *values), types)]
+        return [EventRef(*row) for row in self._ledger.read(query, (self._key, *values), types)]
 
     def _count_among(self, event_ids: list[str], condition: str) -> int:
         return int(self._among(event_ids, "count(*)", condition)[0][0])

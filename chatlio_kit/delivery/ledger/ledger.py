@@ -26,7 +26,7 @@ from typing import Any
 import pandas as pd
 
 from chatlio_kit.connection import Destination
-from chatlio_kit.delivery.ledger.destination import Book
+from chatlio_kit.delivery.ledger.destination import DestinationLedger
 from chatlio_kit.delivery.ledger.landings import Clock, own_clock
 from chatlio_kit.delivery.ledger.migrations import BY_ID, TooNew, lay_out
 from chatlio_kit.errors import LedgerBusy, LedgerError
@@ -105,7 +105,7 @@ class Ledger:
         rows = self.read("SELECT platform, org, sandbox, dataset, name FROM destination ORDER BY id")
         return [Destination(*row) for row in rows]
 
-    def book(self, destination: Destination, clock: Clock = own_clock) -> Book:
+    def book(self, destination: Destination, clock: Clock = own_clock) -> DestinationLedger:
         """Open the part of the ledger that belongs to one destination.
 
         Args:
@@ -120,7 +120,7 @@ class Ledger:
                 (*key, destination.name),
             )
         query = "SELECT id FROM destination WHERE platform=? AND org=? AND sandbox=? AND dataset=?"
-        return Book(self, int(self.read(query, key)[0][0]), clock)
+        return DestinationLedger(self, int(self.read(query, key)[0][0]), clock)
 
     def as_frame(self) -> pd.DataFrame:
         """Give the whole ledger as a frame, a row for each event and destination.

@@ -30,7 +30,7 @@ class DeadLetter:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class Delivered:
     """Events that the platform took.
 
     Attributes:
@@ -58,7 +58,7 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class KeptLetter:
+class RetryableRecord:
     """An event that can be sent again as it was."""
 
     row: int
@@ -68,7 +68,7 @@ class KeptLetter:
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class EventRef:
     """An event as a person finds it again: its id, its kind, and the file and record it was read from.
 
     Attributes:
@@ -122,7 +122,7 @@ class Gone(StrEnum):
 
 
 @dataclass(frozen=True)
-class Tally:
+class FateCounts:
     """How many events have which fate.
 
     ``delivered`` is ``landed`` and ``gone`` and what is under way.

@@ -1,1 +1,1 @@
-"""requests."""
+"""Event batches to acknowledged requests: wire records, packing, pacing, posting, responses."""

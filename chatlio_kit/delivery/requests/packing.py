@@ -23,7 +23,7 @@ _AROUND = len(_HEAD) + len(_TAIL)
 
 
 @dataclass(frozen=True, slots=True)
-class Packet:
+class RequestBody:
     """The records of one request."""
 
     records: WireRecords
@@ -36,18 +36,18 @@ class Packet:
         """The request body of the batch endpoint."""
         return b"".join((_HEAD, self.records.joined, _TAIL))
 
-    def halves(self) -> tuple[Packet, Packet]:
+    def halves(self) -> tuple[RequestBody, RequestBody]:
         """Split in two, for an answer that blames the whole."""
         middle = len(self.records) // 2
-        return Packet(self.records[:middle]), Packet(self.records[middle:])
+        return RequestBody(self.records[:middle]), RequestBody(self.records[middle:])
 
-    def singles(self) -> list[Packet]:
+    def singles(self) -> list[RequestBody]:
         """Split into packets of one record."""
-        return [Packet(self.records[place : place + 1]) for place in range(len(self.records))]
+        return [RequestBody(self.records[place : place + 1]) for place in range(len(self.records))]
 
-    def only(self, places: Sequence[int]) -> Packet:
+    def only(self, places: Sequence[int]) -> RequestBody:
         """Keep the records at some places."""
-        return Packet(self.records.take(places))
+        return RequestBody(self.records.take(places))
 
 
 def fitting(records: WireRecords, limit: int = LIMIT) -> NDArray[np.bool_]:
@@ -60,7 +60,7 @@ def fits(record: WireRecord, limit: int = LIMIT) -> bool:
     return len(record.body) + _AROUND <= limit
 
 
-def pack(records: Iterable[WireRecord], limit: int = LIMIT, most: int | None = None) -> Iterator[Packet]:
+def pack(records: Iterable[WireRecord], limit: int = LIMIT, most: int | None = None) -> Iterator[RequestBody]:
     """Fill packets in order; each record has to fit by itself.
 
     Args:
@@ -75,5 +75,5 @@ def pack(records: Iterable[WireRecord], limit: int = LIMIT, most: int | None = N
         end = laid.ends[start] + limit - _AROUND + 1
         stop = max(start + 1, int(np.searchsorted(laid.ends, end, side="right")) - 1)
         stop = stop if most is None else min(stop, start + most)
-        yield Packet(laid[start:stop])
+        yield RequestBody(laid[start:stop])
         start = stop

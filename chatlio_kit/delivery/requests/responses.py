@@ -34,7 +34,7 @@ _NO_RAW = b"'header' field is mandatory"
 _TRANSIENT = frozenset({408, 425, 429})
 
 
-class Next(Enum):
+class NextStep(Enum):
     """What to do with a request as a whole."""
 
     READ = "read the verdicts"
@@ -45,7 +45,7 @@ class Next(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """What came back for one request; status 0 when nothing did."""
 
     status: int
@@ -67,7 +67,7 @@ class Refusal:
 
 
 @dataclass
-class Verdicts:
+class RecordVerdicts:
     """The fate of each record of a request, by its place.
 
     ``unknown`` has to be sent again; ``passing``, a part of it, was refused for now and so was not accepted.
@@ -79,38 +79,38 @@ class Verdicts:
     passing: list[int] = field(default_factory=list)
 
 
-def what_next(answer: Answer) -> Next:
+def what_next(answer: Response) -> NextStep:
     """Classify an answer by its status first, by its body only where the status is not enough."""
     if answer.status in (200, 207):
-        return Next.READ
+        return NextStep.READ
     if answer.status == 404 or b"Inlet does not exist" in answer.body:
-        return Next.NOT_YET
+        return NextStep.NOT_YET
     if answer.status in (401, 403):
-        return Next.STOP
+        return NextStep.STOP
     if answer.status in (400, 413):
-        return Next.SPLIT
+        return NextStep.SPLIT
     if answer.status in _TRANSIENT or answer.status >= 500 or answer.status < 400:
-        return Next.AGAIN
-    return Next.SPLIT
+        return NextStep.AGAIN
+    return NextStep.SPLIT
 
 
-def verdicts(answer: Answer, count: int) -> Verdicts:
+def verdicts(answer: Response, count: int) -> RecordVerdicts:
     """Read the verdict of each of ``count`` records; whoever is not mentioned is unknown."""
     try:
         said = orjson.loads(answer.body)
     except orjson.JSONDecodeError:
-        return Verdicts(unknown=list(range(count)))
+        return RecordVerdicts(unknown=list(range(count)))
     if not isinstance(said, dict):
-        return Verdicts(unknown=list(range(count)))
+        return RecordVerdicts(unknown=list(range(count)))
     if answer.status == 200:
         transaction = said.get("xactionId")
         if count == 1 and isinstance(transaction, str):
-            return Verdicts(delivered={0: transaction})
-        return Verdicts(unknown=list(range(count)))
+            return RecordVerdicts(delivered={0: transaction})
+        return RecordVerdicts(unknown=list(range(count)))
     responses = said.get("responses")
     if taken := _all_taken(responses, count):
-        return Verdicts(delivered=dict(enumerate(taken)))
-    found = Verdicts()
+        return RecordVerdicts(delivered=dict(enumerate(taken)))
+    found = RecordVerdicts()
     for place, element in _by_place(responses, count).items():
         status = element.get("status", element.get("statusCode"))
         transaction = element.get("xactionId")
@@ -127,7 +127,7 @@ def verdicts(answer: Answer, count: int) -> Verdicts:
     return found
 
 
-def wants_envelopes(answer: Answer) -> bool:
+def wants_envelopes(answer: Response) -> bool:
     """Whether the batch path refused every record since it takes no raw ones."""
     if answer.status != 207 or _NO_RAW not in answer.body:
         return False
@@ -144,7 +144,7 @@ def wants_envelopes(answer: Answer) -> bool:
     )
 
 
-def refusal(answer: Answer) -> Refusal:
+def refusal(answer: Response) -> Refusal:
     """Say why a request that holds a single record was refused."""
     reason = "too_large" if answer.status == 413 else f"refused_{answer.status}"
     return Refusal(reason, answer.said)

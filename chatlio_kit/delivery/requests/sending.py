@@ -12,12 +12,12 @@ from types import TracebackType
 from typing import Protocol
 
 from chatlio_kit.aep.http import Reply, asked_pause, pause_before, retry_after
-from chatlio_kit.delivery.ledger.models import DeadLetter, Refused, Taken
+from chatlio_kit.delivery.ledger.models import DeadLetter, Delivered, Refused
 from chatlio_kit.delivery.requests.pacing import Pace
-from chatlio_kit.delivery.requests.packing import Packet
+from chatlio_kit.delivery.requests.packing import RequestBody
 from chatlio_kit.delivery.requests.responses import (
-    Answer,
-    Next,
+    NextStep,
+    Response,
     refusal,
     verdicts,
     wants_envelopes,
@@ -62,10 +62,10 @@ class Outcome:
         stopped_by: why sending ends, if it does.
     """
 
-    taken: list[Taken] = field(default_factory=list)
+    taken: list[Delivered] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
     pending: list[int] = field(default_factory=list)
-    again: list[Packet] = field(default_factory=list)
+    again: list[RequestBody] = field(default_factory=list)
     requests: int = 0
     retries: int = 0
     untold: int = 0
@@ -94,7 +94,7 @@ class Outcome:
         return sum(len(each.transactions) for each in self.taken) + len(self.refused)
 
 
-Again = deque[tuple["Takes", Packet]]
+Again = deque[tuple["Takes", RequestBody]]
 """Packets that have to be posted one by one, each with where it goes."""
 
 
@@ -142,7 +142,7 @@ class Sender:
             self._pace.stop()
         self._pool.shutdown()
 
-    def send(self, inlet: Takes, packets: Iterable[Packet]) -> None:
+    def send(self, inlet: Takes, packets: Iterable[RequestBody]) -> None:
         """Send packets to one dataflow; wait for room only, so that the last ones are still under way.
 
         After an answer that ends sending, what is left is settled as pending.
@@ -182,7 +182,7 @@ class Sender:
         self._workers = SINGLE_WORKERS if self.is_single else WORKERS
         self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="chatlio-kit-send")
 
-    def _deliver_and_settle(self, inlet: Takes, packet: Packet) -> Again:
+    def _deliver_and_settle(self, inlet: Takes, packet: RequestBody) -> Again:
         try:
             outcome = self._deliver(inlet, packet)
             self._settle(outcome)
@@ -191,7 +191,7 @@ class Sender:
             raise
         return deque((inlet, each) for each in outcome.again)
 
-    def _deliver(self, inlet: Takes, packet: Packet) -> Outcome:
+    def _deliver(self, inlet: Takes, packet: RequestBody) -> Outcome:
         outcome = Outcome()
         todo = deque([packet])
         tries = throttled = 0
@@ -205,7 +205,7 @@ class Sender:
             answer = self._ask(inlet, part)
             outcome.requests += 1
             step = what_next(answer)
-            if step is Next.READ:
+            if step is NextStep.READ:
                 if wants_envelopes(answer):
                     outcome.again += part.singles()
                     continue
@@ -217,7 +217,7 @@ class Sender:
                     continue
                 tries = 0 if len(again) < len(part) else tries
                 part = again
-            elif step is Next.SPLIT:
+            elif step is NextStep.SPLIT:
                 self._silent_since = None
                 if len(part) > 1:
                     todo.extendleft(reversed(part.halves()))
@@ -225,14 +225,16 @@ class Sender:
                     why = refusal(answer)
                     outcome.refused.append(refused(part, 0, number, why.reason, why.answer))
                 continue
-            elif step is Next.STOP or (step is Next.NOT_YET and time.monotonic() - started > INLET_PATIENCE):
+            elif step is NextStep.STOP or (
+                step is NextStep.NOT_YET and time.monotonic() - started > INLET_PATIENCE
+            ):
                 self._stop(part, answer, outcome)
                 continue
             if answer.status in BACK_OFF:
                 throttled += 1
                 outcome.throttled += 1
                 self._pace.slow_down(asked_pause(answer.retry_after))
-            elif step is not Next.NOT_YET:
+            elif step is not NextStep.NOT_YET:
                 tries += 1
             if answer.status == 0:
                 outcome.untold += len(part)
@@ -256,7 +258,7 @@ class Sender:
         self._silent_answers += 1
         return self._silent_answers >= LEAST_TRIES and now - self._silent_since >= self._patience
 
-    def _give_up(self, part: Packet, answer: Answer, outcome: Outcome) -> None:
+    def _give_up(self, part: RequestBody, answer: Response, outcome: Outcome) -> None:
         outcome.pending += part.records.rows.tolist()
         last = f"HTTP {answer.status}: {answer.said[:200]}" if answer.status else "none at all"
         outcome.stopped_by = (
@@ -265,33 +267,33 @@ class Sender:
         )
         self._pace.stop()
 
-    def _ask(self, inlet: Takes, part: Packet) -> Answer:
+    def _ask(self, inlet: Takes, part: RequestBody) -> Response:
         try:
             if self.is_single and len(part) == 1:
                 reply = inlet.post_single(part.records[0].body)
             else:
                 reply = inlet.post_batch(part.body)
         except Unreachable:
-            return Answer(0)
-        return Answer(reply.status_code, reply.content, retry_after(reply.headers))
+            return Response(0)
+        return Response(reply.status_code, reply.content, retry_after(reply.headers))
 
-    def _read(self, part: Packet, number: int, answer: Answer, outcome: Outcome) -> Packet | None:
+    def _read(self, part: RequestBody, number: int, answer: Response, outcome: Outcome) -> RequestBody | None:
         """Take the verdicts over; give what has none, to be sent again."""
         found = verdicts(answer, len(part))
         rows = part.records.rows[list(found.delivered)].tolist()
-        outcome.taken.append(Taken(number, dict(zip(rows, found.delivered.values(), strict=True))))
+        outcome.taken.append(Delivered(number, dict(zip(rows, found.delivered.values(), strict=True))))
         for place, why in found.refused.items():
             outcome.refused.append(refused(part, place, number, why.reason, why.answer))
         outcome.untold += len(found.unknown) - len(found.passing)
         return part.only(found.unknown) if found.unknown else None
 
-    def _stop(self, part: Packet, answer: Answer, outcome: Outcome) -> None:
+    def _stop(self, part: RequestBody, answer: Response, outcome: Outcome) -> None:
         outcome.pending += part.records.rows.tolist()
         outcome.stopped_by = f"HTTP {answer.status}: {answer.said[:300]}"
         self._pace.stop()
 
 
-def refused(packet: Packet, place: int, request: int | None, reason: str, answer: str) -> Refused:
+def refused(packet: RequestBody, place: int, request: int | None, reason: str, answer: str) -> Refused:
     """Make a dead letter of one record; its body is kept, so that it can be sent again."""
     record = packet.records[place]
     letter = DeadLetter(record.event_id, reason, answer, record.body)

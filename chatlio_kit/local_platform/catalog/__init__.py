@@ -1,1 +1,1 @@
-"""catalog."""
+"""Catalog and Observability: datasets, batches, metrics."""

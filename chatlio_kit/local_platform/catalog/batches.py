@@ -10,7 +10,7 @@ from aiohttp import web
 
 from ..lake.files import remove_files
 from ..server import errors as problems
-from ..server.context import Ground, now_ms
+from ..server.context import Context, now_ms
 from ..store import Store
 
 BASE = "/data/foundation/import"
@@ -19,7 +19,7 @@ BASE = "/data/foundation/import"
 class Batches:
     """``POST /batches/{id}?action=REVERT``."""
 
-    def __init__(self, ground: Ground) -> None:
+    def __init__(self, ground: Context) -> None:
         self._ground = ground
 
     def routes(self) -> list[web.RouteDef]:

@@ -20,7 +20,7 @@ from aiohttp import web
 from ..lake.arrow_rows import plain
 from ..lake.files import good_file
 from ..server import errors as problems
-from ..server.context import Ground, answer, json_object
+from ..server.context import Context, answer, json_object
 from ..store import BatchFilter, Json
 
 PATH = "/data/infrastructure/observability/insights/metrics"
@@ -40,7 +40,7 @@ Count = Callable[[str, Json], int]
 class Observability:
     """Counts of batches and records over time, by dataset."""
 
-    def __init__(self, ground: Ground) -> None:
+    def __init__(self, ground: Context) -> None:
         self._ground = ground
 
     def routes(self) -> list[web.RouteDef]:
@@ -139,5 +139,5 @@ def _moment(text: Any) -> int:
         raise _bad("start and end are RFC 3339 times") from error
 
 
-def _bad(detail: str) -> problems.Refused:
+def _bad(detail: str) -> problems.ApiError:
     return problems.generic(400, "INSGHT-1000-400", detail)

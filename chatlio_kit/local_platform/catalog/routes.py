@@ -13,7 +13,7 @@ from aiohttp import web
 
 from ..lake.files import remove_files
 from ..server import errors as problems
-from ..server.context import Ground, answer, json_body, json_object, now_ms
+from ..server.context import Context, answer, json_body, json_object, now_ms
 from ..server.filters import ordered, values_at
 from ..server.json_patch import PatchProblem, apply_patch
 from ..server.patterns import WrongPattern, compile_pattern
@@ -36,7 +36,7 @@ def same_schema(one: Json, other: Json) -> bool:
 class Catalog:
     """Datasets and batches."""
 
-    def __init__(self, ground: Ground) -> None:
+    def __init__(self, ground: Context) -> None:
         self._ground = ground
 
     def routes(self) -> list[web.RouteDef]:
@@ -211,7 +211,7 @@ class Catalog:
             raise _bad("A dataset for Profile needs a schema with the union tag")
 
 
-def _bad(detail: str) -> problems.Refused:
+def _bad(detail: str) -> problems.ApiError:
     return problems.generic(400, "BadRequestError", detail)
 
 

@@ -1,1 +1,1 @@
-"""data_prep."""
+"""Data Prep: mapping sets, expressions and their functions."""

@@ -14,7 +14,7 @@ from aiohttp import web
 from ..catalog.routes import SCHEMA_CONTENT_TYPE
 from ..registry.routes import composed_schema
 from ..server import errors as problems
-from ..server.context import Ground, answer, json_object, now_ms
+from ..server.context import Context, answer, json_object, now_ms
 from ..server.filters import ordered
 from ..server.reading import whole_number
 from ..store import Json
@@ -30,7 +30,7 @@ def version_key(mapping_set_id: str, version: int) -> str:
     return f"{mapping_set_id}:{version}"
 
 
-def mapping_set_version(ground: Ground, mapping_set_id: str, version: int) -> Json | None:
+def mapping_set_version(ground: Context, mapping_set_id: str, version: int) -> Json | None:
     """One version of a mapping set; None when there is none."""
     return ground.store.get("mapping_set_version", version_key(mapping_set_id, version))
 
@@ -38,7 +38,7 @@ def mapping_set_version(ground: Ground, mapping_set_id: str, version: int) -> Js
 class DataPrep:
     """Mapping sets of the sandbox."""
 
-    def __init__(self, ground: Ground) -> None:
+    def __init__(self, ground: Context) -> None:
         self._ground = ground
 
     def routes(self) -> list[web.RouteDef]:
@@ -230,11 +230,11 @@ class DataPrep:
             ) from invalid
 
 
-def _bad(detail: str) -> problems.Refused:
+def _bad(detail: str) -> problems.ApiError:
     return problems.generic(400, "BadRequestError", detail)
 
 
-def _missing(what: str) -> problems.Refused:
+def _missing(what: str) -> problems.ApiError:
     return problems.generic(404, "NotFoundError", f"There is no {what}")
 
 

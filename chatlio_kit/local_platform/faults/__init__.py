@@ -1,1 +1,1 @@
-"""faults."""
+"""Faults to practise with."""

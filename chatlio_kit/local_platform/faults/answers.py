@@ -9,7 +9,7 @@ from contextlib import suppress
 from aiohttp import web
 
 from ..server import errors as problems
-from .plan import Rule, Trial
+from .plan import FaultRule, Trial
 
 _POLL_SECONDS = 0.02
 _PAGE = "<html><head><title>Welcome</title></head><body>Please sign in to this network.</body></html>"
@@ -22,24 +22,24 @@ _REFUSALS = {
 }
 
 
-def refused(rule: Rule, inlet: str = "") -> problems.Refused:
+def refused(rule: FaultRule, inlet: str = "") -> problems.ApiError:
     """The refusal of a request as a whole."""
-    title = _REFUSALS.get(rule.status, "Refused")
+    title = _REFUSALS.get(rule.status, "ApiError")
     refusal = problems.collection(rule.status, f"inletId: [{inlet}] {title}, on demand", title=title)
     if rule.retry_after is not None:
         refusal.headers["Retry-After"] = str(rule.retry_after)
     return refusal
 
 
-def inlet_unknown(inlet: str, reference: str) -> problems.Refused:
+def inlet_unknown(inlet: str, reference: str) -> problems.ApiError:
     """The answer to a post to an inlet that is not there, or not there yet."""
     title = f"Inlet does not exist (Reference id: {reference})"
     return problems.collection(404, f"inletId: [{inlet}] {title}", title=title)
 
 
-def token_ended() -> problems.Refused:
+def token_ended() -> problems.ApiError:
     """The answer to an expired token; its status is a text, as documented."""
-    return problems.Refused(
+    return problems.ApiError(
         401,
         {
             "type": "https://ns.adobe.com/adobecloud/problem/data-collection-service-authorization",

@@ -71,7 +71,7 @@ class WrongFaults(ValueError):
 
 
 @dataclass(frozen=True)
-class Rule:
+class FaultRule:
     """One sort of fault and when it strikes; the fields are those of the file."""
 
     fault: str
@@ -102,7 +102,7 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Plan:
+class FaultPlan:
     """The faults that a server was asked for.
 
     Attributes:
@@ -111,12 +111,12 @@ class Plan:
         record_key: the member that names a record in the log.
     """
 
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[FaultRule, ...] = ()
     seed: int = 0
     record_key: str = "event_id"
 
     @classmethod
-    def read(cls, source: Path | str | Mapping[str, Any]) -> Plan:
+    def read(cls, source: Path | str | Mapping[str, Any]) -> FaultPlan:
         """Read a file of faults, or what such a file holds.
 
         Raises:
@@ -131,12 +131,12 @@ class Plan:
                 raise WrongFaults(f"The faults in {str(source)!r} cannot be read: {error}.") from error
         if not isinstance(content, Mapping) or not isinstance(content.get("faults", []), list):
             raise WrongFaults("Faults are a JSON object with a list named faults.")
-        names = {each.name for each in fields(Rule)}
+        names = {each.name for each in fields(FaultRule)}
         for entry in content.get("faults", []):
             unknown = sorted(set(entry) - names) if isinstance(entry, Mapping) else [repr(entry)]
             if unknown or "fault" not in entry:
                 raise WrongFaults(f"A fault has a key 'fault' and no {', '.join(unknown) or 'such key'}.")
-        rules = tuple(Rule(**entry) for entry in content.get("faults", []))
+        rules = tuple(FaultRule(**entry) for entry in content.get("faults", []))
         return cls(rules, int(content.get("seed", 0)), str(content.get("record_key", "event_id")))
 
 
@@ -144,8 +144,8 @@ class Plan:
 class Trial:
     """What a request is in for."""
 
-    plan: Plan
-    rule: Rule | None
+    plan: FaultPlan
+    rule: FaultRule | None
     chance: random.Random
 
     @property
@@ -205,7 +205,7 @@ def is_poisoned(name: str, share: float, seed: int) -> bool:
 class Faults:
     """Decides for each request what strikes it."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: FaultPlan) -> None:
         self.plan = plan
         self._struck: Counter[int] = Counter()
         self._asked: Counter[str] = Counter()

@@ -1,1 +1,1 @@
-"""flow_service."""
+"""Flow Service: connections, dataflows, runs."""

@@ -11,7 +11,7 @@ from typing import Any
 from ..catalog.routes import same_schema
 from ..data_prep.routes import mapping_set_version
 from ..server import errors as problems
-from ..server.context import Ground
+from ..server.context import Context
 from ..server.reading import whole_number
 from ..store import Json
 from .specs import CONNECTION_SPECS, DATA_LAKE_TARGET, FLOW_SPECS, SOURCE_SPECS
@@ -22,7 +22,7 @@ _ACCEPTED_MEDIA = re.compile(
 )
 
 
-def check_source_connection(_ground: Ground, body: Json) -> None:
+def check_source_connection(_ground: Context, body: Json) -> None:
     """A streaming source connection: a known connector without base connection, with JSON data."""
     _require(body, "name", str)
     spec_id = _spec_id(body, "connectionSpec", CONNECTION_SPECS)
@@ -35,7 +35,7 @@ def check_source_connection(_ground: Ground, body: Json) -> None:
         raise bad("1327-400", f"The format {data.get('format')} is not supported")
 
 
-def check_target_connection(ground: Ground, body: Json) -> None:
+def check_target_connection(ground: Context, body: Json) -> None:
     """A data lake target: an existing dataset, and the very schema of that dataset."""
     spec_id = _spec_id(body, "connectionSpec", CONNECTION_SPECS)
     if spec_id != DATA_LAKE_TARGET:
@@ -55,7 +55,7 @@ def check_target_connection(ground: Ground, body: Json) -> None:
         raise bad("1425-400", "The schema of the target connection differs from the dataset's schema")
 
 
-def check_flow(ground: Ground, body: Json) -> None:
+def check_flow(ground: Context, body: Json) -> None:
     """A dataflow: one source, one target, one mapping set version, and one schema for all of them."""
     _require(body, "name", str)
     if "state" in body:
@@ -66,7 +66,7 @@ def check_flow(ground: Ground, body: Json) -> None:
     check_transformations(ground, body.get("transformations"), target)
 
 
-def check_transformations(ground: Ground, transformations: Any, target: Json) -> None:
+def check_transformations(ground: Context, transformations: Any, target: Json) -> None:
     """The one Mapping transformation: an existing version of a mapping set for the target's schema."""
     if not isinstance(transformations, list) or len(transformations) != 1:
         raise bad("1419-400", "transformations must hold exactly one Mapping")
@@ -93,12 +93,12 @@ def check_transformations(ground: Ground, transformations: Any, target: Json) ->
         raise bad("1425-400", "The schema of the target connection differs from the mapping set's schema")
 
 
-def bad(code: str, message: str) -> problems.Refused:
+def bad(code: str, message: str) -> problems.ApiError:
     """The most common refusal of Flow Service."""
     return problems.flow_service(code, "Invalid request", message)
 
 
-def missing(plural: str, key: str) -> problems.Refused:
+def missing(plural: str, key: str) -> problems.ApiError:
     """The refusal for an id that is not there."""
     return problems.flow_service(
         "1439-404",
@@ -125,7 +125,7 @@ def _spec_id(body: Json, name: str, known: dict[str, Json]) -> str:
     return spec_id
 
 
-def _one_connection(ground: Ground, body: Json, name: str, plural: str, code: str) -> Json:
+def _one_connection(ground: Context, body: Json, name: str, plural: str, code: str) -> Json:
     listed = body.get(name)
     if not isinstance(listed, list) or len(listed) != 1:
         raise bad(code, f"{name} must hold exactly one id")

@@ -83,5 +83,5 @@ def _ordered(documents: list[Json], order: str | None) -> list[Json]:
     return ordered(documents, *orders)
 
 
-def _bad(code: str, message: str) -> problems.Refused:
+def _bad(code: str, message: str) -> problems.ApiError:
     return problems.flow_service(code, "Invalid request", message)

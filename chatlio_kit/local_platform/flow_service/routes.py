@@ -12,7 +12,7 @@ from collections.abc import Callable
 from aiohttp import web
 
 from ..server import errors as problems
-from ..server.context import Ground, answer, json_body, json_object, now_ms
+from ..server.context import Context, answer, json_body, json_object, now_ms
 from ..server.json_patch import PatchProblem, apply_patch
 from ..store import Json
 from .checks import (
@@ -30,7 +30,7 @@ BASE = "/data/foundation/flowservice"
 KINDS = "{plural:sourceConnections|targetConnections|flows}"
 BUSY_STATES = ("initializing", "enabling")
 
-_CHECKS: dict[str, Callable[[Ground, Json], None]] = {
+_CHECKS: dict[str, Callable[[Context, Json], None]] = {
     "sourceConnections": check_source_connection,
     "targetConnections": check_target_connection,
     "flows": check_flow,
@@ -43,20 +43,20 @@ _PATCHABLE = {
 _PATCH_CODES = {"body": "1405-400", "op": "1434-400", "path": "1455-400"}
 
 
-def settled_flow(ground: Ground, flow_id: str) -> Json | None:
+def settled_flow(ground: Context, flow_id: str) -> Json | None:
     """A dataflow as it is now: enabling ends, and the inlet appears, when its time has come."""
     flow = ground.store.get("flows", flow_id)
     return None if flow is None else _settled(ground, flow)
 
 
-def flow_of_inlet(ground: Ground, inlet_id: str) -> Json | None:
+def flow_of_inlet(ground: Context, inlet_id: str) -> Json | None:
     """The dataflow an inlet belongs to, once that inlet is provisioned; it may be disabled."""
     inlet = ground.store.get("inlet", inlet_id)
     flow = settled_flow(ground, inlet["flowId"]) if inlet else None
     return flow if flow and "options" in flow else None
 
 
-def _settled(ground: Ground, flow: Json) -> Json:
+def _settled(ground: Context, flow: Json) -> Json:
     if flow["state"] not in BUSY_STATES:
         return flow
     ready = flow["lastOperation"]["started"] + round(ground.options.enabling_delay * 1000)
@@ -70,7 +70,7 @@ def _settled(ground: Ground, flow: Json) -> Json:
     return _keep(ground, "flows", enabled, ready)
 
 
-def _keep(ground: Ground, plural: str, document: Json, moment: int) -> Json:
+def _keep(ground: Context, plural: str, document: Json, moment: int) -> Json:
     """Store a changed document under a new etag."""
     etag = f'"{secrets.token_hex(4)}-0000-0200-0000-{moment // 1000:08x}0000"'
     kept = {**document, "version": etag, "etag": etag, "updatedAt": moment}
@@ -81,7 +81,7 @@ def _keep(ground: Ground, plural: str, document: Json, moment: int) -> Json:
 class FlowService:
     """Connections, dataflows and runs."""
 
-    def __init__(self, ground: Ground) -> None:
+    def __init__(self, ground: Context) -> None:
         self._ground = ground
 
     def routes(self) -> list[web.RouteDef]:

@@ -9,7 +9,7 @@ import uuid
 from dataclasses import dataclass
 
 from ..ingestion.landing import Landing
-from ..server.context import Ground, now_ms
+from ..server.context import Context, now_ms
 from ..store import Json
 
 HOUR = 3_600_000
@@ -27,7 +27,7 @@ class RunOutcome:
     output_bytes: int
 
 
-def record_run(ground: Ground, flow: Json, outcome: RunOutcome) -> None:
+def record_run(ground: Context, flow: Json, outcome: RunOutcome) -> None:
     """Count a chunk in the run of the current hour window."""
     moment = now_ms()
     window = moment - moment % HOUR
@@ -68,7 +68,7 @@ def record_run(ground: Ground, flow: Json, outcome: RunOutcome) -> None:
     ground.store.put_run(run["id"], flow["id"], window, run)
 
 
-def _new_run(ground: Ground, flow: Json, window: int, moment: int) -> Json:
+def _new_run(ground: Context, flow: Json, window: int, moment: int) -> Json:
     activity_id = str(uuid.uuid4())
     return {
         "id": str(uuid.uuid4()),

@@ -1,1 +1,1 @@
-"""ims."""
+"""Who may call: tokens, the local account, permissions, sandboxes."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from ..server import errors as problems
-from ..server.context import Ground, answer, json_body
+from ..server.context import Context, answer, json_body
 
 BASE = "/data/foundation/access-control"
 
@@ -56,7 +56,7 @@ def permission_for(method: str, path: str) -> tuple[str, ...]:
 class AccessControl:
     """Answers what the calling credential may do."""
 
-    def __init__(self, ground: Ground) -> None:
+    def __init__(self, ground: Context) -> None:
         self._ground = ground
 
     def routes(self) -> list[web.RouteDef]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from ..server import errors as problems
-from ..server.context import Ground, answer
+from ..server.context import Context, answer
 from ..store import Json
 
 BASE = "/data/foundation/sandbox-management"
@@ -17,7 +17,7 @@ BASE = "/data/foundation/sandbox-management"
 class Sandboxes:
     """Lists and looks up sandboxes."""
 
-    def __init__(self, ground: Ground) -> None:
+    def __init__(self, ground: Context) -> None:
         self._ground = ground
 
     def routes(self) -> list[web.RouteDef]:

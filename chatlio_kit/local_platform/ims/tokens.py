@@ -14,7 +14,7 @@ import orjson
 from aiohttp import web
 
 from ..server import errors as problems
-from ..server.context import Ground, answer
+from ..server.context import Context, answer
 from ..server.reading import read_body
 
 _LARGEST_FORM, _MOST_FIELDS = 64_000, 100
@@ -23,7 +23,7 @@ _LARGEST_FORM, _MOST_FIELDS = 64_000, 100
 class Ims:
     """Issues access tokens."""
 
-    def __init__(self, ground: Ground) -> None:
+    def __init__(self, ground: Context) -> None:
         self._ground = ground
 
     def routes(self) -> list[web.RouteDef]:

@@ -1,1 +1,1 @@
-"""ingestion."""
+"""Streaming ingestion, and how messages land."""

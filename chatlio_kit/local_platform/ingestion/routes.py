@@ -22,7 +22,7 @@ from ..flow_service.routes import flow_of_inlet, settled_flow
 from ..registry import xdm
 from ..registry.routes import composed_schema
 from ..server import errors as problems
-from ..server.context import Ground, answer, now_ms
+from ..server.context import Context, answer, now_ms
 from ..server.reading import is_deep, read_body
 from ..store import Json, Message, Note, Store
 
@@ -73,7 +73,7 @@ class Inbox:
 class Ingestion:
     """``/collection/{inlet}`` and ``/collection/batch/{inlet}``."""
 
-    def __init__(self, ground: Ground, inbox: Inbox) -> None:
+    def __init__(self, ground: Context, inbox: Inbox) -> None:
         self._ground = ground
         self._inbox = inbox
         self._requests = Limit(ground.options.requests_per_second)
@@ -183,7 +183,7 @@ class Ingestion:
             raise problems.content_type()
         try:
             text = await read_body(request, self._ground.options.body_seconds, LARGEST_BODY)
-        except problems.Refused as refusal:
+        except problems.ApiError as refusal:
             raise (_too_large() if refusal.status == 413 else refusal) from refusal
         try:
             return orjson.loads(text)
@@ -276,20 +276,20 @@ class Ingestion:
             }
             raise self._invalid(inlet_id, "Message is invalid", {"_streamingValidation": [summary]})
 
-    def _invalid(self, inlet_id: str, message: str, cause: Json | None = None) -> problems.Refused:
+    def _invalid(self, inlet_id: str, message: str, cause: Json | None = None) -> problems.ApiError:
         where = f"inletId: [{inlet_id}] imsOrgId: [{self._ground.account.org_id}] "
         if message.startswith("inletId: ["):
             where = ""
         return problems.collection(400, f"{where}{message}", cause=cause)
 
 
-def _too_large() -> problems.Refused:
+def _too_large() -> problems.ApiError:
     return problems.collection(
         413, f"The body is larger than {LARGEST_BODY} bytes", title="Request entity too large"
     )
 
 
-def _too_many(what: str) -> problems.Refused:
+def _too_many(what: str) -> problems.ApiError:
     return problems.collection(429, f"Too many {what}", title="Too many requests")
 
 

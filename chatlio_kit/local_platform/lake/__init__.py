@@ -1,1 +1,1 @@
-"""lake."""
+"""The data lake: files, rows, Data Access, consolidation, erasure."""

@@ -12,14 +12,14 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..server.context import Ground, now_ms
+from ..server.context import Context, now_ms
 from ..store import BatchFilter, Json
 from .files import good_file, new_batch_id, write_rows
 
 _PAGE = 100
 
 
-def consolidate(ground: Ground, created_before: int) -> None:
+def consolidate(ground: Context, created_before: int) -> None:
     """Gather the successful batches of each dataset that are older than a time in milliseconds."""
     for dataset in ground.store.all("dataset"):
         old = dict(_batches(ground, dataset["id"], created_before))
@@ -27,7 +27,7 @@ def consolidate(ground: Ground, created_before: int) -> None:
             _gather(ground, dataset["id"], old)
 
 
-def _batches(ground: Ground, dataset_id: str, created_before: int) -> Iterator[tuple[str, Json]]:
+def _batches(ground: Context, dataset_id: str, created_before: int) -> Iterator[tuple[str, Json]]:
     chosen = BatchFilter(dataset_id, "success", created_before=created_before, ascending=True)
     start = 0
     while page := ground.store.batches(chosen, _PAGE, start):
@@ -35,7 +35,7 @@ def _batches(ground: Ground, dataset_id: str, created_before: int) -> Iterator[t
         start += _PAGE
 
 
-def _gather(ground: Ground, dataset_id: str, old: dict[str, Json]) -> None:
+def _gather(ground: Context, dataset_id: str, old: dict[str, Json]) -> None:
     lake, key, moment = ground.store.lake, new_batch_id(), now_ms()
     tables = [pq.read_table(good_file(lake, each)) for each in old]
     size = write_rows(lake, key, pa.concat_tables(tables, promote_options="default"))

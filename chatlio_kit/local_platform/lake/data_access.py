@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from aiohttp import web
 
 from ..server import errors as problems
-from ..server.context import Ground, answer
+from ..server.context import Context, answer
 from ..server.reading import whole_number
 from ..store import BatchFilter, Json
 from .arrow_rows import plain
@@ -28,7 +28,7 @@ _FILE_SUFFIX = "-1"
 class DataAccess:
     """Downloads of what the lake holds."""
 
-    def __init__(self, ground: Ground) -> None:
+    def __init__(self, ground: Context) -> None:
         self._ground = ground
 
     def routes(self) -> list[web.RouteDef]:
@@ -141,7 +141,7 @@ class DataAccess:
         return str(dataset["viewId"]) if dataset else ""
 
 
-def _missing(what: str) -> problems.Refused:
+def _missing(what: str) -> problems.ApiError:
     return problems.generic(404, "NotFoundError", f"There is no {what}")
 
 

@@ -19,7 +19,7 @@ from ..flow_service.runs import RunOutcome, record_run
 from ..ims.account import LocalAccount, Options
 from ..ingestion.landing import Failures, Landing, Pipeline, fail_unknown
 from ..registry.routes import composed_schema
-from ..server.context import Ground, now_ms
+from ..server.context import Context, now_ms
 from ..store import Json, Message, Store
 from .consolidation import consolidate
 from .files import new_batch_id, remove_orphans, write_failed, write_rows
@@ -71,7 +71,7 @@ class Lake:
         store = Store(self._folder)
         try:
             remove_orphans(store)
-            ground = Ground(self._account, self._options, store)
+            ground = Context(self._account, self._options, store)
             while not self._stopping:
                 self._wake.clear()
                 try:
@@ -84,7 +84,7 @@ class Lake:
         finally:
             store.close()
 
-    def _step(self, ground: Ground) -> float | None:
+    def _step(self, ground: Context) -> float | None:
         """Process one chunk if one is due; says how long to sleep, None for until something arrives."""
         oldest = ground.store.oldest_message()
         if oldest is None:
@@ -96,7 +96,7 @@ class Lake:
         self._process(ground, flow_id)
         return 0
 
-    def _consolidate(self, ground: Ground) -> float | None:
+    def _consolidate(self, ground: Context) -> float | None:
         """Gather old batches, if that was asked for; says when to look again."""
         delay = self._options.consolidation_delay
         if delay == math.inf:
@@ -104,7 +104,7 @@ class Lake:
         consolidate(ground, now_ms() - round(delay * 1000))
         return max(delay, PAUSE_BETWEEN_CONSOLIDATIONS)
 
-    def _process(self, ground: Ground, flow_id: str) -> None:
+    def _process(self, ground: Context, flow_id: str) -> None:
         started = now_ms()
         messages, last = ground.store.waiting(flow_id, CHUNK_MESSAGES, CHUNK_BYTES)
         flow = ground.store.get("flows", flow_id) or ground.store.get("deleted_flow", flow_id)
@@ -132,7 +132,7 @@ class Lake:
             record_run(ground, flow, outcome)
             ground.store.remove_waiting(flow_id, last)
 
-    def _land(self, ground: Ground, flow: Json, dataset_id: str, messages: list[Message]) -> Landing:
+    def _land(self, ground: Context, flow: Json, dataset_id: str, messages: list[Message]) -> Landing:
         header = {"imsOrgId": self._account.org_id, "datasetId": dataset_id, "flowId": flow["id"]}
         recipe = _recipe(ground, flow, dataset_id, header)
         if recipe is None:
@@ -167,7 +167,7 @@ class Lake:
         }
 
 
-def _dataset_id(ground: Ground, flow: Json) -> str:
+def _dataset_id(ground: Context, flow: Json) -> str:
     if "dataSetId" in flow:
         return str(flow["dataSetId"])
     target = ground.store.get("targetConnections", flow["targetConnectionIds"][0])
@@ -176,7 +176,7 @@ def _dataset_id(ground: Ground, flow: Json) -> str:
     return str(target["params"]["dataSetId"])
 
 
-def _recipe(ground: Ground, flow: Json, dataset_id: str, header: Json) -> _Recipe | None:
+def _recipe(ground: Context, flow: Json, dataset_id: str, header: Json) -> _Recipe | None:
     dataset = ground.store.get("dataset", dataset_id)
     json_schema = composed_schema(ground, dataset["schemaRef"]["id"]) if dataset else None
     params = flow["transformations"][0]["params"]

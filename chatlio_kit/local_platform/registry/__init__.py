@@ -1,1 +1,1 @@
-"""registry."""
+"""Schema Registry and XDM."""

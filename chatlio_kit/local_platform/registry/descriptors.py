@@ -11,7 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from ..server import errors as problems
-from ..server.context import Ground, answer, json_object
+from ..server.context import Context, answer, json_object
 from ..store import Json
 from .reads import BASE, check_descriptor_lookup, descriptor_list_form
 from .routes import composed_schema
@@ -23,7 +23,7 @@ DESCRIPTORS = f"{BASE}/tenant/descriptors"
 class Descriptors:
     """Descriptors of the tenant's schemas."""
 
-    def __init__(self, ground: Ground) -> None:
+    def __init__(self, ground: Context) -> None:
         self._ground = ground
 
     def routes(self) -> list[web.RouteDef]:
@@ -124,5 +124,5 @@ class Descriptors:
             raise _bad(f"The schema {schema_id} has a primary identity already")
 
 
-def _bad(detail: str) -> problems.Refused:
+def _bad(detail: str) -> problems.ApiError:
     return problems.schema_registry("XDM-1530-400", "Descriptor validation error", detail)

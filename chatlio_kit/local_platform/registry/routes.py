@@ -11,7 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from ..server import errors as problems
-from ..server.context import Ground, answer, json_body, json_object, now_ms
+from ..server.context import Context, answer, json_body, json_object, now_ms
 from ..server.json_patch import PatchProblem, apply_patch
 from ..store import BatchFilter, Json
 from . import xdm
@@ -30,7 +30,7 @@ _NOT_FOUND = {"classes": "1010", "mixins": "1011", "schemas": "1012", "datatypes
 _PLURALS = "{plural:schemas|fieldgroups|mixins|classes|datatypes}"
 
 
-def resource_by_id(ground: Ground, reference: str) -> Json | None:
+def resource_by_id(ground: Context, reference: str) -> Json | None:
     """A tenant or global resource by its ``$id``; None when there is none."""
     for resource_type in _TYPES:
         found = ground.store.get(resource_type, reference)
@@ -39,7 +39,7 @@ def resource_by_id(ground: Ground, reference: str) -> Json | None:
     return xdm.GLOBAL_RESOURCES.get(reference)
 
 
-def composed_schema(ground: Ground, schema_id: str) -> Json | None:
+def composed_schema(ground: Context, schema_id: str) -> Json | None:
     """The one JSON Schema a tenant schema stands for; None when there is no such schema."""
     schema = ground.store.get("schemas", schema_id)
     if schema is None:
@@ -50,7 +50,7 @@ def composed_schema(ground: Ground, schema_id: str) -> Json | None:
 class SchemaRegistry:
     """The tenant and global containers."""
 
-    def __init__(self, ground: Ground) -> None:
+    def __init__(self, ground: Context) -> None:
         self._ground = ground
 
     def routes(self) -> list[web.RouteDef]:

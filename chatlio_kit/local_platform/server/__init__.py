@@ -1,1 +1,1 @@
-"""server."""
+"""The HTTP server: process, gateway, contexts, errors, filters."""

@@ -15,7 +15,7 @@ from ..catalog.batches import Batches
 from ..catalog.observability import Observability
 from ..catalog.routes import Catalog
 from ..data_prep.routes import DataPrep
-from ..faults.plan import Faults, Plan
+from ..faults.plan import FaultPlan, Faults
 from ..flow_service.routes import FlowService
 from ..ims.access_control import AccessControl
 from ..ims.account import LocalAccount, Options
@@ -27,7 +27,7 @@ from ..lake.lake import Lake
 from ..registry.descriptors import Descriptors
 from ..registry.routes import SchemaRegistry
 from ..store import Store
-from .context import BODY_SECONDS, Ground, answer
+from .context import BODY_SECONDS, Context, answer
 from .gateway import Gateway, Handler
 from .process import IDENTITY_PATH
 from .reading import LARGEST_BODY, WithoutRequests
@@ -48,8 +48,8 @@ class Server:
     def __init__(self, folder: Path, account: LocalAccount, options: Options, instance: str) -> None:
         self._instance = instance
         self._store = Store(folder)
-        plan = Plan() if options.faults is None else Plan.read(options.faults)
-        self._ground = Ground(account, options, self._store, Faults(plan))
+        plan = FaultPlan() if options.faults is None else FaultPlan.read(options.faults)
+        self._ground = Context(account, options, self._store, Faults(plan))
         self._lake = Lake(folder, self._ground.account, options)
         self._inbox = Inbox(Store(folder), self._lake.notify, keeps_log=options.faults is not None)
         self._runner = web.AppRunner(

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from ..faults.plan import Faults, Plan
+from ..faults.plan import FaultPlan, Faults
 from ..ims.account import LocalAccount, Options
 from ..store import Json, Store
 from .reading import object_of, parsed, read_body
@@ -23,13 +23,13 @@ def now_ms() -> int:
 
 
 @dataclass(frozen=True)
-class Ground:
+class Context:
     """Shared by the services of one server; ``store`` belongs to the event loop's thread."""
 
     account: LocalAccount
     options: Options
     store: Store
-    faults: Faults = field(default_factory=lambda: Faults(Plan()))
+    faults: Faults = field(default_factory=lambda: Faults(FaultPlan()))
 
     def audit(self, moment: int) -> Json:
         """The fields Flow Service and Catalog stamp a new object with."""

@@ -9,7 +9,7 @@ from typing import Any
 from ..store import Json
 
 
-class Refused(Exception):
+class ApiError(Exception):
     """A request that is answered with an error status and a JSON body."""
 
     def __init__(self, status: int, body: Json) -> None:
@@ -19,20 +19,20 @@ class Refused(Exception):
         self.headers: dict[str, str] = {}
 
 
-def gateway(error_code: str, message: str) -> Refused:
+def gateway(error_code: str, message: str) -> ApiError:
     """The gateway in front of every API; the first three digits of the code are the status.
 
     Source: Experience Platform troubleshooting guide, "API error messages".
     """
-    return Refused(int(error_code[:3]), {"error_code": error_code, "message": message})
+    return ApiError(int(error_code[:3]), {"error_code": error_code, "message": message})
 
 
-def ims(error: str, description: str) -> Refused:
+def ims(error: str, description: str) -> ApiError:
     """Adobe's identity management: 400 with ``error`` and ``error_description``."""
-    return Refused(400, {"error": error, "error_description": description})
+    return ApiError(400, {"error": error, "error_description": description})
 
 
-def flow_service(code: str, title: str, message: str, *, found: tuple[str, str] | None = None) -> Refused:
+def flow_service(code: str, title: str, message: str, *, found: tuple[str, str] | None = None) -> ApiError:
     """Flow Service: ``code`` as in its table, e.g. ``1403-400``; ``found`` is type and id of what is missing.
 
     Source: Flow Service: error codes; and the sample in "Data usage labels".
@@ -41,7 +41,7 @@ def flow_service(code: str, title: str, message: str, *, found: tuple[str, str] 
     if found:
         report["type"], report["id"] = found
     status = int(code[-3:])
-    return Refused(
+    return ApiError(
         status,
         {
             "type": f"https://ns.adobe.com/aep/errors/FLOW-{code}",
@@ -54,13 +54,13 @@ def flow_service(code: str, title: str, message: str, *, found: tuple[str, str] 
     )
 
 
-def schema_registry(code: str, title: str, detail: str, sub_errors: list[Any] | None = None) -> Refused:
+def schema_registry(code: str, title: str, detail: str, sub_errors: list[Any] | None = None) -> ApiError:
     """Schema Registry: ``code`` such as ``XDM-1521-400``.
 
     Source: Schema Registry troubleshooting guide.
     """
     status = int(code[-3:])
-    return Refused(
+    return ApiError(
         status,
         {
             "type": f"http://ns.adobe.com/aep/errors/{code}",
@@ -77,20 +77,20 @@ def schema_registry(code: str, title: str, detail: str, sub_errors: list[Any] | 
     )
 
 
-def generic(status: int, title: str, detail: str, report: Json | None = None) -> Refused:
+def generic(status: int, title: str, detail: str, report: Json | None = None) -> ApiError:
     """A problem document, for the services whose error bodies are not documented: Catalog, Data Prep, ..."""
     body: Json = {"type": "about:blank", "status": status, "title": title, "detail": detail}
     if report:
         body["report"] = report
-    return Refused(status, body)
+    return ApiError(status, body)
 
 
-def content_type() -> Refused:
+def content_type() -> ApiError:
     """A body without the media type the call asks for.
 
     Source: Experience Platform troubleshooting guide.
     """
-    return Refused(
+    return ApiError(
         400,
         {
             "type": "/placeholder/type/uri",
@@ -103,7 +103,7 @@ def content_type() -> Refused:
 
 def collection(
     status: int, message: str, *, title: str = "Invalid XDM Message Format", cause: Json | None = None
-) -> Refused:
+) -> ApiError:
     """The streaming endpoint.
 
     Source: "Retrieve failed batches" and "Streaming ingestion validation".
@@ -111,7 +111,7 @@ def collection(
     report: Json = {"message": message}
     if cause:
         report["cause"] = cause
-    return Refused(
+    return ApiError(
         status,
         {
             "type": "http://ns.adobe.com/adobecloud/problem/data-collection-service/inlet",

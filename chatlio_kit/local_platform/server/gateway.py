@@ -13,7 +13,7 @@ from aiohttp import web
 from ..faults.answers import meet
 from ..ims.access_control import permission_for
 from . import errors as problems
-from .context import Ground, answer
+from .context import Context, answer
 from .reading import check_caller
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ class Gateway:
     Source: Experience Platform troubleshooting guide, "API error messages".
     """
 
-    def __init__(self, ground: Ground) -> None:
+    def __init__(self, ground: Context) -> None:
         self._ground = ground
 
     @web.middleware
@@ -47,7 +47,7 @@ class Gateway:
                 self._check_rights(request)
                 self._check_content_type(request)
             return await handler(request)
-        except problems.Refused as refusal:
+        except problems.ApiError as refusal:
             return answer(refusal.body, refusal.status, refusal.headers)
         except web.HTTPException as error:
             return answer({"status": error.status, "title": error.reason}, error.status)

@@ -1,1 +1,1 @@
-"""decode."""
+"""Raw records to Arrow columns, or to the reason why not."""

@@ -17,14 +17,24 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from chatlio_kit.captures import Dialect, Piece, Stretch, Text, Unwrapped, is_exact, parse, refusal, unwrap
+from chatlio_kit.captures import (
+    Dialect,
+    FileSlice,
+    RawBatch,
+    Text,
+    Unwrapped,
+    is_exact,
+    parse,
+    refusal,
+    unwrap,
+)
 from chatlio_kit.captures.dialects import advice, meaning
 from chatlio_kit.chatlio.event_ids import canonical, own_words_of
 from chatlio_kit.chatlio.kinds import KINDS, SHAPE_OF, Kind, kind_of_shape, shape_of
 from chatlio_kit.chatlio.rejections import Reason, Rejection, shortened
 from chatlio_kit.tables.decode.columns import WHOLE, Joined, Lot, digests, join, texts, type_of
 from chatlio_kit.tables.decode.grouping import take, take_opened
-from chatlio_kit.tables.decode.strict import MESSAGE_COLUMNS, READERS, MessageRow, Unfit
+from chatlio_kit.tables.decode.strict import MESSAGE_COLUMNS, PARSERS, InvalidRecord, MessageRow
 from chatlio_kit.tables.decode.typed import take_typed
 
 _AT_ONCE = 640
@@ -71,7 +81,7 @@ class Rows:
     remarks: Remarks
 
 
-def read_rows(piece: Piece, fallback: Kind | None, fields: Dialect | None = None) -> Rows:
+def read_rows(piece: RawBatch, fallback: Kind | None, fields: Dialect | None = None) -> Rows:
     """Read a piece's records.
 
     Args:
@@ -119,9 +129,9 @@ class _Reading:
         self.rejected: list[Rejection] = []
         self.dialects: Counter[str] = Counter()
         self.remarks = Remarks()
-        self._mixed: Stretch | None = None
+        self._mixed: FileSlice | None = None
 
-    def read(self, first: int, start: int, raws: Sequence[Text], stretch: Stretch) -> None:
+    def read(self, first: int, start: int, raws: Sequence[Text], stretch: FileSlice) -> None:
         """Read some records of a stretch.
 
         Args:
@@ -159,7 +169,7 @@ class _Reading:
             number, raw = start + place, bytes(raws[place])
             try:
                 taken[first + number] = self._take_carefully(first + number, raw, stretch.file.kind)
-            except Unfit as unfit:
+            except InvalidRecord as unfit:
                 reason, where, detail = unfit.reason, unfit.field or None, unfit.detail
             except (ValueError, RecursionError) as wrong:
                 cut = stretch.records.cut and number == len(stretch) - 1
@@ -209,7 +219,7 @@ class _Reading:
         self.dialects[inside.dialect] += 1
         self.remarks.add(place, inside)
         kind = _kind(inside, by_file, self._fallback)
-        values, messages = READERS[SHAPE_OF[kind]].read(inside.payload)
+        values, messages = PARSERS[SHAPE_OF[kind]].read(inside.payload)
         received = _text_or_none(inside.received_at, "receivedAt")
         widget = _text_or_none(_number_as_text(inside.widget), "widget")
         words = own_words_of(kind, inside.payload)
@@ -247,14 +257,14 @@ def _lot(taken: dict[int, Taken]) -> Lot:
 def _inside(value: Any, fields: Dialect | None) -> Unwrapped:
     if not isinstance(value, dict):
         detail = f"The record is {_article(value)}, not an object: {shortened(value)}."
-        raise Unfit(Reason.NOT_AN_OBJECT, "", detail)
+        raise InvalidRecord(Reason.NOT_AN_OBJECT, "", detail)
     inside = unwrap(value, fields)
     if not isinstance(inside.payload, dict):
         detail = (
             f"The envelope's payload is {_article(inside.payload)}, not an object. JSON and base64 are read "
             "as texts too. If the payload stands elsewhere, name it with --fields (in Python fields=)."
         )
-        raise Unfit(Reason.NOT_AN_OBJECT, "payload", detail)
+        raise InvalidRecord(Reason.NOT_AN_OBJECT, "payload", detail)
     return inside
 
 
@@ -275,22 +285,22 @@ def _kind(inside: Unwrapped, by_file: Kind | None, fallback: Kind | None) -> Kin
     shape = shape_of(inside.payload)
     if shape is None:
         detail = "The payload is none of Chatlio's shapes: transcript, offline message or conversation."
-        raise Unfit(Reason.SHAPE_UNKNOWN, "", detail)
+        raise InvalidRecord(Reason.SHAPE_UNKNOWN, "", detail)
     named = inside.kind
     if named and not (isinstance(named, str) and named in KINDS):
         detail = f"kind is {shortened(named)}; expected one of {', '.join(Kind)}."
-        raise Unfit(Reason.KIND_UNKNOWN, "kind", detail)
+        raise InvalidRecord(Reason.KIND_UNKNOWN, "kind", detail)
     kind = Kind(named) if named else by_file or kind_of_shape(shape) or fallback
     if kind is None and (own := _own_kind(inside.payload)) is not None:
         detail = f"kind is {shortened(own)}; expected one of {', '.join(Kind)}."
-        raise Unfit(Reason.KIND_UNKNOWN, "kind", detail)
+        raise InvalidRecord(Reason.KIND_UNKNOWN, "kind", detail)
     if kind is None:
         detail = (
             "Neither its capture nor its file or folder says whether this is conversation_started, "
             "unanswered or feedback. Name it with --kind (in Python kind=), or put the file into a folder of "
             "that name."
         )
-        raise Unfit(Reason.KIND_UNKNOWN, "kind", detail)
+        raise InvalidRecord(Reason.KIND_UNKNOWN, "kind", detail)
     if SHAPE_OF[kind] is not shape:
         detail = f"It is labelled {kind}, but its payload is of the {shape} shape. Correct the label."
         if not named:
@@ -298,7 +308,7 @@ def _kind(inside: Unwrapped, by_file: Kind | None, fallback: Kind | None) -> Kin
             detail = f"{whose} named {kind}, but its payload is of the {shape} shape. " + (
                 "Put it into a file of another name." if by_file else "Name another kind."
             )
-        raise Unfit(Reason.KIND_MISMATCH, "kind", detail)
+        raise InvalidRecord(Reason.KIND_MISMATCH, "kind", detail)
     return kind
 
 
@@ -312,4 +322,4 @@ def _text_or_none(value: Any, place: str) -> str | None:
         return value or None
     detail = f"{place} is {shortened(value)}; expected a text."
     more = f" {advice(value, place)}" if place == "receivedAt" else ""
-    raise Unfit(Reason.WRONG_TYPE, place, detail + more)
+    raise InvalidRecord(Reason.WRONG_TYPE, place, detail + more)

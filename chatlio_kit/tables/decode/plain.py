@@ -33,7 +33,7 @@ from chatlio_kit.tables.decode.shared import (
     require,
     said_in,
 )
-from chatlio_kit.tables.decode.strict import KNOWN_OF_MESSAGE, MESSAGE_PLACES, READERS, VISITOR
+from chatlio_kit.tables.decode.strict import KNOWN_OF_MESSAGE, MESSAGE_PLACES, PARSERS, VISITOR
 
 _OBJECT, _ARRAY = {dict}, {list}
 _NOBODY: dict[str, Any] = {}
@@ -96,8 +96,8 @@ def _places_of(fields: Sequence[tuple[Field, str]], left: Iterable[str] = ()) ->
     return _Places(form, [field.name for field, _ in named], others, sorted(left))
 
 
-_PAYLOADS = {shape: _places_of(READERS[shape].top, LEFT_BEHIND[shape] - {"messages"}) for shape in Shape}
-_VISITORS = {shape: _places_of(READERS[shape].visitor) for shape in Shape}
+_PAYLOADS = {shape: _places_of(PARSERS[shape].top, LEFT_BEHIND[shape] - {"messages"}) for shape in Shape}
+_VISITORS = {shape: _places_of(PARSERS[shape].visitor) for shape in Shape}
 _SAID = pa.struct(
     [(place, TEXT) for _, place in MESSAGE_PLACES] + [("sentAt", TEXT), ("isVisitorMsg", pa.bool_())]
 )
@@ -111,7 +111,7 @@ def lot_of(kind: Kind, form: Form, found: Found) -> Lot:
         TypeError: the same, and so are ValueError and RecursionError: what Arrow and orjson refuse.
     """
     shape, payloads = SHAPE_OF[kind], found.payloads
-    reader = READERS[shape]
+    reader = PARSERS[shape]
     visitors = values_of(payloads, VISITOR)
     if set(map(type, visitors)) != _OBJECT:
         visitors = [_NOBODY if each is None or each == "" else each for each in visitors]

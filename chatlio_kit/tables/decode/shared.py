@@ -18,7 +18,7 @@ from chatlio_kit.captures import Text, floats_in, keeps_quotes
 from chatlio_kit.chatlio.catalogue import Dtype, Field
 from chatlio_kit.chatlio.kinds import SHAPE_OF, Kind
 from chatlio_kit.tables.decode.columns import TEXT, WHOLE, Lot, digests, lengths
-from chatlio_kit.tables.decode.strict import MESSAGE_PLACES, READERS, as_json
+from chatlio_kit.tables.decode.strict import MESSAGE_PLACES, PARSERS, as_json
 
 TEXTS = frozenset({str, type(None)})
 """What values are where all of them are texts."""
@@ -149,7 +149,7 @@ def finished(
     Raises:
         Unlike: when one of them lacks what every such record has.
     """
-    for field in READERS[SHAPE_OF[kind]].required:
+    for field in PARSERS[SHAPE_OF[kind]].required:
         require(field.name in columns and _is_everywhere(columns[field.name]))
     events = {name: column for name, column in columns.items() if column.null_count < len(places)}
     counts, messages = said or Said(np.zeros(len(places), dtype=np.int64), {})

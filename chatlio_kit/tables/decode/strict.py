@@ -28,7 +28,7 @@ _SURELY_READABLE = 500
 MessageRow = dict[str, Any]
 
 
-class Unfit(Exception):
+class InvalidRecord(Exception):
     """A value that no column can hold."""
 
     def __init__(self, reason: Reason, field: str, detail: str) -> None:
@@ -36,7 +36,7 @@ class Unfit(Exception):
         self.reason, self.field, self.detail = reason, field, detail
 
 
-class PayloadReader:
+class PayloadParser:
     """Reads payloads of one shape."""
 
     def __init__(self, shape: Shape) -> None:
@@ -71,7 +71,7 @@ class PayloadReader:
             if values[field.name] is None:
                 place = field.places[self.shape]
                 detail = f"{place} is missing or empty. Every such event carries it."
-                raise Unfit(Reason.MISSING, place, detail)
+                raise InvalidRecord(Reason.MISSING, place, detail)
         messages = self._messages(payload) if self.shape is Shape.TRANSCRIPT else []
         extra = self.unknown_fields(payload, visitor)
         values["extra_fields"] = canonical(extra).decode() if extra else None
@@ -103,14 +103,14 @@ class PayloadReader:
                 for field, place in MESSAGE_PLACES
             }
             if row["ts"] is None:
-                raise Unfit(
+                raise InvalidRecord(
                     Reason.MISSING, f"{where}.ts", f"{where}.ts is missing or empty; it names the message."
                 )
             if row["ts"] in seen:
                 detail = (
                     f"{where}.ts is {shortened(row['ts'])}, as an earlier message's of the same transcript."
                 )
-                raise Unfit(Reason.REPEATED, f"{where}.ts", detail)
+                raise InvalidRecord(Reason.REPEATED, f"{where}.ts", detail)
             seen.add(row["ts"])
             row["author"] = author_of(message, where)
             row["position"] = index + 1
@@ -124,7 +124,7 @@ MESSAGE_PLACES = [
 KNOWN_OF_MESSAGE = frozenset({place for _, place in MESSAGE_PLACES} | LEFT_BEHIND_IN_MESSAGES)
 MESSAGE_COLUMNS = (*(field.name for field, _ in MESSAGE_PLACES), "author", "position")
 
-READERS: dict[Shape, PayloadReader] = {shape: PayloadReader(shape) for shape in Shape}
+PARSERS: dict[Shape, PayloadParser] = {shape: PayloadParser(shape) for shape in Shape}
 
 
 def author_of(message: Mapping[str, Any], where: str) -> str:
@@ -173,6 +173,6 @@ def _json_text(value: Any, place: str) -> str | None:
     raise _wrong_type(place, value, "an object, an array or a text")
 
 
-def _wrong_type(place: str, value: Any, expected: str) -> Unfit:
+def _wrong_type(place: str, value: Any, expected: str) -> InvalidRecord:
     detail = f"{place} is {shortened(value)}; expected {expected}."
-    return Unfit(Reason.WRONG_TYPE, place, detail)
+    return InvalidRecord(Reason.WRONG_TYPE, place, detail)

@@ -39,7 +39,7 @@ from chatlio_kit.tables.decode.shared import (
     require,
     said_in,
 )
-from chatlio_kit.tables.decode.strict import MESSAGE_PLACES, READERS, VISITOR
+from chatlio_kit.tables.decode.strict import MESSAGE_PLACES, PARSERS, VISITOR
 
 _WORTH = 30
 """For fewer records so many columns are not worth their while."""
@@ -93,7 +93,7 @@ def take_typed(
 def _lot(first: int, raws: Sequence[Text], kind: Kind, envelope: dict[str, Any] | None) -> Lot:
     """Read records of one kind: bare ones, or all in envelopes that name the kind as this one does."""
     shape = SHAPE_OF[kind]
-    reader, types = READERS[shape], _types(shape)
+    reader, types = PARSERS[shape], _types(shape)
     columns: dict[str, Any] = {}
     around: list[Any] = []
     if envelope is None:
@@ -168,7 +168,7 @@ def _said(listed: Sequence[Sequence[Struct]]) -> Said:
 
 @cache
 def _types(shape: Shape) -> _Types:
-    reader = READERS[shape]
+    reader = PARSERS[shape]
     visitor = _type("Visitor", {key: _type_of(field) for field, key in reader.visitor})
     fields = {key: _type_of(field) for field, key in reader.top} | {VISITOR: visitor}
     fields |= dict.fromkeys(LEFT_BEHIND[shape], str)

@@ -1,1 +1,1 @@
-"""deduplicate."""
+"""Deduplicate events, and detect conflicting payloads."""

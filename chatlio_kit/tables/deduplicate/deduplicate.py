@@ -18,19 +18,19 @@ from chatlio_kit.tables.deduplicate.seen_ids import (
     as_keys,
 )
 from chatlio_kit.tables.deduplicate.twins import Compared, Twins
-from chatlio_kit.tables.validate.event_batch import Built
+from chatlio_kit.tables.validate.event_batch import EventBatch
 
-__all__ = ["Deduplicated", "Deduplicator", "FirstOccurrence", "Settled"]
+__all__ = ["DeduplicatedBatch", "Deduplicator", "FirstOccurrence", "Settled"]
 
 Settled = Callable[[list[str]], Mapping[str, FirstOccurrence]]
 """Looks up which of these ids were settled before this run."""
 
 
 @dataclass
-class Deduplicated:
+class DeduplicatedBatch:
     """What is left of a batch without its duplicates, and how many they were."""
 
-    built: Built
+    built: EventBatch
     duplicates: int
 
 
@@ -68,7 +68,7 @@ class Deduplicator:
     ) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def apply(self, built: Built) -> Deduplicated:
+    def apply(self, built: EventBatch) -> DeduplicatedBatch:
         """Take out what was there before; reject what has an earlier event's id and another payload.
 
         The same is done with loose records and their twins.
@@ -83,7 +83,7 @@ class Deduplicator:
         twins = self._compared(built)
         if not known and not (twins and twins.is_of_interest) and are_distinct(keys):
             self._remember(built, keys, twins, range(len(built)))
-            return Deduplicated(built, 0)
+            return DeduplicatedBatch(built, 0)
         columns = [
             rows[name].to_pylist() for name in ("event_id", "payload_digest", "source_file", "source_record")
         ]
@@ -112,9 +112,9 @@ class Deduplicator:
         self._remember(left, keys[kept], None, [])
         if twins and self._twins is not None:  # what was settled before this run has its twins in it too
             self._twins.add(built, twins, [*kept, *duplicates])
-        return Deduplicated(left, len(duplicates))
+        return DeduplicatedBatch(left, len(duplicates))
 
-    def _compared(self, built: Built) -> Compared | None:
+    def _compared(self, built: EventBatch) -> Compared | None:
         """Bring a piece into the form in which twins are alike, where there may be any."""
         if self._twins is None and built.remarks.loose:
             self._twins = Twins(self._folder)
@@ -122,7 +122,7 @@ class Deduplicator:
         self._is_first = False
         return self._twins.compare(built) if self._twins is not None and len(built) else None
 
-    def _remember(self, built: Built, keys: Keys, twins: Compared | None, rows: Sequence[int]) -> None:
+    def _remember(self, built: EventBatch, keys: Keys, twins: Compared | None, rows: Sequence[int]) -> None:
         digests, files, records = (
             built.rows[name] for name in ("payload_digest", "source_file", "source_record")
         )

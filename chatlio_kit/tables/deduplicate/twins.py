@@ -39,7 +39,7 @@ from chatlio_kit.tables.arrow import whole
 from chatlio_kit.tables.decode.columns import TEXT, digests
 from chatlio_kit.tables.deduplicate.seen_ids import FirstOccurrence, Keys, SeenIds, as_keys
 from chatlio_kit.tables.nesting import message_counts, said_in
-from chatlio_kit.tables.validate.event_batch import Built
+from chatlio_kit.tables.validate.event_batch import EventBatch
 
 _JSON_NAME = re.compile(r"\.(json|jsonl|ndjson|log|txt|har)(\.(gz|bz2|xz|zst|lz4))?$", re.IGNORECASE)
 _UUID = re.compile(r"[0-9A-F]{8}(-[0-9A-F]{4}){3}-[0-9A-F]{12}", re.IGNORECASE)
@@ -110,7 +110,7 @@ class Twins:
             within.mkdir()
             self._seen[is_loose] = SeenIds(within)
 
-    def compare(self, built: Built) -> Compared:
+    def compare(self, built: EventBatch) -> Compared:
         """Bring a piece into that form, and look up which of its rows have earlier twins."""
         bodies = _bodies(built.rows)
         keys = as_keys(_keys(built.rows, bodies))
@@ -122,7 +122,7 @@ class Twins:
             keys, bodies, is_loose, {int(rows[place]): each for place, each in others.items()} | seen
         )
 
-    def add(self, built: Built, compared: Compared, rows: Sequence[int]) -> None:
+    def add(self, built: EventBatch, compared: Compared, rows: Sequence[int]) -> None:
         """Remember rows of a piece."""
         chosen = np.asarray(rows, dtype=np.int64)
         for is_loose, seen in self._seen.items():

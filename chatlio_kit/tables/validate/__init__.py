@@ -1,1 +1,1 @@
-"""validate."""
+"""Arrow columns to validated event batches: times, ids, rules, contract."""

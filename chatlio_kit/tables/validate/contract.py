@@ -28,7 +28,7 @@ from chatlio_kit.captures import parse
 from chatlio_kit.chatlio.event_ids import canonical
 from chatlio_kit.chatlio.rejections import Reason, Rejection, shortened
 from chatlio_kit.errors import UsageError, option
-from chatlio_kit.tables.validate.event_batch import Built
+from chatlio_kit.tables.validate.event_batch import EventBatch
 
 _OF_MESSAGES = re.compile(r"messages\[\d+\]\.")
 _PLACE_IN_LIST = re.compile(r"\[\d+\]")
@@ -77,7 +77,7 @@ class Contract:
             modes |= {table: Mode(mode)} if is_single else dict.fromkeys(cls.__dataclass_fields__, Mode(mode))
         return cls(**modes)
 
-    def hold(self, built: Built, seen: Counter[str]) -> Built:
+    def hold(self, built: EventBatch, seen: Counter[str]) -> EventBatch:
         """Hold a piece to the contract.
 
         Args:
@@ -126,7 +126,7 @@ def count_names(names: Mapping[str, int], seen: Counter[str]) -> None:
         seen[name if name in seen or len(seen) < _MOST_NAMES else _OTHERS] += count
 
 
-def _rejection(built: Built, row: int, name: str) -> Rejection:
+def _rejection(built: EventBatch, row: int, name: str) -> Rejection:
     table = "messages" if _OF_MESSAGES.match(name) else "events"
     detail = (
         f"{shortened(name)} is a field that the catalogue does not know, and the contract freezes {table}. "

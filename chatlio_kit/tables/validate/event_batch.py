@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from chatlio_kit.captures import Dialect, Piece, named_fields, parse
+from chatlio_kit.captures import Dialect, RawBatch, named_fields, parse
 from chatlio_kit.captures.dialects import advice, meaning, with_offset
 from chatlio_kit.chatlio.catalogue import EVENTS, MESSAGES, Dtype
 from chatlio_kit.chatlio.event_ids import words_by_body
@@ -50,7 +50,7 @@ _DATED_MESSAGES = _COMPUTED_OF_MESSAGES | {"ts"}  # a time is read from none but
 
 
 @dataclass(frozen=True)
-class Settling:
+class ReadOptions:
     """What the user decided where captures say nothing.
 
     Attributes:
@@ -69,7 +69,7 @@ class Settling:
         kind: str | None = None,
         undated_as: str | None = None,
         fields: str | Mapping[str, str] | None = None,
-    ) -> Settling:
+    ) -> ReadOptions:
         """Read the options ``--kind``, ``--undated-as`` and ``--fields``.
 
         Raises:
@@ -82,7 +82,7 @@ class Settling:
 
 
 @dataclass
-class Built:
+class EventBatch:
     """A piece's accepted events, and a rejection for every other record.
 
     Attributes:
@@ -97,7 +97,7 @@ class Built:
 
     rows: Any
     rejected: list[Rejection]
-    piece: Piece
+    piece: RawBatch
     places: NDArray[np.int64]
     dialects: Counter[str] = field(default_factory=Counter)
     remarks: Remarks = field(default_factory=Remarks)
@@ -115,14 +115,14 @@ class Built:
         """Their messages as a frame: a row for each message of each transcript (``event_id``)."""
         return frame_of(messages_of(self.rows, *said_in(self.rows)))
 
-    def keep(self, rows: Sequence[int], rejected: Iterable[Rejection] = ()) -> Built:
+    def keep(self, rows: Sequence[int], rejected: Iterable[Rejection] = ()) -> EventBatch:
         """Keep some of the events with their messages, and add rejections of others."""
         chosen = np.asarray(rows, dtype=np.int64)
         told = [*self.rejected, *rejected]
         rows = self.rows.take(pa.array(chosen))
         return replace(self, rows=rows, rejected=told, places=self.places[chosen])
 
-    def part(self, start: int, end: int) -> Built:
+    def part(self, start: int, end: int) -> EventBatch:
         """Give the events of these rows, in a table that shares its memory with this one."""
         return replace(self, rows=self.rows.slice(start, end - start), places=self.places[start:end])
 
@@ -131,7 +131,7 @@ class Built:
         return self.piece.shown(int(self.places[row]))
 
 
-def build(piece: Piece, settling: Settling) -> Built:
+def build(piece: RawBatch, settling: ReadOptions) -> EventBatch:
     """Turn a piece into validated frames.
 
     A record whose event or any of whose messages breaks a rule is rejected whole, with its first fault
@@ -141,14 +141,14 @@ def build(piece: Piece, settling: Settling) -> Built:
     rejected = [*piece.rejected, *rows.rejected]
     if not len(rows.told.places):
         nothing = np.array([], dtype=np.int64)
-        return Built(NESTED_SCHEMA.empty_table(), rejected, piece, nothing, rows.dialects, rows.remarks)
+        return EventBatch(NESTED_SCHEMA.empty_table(), rejected, piece, nothing, rows.dialects, rows.remarks)
     return _Building(piece, rows, settling).finish(rejected)
 
 
 class _Building:
     """A piece's rows on their way to frames."""
 
-    def __init__(self, piece: Piece, rows: Rows, settling: Settling) -> None:
+    def __init__(self, piece: RawBatch, rows: Rows, settling: ReadOptions) -> None:
         self._told, self._dialects, self._remarks = rows.told, rows.dialects, rows.remarks
         self._piece = piece
         sizes = list(map(len, piece.stretches))
@@ -160,7 +160,7 @@ class _Building:
         self._settling = settling
         self._faults: dict[int, Rejection] = {}
 
-    def finish(self, rejected: list[Rejection]) -> Built:
+    def finish(self, rejected: list[Rejection]) -> EventBatch:
         columns = self._events()
         events = arrow_table("events", columns)
         messages, owners = self._messages(), self._told.owners
@@ -174,7 +174,7 @@ class _Building:
             name = f"messages[{place}].{_MESSAGE_PLACES[failure.column]}"
             self._fault(owner, failure.reason, name, failure.sentence(name))
         rows = nest(events, messages, np.bincount(owners, minlength=len(events)))
-        built = Built(rows, rejected, self._piece, self._told.places, self._dialects, self._remarks)
+        built = EventBatch(rows, rejected, self._piece, self._told.places, self._dialects, self._remarks)
         if not self._faults:
             return built
         kept = [row for row in range(len(rows)) if row not in self._faults]

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from chatlio_kit.captures import Piece
+from chatlio_kit.captures import RawBatch
 from chatlio_kit.chatlio.rejections import Rejection
 from chatlio_kit.errors import FrameError
 from chatlio_kit.tables.nesting import nest
-from chatlio_kit.tables.validate.event_batch import Built
+from chatlio_kit.tables.validate.event_batch import EventBatch
 from chatlio_kit.tables.validate.schemas import Failure, arrow_rows, failures
 
 
-def check_again(events: pd.DataFrame, messages: pd.DataFrame) -> Built:
+def revalidate(events: pd.DataFrame, messages: pd.DataFrame) -> EventBatch:
     """Validate frames that are about to be sent; rows that break a rule are rejected, the rest is kept.
 
     Args:
@@ -50,7 +50,7 @@ def check_again(events: pd.DataFrame, messages: pd.DataFrame) -> Built:
         arrow_rows(unfolded.take(by_owner), "messages"),
         np.bincount(owners, minlength=len(events)),
     )
-    return Built(rows, [], Piece(), np.arange(len(events))).keep(kept, rejected.values())
+    return EventBatch(rows, [], RawBatch(), np.arange(len(events))).keep(kept, rejected.values())
 
 
 def unfold(events: pd.DataFrame, messages: pd.DataFrame) -> tuple[pd.DataFrame, Sequence[int]]:
