@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 
 import chatlio_kit as ck
 from chatlio_kit import local_platform
-from chatlio_kit.backfill import backfill
+from chatlio_kit.backfilling import backfill
 from chatlio_kit.cli import main
 from chatlio_kit.connection import Connection
 from chatlio_kit.delivery import Run, reading_back

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from chatlio_kit.backfill import backfill
+from chatlio_kit.backfilling import backfill
 
 from chatlio_kit.delivery import sending
 from chatlio_kit.local_platform import Options, ensure_running, running, stop

@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 
 import chatlio_kit as ck
-from chatlio_kit.backfill import backfill
+from chatlio_kit.backfilling import backfill
 from chatlio_kit.delivery import Ledger, reconcile
 from chatlio_kit.delivery.guard import guard_left
 from chatlio_kit.local_platform import running

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from chatlio_kit.backfill import backfill
+from chatlio_kit.backfilling import backfill
 from click.testing import CliRunner, Result
 
 import chatlio_kit as ck

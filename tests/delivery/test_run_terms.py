@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import chatlio_kit as ck
-from chatlio_kit.backfill import backfill
+from chatlio_kit.backfilling import backfill
 from chatlio_kit.connection import Connection
 from chatlio_kit.delivery import Ledger, Page
 from chatlio_kit.platform import Platform
