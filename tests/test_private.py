@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chatlio_kit.backfilling import backfill
 from click.testing import CliRunner
 
 from chatlio_kit import local_platform
+from chatlio_kit.backfilling import backfill
 from chatlio_kit.cli import main
 from chatlio_kit.delivery import Ledger
 from chatlio_kit.errors import ChatlioKitError, UsageError

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from chatlio_kit.backfilling import backfill
 
+from chatlio_kit.backfilling import backfill
 from chatlio_kit.delivery import sending
 from chatlio_kit.local_platform import Options, ensure_running, running, stop
 from chatlio_kit.opening import settings_of
