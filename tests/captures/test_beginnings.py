@@ -122,7 +122,7 @@ def test_blank_lines_before_an_array_hide_nothing(tmp_path: Path) -> None:
     assert ([raw for _, raw in records], rejected) == (LINES, [])
 
 
-def _sns(number: int) -> dict[str, Any]:
+def _entry(number: int) -> dict[str, Any]:
     payload = {
         "visitor": {"UUID": f"{number:08}-9a34-4e2f-6c18-b2f09d41a7e3", "email": ""},
         "message": "x" * 900,
