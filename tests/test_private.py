@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chatlio_kit.backfill import backfill
 from click.testing import CliRunner
 
 from chatlio_kit import local_platform

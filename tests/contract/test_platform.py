@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from chatlio_kit.backfill import backfill
 
 from chatlio_kit.aep import Platform
 from chatlio_kit.delivery.requests import sending
