@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -195,6 +196,23 @@ def test_a_cut_answer_is_asked_for_again(
         monkeypatch.setenv("AWS_ENDPOINT_URL", address)
         assert _read("s3://hooks/a")[0] == {"a": 100_000}
     assert sum(line.startswith("GET /hooks/a") for line in asked) > 1
+
+
+def test_slow_answers_lose_nothing(
+    put: Callable[..., None], monkeypatch: pytest.MonkeyPatch, server: str
+) -> None:
+    """A store that takes its time for each answer is waited for: all records come, each once."""
+    put("slow/a", content=LINE * 10_000)
+    put("slow/b")
+
+    def late(answer: bytes) -> bytes:
+        time.sleep(0.3)
+        return answer
+
+    with _proxy(server, late) as (address, asked):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        assert _read("s3://hooks/slow/")[0] == {"slow/a": 10_000, "slow/b": 1}
+    assert asked
 
 
 def test_answers_that_are_always_cut_are_told(
