@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from chatlio_kit.captures import Captures
-from chatlio_kit.events.kinds import Kind
+from chatlio_kit.chatlio.kinds import Kind
 
 LINE = b'{"n": 1}\n'
 
