@@ -13,8 +13,6 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from chatlio_kit import local_platform
-
 ROOT = Path(__file__).parent.parent
 STORE = Path(".chatlio-kit") / "local"
 WITHOUT_POSIX = """
@@ -33,6 +31,11 @@ from chatlio_kit.tables.convert import convert
 with create_pool(2) as workers:
     print(workers.submit(eval, {FOUND!r}).result())
     convert(read_export([sys.argv[1]]), Path(sys.argv[2]), executor=workers, quiet=True)
+"""
+STOP = f"""
+from pathlib import Path
+from chatlio_kit import local_platform
+local_platform.stop(Path({str(STORE)!r}))
 """
 Run = Callable[..., str]
 
@@ -56,7 +59,7 @@ def run(tmp_path: Path) -> Iterator[Run]:
         return done.stdout
 
     yield run
-    local_platform.stop(tmp_path / STORE)
+    run("-c", STOP)
 
 
 def test_the_journey_needs_nothing_that_only_posix_has(run: Run, tmp_path: Path) -> None:

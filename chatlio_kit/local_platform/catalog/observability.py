@@ -17,10 +17,9 @@ import orjson
 import pyarrow.parquet as pq
 from aiohttp import web
 
-from ..lake.arrow_rows import plain
-from ..lake.files import good_file
+from ..lake.files import good_file, plain
 from ..server import errors as problems
-from ..server.context import Context, answer, json_object
+from ..server.service import Service, answer
 from ..store import BatchFilter, Json
 
 PATH = "/data/infrastructure/observability/insights/metrics"
@@ -37,11 +36,8 @@ METRICS = (BATCHES, FAILED_BATCHES, RECORDS, READ, KEPT)
 Count = Callable[[str, Json], int]
 
 
-class Observability:
+class Observability(Service):
     """Counts of batches and records over time, by dataset."""
-
-    def __init__(self, ground: Context) -> None:
-        self._ground = ground
 
     def routes(self) -> list[web.RouteDef]:
         """The calls of this service."""
@@ -49,7 +45,7 @@ class Observability:
 
     async def metrics(self, request: web.Request) -> web.Response:
         """Each metric that was asked for, as sums per step of time."""
-        body = await json_object(request)
+        body = await self.json_object(request)
         start, end = (_moment(body.get(name)) for name in ("start", "end"))
         granularity = str(body.get("granularity", "day")).lower()
         asked = body.get("metrics")
@@ -66,7 +62,7 @@ class Observability:
             raise _bad("The only filter known here is dataSetId")
         wanted = {each.get("value") for each in filters}
         datapoints = []
-        for dataset in self._ground.store.all("dataset"):
+        for dataset in self._context.store.all("dataset"):
             if not wanted or dataset["id"] in wanted:
                 batches = list(self._batches(dataset["id"]))
                 counted = await asyncio.to_thread(_counted, batches, self._counting(asked["name"], dataset))
@@ -98,7 +94,7 @@ class Observability:
     def _profile_view(self) -> Count:
         """Count what Profile keeps, batch by batch in the order of their creation."""
         seen: set[str] = set()
-        lake = self._ground.store.lake
+        lake = self._context.store.lake
 
         def kept(key: str, batch: Json) -> int:
             if batch["status"] != "success":
@@ -112,7 +108,7 @@ class Observability:
 
     def _batches(self, dataset_id: str) -> Iterator[tuple[str, Json]]:
         start = 0
-        while page := self._ground.store.batches(BatchFilter(dataset_id, ascending=True), _PAGE, start):
+        while page := self._context.store.batches(BatchFilter(dataset_id, ascending=True), _PAGE, start):
             yield from page.items()
             start += _PAGE
 

@@ -14,10 +14,9 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from .errors import EvaluationError, ExpressionError, TypeMismatchError
 from .java_time import DateError, parse_default, rfc3339
 from .paths import Path, Step, path_text
-from .values import number_text, type_name
+from .values import EvaluationError, ExpressionError, TypeMismatchError, number_text, type_name
 
 Warn = Callable[[str, str], None]
 """Called with a destination and a message when a child of a copied object or array becomes null."""

@@ -9,9 +9,17 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from .errors import EvaluationError
 from .java_time import compiled, parse_default
-from .values import are_equal, is_less, list_of, text_of, truth_of, type_name, whole_number_of
+from .values import (
+    EvaluationError,
+    are_equal,
+    is_less,
+    list_of,
+    text_of,
+    truth_of,
+    type_name,
+    whole_number_of,
+)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PARTS = {

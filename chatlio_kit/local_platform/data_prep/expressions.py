@@ -16,9 +16,17 @@ from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedInput
 
 from . import functions
-from .errors import EvaluationError, ExpressionError, MissingAttributeError
 from .paths import MISSING, WILDCARD, Path, index_step, path_text, read
-from .values import are_equal, is_less, number_of, truth_of, whole_number_of
+from .values import (
+    EvaluationError,
+    ExpressionError,
+    MissingAttributeError,
+    are_equal,
+    is_less,
+    number_of,
+    truth_of,
+    whole_number_of,
+)
 
 LONGEST_EXPRESSION = 4096
 

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ..lake.rows import writer
 from .conversions import Convert, conversion, field_at, kept_type
-from .errors import EvaluationError, ExpressionError, MissingAttributeError, TypeMismatchError
 from .expressions import Scope, compile_expression, compile_path
-from .paths import MISSING, WILDCARD, Path, destination_path, path_text, read
+from .paths import MISSING, WILDCARD, Path, destination_path, path_text, read, writer
+from .values import EvaluationError, ExpressionError, MissingAttributeError, TypeMismatchError
 
 TRANSFORM_ERROR = "MAPPER-3700-400"
 """The one mapper code that is documented: "Mapper Transform Error"."""

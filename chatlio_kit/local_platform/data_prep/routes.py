@@ -14,9 +14,8 @@ from aiohttp import web
 from ..catalog.routes import SCHEMA_CONTENT_TYPE
 from ..registry.routes import composed_schema
 from ..server import errors as problems
-from ..server.context import Context, answer, json_object, now_ms
 from ..server.filters import ordered
-from ..server.reading import whole_number
+from ..server.service import Context, Service, answer, now_ms, route, whole_number
 from ..store import Json
 from . import mappings as data_prep
 
@@ -30,51 +29,35 @@ def version_key(mapping_set_id: str, version: int) -> str:
     return f"{mapping_set_id}:{version}"
 
 
-def mapping_set_version(ground: Context, mapping_set_id: str, version: int) -> Json | None:
+def mapping_set_version(context: Context, mapping_set_id: str, version: int) -> Json | None:
     """One version of a mapping set; None when there is none."""
-    return ground.store.get("mapping_set_version", version_key(mapping_set_id, version))
+    return context.store.get("mapping_set_version", version_key(mapping_set_id, version))
 
 
-class DataPrep:
+class DataPrep(Service):
     """Mapping sets of the sandbox."""
 
-    def __init__(self, ground: Context) -> None:
-        self._ground = ground
-
-    def routes(self) -> list[web.RouteDef]:
-        """The calls of this service."""
-        sets, one = f"{BASE}/mappingSets", f"{BASE}/mappingSets/{{id:[0-9a-f]{{32}}}}"
-        return [
-            web.post(sets, self.create),
-            web.get(sets, self.mapping_sets),
-            web.post(f"{sets}/validate", self.validate),
-            web.post(f"{sets}/preview", self.preview),
-            web.get(one, self.mapping_set),
-            web.put(one, self.replace),
-            web.delete(one, self.delete),
-            web.get(f"{one}/mappings", self.mappings),
-            web.get(f"{one}/mappings/{{mapping_id}}", self.mapping),
-            web.post(f"{BASE}/languages/el/validate", self.validate_expression),
-        ]
-
+    @route("POST", f"{BASE}/mappingSets")
     async def create(self, request: web.Request) -> web.Response:
         """Create a mapping set; it is refused when a mapping does not fit its schema."""
         key = secrets.token_hex(16)
-        return answer(self._save(await json_object(request), key, 0, now_ms()))
+        return answer(self._save(await self.json_object(request), key, 0, now_ms()))
 
+    @route("PUT", f"{BASE}/mappingSets/{{id:[0-9a-f]{{32}}}}")
     async def replace(self, request: web.Request) -> web.Response:
         """Replace a mapping set; its version rises and earlier versions stay readable."""
         current = self._find(request)
-        body = await json_object(request)
+        body = await self.json_object(request)
         return answer(self._save(body, current["id"], current["version"] + 1, current["createdDate"]))
 
+    @route("GET", f"{BASE}/mappingSets")
     async def mapping_sets(self, request: web.Request) -> web.Response:
         """List mapping sets; ``limit`` and ``start`` are mandatory."""
         limit = whole_number(request.query.get("limit", ""))
         start = whole_number(request.query.get("start", ""))
         if limit is None or start is None:
             raise _bad("limit and start are required numbers")
-        chosen = self._ground.store.all("mapping_set")
+        chosen = self._context.store.all("mapping_set")
         if "name" in request.query:
             chosen = [each for each in chosen if each.get("name") == request.query["name"]]
         order = request.query.get("orderBy", "createdDate").strip()
@@ -85,31 +68,35 @@ class DataPrep:
         page = chosen[start : start + limit]
         return answer({"data": page, "_page": {"count": len(page), "limit": limit}})
 
+    @route("GET", f"{BASE}/mappingSets/{{id:[0-9a-f]{{32}}}}")
     async def mapping_set(self, request: web.Request) -> web.Response:
         """One mapping set, in its newest version or the one asked for."""
         found = self._find(request)
         version = request.query.get("version")
         if version is not None:
             number = whole_number(version)
-            chosen = None if number is None else mapping_set_version(self._ground, found["id"], number)
+            chosen = None if number is None else mapping_set_version(self._context, found["id"], number)
             if chosen is None:
                 raise _missing(f"version {version} of the mapping set {found['id']}")
             found = chosen
         return answer(found)
 
+    @route("DELETE", f"{BASE}/mappingSets/{{id:[0-9a-f]{{32}}}}")
     async def delete(self, request: web.Request) -> web.Response:
         """Delete a mapping set that no dataflow uses."""
         found = self._find(request)
-        for flow in self._ground.store.all("flows"):
+        for flow in self._context.store.all("flows"):
             if any(each["params"].get("mappingId") == found["id"] for each in flow["transformations"]):
                 raise _bad(f"The mapping set is used by the dataflow {flow['id']}")
-        self._ground.store.delete("mapping_set", found["id"])
+        self._context.store.delete("mapping_set", found["id"])
         return web.Response(status=204)
 
+    @route("GET", f"{BASE}/mappingSets/{{id:[0-9a-f]{{32}}}}/mappings")
     async def mappings(self, request: web.Request) -> web.Response:
         """The mappings of a set."""
         return answer(self._find(request)["mappings"])
 
+    @route("GET", f"{BASE}/mappingSets/{{id:[0-9a-f]{{32}}}}/mappings/{{mapping_id}}")
     async def mapping(self, request: web.Request) -> web.Response:
         """One mapping of a set."""
         wanted = request.match_info["mapping_id"]
@@ -118,9 +105,10 @@ class DataPrep:
                 return answer(each)
         raise _missing(f"mapping {wanted}")
 
+    @route("POST", f"{BASE}/mappingSets/validate")
     async def validate(self, request: web.Request) -> web.Response:
         """Check each mapping by itself; one answer per mapping, in order."""
-        body = await json_object(request)
+        body = await self.json_object(request)
         schema = self._schema(_schema_reference(body))
         answers = []
         for mapping in _mappings(body):
@@ -138,9 +126,10 @@ class DataPrep:
             answers.append({"status": "FAILED" if errors else "SUCCESS", "errors": errors or None})
         return answer({"validationResponse": answers})
 
+    @route("POST", f"{BASE}/mappingSets/preview")
     async def preview(self, request: web.Request) -> web.Response:
         """Map the given records without storing anything."""
-        body = await json_object(request)
+        body = await self.json_object(request)
         records, mapping_set = body.get("data"), body.get("mappingSet")
         if not isinstance(mapping_set, dict) or not isinstance(records, list):
             raise _bad("data must be an array and mappingSet an object")
@@ -163,9 +152,10 @@ class DataPrep:
             rows.append({"data": mapped.row, "errors": found or None})
         return answer(rows)
 
+    @route("POST", f"{BASE}/languages/el/validate")
     async def validate_expression(self, request: web.Request) -> web.Response:
         """Check the syntax of an expression."""
-        expression = (await json_object(request)).get("expression")
+        expression = (await self.json_object(request)).get("expression")
         if not isinstance(expression, str):
             raise _bad("expression is required")
         error = data_prep.validate_expression(expression)
@@ -174,7 +164,7 @@ class DataPrep:
 
     def _find(self, request: web.Request) -> Json:
         key = request.match_info["id"]
-        found = self._ground.store.get("mapping_set", key)
+        found = self._context.store.get("mapping_set", key)
         if found is None:
             raise _missing(f"mapping set {key}")
         return found
@@ -183,7 +173,7 @@ class DataPrep:
         reference = _schema_reference(body)
         mappings = _mappings(body)
         self._compiled(mappings, self._schema(reference))
-        user, moment = self._ground.account.technical_user, now_ms()
+        user, moment = self._context.account.technical_user, now_ms()
         head: Json = {
             "id": key,
             "version": version,
@@ -201,13 +191,13 @@ class DataPrep:
             "strictMapping": False,
             "allowNullValues": False,
         }
-        with self._ground.store.transaction():
-            self._ground.store.put("mapping_set", key, kept)
-            self._ground.store.put("mapping_set_version", version_key(key, version), kept)
+        with self._context.store.transaction():
+            self._context.store.put("mapping_set", key, kept)
+            self._context.store.put("mapping_set_version", version_key(key, version), kept)
         return head
 
     def _schema(self, reference: Json) -> Json:
-        schema = composed_schema(self._ground, reference["id"])
+        schema = composed_schema(self._context, reference["id"])
         if schema is None:
             raise _bad(f"The schema {reference['id']} was not found")
         return schema

@@ -15,8 +15,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote_plus, unquote_plus, urlsplit
 
 from ..server.patterns import WrongPattern, compile_pattern
-from .errors import EvaluationError
-from .values import list_of, text_of, truth_of, whole_number_of
+from .values import EvaluationError, list_of, text_of, truth_of, whole_number_of
 
 _CHARSETS = {"UTF-8": "utf-8", "UTF-16": "utf-16-be", "ISO-8859-1": "iso-8859-1", "US-ASCII": "ascii"}
 _PORTS = {"http": 80, "https": 443, "ftp": 21, "sftp": 22}

@@ -54,7 +54,7 @@ async def meet(request: web.Request, trial: Trial) -> web.Response | None:
     """Let a request meet what strikes before acceptance; a response is given when it goes no further.
 
     Raises:
-        Refused: the fault is a refusal.
+        ApiError: the fault is a refusal.
     """
     rule, inlet = trial.rule, request.match_info.get("inlet", "")
     if rule is None:

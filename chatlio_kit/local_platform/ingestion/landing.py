@@ -13,7 +13,7 @@ import orjson
 import pyarrow as pa
 
 from ..data_prep import mappings as data_prep
-from ..lake.arrow_rows import RowWriter
+from ..lake.files import RowWriter
 from ..registry import xdm
 from ..store import Json, Message
 

@@ -22,8 +22,7 @@ from ..flow_service.routes import flow_of_inlet, settled_flow
 from ..registry import xdm
 from ..registry.routes import composed_schema
 from ..server import errors as problems
-from ..server.context import Context, answer, now_ms
-from ..server.reading import is_deep, read_body
+from ..server.service import Context, Service, answer, is_deep, now_ms, read_body, route
 from ..store import Json, Message, Note, Store
 
 LARGEST_BODY = 1_000_000
@@ -70,27 +69,22 @@ class Inbox:
         self._store.close()
 
 
-class Ingestion:
+class Ingestion(Service):
     """``/collection/{inlet}`` and ``/collection/batch/{inlet}``."""
 
-    def __init__(self, ground: Context, inbox: Inbox) -> None:
-        self._ground = ground
+    def __init__(self, context: Context, inbox: Inbox) -> None:
+        super().__init__(context)
         self._inbox = inbox
-        self._requests = Limit(ground.options.requests_per_second)
-        self._messages = Limit(ground.options.messages_per_second)
+        self._requests = Limit(context.options.requests_per_second)
+        self._messages = Limit(context.options.messages_per_second)
         self._validated: dict[str, Limit] = {}
 
-    def routes(self) -> list[web.RouteDef]:
-        """The calls of this service."""
-        return [
-            web.post("/collection/batch/{inlet}", self.batch),
-            web.post("/collection/{inlet}", self.single),
-        ]
-
+    @route("POST", "/collection/{inlet}")
     async def single(self, request: web.Request) -> web.StreamResponse:
         """Take one message; the dataflow of a raw record comes as header or as query parameter."""
         return await self._try(request, self._single)
 
+    @route("POST", "/collection/batch/{inlet}")
     async def batch(self, request: web.Request) -> web.StreamResponse:
         """Take many messages and answer 207 with one element per message, in their order."""
         return await self._try(request, self._batch)
@@ -99,7 +93,7 @@ class Ingestion:
         """Take a request, unless a limit or a fault on demand is in its way."""
         if not self._requests.takes(1):
             raise _too_many("requests")
-        trial = self._ground.faults.trial()
+        trial = self._context.faults.trial()
         if trial.fault in BEFORE and trial.rule is not None and trial.rule.share is None:
             await self._inbox.accept([], Note(trial.fault, 0, []))
         struck = await meet(request, trial)
@@ -182,7 +176,7 @@ class Ingestion:
         if request.content_type != "application/json" or "Content-Encoding" in request.headers:
             raise problems.content_type()
         try:
-            text = await read_body(request, self._ground.options.body_seconds, LARGEST_BODY)
+            text = await read_body(request, self._context.options.body_seconds, LARGEST_BODY)
         except problems.ApiError as refusal:
             raise (_too_large() if refusal.status == 413 else refusal) from refusal
         try:
@@ -194,7 +188,7 @@ class Ingestion:
     def _inlet(self, request: web.Request, flow_id: str | None) -> Inlet:
         """The inlet of the path; a dataflow that is named must be enabled and belong to it."""
         inlet_id = request.match_info["inlet"]
-        owner = flow_of_inlet(self._ground, inlet_id)
+        owner = flow_of_inlet(self._context, inlet_id)
         if owner is None:
             raise inlet_unknown(inlet_id, secrets.token_hex(16))
         if flow_id is None:
@@ -228,7 +222,7 @@ class Ingestion:
 
     def _flow_of_envelope(self, inlet: Inlet, body: Json) -> str:
         """The dataflow an XDM envelope names, after the checks of the endpoint."""
-        account = self._ground.account
+        account = self._context.account
         header, content = body["header"], body["body"]
         where = f"inletId: [{inlet.id}] imsOrgId: [{account.org_id}]"
         unknown_format = MessageProblem(f"{where} Message has unknown xdm format")
@@ -245,12 +239,12 @@ class Ingestion:
             raise unknown_format
         if any(not isinstance(header.get(name), str) for name in _MEMBERS_OF_HEADER[1:]):
             raise MessageProblem(HEADER_MANDATORY)
-        flow = settled_flow(self._ground, header["flowId"])
-        owner = flow_of_inlet(self._ground, inlet.id)
+        flow = settled_flow(self._context, header["flowId"])
+        owner = flow_of_inlet(self._context, inlet.id)
         if flow is None or owner is None or flow["id"] != owner["id"] or flow["state"] != "enabled":
             raise MessageProblem(f"{where} Unknown flow id [{header['flowId']}]")
-        target = self._ground.store.get("targetConnections", flow["targetConnectionIds"][0])
-        dataset = self._ground.store.get("dataset", header["datasetId"])
+        target = self._context.store.get("targetConnections", flow["targetConnectionIds"][0])
+        dataset = self._context.store.get("dataset", header["datasetId"])
         if dataset is None or target is None or target["params"]["dataSetId"] != header["datasetId"]:
             raise MessageProblem(f"{where} Message has an unknown dataset [{header['datasetId']}]")
         if not all(same_schema(dict(each or {}), dataset["schemaRef"]) for each in references):
@@ -263,7 +257,7 @@ class Ingestion:
             raise _too_many("requests with syncValidation")
 
     def _validate_now(self, inlet_id: str, body: Json) -> None:
-        schema = composed_schema(self._ground, body["header"]["schemaRef"]["id"])
+        schema = composed_schema(self._context, body["header"]["schemaRef"]["id"])
         if schema is None:
             raise self._invalid(inlet_id, "Message has unknown xdm format")
         found = xdm.Validator(schema).violations(body["body"]["xdmEntity"])
@@ -277,7 +271,7 @@ class Ingestion:
             raise self._invalid(inlet_id, "Message is invalid", {"_streamingValidation": [summary]})
 
     def _invalid(self, inlet_id: str, message: str, cause: Json | None = None) -> problems.ApiError:
-        where = f"inletId: [{inlet_id}] imsOrgId: [{self._ground.account.org_id}] "
+        where = f"inletId: [{inlet_id}] imsOrgId: [{self._context.account.org_id}] "
         if message.startswith("inletId: ["):
             where = ""
         return problems.collection(400, f"{where}{message}", cause=cause)

@@ -12,31 +12,31 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..server.context import Context, now_ms
+from ..server.service import Context, now_ms
 from ..store import BatchFilter, Json
 from .files import good_file, new_batch_id, write_rows
 
 _PAGE = 100
 
 
-def consolidate(ground: Context, created_before: int) -> None:
+def consolidate(context: Context, created_before: int) -> None:
     """Gather the successful batches of each dataset that are older than a time in milliseconds."""
-    for dataset in ground.store.all("dataset"):
-        old = dict(_batches(ground, dataset["id"], created_before))
+    for dataset in context.store.all("dataset"):
+        old = dict(_batches(context, dataset["id"], created_before))
         if len(old) > 1:
-            _gather(ground, dataset["id"], old)
+            _gather(context, dataset["id"], old)
 
 
-def _batches(ground: Context, dataset_id: str, created_before: int) -> Iterator[tuple[str, Json]]:
+def _batches(context: Context, dataset_id: str, created_before: int) -> Iterator[tuple[str, Json]]:
     chosen = BatchFilter(dataset_id, "success", created_before=created_before, ascending=True)
     start = 0
-    while page := ground.store.batches(chosen, _PAGE, start):
+    while page := context.store.batches(chosen, _PAGE, start):
         yield from page.items()
         start += _PAGE
 
 
-def _gather(ground: Context, dataset_id: str, old: dict[str, Json]) -> None:
-    lake, key, moment = ground.store.lake, new_batch_id(), now_ms()
+def _gather(context: Context, dataset_id: str, old: dict[str, Json]) -> None:
+    lake, key, moment = context.store.lake, new_batch_id(), now_ms()
     tables = [pq.read_table(good_file(lake, each)) for each in old]
     size = write_rows(lake, key, pa.concat_tables(tables, promote_options="default"))
     first = next(iter(old.values()))
@@ -51,8 +51,8 @@ def _gather(ground: Context, dataset_id: str, old: dict[str, Json]) -> None:
         "tags": {},
         "metrics": {**metrics, "outputByteSize": size, "inputFileCount": len(old), "outputFileCount": 1},
     }
-    with ground.store.transaction():
-        ground.store.add_batch(key, dataset_id, body)
+    with context.store.transaction():
+        context.store.add_batch(key, dataset_id, body)
         for each, before in old.items():
             tags = {**before["tags"], "acp_successor": [key]}
-            ground.store.put_batch(each, {**before, "status": "inactive", "updated": moment, "tags": tags})
+            context.store.put_batch(each, {**before, "status": "inactive", "updated": moment, "tags": tags})

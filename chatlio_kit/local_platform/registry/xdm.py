@@ -6,13 +6,12 @@ Sources: Schema Registry API guide; "Custom fields" tutorial; "Field constraints
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
 from .xdm_standard import EXPERIENCE_EVENT, PROFILE, RESOURCES
-from .xdm_types import INTEGER_RANGES, TYPES, integer_type, with_xdm_types
 from .xdm_validation import Validator
 
 __all__ = [
@@ -34,12 +33,22 @@ INVALID = ("XDM-1530-400", "Invalid resource")
 CONFLICT = ("XDM-1413-400", "Merge Schema Error")
 NOT_FOUND = ("XDM-1011-404", "Resource not found")
 
+TYPES = ("string", "number", "integer", "boolean", "array", "object")
+INTEGER_RANGES: dict[str, tuple[int, int]] = {
+    "byte": (-128, 127),
+    "short": (-32768, 32767),
+    "int": (-2147483648, 2147483647),
+    "long": (-9007199254740992, 9007199254740992),
+}
+"""The least and greatest value of each type of whole number."""
+
+_SUBSCHEMAS = ("items", "additionalProperties")
+_NAMED_SUBSCHEMAS = ("properties", "definitions")
+_COMPARED = ("type", "format", "meta:xdmType")
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]*")
 _DEEPEST_REFERENCE = 20
 _LOCAL = "#/definitions/"
-
-GLOBAL_RESOURCES: dict[str, Json] = {key: with_xdm_types(resource) for key, resource in RESOURCES.items()}
-"""Adobe's standard resources by `$id`, in the form that a lookup returns."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,60 @@ class UnresolvedReference(ValueError):
     def __init__(self, problem: RegistryProblem) -> None:
         super().__init__(problem.detail)
         self.problem = problem
+
+
+def xdm_type(node: Mapping[str, Any]) -> str | None:
+    """Give a node's XDM type; None for a node without a type, such as a reference."""
+    declared = node.get("type")
+    if declared == "string":
+        text_format = node.get("format")
+        return text_format if text_format in ("date", "date-time") else "string"
+    if declared == "integer":
+        return integer_type(node)
+    if declared == "object" and node.get("meta:xdmType") == "map":
+        return "map"
+    return declared if declared in TYPES else None
+
+
+def with_xdm_types(node: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy a resource with `meta:xdmType` on every node that has a type."""
+    typed: dict[str, Any] = dict(node)
+    for key in _NAMED_SUBSCHEMAS:
+        if isinstance(node.get(key), Mapping):
+            typed[key] = {name: _typed(child) for name, child in node[key].items()}
+    for key in _SUBSCHEMAS:
+        if isinstance(node.get(key), Mapping):
+            typed[key] = with_xdm_types(node[key])
+    if isinstance(node.get("allOf"), list):
+        typed["allOf"] = [_typed(part) for part in node["allOf"]]
+    found = xdm_type(node)
+    if found is not None:
+        typed["meta:xdmType"] = found
+    return typed
+
+
+def _typed(node: Any) -> Any:
+    return with_xdm_types(node) if isinstance(node, Mapping) else node
+
+
+def integer_type(node: Mapping[str, Any]) -> str:
+    """Give the narrowest XDM type of a whole number with the node's bounds; without bounds it is `int`."""
+    bounds = [abs(node[key]) for key in ("minimum", "maximum") if _is_number(node.get(key))]
+    if len(bounds) < 2:
+        return "int" if not bounds or bounds[0] <= INTEGER_RANGES["int"][1] + 1 else "long"
+    widest = max(bounds)
+    for name, (least, _) in INTEGER_RANGES.items():
+        if widest <= -least:
+            return name
+    return "long"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+GLOBAL_RESOURCES: dict[str, Json] = {key: with_xdm_types(resource) for key, resource in RESOURCES.items()}
+"""Adobe's standard resources by `$id`, in the form that a lookup returns."""
 
 
 def compose(schema: Mapping[str, Any], lookup: Lookup) -> Json:
@@ -255,3 +318,25 @@ def _closed(node: Json, path: str) -> Json:
         node.setdefault("minimum", least)
         node.setdefault("maximum", most)
     return node
+
+
+def breaking_changes(before: Json, after: Json, path: str = "") -> Iterator[str]:
+    """What of a composed schema is gone, of another type, or newly required; nothing when all is additive."""
+    for name in sorted(set(after.get("required", [])) - set(before.get("required", []))):
+        yield f"{path}/{name} becomes required"
+    fields = after.get("properties", {})
+    for name, node in before.get("properties", {}).items():
+        here = f"{path}/{name}"
+        if name not in fields:
+            yield f"{here} is removed"
+        else:
+            yield from _node_changes(node, fields[name], here)
+
+
+def _node_changes(before: Any, after: Any, path: str) -> Iterator[str]:
+    if any(before.get(key) != after.get(key) for key in _COMPARED):
+        yield f"{path} changes its type"
+        return
+    yield from breaking_changes(before, after, path)
+    if isinstance(before.get("items"), dict):
+        yield from _node_changes(before["items"], after.get("items", {}), f"{path}/items")
