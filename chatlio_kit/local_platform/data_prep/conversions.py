@@ -68,7 +68,7 @@ def conversion(node: Mapping[str, Any], path: Path) -> Convert:
 
 
 def kept_type(node: Mapping[str, Any]) -> type | None:
-    """Give the type whose values a field takes as they are, without a conversion; None if there is none."""
+    """Return the type whose values a field takes as they are, without a conversion; None if there is none."""
     return {"string": str, "integer": int, "boolean": bool}.get(_kind(node))
 
 
@@ -208,8 +208,8 @@ def _to_map(node: Mapping[str, Any], path: Path) -> Convert:
             return None
         if not isinstance(value, dict):
             raise TypeMismatchError(path_text(path), "MAP", type_name(value))
-        copied = {name: _copied(child, each, (*path, name), warn) for name, each in value.items()}
-        return {name: each for name, each in copied.items() if each is not None}
+        copied = {name: _copied(child, member, (*path, name), warn) for name, member in value.items()}
+        return {name: member for name, member in copied.items() if member is not None}
 
     return convert
 

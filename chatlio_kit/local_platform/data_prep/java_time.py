@@ -35,20 +35,12 @@ DEFAULT_FORMATS = (
 )
 """The formats that are tried, in this order, when a date comes without one (Data Prep: data handling)."""
 
+# fmt: off
 _MONTHS = (
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
+    "January", "February", "March", "April", "May", "June",
+    "July", "August", "September", "October", "November", "December",
 )
+# fmt: on
 _LONGEST_OFFSET = timedelta(hours=18)
 
 
@@ -132,7 +124,7 @@ class JavaPattern:
 
 @lru_cache(maxsize=256)
 def compiled(pattern: str) -> JavaPattern:
-    """Give the compiled pattern, remembered; raises `DateError` as `JavaPattern` does."""
+    """Return the compiled pattern, remembered; raises `DateError` as `JavaPattern` does."""
     return JavaPattern(pattern)
 
 

@@ -111,7 +111,7 @@ def _into_object(parent: str, name: str) -> Write:
 
 
 def _entered(node: Any, step: str | int, container: Callable[[], Any]) -> Any:
-    """Give the container at a step, made when it is not there; an array gets one at every place before."""
+    """Return the container at a step, made when it is not there; an array gets one at every place before."""
     if isinstance(step, int):
         node.extend(container() for _ in range(step + 1 - len(node)))
         return node[step]

@@ -65,7 +65,7 @@ def number_text(value: Number) -> str:
 
 
 def text_of(value: Any) -> str:
-    """Give the text of a string, number, boolean or date; raises `EvaluationError` for anything else."""
+    """Return the text of a string, number, boolean or date; raises `EvaluationError` for anything else."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -78,28 +78,28 @@ def text_of(value: Any) -> str:
 
 
 def number_of(value: Any) -> Number:
-    """Give a number as it is; raises `EvaluationError` for anything else, a text of digits too."""
+    """Return a number as it is; raises `EvaluationError` for anything else, a text of digits too."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise EvaluationError(f"expected a number, found {type_name(value)}")
     return value
 
 
 def whole_number_of(value: Any) -> int:
-    """Give a whole number as it is; raises `EvaluationError` for anything else."""
+    """Return a whole number as it is; raises `EvaluationError` for anything else."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise EvaluationError(f"expected a whole number, found {type_name(value)}")
     return value
 
 
 def truth_of(value: Any) -> bool:
-    """Give a boolean as it is; raises `EvaluationError` for anything else."""
+    """Return a boolean as it is; raises `EvaluationError` for anything else."""
     if not isinstance(value, bool):
         raise EvaluationError(f"expected a boolean, found {type_name(value)}")
     return value
 
 
 def list_of(value: Any) -> list[Any]:
-    """Give an array as it is; raises `EvaluationError` for anything else."""
+    """Return an array as it is; raises `EvaluationError` for anything else."""
     if not isinstance(value, list):
         raise EvaluationError(f"expected an array, found {type_name(value)}")
     return value

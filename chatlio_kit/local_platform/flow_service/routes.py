@@ -50,13 +50,13 @@ _PATCH_CODES = {"body": "1405-400", "op": "1434-400", "path": "1455-400"}
 
 
 def settled_flow(context: Context, flow_id: str) -> Json | None:
-    """A dataflow as it is now: enabling ends, and the inlet appears, when its time has come."""
+    """Return a dataflow as it is now: enabling ends, and the inlet appears, when its time has come."""
     flow = context.store.get("flows", flow_id)
     return None if flow is None else _settled(context, flow)
 
 
 def flow_of_inlet(context: Context, inlet_id: str) -> Json | None:
-    """The dataflow an inlet belongs to, once that inlet is provisioned; it may be disabled."""
+    """Return the dataflow an inlet belongs to, once that inlet is provisioned; it may be disabled."""
     inlet = context.store.get("inlet", inlet_id)
     flow = settled_flow(context, inlet["flowId"]) if inlet else None
     return flow if flow and "options" in flow else None
@@ -99,12 +99,12 @@ class FlowService(Service):
 
     @route("GET", f"{BASE}/connectionSpecs/{{id}}")
     async def connection_spec(self, request: web.Request) -> web.Response:
-        """One connection spec."""
+        """Return one connection spec."""
         return answer({"items": [_spec(CONNECTION_SPECS, "connectionSpecs", request)]})
 
     @route("GET", f"{BASE}/flowSpecs/{{id}}")
     async def flow_spec(self, request: web.Request) -> web.Response:
-        """One flow spec."""
+        """Return one flow spec."""
         return answer({"items": [_spec(FLOW_SPECS, "flowSpecs", request)]})
 
     @route("GET", f"{BASE}/runs")
@@ -114,7 +114,7 @@ class FlowService(Service):
 
     @route("GET", f"{BASE}/runs/{{id}}")
     async def run(self, request: web.Request) -> web.Response:
-        """One run."""
+        """Return one run."""
         key = request.match_info["id"]
         for run in self._context.store.runs():
             if run["id"] == key:
@@ -149,12 +149,12 @@ class FlowService(Service):
         """List connections or dataflows."""
         plural = request.match_info["plural"]
         return answer(
-            self._listed(request, plural, [self._shown(each, request) for each in self._all(plural)])
+            self._listed(request, plural, [self._shown(document, request) for document in self._all(plural)])
         )
 
     @route("GET", f"{BASE}/{KINDS}/{{id}}")
     async def document(self, request: web.Request) -> web.Response:
-        """One connection or dataflow, in a list of one."""
+        """Return one connection or dataflow, in a list of one."""
         return answer({"items": [self._shown(self._find(request), request)]})
 
     @route("PATCH", f"{BASE}/{KINDS}/{{id}}")
@@ -244,7 +244,7 @@ class FlowService(Service):
         return _settled(self._context, found) if plural == "flows" else found
 
     def _shown(self, document: Json, request: web.Request) -> Json:
-        """A document with the inlet's address on the host that was asked: ports differ between starts."""
+        """Return a document with the inlet's address on the request's host: ports differ between starts."""
         if "options" not in document:
             return document
         url = f"{request.scheme}://{request.host}{document['options']['inletUrl']}"
@@ -270,7 +270,7 @@ class FlowService(Service):
         }
 
     def _with_dataset(self, flow: Json) -> Json:
-        """A deleted dataflow with its dataset's id: messages accepted before still land there."""
+        """Return a deleted dataflow with its dataset's id: messages accepted before still land there."""
         target = self._context.store.get("targetConnections", flow["targetConnectionIds"][0])
         return {**flow, "dataSetId": target["params"]["dataSetId"] if target else None}
 
@@ -287,7 +287,7 @@ def _spec(specs: dict[str, Json], plural: str, request: web.Request) -> Json:
 
 
 def listed(request: web.Request, plural: str, documents: list[Json], largest: int) -> Json:
-    """The documents a list call asks for: ``items``, at most ``largest``, with ``_links``; or a ``count``."""
+    """Return what a list call asks for: at most ``largest`` ``items`` with ``_links``, or a ``count``."""
     query, offset = _query(request)
     counting = query.get("count", "").lower() == "true"
     if counting and "limit" in query:
@@ -310,7 +310,7 @@ def listed(request: web.Request, plural: str, documents: list[Json], largest: in
 
 
 def _query(request: web.Request) -> tuple[MultiDict[str], int]:
-    """The query and where the page starts; a continuation token stands for the query it came from."""
+    """Return the query and the start of the page; a continuation token holds both."""
     token = request.query.get("continuationToken")
     if token is None:
         return MultiDict(request.query), 0
@@ -333,7 +333,7 @@ def _filtered(documents: list[Json], text: str) -> list[Json]:
         raise bad("1440-400", "The operator ~ is not implemented")
     if wanted.operator != "==" and "," in wanted.value:
         raise bad("1443-400", f"The operator {wanted.operator} takes a single value")
-    return [each for each in documents if wanted.matches(each, any_of=True)]
+    return [document for document in documents if wanted.matches(document, any_of=True)]
 
 
 def _ordered(documents: list[Json], order: str | None) -> list[Json]:

@@ -47,7 +47,7 @@ def record_run(context: Context, flow: Json, outcome: RunOutcome) -> None:
     _add(metrics["fileSummary"], inputFileCount=1, outputFileCount=1 if landing.rows else 0)
     metrics["durationSummary"]["completedAtUTC"] = moment
     activity = run["activities"][0]
-    counted = {each["code"]: each for each in activity["statusSummary"]["extensions"]["errors"]}
+    counted = {error["code"]: error for error in activity["statusSummary"]["extensions"]["errors"]}
     texts = dict(reversed(landing.failures.descriptions))
     for code, count in (landing.failures.by_code + landing.warning_codes).items():
         entry = counted.setdefault(
@@ -58,7 +58,7 @@ def record_run(context: Context, flow: Json, outcome: RunOutcome) -> None:
     status = "failed" if records["failedRecordCount"] and not records["outputRecordCount"] else "success"
     metrics["statusSummary"]["status"] = activity["statusSummary"]["status"] = status
     metrics["statusSummary"]["errors"] = [
-        {"code": each["code"], "message": each["message"]} for each in errors
+        {"code": error["code"], "message": error["message"]} for error in errors
     ]
     activity["statusSummary"]["extensions"]["errors"] = errors
     activity["updatedAtUTC"] = run["updatedAt"] = moment

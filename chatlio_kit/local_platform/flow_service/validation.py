@@ -1,4 +1,4 @@
-"""What Flow Service checks before it keeps a connection or a dataflow.
+"""The checks of Flow Service before it stores a connection or a dataflow.
 
 Source: Flow Service: error codes.
 """
@@ -22,7 +22,7 @@ _ACCEPTED_MEDIA = re.compile(
 
 
 def check_source_connection(_context: Context, body: Json) -> None:
-    """A streaming source connection: a known connector without base connection, with JSON data."""
+    """Return a streaming source connection: a known connector without base connection, with JSON data."""
     _require(body, "name", str)
     spec_id = _spec_id(body, "connectionSpec", CONNECTION_SPECS)
     if spec_id not in SOURCE_SPECS:
@@ -35,7 +35,7 @@ def check_source_connection(_context: Context, body: Json) -> None:
 
 
 def check_target_connection(context: Context, body: Json) -> None:
-    """A data lake target: an existing dataset, and the very schema of that dataset."""
+    """Return a data lake target: an existing dataset, and the very schema of that dataset."""
     spec_id = _spec_id(body, "connectionSpec", CONNECTION_SPECS)
     if spec_id != DATA_LAKE_TARGET:
         raise bad("1307-400", f"The connection spec {spec_id} is not a valid target")
@@ -55,7 +55,7 @@ def check_target_connection(context: Context, body: Json) -> None:
 
 
 def check_flow(context: Context, body: Json) -> None:
-    """A dataflow: one source, one target, one mapping set version, and one schema for all of them."""
+    """Return a dataflow: one source, one target, one mapping set version, and one schema for all of them."""
     _require(body, "name", str)
     if "state" in body:
         raise bad("1410-400", "state cannot be given when a dataflow is created")
@@ -66,7 +66,7 @@ def check_flow(context: Context, body: Json) -> None:
 
 
 def check_transformations(context: Context, transformations: Any, target: Json) -> None:
-    """The one Mapping transformation: an existing version of a mapping set for the target's schema."""
+    """Return the one Mapping transformation: an existing version of a mapping set for the target's schema."""
     if not isinstance(transformations, list) or len(transformations) != 1:
         raise bad("1419-400", "transformations must hold exactly one Mapping")
     transformation = transformations[0]
@@ -93,17 +93,17 @@ def check_transformations(context: Context, transformations: Any, target: Json) 
 
 
 def bad(code: str, message: str) -> problems.ApiError:
-    """The most common refusal of Flow Service."""
+    """Return the most common refusal of Flow Service."""
     return problems.flow_service(code, "Invalid request", message)
 
 
 def missing(plural: str, key: str) -> problems.ApiError:
-    """The refusal for an id that is not there."""
+    """Return the refusal for an id that is not there."""
     return problems.flow_service(
         "1439-404",
         "Resource not found",
         f"The resource {key} of type {plural} was not found.",
-        found=(plural, key),
+        resource=(plural, key),
     )
 
 

@@ -23,7 +23,7 @@ class Ims(Service):
     """Issues access tokens."""
 
     def routes(self) -> list[web.RouteDef]:
-        """The calls of this service."""
+        """Return the calls of this service."""
         return [web.post("/ims/token/v3", self.token)]
 
     async def token(self, request: web.Request) -> web.Response:

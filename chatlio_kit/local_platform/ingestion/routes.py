@@ -16,7 +16,7 @@ import orjson
 from aiohttp import web
 
 from ..catalog.routes import same_schema
-from ..faults.answers import inlet_unknown, leave, meet, refused
+from ..faults.answers import apply_after, apply_before, inlet_unknown, refusal_of
 from ..faults.plan import BEFORE, Limit, Trial
 from ..flow_service.routes import flow_of_inlet, settled_flow
 from ..registry import xdm
@@ -30,12 +30,12 @@ VALIDATED_PER_MINUTE = 60
 """Requests with ``syncValidation``, for each inlet."""
 FLOW_HEADER = "x-adobe-flow-id"
 HEADER_MANDATORY = "The 'header' field is mandatory. Provide a valid 'header' value and try again."
-Take = Callable[[web.Request, Trial], Awaitable[web.Response]]
+Handle = Callable[[web.Request, Trial], Awaitable[web.Response]]
 _MEMBERS_OF_HEADER = ("schemaRef", "flowId", "datasetId")
 
 
 class MessageProblem(ValueError):
-    """A single message that the endpoint does not take."""
+    """A single message that the endpoint does not accept."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Inlet:
 
 
 class Inbox:
-    """Writes accepted messages durably on its own thread, and tells the lake about them."""
+    """Writes accepted messages durably on a thread of its own, and wakes the lake."""
 
     def __init__(self, store: Store, arrived: Callable[[], None], *, keeps_log: bool = False) -> None:
         self._store = store
@@ -64,7 +64,7 @@ class Inbox:
             self._arrived()
 
     def close(self) -> None:
-        """Finish what was begun."""
+        """Finish pending writes."""
         self._thread.shutdown()
         self._store.close()
 
@@ -81,25 +81,25 @@ class Ingestion(Service):
 
     @route("POST", "/collection/{inlet}")
     async def single(self, request: web.Request) -> web.StreamResponse:
-        """Take one message; the dataflow of a raw record comes as header or as query parameter."""
+        """Accept one message; the dataflow of a raw record comes as header or as query parameter."""
         return await self._try(request, self._single)
 
     @route("POST", "/collection/batch/{inlet}")
     async def batch(self, request: web.Request) -> web.StreamResponse:
-        """Take many messages and answer 207 with one element per message, in their order."""
+        """Accept many messages and answer 207 with one element per message, in their order."""
         return await self._try(request, self._batch)
 
-    async def _try(self, request: web.Request, take: Take) -> web.StreamResponse:
-        """Take a request, unless a limit or a fault on demand is in its way."""
+    async def _try(self, request: web.Request, handle: Handle) -> web.StreamResponse:
+        """Handle a request, unless a limit or a fault on demand prevents it."""
         if not self._requests.takes(1):
             raise _too_many("requests")
         trial = self._context.faults.trial()
         if trial.fault in BEFORE and trial.rule is not None and trial.rule.share is None:
             await self._inbox.accept([], Note(trial.fault, 0, []))
-        struck = await meet(request, trial)
-        if struck is not None:
-            return struck
-        return await leave(request, trial, await take(request, trial))
+        response = await apply_before(request, trial)
+        if response is not None:
+            return response
+        return await apply_after(request, trial, await handle(request, trial))
 
     async def _single(self, request: web.Request, trial: Trial) -> web.Response:
         body = await self._body(request)
@@ -110,7 +110,7 @@ class Ingestion(Service):
         if not isinstance(body, dict):
             raise self._invalid(inlet.id, "Message has unknown xdm format")
         try:
-            message = self._message(inlet, body, received, xaction_id, HEADER_MANDATORY)
+            message = self._message(inlet, body, received, xaction_id)
         except MessageProblem as problem:
             raise self._invalid(inlet.id, str(problem)) from problem
         await self._check_whole(trial, inlet.id, [body])
@@ -143,34 +143,34 @@ class Ingestion(Service):
         received = now_ms()
         batch_id = _transaction(received)
         names: list[str] = []
-        taken: list[Message] = []
+        accepted: list[Message] = []
         responses: list[Json] = []
-        for index, body_of_message in enumerate(messages):
+        for index, content in enumerate(messages):
             xaction_id = f"{batch_id}:{index}"
-            is_picked = trial.picks(body_of_message)
+            is_picked = trial.picks(content)
             if trial.fault == "partial" and is_picked:
                 responses.append(trial.element(batch_id, index))
                 continue
             try:
-                message = self._message(inlet, body_of_message, received, xaction_id, HEADER_MANDATORY)
+                message = self._message(inlet, content, received, xaction_id)
             except MessageProblem as problem:
                 responses.append({"status": 400, "xactionId": f"{batch_id}-{index}", "message": str(problem)})
                 continue
             responses.append({"xactionId": xaction_id})
             if not (trial.fault == "dropped" and is_picked):
-                taken.append(message)
-                names.append(trial.name_of(body_of_message))
-        await self._inbox.accept(taken, Note(trial.fault, len(messages), names))
-        said = {"inletId": inlet.id, "batchId": batch_id, "receivedTimeMs": received}
-        return answer({**said, "responses": trial.bend(responses)}, 207)
+                accepted.append(message)
+                names.append(trial.name_of(content))
+        await self._inbox.accept(accepted, Note(trial.fault, len(messages), names))
+        head = {"inletId": inlet.id, "batchId": batch_id, "receivedTimeMs": received}
+        return answer({**head, "responses": trial.altered(responses)}, 207)
 
     async def _check_whole(self, trial: Trial, inlet_id: str, messages: list[Any]) -> None:
-        """Refuse a request as a whole: it is too much at once, or a fault on demand says so."""
+        """Refuse a request as a whole when it exceeds the limit, or by a fault on demand."""
         if not self._messages.takes(len(messages)):
             raise _too_many("messages")
-        if trial.rule is not None and trial.fault == "status" and not trial.spares(messages):
+        if trial.rule is not None and trial.refuses(messages):
             await self._inbox.accept([], Note(trial.fault, len(messages), []))
-            raise refused(trial.rule, inlet_id)
+            raise refusal_of(trial.rule, inlet_id)
 
     async def _body(self, request: web.Request) -> Any:
         if request.content_type != "application/json" or "Content-Encoding" in request.headers:
@@ -186,7 +186,7 @@ class Ingestion(Service):
             raise problems.collection(400, message, title="Invalid JSON") from error
 
     def _inlet(self, request: web.Request, flow_id: str | None) -> Inlet:
-        """The inlet of the path; a dataflow that is named must be enabled and belong to it."""
+        """Return the inlet of the path; a dataflow that is named must be enabled and belong to it."""
         inlet_id = request.match_info["inlet"]
         owner = flow_of_inlet(self._context, inlet_id)
         if owner is None:
@@ -208,7 +208,7 @@ class Ingestion(Service):
                 title="Flow not enabled",
             )
 
-    def _message(self, inlet: Inlet, body: Any, received: int, xaction_id: str, no_header: str) -> Message:
+    def _message(self, inlet: Inlet, body: Any, received: int, xaction_id: str) -> Message:
         if not isinstance(body, dict):
             raise MessageProblem(f"inletId: [{inlet.id}] Message has unknown xdm format")
         if is_deep(body):
@@ -217,11 +217,11 @@ class Ingestion(Service):
             flow_id = self._flow_of_envelope(inlet, body)
             return Message(flow_id, "xdm", received, xaction_id, orjson.dumps(body))
         if inlet.flow is None:
-            raise MessageProblem(no_header)
+            raise MessageProblem(HEADER_MANDATORY)
         return Message(inlet.flow["id"], "raw", received, xaction_id, orjson.dumps(body))
 
     def _flow_of_envelope(self, inlet: Inlet, body: Json) -> str:
-        """The dataflow an XDM envelope names, after the checks of the endpoint."""
+        """Return the dataflow an XDM envelope names, after the checks of the endpoint."""
         account = self._context.account
         header, content = body["header"], body["body"]
         where = f"inletId: [{inlet.id}] imsOrgId: [{account.org_id}]"
@@ -235,7 +235,7 @@ class Ingestion(Service):
             )
         meta, entity = content.get("xdmMeta"), content.get("xdmEntity")
         references = [header.get("schemaRef"), meta.get("schemaRef") if isinstance(meta, dict) else None]
-        if any(not isinstance(each, dict) for each in references) or not isinstance(entity, dict):
+        if any(not isinstance(reference, dict) for reference in references) or not isinstance(entity, dict):
             raise unknown_format
         if any(not isinstance(header.get(name), str) for name in _MEMBERS_OF_HEADER[1:]):
             raise MessageProblem(HEADER_MANDATORY)
@@ -247,7 +247,7 @@ class Ingestion(Service):
         dataset = self._context.store.get("dataset", header["datasetId"])
         if dataset is None or target is None or target["params"]["dataSetId"] != header["datasetId"]:
             raise MessageProblem(f"{where} Message has an unknown dataset [{header['datasetId']}]")
-        if not all(same_schema(dict(each or {}), dataset["schemaRef"]) for each in references):
+        if not all(same_schema(dict(reference or {}), dataset["schemaRef"]) for reference in references):
             raise unknown_format
         return str(flow["id"])
 

@@ -27,29 +27,29 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 
 def new_batch_id() -> str:
-    """An id that sorts by time: 10 digits of milliseconds and 16 random ones."""
+    """Return an id that sorts by time: 10 digits of milliseconds and 16 random ones."""
     moment = now_ms()
     head = "".join(_DIGITS[moment >> shift & 31] for shift in range(45, -1, -5))
     return head + "".join(secrets.choice(_DIGITS) for _ in range(16))
 
 
 def good_file(lake: Path, batch_id: str) -> Path:
-    """Where the rows of a successful batch are."""
+    """Return where the rows of a successful batch are."""
     return lake / f"{batch_id}{GOOD_SUFFIX}"
 
 
 def failed_file(lake: Path, batch_id: str) -> Path:
-    """Where the messages of a failed batch are."""
+    """Return where the messages of a failed batch are."""
     return lake / f"{batch_id}{FAILED_SUFFIX}"
 
 
 def write_rows(lake: Path, batch_id: str, table: pa.Table) -> int:
-    """Write a batch's rows as Parquet; says how many bytes."""
+    """Write a batch's rows as Parquet; return its size in bytes."""
     return _write(good_file(lake, batch_id), lambda file: pq.write_table(table, file))
 
 
 def write_failed(lake: Path, batch_id: str, lines: Iterable[bytes]) -> int:
-    """Write a batch's failed messages, a line each; says how many bytes."""
+    """Write a batch's failed messages, a line each; return its size in bytes."""
     return _write(failed_file(lake, batch_id), lambda file: file.writelines(lines))
 
 
@@ -76,7 +76,7 @@ def remove_files(lake: Path, batch_id: str) -> None:
 
 
 def remove_orphans(store: Store) -> None:
-    """Remove files whose batch was never recorded: their messages are in the inbox still."""
+    """Remove files whose batch was never recorded; their messages are still in the inbox."""
     known = store.batch_ids()
     for path in store.lake.iterdir():
         if path.suffix == ".unfinished" or path.stem not in known:
@@ -91,7 +91,7 @@ class RowWriter:
         self.schema = pa.schema(fields)
 
     def table(self, rows: list[Json]) -> pa.Table:
-        """The table of these rows.
+        """Return the table of these rows.
 
         Raises:
             ValueError: when a value has no place in its column, such as a leap second.
@@ -102,7 +102,7 @@ class RowWriter:
 
 
 def _object(node: Json) -> tuple[list[pa.Field], Convert | None]:
-    """The columns of an object, and what its values need before they fit; None when they fit as they are."""
+    """Return the columns of an object, and the conversion of its values, if they need one."""
     fields: list[pa.Field] = []
     converts: list[tuple[str, Convert]] = []
     for name, child in node.get("properties", {}).items():
@@ -125,7 +125,7 @@ def _object(node: Json) -> tuple[list[pa.Field], Convert | None]:
 
 
 def _type(node: Json) -> tuple[pa.DataType | None, Convert | None]:
-    """The column type of a schema node; None for an object without known fields, which holds nothing."""
+    """Return the column type of a schema node, None for an object without fields; and the conversion."""
     kind, xdm_type = node.get("type"), node.get("meta:xdmType")
     if kind == "object":
         return _object_type(node)
@@ -133,7 +133,9 @@ def _type(node: Json) -> tuple[pa.DataType | None, Convert | None]:
         inner, convert = _type(node.get("items", {"type": "string"}))
         if inner is None:
             return None, None
-        return pa.list_(inner), None if convert is None else lambda values: [convert(each) for each in values]
+        return pa.list_(inner), None if convert is None else lambda values: [
+            convert(value) for value in values
+        ]
     if kind == "string":
         if node.get("format") == "date-time":
             return pa.timestamp("ms", tz="UTC"), _instant
@@ -163,25 +165,25 @@ def _object_type(node: Json) -> tuple[pa.DataType | None, Convert | None]:
     def pairs(value: Json) -> list[tuple[str, Any]]:
         if convert_value is None:
             return list(value.items())
-        return [(key, convert_value(each)) for key, each in value.items()]
+        return [(key, convert_value(member)) for key, member in value.items()]
 
     return pa.map_(pa.string(), inner), pairs
 
 
 def _instant(text: str) -> int:
-    """Milliseconds since 1970, which pyarrow takes as they are.
+    """Return milliseconds since 1970, which pyarrow takes as they are.
 
-    It drops the offset of a datetime where the environment has PYARROW_IGNORE_TIMEZONE, which pandera sets.
+    pyarrow drops the offset of a datetime where the environment has PYARROW_IGNORE_TIMEZONE, which pandera sets.
     """
     return (datetime.fromisoformat(text) - _EPOCH) // _MILLISECOND
 
 
 def plain(value: Any) -> Any:
-    """A row as its sender wrote it: without nulls, times as RFC 3339 text."""
+    """Return a row as its sender wrote it: without nulls, times as RFC 3339 text."""
     if isinstance(value, dict):
-        return {key: plain(each) for key, each in value.items() if each is not None}
+        return {key: plain(member) for key, member in value.items() if member is not None}
     if isinstance(value, list):
-        return [plain(each) for each in value]
+        return [plain(element) for element in value]
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%dT%H:%M:%S.") + f"{value.microsecond // 1000:03d}Z"
     return value.isoformat() if isinstance(value, date) else value

@@ -34,7 +34,7 @@ PAUSE_BETWEEN_CONSOLIDATIONS = 0.05
 
 @dataclass(frozen=True)
 class _Recipe:
-    """All that a pipeline depends on."""
+    """Everything a pipeline depends on."""
 
     mappings: list[Json]
     json_schema: Json
@@ -54,15 +54,15 @@ class Lake:
         self._pipelines: dict[str, tuple[_Recipe, Pipeline]] = {}
 
     def start(self) -> None:
-        """Begin; messages left by an earlier server come first."""
+        """Start the thread; messages of an earlier server come first."""
         self._thread.start()
 
     def notify(self) -> None:
-        """Say that messages have arrived."""
+        """Wake the thread: messages have arrived."""
         self._wake.set()
 
     def stop(self) -> None:
-        """Finish the chunk at hand and end the thread; the rest of the inbox waits for the next start."""
+        """Finish the current chunk and end the thread; the rest of the inbox waits for the next start."""
         self._stopping = True
         self._wake.set()
         self._thread.join()
@@ -85,7 +85,7 @@ class Lake:
             store.close()
 
     def _step(self, context: Context) -> float | None:
-        """Process one chunk if one is due; says how long to sleep, None for until something arrives."""
+        """Process one chunk if one is due; return the seconds to sleep, None until something arrives."""
         oldest = context.store.oldest_message()
         if oldest is None:
             return self._consolidate(context)
@@ -97,7 +97,7 @@ class Lake:
         return 0
 
     def _consolidate(self, context: Context) -> float | None:
-        """Gather old batches, if that was asked for; says when to look again."""
+        """Merge old batches, if the option asks for it; return the seconds until the next time."""
         delay = self._options.consolidation_delay
         if delay == math.inf:
             return None

@@ -13,7 +13,7 @@ from aiohttp import web
 from ..server import errors as problems
 from ..server.service import Service, answer, route
 from ..store import Json
-from .routes import BASE, check_descriptor_lookup, composed_schema, descriptor_list_form
+from .routes import BASE, DESCRIPTOR_LIST, DESCRIPTOR_LOOKUP, accepted_form, composed_schema
 
 IDENTITY = "xdm:descriptorIdentity"
 DESCRIPTORS = f"{BASE}/tenant/descriptors"
@@ -30,26 +30,27 @@ class Descriptors(Service):
     @route("GET", DESCRIPTORS)
     async def descriptors(self, request: web.Request) -> web.Response:
         """List descriptors by type; a type without any is absent."""
-        form = descriptor_list_form(request)
+        form = accepted_form(request, DESCRIPTOR_LIST)[2]
         groups: dict[str, list[Any]] = {}
-        for each in self._context.store.all("descriptor"):
-            shown: Any = each
+        for descriptor in self._context.store.all("descriptor"):
+            shown: Any = descriptor
             if form == "-id":
-                shown = each["@id"]
+                shown = descriptor["@id"]
             elif form == "-link":
-                shown = f"/tenant/descriptors/{each['@id']}"
-            groups.setdefault(each["@type"], []).append(shown)
+                shown = f"/tenant/descriptors/{descriptor['@id']}"
+            groups.setdefault(descriptor["@type"], []).append(shown)
         return answer(groups)
 
     @route("GET", f"{DESCRIPTORS}/{{id}}")
     async def lookup(self, request: web.Request) -> web.Response:
-        """One descriptor."""
-        check_descriptor_lookup(request)
+        """Return one descriptor."""
+        if request.headers.get("Accept", "*/*") != "*/*":  # the guide's sample sends none
+            accepted_form(request, DESCRIPTOR_LOOKUP)
         return answer(self._find(request))
 
     @route("PUT", f"{DESCRIPTORS}/{{id}}")
     async def replace(self, request: web.Request) -> web.Response:
-        """Rewrite a descriptor."""
+        """Replace a descriptor."""
         key = self._find(request)["@id"]
         self._save(await self.json_object(request), key)
         return answer({"@id": key}, 201)
@@ -108,8 +109,10 @@ class Descriptors(Service):
         if body.get("xdm:property") not in ("xdm:code", "xdm:id") or not body.get("xdm:namespace"):
             raise _bad("xdm:namespace and xdm:property (xdm:code or xdm:id) are required")
         if body.get("xdm:isPrimary") and any(
-            each["xdm:sourceSchema"] == schema_id and each.get("xdm:isPrimary") and each["@id"] != key
-            for each in self._context.store.all("descriptor")
+            descriptor["xdm:sourceSchema"] == schema_id
+            and descriptor.get("xdm:isPrimary")
+            and descriptor["@id"] != key
+            for descriptor in self._context.store.all("descriptor")
         ):
             raise _bad(f"The schema {schema_id} has a primary identity already")
 

@@ -29,10 +29,10 @@ _LOOKUP = re.compile(
     r"application/vnd\.adobe\.(xed|xed-full|xed-notext|xed-full-notext|xed-full-desc|xed-deprecatefield)\+json"
     r"\s*;\s*version=1(\.\d+)?"
 )
-_DESCRIPTOR_LIST = re.compile(r"application/vnd\.adobe\.xdm(-v2)?(-id|-link)?\+json")
-_DESCRIPTOR_LOOKUP = re.compile(r"application/vnd\.adobe\.xdm(-v2)?\+json")
+DESCRIPTOR_LIST = re.compile(r"application/vnd\.adobe\.xdm(-v2)?(-id|-link)?\+json")
+DESCRIPTOR_LOOKUP = re.compile(r"application/vnd\.adobe\.xdm(-v2)?\+json")
 
-_ACCEPT_CODES = {_LIST: "1006", _LOOKUP: "1007", _DESCRIPTOR_LIST: "1008", _DESCRIPTOR_LOOKUP: "1009"}
+_ACCEPT_CODES = {_LIST: "1006", _LOOKUP: "1007", DESCRIPTOR_LIST: "1008", DESCRIPTOR_LOOKUP: "1009"}
 RESOURCE_TYPES = {
     "schemas": "schemas",
     "fieldgroups": "mixins",
@@ -46,7 +46,7 @@ _PLURALS = "{plural:schemas|fieldgroups|mixins|classes|datatypes}"
 
 
 def resource_by_id(context: Context, reference: str) -> Json | None:
-    """A tenant or global resource by its ``$id``; None when there is none."""
+    """Return a tenant or global resource by its ``$id``; None when there is none."""
     for resource_type in _TYPES:
         found = context.store.get(resource_type, reference)
         if found is not None:
@@ -55,7 +55,7 @@ def resource_by_id(context: Context, reference: str) -> Json | None:
 
 
 def composed_schema(context: Context, schema_id: str) -> Json | None:
-    """The one JSON Schema a tenant schema stands for; None when there is no such schema."""
+    """Return the one JSON Schema a tenant schema stands for; None when there is no such schema."""
     schema = context.store.get("schemas", schema_id)
     if schema is None:
         return None
@@ -67,10 +67,10 @@ class SchemaRegistry(Service):
 
     @route("GET", f"{BASE}/stats", f"{BASE}/stats/")
     async def stats(self, _request: web.Request) -> web.Response:
-        """The tenant id, which names the field namespace, and counts."""
+        """Return the tenant id, which names the field namespace, and counts."""
         account, store = self._context.account, self._context.store
         kept = {resource_type: store.all(resource_type) for resource_type in _TYPES}
-        short = [_reference(each) for documents in kept.values() for each in documents]
+        short = [_reference(document) for documents in kept.values() for document in documents]
         usage: dict[str, list[Json]] = {}
         for schema in kept["schemas"]:
             usage.setdefault(schema["meta:class"], []).append(_reference(schema))
@@ -88,15 +88,15 @@ class SchemaRegistry(Service):
     @route("GET", f"{BASE}/{{container:tenant|global}}/{_PLURALS}")
     async def list_resources(self, request: web.Request) -> web.Response:
         """List a container's resources of one type."""
-        short = wants_short_list(request)
+        short = accepted_form(request, _LIST)[1] is not None
         container, plural = request.match_info["container"], request.match_info["plural"]
         documents, largest = self._all(container, RESOURCE_TYPES[plural]), self._context.options.largest_page
         return answer(page(request, documents, short, container, plural, largest))
 
     @route("GET", f"{BASE}/{{container:tenant|global}}/{_PLURALS}/{{id}}")
     async def lookup(self, request: web.Request) -> web.Response:
-        """One resource, by ``$id`` or ``meta:altId``."""
-        form = lookup_form(request)
+        """Return one resource, by ``$id`` or ``meta:altId``."""
+        form = accepted_form(request, _LOOKUP)[1]
         resource = self._find(request.match_info["container"], request)
         if "full" in form:
             resource = self._full(resource)
@@ -126,7 +126,7 @@ class SchemaRegistry(Service):
 
     @route("PUT", f"{BASE}/tenant/{_PLURALS}/{{id}}")
     async def replace(self, request: web.Request) -> web.Response:
-        """Rewrite a resource; its minor version rises."""
+        """Replace a resource; its minor version rises."""
         current = self._find("tenant", request)
         return answer(self._update(current, await self.json_object(request)))
 
@@ -145,28 +145,30 @@ class SchemaRegistry(Service):
         """Delete a resource that nothing refers to."""
         resource = self._find("tenant", request)
         key = resource["$id"]
-        users = [each["title"] for each in self._context.store.all("schemas") if key in each["meta:extends"]]
-        users += [
-            each["name"] for each in self._context.store.all("dataset") if each["schemaRef"]["id"] == key
-        ]
+        store = self._context.store
+        users = [schema["title"] for schema in store.all("schemas") if key in schema["meta:extends"]]
+        users += [dataset["name"] for dataset in store.all("dataset") if dataset["schemaRef"]["id"] == key]
         if users:
-            raise problems.schema_registry(
-                "XDM-1540-400", "Resource in use", f"{key} is used by {', '.join(users)}"
-            )
-        self._context.store.delete(resource["meta:resourceType"], key)
+            detail = f"{key} is used by {', '.join(users)}"
+            raise problems.schema_registry("XDM-1540-400", "Resource in use", detail)
+        store.delete(resource["meta:resourceType"], key)
         return web.Response(status=204)
 
     def _all(self, container: str, resource_type: str) -> list[Json]:
         if container == "tenant":
             return self._context.store.all(resource_type)
-        return [each for each in xdm.GLOBAL_RESOURCES.values() if each["meta:resourceType"] == resource_type]
+        return [
+            resource
+            for resource in xdm.GLOBAL_RESOURCES.values()
+            if resource["meta:resourceType"] == resource_type
+        ]
 
     def _find(self, container: str, request: web.Request) -> Json:
         resource_type = RESOURCE_TYPES[request.match_info["plural"]]
         wanted = request.match_info["id"]
-        for each in self._all(container, resource_type):
-            if wanted in (each["$id"], each["meta:altId"]):
-                return each
+        for resource in self._all(container, resource_type):
+            if wanted in (resource["$id"], resource["meta:altId"]):
+                return resource
         raise problems.schema_registry(
             f"XDM-{_NOT_FOUND[resource_type]}-404",
             "Resource not found",
@@ -182,19 +184,18 @@ class SchemaRegistry(Service):
 
     def _update(self, current: Json, wanted: Json) -> Json:
         major, minor = current["version"].split(".")
+        resource_type = current["meta:resourceType"]
         identity = {
-            "$id": current["$id"],
-            "meta:altId": current["meta:altId"],
+            **{key: current[key] for key in ("$id", "meta:altId")},
             "version": f"{major}.{int(minor) + 1}",
             "created": current["meta:registryMetadata"]["repo:createdDate"],
         }
-        resource_type = current["meta:resourceType"]
         updated = self._completed(wanted, resource_type, identity)
         self._context.store.put(resource_type, current["$id"], updated)
         return updated
 
     def _completed(self, body: Json, resource_type: str, identity: Json) -> Json:
-        """The resource as the registry keeps it, after every check."""
+        """Return the resource as the registry keeps it, after every check."""
         account = self._context.account
         self._check(body, resource_type, identity["$id"])
         moment = now_ms()
@@ -230,7 +231,7 @@ class SchemaRegistry(Service):
         return resource
 
     def _lineage(self, schema: Json) -> Json:
-        """What a schema is made of: its class, the class's behaviour and its field groups."""
+        """Return the parts of a schema: its class, the class's behaviour and its field groups."""
         references = [part["$ref"] for part in schema["allOf"]]
         extends: list[str] = []
         class_id = ""
@@ -252,7 +253,7 @@ class SchemaRegistry(Service):
         }
 
     def _check_composition(self, resource: Json) -> None:
-        """The resource, and every schema made of it, must compose; schemas with data only gain."""
+        """Return the resource, and every schema made of it, must compose; schemas with data only gain."""
         key = resource["$id"]
 
         def lookup(reference: str) -> Json | None:
@@ -276,7 +277,9 @@ class SchemaRegistry(Service):
 
     def _holds_data(self, schema_id: str) -> bool:
         store = self._context.store
-        datasets = [each["id"] for each in store.all("dataset") if each["schemaRef"]["id"] == schema_id]
+        datasets = [
+            dataset["id"] for dataset in store.all("dataset") if dataset["schemaRef"]["id"] == schema_id
+        ]
         return any(
             store.batches(BatchFilter(dataset_id=key, status="success"), limit=1, start=0) for key in datasets
         )
@@ -285,31 +288,29 @@ class SchemaRegistry(Service):
         title = body.get("title")
         if not isinstance(title, str) or not title.strip():
             raise problems.schema_registry("XDM-1530-400", "Required field missing", "title is required")
-        for each_type in _TYPES:
-            for each in self._context.store.all(each_type):
-                if each["title"] == title and each["$id"] != own_id:
+        for kept_type in _TYPES:
+            for resource in self._context.store.all(kept_type):
+                if resource["title"] == title and resource["$id"] != own_id:
+                    used = f"The title {title} is already used by {resource['$id']}."
                     raise problems.schema_registry(
-                        "XDM-1521-400",
-                        "Title not unique",
-                        f"The title {title} is already used by {each['$id']}. Titles are unique in a tenant.",
+                        "XDM-1521-400", "Title not unique", f"{used} Titles are unique in a tenant."
                     )
-        found: list[Any] = []
+        found: list[xdm.RegistryProblem] = []
         if resource_type == "schemas":
             found = xdm.check_schema(body)
         elif resource_type == "mixins":
             found = xdm.check_field_group(body, self._context.account.tenant_namespace)
         if found:
-            first = found[0]
-            raise problems.schema_registry(
-                first.code, first.title, first.detail, [each.detail for each in found]
-            )
+            first, details = found[0], [problem.detail for problem in found]
+            raise problems.schema_registry(first.code, first.title, first.detail, details)
 
 
 def _reference(resource: Json) -> Json:
     return {key: resource[key] for key in ("title", "$id", "meta:altId", "version")}
 
 
-def _accepted(request: web.Request, form: re.Pattern[str]) -> re.Match[str]:
+def accepted_form(request: web.Request, form: re.Pattern[str]) -> re.Match[str]:
+    """Return the match of the Accept header; refuse a header that the call does not support."""
     accept = request.headers.get("Accept", "").strip()
     match = form.fullmatch(accept)
     if match is None:
@@ -321,31 +322,10 @@ def _accepted(request: web.Request, form: re.Pattern[str]) -> re.Match[str]:
     return match
 
 
-def wants_short_list(request: web.Request) -> bool:
-    """Whether a list is asked for in its short form; other Accept headers than a list's are refused."""
-    return _accepted(request, _LIST)[1] is not None
-
-
-def lookup_form(request: web.Request) -> str:
-    """The form a lookup asks for, e.g. ``xed-full``; a lookup without a version is refused."""
-    return _accepted(request, _LOOKUP)[1]
-
-
-def descriptor_list_form(request: web.Request) -> str:
-    """``-id``, ``-link`` or the empty string for full descriptors."""
-    return _accepted(request, _DESCRIPTOR_LIST)[2] or ""
-
-
-def check_descriptor_lookup(request: web.Request) -> None:
-    """Refuse an Accept header of another call; the guide's sample sends none, so ``*/*`` passes."""
-    if request.headers.get("Accept", "*/*") != "*/*":
-        _accepted(request, _DESCRIPTOR_LOOKUP)
-
-
 def page(
     request: web.Request, documents: list[Json], shorten: bool, container: str, plural: str, largest: int
 ) -> Json:
-    """One page of a list, filtered by ``property`` and sorted by ``orderby``.
+    """Return one page of a list, filtered by ``property`` and sorted by ``orderby``.
 
     ``start`` is the last value of the sort key that was seen. A page ends only where that value changes,
     since documents with equal values would be lost between two pages otherwise. ``limit`` is a hint: a page
@@ -357,7 +337,7 @@ def page(
             raise problems.schema_registry(
                 "XDM-1530-400", "Invalid query parameter", f"Invalid property filter {text}"
             )
-        documents = [each for each in documents if wanted.matches(each, any_of=False)]
+        documents = [document for document in documents if wanted.matches(document, any_of=False)]
     order = request.query.get("orderby")
     cursor: str | None = None
     if order:
@@ -365,7 +345,7 @@ def page(
     else:
         documents = documents[:DEFAULT_LIMIT]
     return {
-        "results": [_short(each) for each in documents] if shorten else documents,
+        "results": [_short(document) for document in documents] if shorten else documents,
         "_page": {"orderby": order or "updated", "next": cursor, "count": len(documents)},
         "_links": {
             "next": _next_link(request, cursor),
@@ -419,9 +399,9 @@ def _short(document: Json) -> Json:
 
 
 def without_text(node: Any) -> Any:
-    """A schema without the titles and descriptions of its fields."""
+    """Return a schema without the titles and descriptions of its fields."""
     if isinstance(node, list):
-        return [without_text(each) for each in node]
+        return [without_text(element) for element in node]
     if not isinstance(node, dict):
         return node
     dropped = ("title", "description") if isinstance(node.get("title", ""), str) else ()

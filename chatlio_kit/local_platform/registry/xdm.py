@@ -1,4 +1,4 @@
-"""XDM schemas: what the registry accepts, the types it adds, and the one JSON Schema each stands for.
+"""XDM schemas: what the registry accepts, the types it adds, and the one JSON Schema each resolves to.
 
 Sources: Schema Registry API guide; "Custom fields" tutorial; "Field constraints" for types and ranges.
 """
@@ -69,7 +69,7 @@ class UnresolvedReference(ValueError):
 
 
 def xdm_type(node: Mapping[str, Any]) -> str | None:
-    """Give a node's XDM type; None for a node without a type, such as a reference."""
+    """Return a node's XDM type; None for a node without a type, such as a reference."""
     declared = node.get("type")
     if declared == "string":
         text_format = node.get("format")
@@ -103,7 +103,7 @@ def _typed(node: Any) -> Any:
 
 
 def integer_type(node: Mapping[str, Any]) -> str:
-    """Give the narrowest XDM type of a whole number with the node's bounds; without bounds it is `int`."""
+    """Return the narrowest XDM type of a whole number with the node's bounds; without bounds it is `int`."""
     bounds = [abs(node[key]) for key in ("minimum", "maximum") if _is_number(node.get(key))]
     if len(bounds) < 2:
         return "int" if not bounds or bounds[0] <= INTEGER_RANGES["int"][1] + 1 else "long"
@@ -138,7 +138,11 @@ def check_field_group(body: Mapping[str, Any], tenant_namespace: str) -> list[Re
     """List why a field group would be refused at its creation; `tenant_namespace` is `_{tenantId}`."""
     found = _check_head(body)
     intended = body.get("meta:intendedToExtend")
-    if not isinstance(intended, list) or not intended or not all(isinstance(each, str) for each in intended):
+    if (
+        not isinstance(intended, list)
+        or not intended
+        or not all(isinstance(class_id, str) for class_id in intended)
+    ):
         found.append(_invalid("meta:intendedToExtend must list the classes that the field group extends"))
     definitions = body.get("definitions")
     if not isinstance(definitions, Mapping) or not definitions:
@@ -243,7 +247,7 @@ def _invalid(detail: str) -> RegistryProblem:
 
 
 def _resolved(node: Mapping[str, Any], root: Mapping[str, Any], lookup: Lookup, depth: int) -> Json:
-    """Give a node without references: what `$ref` and `allOf` name is merged into it."""
+    """Return a node without references: what `$ref` and `allOf` name is merged into it."""
     if depth > _DEEPEST_REFERENCE:
         raise UnresolvedReference(_invalid("the references of the schema run in a circle"))
     own = {key: value for key, value in node.items() if key not in ("$ref", "allOf", "definitions")}
@@ -304,7 +308,7 @@ def _merge(into: Json, other: Json, path: str) -> None:
 
 
 def _closed(node: Json, path: str) -> Json:
-    """Close every object that has properties, and give whole numbers their range; `node` is changed."""
+    """Close every object that has properties, and add the range of whole numbers; `node` is changed."""
     if "properties" in node:
         node["additionalProperties"] = False
         for name, child in node["properties"].items():
@@ -321,7 +325,11 @@ def _closed(node: Json, path: str) -> Json:
 
 
 def breaking_changes(before: Json, after: Json, path: str = "") -> Iterator[str]:
-    """What of a composed schema is gone, of another type, or newly required; nothing when all is additive."""
+    """Yield each field of a composed schema that is gone, of another type, or newly required.
+
+    Source: Schema Registry API guide, "Rules of schema evolution": only additive changes are allowed once a
+    dataset of the schema holds data.
+    """
     for name in sorted(set(after.get("required", [])) - set(before.get("required", []))):
         yield f"{path}/{name} becomes required"
     fields = after.get("properties", {})

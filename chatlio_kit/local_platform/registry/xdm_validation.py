@@ -70,7 +70,7 @@ class Validator:
 
 
 def is_date_time(text: str) -> bool:
-    """Tell whether a text is RFC 3339 with seconds, an offset, and a fraction of at most nine digits."""
+    """Return whether a text is RFC 3339 with seconds, an offset, and a fraction of at most nine digits."""
     match = _DATE_TIME.fullmatch(text)
     return match is not None and _exists(datetime.fromisoformat, match[1])
 

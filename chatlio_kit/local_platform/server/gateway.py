@@ -13,7 +13,7 @@ import time
 
 from aiohttp import web
 
-from ..faults.answers import meet
+from ..faults.answers import apply_before
 from ..ims.access_control import permission_for
 from . import errors as problems
 from .service import Context, Handler, answer
@@ -41,7 +41,7 @@ class Gateway:
         try:
             _check_caller(request)
             if request.path.startswith("/data/"):
-                response = await meet(request, self._context.faults.trial("platform"))
+                response = await apply_before(request, self._context.faults.trial("platform"))
                 if response is not None:
                     return response
                 self._check_credentials(request)

@@ -88,10 +88,9 @@ class Service:
         try:
             body = orjson.loads(text)
         except orjson.JSONDecodeError as error:
-            raise problems.generic(400, "BadRequestError", f"The body is not valid JSON: {error}") from error
+            raise problems.bad_request(f"The body is not valid JSON: {error}") from error
         if is_deep(body):
-            detail = f"The body nests more than {DEEPEST_BODY} levels deep"
-            raise problems.generic(400, "BadRequestError", detail)
+            raise problems.bad_request(f"The body nests more than {DEEPEST_BODY} levels deep")
         return body
 
     async def json_object(self, request: web.Request) -> Json:
@@ -102,7 +101,7 @@ class Service:
         """
         body = await self.json_body(request)
         if not isinstance(body, dict):
-            raise problems.generic(400, "BadRequestError", "The body must be a JSON object")
+            raise problems.bad_request("The body must be a JSON object")
         return body
 
 
