@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from .java_time import rfc3339
 
 Number = int | float
+_TYPE_NAMES = {
+    type(None): "NULL",
+    bool: "BOOLEAN",
+    str: "STRING",
+    int: "LONG",
+    float: "DOUBLE",
+    datetime: "DATETIME",
+    dict: "OBJECT",
+    list: "ARRAY",
+}
 
 
 class ExpressionError(ValueError):
@@ -40,21 +49,7 @@ class TypeMismatchError(Exception):
 
 def type_name(value: Any) -> str:
     """Name the type of a value as the mapper's messages do."""
-    if value is None:
-        return "NULL"
-    if isinstance(value, bool):
-        return "BOOLEAN"
-    if isinstance(value, str):
-        return "STRING"
-    if isinstance(value, int):
-        return "LONG"
-    if isinstance(value, float):
-        return "DOUBLE"
-    if isinstance(value, datetime):
-        return "DATETIME"
-    if isinstance(value, Mapping):
-        return "OBJECT"
-    return "ARRAY"
+    return _TYPE_NAMES[type(value)]
 
 
 def number_text(value: Number) -> str:

@@ -76,8 +76,8 @@ class Options:
     token_lifetime: int = 86_399
     largest_page: int = 500
     withheld: frozenset[str] = field(default_factory=frozenset)
-    requests_per_second: float = 1_000
-    messages_per_second: float = 10_000
+    requests_per_second: float = 1_000.0
+    messages_per_second: float = 10_000.0
     sandbox_type: str = "development"
     faults: Path | Mapping[str, Any] | None = None
     header_seconds: float = 10.0

@@ -85,7 +85,7 @@ class DataAccess(Service):
 
     @route("GET", f"{BASE}/batches/{{id}}/meta")
     async def meta(self, request: web.Request) -> web.Response:
-        """Return error diagnostics: ``path=row_errors`` lists the files, ``path=row_errors/<name>`` is one."""
+        """Return error diagnostics: ``path=row_errors`` lists files, ``path=row_errors/<name>`` is one."""
         batch_id, batch = self._batch(request)
         folder, _, name = request.query.get("path", "").partition("/")
         if folder != "row_errors" or name not in ("", ROW_ERRORS_FILE):

@@ -173,7 +173,7 @@ def _object_type(node: Json) -> tuple[pa.DataType | None, Convert | None]:
 def _instant(text: str) -> int:
     """Return milliseconds since 1970, which pyarrow takes as they are.
 
-    pyarrow drops the offset of a datetime where the environment has PYARROW_IGNORE_TIMEZONE, which pandera sets.
+    pyarrow drops the offset of a datetime when PYARROW_IGNORE_TIMEZONE is set, which pandera does.
     """
     return (datetime.fromisoformat(text) - _EPOCH) // _MILLISECOND
 

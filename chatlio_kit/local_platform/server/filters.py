@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from operator import ge, gt, le, lt
 from typing import Any
 
 from ..store import Json
 
+_COMPARISONS = {"<": lt, ">": gt, "<=": le, ">=": ge}
 _FILTER = re.compile(r"(?P<path>[^=!<>~]+)(?:(?P<op>==|!=|<=|>=|<|>|~)(?P<value>.*))?", re.DOTALL)
 
 
@@ -79,20 +81,13 @@ def _as_text(value: Any) -> str:
 
 
 def _compares(value: Any, operator: str, bound: str) -> bool:
-    left: Any = value
-    right: Any = bound
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        try:
-            right = float(bound)
-        except ValueError:
-            return False
-    else:
-        left = _as_text(value)
-    if operator == "<":
-        return bool(left < right)
-    if operator == ">":
-        return bool(left > right)
-    return bool(left <= right) if operator == "<=" else bool(left >= right)
+    compare: Callable[[Any, Any], bool] = _COMPARISONS[operator]
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return compare(_as_text(value), bound)
+    try:
+        return compare(value, float(bound))
+    except ValueError:
+        return False
 
 
 def ordered(documents: list[Json], *orders: tuple[str, bool]) -> list[Json]:
