@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from chatlio_kit.aep import Platform
-from chatlio_kit.aep.sandboxes import DEVELOPMENT
+from chatlio_kit.aep.access_control import DEVELOPMENT
 from chatlio_kit.arguments import checked
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection.mapping_check import check_mappings

@@ -7,7 +7,7 @@ production.
 from __future__ import annotations
 
 from chatlio_kit.aep import Platform
-from chatlio_kit.aep.sandboxes import DEVELOPMENT
+from chatlio_kit.aep.access_control import DEVELOPMENT
 from chatlio_kit.arguments import flag
 from chatlio_kit.errors import (
     AuthenticationFailed,

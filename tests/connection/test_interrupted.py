@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from chatlio_kit.aep import Platform, ims, transport
+from chatlio_kit.aep import Platform
 from chatlio_kit.aep import http as wire
 from chatlio_kit.connection import open_connection, plan_connection
 from chatlio_kit.connection import provision as building
@@ -44,8 +44,7 @@ def after(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
             return happens() if len(asked) == number else reply
 
         with monkeypatch.context() as patch:
-            patch.setattr(transport, "send_once", counted)
-            patch.setattr(ims, "send_once", counted)
+            patch.setattr(wire, "send_once", counted)
             yield asked
 
     return cut

@@ -15,8 +15,8 @@ import pytest
 from click.testing import CliRunner
 
 import chatlio_kit as ck
-from chatlio_kit.aep.http import new_session, send_once
-from chatlio_kit.aep.refusals import refusal
+from chatlio_kit.aep.errors import error_of
+from chatlio_kit.aep.http import Reply, new_session, send_once
 from chatlio_kit.cli import command, main
 from chatlio_kit.errors import Unreachable
 from chatlio_kit.local_platform import LocalAccount, RunningPlatform
@@ -67,7 +67,7 @@ def test_a_web_page_at_the_token_endpoint(proxy: str, chatlio_kit: Any) -> None:
 )
 def test_a_web_page_of_any_service(status: int, kind: str) -> None:
     """Whichever status it has; an outage of the platform itself stays one."""
-    error = refusal("Catalog", "list the datasets", status, BLOCKED)
+    error = error_of("Catalog", "list the datasets", Reply(status, BLOCKED, {}))
     assert type(error).__name__ == kind
 
 

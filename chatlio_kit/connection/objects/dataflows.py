@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
-from chatlio_kit.aep import Endpoint, Flow, whole_number
+from chatlio_kit.aep import Endpoint, Flow, to_int
 from chatlio_kit.connection.objects.blueprint import Json, transformation
 from chatlio_kit.connection.objects.names import Role
 from chatlio_kit.connection.objects.shared import Action, ObjectState, SharedObject, known
@@ -45,7 +45,7 @@ class MappingSetObject(DataflowObject):
         found = next(iter(self.site.mapping_sets(lane.role, lane.kind)), None)
         if found is None:
             return ObjectState(Action.CREATE, "not there yet")
-        lane.mapping_set_id, lane.mapping_version = str(found["id"]), whole_number(found.get("version"))
+        lane.mapping_set_id, lane.mapping_version = str(found["id"]), to_int(found.get("version"))
         is_ours = self.site.schema_id is not None and _schema_of(found) == self.site.schema_id
         lane.mapping_is_due = not is_ours or _lines_of(found) != _lines_of(self._body())
         if lane.mapping_is_due:

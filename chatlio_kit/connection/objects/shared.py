@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from chatlio_kit.aep import whole_number
-from chatlio_kit.aep.schema_registry import PLURALS, Resource
+from chatlio_kit.aep import to_int
+from chatlio_kit.aep.schema_registry import PLURALS, ResourceType
 from chatlio_kit.connection.objects.blueprint import EVENT_CLASS, Json
 from chatlio_kit.connection.objects.survey import Survey
 from chatlio_kit.errors import ConnectionIncomplete
@@ -78,7 +78,7 @@ class SharedObject(ABC):
 class _Registered(SharedObject):
     """A field group or schema, found by its title."""
 
-    resource: ClassVar[Resource]
+    resource: ClassVar[ResourceType]
 
     def __init__(self, site: Survey, name: str) -> None:
         super().__init__(site, name)
@@ -106,7 +106,7 @@ class _Registered(SharedObject):
         """Note when a resource was changed after it was made: each change raises its version."""
         if str(resource.get("version") or "1.0") != "1.0":
             metadata = resource.get("meta:registryMetadata") or {}
-            changed = whole_number(metadata.get("repo:lastModifiedDate"))
+            changed = to_int(metadata.get("repo:lastModifiedDate"))
             self.site.schema_changed_at = max(self.site.schema_changed_at, changed)
 
 
@@ -114,7 +114,7 @@ class FieldGroupObject(_Registered):
     """The field group, which holds every field that the catalogue sends."""
 
     thing: ClassVar[str] = "field group"
-    resource: ClassVar[Resource] = "fieldgroups"
+    resource: ClassVar[ResourceType] = "fieldgroups"
 
     def look(self) -> ObjectState:
         """Judge whether every field is there with its type."""
@@ -181,7 +181,7 @@ class SchemaObject(_Registered):
     """The schema: the event class and our field group."""
 
     thing: ClassVar[str] = "schema"
-    resource: ClassVar[Resource] = "schemas"
+    resource: ClassVar[ResourceType] = "schemas"
 
     def look(self) -> ObjectState:
         """Judge whether it has our class and our field group."""
@@ -260,7 +260,7 @@ class DatasetObject(SharedObject):
 
     def _ours(self, named: Mapping[str, Json]) -> dict[str, Json]:
         ours = [(key, body) for key, body in named.items() if self.site.naming.owns(body.get("description"))]
-        return dict(sorted(ours, key=lambda item: (whole_number(item[1].get("created")), item[0])))
+        return dict(sorted(ours, key=lambda item: (to_int(item[1].get("created")), item[0])))
 
 
 def shared_objects(site: Survey) -> list[SharedObject]:

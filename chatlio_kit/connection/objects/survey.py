@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from chatlio_kit.aep import Endpoint, Flow, Platform, whole_number
-from chatlio_kit.aep.schema_registry import RESOURCES, Resource
+from chatlio_kit.aep import Endpoint, Flow, Platform, to_int
+from chatlio_kit.aep.schema_registry import RESOURCE_TYPES, ResourceType
 from chatlio_kit.arguments import named, text
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection.objects.blueprint import Blueprint, Json
@@ -54,7 +54,7 @@ class Survey:
     schema_id: str | None = None
     dataset_id: str | None = None
     schema_changed_at: int = 0
-    _titles: dict[Resource, dict[str, str]] = field(default_factory=dict, repr=False)
+    _titles: dict[ResourceType, dict[str, str]] = field(default_factory=dict, repr=False)
     _flows: list[Flow] | None = field(default=None, repr=False)
     _sources: list[Endpoint] | None = field(default=None, repr=False)
     _targets: list[Endpoint] | None = field(default=None, repr=False)
@@ -69,14 +69,14 @@ class Survey:
         self._titles = {}
         self._flows = self._sources = self._targets = None
 
-    def registered(self, resource: Resource, title: str) -> Json | None:
+    def registered(self, resource: ResourceType, title: str) -> Json | None:
         """Give the resource of a type that has a title; None when there is none."""
         found = self._titled(resource).get(title)
         return None if found is None else self.platform.schemas.get(resource, found)
 
-    def title_taken(self, resource: Resource, title: str) -> tuple[Resource, str] | None:
+    def title_taken(self, resource: ResourceType, title: str) -> tuple[ResourceType, str] | None:
         """Tell which resource of another type holds a title, with its ``$id``; None when it is free."""
-        for other in RESOURCES:
+        for other in RESOURCE_TYPES:
             if other != resource and title in self._titled(other):
                 return other, self._titled(other)[title]
         return None
@@ -127,7 +127,7 @@ class Survey:
             with suppress(NotFound):  # it was removed since it was listed
                 found.append(prep.get(str(each["id"])))
         ours = [each for each in found if self.naming.owns(each.get("description"))]
-        return sorted(ours, key=lambda each: (whole_number(each.get("createdDate")), str(each.get("id"))))
+        return sorted(ours, key=lambda each: (to_int(each.get("createdDate")), str(each.get("id"))))
 
     def _all_targets(self) -> list[Endpoint]:
         if self._targets is None:
@@ -141,7 +141,7 @@ class Survey:
     def _lands_here(self, target: Endpoint) -> bool:
         return self.dataset_id is not None and target.params.get("dataSetId") == self.dataset_id
 
-    def _titled(self, resource: Resource) -> dict[str, str]:
+    def _titled(self, resource: ResourceType) -> dict[str, str]:
         if resource not in self._titles:
             listed = self.platform.schemas.titles(resource)
             self._titles[resource] = {str(each.get("title")): str(each["$id"]) for each in listed}
