@@ -197,6 +197,12 @@ class FlowService(Api):
             "enable the dataflow", "POST", f"/flows/{in_path(flow_id)}/action", query=[("op", "enable")]
         )
 
+    def disable_flow(self, flow_id: str) -> None:
+        """Start to disable a dataflow."""
+        self._call(
+            "disable the dataflow", "POST", f"/flows/{in_path(flow_id)}/action", query=[("op", "disable")]
+        )
+
     def delete_flow(self, flow_id: str) -> None:
         """Delete a dataflow.
 

@@ -226,12 +226,13 @@ def test_changes_name_the_etag(stand: Any, platform: Platform) -> None:
 
 
 def test_actions_go_without_a_body(stand: Any, platform: Platform) -> None:
-    """Enabling is posted with the operation in the query and nothing else."""
-    stand.will_answer({"id": "f1", "etag": "e"})
+    """Enabling and disabling are posted with the operation in the query and nothing else."""
+    for _ in range(2):
+        stand.will_answer({"id": "f1", "etag": "e"})
     platform.flows.enable_flow("f1")
-    (asked,) = stand.asked
-    assert (asked.query["op"], asked.body) == (["enable"], b"")
-    assert "Content-Type" not in asked.headers
+    platform.flows.disable_flow("f1")
+    assert [asked.query["op"] for asked in stand.asked] == [["enable"], ["disable"]]
+    assert all(asked.body == b"" and "Content-Type" not in asked.headers for asked in stand.asked)
 
 
 def test_endpoints_are_read_made_and_deleted(stand: Any, platform: Platform) -> None:

@@ -14,13 +14,14 @@ from typing import Any
 
 import orjson
 import pytest
+from filelock import FileLock
 
 import chatlio_kit as ck
 from chatlio_kit import local_platform
 from chatlio_kit.aep import Platform
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection import Connection, plan_connection
-from chatlio_kit.connection.turns import LOCK
+from chatlio_kit.connection.provision import LOCK
 from chatlio_kit.jobs.platforms import open_platform, settings_of
 from chatlio_kit.local_platform import Options, RunningPlatform, running
 from chatlio_kit.samples import write_sample
@@ -135,8 +136,7 @@ def test_a_build_waits_for_its_turn(tmp_path: Path, server: RunningPlatform, cou
     state.mkdir()
     with Platform(settings_of(server, state)) as platform, ThreadPoolExecutor(1) as pool:
         plan = plan_connection(platform, quiet=True)
-        with closing(sqlite3.connect(state / LOCK, isolation_level=None)) as other:
-            other.execute("BEGIN EXCLUSIVE")
+        with FileLock(state / LOCK):
             building = pool.submit(plan.apply, quiet=True)
             with pytest.raises(TimeoutError):
                 building.result(timeout=1.0)

@@ -31,7 +31,7 @@ class Killed(BaseException):
 def after(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Let something happen when the platform has acted on the N-th request, and count the requests."""
     send = wire.send_once
-    monkeypatch.setattr(building, "_FIRST_LOOK", 0.02)
+    monkeypatch.setattr(building, "_FIRST_POLL", 0.02)
     monkeypatch.setattr(wire, "FIRST_PAUSE", 0.0)
 
     @contextmanager
