@@ -13,7 +13,6 @@ ledger nobody looks up an id, and it is made afterwards, in one go.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 import threading
@@ -24,6 +23,7 @@ from types import TracebackType, UnionType
 from typing import Any
 
 import pandas as pd
+from filelock import FileLock, Timeout
 
 from chatlio_kit.connection import Destination
 from chatlio_kit.delivery.ledger.destination import DestinationLedger
@@ -88,16 +88,14 @@ class Ledger:
         Raises:
             LedgerBusy: when another run holds it.
         """
-        # A symbolic link that came with somebody's checkout is not followed.
-        flags = os.O_CREAT | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0)
-        with open(os.open(self._state / _LOCK, flags, 0o600), "rb+") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise LedgerBusy(
-                    f"Another run is sending from the state folder {str(self._state)!r}. "
-                    "Wait until it is done, or use another --state."
-                ) from None
+        try:
+            lock = FileLock(self._state / _LOCK, mode=0o600).acquire(timeout=0)
+        except Timeout:
+            raise LedgerBusy(
+                f"Another run is sending from the state folder {str(self._state)!r}. "
+                "Wait until it is done, or use another --state."
+            ) from None
+        with lock:
             yield
 
     def destinations(self) -> list[Destination]:
