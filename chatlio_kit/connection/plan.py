@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from chatlio_kit.aep import Platform
@@ -142,16 +142,7 @@ class Plan:
         ids = made.ids_by_name() if made is not None else {}
         return {
             "name": self.name,
-            "objects": [
-                {
-                    "object": item.object,
-                    "name": item.name,
-                    "action": item.action.value,
-                    "reason": item.reason,
-                    "id": ids.get(item.name, item.id),
-                }
-                for item in self.objects
-            ],
+            "objects": [asdict(replace(item, id=ids.get(item.name, item.id))) for item in self.objects],
         }
 
     @checked()

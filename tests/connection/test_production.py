@@ -222,7 +222,8 @@ def test_connect_names_the_ids_of_what_it_made(
 ) -> None:
     """Schema, field group, dataset, and of each kind its four objects; the plan's list has them too."""
     url = account_settings.platform_url
-    here = RunningPlatform(url, local_platform.LocalAccount())
+    secret = account_settings.client_secret.reveal()
+    here = RunningPlatform(url, local_platform.LocalAccount(secret))
     done = chatlio_kit(here, "connect", "--json")
     said, there = json.loads(done.stdout), census()
     made = said["connection"]
