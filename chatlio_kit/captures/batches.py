@@ -107,7 +107,7 @@ class Captures:
         self._left_out: dict[str, Names] = {}
         self._remarks: dict[Remark, Names] = {}
         self._excluded: list[str] = []
-        self._strays: list[CaptureFile] = []
+        self._strays: list[tuple[CaptureFile, CaptureFile]] = []
 
     @property
     def exclude(self) -> tuple[str, ...]:
@@ -172,8 +172,8 @@ class Captures:
                 yield file, part, item
         if not has_records:  # without any captures, texts are not left out but rejected
             strays, self._strays = self._strays, []
-            for stray in strays:
-                yield stray, stray, unreadable(1, b"", NO_CAPTURES)
+            for file, part in strays:
+                yield file, part, unreadable(1, b"", NO_CAPTURES)
 
     def _add_notes(self) -> None:
         """Add notes about what was left out while reading, each reason once for all its files."""
@@ -184,7 +184,7 @@ class Captures:
         if self._recoding:
             self.notes.append(self._recoding.note())
         if self._strays:
-            self.notes.append(note(STRAY, Names.of([stray.name for stray in self._strays])))
+            self.notes.append(note(STRAY, Names.of([part.name for _, part in self._strays])))
         self.notes += [note(why, names) for why, names in sorted(self._left_out.items())]
         self.notes += [_sentence(remark, names) for remark, names in self._remarks.items()]
 
@@ -197,7 +197,7 @@ class Captures:
                 elif is_tar(opened := unpacked(handle)):
                     yield from self._read_archive(file, tar_members(opened, self._rename))
                 elif not file.is_named and is_stray(file.name, handle.peek(PEEK), file.place.open):
-                    self._strays.append(file)
+                    self._strays.append((file, file))
                 else:
                     yield from self._read_records(file, opened)
         except BREAKS as broken:
@@ -217,11 +217,11 @@ class Captures:
             if file.paths and self._exclusion.matches(paths):
                 self._excluded.append(part.name)
             else:
-                yield from self._read_member(part, member)
+                yield from self._read_member(file, part, member)
         if is_empty:
             self._remarks[_EMPTY].add(file.name)
 
-    def _read_member(self, part: CaptureFile, member: Member) -> Iterator[_Read]:
+    def _read_member(self, file: CaptureFile, part: CaptureFile, member: Member) -> Iterator[_Read]:
         try:
             if member.refusal:
                 raise OSError(member.refusal)
@@ -233,7 +233,7 @@ class Captures:
                 if open_again is None and len(head) == part.size:  # it is in memory as a whole
                     open_again = partial(_in_memory, head)
                 if open_again is not None and is_stray(part.name, head, open_again):
-                    self._strays.append(part)
+                    self._strays.append((file, part))
                 else:
                     yield from self._read_records(part, opened)
         except BREAKS as broken:

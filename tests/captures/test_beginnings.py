@@ -184,6 +184,15 @@ def test_a_damaged_capture_of_a_long_page_costs_itself(tmp_path: Path) -> None:
     assert [each.reason for each in tables.rejections] == ["not_json"]
 
 
+def test_a_key_that_is_no_text_is_damage(tmp_path: Path) -> None:
+    """An object or a list in the place of a key costs its record, wherever pages are looked for."""
+    for key in (b'{"b": 1}', b"[1]"):
+        bad = b"{" + key + b': [{"c": 2}]}'
+        for content in (b'[{"a": 1},\n' + bad + b',\n{"a": 2}]', b'{"a": 1}\n' + bad + b'\n{"a": 2}\n'):
+            records, rejected, _ = _read(tmp_path, content)
+            assert (records, rejected) == ([(1, b'{"a": 1}'), (2, bad), (3, b'{"a": 2}')], [])
+
+
 def test_a_long_object_that_is_no_page_is_too_large(tmp_path: Path) -> None:
     """An object that lists nothing where pages do, or has a payload, stays one record that is too large."""
     elements = ", ".join([f'{{"x": "{"y" * 100_000}"}}'] * 200)
