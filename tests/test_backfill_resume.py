@@ -17,9 +17,7 @@ import orjson
 import pytest
 
 from chatlio_kit.aep import Platform
-from chatlio_kit.captures import LocalSource
-from chatlio_kit.captures import batches as captures
-from chatlio_kit.captures.sources.files import LocalSource
+from chatlio_kit.captures import LocalSource, batches
 from chatlio_kit.delivery import Ledger, run
 from chatlio_kit.delivery.requests import sending
 from chatlio_kit.delivery.requests.packing import pack
@@ -103,7 +101,7 @@ def test_an_export_is_listed_once_and_stays_whole(
     """An export that was found is not looked for again, and a backfill leaves its list of files as it was."""
     export = read_export(write_sample(tmp_path / "x.d", events=100).path)
     files = list(export.captures.files)
-    monkeypatch.setattr(captures, "find_files", None)
+    monkeypatch.setattr(batches, "find_files", None)
     assert forecast(export, local).counts.accepted == 100
     first, second = (backfill(export, local, quiet=True).counts for _ in range(2))
     assert export.captures.files == files

@@ -382,8 +382,9 @@ def _kept(broken: BrokenFile) -> str:
 MB = 1_000_000
 _READ = """
 import json, resource, sys
-from chatlio_kit.captures import Captures, blocks, containers
-blocks.MOST_SKIPPED, containers.MOST_UNPACKED = 10_000_000, 30_000_000
+from chatlio_kit.captures import Captures
+from chatlio_kit.captures.formats import compression, text_blocks
+text_blocks.MOST_SKIPPED, compression.MOST_UNPACKED = 10_000_000, 30_000_000
 captures = Captures([sys.argv[1]])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 rejected = [(each.file, each.record, each.reason) for piece in captures.pieces() for each in piece.rejected]

@@ -1,4 +1,4 @@
-"""Files to captured records."""
+"""Read captured webhooks from files, archives, buckets and URLs."""
 
 from chatlio_kit.captures.batches import Captures, FileSlice, RawBatch
 from chatlio_kit.captures.dialects import (
@@ -12,7 +12,8 @@ from chatlio_kit.captures.dialects import (
 )
 from chatlio_kit.captures.formats.records import Text, floats_in, is_exact, keeps_quotes, parse, refusal
 from chatlio_kit.captures.sources.discovery import find_files
-from chatlio_kit.captures.sources.files import CaptureFile, LocalSource, archives_of
+from chatlio_kit.captures.sources.files import CaptureFile, archives_of
+from chatlio_kit.captures.sources.local import LocalSource
 
 __all__ = [
     "BARE",

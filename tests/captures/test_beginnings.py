@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from chatlio_kit.captures import Captures
-from chatlio_kit.captures.formats import text_blocks as blocks
+from chatlio_kit.captures.formats import text_blocks
 from chatlio_kit.captures.formats.records import MOST_BYTES
 from chatlio_kit.tables import Export, ReadOptions, Tables
 
@@ -112,7 +112,7 @@ def test_where_blocks_end_changes_nothing_about_nuls(
     content += LINES[2] + b"\n" + bytes(50)
     expected = _read(tmp_path, content)
     for name in ("BLOCK", "PEEK"):
-        monkeypatch.setattr(blocks, name, size)
+        monkeypatch.setattr(text_blocks, name, size)
     assert _read(tmp_path, content) == expected
     assert [raw for _, raw in expected[0]] == [*LINES, b"x", b"\0", LINES[1], LINES[2]]
 
@@ -182,6 +182,15 @@ def test_a_damaged_capture_of_a_long_page_costs_itself(tmp_path: Path) -> None:
     assert tables.counts.accepted == 15_999
     assert tables.counts.duplicates == 3
     assert [each.reason for each in tables.rejections] == ["not_json"]
+
+
+def test_a_key_that_is_no_text_is_damage(tmp_path: Path) -> None:
+    """An object or a list in the place of a key costs its record, wherever pages are looked for."""
+    for key in (b'{"b": 1}', b"[1]"):
+        bad = b"{" + key + b': [{"c": 2}]}'
+        for content in (b'[{"a": 1},\n' + bad + b',\n{"a": 2}]', b'{"a": 1}\n' + bad + b'\n{"a": 2}\n'):
+            records, rejected, _ = _read(tmp_path, content)
+            assert (records, rejected) == ([(1, b'{"a": 1}'), (2, bad), (3, b'{"a": 2}')], [])
 
 
 def test_a_long_object_that_is_no_page_is_too_large(tmp_path: Path) -> None:

@@ -19,8 +19,7 @@ import pytest
 
 from chatlio_kit.captures import Captures
 from chatlio_kit.chatlio.rejections import Reason, Rejection
-from chatlio_kit.tables import RejectedFile
-from chatlio_kit.tables import output as writing
+from chatlio_kit.tables import RejectedFile, output
 
 
 def _parquet(table: Any, **options: Any) -> bytes:
@@ -77,7 +76,8 @@ PARQUET: dict[str, Callable[[], tuple[bytes, list[str]]]] = {
 _READ = """
 import json, resource, sys
 import pyarrow.parquet
-from chatlio_kit.captures import Captures, parquet_tables
+from chatlio_kit.captures import Captures
+from chatlio_kit.captures.formats import parquet_tables
 captures = Captures([sys.argv[1]])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 read, rejected = 0, []
@@ -140,7 +140,7 @@ def test_rejects_are_listed_up_to_a_limit_and_all_are_counted(
         "LONGEST_SHOWN": 2000,
         "BEGINNING": 20,
     }.items():
-        monkeypatch.setattr(writing, name, value)
+        monkeypatch.setattr(output, name, value)
 
     def reject(number: int, reason: Reason, raw: str | None, file: str = "a") -> Rejection:
         return Rejection(file, number, reason, None, "Wrong.", raw)

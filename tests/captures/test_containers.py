@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from chatlio_kit.captures import Captures
 from chatlio_kit.captures.formats import splitting
 from chatlio_kit.captures.formats import text_blocks as blocks
-from chatlio_kit.captures.formats.compression import Text
+from chatlio_kit.captures.formats.text_blocks import FileText
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.samples import write_sample
 from chatlio_kit.tables import Export, ReadOptions, Tables
@@ -249,7 +249,7 @@ def test_lines_have_their_physical_numbers(lines: list[bytes], size: int, ends: 
     """Each line that is not blank is a record with its own number, wherever blocks end and parts are cut."""
     text = b'{"first":0}\n' + b"\n".join(lines) + (b"\n" if ends else b"")
     with patch.multiple(blocks, BLOCK=size, PEEK=size):
-        found = list(splitting.split(Text(io.BufferedReader(io.BytesIO(text)))))
+        found = list(splitting.split(FileText(io.BufferedReader(io.BytesIO(text)))))
     told = [(number, raw) for each in found for number, raw in zip(each.numbers, each.raws, strict=True)]
     expected = [(number, line.strip()) for number, line in enumerate(text.split(b"\n"), 1) if line.strip()]
     assert told == expected

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 import chatlio_kit as ck
 from chatlio_kit import local_platform
+from chatlio_kit.captures import Captures
 from chatlio_kit.cli import main
 from chatlio_kit.errors import CaptureError, UsageError
 from chatlio_kit.tables import Tables
@@ -190,6 +191,18 @@ def test_text_alone_is_no_export(tmp_path: Path) -> None:
     tables = _read(tmp_path / "wrong")
     assert [each.reason for each in tables.rejections] == ["unreadable"] * 2
     assert not any("left out" in note for note in tables.notes)
+
+
+def test_text_alone_in_an_archive_is_no_export(tmp_path: Path) -> None:
+    """Such a member is a reject too, and counts as a record of its archive."""
+    (tmp_path / "wrong").mkdir()
+    with zipfile.ZipFile(tmp_path / "wrong" / "a.zip", "w") as archive:
+        archive.writestr("README", README)
+        archive.writestr("sub/notes.md", README)
+    captures = Captures([tmp_path / "wrong"])
+    (batch,) = captures.pieces()
+    assert [each.file for each in batch.rejected] == ["wrong/a.zip!README", "wrong/a.zip!sub/notes.md"]
+    assert (captures.read, captures.notes) == ({"wrong/a.zip": 2}, [])
 
 
 def test_a_backfill_reads_later_what_it_left_out_before(captures: Path, tmp_path: Path) -> None:

@@ -160,13 +160,18 @@ def test_only_what_is_cut_off_is_called_so(tmp_path: Path, line: Line) -> None:
 
 
 def test_nothing_is_advised_that_is_there(tmp_path: Path, conversation: Payload) -> None:
-    """Who wrote a time or a kind into the payload is not asked to write it, but to name it."""
+    """A time or a kind in the payload is read; where it is none, it is quoted and nothing is to be added."""
     bare = conversation | {"receivedAt": AT, "kind": "feedback"}
-    (rejected,) = _tables(tmp_path / "a.ndjson", json.dumps(bare).encode()).rejections
-    assert "--fields kind=kind" in rejected.detail
-    (rejected,) = _tables(tmp_path / "feedback.ndjson", json.dumps(bare).encode()).rejections
-    assert "--fields received=receivedAt" in rejected.detail
-    assert "add receivedAt" not in rejected.detail
+    tables = _tables(tmp_path / "a.ndjson", json.dumps(bare).encode())
+    assert (tables.rejections, tables.events["kind"].tolist()) == ([], ["feedback"])
+    for wrong, advice in (
+        ({"kind": "feedback form"}, 'kind is "feedback form"; expected one of'),
+        ({"receivedAt": 1_727_769_600_000}, "--fields received-milliseconds=receivedAt"),
+        ({"receivedAt": "2024-10-01T08:00:00"}, "--fields without-offset=UTC"),
+    ):
+        (rejected,) = _tables(tmp_path / "a.ndjson", json.dumps(bare | wrong).encode()).rejections
+        assert advice in rejected.detail
+        assert "add receivedAt" not in rejected.detail
 
 
 def test_a_wrong_kind_is_told_by_who_named_it(tmp_path: Path, conversation: Payload) -> None:

@@ -1,12 +1,14 @@
-"""Pages: objects that list captures, as loggers' own interfaces answer them.
+"""Pages: objects that list captures, as the loggers' own APIs return them.
 
-A file of such pages is read as if the captures stood in it one after another: each is a record, and they are
-numbered through all pages of the file.
+In a file of pages each capture is a record, numbered through all pages of the file. A page that is damaged or
+too long to be held in memory is read from its list on, capture by capture.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
@@ -14,7 +16,15 @@ from typing import Any
 import orjson
 
 from chatlio_kit.captures.dialects.dialect import EACH, Dialect, FieldPath
-from chatlio_kit.captures.formats.records import ByteRecords, LineRecords, Paged, ReadFault, Remark, parse
+from chatlio_kit.captures.formats.records import (
+    ByteRecords,
+    Paged,
+    ReadFault,
+    ReadItem,
+    Records,
+    Remark,
+    parse,
+)
 from chatlio_kit.chatlio.event_ids import canonical
 from chatlio_kit.chatlio.kinds import shape_of
 
@@ -32,81 +42,84 @@ LISTS: dict[str, FieldPath] = {
 }
 """Where each logger's pages list their captures."""
 
+_PAYLOAD = "payload"
+_DECODER = json.JSONDecoder()
+_BLANK = re.compile(r"[ \t\r\n]*")
+_FIRST_CAPTURE = re.compile(r"\[[ \t\r\n]*(?=\{)")
+_LIST_PATHS = frozenset(path.keys for path in LISTS.values())
+_PARENTS = frozenset(keys[:count] for keys in _LIST_PATHS for count in range(1, len(keys)))
+
 
 @dataclass(frozen=True)
 class Page:
-    """A page's captures and where in it they stand."""
+    """A page's captures and where it lists them."""
 
     place: FieldPath
     captures: list[dict[str, Any]]
 
 
 def page_of(value: Any) -> Page | None:
-    """Tell whether an object is a page: it lists objects where loggers' pages do, and is no payload."""
-    if not isinstance(value, Mapping) or "payload" in value or shape_of(value) is not None:
+    """Return an object as a page if it lists objects where loggers' pages do, and is no payload."""
+    if not isinstance(value, Mapping) or _PAYLOAD in value or shape_of(value) is not None:
         return None
-    for place in LISTS.values():
-        found = place.find(value)
-        if isinstance(found, list) and all(isinstance(each, dict) for each in found):
-            return Page(place, found)
+    for path in LISTS.values():
+        items = path.find(value)
+        if isinstance(items, list) and all(isinstance(item, dict) for item in items):
+            return Page(path, items)
     return None
 
 
-def unfold(
-    records: Iterator[LineRecords | ByteRecords | ReadFault | Remark], fields: Dialect | None = None
-) -> Iterator[LineRecords | ByteRecords | ReadFault | Remark]:
-    """Return the captures that pages list in a file that begins with a page; any other file as it is.
+def unfold(records: Iterator[ReadItem], fields: Dialect | None = None) -> Iterator[ReadItem]:
+    """Yield the captures that pages list in a file that begins with a page; other files' records as they are.
 
     Args:
         records: the file's records.
-        fields: a dialect that the user named. If it walks a list, each element of it is a record.
+        fields: a dialect that the user named. If it walks a list, each of its elements is a record.
     """
     if fields is not None and fields.walk:
         yield from _renumbered(records, lambda raw: _elements(raw, fields), fields.walk)
         return
-    before: list[LineRecords | ByteRecords | ReadFault | Remark] = []
+    before: list[ReadItem] = []
     is_paged = False
-    for found in records:
-        before.append(found)
-        first = None if isinstance(found, ReadFault | Remark) else _first_object(found)
+    for item in records:
+        before.append(item)
+        first = None if isinstance(item, ReadFault | Remark) else _first_object(item)
         if first is not None:
-            is_paged = isinstance(found, Paged) or _captures(first, fields) is not None
+            is_paged = isinstance(item, Paged) or _captures(first, fields) is not None
             break
-    if not is_paged:
+    if is_paged:
+        yield from _renumbered(chain(before, records), lambda raw: _captures(raw, fields))
+    else:
         yield from before
         yield from records
-    else:
-        yield from _renumbered(chain(before, records), lambda raw: _captures(raw, fields))
 
 
 def _renumbered(
-    records: Iterator[LineRecords | ByteRecords | ReadFault | Remark],
+    records: Iterator[ReadItem],
     unfolded: Callable[[bytes], list[bytes] | None],
     walk: tuple[str, ...] = (),
-) -> Iterator[LineRecords | ByteRecords | ReadFault | Remark]:
-    """Give records, or the ones that they list, numbered through the file."""
+) -> Iterator[ReadItem]:
+    """Yield records, or those that they list, numbered through the file."""
     number = 0
-    for found in records:
-        if isinstance(found, Remark):
-            yield found
+    for item in records:
+        if isinstance(item, Remark):
+            yield item
             continue
-        if isinstance(found, ReadFault):
+        if isinstance(item, ReadFault):
             number += 1
-            yield replace(found, number=number)
+            yield replace(item, number=number)
             continue
-        raws = list(found.raws)
-        if not isinstance(found, Paged):
-            raws = [each for raw in raws for each in _or_itself(raw, unfolded(raw))]
+        raws = list(item.raws)
+        if not isinstance(item, Paged):
+            raws = [listed for raw in raws for listed in _or_itself(raw, unfolded(raw))]
         elif walk:
-            raws = [each for raw in raws for each in _or_itself(raw, unfolded(_listed(raw, walk)))]
+            raws = [listed for raw in raws for listed in _or_itself(raw, unfolded(_as_page(raw, walk)))]
         if raws:
-            yield ByteRecords(
-                list(range(number + 1, number + len(raws) + 1)), raws, found.cut, found.is_loose
-            )
+            yield ByteRecords(list(range(number + 1, number + len(raws) + 1)), raws, item.cut, item.is_loose)
         number += len(raws)
 
 
-def _listed(raw: bytes, walk: tuple[str, ...]) -> bytes:
+def _as_page(raw: bytes, walk: tuple[str, ...]) -> bytes:
     """Write an element of a long page as a page that lists it alone."""
     keys = walk[: walk.index(EACH)]
     return b"".join(b"{%b:" % orjson.dumps(key) for key in keys) + b"[" + raw + b"]" + b"}" * len(keys)
@@ -116,55 +129,55 @@ def _or_itself(raw: bytes, listed: list[bytes] | None) -> list[bytes]:
     return [raw] if listed is None else listed
 
 
-def _first_object(found: LineRecords | ByteRecords) -> bytes | None:
-    """Return the first record that begins as an object does: words may stand before a page."""
-    if found.head.startswith(b"{"):
-        return found.head
-    return next((raw for raw in found.raws if raw.startswith(b"{")), None)
+def _first_object(records: Records) -> bytes | None:
+    """Return the first record that begins as an object does: other lines may precede a page."""
+    if records.head.startswith(b"{"):
+        return records.head
+    return next((raw for raw in records.raws if raw.startswith(b"{")), None)
 
 
 def _captures(raw: bytes, fields: Dialect | None) -> list[bytes] | None:
-    """Give the texts of a page's captures; None when the text is no page, or the user named its payload."""
+    """Return the texts of a page's captures; None when the text is no page, or the user named its payload."""
     try:
         value = orjson.loads(raw)
         page = page_of(value)
         if page is None or (fields is not None and fields.payload.keys and fields.fits(value)):
             return None
-        return [_text(each) for each in page.place.find(parse(raw))]
-    except ValueError:  # reading the record tells what is wrong with it
+        return [_text(capture) for capture in page.place.find(parse(raw))]
+    except ValueError:  # decoding the record reports what is wrong with it
         return None
 
 
 def _elements(raw: bytes, fields: Dialect) -> list[bytes] | None:
-    """Give a record for each element of the list that the user named; None where there is no such list."""
+    """Return a record for each element of the list that the user named; None where there is no such list."""
     try:
         value = parse(raw)
-    except ValueError:  # reading the record tells what is wrong with it
+    except ValueError:  # decoding the record reports what is wrong with it
         return None
     if not isinstance(value, dict) or not fields.fits(value):
         return None
-    places = (fields.payload, fields.received, fields.label, fields.widget)
+    paths = (fields.payload, fields.received, fields.label, fields.widget)
     walked = FieldPath(fields.walk).first().keys
-    others = [place.keys for place in places if place and place.keys[: len(walked)] != walked]
-    return [_text(each) for each in _walked(value, fields.walk, others)]
+    others = [path.keys for path in paths if path and path.keys[: len(walked)] != walked]
+    return [_text(element) for element in _walked(value, fields.walk, others)]
 
 
 def _walked(value: Any, walk: tuple[str, ...], others: Sequence[tuple[str, ...]]) -> Iterator[Any]:
-    """Give a value once for each element of a list in it, with nothing else than other places need."""
+    """Yield a value once for each element of a list in it, with nothing else than other paths need."""
     if not walk:
         yield value
         return
     key, rest = walk[0], walk[1:]
     if key == EACH and isinstance(value, list):
-        within = [place[1:] for place in others if place[:1] == ("0",)]
-        for each in value:
-            yield from ([inner] for inner in _walked(each, rest, within))
+        within = [path[1:] for path in others if path[:1] == ("0",)]
+        for item in value:
+            yield from ([inner] for inner in _walked(item, rest, within))
     elif key != EACH and isinstance(value, dict) and key in value:
-        beside = {place[0]: value[place[0]] for place in others if place and place[0] in value}
-        within = [place[1:] for place in others if place[:1] == (key,)]
+        beside = {path[0]: value[path[0]] for path in others if path and path[0] in value}
+        within = [path[1:] for path in others if path[:1] == (key,)]
         for inner in _walked(value[key], rest, within):
             yield {**beside, key: inner}
-    else:  # nothing can be walked here, which reading the record tells
+    else:  # there is no such list, which decoding the record reports
         yield value
 
 
@@ -173,3 +186,81 @@ def _text(capture: Any) -> bytes:
         return orjson.dumps(capture)
     except TypeError:  # a number beyond 64 bits
         return canonical(capture)
+
+
+@dataclass(frozen=True)
+class ListOfPage:
+    """Where a page lists its captures.
+
+    Attributes:
+        start: the index of the first capture in the text.
+        depth: how many objects are open there.
+    """
+
+    start: int
+    depth: int
+
+
+def list_of_page(text: str, start: int = 0) -> ListOfPage | None:
+    """Find where the object that begins here lists captures as loggers' pages do; None when it is no page.
+
+    Only what precedes the list is parsed, so the object may be damaged or truncated after it.
+    """
+    try:
+        return _find_list(text, start)
+    except (ValueError, RecursionError):
+        return None
+
+
+def begins_page(raws: Iterable[bytes]) -> bool | None:
+    """Whether the first object among records is a page; None when there is no object among them."""
+    for raw in raws:
+        if raw.startswith(b"{"):
+            return list_of_page(raw.decode("utf-8", errors="surrogateescape")) is not None
+    return None
+
+
+def _find_list(text: str, start: int) -> ListOfPage | None:
+    path: tuple[str, ...] = ()
+    position = _after(text, "{", start)
+    while True:
+        position = _skip_blank(text, position)
+        if text.startswith("}", position):
+            if not path:
+                return None
+            path, position = path[:-1], _skip_blank(text, position + 1)
+        else:
+            if not text.startswith('"', position):
+                raise ValueError("no key here")
+            key, position = _DECODER.raw_decode(text, position)
+            position = _skip_blank(text, _after(text, ":", position))
+            here = (*path, key)
+            if here == (_PAYLOAD,):
+                return None
+            first = _FIRST_CAPTURE.match(text, position) if here in _LIST_PATHS else None
+            if first is not None:
+                return ListOfPage(first.end(), len(here))
+            if here in _PARENTS and text.startswith("{", position):
+                path, position = here, position + 1
+                continue
+            _, position = _DECODER.raw_decode(text, position)
+            position = _skip_blank(text, position)
+        if text.startswith(",", position):
+            position += 1
+
+
+def _skip_blank(text: str, position: int) -> int:
+    blank = _BLANK.match(text, position)
+    return position if blank is None else blank.end()
+
+
+def _after(text: str, mark: str, position: int) -> int:
+    """Return the position after a mark.
+
+    Raises:
+        ValueError: when there is none.
+    """
+    position = _skip_blank(text, position)
+    if not text.startswith(mark, position):
+        raise ValueError(f"no {mark} here")
+    return position + 1

@@ -23,7 +23,7 @@ from chatlio_kit.captures.dialects.columns import TIME_PLACES, put_together
 from chatlio_kit.captures.dialects.dialect import Body, Dialect, FieldPath
 from chatlio_kit.captures.dialects.pages import page_of
 from chatlio_kit.captures.dialects.table import BARE, ENVELOPE, LOGGERS
-from chatlio_kit.captures.formats.records import Refused, RepeatedKey, parse, said
+from chatlio_kit.captures.formats.records import Refused, RepeatedKey, message_of, parse
 from chatlio_kit.chatlio.kinds import shape_of
 from chatlio_kit.chatlio.rejections import Reason, shortened
 
@@ -270,7 +270,7 @@ def _read(text: str, place: str, written: Body) -> Any:
     except ValueError as wrong:
         if written is Body.JSON and (found := object_in_base64(text)) is not None:
             return found
-        detail = f"{place} is not JSON: {said(wrong)}. Correct the record and read it again."
+        detail = f"{place} is not JSON: {message_of(wrong)}. Correct the record and read it again."
     raise Refused(Reason.NOT_JSON, place, detail)
 
 

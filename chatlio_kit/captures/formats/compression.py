@@ -1,15 +1,10 @@
-"""From a file's bytes to those that were packed in it, and to UTF-8 whatever it was written in.
-
-What a file holds is told from its first bytes, never from its name.
-"""
+"""Decompress a file while it is read, whatever its name: the first bytes tell how it is packed."""
 
 from __future__ import annotations
 
 import bz2
-import codecs
 import io
 import lzma
-import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -19,11 +14,10 @@ from zipfile import BadZipFile
 
 import pyarrow as pa
 
-BOM = codecs.BOM_UTF8
 BREAKS = (
     OSError, EOFError, ValueError, NotImplementedError, zlib.error, lzma.LZMAError, BadZipFile, struct.error
 )  # fmt: skip
-"""What readers raise where a file ends too early or holds what it should not."""
+"""What readers raise for a file that is truncated or damaged."""
 
 MOST_UNPACKED = 16_000_000
 MOST_RATIO = 1100
@@ -36,39 +30,85 @@ MAGIC_BYTES = 512
 """As many of a file's first bytes say what it holds."""
 
 _XZ_MEMORY = 1 << 28
-_UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 _LONGEST_MAGIC = 8
 _AT_ONCE = 1 << 16
-_GAP = 16
-_NULS = rb"\0++(?=[\r\n])|\0{%d,}|\0+\Z" % _GAP
-_NULS_INSIDE, _NULS_AT_START = re.compile(rb"(?<=\n)\0+|" + _NULS), re.compile(rb"(?:\A|(?<=\n))\0+|" + _NULS)
-_SIP = 128
-"""Bytes: bzip2 and xz give nothing of what they took in together with a break, so they take in little."""
-_ZSTD_SIP, _ZSTD_GIVES = 1 << 10, 1 << 13
-"""Bytes: for the same reason it takes in little of a zstd, and is asked for little."""
+_SMALL_CHUNK = 128
+"""Bytes: bzip2 and xz return nothing of a chunk in which they break, so their chunks are small."""
+_ZSTD_CHUNK, _ZSTD_BLOCK = 1 << 10, 1 << 13
+"""Bytes read and returned at once for a zstd, for the same reason."""
+
+Read = Callable[[int], bytes]
 
 
-class _Source:
-    """Packed bytes, counted as they are taken, so many at once at most."""
+class UntilBreak:
+    """Reads all that precedes a break, and only then raises the break, however often it is asked.
 
-    closed = False
+    Args:
+        read: returns at most so many bytes; none at the end.
 
-    def __init__(self, handle: io.BufferedReader) -> None:
-        self._handle = handle
-        self.taken = 0
-        self.most = _AT_ONCE
+    Attributes:
+        broken: what the source raised, if it did.
+    """
+
+    def __init__(self, read: Read) -> None:
+        self._read = read
+        self.broken: Exception | None = None
+
+    def read(self, size: int, least: int = 1) -> bytes:
+        """Return at most ``size`` bytes, and at least ``least`` unless the source ends or breaks.
+
+        Raises:
+            Exception: one of ``BREAKS``, when nothing precedes it any more.
+        """
+        parts: list[bytes] = []
+        count = 0
+        while self.broken is None and count < least:
+            try:
+                part = self._read(size - count)
+            except BREAKS as broken:
+                self.broken = broken
+                break
+            if not part:
+                break
+            parts.append(part)
+            count += len(part)
+        if self.broken is not None and not parts:
+            raise self.broken
+        return b"".join(parts)
+
+
+class ByteStream(io.RawIOBase):
+    """A stream of the bytes that a function returns; its first read returns enough to recognise a format.
+
+    Args:
+        read: returns at most so many bytes; none at the end.
+        close: called when the stream is closed.
+    """
+
+    def __init__(self, read: Read, close: Callable[[], object] = lambda: None) -> None:
+        self._source, self._close = UntilBreak(read), close
+        self._least = MAGIC_BYTES
+
+    def readable(self) -> bool:
+        """Return true."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read bytes into a buffer and return how many."""
+        block = self._source.read(len(buffer), min(self._least, len(buffer)))
+        self._least = 1
+        buffer[: len(block)] = block
+        return len(block)
 
     def close(self) -> None:
-        """Leave the file to whoever opened it."""
-
-    def read(self, size: int) -> bytes:
-        block = self._handle.read1(min(size, self.most))  # before a break, what there is
-        self.taken += len(block)
-        return block
+        """Close it, and what it reads from."""
+        if not self.closed:
+            self._close()
+        super().close()
 
 
 class _Decompressor(Protocol):
-    """One compressed stream, as bz2 and lzma unpack theirs."""
+    """One compressed stream, with the interface of bz2 and lzma."""
 
     @property
     def eof(self) -> bool: ...
@@ -83,7 +123,7 @@ class _Decompressor(Protocol):
 
 
 class _Inflater:
-    """A gzip stream, unpacked like the others; what stands before a break is given to the last byte."""
+    """Decompresses gzip with the interface of the other decompressors, up to the last byte before a break."""
 
     def __init__(self) -> None:
         self._stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
@@ -117,205 +157,119 @@ class _Inflater:
 
 
 def _before_break(stream: Any, data: bytes) -> bytes:
-    """Give what can be unpacked of data that is broken somewhere."""
+    """Decompress damaged data byte by byte as far as possible."""
     parts: list[bytes] = []
     with suppress(zlib.error):
-        for place in range(len(data)):
-            parts.append(stream.decompress(data[place : place + 1]))
+        for index in range(len(data)):
+            parts.append(stream.decompress(data[index : index + 1]))
     return b"".join(parts)
 
 
-class _Streams:
-    """Compressed streams, one after another, unpacked no further than what is asked for.
+class _PackedFile:
+    """The packed bytes, counted while they are read.
 
-    Args:
-        source: the packed bytes.
-        make: makes what unpacks a stream.
-        sip: how many bytes that takes in at once.
+    Attributes:
+        count: how many bytes were read.
+        chunk: how many are read at once at most.
     """
 
-    def __init__(self, source: _Source, make: Callable[[], _Decompressor], sip: int = _AT_ONCE) -> None:
-        self._source, self._make, self._sip = source, make, sip
+    closed = False
+
+    def __init__(self, handle: io.BufferedReader) -> None:
+        self._handle = handle
+        self.count = 0
+        self.chunk = _AT_ONCE
+
+    def close(self) -> None:
+        """Do nothing: the file is closed by the code that opened it."""
+
+    def read(self, size: int) -> bytes:
+        block = self._handle.read1(min(size, self.chunk))
+        self.count += len(block)
+        return block
+
+
+class _Streams:
+    """Compressed streams, one after another, each decompressed only as far as it is read.
+
+    Args:
+        packed: the packed bytes.
+        make: makes a decompressor.
+        chunk: how many bytes it gets at once.
+    """
+
+    def __init__(self, packed: _PackedFile, make: Callable[[], _Decompressor], chunk: int = _AT_ONCE) -> None:
+        self._packed, self._make, self._chunk = packed, make, chunk
         self._current = make()
-        self._fed = memoryview(b"")
+        self._input = memoryview(b"")
 
     def read(self, size: int) -> bytes:
         while True:
             if self._current.eof:
-                # Zeros may fill a stream up; anything else has to be another one.
-                rest = (self._current.unused_data + self._fed).lstrip(b"\0")
-                while not rest and (block := self._source.read(_AT_ONCE)):
+                # A stream may be padded with zeros; anything else has to be another stream.
+                rest = (self._current.unused_data + self._input).lstrip(b"\0")
+                while not rest and (block := self._packed.read(_AT_ONCE)):
                     rest = block.lstrip(b"\0")
                 if not rest:
                     return b""
-                self._current, self._fed = self._make(), memoryview(rest)
+                self._current, self._input = self._make(), memoryview(rest)
             if block := self._current.decompress(self._next(), size):
                 return block
 
     def _next(self) -> bytes | memoryview:
         if not self._current.needs_input:
             return b""
-        if not self._fed:
-            self._fed = memoryview(self._source.read(_AT_ONCE))
-            if not self._fed:
+        if not self._input:
+            self._input = memoryview(self._packed.read(_AT_ONCE))
+            if not self._input:
                 raise EOFError("The compressed stream ends before its end")
-        fed, self._fed = self._fed[: self._sip], self._fed[self._sip :]
-        return fed
+        chunk, self._input = self._input[: self._chunk], self._input[self._chunk :]
+        return chunk
 
 
-def _xz() -> _Decompressor:
-    return lzma.LZMADecompressor(memlimit=_XZ_MEMORY)
-
-
-def _unzstd(source: _Source) -> Callable[[int], bytes]:
-    source.most = _ZSTD_SIP
-    stream = pa.CompressedInputStream(pa.PythonFile(source, mode="r"), "zstd")
+def _zstd(packed: _PackedFile) -> Read:
+    packed.chunk = _ZSTD_CHUNK
+    stream = pa.CompressedInputStream(pa.PythonFile(packed, mode="r"), "zstd")
 
     def read(size: int) -> bytes:
-        block: bytes = stream.read(min(size, _ZSTD_GIVES))  # of what it cannot give whole it gives nothing
+        block: bytes = stream.read(min(size, _ZSTD_BLOCK))
         return block
 
     return read
 
 
-_UNPACKERS: dict[bytes, Callable[[_Source], Callable[[int], bytes]]] = {
-    b"\x1f\x8b": lambda source: _Streams(source, _Inflater).read,
-    b"BZh": lambda source: _Streams(source, bz2.BZ2Decompressor, _SIP).read,
-    b"\xfd7zXZ\x00": lambda source: _Streams(source, _xz, _SIP).read,
-    b"\x28\xb5\x2f\xfd": _unzstd,
+_UNPACKERS: dict[bytes, Callable[[_PackedFile], Read]] = {
+    b"\x1f\x8b": lambda packed: _Streams(packed, _Inflater).read,
+    b"BZh": lambda packed: _Streams(packed, bz2.BZ2Decompressor, _SMALL_CHUNK).read,
+    b"\xfd7zXZ\x00": lambda packed: (
+        _Streams(packed, lambda: lzma.LZMADecompressor(memlimit=_XZ_MEMORY), _SMALL_CHUNK).read
+    ),
+    b"\x28\xb5\x2f\xfd": _zstd,
 }
 
 
-class _Unpacked(io.RawIOBase):
-    """What an unpacker gives, up to what no honest file holds."""
+class _Unpacked(ByteStream):
+    """The unpacked bytes of a file, up to what no honest file holds."""
 
-    def __init__(self, source: _Source, read: Callable[[int], bytes]) -> None:
-        self._source, self._read = source, read
-        self._given = 0
-        self._broken: Exception | None = None
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        block = self._next(len(buffer))
-        # What was packed is known by its first bytes, so as many come together.
-        while 0 < len(block) < MAGIC_BYTES - self._given and (more := self._next(len(buffer) - len(block))):
-            block += more
-        if not block and self._broken is not None:
-            raise self._broken
-        buffer[: len(block)] = block
-        self._given += len(block)
-        return len(block)
+    def __init__(self, handle: io.BufferedReader, unpack: Callable[[_PackedFile], Read]) -> None:
+        self._packed, self._count = _PackedFile(handle), 0
+        self._unpack = unpack(self._packed)
+        super().__init__(self._next)
 
     def _next(self, size: int) -> bytes:
-        if self._broken is not None:
-            return b""
-        try:
-            block = self._read(size)
-        except BREAKS as broken:
-            self._broken = broken
-            return b""
-        given = self._given + len(block)
-        if given > MOST_UNPACKED and given > MOST_RATIO * self._source.taken:
-            self._broken = OSError(f"It unpacks to over {MOST_RATIO:,} times its size, as no captures do")
+        if self._count > MOST_UNPACKED and self._count > MOST_RATIO * self._packed.count:
+            raise OSError(f"It unpacks to over {MOST_RATIO:,} times its size, as no captures do")
+        block = self._unpack(size)
+        self._count += len(block)
         return block
 
 
 def unpacked(handle: io.BufferedReader) -> io.BufferedReader:
-    """Undo the compression of an open file, if it has one of those we know; what was unpacked stays."""
+    """Return an open file without its compression; one that is not packed, or already unpacked, as it is."""
     if isinstance(handle.raw, _Unpacked):
         return handle
     start = handle.peek(_LONGEST_MAGIC)[:_LONGEST_MAGIC]
     for magic, unpack in _UNPACKERS.items():
         if start.startswith(magic):
-            source = _Source(handle)
-            return io.BufferedReader(_Unpacked(source, unpack(source)))
+            return io.BufferedReader(_Unpacked(handle, unpack))
     return handle
-
-
-class Text:
-    """A file's bytes in blocks, as UTF-8 without a byte order mark and without runs of NULs.
-
-    A log that is cut to nothing while it is written, or a disk that loses power, leaves NULs where a file has
-    no content: at its beginning, at the edges of its lines, or instead of a part of them. Such a run counts
-    as the end of the line that it breaks off. A line of nothing but NULs stays one that holds a NUL.
-
-    Attributes:
-        nuls: how many NULs were passed over.
-    """
-
-    def __init__(self, handle: io.BufferedReader) -> None:
-        self._handle = handle
-        self._broken: Exception | None = None
-        self._decoder: codecs.IncrementalDecoder | None = None
-        self._starts_line, self._run = True, 0
-        self.nuls = 0
-        self._head = self._block(4)
-        for mark, encoding in _UTF16.items():
-            if self._head.startswith(mark):
-                self._head = self._head.removeprefix(mark)
-                # Lone surrogates go on as they are: they cost their own record, not the file.
-                self._decoder = codecs.getincrementaldecoder(encoding)("surrogatepass")
-        if self._decoder is None:
-            self._head = self._head.removeprefix(BOM)
-
-    def read(self, size: int) -> bytes:
-        """Return the next block; an empty one at the end.
-
-        What stands before a break is given first; the break is raised when reading comes to it.
-        """
-        head, self._head = self._head, b""
-        block = head or self._block(size)
-        while True:
-            text = self._without_nuls(self._decoded(block), is_last=not block)
-            if text or not block:
-                return text
-            block = self._block(size)
-
-    def _decoded(self, block: bytes) -> bytes:
-        if self._decoder is None:
-            return block
-        return self._decoder.decode(block, final=not block).encode("utf-8", "surrogatepass")
-
-    def _without_nuls(self, block: bytes, *, is_last: bool) -> bytes:
-        if self._run or b"\0" in block:
-            block = bytes(self._run) + block
-            whole = block if is_last else block.rstrip(b"\0")
-            # A run may go on in the next block; of a long one a short stand-in waits for what follows.
-            run = len(block) - len(whole)
-            self._run = min(run, _GAP)
-            self.nuls += run - self._run
-            pattern = _NULS_AT_START if self._starts_line else _NULS_INSIDE
-            block = pattern.sub(self._instead, whole)
-        if block:
-            self._starts_line = block.endswith(b"\n")
-        return block
-
-    def _instead(self, found: re.Match[bytes]) -> bytes:
-        text, start, end = found.string, found.start(), found.end()
-        starts_line = text[start - 1 : start] == b"\n" if start else self._starts_line
-        ends_line = text[end : end + 1] in (b"\r", b"\n")
-        instead = b"\0" if starts_line and ends_line else b""
-        if not (starts_line or ends_line) and end < len(text):
-            instead = b"\n"
-        self.nuls += end - start - instead.count(b"\0")
-        return instead
-
-    def _block(self, size: int) -> bytes:
-        if self._broken is not None:
-            raise self._broken
-        parts = []
-        while size > 0:
-            try:
-                part = self._handle.read1(size)
-            except BREAKS as broken:
-                self._broken = broken
-                break
-            if not part:
-                break
-            parts.append(part)
-            size -= len(part)
-        if self._broken is not None and not parts:
-            raise self._broken
-        return b"".join(parts)

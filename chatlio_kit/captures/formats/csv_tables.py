@@ -1,7 +1,7 @@
-"""CSV to records: a row becomes an object of its header's names, every cell a text.
+"""Read the rows of a CSV table as objects with the header's names as keys and the cells as texts.
 
-A row is numbered by the physical line that it starts on, as an editor numbers it, and a spreadsheet too where
-no cell holds a line's end. A damaged row costs itself: the next line that is a whole row is read again.
+A row is numbered by the physical line on which it starts. A damaged row costs itself: reading continues at
+the next line that is a whole row.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from chatlio_kit.captures.formats.records import (
     MOST_BYTES,
     ByteRecords,
     ReadFault,
+    ReadItem,
     Remark,
     not_utf8,
     row_of,
@@ -35,11 +36,11 @@ _COPY_TO = "If PostgreSQL's COPY TO wrote them, it doubled them: write with FORM
 _TAB = "\t"
 _DELIMITERS = (",", ";", _TAB)
 _SEPARATOR = re.compile(r'"?sep=(.)"?\s*')
-"""What Excel writes above a header to say what stands between cells."""
+"""The line above a header with which Excel names the delimiter."""
 _BACKSLASH, _NULL, _NO_MORE = "\\", "\\N", "\\."
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _MEANT = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
-_ROWS_LOOKED_AT = 20
+_ROWS_CHECKED = 20
 _BATCH = 1000
 _QUOTE = b'"'
 _LONGEST_NAME = 200
@@ -53,10 +54,10 @@ class Layout:
 
     Attributes:
         names: the header's names.
-        delimiter: what stands between cells.
+        delimiter: the character between cells.
         has_json: whether cells hold JSON; otherwise the columns are the fields.
-        above: how many lines stand above the header.
-        is_copy: whether backslashes escape and a line is a row, as PostgreSQL's COPY TO writes texts.
+        above: how many lines precede the header.
+        is_copy: whether backslashes escape and a line is a row, as in PostgreSQL's COPY TO.
     """
 
     names: tuple[str, ...]
@@ -66,7 +67,7 @@ class Layout:
     is_copy: bool = False
 
     def cells(self, text: str) -> Sequence[str | None] | None:
-        """Cut a row into its cells, None for one that holds a null; None when its quotes are wrong."""
+        """Split a row into its cells, with None for a null; return None when its quotes do not match."""
         if self.is_copy:
             cells = text.rstrip("\r\n").split(self.delimiter)
             return [None if cell == _NULL else _unescaped(cell) for cell in cells]
@@ -76,40 +77,40 @@ class Layout:
             return None
 
     def is_row(self, text: str) -> bool:
-        """Whether a line is a row of this table by itself: so many cells, and what such rows hold."""
+        """Whether a line alone is a row of this table: with as many cells, and a capture in them."""
         cells = self.cells(text)
         return cells is not None and len(cells) == len(self.names) and self._holds(cells)
 
     def _holds(self, cells: Sequence[str | None]) -> bool:
-        told = [cell for cell in cells if cell]
+        texts = [cell for cell in cells if cell]
         if self.has_json:
-            return any(cell.lstrip()[:1] == "{" and cell.rstrip()[-1:] == "}" for cell in told)
-        return any(_UUID.fullmatch(cell) for cell in told)
+            return any(text.lstrip()[:1] == "{" and text.rstrip()[-1:] == "}" for text in texts)
+        return any(_UUID.fullmatch(text) for text in texts)
 
 
 def layout_of(head: bytes) -> Layout | None:
-    """Tell how a table is written from its beginning; None when it is no table of captures.
+    """Return how a table is written, by its beginning; None when it is no table of captures.
 
-    The header has to name each column once, and a row has to follow that has as many cells and holds JSON, or
-    names of the payload's fields have to stand in the header. Where more lines are records by themselves than
-    rows, what stands before them are words, such as those that a program says when it starts.
+    The header has to name each column once. A row with as many cells has to hold JSON, or the header has to
+    name the payload's fields. Where more lines are JSON records than rows, the lines before them are not a
+    table, but messages such as a program logs at its start.
     """
     lines = [f"{line}\n" for line in head.lstrip(b"\r\n").decode("utf-8", errors="replace").split("\n")]
-    lines = lines[next((place for place, line in enumerate(lines) if line.strip()), len(lines)) :]
+    lines = lines[next((index for index, line in enumerate(lines) if line.strip()), len(lines)) :]
     separator = _SEPARATOR.fullmatch(lines[0]) if lines else None
     lines = lines[1:] if separator else lines
     if len(lines) < 2 or lines[0].lstrip()[:1] in ("{", "["):
         return None
     for delimiter in [separator[1]] if separator else sorted(_DELIMITERS, key=lines[0].count, reverse=True):
-        # JSON that no quotes surround is a line of JSON, unless it stands beside other cells.
+        # JSON without quotes around it is a line of JSON, unless there are other cells in the line.
         if lines[1].lstrip()[:1] in ("{", "[") and (delimiter == "," or delimiter not in lines[0]):
             continue
         rows = _first_rows(lines, delimiter)
         names = next(rows, [])
         if not _are_names(names):
             continue
-        like_these = islice((row for row in rows if len(row) == len(names)), _ROWS_LOOKED_AT)
-        has_json = any(cell.lstrip()[:1] in ("{", "[") for row in like_these for cell in row)
+        full_rows = islice((row for row in rows if len(row) == len(names)), _ROWS_CHECKED)
+        has_json = any(cell.lstrip()[:1] in ("{", "[") for row in full_rows for cell in row)
         if has_json or _are_fields(names):
             is_copy = delimiter == _TAB and _is_copy(lines[1:], len(names))
             before = int(separator is not None)
@@ -119,19 +120,20 @@ def layout_of(head: bytes) -> Layout | None:
 
 
 def _is_table(layout: Layout, lines: Sequence[str]) -> bool:
-    records = {place for place, line in enumerate(lines) if is_record(line.encode())}
-    rows = (place for place, line in enumerate(lines) if place not in records and layout.is_row(line))
-    return len(records) <= sum(1 for _ in islice(rows, len(records)))
+    are_records = [is_record(line.encode()) for line in lines]
+    records = sum(are_records)
+    rows = (line for line, skip in zip(lines, are_records, strict=True) if not skip and layout.is_row(line))
+    return records <= sum(1 for _ in islice(rows, records))
 
 
 def _without_blanks(names: Sequence[str]) -> tuple[str, ...]:
-    """Take blanks away around the names of a payload's own fields."""
+    """Strip the names of a payload's own fields."""
     bare = [name.strip() if _ROOT.split(name.strip())[0] in PLACES | NESTED else name for name in names]
     return tuple(bare if len(set(bare)) == len(bare) else names)
 
 
 def _is_copy(lines: Sequence[str], width: int) -> bool:
-    """Whether backslashes surely escape: a null or an end mark says so, or JSON that is none as it stands."""
+    """Whether backslashes certainly escape: by a null, an end mark, or JSON that is valid only unescaped."""
     is_sure = any(line.strip() == _NO_MORE for line in lines)
     for line in lines:
         cells = line.rstrip("\r\n").split(_TAB)
@@ -142,15 +144,15 @@ def _is_copy(lines: Sequence[str], width: int) -> bool:
             if cell.startswith('"'):  # such cells are quoted, so quotes escape
                 return False
             if cell.startswith("{") and _BACKSLASH in cell:
-                as_it_stands, unescaped = _is_json(cell), _is_json(_unescaped(cell))
-                if as_it_stands and not unescaped:
+                verbatim, unescaped = _is_json(cell), _is_json(_unescaped(cell))
+                if verbatim and not unescaped:
                     return False
-                is_sure = is_sure or unescaped > as_it_stands
+                is_sure = is_sure or unescaped > verbatim
     return is_sure
 
 
 def _may_be_copy(row: bytes) -> bool:
-    """Whether a row holds JSON that says something else if its backslashes escape."""
+    """Whether a row holds JSON with another meaning if its backslashes escape."""
     cells = row.decode("utf-8", errors="replace").rstrip("\r\n").split(_TAB)
     doubtful = [cell for cell in cells if cell.startswith("{") and _BACKSLASH * 2 in cell]
     return any(_is_json(_unescaped(cell)) for cell in doubtful)
@@ -165,10 +167,10 @@ def _is_json(text: str) -> bool:
 
 
 def _unescaped(cell: str) -> str:
-    """Return what a cell of COPY TO means."""
+    """Return a cell of COPY TO without its escapes."""
     if _BACKSLASH not in cell:
         return cell
-    return _ESCAPED.sub(lambda found: _MEANT.get(found[1], found[1]), cell)
+    return _ESCAPED.sub(lambda escape: _MEANT.get(escape[1], escape[1]), cell)
 
 
 def _first_rows(lines: Iterable[str], delimiter: str) -> Iterator[list[str]]:
@@ -176,18 +178,18 @@ def _first_rows(lines: Iterable[str], delimiter: str) -> Iterator[list[str]]:
     while True:
         try:
             yield next(reader)
-        except csv.Error:  # a damaged row says nothing of the others
+        except csv.Error:  # other rows may be whole
             continue
         except StopIteration:
             return
 
 
 def _are_names(names: Sequence[str]) -> bool:
-    told = names[1:] if len(names) > 1 else names  # a frame's index is written without a name
+    required = names[1:] if len(names) > 1 else names  # a frame's index is written without a name
     return (
         bool(names)
         and len(set(names)) == len(names)
-        and all(name.strip() and len(name) <= _LONGEST_NAME for name in told)
+        and all(name.strip() and len(name) <= _LONGEST_NAME for name in required)
         and not any(mark in name for name in names for mark in "{}[\n\x00")
     )
 
@@ -199,7 +201,7 @@ def _are_fields(names: Sequence[str]) -> bool:
     )
 
 
-def read_csv(blocks: Blocks, layout: Layout) -> Iterator[ByteRecords | ReadFault | Remark]:
+def read_csv(blocks: Blocks, layout: Layout) -> Iterator[ReadItem]:
     """Read a table's rows."""
     doubtful = 0
     numbers: list[int] = []
@@ -207,15 +209,15 @@ def read_csv(blocks: Blocks, layout: Layout) -> Iterator[ByteRecords | ReadFault
     rows = _rows(blocks, layout)
     for number, row, is_cut in islice(rows, 1 + layout.above, None):
         doubtful += layout.delimiter == _TAB and not layout.is_copy and b"\\\\" in row and _may_be_copy(row)
-        found = _record(number, row, layout, is_cut)
-        if isinstance(found, bytes):
+        record = _record(number, row, layout, is_cut)
+        if isinstance(record, bytes):
             numbers.append(number)
-            raws.append(found)
-        if raws and (isinstance(found, ReadFault) or len(raws) == _BATCH):
+            raws.append(record)
+        if raws and (isinstance(record, ReadFault) or len(raws) == _BATCH):
             yield ByteRecords(numbers, raws)
             numbers, raws = [], []
-        if isinstance(found, ReadFault):
-            yield found
+        if isinstance(record, ReadFault):
+            yield record
     if raws:
         yield ByteRecords(numbers, raws)
     if doubtful:
@@ -226,7 +228,7 @@ def read_csv(blocks: Blocks, layout: Layout) -> Iterator[ByteRecords | ReadFault
 
 
 def _rows(blocks: Blocks, layout: Layout) -> Iterator[tuple[int, bytes, bool]]:
-    """Put physical lines together to rows: number, bytes, and whether the text ends inside of it."""
+    """Join physical lines to rows: number, bytes, and whether the text ends within the row."""
     start, row, size, is_open = 0, list[bytes](), 0, False
     for number, line in _lines(blocks):
         if layout.delimiter == _TAB and line.strip() == _NO_MORE.encode():
@@ -248,7 +250,7 @@ def _rows(blocks: Blocks, layout: Layout) -> Iterator[tuple[int, bytes, bool]]:
         if not is_open or size > MOST_BYTES:
             yield start, b"".join(row), False
             row, is_open = [], False
-    blocks.finish()  # where the file breaks off in a row, the break is told for it
+    blocks.finish()  # where the file breaks off in a row, the break is its fault
     if is_open:
         yield start, b"".join(row), True
 
@@ -268,7 +270,7 @@ def _lines(blocks: Blocks) -> Iterator[tuple[int, bytes]]:
             yield number, rest
         if skipping:
             skipped += len(rest)
-            blocks.pass_over(skipped)
+            blocks.check_skipped(skipped)
             rest = b""
     if rest:
         yield number + 1, rest
@@ -296,5 +298,4 @@ def _record(number: int, row: bytes, layout: Layout, is_cut: bool) -> bytes | Re
             "Correct the row and read it again."
         )
         return unreadable(number, row, detail)
-    told = zip(layout.names, cells, strict=True)
-    return row_of({name: cell for name, cell in told if cell is not None})
+    return row_of({name: cell for name, cell in zip(layout.names, cells, strict=True) if cell is not None})

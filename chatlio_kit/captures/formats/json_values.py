@@ -1,7 +1,7 @@
-"""JSON values one after another - an array's elements, or objects - with a block of them in memory at a time.
+"""Read consecutive JSON values - an array's elements, or objects - with one block of them in memory.
 
-A damaged value costs itself: it ends where its brackets say or, if it is worse, where the next object begins
-as the others of the file do.
+A damaged value costs itself: it ends where its brackets close or, failing that, where the next object begins
+with the keys that objects of the file begin with.
 """
 
 from __future__ import annotations
@@ -11,27 +11,29 @@ import re
 from collections.abc import Generator, Iterable, Iterator
 from itertools import chain
 
-from chatlio_kit.captures.formats.brackets import Brackets
-from chatlio_kit.captures.formats.long_pages import ListOfPage, begins_page, list_of_page
+from chatlio_kit.captures.dialects.pages import ListOfPage, begins_page, list_of_page
 from chatlio_kit.captures.formats.records import (
     MOST_BYTES,
     ByteRecords,
     Paged,
     ReadFault,
-    said,
+    message_of,
     too_large,
     unreadable,
 )
 from chatlio_kit.captures.formats.text_blocks import BLOCK, PEEK, Blocks
 
 WRITTEN_ENDS = re.compile(r"(?:\\r)?\\n(?:[ \t\r\n]|\\[rn])*")
-"""A line's end that was written as a backslash and a letter; between values it can be nothing else."""
+"""A line's end that was written as a backslash and a letter; between values it can mean nothing else."""
 _BLANK = re.compile(r"(?:[ \t\r\n]|\\[rn])*")
 _KEY = r'\{\s*("(?:[^"\\\x00-\x1f]|\\.){1,200}")\s*:'
 _FIRST_KEY = re.compile(_KEY)
 _FOLLOWING_KEY = re.compile(rf"\}}.?\s*{_KEY}")
 _SWALLOWED = re.compile(r'\{\s*"\Z')
 _CLOSING = re.compile(r"\}+|\](?:\s*\])*")
+_MARKS = re.compile(r'["\\\n\[\]{},]')
+_IN_STRING = re.compile(r'["\\\n]')
+_OPENING = {"}": ord("{"), "]": ord("[")}
 _MOST_KEYS = 16
 _MOST_GUESSES = 100
 _FAR, _NEAR = 1 << 15, 1 << 11
@@ -41,17 +43,17 @@ _DECODER = json.JSONDecoder()
 
 
 def own_key(text: str, start: int = 0) -> set[str]:
-    """Give the first key of the object that begins here, if one does."""
-    found = _FIRST_KEY.match(text, start)
-    return set() if found is None else {found[1]}
+    """Return the first key of the object that begins here, if one does."""
+    key = _FIRST_KEY.match(text, start)
+    return set() if key is None else {key[1]}
 
 
 def first_keys(text: str, start: int = 0) -> set[str]:
-    """Say with which keys objects may begin here: this one's, and the longest one's that follows another."""
+    """Return the keys that objects may begin with: this one's, and that of the longest one after another."""
     keys = own_key(text, start)
     following: dict[str, int] = {}
-    for found in _FOLLOWING_KEY.finditer(text, start, start + PEEK):
-        following.setdefault(found[1], found.start(1))
+    for key in _FOLLOWING_KEY.finditer(text, start, start + PEEK):
+        following.setdefault(key[1], key.start(1))
         if len(following) == _MOST_KEYS:
             break
     if following:
@@ -62,12 +64,12 @@ def first_keys(text: str, start: int = 0) -> set[str]:
 
 
 def _length(text: str, start: int) -> int:
-    """Say how long an object is, as far as it is looked at; 0 for a damaged one."""
-    looked_at = text[start : start + PEEK]
+    """Return the length of an object, up to a limit; 0 for a damaged one."""
+    beginning = text[start : start + PEEK]
     try:
-        return _DECODER.raw_decode(looked_at)[1]
+        return _DECODER.raw_decode(beginning)[1]
     except json.JSONDecodeError as wrong:
-        return PEEK if len(looked_at) == PEEK and _is_cut(wrong, looked_at) else 0
+        return PEEK if len(beginning) == PEEK and _is_cut(wrong, beginning) else 0
     except (ValueError, RecursionError):
         return 0
 
@@ -78,12 +80,12 @@ def _is_cut(wrong: json.JSONDecodeError, text: str) -> bool:
 
 
 def begins_with(keys: Iterable[str]) -> str:
-    """Write as a pattern how an object begins that has one of these keys first."""
+    """Return the pattern of an object that begins with one of these keys."""
     return rf"\{{\s*(?:{'|'.join(map(re.escape, sorted(keys)))})\s*:"
 
 
 def read_values(blocks: Blocks) -> Iterator[ByteRecords | ReadFault]:
-    """Read an array's elements, or objects one after another."""
+    """Read an array's elements, or consecutive objects."""
     stream = Values(blocks)
     is_array = stream.open_array()
     number = yield from stream.elements(0)
@@ -93,11 +95,14 @@ def read_values(blocks: Blocks) -> Iterator[ByteRecords | ReadFault]:
 
 
 class Values:
-    """The values of a text, one after another.
+    """The consecutive values of a text.
 
     Args:
         blocks: the text.
-        rest: what is still to be read of it; by default all.
+        rest: the blocks that are still to be read; by default all.
+
+    Attributes:
+        was_cut: whether the text ended in a value.
     """
 
     def __init__(self, blocks: Blocks, rest: Iterable[bytes] | None = None) -> None:
@@ -120,10 +125,10 @@ class Values:
     def elements(
         self, number: int, *, in_page: bool = False
     ) -> Generator[ByteRecords | ReadFault, None, int]:
-        """Read values to the end of the text, or of the array that they stand in.
+        """Read values to the end of the text, or of the array that holds them.
 
         Args:
-            number: the number of the record before.
+            number: the number of the previous record.
             in_page: whether they are the captures that a page lists.
 
         Returns:
@@ -138,12 +143,12 @@ class Values:
                 if self._at_end() or (self._here() == "]" if in_page else self._is_array and self._closes()):
                     ended = True
                     break
-                found = self._element(may_be_page=not in_page and self._are_pages is not False)
-                if found is None:
+                raw = self._element(may_be_page=not in_page and self._are_pages is not False)
+                if raw is None:
                     stuck = True
                     break
-                raws.append(found)
-                size += len(found)
+                raws.append(raw)
+                size += len(raw)
                 number += 1
             if raws:
                 numbers = list(range(first, number + 1))
@@ -163,22 +168,22 @@ class Values:
         return number
 
     def page(self, number: int) -> Generator[ByteRecords | ReadFault, None, int]:
-        """Read the captures that the page lists which begins here, and what stands behind them in it.
+        """Read the captures that the page here lists, and skip the rest of the page.
 
         Returns:
             The last record's number.
         """
         if not self._text:
             self._read()
-        found = self._page or list_of_page(self._text, self._position)
-        if found is None:
+        page = self._page or list_of_page(self._text, self._position)
+        if page is None:
             return number
         self._page, self._are_pages = None, True
-        self._put_back(found.start)
+        self._put_back(page.start)
         was_array, self._is_array = self._is_array, True
         number = yield from self.elements(number, in_page=True)
         self._is_array = was_array
-        is_closed = not self._at_end() and self._pass_end(found.depth)
+        is_closed = not self._at_end() and self._skip_end(page.depth)
         if not is_closed and not self.was_cut:
             self._source.finish()
             number += 1
@@ -186,13 +191,13 @@ class Values:
             self.was_cut = True
         return number
 
-    def _pass_end(self, depth: int) -> bool:
-        """Pass over a page's end behind its list, with so many objects open; False when it is cut off."""
+    def _skip_end(self, depth: int) -> bool:
+        """Skip a page's end after its list, with so many objects open; False when it is cut off."""
         brackets, skipped = Brackets(depth), 0
         self._position += 1
         while (end := brackets.scan(self._text, self._position)) is None:
             skipped += len(self._text) - self._position
-            self._source.pass_over(skipped)
+            self._source.check_skipped(skipped)
             self._position = len(self._text)
             if not self._read() and not self._more:
                 return False
@@ -205,11 +210,11 @@ class Values:
         return self._blocks
 
     def rest(self) -> bytes:
-        """Return what was read of the text, but not looked at."""
+        """Return the text that was read, but not parsed."""
         return self._text[self._position :].encode("utf-8", errors="surrogateescape") + self._carry
 
     def _put_back(self, start: int) -> None:
-        """Go on at a place with a block of the text at a time, however much of it was read."""
+        """Continue from a position, with one block of the text in memory."""
         rest = self._text[start:].encode("utf-8", errors="surrogateescape") + self._carry
         self._blocks = chain((rest[at : at + BLOCK] for at in range(0, len(rest), BLOCK)), self._blocks)
         self._text, self._position, self._carry, self._more = "", 0, b"", True
@@ -234,7 +239,7 @@ class Values:
         return True
 
     def open_array(self) -> bool:
-        """Go into the array that begins here, if one does."""
+        """Enter the array that begins here, if one does."""
         self._skip_blank(with_separator=False)
         if self._here() != "[":
             return False
@@ -249,7 +254,7 @@ class Values:
         return self._position >= len(self._text) and not self._more
 
     def _closes(self) -> bool:
-        """Whether the array ends here; a bracket that more such objects follow is a bad value of its own."""
+        """Whether the array ends here; a bracket before further objects is a bad value of its own."""
         if self._here() != "]":
             return False
         while len(self._text) - self._position < BLOCK // 2 and self._more:
@@ -271,9 +276,9 @@ class Values:
 
     def _element(self, *, may_be_page: bool) -> bytes | None:
         """Return the next value's text, good or bad; None when it does not end, is too large or is a page."""
-        self._drop_what_was_read()
+        self._drop_parsed()
         if self._here() == "[" and self._keys and self._pattern().match(self._text, self._position + 1):
-            return self._take(self._position + 1)  # an array among objects, which holds just such objects
+            return self._advance(self._position + 1)  # an array among objects, which holds objects itself
         broken_at: int | None = None
         is_deep = False
         try:
@@ -281,24 +286,24 @@ class Values:
             if end is not None:
                 self._wrong = ""
                 self._learn()
-                return self._take(end)
+                return self._advance(end)
         except json.JSONDecodeError as wrong:
-            self._wrong = wrong.msg  # its place would count from where the text in memory begins
+            self._wrong = wrong.msg  # without its position, which counts from the text in memory
             broken_at = wrong.pos - self._position
             if may_be_page and self._finds_page():
                 return None
         except RecursionError as wrong:
-            self._wrong, broken_at, is_deep = said(wrong), 0, True
+            self._wrong, broken_at, is_deep = message_of(wrong), 0, True
         except ValueError as wrong:  # a number of more digits than Python reads
-            self._wrong = said(wrong)
+            self._wrong = message_of(wrong)
         brackets = Brackets()
         scanned = 0
         while True:
-            # What is broken before the next object begins as others do is over there at the latest.
+            # A damaged value ends at the latest where an object begins as the others do.
             begins = None if broken_at is None else self._next_start(broken_at, is_deep)
             end_found = brackets.scan(self._text, self._position + scanned, begins)
             if end_found is not None or begins is not None:
-                return self._take(end_found or begins or 0)
+                return self._advance(end_found or begins or 0)
             length = len(self._text) - self._position
             if length > MOST_BYTES:
                 if not (may_be_page and self._finds_page()):
@@ -313,7 +318,7 @@ class Values:
         return self._page is not None
 
     def _decode(self) -> int | None:
-        """Say where the next value ends, reading on while the text is only cut; None for a very long one."""
+        """Return where the value ends, reading on as needed; None for a very long one."""
         while True:
             try:
                 _, end = _DECODER.raw_decode(self._text, self._position)
@@ -326,65 +331,65 @@ class Values:
             length = len(self._text) - self._position
             if length > MOST_BYTES:
                 return None
-            # As much again, since the value is decoded anew: so a long one costs what a few short ones do.
+            # The value is decoded again, so the text is doubled.
             while self._more and len(self._text) - self._position < min(2 * length, MOST_BYTES + 1):
                 self._read()
 
-    def _drop_what_was_read(self) -> None:
-        """Let the text begin near here: a fault's place is counted from its beginning, each time anew."""
+    def _drop_parsed(self) -> None:
+        """Drop the text before this position: decoding errors count lines from its beginning."""
         if self._position > (_NEAR if self._wrong else _FAR):
             self._text = self._text[self._position :]
             self._position, self._searched = 0, None
 
     def _learn(self) -> None:
-        """Remember how objects begin here."""
-        found = _FIRST_KEY.match(self._text, self._position)
-        if found is not None and found[1] not in self._keys and len(self._keys) < _MOST_KEYS:
-            self._keys.add(found[1])
+        """Remember the key that the object here begins with."""
+        key = _FIRST_KEY.match(self._text, self._position)
+        if key is not None and key[1] not in self._keys and len(self._keys) < _MOST_KEYS:
+            self._keys.add(key[1])
             self._start = self._searched = None
 
     def _next_start(self, broken_at: int, is_deep: bool) -> int | None:
-        """Say where the next object begins that begins as others do, or the comma before it."""
+        """Return where the next object begins as others do, or the comma before it."""
         self._guess()
         start = max(self._position + broken_at, self._position + 1)
-        # A text that lost its end goes on to the first quote of the object behind it.
+        # A string that lost its closing quote extends to the first quote of the next object.
         swallowed = _SWALLOWED.search(self._text, max(self._position + 1, start - 100), start)
         if swallowed is not None:
             start = swallowed.start()
-        while (found := self._search(start)) is not None:
-            before = self._text[max(self._position, found - 100) : found]
+        while (at := self._search(start)) is not None:
+            before = self._text[max(self._position, at - 100) : at]
             blank = len(before) - len(before.rstrip())
             mark = before.rstrip()[-1:]
             if mark == ",":
-                return found - blank - 1
-            # Objects that are nested too deeply begin alike inside one another too.
+                return at - blank - 1
+            # Objects that are nested too deeply begin alike within one another too.
             if not is_deep or mark in ("}", "]"):
-                return found
-            start = found + 1
+                return at
+            start = at + 1
         return None
 
     def _guess(self) -> None:
-        """Add the keys that objects seem to begin with where something is damaged."""
+        """Add the keys that objects seem to begin with near a damaged value."""
         if self._guesses == _MOST_GUESSES:
             return
         self._guesses += 1
-        found = first_keys(self._text, self._position)
-        if not found <= self._keys:
-            self._keys |= found
+        keys = first_keys(self._text, self._position)
+        if not keys <= self._keys:
+            self._keys |= keys
             self._start = self._searched = None
 
     def _search(self, start: int) -> int | None:
-        """Find an object that begins as others do; what was found is kept for the next look."""
+        """Find an object that begins as others do; the last result is cached."""
         if self._searched is not None:
-            since, at = self._searched
-            if since <= start and (at is None or start <= at):
+            searched_from, at = self._searched
+            if searched_from <= start and (at is None or start <= at):
                 return at
-        found = self._pattern().search(self._text, start) if self._keys else None
-        self._searched = (start, found.start() if found is not None else None)
+        match = self._pattern().search(self._text, start) if self._keys else None
+        self._searched = (start, match.start() if match is not None else None)
         return self._searched[1]
 
     def _pattern(self) -> re.Pattern[str]:
-        """Give how objects begin here."""
+        """Return the pattern of how objects begin here."""
         if self._start is None:
             self._start = re.compile(begins_with(self._keys))
         return self._start
@@ -400,11 +405,12 @@ class Values:
                 return
             self._position = len(self._text)
             skipped += len(self._text)
-            self._source.pass_over(skipped)
+            self._source.check_skipped(skipped)
 
-    def _take(self, end: int) -> bytes:
+    def _advance(self, end: int) -> bytes:
+        """Return the text up to a position, and continue from there."""
         if end == self._position and not (self._is_array and self._here() == ","):
-            # brackets that nothing opened are a bad value of their own
+            # closing brackets without an opening one are a bad value of their own
             closing = _CLOSING.match(self._text, end)
             end = closing.end() if closing is not None else end + 1
         raw = self._text[self._position : end].strip()
@@ -412,14 +418,14 @@ class Values:
         return raw.encode("utf-8", errors="surrogateescape")
 
     def _fault(self, number: int) -> ReadFault:
-        """Say why there was no element."""
+        """Return the fault of a value that could not be read."""
         if self._too_large is not None:
             start, self._too_large = self._too_large, None
             return too_large(number, start)
         self.was_cut = True
         tail = self._text[self._position :].encode("utf-8", errors="surrogateescape")
         self._position = len(self._text)
-        wrong = self._wrong.removesuffix(" starting at")  # its place would follow
+        wrong = self._wrong.removesuffix(" starting at")  # a position would follow
         detail = (
             f"The file is cut off in this record, or a quote or bracket in it is not closed: {wrong}. "
             "Records before it stand."
@@ -427,7 +433,7 @@ class Values:
         return unreadable(number, tail, detail)
 
     def after_array(self, number: int) -> Iterator[ReadFault]:
-        """Say what stands where the array should have ended, or after its end."""
+        """Report an array without an end, or text after its end."""
         if self._at_end():
             yield unreadable(number + 1, b"", "The array is cut off: its closing bracket is missing.")
             return
@@ -439,8 +445,74 @@ class Values:
             yield unreadable(number + 1, rest, f'Something follows the array\'s end: "{shown}".')
 
 
+class Brackets:
+    """Finds the end of a value that cannot be parsed, by its brackets and quotes alone.
+
+    A closing bracket closes all that it can: in ``{"a": [1}`` the brace ends the array too. A line's end ends
+    a string, because no JSON string holds one; so a missing quote costs its own line at most.
+
+    Args:
+        objects: how many nested objects are open at the beginning.
+    """
+
+    def __init__(self, objects: int = 0) -> None:
+        self._open = bytearray(b"{" * objects)
+        self._depth = {ord("{"): objects, ord("["): 0}
+        self._in_string = False
+        self._skip = 0
+
+    def scan(self, text: str, start: int, end: int | None = None) -> int | None:
+        """Return the position after the value, or None when the value does not end in this block.
+
+        Args:
+            text: the block.
+            start: where to continue.
+            end: where to stop before the block's end.
+        """
+        limit = len(text) if end is None else end
+        position = start + self._skip
+        self._skip = 0
+        while position < limit:
+            match = (_IN_STRING if self._in_string else _MARKS).search(text, position, limit)
+            if match is None:
+                return None
+            mark, at = match.group(), match.start()
+            position = at + 1
+            if mark == "\\":
+                if self._in_string:
+                    position += 1
+                    self._skip = max(0, position - limit)
+            elif mark == '"':
+                self._in_string = not self._in_string
+            elif mark == "\n":
+                self._in_string = False
+            elif mark in "[{":
+                self._open.append(ord(mark))
+                self._depth[ord(mark)] += 1
+            elif mark == ",":
+                if not self._open:
+                    return at
+            else:
+                closed = self._close(mark, at)
+                if closed is not None:
+                    return closed
+        return None
+
+    def _close(self, mark: str, at: int) -> int | None:
+        if not self._open:
+            return at
+        opening = _OPENING[mark]
+        if not self._depth[opening]:
+            return None
+        closed = None
+        while closed != opening:
+            closed = self._open.pop()
+            self._depth[closed] -= 1
+        return None if self._open else at + 1
+
+
 def _whole_characters(block: bytes) -> int:
-    """Where the last whole UTF-8 character of a block ends."""
+    """Return where the last whole UTF-8 character of a block ends."""
     for back in range(1, min(4, len(block)) + 1):
         byte = block[-back]
         if byte < 0x80:

@@ -1,8 +1,8 @@
-"""Parquet to records: a row becomes an object of its columns' names, numbered from 1.
+"""Read the rows of a Parquet file as objects with the columns' names as keys, numbered from 1.
 
-A null is an absent field, and JSON is written of typed values that is as near to the captured one as can be.
-At most a thousand rows are held at a time, and only as many as fit in memory, so a file of any size takes
-little of it.
+A null is an absent field, and typed values are written as JSON that is as near as possible to the captured
+one. At most a thousand rows are held at once, and only as many as fit in memory. How large they may become is
+computed from the footer and the pages' headers before a row group is read.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple, cast
@@ -25,15 +26,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from chatlio_kit.captures.dialects.columns import NESTED, PLACES, TIME_PLACES
-from chatlio_kit.captures.formats.parquet_sizes import MOST_HELD, size_of
 from chatlio_kit.captures.formats.records import (
     MOST_BYTES,
     ByteRecords,
     ReadFault,
     RepeatedKey,
+    message_of,
     refusal,
     row_of,
-    said,
     too_large,
     unreadable,
 )
@@ -41,8 +41,18 @@ from chatlio_kit.chatlio.numbers import WrittenNumber, is_double
 from chatlio_kit.chatlio.rejections import Reason
 
 MAGIC = b"PAR1"
+MOST_HELD = 64_000_000
+"""Bytes of rows that are held in memory at once."""
+
+_ROWS_AT_ONCE = 1000
+_MANY_ROWS, _ROWS_TO_A_BYTE = 1_000_000, 100
+_MOST_PACKED = 200
+"""Times its packed size that a column may hold; captures reach a tenth of it."""
+_WIDTH = 8
+_HEADER = 64
+_PREFIXED = "DELTA_BYTE_ARRAY"
 _VALUE = 64
-"""Bytes that a value takes in Python beside its text."""
+"""Bytes of memory per value in Python, without its text."""
 _BUFFER = 1 << 20
 _IN_MEMORY = 1 << 24
 _UUIDS = frozenset({"UUID", "conversationUUID"})
@@ -53,13 +63,97 @@ _TEXTS = frozenset({"ts"})
 _LAST_ZEROS = re.compile(r"(?:\.|(\.\d*?[1-9]))0+(?=$|[Z+-])")
 
 
+@dataclass(frozen=True)
+class _Plan:
+    """How a row group is read.
+
+    Attributes:
+        rows: how many rows are read at once.
+        as_dictionary: columns that stay dictionary-encoded, because their values repeat too often.
+        refusal: why it is not read; empty for one that is.
+    """
+
+    rows: int = _ROWS_AT_ONCE
+    as_dictionary: tuple[str, ...] = ()
+    refusal: str = ""
+
+
+def _plan(metadata: Any, schema: Any, group: int, source: Any) -> _Plan:
+    """Return how a row group is read.
+
+    Args:
+        metadata: the file's footer.
+        schema: the file's Parquet schema.
+        group: the row group's number.
+        source: the file, open for reading and seeking.
+    """
+    rows = metadata.row_group(group)
+    chunks = [rows.column(index) for index in range(rows.num_columns)]
+    packed = sum(chunk.total_compressed_size for chunk in chunks)
+    if rows.num_rows > max(_MANY_ROWS, _ROWS_TO_A_BYTE * packed):
+        return _Plan(refusal=f"it holds {rows.num_rows:,} rows in {packed:,} bytes")
+    longest, as_dictionary = 1, list[str]()
+    for index, chunk in enumerate(chunks):
+        column = schema.column(index)
+        unpacked, values = chunk.total_uncompressed_size, chunk.num_values
+        if unpacked > max(MOST_HELD, _MOST_PACKED * chunk.total_compressed_size):
+            return _Plan(refusal=f"{chunk.path_in_schema} unfolds to {unpacked:,} bytes")
+        is_list = column.max_repetition_level > 0
+        if is_list and values * _WIDTH > max(MOST_HELD, _MOST_PACKED * packed):
+            return _Plan(refusal=f"{chunk.path_in_schema} holds {values:,} values in {packed:,} bytes")
+        value = max(_longest_value(chunk, source), column.length or 0)
+        if value > MOST_HELD:
+            return _Plan(refusal=f"{chunk.path_in_schema} may hold values of {value:,} bytes")
+        if is_list and value * values > MOST_HELD:
+            as_dictionary.append(chunk.path_in_schema)
+        elif not is_list:
+            longest = max(longest, value)
+    return _Plan(max(1, min(_ROWS_AT_ONCE, MOST_HELD // longest)), tuple(as_dictionary))
+
+
+def _longest_value(chunk: Any, source: Any) -> int:
+    """Return how long a value may be that is stored once for many rows."""
+    if _PREFIXED in chunk.encodings:
+        return int(chunk.total_uncompressed_size)
+    if not chunk.has_dictionary_page or chunk.dictionary_page_offset is None:
+        return 0
+    source.seek(chunk.dictionary_page_offset)
+    return _unpacked_size(source.read(_HEADER))
+
+
+def _unpacked_size(header: bytes) -> int:
+    """Parse the unpacked size in a page's header; its first fields are the type and this size.
+
+    Source: Apache Parquet's parquet.thrift (PageHeader) in Thrift's compact protocol.
+
+    Raises:
+        OSError: when it is not a page's header.
+    """
+    numbers, position = [], 0
+    try:
+        for _ in range(2):
+            if header[position] != 0x15:  # the next field, an i32
+                raise OSError("A page of the Parquet file has no header")
+            position, number, shift = position + 1, 0, 0
+            while True:
+                byte = header[position]
+                number |= (byte & 0x7F) << shift
+                position, shift = position + 1, shift + 7
+                if not byte & 0x80:
+                    break
+            numbers.append(number >> 1)  # zigzag; neither is negative
+    except IndexError:
+        raise OSError("A page of the Parquet file is cut off") from None
+    return numbers[1]
+
+
 class _Written(NamedTuple):
     """How a file was written.
 
     Attributes:
         is_loose: whether its rows hold payloads as typed values.
-        by_duckdb: whether DuckDB wrote it, which makes instants in UTC of texts with an offset, and may keep
-            them without one. All times of Chatlio's have an offset.
+        by_duckdb: whether DuckDB wrote it, which converts times with an offset to UTC and may store them
+            without one. All times of Chatlio have an offset.
     """
 
     is_loose: bool
@@ -80,7 +174,7 @@ def read_parquet(handle: io.BufferedReader) -> Iterator[ByteRecords | ReadFault]
     with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as copy:
         source: Any = handle
         if not handle.seekable():
-            # What is packed can only be read from front to back, and a Parquet file is read from its end.
+            # A packed file is read from front to back, but a Parquet file from its end.
             shutil.copyfileobj(handle, copy)
             copy.seek(0)
             source = copy
@@ -97,7 +191,7 @@ def read_parquet(handle: io.BufferedReader) -> Iterator[ByteRecords | ReadFault]
 
 
 def _keeps_text(schema: Any) -> bool:
-    """Whether payloads stand in the table as their JSON, not as values of its types."""
+    """Whether the table holds payloads as JSON text rather than as typed columns."""
     return not any(
         field.name in PLACES | NESTED or pa.types.is_nested(getattr(field.type, "storage_type", field.type))
         for field in schema
@@ -107,30 +201,30 @@ def _keeps_text(schema: Any) -> bool:
 def _read_group(
     file: Any, group: int, source: Any, before: int, written: _Written
 ) -> Iterator[ByteRecords | ReadFault]:
-    size = size_of(file.metadata, file.schema, group, source)
-    if size.refusal:
+    plan = _plan(file.metadata, file.schema, group, source)
+    if plan.refusal:
         detail = (
-            f"A part of the file is made to fill a memory: {size.refusal}. Its "
+            f"A part of the file is made to fill a memory: {plan.refusal}. Its "
             f"{file.metadata.row_group(group).num_rows:,} rows are not read."
         )
         yield ReadFault(before + 1, b"", Reason.TOO_LARGE, detail)
         return
-    if size.as_dictionary:
+    if plan.as_dictionary:
         file = pq.ParquetFile(
             pa.PythonFile(source, mode="r"),
             metadata=file.metadata,
             buffer_size=_BUFFER,
-            read_dictionary=list(size.as_dictionary),
+            read_dictionary=list(plan.as_dictionary),
         )
-    for batch in file.iter_batches(size.rows, row_groups=[group], use_threads=False):
+    for batch in file.iter_batches(plan.rows, row_groups=[group], use_threads=False):
         yield from (
-            _within_limit(batch, before, written) if size.as_dictionary else _records(batch, before, written)
+            _within_limit(batch, before, written) if plan.as_dictionary else _records(batch, before, written)
         )
         before += len(batch)
 
 
 def _within_limit(batch: Any, before: int, written: _Written) -> Iterator[ByteRecords | ReadFault]:
-    """Read rows whose repeated values are not written out, as many at once as memory may hold."""
+    """Read dictionary-encoded rows, as many at once as fit in memory."""
     if sum(map(_weight, batch.columns)) <= MOST_HELD:
         yield from _records(batch, before, written)
     elif len(batch) == 1:
@@ -142,7 +236,7 @@ def _within_limit(batch: Any, before: int, written: _Written) -> Iterator[ByteRe
 
 
 def _weight(array: Any) -> int:
-    """Return about how many bytes values take when they are all written out."""
+    """Return about how many bytes values take without dictionary encoding."""
     kind = array.type
     if pa.types.is_dictionary(kind):
         lengths = pc.binary_length(array.dictionary).take(array.indices)
@@ -163,19 +257,19 @@ def _records(batch: Any, before: int, written: _Written) -> Iterator[ByteRecords
     try:
         rows: list[dict[str, Any] | str] = batch.to_pylist()
     except (ValueError, OverflowError):  # text that is not UTF-8, or a time beyond the year 9999
-        rows = [_row(batch.slice(place, 1)) for place in range(len(batch))]
+        rows = [_row(batch.slice(index, 1)) for index in range(len(batch))]
     numbers: list[int] = []
     raws: list[bytes] = []
     for number, row in enumerate(rows, start=before + 1):
-        found = _text(number, row, written)
-        if isinstance(found, bytes):
+        record = _text(number, row, written)
+        if isinstance(record, bytes):
             numbers.append(number)
-            raws.append(found)
+            raws.append(record)
             continue
         if raws:
             yield ByteRecords(numbers, raws, is_loose=written.is_loose)
             numbers, raws = [], []
-        yield found
+        yield record
     if raws:
         yield ByteRecords(numbers, raws, is_loose=written.is_loose)
 
@@ -187,7 +281,7 @@ def _row(one: Any) -> dict[str, Any] | str:
     except UnicodeDecodeError:
         return "it holds text that is not UTF-8"
     except (ValueError, OverflowError) as wrong:
-        return said(wrong)
+        return message_of(wrong)
 
 
 def _text(number: int, row: dict[str, Any] | str, written: _Written) -> bytes | ReadFault:
@@ -206,26 +300,26 @@ def _text(number: int, row: dict[str, Any] | str, written: _Written) -> bytes | 
 
 
 def _plain(value: Any, key: str, written: _Written) -> Any:
-    """Write a value as JSON has it, as near to what Chatlio wrote as can be; what is null is left out.
+    """Return a value as JSON has it, as near as possible to what Chatlio wrote, without nulls.
 
     Args:
         value: the value.
-        key: the key that it has in its object.
+        key: its key in its object.
         written: how the file was written.
     """
     if isinstance(value, dict):
-        told = {name: _plain(each, name, written) for name, each in value.items()}
-        return {name: each for name, each in told.items() if each is not None}
+        members = {name: _plain(member, name, written) for name, member in value.items()}
+        return {name: member for name, member in members.items() if member is not None}
     if isinstance(value, list):
-        if value and all(isinstance(each, tuple) for each in value):
+        if value and all(isinstance(item, tuple) for item in value):
             return _plain(_mapping(value), key, written)
-        return [_plain(each, key, written) for each in value]
+        return [_plain(item, key, written) for item in value]
     if isinstance(value, bytes):
         if key in _UUIDS and len(value) == _UUID_BYTES:
             return str(UUID(bytes=value))
         return value.decode("utf-8", errors="surrogateescape")
     if isinstance(value, datetime):
-        return _moment(value, is_utc=written.by_duckdb and key in _TIMES)
+        return _time_text(value, is_utc=written.by_duckdb and key in _TIMES)
     if isinstance(value, date | time):
         return value.isoformat()
     if isinstance(value, UUID | timedelta):
@@ -238,16 +332,15 @@ def _plain(value: Any, key: str, written: _Written) -> Any:
 
 
 def _mapping(pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
-    found = {str(key): value for key, value in pairs}
-    if len(found) < len(pairs):
-        raise RepeatedKey(
-            next(key for key, count in Counter(str(key) for key, _ in pairs).items() if count > 1)
-        )
-    return found
+    mapping = {str(key): value for key, value in pairs}
+    if len(mapping) < len(pairs):
+        counts = Counter(str(key) for key, _ in pairs)
+        raise RepeatedKey(next(key for key, count in counts.items() if count > 1))
+    return mapping
 
 
-def _moment(value: datetime, *, is_utc: bool) -> str:
-    """Write a time as Chatlio does: no zeros at the end of its decimals, and Z for no offset."""
+def _time_text(value: datetime, *, is_utc: bool) -> str:
+    """Write a time as Chatlio does: without trailing zeros, and with Z for UTC."""
     text = _LAST_ZEROS.sub(r"\1", value.isoformat()).replace("+00:00", "Z")
     return f"{text}Z" if is_utc and value.tzinfo is None else text
 

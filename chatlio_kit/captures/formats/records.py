@@ -1,4 +1,4 @@
-"""One record's text to its value, exactly: no digit is lost, no key disappears."""
+"""Records as they are read from files, and the exact value of each: no digit and no key is lost."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BLANK = 0x20
 """No byte above this one is a blank."""
 
 MOST_BYTES = 16_000_000
-"""A longer record is told and left out: no chat is that long, and memory has to stay bounded."""
+"""A longer record is rejected: no chat is that long, and memory has to stay bounded."""
 
 HUGE = 2.0**63
 """Where orjson begins to read whole numbers as floats, and so to lose digits."""
@@ -44,11 +44,11 @@ _LEAST, _MOST = -(2**63), 2**64 - 1
 
 
 class RepeatedKey(ValueError):
-    """An object that has one key twice: which of the two values is meant cannot be known."""
+    """An object with one key twice, so that the value which is meant is unknown."""
 
 
 class NotUtf8(ValueError):
-    """Bytes that are no UTF-8, or that end inside of a character."""
+    """Bytes that are not UTF-8, or that end within a character."""
 
     def __init__(self, sentence: str, *, ends_early: bool) -> None:
         super().__init__(sentence)
@@ -56,7 +56,7 @@ class NotUtf8(ValueError):
 
 
 class Refused(ValueError):
-    """A record that is JSON, but that no payload can be taken from."""
+    """A record that is JSON, but from which no payload can be unwrapped."""
 
     def __init__(self, reason: Reason, field: str | None, detail: str) -> None:
         super().__init__(detail)
@@ -65,11 +65,11 @@ class Refused(ValueError):
 
 @dataclass(slots=True)
 class ByteRecords:
-    """Records as they stand in their file, one after another.
+    """Consecutive records of a file.
 
     Attributes:
         numbers: the number of each in its file.
-        raws: the bytes of each.
+        raws: the bytes of each in the file.
         cut: whether the file ends in the last of them without a line's end, so that it may be cut off.
         is_loose: whether they were written from typed values, so that their text is not the one captured.
     """
@@ -83,26 +83,26 @@ class ByteRecords:
         return len(self.raws)
 
     def part(self, start: int, end: int) -> Sequence[Text]:
-        """The bytes of some of them."""
+        """Return the bytes of some records."""
         return self.raws[start:end]
 
     @property
     def head(self) -> bytes:
-        """The first of them."""
+        """The bytes of the first record."""
         return self.raws[0]
 
     @property
     def size(self) -> int:
-        """Their bytes."""
+        """Their size in bytes."""
         return sum(map(len, self.raws))
 
 
 class Paged(ByteRecords):
-    """Records that a page lists, read one by one: the page is too long to be held, or damaged."""
+    """Records that a page lists, read one by one because the page is damaged or exceeds memory."""
 
 
 class LineRecords:
-    """Records that are lines of their file: the same as ``ByteRecords``, but not split before they are looked at.
+    """Records that are lines of their file: the same as ``ByteRecords``, but split only when they are read.
 
     Args:
         first: the number of the first line.
@@ -127,36 +127,43 @@ class LineRecords:
 
     @property
     def raws(self) -> list[bytes]:
-        """The bytes of each, split anew."""
+        """The bytes of each record, split at every call."""
         return list(map(bytes, self.part(0, len(self))))
 
     def part(self, start: int, end: int) -> list[Text]:
-        """The bytes of some of them, split anew; copied only where blanks have to be taken away."""
+        """Return the bytes of some records, copied only where blanks have to be stripped."""
         text, ends = self._text, self._ends[start:end]
         if end > len(self._ends):
             ends = np.append(ends, len(text))
         lasts = ends.tolist()
-        starts = (int(self._ends[start - 1]) + 1 if start else 0, *[each + 1 for each in lasts[:-1]])
-        borders = zip(starts, lasts, strict=True)
+        starts = (int(self._ends[start - 1]) + 1 if start else 0, *[end + 1 for end in lasts[:-1]])
+        bounds = zip(starts, lasts, strict=True)
         if (np.frombuffer(text, np.uint8)[ends - 1] > BLANK).all():
             view = memoryview(text)
-            return [view[first:last] for first, last in borders]
-        return [text[first:last].strip() for first, last in borders]
+            return [view[first:last] for first, last in bounds]
+        return [text[first:last].strip() for first, last in bounds]
 
     @property
     def head(self) -> bytes:
-        """The first of them."""
+        """The bytes of the first record."""
         return bytes(self.part(0, 1)[0])
 
     @property
     def size(self) -> int:
-        """Their bytes."""
+        """Their size in bytes."""
         return len(self._text)
 
 
 @dataclass(slots=True)
 class ReadFault:
-    """A stretch of a file that gives no record, and why."""
+    """A part of a file that cannot be read as a record.
+
+    Attributes:
+        number: the number that the record would have.
+        raw: its bytes, or the first of them.
+        reason: why it cannot be read.
+        detail: the same as a sentence.
+    """
 
     number: int
     raw: bytes
@@ -166,22 +173,27 @@ class ReadFault:
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """Something worth knowing of a file that is none of its records.
+    """Something to report about a file as a whole.
 
     Attributes:
-        one: what is said of one file, behind its name.
-        many: what is said of several, behind their number.
+        one: the sentence about one file, after its name.
+        many: the sentence about several files, after their number.
     """
 
     one: str
     many: str
 
 
+Records = LineRecords | ByteRecords
+ReadItem = LineRecords | ByteRecords | ReadFault | Remark
+"""What reading a file yields."""
+
+
 def parse(raw: bytes) -> Any:
-    """Read one JSON text, exactly: no number loses a digit, no key is dropped, nothing outside JSON passes.
+    """Parse one JSON text exactly: no number loses a digit, no key is dropped, nothing else is accepted.
 
     Raises:
-        ValueError: with what is wrong and where; a RepeatedKey when an object has a key twice.
+        ValueError: with the fault and its place; a RepeatedKey when an object has a key twice.
     """
     try:
         value = orjson.loads(raw)
@@ -193,25 +205,25 @@ def parse(raw: bytes) -> Any:
 
 
 def not_utf8(raw: bytes) -> NotUtf8 | None:
-    """Return what is wrong with a text that is not UTF-8, and with which of its bytes first."""
+    """Return the error that names the first byte which is not UTF-8; None for a text that is."""
     try:
         raw.decode()
     except UnicodeDecodeError as wrong:
-        place, found = wrong.start + 1, raw[wrong.start]
-        if found == _SURROGATE and raw[place : place + 1] >= b"\xa0":
-            sentence = f"its byte {place:,} is half of a character. Correct the record and read it again"
+        number, byte = wrong.start + 1, raw[wrong.start]
+        if byte == _SURROGATE and raw[number : number + 1] >= b"\xa0":
+            sentence = f"its byte {number:,} is half of a character. Correct the record and read it again"
         else:
-            sentence = f"its byte {place:,} is 0x{found:02X}. {_CONVERT}"
+            sentence = f"its byte {number:,} is 0x{byte:02X}. {_CONVERT}"
         return NotUtf8(sentence, ends_early=wrong.reason == "unexpected end of data")
     return None
 
 
 def is_exact(raw: bytes, value: Any) -> bool:
-    """Whether a value that orjson read is surely all that the text says.
+    """Whether a value that orjson parsed certainly holds all that its text says.
 
-    It is where writing it gives the same bytes. Else, written again, it must have as many quotes: a key that
-    was there twice would have taken two with it. Whole numbers beyond 64 bits became floats, so floats of
-    that size are read again; so are texts with decimals of more digits than a double holds.
+    It does where it is written as the same bytes. Otherwise it has to be written with as many quotes, because
+    a repeated key would have lost two. Integers beyond 64 bits became floats, so floats of that size count as
+    inexact, and so do decimals with more digits than a double holds.
     """
     try:
         written = orjson.dumps(value)
@@ -225,27 +237,26 @@ def is_exact(raw: bytes, value: Any) -> bool:
 
 
 def keeps_quotes(raw: bytes, quotes: int) -> bool:
-    """Whether a text has just so many quotes, none of them in the one spelling that would hide another."""
+    """Whether a text has exactly so many quotes, and none as an escape that would hide another."""
     return raw.count(_QUOTE) == quotes and _ESCAPED_QUOTE not in raw
 
 
 def keeps_decimals(raw: bytes) -> bool:
-    """Whether a double holds every decimal number of a text, to the last digit.
+    """Whether a double holds every decimal number of a JSON text, to the last digit.
 
-    It holds all of up to 15 digits, so only longer ones and those with an exponent are looked at. What looks
-    like such a number inside of a text may give a needless no.
+    A double holds up to 15 digits, so only longer numbers and those with an exponent are checked. Digits
+    within a string may give a needless no.
     """
-    return all(is_double(found.decode()) for found in _DOUBTFUL.findall(raw))
+    return all(is_double(number.decode()) for number in _DOUBTFUL.findall(raw))
 
 
 def floats_in(value: Any) -> Iterator[float]:
-    """Give the numbers with a point that stand anywhere in a value."""
+    """Yield the floats anywhere in a value."""
     if type(value) is dict:
-        for each in value.values():
-            yield from floats_in(each)
-    elif type(value) is list:
-        for each in value:
-            yield from floats_in(each)
+        value = list(value.values())
+    if type(value) is list:
+        for item in value:
+            yield from floats_in(item)
     elif type(value) is float:
         yield value
 
@@ -261,7 +272,7 @@ def _parse_slowly(raw: bytes) -> Any:
 
     try:
         value = json.loads(raw, object_pairs_hook=_with_keys_once, parse_float=decimal)
-        if written:  # beside such a number, whole ones stay as they were written too
+        if written:  # beside such a number, integers stay as they were written too
             value = json.loads(raw, parse_float=decimal, parse_int=_integer)
             canonical({"": value})
     except (RecursionError, TypeError):
@@ -275,18 +286,18 @@ def _integer(text: str) -> int | WrittenNumber:
 
 
 def _with_keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    members = dict(pairs)
+    if len(members) != len(pairs):
         counts = Counter(key for key, _ in pairs)
         raise RepeatedKey(next(key for key, count in counts.items() if count > 1))
-    return found
+    return members
 
 
 def row_of(cells: dict[str, Any]) -> bytes:
-    """Write a table's row as a record; of our envelope, the payload is the object that its cell holds.
+    """Write a table's row as a JSON object; JSON in a cell named payload is written as the object that it is.
 
     Raises:
-        TypeError: when a cell is nothing that JSON has.
+        TypeError: when JSON has no form for a cell.
     """
     payload = cells.get(_PAYLOAD)
     if isinstance(payload, str) and payload.lstrip()[:1] == "{":
@@ -297,7 +308,7 @@ def row_of(cells: dict[str, Any]) -> bytes:
 
 
 def refusal(wrong: Exception, *, cut: bool = False) -> tuple[Reason, str | None, str]:
-    """Say why a text could not be read: reason, field and sentence."""
+    """Return why a text could not be parsed: reason, field and sentence."""
     if isinstance(wrong, Refused):
         return wrong.reason, wrong.field, wrong.detail
     if isinstance(wrong, RepeatedKey):
@@ -308,15 +319,15 @@ def refusal(wrong: Exception, *, cut: bool = False) -> tuple[Reason, str | None,
         )
         return Reason.DUPLICATE_KEY, key, detail
     if cut and _ends_early(wrong):
-        words = "inside of a character" if isinstance(wrong, NotUtf8) else said(wrong)
+        words = "inside of a character" if isinstance(wrong, NotUtf8) else message_of(wrong)
         return Reason.UNREADABLE, None, f"The file is cut off in its last line: {words}."
     if isinstance(wrong, NotUtf8):
         return Reason.NOT_JSON, None, f"The record is not UTF-8: {wrong}."
-    return Reason.NOT_JSON, None, f"Not JSON: {said(wrong)}. {_advice(wrong)}"
+    return Reason.NOT_JSON, None, f"Not JSON: {message_of(wrong)}. {_advice(wrong)}"
 
 
 def _ends_early(wrong: Exception) -> bool:
-    """Whether a text is no JSON only because it ends too early."""
+    """Whether a text is not JSON only because it ends too early."""
     if isinstance(wrong, json.JSONDecodeError):
         return wrong.msg.startswith("Unterminated") or wrong.pos >= len(wrong.doc)
     return isinstance(wrong, NotUtf8) and wrong.ends_early
@@ -332,13 +343,13 @@ def _advice(wrong: Exception) -> str:
     return "Correct the record and read it again."
 
 
-def said(wrong: Exception) -> str:
-    """Give an error's own words."""
+def message_of(wrong: Exception) -> str:
+    """Return an error's own message without its last period."""
     return str(wrong).rstrip(".") or type(wrong).__name__
 
 
 def too_large(number: int, start: bytes) -> ReadFault:
-    """Tell a record that is longer than any chat."""
+    """Return the fault of a record that is longer than any chat."""
     detail = (
         f"The record is longer than {MOST_BYTES:,} bytes; only its beginning is shown. "
         "Take it out of the file, or cut it into the records it was made of."
@@ -347,5 +358,5 @@ def too_large(number: int, start: bytes) -> ReadFault:
 
 
 def unreadable(number: int, raw: bytes, detail: str) -> ReadFault:
-    """Tell a stretch of a file that cannot be read."""
+    """Return the fault of a part of a file that cannot be read."""
     return ReadFault(number, raw, Reason.UNREADABLE, detail)

@@ -1,4 +1,4 @@
-"""In which form a text holds its records, told from its beginning even where that is damaged."""
+"""Detect the form of a text's records from its beginning, even where that is damaged."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _OBJECT_OPENS = "{"
 
 
 def are_values(head: bytes, ended: bool) -> bool:
-    """Whether the records are an array's elements, or objects that span or share lines; else each is a line.
+    """Whether the records are an array's elements, or objects that span or share lines, rather than lines.
 
     Args:
         head: the text's beginning.
@@ -29,7 +29,7 @@ def are_values(head: bytes, ended: bool) -> bool:
     try:
         value, end = _DECODER.raw_decode(text)
     except (ValueError, RecursionError):
-        return _go_on(lines, ended)
+        return _continues(lines, ended)
     if isinstance(value, list):
         return len(lines) == 1
     rest = text[end:].lstrip()
@@ -37,7 +37,7 @@ def are_values(head: bytes, ended: bool) -> bool:
         following = rest[written_ends.end() :]
         if not following or following.startswith(_OBJECT_OPENS) or (not ended and len(lines) == 1):
             return True
-    if len(lines) > 1 and (not rest or _stand_alone(lines, ended)):
+    if len(lines) > 1 and (not rest or _are_records(lines, ended)):
         return False
     return rest.startswith(("{", ",")) or _begins_again(text, rest)
 
@@ -58,28 +58,28 @@ def is_record(line: bytes) -> bool:
     return line.startswith(b"{") and line.endswith(b"}") and b'"' in line and _is_whole(line)
 
 
-def _go_on(lines: list[bytes], ended: bool) -> bool:
-    """Whether a first line that is no whole value is the beginning of one."""
+def _continues(lines: list[bytes], ended: bool) -> bool:
+    """Whether a first line that is not a whole value is the beginning of one."""
     first = lines[0]
     if len(lines) == 1:
         opens_twice = not ended and _OPENS_TWICE.match(first) is not None
         return first.startswith(b"[") or opens_twice or _holds_many(first, ended)
-    if _stand_alone(lines, ended):
+    if _are_records(lines, ended):
         return False
-    # An object that goes on: the next line starts with a key or a bracket, not with a new object.
+    # An object continues where the next line starts with a key or a bracket, not with a new object.
     return first.startswith(b"[") or lines[1][:1] not in _OPENING or _another_begins(lines)
 
 
 def _are_values_after_damage(lines: list[bytes], ended: bool) -> bool:
-    """Whether whole values follow a beginning that is none, such as an array whose first byte is bad."""
+    """Whether whole values follow a damaged beginning, such as an array whose first byte is bad."""
     if len(lines) == 1:
         return _holds_many(lines[0], ended) or (not ended and b'{"' in lines[0])
-    goes_on = any(line in _OPENING for line in lines) or _are_elements(lines)
-    return goes_on and not _stand_alone(lines, ended)
+    continues = any(line in _OPENING for line in lines) or _are_elements(lines)
+    return continues and not _are_records(lines, ended)
 
 
 def _are_elements(lines: list[bytes]) -> bool:
-    """Whether most lines are an array's elements, a comma behind each."""
+    """Whether most lines are an array's elements, each with a comma after it."""
     return 2 * sum(line.startswith(b"{") and line.endswith(b"},") for line in lines) > len(lines)
 
 
@@ -92,21 +92,21 @@ def _holds_many(line: bytes, ended: bool) -> bool:
 
 
 def _begins_again(text: str, rest: str) -> bool:
-    """Whether, behind a bracket, an object begins in the rest of a text as its first one does."""
+    """Whether the rest of a text holds a bracket and then an object that begins as the first one does."""
     keys = first_keys(text)
     return bool(keys) and re.search(rf"\}}.?\s*{begins_with(keys)}", rest) is not None
 
 
 def _another_begins(lines: list[bytes]) -> bool:
-    """Whether objects follow one another on a line, each beginning as the first line does."""
+    """Whether a line holds consecutive objects that begin as the first line does."""
     text = lines[0].decode("utf-8", errors="surrogateescape")
     keys = own_key(text)
     again = re.compile(rf"\}}\s*{begins_with(keys)}".encode("utf-8", errors="surrogateescape"))
     return bool(keys) and any(again.search(line) for line in lines)
 
 
-def _stand_alone(lines: list[bytes], ended: bool) -> bool:
-    """Whether most lines after the first are objects by themselves, as they are where a line is a record."""
+def _are_records(lines: list[bytes], ended: bool) -> bool:
+    """Whether most lines after the first are objects by themselves, as in newline-delimited JSON."""
     following = lines[1:] if ended else lines[1:-1]
     whole = sum(line.startswith(b"{") and len(line) > 2 and _is_whole(line) for line in following)
     return 2 * whole > len(following)

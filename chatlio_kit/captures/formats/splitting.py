@@ -1,8 +1,8 @@
-"""From a file's text to its records, in memory a block at a time.
+"""Split a file into its records, with one block of it in memory.
 
-A record is a non-blank line of newline-delimited JSON (numbered by its physical line), an element of an
-array (by its index from 1), or an object standing alone or after another. A file that cannot be read to its
-end gives the records before the break, and one more that says so.
+A record is a non-blank line of newline-delimited JSON (numbered by its physical line), an element of an array
+(by its index from 1), or one of several consecutive objects. A file that cannot be read to its end yields the
+records before the break, and one fault.
 """
 
 from __future__ import annotations
@@ -15,13 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chatlio_kit.captures.dialects.dialect import Dialect
-from chatlio_kit.captures.dialects.pages import unfold
-from chatlio_kit.captures.formats.compression import BREAKS, Text, unpacked
+from chatlio_kit.captures.dialects.pages import begins_page, unfold
+from chatlio_kit.captures.formats.compression import BREAKS, MAGIC_BYTES, unpacked
 from chatlio_kit.captures.formats.csv_tables import layout_of, read_csv
-from chatlio_kit.captures.formats.encodings import Recoded, Recoding
-from chatlio_kit.captures.formats.foreign import no_captures, wide_encoding
 from chatlio_kit.captures.formats.json_values import Values, read_values
-from chatlio_kit.captures.formats.long_pages import begins_page
 from chatlio_kit.captures.formats.parquet_tables import is_parquet, read_parquet
 from chatlio_kit.captures.formats.records import (
     BLANK,
@@ -29,15 +26,17 @@ from chatlio_kit.captures.formats.records import (
     ByteRecords,
     LineRecords,
     ReadFault,
+    ReadItem,
     Remark,
-    said,
+    message_of,
     too_large,
     unreadable,
 )
 from chatlio_kit.captures.formats.sniffing import are_values, holds_record, is_record, look_like_json
-from chatlio_kit.captures.formats.text_blocks import Blocks
+from chatlio_kit.captures.formats.strays import no_captures, wide_encoding
+from chatlio_kit.captures.formats.text_blocks import Blocks, FileText, Readable, Recoded, Recoding
 
-_OF_CHECKSUMS = ("CRC", "data check")
+_CHECKSUM_ERRORS = ("CRC", "data check")
 _NULS = Remark(
     "holds runs of NUL bytes, as a log that was cut while it was written to: they were passed over",
     "files hold runs of NUL bytes, as logs that were cut while they were written to: these were passed over",
@@ -47,16 +46,16 @@ _END = ord("\n")
 
 def read_records(
     handle: io.BufferedReader, recoding: Recoding | None = None, fields: Dialect | None = None
-) -> Iterator[LineRecords | ByteRecords | ReadFault | Remark]:
-    """Read an open file's records, whatever their form and however they are compressed.
+) -> Iterator[ReadItem]:
+    """Read an open file's records, whatever their form and compression.
 
     Args:
         handle: the file.
-        recoding: the encoding of lines that are not UTF-8, if it is known.
+        recoding: the encoding of lines that are not UTF-8, if the user named it.
         fields: a dialect that the user named: where it walks a list, each element is a record.
     """
     number, text = 0, None
-    records: Iterator[LineRecords | ByteRecords | ReadFault | Remark]
+    records: Iterator[ReadItem]
     try:
         opened = unpacked(handle)
         if is_parquet(opened):
@@ -64,12 +63,13 @@ def read_records(
             if fields is not None and fields.walk:
                 records = unfold(records, fields)
         else:
-            text = Text(opened)
-            records = unfold(split(Recoded(text, recoding) if recoding else text), fields)
-        for found in records:
-            if not isinstance(found, Remark):
-                number = found.number if isinstance(found, ReadFault) else found.numbers[-1]
-            yield found
+            start = opened.peek(MAGIC_BYTES)[:MAGIC_BYTES]
+            text = FileText(opened)
+            records = unfold(split(Recoded(text, recoding) if recoding else text, start), fields)
+        for item in records:
+            if not isinstance(item, Remark):
+                number = item.number if isinstance(item, ReadFault) else item.numbers[-1]
+            yield item
     except BREAKS as broken:
         yield unreadable(number + 1, b"", _break(broken))
     if text is not None and text.nuls:
@@ -77,20 +77,25 @@ def read_records(
 
 
 def _break(broken: Exception) -> str:
-    stand = "Records before it stand."
-    if any(word in str(broken) for word in _OF_CHECKSUMS):
-        stand = "Its checksum is wrong: records before it are as they stand there, and may be altered."
-    return f"The file breaks off here: {said(broken)}. {stand}"
+    before = "Records before it stand."
+    if any(word in str(broken) for word in _CHECKSUM_ERRORS):
+        before = "Its checksum is wrong: records before it are as they stand there, and may be altered."
+    return f"The file breaks off here: {message_of(broken)}. {before}"
 
 
-def split(text: Text | Recoded) -> Iterator[LineRecords | ByteRecords | ReadFault | Remark]:
-    """Split a text into records, by the form that its beginning shows."""
+def split(text: Readable, start: bytes = b"") -> Iterator[ReadItem]:
+    """Split a text into records, by the form of its beginning.
+
+    Args:
+        text: the text as UTF-8.
+        start: the file's first bytes, which name the format of a file that is no such text.
+    """
     blocks = Blocks(text)
     head = blocks.head
     if not head.strip():
         yield from _by_line(blocks)
         return
-    if wide := wide_encoding(head):
+    if wide := wide_encoding(start):
         yield unreadable(1, b"", f"The file is {wide}, without the mark that says so. Convert it to UTF-8.")
         return
     layout = layout_of(head)
@@ -98,15 +103,14 @@ def split(text: Text | Recoded) -> Iterator[LineRecords | ByteRecords | ReadFaul
         yield from read_csv(blocks, layout)
     elif are_values(head, blocks.ended):
         yield from read_values(blocks)
-    elif look_like_json(head) or blocks.look_on(holds_record, MOST_BYTES):
+    elif look_like_json(head) or blocks.extend_head(holds_record, MOST_BYTES):
         yield from _by_line(blocks)
     else:
-        yield from _behind_words(blocks)
+        yield from _after_words(blocks, start)
 
 
-def _behind_words(blocks: Blocks) -> Iterator[LineRecords | ByteRecords | ReadFault | Remark]:
-    """Read the records that stand behind more words than are held in memory, if there are any."""
-    head = blocks.head
+def _after_words(blocks: Blocks, start: bytes) -> Iterator[ReadItem]:
+    """Read the records after other lines that exceed the head, if there are any."""
     number, rest = 0, b""
     source = iter(blocks)
     for block in source:
@@ -114,27 +118,25 @@ def _behind_words(blocks: Blocks) -> Iterator[LineRecords | ByteRecords | ReadFa
         whole = text.rfind(b"\n") + 1
         if holds_record(text[:whole]):
             lines = text.split(b"\n")
-            place = next(place for place, line in enumerate(lines) if is_record(line))
-            if number + place:
-                detail = f"Its first {number + place:,} lines hold no captures. Records behind them stand."
-                yield unreadable(number + place, lines[0][:1000], detail)
-            yield from _by_line(blocks, chain([b"\n".join(lines[place:])], source), number + place)
+            index = next(index for index, line in enumerate(lines) if is_record(line))
+            if skipped := number + index:
+                detail = f"Its first {skipped:,} lines hold no captures. Records behind them stand."
+                yield unreadable(skipped, lines[0][:1000], detail)
+            yield from _by_line(blocks, chain([b"\n".join(lines[index:])], source), skipped)
             return
         number += text.count(b"\n", 0, whole)
         rest = text[whole:] if len(text) - whole <= MOST_BYTES else b""
     blocks.finish()
-    yield unreadable(1, b"", no_captures(head))
+    yield unreadable(1, b"", no_captures(start, blocks.head))
 
 
-def _by_line(
-    blocks: Blocks, source: Iterator[bytes] | None = None, number: int = 0
-) -> Iterator[LineRecords | ByteRecords | ReadFault | Remark]:
-    """Read a record of each line.
+def _by_line(blocks: Blocks, source: Iterator[bytes] | None = None, number: int = 0) -> Iterator[ReadItem]:
+    """Read each line as a record.
 
     Args:
         blocks: the text.
-        source: what is still to be read of it; by default all.
-        number: the number of the line before.
+        source: the blocks that are still to be read; by default all.
+        number: the number of the previous line.
     """
     source = iter(blocks) if source is None else source
     rest, skipping, skipped = b"", False, 0
@@ -157,7 +159,7 @@ def _by_line(
         if end < 0:  # no line ends in this block
             if skipping:
                 skipped += len(block)
-                blocks.pass_over(skipped)
+                blocks.check_skipped(skipped)
             else:
                 rest += block
                 if len(rest) > MOST_BYTES:
@@ -170,21 +172,19 @@ def _by_line(
         if start <= end:
             text = b"".join((rest, memoryview(block)[start:end]))
             ends = np.flatnonzero(np.frombuffer(text, dtype=np.uint8) == _END)
-            for found in _filled(number + 1, text, ends):
-                yield found
-                if are_pages is None and not isinstance(found, ReadFault | Remark):
-                    are_pages = begins_page(found.raws)
+            for item in _filled(number + 1, text, ends):
+                yield item
+                if are_pages is None and not isinstance(item, ReadFault | Remark):
+                    are_pages = begins_page(item.raws)
             number += len(ends) + 1
         rest = block[end + 1 :]
-    blocks.finish()  # where the file breaks off in a line, the break is told for it
+    blocks.finish()  # where the file breaks off in a line, the break is its fault
     if rest.strip():
         yield ByteRecords([number + 1], [rest.strip()], cut=True)
 
 
-def _filled(
-    first: int, text: bytes, ends: NDArray[np.int64]
-) -> Iterator[LineRecords | ByteRecords | ReadFault | Remark]:
-    """Give the lines that are not blank, with their numbers; all but the last end at ``ends``."""
+def _filled(first: int, text: bytes, ends: NDArray[np.int64]) -> Iterator[ReadItem]:
+    """Yield the lines that are not blank, with their numbers; all but the last end at ``ends``."""
     marks = np.frombuffer(text, dtype=np.uint8)
     starts = np.concatenate(([0], ends + 1))
     longest = int(ends[0]) if len(ends) else len(text)

@@ -1,7 +1,7 @@
-"""Text files among captures that surely hold none: a README, notes, a program's log.
+"""Files that hold no captures: what they are, and which of them may be left out.
 
-Nothing is left out that may be a capture, be it damaged, packed or in a form that is not read: such a file
-costs a reject, which says what is wrong with it.
+A text among captures is left out only if it certainly holds none: a README, notes, a program's log. A file
+that may be a capture, be it damaged, packed or in a form that is not read, costs a reject.
 """
 
 from __future__ import annotations
@@ -14,13 +14,36 @@ from contextlib import AbstractContextManager
 from chatlio_kit.captures.formats.compression import BREAKS
 from chatlio_kit.captures.formats.csv_tables import layout_of
 from chatlio_kit.captures.formats.text_blocks import BLOCK, PEEK
+from chatlio_kit.chatlio.rejections import shortened
 
 STRAY = "text without a capture"
+NO_CAPTURES = (
+    "The file holds no captures: no line of its beginning is a JSON object or array, "
+    "nor is it a table with captures in its columns."
+)
+
+_FORMS: tuple[tuple[bytes, str], ...] = (
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive. Unpack it, and read what was in it."),
+    (b"Rar!", "a RAR archive. Unpack it, and read what was in it."),
+    (b"\x04\x22\x4d\x18", "packed with LZ4. Unpack it, and read what was in it."),
+    (b"\xff\x06\x00\x00sNaPpY", "packed with Snappy. Unpack it, and read what was in it."),
+    (b"SQLite format 3\x00", "an SQLite database. Write the table with the captures as CSV, and read that."),
+    (b"\xd0\xcf\x11\xe0", "an Office document. Save the sheet with the captures as CSV, and read that."),
+    (b"Obj\x01", "an Avro file. Write it as Parquet or as a JSON object a line, and read that."),
+    (b"ORC", "an ORC file. Write it as Parquet or as a JSON object a line, and read that."),
+    (b"ARROW1", "an Arrow file. Write it as Parquet, and read that."),
+    (b"%PDF-", "a PDF document, which holds no captures."),
+    (b"<!doctype html", "a web page, as a server sends in place of a file. Get the file again."),
+    (b"<html", "a web page, as a server sends in place of a file. Get the file again."),
+    (b"<?xml", "XML, perhaps a server's answer in place of a file. Captures are JSON, CSV or Parquet."),
+)
+_PREFIXED = re.compile(rb"(?m)^([^\s{\[][^{\n]{0,200}?)\{\s*\"[^\n]*\}[\s);]*$")
+"""A line with other text before its JSON object."""
 
 _OVERLAP = 200
 _LONGEST = 1 << 28
 _NO_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f\x7f]")
-_SIGNS = re.compile(
+_MARKS = re.compile(
     rb"""
       [{\[] \s* \\* ["'{]                             # an object or an array of them, or its text in a text
     | (?:\A|\n) \s* (?:[{}\]]|\{\s*\}) \s* (?:\n|\Z) # brackets that have a line to themselves
@@ -32,7 +55,7 @@ _SIGNS = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-"""What every form of a capture has: JSON, or fields of Chatlio's, or a code that may hold them."""
+"""What every form of a capture has: JSON, Chatlio's fields, or a code that may hold them."""
 _DATA = re.compile(
     r"\.(json|ndjson|jsonl|jsonlines|ldjson|geojson|har|csv|tsv|tab|parquet|pq|avro|orc|xml|xlsx?|sql|dump|db"
     r"|gz|gzip|bz2|xz|zst|zip|tar|tgz|7z|rar|br|lz4|snappy)(?![a-z])",
@@ -42,13 +65,48 @@ _DATA = re.compile(
 Open = Callable[[], AbstractContextManager[io.BufferedReader]]
 
 
-def is_stray(name: str, head: bytes, open_again: Open) -> bool:
-    """Whether a file surely holds no capture: it is text, all of it, and nothing in it is a capture's.
-
-    A file whose name says that it holds data is none, whatever is in it: something else should be there.
+def no_captures(start: bytes, head: bytes) -> str:
+    """Return a sentence about what a file without captures is, or what keeps them from being read.
 
     Args:
-        name: what it is called.
+        start: its first bytes.
+        head: the beginning of its text.
+    """
+    markup = head.lstrip()[:32].lower()
+    for magic, form in _FORMS:
+        if start.startswith(magic) or (magic[:1] == b"<" and markup.startswith(magic)):
+            return f"The file is {form}"
+    if prefix := _PREFIXED.search(head):
+        before = shortened(prefix[1].decode("utf-8", errors="replace"), 40)
+        return (
+            f"The file has lines with something before their JSON, such as {before}. Take that away, so that "
+            "each line is a JSON object, and read it again."
+        )
+    return NO_CAPTURES
+
+
+def wide_encoding(start: bytes) -> str | None:
+    """Return the encoding of a text with two or four bytes for each letter; None for any other."""
+    start = start[: len(start) // 4 * 4]
+    if len(start) < 8:
+        return None
+    zeros = [start[index::4].count(0) == len(start) // 4 for index in range(4)]
+    encodings = {
+        (False, True, True, True): "UTF-32 (little-endian)",
+        (True, True, True, False): "UTF-32 (big-endian)",
+        (False, True, False, True): "UTF-16 (little-endian)",
+        (True, False, True, False): "UTF-16 (big-endian)",
+    }
+    return encodings.get((zeros[0], zeros[1], zeros[2], zeros[3]))
+
+
+def is_stray(name: str, head: bytes, open_again: Open) -> bool:
+    """Whether a file certainly holds no capture: all of it is text, and without anything that captures have.
+
+    A file with the name of a data file is no stray, whatever it holds, because it should hold captures.
+
+    Args:
+        name: its name.
         head: its first bytes, at least a few.
         open_again: opens it from its beginning.
     """
@@ -57,7 +115,7 @@ def is_stray(name: str, head: bytes, open_again: Open) -> bool:
     try:
         with open_again() as handle:
             return _holds_nothing(handle)
-    except BREAKS:  # reading its records says why
+    except BREAKS:  # reading its records reports it
         return False
 
 
@@ -75,4 +133,4 @@ def _holds_nothing(handle: io.BufferedReader) -> bool:
 
 
 def _is_plain(text: bytes) -> bool:
-    return _NO_TEXT.search(text) is None and _SIGNS.search(text) is None
+    return _NO_TEXT.search(text) is None and _MARKS.search(text) is None

@@ -1,17 +1,29 @@
-"""A text in blocks, the first of them looked at before it is read."""
+"""A file's text in blocks: as UTF-8, without runs of NULs, its beginning known before it is read."""
 
 from __future__ import annotations
 
+import codecs
+import io
+import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
-from chatlio_kit.captures.formats.compression import BREAKS
+from chatlio_kit.captures.formats.compression import BREAKS, UntilBreak
+from chatlio_kit.captures.formats.records import MOST_BYTES
+from chatlio_kit.errors import UsageError
 
 BLOCK = 1 << 20
 PEEK = 1 << 16
 MOST_BLANK = 16_000_000
 MOST_SKIPPED = 1_000_000_000
-"""A record that is too large is passed over, but only so far: what goes on and on is given up."""
+"""A record that is too large is skipped up to this many bytes; reading ends in a longer one."""
+
+_UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+_ASCII = bytes(range(0x20, 0x7F)) + b"\t\r\n"
+_GAP = 16
+_NULS = rb"\0++(?=[\r\n])|\0{%d,}|\0+\Z" % _GAP
+_NULS_INSIDE, _NULS_AT_START = re.compile(rb"(?<=\n)\0+|" + _NULS), re.compile(rb"(?:\A|(?<=\n))\0+|" + _NULS)
 
 
 class Readable(Protocol):
@@ -21,8 +33,159 @@ class Readable(Protocol):
         """Return the next block."""
 
 
+class FileText:
+    """A file's bytes in blocks, as UTF-8 without a byte order mark and without runs of NULs.
+
+    A log that is truncated while it is written, or a disk that loses power, leaves NULs where a file has no
+    content: at its beginning, at the edges of its lines, or instead of a part of them. Such a run counts as
+    the end of the line that it breaks off. A line of nothing but NULs stays one that holds a NUL.
+
+    Attributes:
+        nuls: how many NULs were skipped.
+    """
+
+    def __init__(self, handle: io.BufferedReader) -> None:
+        self._source = UntilBreak(handle.read1)
+        self._decoder: codecs.IncrementalDecoder | None = None
+        self._starts_line, self._run = True, 0
+        self.nuls = 0
+        self._head = self._source.read(4, 4)
+        for mark, encoding in _UTF16.items():
+            if self._head.startswith(mark):
+                self._head = self._head.removeprefix(mark)
+                # Lone surrogates go on as they are: they cost their own record, not the file.
+                self._decoder = codecs.getincrementaldecoder(encoding)("surrogatepass")
+        if self._decoder is None:
+            self._head = self._head.removeprefix(codecs.BOM_UTF8)
+
+    def read(self, size: int) -> bytes:
+        """Return the next block; an empty one at the end.
+
+        Raises:
+            Exception: one of ``BREAKS``, after all that precedes it was returned.
+        """
+        block, self._head = self._head, b""
+        while True:
+            block = block or self._source.read(size, size)
+            text = self._without_nuls(self._decoded(block), is_last=not block)
+            if text or not block:
+                return text
+            block = b""
+
+    def _decoded(self, block: bytes) -> bytes:
+        if self._decoder is None:
+            return block
+        return self._decoder.decode(block, final=not block).encode("utf-8", "surrogatepass")
+
+    def _without_nuls(self, block: bytes, *, is_last: bool) -> bytes:
+        if self._run or b"\0" in block:
+            block = bytes(self._run) + block
+            whole = block if is_last else block.rstrip(b"\0")
+            # A run may go on in the next block; of a long one a short stand-in waits for what follows.
+            run = len(block) - len(whole)
+            self._run = min(run, _GAP)
+            self.nuls += run - self._run
+            pattern = _NULS_AT_START if self._starts_line else _NULS_INSIDE
+            block = pattern.sub(self._instead, whole)
+        if block:
+            self._starts_line = block.endswith(b"\n")
+        return block
+
+    def _instead(self, run: re.Match[bytes]) -> bytes:
+        text, start, end = run.string, run.start(), run.end()
+        starts_line = text[start - 1 : start] == b"\n" if start else self._starts_line
+        ends_line = text[end : end + 1] in (b"\r", b"\n")
+        instead = b"\0" if starts_line and ends_line else b""
+        if not (starts_line or ends_line) and end < len(text):
+            instead = b"\n"
+        self.nuls += end - start - instead.count(b"\0")
+        return instead
+
+
+@dataclass
+class Recoding:
+    """The encoding of lines that are not UTF-8.
+
+    Attributes:
+        encoding: its name, as Python knows it.
+        lines: how many lines were read in it so far.
+    """
+
+    encoding: str
+    lines: int = 0
+
+    @classmethod
+    def named(cls, name: str | None) -> Recoding | None:
+        """Parse the option ``--encoding``.
+
+        Raises:
+            UsageError: when there is no such encoding, or JSON is written with other bytes in it.
+        """
+        if name is None:
+            return None
+        try:
+            codec = codecs.lookup(name)
+            has_ascii = _ASCII.decode(codec.name) == _ASCII.decode("ascii")
+        except (LookupError, ValueError):
+            raise UsageError(
+                f"--encoding {name!r} (in Python encoding=) is no known encoding. Name one such as cp1252."
+            ) from None
+        if not has_ascii:
+            raise UsageError(
+                f"--encoding {name!r} (in Python encoding=) has other bytes for plain letters, so no JSON "
+                "is found in it. Convert such files to UTF-8."
+            )
+        return cls(codec.name)
+
+    def line(self, raw: bytes) -> bytes:
+        """Return a line as UTF-8; one that is in neither encoding stays as it is, and costs its record."""
+        try:
+            raw.decode()
+        except UnicodeDecodeError:
+            try:
+                text = raw.decode(self.encoding)
+            except UnicodeDecodeError:
+                return raw
+            self.lines += 1
+            return text.encode("utf-8", "surrogatepass")
+        return raw
+
+    def note(self) -> str:
+        """Return a sentence about the lines that were read in it."""
+        return f"{self.lines:,} lines that are not UTF-8 were read as {self.encoding} (--encoding)"
+
+
+class Recoded:
+    """A text in blocks of whole lines, each line in UTF-8."""
+
+    def __init__(self, text: FileText, recoding: Recoding) -> None:
+        self._text, self._recoding = text, recoding
+        self._rest = b""
+
+    def read(self, size: int) -> bytes:
+        """Return the next block, which ends with a line unless that is very long; an empty one at the end."""
+        whole, block = self._rest, b""
+        while len(whole) <= MOST_BYTES:
+            try:
+                block = self._text.read(size)
+            except BREAKS:
+                if not whole:
+                    raise
+                block = b""  # the text raises it again at the next call
+            whole += block
+            if not block or b"\n" in block:
+                break
+        end = (whole.rfind(b"\n") + 1 if block else 0) or len(whole)
+        whole, self._rest = whole[:end], whole[end:]
+        if whole.isascii():
+            return whole
+        return b"\n".join(map(self._recoding.line, whole.split(b"\n")))
+
+
 class Blocks:
-    """A text's blocks. What breaks while looking ahead is told when reading comes to it.
+    """A text's blocks, of which the first are known before they are read.
+
+    What breaks is raised by ``finish``, when all that precedes it was read.
 
     Attributes:
         head: the text's beginning.
@@ -35,7 +198,7 @@ class Blocks:
         self.ended = False
         parts: list[bytes] = []
         size = 0
-        # Blank lines at the beginning say nothing, however many there are.
+        # Blank lines at the beginning show nothing, however many there are.
         while size < PEEK or (size < MOST_BLANK and not any(part.strip() for part in parts)):
             block = self._next(PEEK)
             if not block:
@@ -54,20 +217,20 @@ class Blocks:
             self._broken = broken
             return b""
 
-    def look_on(self, found: Callable[[bytes], bool], most: int) -> bool:
-        """Read on, and into the head, to the block in which something is found; False when it is not.
+    def extend_head(self, holds: Callable[[bytes], bool], most: int) -> bool:
+        """Extend the head to the first block with lines that match; False when none does.
 
         Args:
-            found: whether it is in these lines, whole but for the last.
+            holds: whether some lines match; the last one may be incomplete.
             most: how long the head may become.
         """
-        rest = self.head
-        while not found(rest):
+        lines = self.head
+        while not holds(lines):
             block = b"" if self.ended or len(self.head) > most else self._next(BLOCK)
             if not block:
                 return False
             self.head += block
-            rest = rest[rest.rfind(b"\n") + 1 :] + block
+            lines = lines[lines.rfind(b"\n") + 1 :] + block
         return True
 
     def __iter__(self) -> Iterator[bytes]:
@@ -76,12 +239,12 @@ class Blocks:
         while block := self._next(BLOCK):
             yield block
 
-    def pass_over(self, skipped: int) -> None:
-        """Go on in a record of which so much was skipped; one without an end is where reading ends."""
+    def check_skipped(self, skipped: int) -> None:
+        """End reading in a record of which too many bytes were skipped."""
         if skipped > MOST_SKIPPED:
             self._broken = OSError(f"a record goes on for more than {MOST_SKIPPED:,} bytes")
 
     def finish(self) -> None:
-        """Raise what broke, now that everything before it was read."""
+        """Raise what broke, after all that precedes it was read."""
         if self._broken is not None:
             raise self._broken

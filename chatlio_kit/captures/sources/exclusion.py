@@ -1,14 +1,13 @@
-"""Patterns that leave files and members of archives out."""
+"""Exclude files and members of archives by patterns."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from functools import lru_cache
 
 from chatlio_kit.errors import UsageError
 
-_CUTS = re.compile(r"[/!]")
+_SEPARATORS = re.compile(r"[/!]")
 
 
 class Exclusion:
@@ -30,12 +29,13 @@ class Exclusion:
 
     def __init__(self, patterns: Iterable[str] = ()) -> None:
         self.patterns = tuple(dict.fromkeys(patterns))
-        if any(not each.strip("/! ") for each in self.patterns):
+        if any(not pattern.strip("/! ") for pattern in self.patterns):
             raise UsageError(
                 "--exclude names nothing (in Python exclude=). Name a file, a folder or a pattern."
             )
         self._rules = [
-            (each, _compiled(each), _CUTS.search(each.strip("/")) is not None) for each in self.patterns
+            (pattern, _compiled(pattern), _SEPARATORS.search(pattern.strip("/")) is not None)
+            for pattern in self.patterns
         ]
         self.unused = set(self.patterns)
 
@@ -43,24 +43,24 @@ class Exclusion:
         return bool(self.patterns)
 
     def matches(self, paths: Iterable[str]) -> bool:
-        """Whether a file is excluded by any of the paths that it goes by; members stand behind a ``!``."""
-        known = list(dict.fromkeys(paths))
-        found = False
-        for pattern, rule, is_path in self._rules:
-            if any(_is_matched(rule, path, is_path) for path in known):
-                self.unused.discard(pattern)
-                found = True
-        return found
+        """Whether a pattern matches one of a file's paths; a ``!`` precedes an archive's member."""
+        distinct = list(dict.fromkeys(paths))
+        matched = {
+            pattern
+            for pattern, rule, is_path in self._rules
+            if any(_is_matched(rule, path, is_path) for path in distinct)
+        }
+        self.unused -= matched
+        return bool(matched)
 
 
 def _is_matched(rule: re.Pattern[str], path: str, is_path: bool) -> bool:
     if not is_path:
-        return any(map(rule.fullmatch, _CUTS.split(path)))
-    ends = [*(cut.start() for cut in _CUTS.finditer(path)), len(path)]
+        return any(map(rule.fullmatch, _SEPARATORS.split(path)))
+    ends = [*(separator.start() for separator in _SEPARATORS.finditer(path)), len(path)]
     return any(rule.fullmatch(path, 0, end) for end in ends)
 
 
-@lru_cache
 def _compiled(pattern: str) -> re.Pattern[str]:
     written = re.sub(r"^(\./)+", "", pattern).rstrip("/")
     parts = re.split(r"(\*\*/|\*\*|\*|\?|\[!?[^]]+\])", written)

@@ -1,34 +1,26 @@
-"""Where captures lie: on this machine, or in a bucket or behind a URL; opened and recognised alike."""
+"""Capture files and their sources: on this machine, in a bucket, or behind a URL."""
 
 from __future__ import annotations
 
 import io
 import os
-import stat
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Protocol
 
 from chatlio_kit.captures.formats.records import Remark
-from chatlio_kit.captures.sources.remote import is_web
-from chatlio_kit.captures.sources.stores import open_object
-from chatlio_kit.captures.sources.web import open_page
 from chatlio_kit.chatlio.kinds import Kind, kind_in_path
 
-_GREW = Remark(
-    "grew after it was listed: what was written after it was read comes with the next run",
-    "files grew after they were listed: what was written after they were read comes with the next run",
-)
-_SHRANK = Remark(
-    "is shorter than when it was listed, so it was written anew or cut: read it again",
-    "files are shorter than when they were listed, so they were written anew or cut: read them again",
-)
+_LITTER = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
+_MOST_SHOWN = 3
+
+LITTER = "hidden, or left behind by a system"
+SPECIAL = "neither file nor folder"
 
 
 class Source(Protocol):
-    """Where bytes come from."""
+    """Where a file's bytes come from."""
 
     def open(self) -> io.BufferedReader:
         """Open it for reading.
@@ -38,87 +30,51 @@ class Source(Protocol):
         """
 
     def mark(self) -> str | None:
-        """Give a text that changes with what is there; None where a change could go unseen."""
+        """Return a text that changes with the content; None where a change could stay unnoticed."""
 
     def change_of(self, size: int | None) -> Remark | None:
-        """Say whether what is there has another size than it had; None where it has not or cannot say."""
-
-
-@dataclass(frozen=True)
-class LocalSource:
-    """A file of this machine."""
-
-    path: Path
-
-    def open(self) -> io.BufferedReader:
-        """Open the file."""
-        return self.path.open("rb")
-
-    def mark(self) -> str | None:
-        """Digest size, time and content; None for a pipe or a file that cannot be read."""
-        try:
-            status = self.path.stat()
-            if not stat.S_ISREG(status.st_mode):
-                return None
-            with self.path.open("rb") as file:
-                content = file_digest(file, "sha256").hexdigest()
-        except OSError:  # reading its records tells why, as a reject
-            return None
-        return sha256(f"{status.st_size}|{status.st_mtime_ns}|{content}".encode()).hexdigest()
-
-    def change_of(self, size: int | None) -> Remark | None:
-        """Compare the file's size with what it was."""
-        try:
-            now = None if size is None else self.path.stat().st_size
-        except OSError:  # it is gone; what was read was read
-            return None
-        if size is None or now is None or now == size:
-            return None
-        return _GREW if now > size else _SHRANK
-
-
-@dataclass(frozen=True)
-class RemoteSource:
-    """An object behind a URL, which may hold a password or a signature and is never shown.
-
-    Attributes:
-        address: the URL that was named.
-        path: what the store calls the object.
-        version: what the store says of the object's state, such as its ETag; None where it says nothing.
-    """
-
-    address: str = field(repr=False)
-    path: str = field(repr=False)
-    version: str | None = None
-
-    def open(self) -> io.BufferedReader:
-        """Open the object; what is read is fetched as it is read."""
-        return open_page(self.address) if is_web(self.address) else open_object(self.address, self.path)
-
-    def mark(self) -> str | None:
-        """Give the version."""
-        return self.version
-
-    def change_of(self, size: int | None) -> None:
-        """Say nothing: drivers refuse to go on in an object that changes."""
+        """Return whether the size differs from an earlier one; None where it does not, or is unknown."""
 
 
 @dataclass(frozen=True)
 class UnlistedSource:
-    """A folder that could not be listed: whatever is in it is told as unreadable."""
+    """A folder or file that could not be listed; reading it raises the reason."""
 
     wrong: str
 
     def open(self) -> io.BufferedReader:
-        """Say why."""
+        """Raise the reason."""
         raise OSError(self.wrong)
 
     def mark(self) -> str | None:
-        """Give nothing."""
+        """Return None."""
         return None
 
     def change_of(self, size: int | None) -> None:
-        """Say nothing."""
+        """Return None."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file that a path, pattern or URL leads to.
+
+    Attributes:
+        inside: its path below what was named, part by part; empty for a file that was named itself.
+        place: its source; None for what is left out.
+        identity: equal for two ways to the same file.
+        size: its bytes; None where that is unknown.
+        modified_at: its time, UTC; None where that is unknown.
+        left_out: why it is not read; empty for one that is.
+        is_link: whether it was reached by its own symbolic link.
+    """
+
+    inside: tuple[str, ...]
+    place: Source | None = None
+    identity: str = ""
+    size: int | None = None
+    modified_at: datetime | None = None
+    left_out: str = ""
+    is_link: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,13 +82,13 @@ class CaptureFile:
     """One file of captures, or one member of an archive.
 
     Attributes:
-        name: how frames, rejects and the ledger call it: the path from the named argument's own name on,
-            so that it does not depend on the machine or on the working directory; it can be printed, and
-            holds nothing secret. An archive's member is ``a.zip!member``.
+        name: its name in frames, rejects and the ledger: the path from the named argument's own name on, so
+            that it does not depend on the machine or on the working directory. It is printable and holds
+            nothing secret. An archive's member is ``a.zip!member``.
         kind: the kind that its name or its folders' names say, if any.
-        place: where it lies, or where the archive lies that it is in.
-        size: its bytes as they lie there; None where that is not known.
-        modified_at: its time, UTC; None where that is not known.
+        place: its source, or the source of the archive that holds it.
+        size: its bytes as they are stored; None where that is unknown.
+        modified_at: its time, UTC; None where that is unknown.
         is_named: whether it was named itself, not found in a folder or an archive.
         paths: the paths that patterns for exclusion match; empty where there are no such patterns.
     """
@@ -160,16 +116,16 @@ class CaptureFile:
 
 
 def archives_of(name: str) -> set[str]:
-    """Name every file that a record's file may be a member of, and the file itself."""
+    """Return the names of a file and of all archives that it may be a member of."""
     parts = name.split("!")
     return {"!".join(parts[:count]) for count in range(1, len(parts) + 1)}
 
 
 def printable(name: str) -> str:
-    r"""Write a file's name so that any terminal, table and file can hold it, and no two names are one.
+    r"""Write a file's name so that any terminal, table and file can hold it, and no two names become one.
 
     Control characters, bytes that are no text and marks that turn the direction of writing become ``\x0a``
-    and the like, a backslash is doubled.
+    and the like, and a backslash is doubled.
     """
     return "".join(map(_printable, name))
 
@@ -186,5 +142,42 @@ def _printable(character: str) -> str:
 
 
 def local_name(path: Path) -> str:
-    """Give the last part of a path, also of one such as ``.`` that does not say it."""
+    """Return the last part of a path, also of one such as ``.`` that does not contain it."""
     return os.path.basename(os.path.realpath(path))
+
+
+def is_litter(name: str) -> bool:
+    """Whether a file or folder is hidden, or one that systems leave behind in folders and archives."""
+    return name.startswith(".") or name in _LITTER
+
+
+@dataclass
+class Names:
+    """Names to be listed in a sentence: how many there are, and the first of them.
+
+    Attributes:
+        count: how many there are.
+        first: the first few in alphabetical order.
+    """
+
+    count: int = 0
+    first: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, names: list[str]) -> Names:
+        """Return several names."""
+        return cls(len(names), sorted(names)[:_MOST_SHOWN])
+
+    def add(self, name: str) -> None:
+        """Count one more name."""
+        self.count += 1
+        self.first = sorted([*self.first, name])[:_MOST_SHOWN]
+
+    def __str__(self) -> str:
+        more = f" and {self.count - _MOST_SHOWN:,} more" if self.count > _MOST_SHOWN else ""
+        return ", ".join(self.first) + more
+
+
+def note(why: str, names: Names) -> str:
+    """Return the sentence about what was left out for one reason."""
+    return f"left out ({why}): {names}"

@@ -1,8 +1,10 @@
-"""Addresses of captures as anyone may read them: passwords and signatures in them are never shown."""
+"""URLs of captures, without the secrets in them: passwords and signatures are neither shown nor logged."""
 
 from __future__ import annotations
 
+import logging
 import re
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.-]+://"
@@ -10,10 +12,19 @@ _ADDRESS = re.compile(_SCHEME)
 _IN_TEXT = re.compile(rf"{_SCHEME}[^\s'\"<>]+")
 _CHAIN = re.compile(rf"::(?={_SCHEME}|\w+::)")
 _WEB = frozenset({"http", "https"})
-# The part before the @ is a container's name there, not a person's.
+# The part before the @ is a container's name there, not a user's.
 _CONTAINER_FIRST = frozenset({"abfs", "abfss"})
 _HOST = re.compile(r"[^:]*(?::\d*)?|\[[^\]]*\](?::\d*)?")
 WILDCARD = re.compile(r"[*?\[]")
+_DRIVERS = frozenset(
+    {
+        "adlfs", "aiobotocore", "aiohttp", "azure", "boto3", "botocore", "fsspec", "gcsfs", "google", "msal",
+        "s3fs", "s3transfer",
+    }
+)  # fmt: skip
+_CLIENTS = frozenset({"requests", "urllib3"})
+_HIDDEN = "(a driver's debug message is not shown: it may hold credentials)"
+_QUERY = re.compile(r"(?<=\?)[^\s\"'<>]*=[^\s\"'<>]*")
 
 
 def is_address(text: str) -> bool:
@@ -22,7 +33,7 @@ def is_address(text: str) -> bool:
 
 
 def is_chain(address: str) -> bool:
-    """Whether a URL names several file systems, one inside another, as ``zip://a::https://host/b.zip``."""
+    """Whether a URL names one file system within another, as ``zip://a::https://host/b.zip``."""
     return _CHAIN.search(address) is not None
 
 
@@ -33,24 +44,24 @@ def is_web(address: str) -> bool:
 
 def shown(address: str) -> str:
     """Return a URL without what may be secret: user, password, query and fragment. A path stays as it is."""
-    return "::".join(_shown(each) if "://" in each else each for each in _CHAIN.split(address))
+    return "::".join(_shown(part) if "://" in part else part for part in _CHAIN.split(address))
 
 
 def _shown(address: str) -> str:
     scheme, _, rest = address.partition("://")
     authority, slash, path = rest.partition("/")
     if "@" in path and not _HOST.fullmatch(authority.rpartition("@")[2]):
-        # What looks like a host is a user and the beginning of a password that holds a slash.
+        # What looks like a host is a user and the beginning of a password with a slash in it.
         authority, slash, path = rest.rpartition("@")[2].partition("/")
     if "@" in authority and (scheme.lower() not in _CONTAINER_FIRST or ":" in authority):
         authority = authority.rpartition("@")[2]
-    # Elsewhere a question mark may be a wildcard, and both may be part of a name.
+    # In a bucket a question mark may be a wildcard, and both marks may be part of a name.
     query = r"[?#]" if scheme.lower() in _WEB else r"\?(?=.*=)"
     return re.split(query, f"{scheme}://{authority}{slash}{path}", maxsplit=1)[0]
 
 
-def masked(words: str, address: str) -> str:
-    """Remove every secret of a URL from somebody's words about it."""
+def masked(message: str, address: str) -> str:
+    """Remove every secret of a URL from a message about it."""
     try:
         parts = urlsplit(address)
     except ValueError:
@@ -58,17 +69,17 @@ def masked(words: str, address: str) -> str:
     secrets = {parts.query, parts.fragment, parts.username or "", parts.password or ""}
     secrets |= {pair.partition("=")[2] for pair in parts.query.split("&")}
     secrets |= {unquote(secret) for secret in secrets}
-    words = without_secrets(words)
+    message = without_secrets(message)
     visible = shown(address)
     for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) > 3 and secret not in visible:
-            words = words.replace(secret, "***")
-    return words
+            message = message.replace(secret, "***")
+    return message
 
 
-def without_secrets(words: str) -> str:
-    """Show every URL of a text without what may be secret in it."""
-    return _IN_TEXT.sub(lambda found: shown(found.group()), words)
+def without_secrets(text: str) -> str:
+    """Return a text with every URL in it as :func:`shown` writes it."""
+    return _IN_TEXT.sub(lambda url: shown(url.group()), text)
 
 
 def name_of(address: str, *, is_literal: bool = False) -> str:
@@ -84,3 +95,33 @@ def name_of(address: str, *, is_literal: bool = False) -> str:
     elif not is_literal and (wildcard := WILDCARD.search(rest)):
         rest = rest[: wildcard.start()].rpartition("/")[0]
     return rest.rstrip("/").rpartition("/")[2] or scheme
+
+
+def mask_driver_logs() -> None:
+    """Mask what drivers log, at every level and in every handler.
+
+    Signed URLs lose their queries. Drivers' debug messages hold whole requests with signatures and tokens,
+    so their text is replaced.
+    """
+    make = logging.getLogRecordFactory()
+    if not isinstance(make, _MaskingFactory):
+        logging.setLogRecordFactory(_MaskingFactory(make))
+
+
+class _MaskingFactory:
+    """Makes log records as another factory does, and masks those of drivers."""
+
+    def __init__(self, make: Any) -> None:
+        self._make = make
+
+    def __call__(self, *args: Any, **named: Any) -> logging.LogRecord:
+        record: logging.LogRecord = self._make(*args, **named)
+        logger = record.name.partition(".")[0]
+        if logger in _DRIVERS and record.levelno <= logging.DEBUG:
+            record.msg, record.args, record.exc_info = _HIDDEN, (), None
+        elif logger in _DRIVERS or logger in _CLIENTS:
+            text = record.getMessage()
+            hidden = _QUERY.sub("***", without_secrets(text))
+            if hidden != text:
+                record.msg, record.args = hidden, ()
+        return record

@@ -5,15 +5,16 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from fnmatch import fnmatchcase
 from hashlib import sha256
 from typing import Any
 
-from chatlio_kit.captures.sources.driver_logs import mask_driver_logs
-from chatlio_kit.captures.sources.remote import WILDCARD, is_chain, masked, shown
+from chatlio_kit.captures.formats.compression import ByteStream
+from chatlio_kit.captures.sources.files import LITTER, Entry, is_litter
+from chatlio_kit.captures.sources.remote import WILDCARD, is_chain, mask_driver_logs, masked, shown
 from chatlio_kit.errors import CaptureError, MissingPath, UsageError
 
 _EXTRAS = {
@@ -28,145 +29,191 @@ UNOPENABLE = "its name ends with a slash, so its driver takes it for a folder"
 NAMESAKE = "a folder named like the object; name it with a slash at its end"
 
 _systems: dict[str, Any] = {}
-"""The file system of each URL that was listed: its connections serve for reading too."""
+"""The file system of each URL that was listed: its connections are used for reading too."""
+
+Info = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Listed:
-    """One object of a store.
+class RemoteSource:
+    """An object behind a URL, which may hold a password or a signature and is never shown.
 
     Attributes:
-        path: what its store calls it.
-        inside: its path below the folder that was named; empty for an object that was named itself.
-        size: its bytes, if the store says it.
-        modified_at: its time, UTC, if the store says it.
-        version: what changes when the object does, if the store says anything of that sort.
-        left_out: why it is not read; empty for an object that is.
+        address: the URL that was named.
+        path: the store's name of the object.
+        version: what the store says about the object's state, such as its ETag; None where it says nothing.
     """
 
-    path: str
-    inside: tuple[str, ...]
-    size: int | None
-    modified_at: datetime | None
-    version: str | None
-    left_out: str = ""
+    address: str = field(repr=False)
+    path: str = field(repr=False)
+    version: str | None = None
+
+    def open(self) -> io.BufferedReader:
+        """Open the object; it is fetched while it is read.
+
+        Raises:
+            OSError: when it cannot be opened, without what is secret in the URL.
+        """
+        try:
+            system = _systems.get(self.address) or _connect(self.address)
+            handle = system.open(self.path, "rb", block_size=_BLOCK)
+        except Exception as wrong:  # drivers raise errors of any class
+            raise OSError(_message(wrong, self.address)) from None
+        return io.BufferedReader(_Object(handle, self.address), _BLOCK)
+
+    def mark(self) -> str | None:
+        """Return the version."""
+        return self.version
+
+    def change_of(self, size: int | None) -> None:
+        """Return None: drivers raise an error in an object that changes."""
 
 
-@dataclass(frozen=True)
-class Listing:
-    """What a URL means.
+class _Object(ByteStream):
+    """A driver's file with the errors of a local one."""
 
-    Attributes:
-        objects: the objects.
-        is_pattern: whether wildcards of the URL stand for parts of names.
-    """
+    def __init__(self, handle: Any, address: str) -> None:
+        self._handle, self._address = handle, address
+        super().__init__(lambda size: self._call(lambda: handle.read(size)), self._close_handle)
 
-    objects: list[Listed]
-    is_pattern: bool = False
+    def seekable(self) -> bool:
+        """Return true."""
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Move to a position, where reading is tried again."""
+        self._source.broken = None
+        return int(self._call(lambda: self._handle.seek(offset, whence)))
+
+    def tell(self) -> int:
+        """Return the position."""
+        return int(self._handle.tell())
+
+    def _close_handle(self) -> None:
+        with suppress(Exception):  # all that is needed was read
+            self._handle.close()
+
+    def _call(self, action: Callable[[], Any]) -> Any:
+        try:
+            return action()
+        except Exception as wrong:
+            raise OSError(_message(wrong, self._address)) from None
 
 
-def list_objects(address: str) -> Listing:
+def list_objects(address: str) -> tuple[list[Entry], bool]:
     """List the objects that a URL means: one, all below a folder, or all that a pattern matches.
 
-    An object or folder that has this very name counts before a pattern. A slash at the end asks for a folder.
+    An object or folder with exactly this name takes precedence over a pattern. A slash at the end means a
+    folder.
+
+    Returns:
+        The objects, and whether the URL's wildcards are a pattern.
 
     Raises:
         MissingPath: when there is nothing there.
-        UsageError: when the driver for this sort of URL is not installed.
+        UsageError: when the driver for this URL is not installed.
         CaptureError: when the store refuses or does not answer.
     """
     system = _systems[address] = _connect(address)
-    with _telling(address):
+    store = _Store(system, address)
+    with _reported(address):
         path = system._strip_protocol(address).rstrip("/") or "/"
         wants_folder = shown(address).endswith("/")
-        known = _info(system, path)
-        if known is None:
-            listing = Listing(_matching(system, path, wants_folder), is_pattern=True)
-        elif known["type"] == "directory":
-            listing = Listing(_below(system, path, path))
-        elif wants_folder and (inside := _below(system, path, path)):
-            listing = Listing(inside)
-        else:
-            listing = Listing([described(path, (), known), *_namesake(system, path)])
-        # What is read is looked up anew: it may have changed, and one name may be an object's and a folder's.
+        info = store.info(path)
+        if info is None:
+            entries = store.matching(path, wants_folder)
+        elif info["type"] == "directory":
+            entries = store.below(path, path)
+        elif not (wants_folder and (entries := store.below(path, path))):
+            entries = [store.entry(path, (), info), *store.namesake(path)]
+        # Reading looks an object up again: it may have changed, and its name may be a folder's too.
         system.invalidate_cache()
-    if not listing.objects:
+    if not entries:
         raise missing(address)
-    return listing
+    return entries, info is None
 
 
-def _info(system: Any, path: str) -> Mapping[str, Any] | None:
-    """Describe what has this very name; None where only a pattern can be meant."""
-    try:
-        known: Mapping[str, Any] = system.info(path)
-    except (FileNotFoundError, PermissionError):
-        if WILDCARD.search(path):
-            return None
-        raise
-    return known
+@dataclass(frozen=True)
+class _Store:
+    """A file system that is listed for one URL."""
 
+    system: Any
+    address: str
 
-def _namesake(system: Any, path: str) -> list[Listed]:
-    """Describe the folder that has an object's name, where a store has both."""
-    with suppress(OSError):
-        if system.isdir(path):
-            return [Listed(f"{path}/", ("",), None, None, None, NAMESAKE)]
-    return []
+    def info(self, path: str) -> Info | None:
+        """Return what the store says about exactly this name; None where only a pattern can be meant."""
+        try:
+            info: Info = self.system.info(path)
+        except (FileNotFoundError, PermissionError):
+            if WILDCARD.search(path):
+                return None
+            raise
+        return info
 
+    def entry(self, path: str, inside: tuple[str, ...], info: Info) -> Entry:
+        """Return an object as an entry."""
+        entry = described(RemoteSource(self.address, path), inside, info)
+        return replace(entry, left_out=LITTER) if any(map(is_litter, inside)) else entry
 
-def _below(system: Any, folder: str, base: str) -> list[Listed]:
-    """Describe all objects below a folder; their names begin at the base."""
-    found = []
-    for path, known in system.find(folder, detail=True).items():
-        if known.get("type") == "directory" or path == folder:
-            continue
-        inside = tuple(path.removeprefix(base).removeprefix("/").split("/"))
-        if not path.endswith("/"):
-            found.append(described(path, inside, known))
-        elif known.get("size"):  # an empty one is how a store writes down a folder
-            found.append(Listed(path, inside, None, None, None, UNOPENABLE))
-    return found
+    def namesake(self, path: str) -> list[Entry]:
+        """Return the folder with an object's name, where a store has both."""
+        with suppress(OSError):
+            if self.system.isdir(path):
+                return [Entry(("",), left_out=NAMESAKE)]
+        return []
 
+    def below(self, folder: str, base: str) -> list[Entry]:
+        """Return all objects below a folder; their paths begin at the base."""
+        entries = []
+        for path, info in self.system.find(folder, detail=True).items():
+            if info.get("type") == "directory" or path == folder:
+                continue
+            inside = tuple(path.removeprefix(base).removeprefix("/").split("/"))
+            if not path.endswith("/"):
+                entries.append(self.entry(path, inside, info))
+            elif info.get("size"):  # an empty one is how a store represents a folder
+                entries.append(Entry(inside, left_out=UNOPENABLE))
+        return entries
 
-def _matching(system: Any, pattern: str, wants_folder: bool) -> list[Listed]:
-    """Describe what a pattern matches; a folder that is matched stands for all that is in it."""
-    wildcard = WILDCARD.search(pattern)
-    base = pattern[: wildcard.start() if wildcard else None].rpartition("/")[0]
-    parts = pattern.removeprefix(base).removeprefix("/").split("/")
-    if _ANY_DEPTH in parts:
-        return [each for each in _below(system, base, base) if _matches(each.inside, parts, wants_folder)]
-    found: dict[str, Listed] = {}
-    for known in _by_level(system, base, parts):
-        path = known["name"]
-        if known["type"] == "directory":
-            found |= {each.path: each for each in _below(system, path.rstrip("/"), base)}
-        elif not wants_folder:
-            found[path] = described(path, tuple(path.removeprefix(base).strip("/").split("/")), known)
-    return list(found.values())
+    def matching(self, pattern: str, wants_folder: bool) -> list[Entry]:
+        """Return what a pattern matches; a folder that is matched stands for all that it holds."""
+        wildcard = WILDCARD.search(pattern)
+        base = pattern[: wildcard.start() if wildcard else None].rpartition("/")[0]
+        parts = pattern.removeprefix(base).removeprefix("/").split("/")
+        if _ANY_DEPTH in parts:
+            return [entry for entry in self.below(base, base) if _matches(entry.inside, parts, wants_folder)]
+        entries: dict[tuple[str, ...], Entry] = {}
+        for info in self._by_level(base, parts):
+            path = info["name"]
+            if info["type"] == "directory":
+                entries |= {entry.inside: entry for entry in self.below(path.rstrip("/"), base)}
+            elif not wants_folder:
+                inside = tuple(path.removeprefix(base).strip("/").split("/"))
+                entries[inside] = self.entry(path, inside, info)
+        return list(entries.values())
 
-
-def _by_level(system: Any, folder: str, parts: list[str]) -> Iterator[Mapping[str, Any]]:
-    part, *rest = parts
-    if rest and not WILDCARD.search(part):
-        yield from _by_level(system, f"{folder}/{part}", rest)
-        return
-    try:
-        entries = system.ls(folder, detail=True)
-    except FileNotFoundError:
-        return
-    for known in entries:
-        is_folder = known["type"] == "directory"
-        name = known["name"].rstrip("/") if is_folder else known["name"]
-        if not fnmatchcase(name.rpartition("/")[2], part):
-            continue
-        if not rest:
-            yield known
-        elif is_folder:
-            yield from _by_level(system, name, rest)
+    def _by_level(self, folder: str, parts: list[str]) -> Iterator[Info]:
+        part, *rest = parts
+        if rest and not WILDCARD.search(part):
+            yield from self._by_level(f"{folder}/{part}", rest)
+            return
+        try:
+            children = self.system.ls(folder, detail=True)
+        except FileNotFoundError:
+            return
+        for info in children:
+            is_folder = info["type"] == "directory"
+            name = info["name"].rstrip("/") if is_folder else info["name"]
+            if not fnmatchcase(name.rpartition("/")[2], part):
+                continue
+            if not rest:
+                yield info
+            elif is_folder:
+                yield from self._by_level(name, rest)
 
 
 def _matches(inside: Sequence[str], parts: Sequence[str], wants_folder: bool) -> bool:
-    """Whether a path, or a folder on its way, matches a pattern whose ``**`` stands for any folders."""
+    """Whether a path, or one of its folders, matches a pattern whose ``**`` stands for any folders."""
     if not parts:
         return bool(inside) or not wants_folder
     if not inside:
@@ -176,69 +223,21 @@ def _matches(inside: Sequence[str], parts: Sequence[str], wants_folder: bool) ->
     return fnmatchcase(inside[0], parts[0]) and _matches(inside[1:], parts[1:], wants_folder)
 
 
-def described(path: str, inside: tuple[str, ...], known: Mapping[str, Any]) -> Listed:
-    """Describe an object by what its store, or a web server, says of it."""
-    size = known.get("size")
-    modified_at = next((time for key in _TIMES if (time := _time(known.get(key)))), None)
-    stated = [f"{key}={known[key]}" for key in _VERSIONS if known.get(key)]
+def described(source: RemoteSource, inside: tuple[str, ...], info: Info) -> Entry:
+    """Return an object as an entry, with what its store or a web server says about it."""
+    size = info.get("size")
+    modified_at = next((time for key in _TIMES if (time := _time(info.get(key)))), None)
+    stated = [f"{key}={info[key]}" for key in _VERSIONS if info.get(key)]
     if modified_at is not None:
         stated.append(modified_at.isoformat())
     version = sha256("|".join([str(size), *stated]).encode()).hexdigest() if stated else None
-    return Listed(path, inside, int(size) if isinstance(size, int | float) else None, modified_at, version)
-
-
-def open_object(address: str, path: str) -> io.BufferedReader:
-    """Open an object for reading; it is fetched as it is read.
-
-    Args:
-        address: the URL that was named.
-        path: what the store calls the object.
-
-    Raises:
-        OSError: when it cannot be opened, without what is secret in the URL.
-    """
-    try:
-        system = _systems.get(address) or _connect(address)
-        handle = system.open(path, "rb", block_size=_BLOCK)
-    except Exception as wrong:  # whatever a driver raises
-        raise OSError(_words(wrong, address)) from None
-    return io.BufferedReader(_Object(handle, address), _BLOCK)
-
-
-class _Object(io.RawIOBase):
-    """A driver's file, whose errors are those of any file."""
-
-    def __init__(self, handle: Any, address: str) -> None:
-        self._handle, self._address = handle, address
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        block = self._ask(lambda: self._handle.read(len(buffer)))
-        buffer[: len(block)] = block
-        return len(block)
-
-    def seek(self, place: int, whence: int = 0) -> int:
-        return int(self._ask(lambda: self._handle.seek(place, whence)))
-
-    def tell(self) -> int:
-        return int(self._handle.tell())
-
-    def close(self) -> None:
-        if not self.closed:
-            with suppress(Exception):  # what was read was read
-                self._handle.close()
-        super().close()
-
-    def _ask(self, action: Callable[[], Any]) -> Any:
-        try:
-            return action()
-        except Exception as wrong:
-            raise OSError(_words(wrong, self._address)) from None
+    return Entry(
+        inside,
+        replace(source, version=version),
+        f"{source.address}|{source.path}",
+        int(size) if isinstance(size, int | float) else None,
+        modified_at,
+    )
 
 
 def _connect(address: str) -> Any:
@@ -264,8 +263,8 @@ def _connect(address: str) -> Any:
         raise UsageError(
             f"{scheme}:// needs a driver that is not installed. Install it with: pip install {package}"
         ) from None
-    with _telling(address):
-        # A new one each time: listings and credentials of an earlier call may be old.
+    with _reported(address):
+        # A new one each time: listings and credentials of an earlier call may be outdated.
         return system(**system._get_kwargs_from_urls(address), skip_instance_cache=True)
 
 
@@ -277,42 +276,39 @@ def _driver(scheme: str) -> str:
 
 
 @contextmanager
-def _telling(address: str) -> Iterator[None]:
-    """Say in a sentence what a driver raises."""
+def _reported(address: str) -> Iterator[None]:
+    """Raise a driver's errors as ours."""
     try:
         yield
     except FileNotFoundError:
         raise missing(address) from None
     except Exception as wrong:
-        raise unreadable(address, _words(wrong, address)) from None
+        raise unreadable(address, _message(wrong, address)) from None
 
 
 def missing(address: str) -> MissingPath:
-    """Make the error of a URL where nothing is."""
+    """Return the error of a URL where nothing is."""
     return MissingPath(f"There is nothing at {shown(address)!r}. Check the address and try again.")
 
 
-def unreadable(address: str, words: str, advice: str = "") -> CaptureError:
-    """Make the error of a URL that cannot be read."""
+def unreadable(address: str, message: str, advice: str = "") -> CaptureError:
+    """Return the error of a URL that cannot be read."""
     advice = advice or "Check the address, the network and the credentials that its driver uses."
-    return CaptureError(f"{shown(address)!r} cannot be read: {words}. {advice}")
+    return CaptureError(f"{shown(address)!r} cannot be read: {message}. {advice}")
 
 
-def _words(wrong: BaseException, address: str) -> str:
+def _message(wrong: BaseException, address: str) -> str:
     return masked(str(wrong).rstrip(".") or type(wrong).__name__, address)
 
 
 def _time(value: Any) -> datetime | None:
-    """Read a time as stores write it; one without a zone is none."""
+    """Parse a time as stores write it; None for one without a zone."""
     try:
         if isinstance(value, str):
-            value = _read_time(value)
+            is_iso = value[:1].isdigit()
+            value = datetime.fromisoformat(value) if is_iso else parsedate_to_datetime(value)
         elif isinstance(value, int | float):
             value = datetime.fromtimestamp(value, UTC)
     except (ValueError, OverflowError, OSError):
         return None
     return value.astimezone(UTC) if isinstance(value, datetime) and value.tzinfo else None
-
-
-def _read_time(text: str) -> datetime:
-    return datetime.fromisoformat(text) if text[:1].isdigit() else parsedate_to_datetime(text)

@@ -1,29 +1,28 @@
-"""Captures behind https:// and http:// addresses; proxies and CA files of the environment count."""
+"""Captures behind https:// and http:// addresses, with the proxies and CA files of the environment."""
 
 from __future__ import annotations
 
 import io
-from typing import Any
 
 import requests
 from requests.utils import get_environ_proxies, select_proxy
 from urllib3.exceptions import HTTPError
 
-from chatlio_kit.captures.formats.compression import MAGIC_BYTES, unpacked
-from chatlio_kit.captures.sources.driver_logs import mask_driver_logs
-from chatlio_kit.captures.sources.remote import masked, shown
-from chatlio_kit.captures.sources.stores import Listed, described, missing, unreadable
+from chatlio_kit.captures.formats.compression import ByteStream, unpacked
+from chatlio_kit.captures.sources.files import Entry
+from chatlio_kit.captures.sources.remote import mask_driver_logs, masked, shown
+from chatlio_kit.captures.sources.stores import RemoteSource, described, missing, unreadable
 
 _SILENCE = 60.0
-"""Seconds without a byte after which a web server counts as gone; the whole may take as long as it takes."""
+"""Seconds without a byte after which a web server counts as gone; the whole download may take longer."""
 _GONE = (404, 410)
-_AS_IT_IS = "identity"
-_UNDONE = frozenset({"gzip", "x-gzip", "zstd"})
+_IDENTITY = "identity"
+_DECODED = frozenset({"gzip", "x-gzip", "zstd"})
 _BLOCK = 1 << 18
 
 
-def look_up(address: str) -> Listed:
-    """Describe a file behind a URL by what its server says before it sends it.
+def look_up(address: str) -> Entry:
+    """Return a file behind a URL, with what its server says about it.
 
     Raises:
         MissingPath: when there is nothing there.
@@ -36,117 +35,76 @@ def look_up(address: str) -> Listed:
                 answer = _ask(session, "GET", address)
             answer.close()
     except (OSError, ValueError, HTTPError) as wrong:
-        raise unreadable(address, _words(wrong, address), _advice(wrong, address)) from None
+        raise unreadable(address, _message(wrong, address), _advice(wrong, address)) from None
     if answer.status_code in _GONE:
         raise missing(address)
     if not answer.ok:
         raise unreadable(address, _refusal(answer), _advice_on(answer.status_code))
     length = answer.headers.get("Content-Length", "")
-    is_packed = answer.headers.get("Content-Encoding", _AS_IT_IS) != _AS_IT_IS
+    is_packed = answer.headers.get("Content-Encoding", _IDENTITY) != _IDENTITY
     size = int(length) if length.isdecimal() and not is_packed else None
-    return described(address, (), {**answer.headers, "size": size})
+    return described(WebSource(address, address), (), {**answer.headers, "size": size})
 
 
-def open_page(address: str) -> io.BufferedReader:
-    """Open a file behind a URL for reading; it comes as a stream from its start.
+class WebSource(RemoteSource):
+    """A file behind a URL of a web server."""
 
-    Raises:
-        OSError: when it cannot be opened, without what is secret in the URL.
-    """
-    session = requests.Session()
-    try:
-        answer = _ask(session, "GET", address)
-        if not answer.ok:
-            raise requests.HTTPError(_refusal(answer))
-    except (OSError, ValueError, HTTPError) as wrong:
-        session.close()
-        raise OSError(_words(wrong, address)) from None
-    encoding = answer.headers.get("Content-Encoding", _AS_IT_IS).lower()
-    body: io.BufferedReader = io.BufferedReader(_Body(session, answer, address), _BLOCK)
-    if encoding in _UNDONE:
-        return io.BufferedReader(_Decoded(unpacked(body)))
-    if encoding != _AS_IT_IS:
-        body.close()
-        raise OSError(f"The server sends it packed as {encoding!r}, which is not read")
-    return body
+    def open(self) -> io.BufferedReader:
+        """Open the file; it comes as a stream from its start.
+
+        Raises:
+            OSError: when it cannot be opened, without what is secret in the URL.
+        """
+        session = requests.Session()
+        try:
+            answer = _ask(session, "GET", self.address)
+            if not answer.ok:
+                raise requests.HTTPError(_refusal(answer))
+        except (OSError, ValueError, HTTPError) as wrong:
+            session.close()
+            raise OSError(_message(wrong, self.address)) from None
+        encoding = answer.headers.get("Content-Encoding", _IDENTITY).lower()
+        body: io.BufferedReader = io.BufferedReader(_body(session, answer, self.address), _BLOCK)
+        if encoding in _DECODED:  # packed for its way only: what is in it may be packed too
+            return io.BufferedReader(ByteStream(unpacked(body).read1, body.close))
+        if encoding != _IDENTITY:
+            body.close()
+            raise OSError(f"The server sends it packed as {encoding!r}, which is not read")
+        return body
 
 
 def _ask(session: requests.Session, method: str, address: str) -> requests.Response:
-    """Send a request; a user and password of the URL, and a .netrc entry, go to their own host only."""
+    """Send a request; credentials of the URL or of .netrc go to their own host only."""
     mask_driver_logs()
     return session.request(
         method,
         address,
-        headers={"Accept-Encoding": _AS_IT_IS},
+        headers={"Accept-Encoding": _IDENTITY},
         timeout=(_SILENCE, _SILENCE),
         allow_redirects=True,
         stream=True,
     )
 
 
-class _Body(io.RawIOBase):
-    """An answer's bytes as they come, up to where it breaks off."""
+def _body(session: requests.Session, answer: requests.Response, address: str) -> ByteStream:
+    """Return an answer's bytes as they come."""
 
-    def __init__(self, session: requests.Session, answer: requests.Response, address: str) -> None:
-        self._session, self._answer, self._address = session, answer, address
-        self._is_started = False
-        self._broken: str | None = None
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        block = self._next(len(buffer))
-        # What a file holds is known by its first bytes, and they may come one by one.
-        while not self._is_started and len(block) < MAGIC_BYTES:
-            more = self._next(len(buffer) - len(block)) if self._broken is None else b""
-            if not more:
-                break
-            block += more
-        self._is_started = True
-        if not block and self._broken is not None:
-            raise OSError(self._broken)
-        buffer[: len(block)] = block
-        return len(block)
-
-    def _next(self, size: int) -> bytes:
-        if self._broken is not None:
-            return b""
+    def read(size: int) -> bytes:
         try:
-            block: bytes = self._answer.raw.read1(size, decode_content=False) or b""
+            block: bytes = answer.raw.read1(size, decode_content=False) or b""
         except (OSError, ValueError, HTTPError) as wrong:
-            self._broken = _words(wrong, self._address)
-            return b""
+            raise OSError(_message(wrong, address)) from None
         return block
 
-    def close(self) -> None:
-        if not self.closed:
-            self._answer.close()
-            self._session.close()
-        super().close()
+    def close() -> None:
+        answer.close()
+        session.close()
+
+    return ByteStream(read, close)
 
 
-class _Decoded(io.RawIOBase):
-    """A body that was packed for its way only: what is in it may be packed by itself."""
-
-    def __init__(self, body: io.BufferedReader) -> None:
-        self._body = body
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        block = self._body.read1(len(buffer))
-        buffer[: len(block)] = block
-        return len(block)
-
-    def close(self) -> None:
-        self._body.close()
-        super().close()
-
-
-def _words(wrong: BaseException, address: str) -> str:
-    """Say why there is no answer, without the URL and what is secret in it."""
+def _message(wrong: BaseException, address: str) -> str:
+    """Return why there is no answer, without the URL and its secrets."""
     if isinstance(wrong, requests.exceptions.InvalidProxyURL):
         return "the proxy's address is wrong"
     if isinstance(wrong, requests.exceptions.ProxyError):

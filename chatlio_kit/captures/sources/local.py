@@ -1,0 +1,191 @@
+"""Files of this machine: what a folder holds, and what a pattern matches, without waiting or looping."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from hashlib import file_digest, sha256
+from pathlib import Path
+
+from chatlio_kit.captures.formats.records import Remark
+from chatlio_kit.captures.sources.files import LITTER, SPECIAL, Entry, UnlistedSource, is_litter
+from chatlio_kit.captures.sources.remote import WILDCARD
+
+_ANY_DEPTH = "**"
+_GREW = Remark(
+    "grew after it was listed: what was written after it was read comes with the next run",
+    "files grew after they were listed: what was written after they were read comes with the next run",
+)
+_SHRANK = Remark(
+    "is shorter than when it was listed, so it was written anew or cut: read it again",
+    "files are shorter than when they were listed, so they were written anew or cut: read them again",
+)
+
+Parts = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LocalSource:
+    """A file of this machine."""
+
+    path: Path
+
+    def open(self) -> io.BufferedReader:
+        """Open the file."""
+        return self.path.open("rb")
+
+    def mark(self) -> str | None:
+        """Return a digest of size, time and content; None for a pipe or a file that cannot be read."""
+        try:
+            status = self.path.stat()
+            if not stat.S_ISREG(status.st_mode):
+                return None
+            with self.path.open("rb") as file:
+                content = file_digest(file, "sha256").hexdigest()
+        except OSError:  # reading its records reports it as a reject
+            return None
+        return sha256(f"{status.st_size}|{status.st_mtime_ns}|{content}".encode()).hexdigest()
+
+    def change_of(self, size: int | None) -> Remark | None:
+        """Compare the file's size with an earlier one."""
+        try:
+            now = None if size is None else self.path.stat().st_size
+        except OSError:  # it was removed after it was read
+            return None
+        if size is None or now is None or now == size:
+            return None
+        return _GREW if now > size else _SHRANK
+
+
+def entry_of(path: Path, inside: Parts, status: os.stat_result) -> Entry:
+    """Return a file that may be read, even if it is a pipe, as in ``convert <(zcat ...)``."""
+    is_regular = stat.S_ISREG(status.st_mode)
+    return Entry(
+        inside,
+        LocalSource(path),
+        os.path.realpath(path),
+        status.st_size if is_regular else None,
+        _time_of(status) if is_regular else None,
+        is_link=path.is_symlink(),
+    )
+
+
+def _unlisted(path: Path, inside: Parts, wrong: OSError) -> Entry:
+    return Entry(inside, UnlistedSource(message_of_system(wrong)), os.path.realpath(path))
+
+
+def _time_of(status: os.stat_result) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(status.st_mtime, UTC)
+    except (OverflowError, ValueError, OSError):  # a year outside the calendar
+        return None
+
+
+def below(folder: Path, inside: Parts = ()) -> Iterator[Entry]:
+    """Yield everything below a folder: each real folder once, however many links lead to it."""
+    waiting, linked = [(folder, inside)], list[tuple[Path, Parts]]()
+    seen: set[tuple[int, int]] = set()
+    while waiting or linked:
+        # Real folders come before links to them, so the files in them get the real names.
+        path, parts = waiting.pop() if waiting else linked.pop(0)
+        try:
+            status = path.stat()
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(path) as scan:
+                children = sorted(scan, key=lambda child: child.name)
+        except OSError as wrong:
+            yield _unlisted(path, parts, wrong)
+            continue
+        for child in children:
+            child_path, child_parts = Path(child.path), (*parts, child.name)
+            if is_litter(child.name):
+                yield Entry(child_parts, left_out=LITTER)
+                continue
+            try:
+                status = child.stat()
+            except OSError as wrong:
+                if child.is_symlink():
+                    yield Entry(child_parts, left_out="link to nothing")
+                else:
+                    yield _unlisted(child_path, child_parts, wrong)
+                continue
+            if stat.S_ISDIR(status.st_mode):
+                (linked if child.is_symlink() else waiting).append((child_path, child_parts))
+            elif stat.S_ISREG(status.st_mode):
+                yield entry_of(child_path, child_parts, status)
+            else:
+                yield Entry(child_parts, left_out=SPECIAL)
+
+
+def matching(pattern: str) -> tuple[Path, list[Entry]]:
+    """Return the part of a pattern before its first wildcard, and what the pattern matches.
+
+    ``*``, ``?`` and ``[...]`` match parts of one name, ``**`` any folders; a folder that is matched stands
+    for all that it holds. Hidden names are matched only where the pattern has the dot.
+    """
+    parts = Path(pattern).parts
+    first = next(index for index, part in enumerate(parts) if WILDCARD.search(part))
+    base = Path(*parts[:first])
+    entries: dict[Parts, Entry] = {}
+    for path, inside in _matched(base, parts[first:], ()):
+        for entry in _entries(path, inside):
+            entries.setdefault(entry.inside, entry)
+    return base, list(entries.values())
+
+
+def _matched(folder: Path, parts: Parts, inside: Parts) -> Iterator[tuple[Path, Parts]]:
+    if not parts:
+        yield folder, inside
+        return
+    part, rest = parts[0], parts[1:]
+    if part == _ANY_DEPTH:
+        for path, below_here in _folders(folder, inside) if set(rest) - {_ANY_DEPTH} else [(folder, inside)]:
+            yield from _matched(path, rest, below_here)
+    elif WILDCARD.search(part):
+        for name in _names(folder):
+            if fnmatchcase(name, part) and (part.startswith(".") or not is_litter(name)):
+                yield from _matched(folder / name, rest, (*inside, name))
+    elif os.path.lexists(folder / part):
+        yield from _matched(folder / part, rest, (*inside, part))
+
+
+def _folders(folder: Path, inside: Parts) -> list[tuple[Path, Parts]]:
+    """Return a folder and all folders below it that hold files."""
+    folders = {inside}
+    for entry in below(folder, inside):
+        if isinstance(entry.place, LocalSource):
+            folders |= {entry.inside[:depth] for depth in range(len(inside) + 1, len(entry.inside))}
+    return [(folder.joinpath(*parts[len(inside) :]), parts) for parts in sorted(folders)]
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []
+
+
+def _entries(path: Path, inside: Parts) -> Iterator[Entry]:
+    try:
+        status = path.stat()
+    except OSError as wrong:
+        yield _unlisted(path, inside, wrong)
+        return
+    if stat.S_ISDIR(status.st_mode):
+        yield from below(path, inside)
+    elif stat.S_ISREG(status.st_mode):
+        yield entry_of(path, inside, status)
+    else:
+        yield Entry(inside, left_out=SPECIAL)
+
+
+def message_of_system(wrong: OSError) -> str:
+    """Return the system's message, without the path."""
+    return wrong.strerror or str(wrong)
