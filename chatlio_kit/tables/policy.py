@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from chatlio_kit.chatlio.redaction import Redaction
 from chatlio_kit.settings import redaction_key
-from chatlio_kit.tables.arrow import message_counts, nest
+from chatlio_kit.tables.arrow import events_of, message_counts, messages_of, nest
 from chatlio_kit.tables.validate.contract import Contract
 from chatlio_kit.tables.validate.event_batch import EventBatch
-from chatlio_kit.tables.validate.schemas import arrow_rows
 
 
 @dataclass(frozen=True)
@@ -45,10 +43,9 @@ class FieldPolicy:
         """
         if not self.redaction.is_on:
             return batch
-        redacted: dict[str, Any] = {}
-        for table, frame in (("events", batch.events), ("messages", batch.messages)):
-            frame, counted = self.redaction.apply(table, frame)  # noqa: PLW2901
-            redacted[table] = arrow_rows(frame, table)
-            counts.update({f"{table}.{column}": count for column, count in counted.items()})
-        rows = nest(redacted["events"], redacted["messages"], message_counts(batch.rows))
-        return replace(batch, rows=rows, rejected=[self.redaction.rejection(each) for each in batch.rejected])
+        events, counted = self.redaction.apply("events", events_of(batch.rows))
+        messages, counted_in_messages = self.redaction.apply("messages", messages_of(batch.rows))
+        counts.update({f"events.{column}": count for column, count in counted.items()})
+        counts.update({f"messages.{column}": count for column, count in counted_in_messages.items()})
+        nested = nest(events, messages, message_counts(batch.rows))
+        return replace(batch, rows=nested, rejected=[self.redaction.rejection(each) for each in batch.rejected])
