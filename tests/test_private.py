@@ -121,9 +121,9 @@ def test_a_planted_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
 
 _KILLED = """
 import os, signal, sys
-from chatlio_kit.tables import deduplicate
+from chatlio_kit.tables import Deduplicator
 from chatlio_kit.cli import main
-deduplicate.Deduplicator.apply = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+Deduplicator.apply = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 main(sys.argv[1:])
 """
 
@@ -200,8 +200,8 @@ _LIMITED = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])))
 from functools import partial
-from chatlio_kit.tables import tables
-tables.Deduplicator = partial(tables.Deduplicator, most_in_memory=1)
+from chatlio_kit.tables import pipeline
+pipeline.Deduplicator = partial(pipeline.Deduplicator, most_in_memory=1)
 from chatlio_kit.cli import main
 main(sys.argv[2:])
 """

@@ -37,7 +37,6 @@ from ipaddress import IPv6Address, ip_network
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -129,33 +128,30 @@ class Redaction:
             return f"{own}, agents' {of_staff}"
         return str(own)
 
-    def apply(self, table: str, rows: pd.DataFrame) -> tuple[pd.DataFrame, Counter[str]]:
+    def apply(self, table: str, rows: Any) -> tuple[Any, Counter[str]]:
         """Redact a table.
 
         Args:
             table: its name.
-            rows: its rows; they stay as they are.
+            rows: its rows, an Arrow table.
 
         Returns:
-            The table, its columns, dtypes and order as before; and how many values of each column were
-            redacted.
+            The table with the same schema and order, and how many values of each column were redacted.
         """
-        redacted: dict[str, Any] = {}
         counts: Counter[str] = Counter()
-        for each in TABLES[table]:
-            if each.privacy is Privacy.PLAIN or not len(rows):
+        for field_ in TABLES[table]:
+            if field_.privacy is Privacy.PLAIN or not len(rows):
                 continue
-            values = pa.array(rows[each.name].array).cast(_TEXT)
-            found = values
-            for way, theirs in self._ways_within(each, rows):
+            values = redacted = rows[field_.name].combine_chunks()
+            for way, is_meant in self._ways_within(field_, rows):
                 if way is not Way.KEEP:
-                    there = pc.and_(values.is_valid(), theirs)
-                    counts[each.name] += pc.sum(there).as_py()
-                    found = pc.if_else(there, self._redacted(values, each, way), found)
-            if found is not values:
-                dtype: Any = rows[each.name].dtype
-                redacted[each.name] = dtype.__from_arrow__(found)
-        return rows.assign(**redacted), +counts
+                    is_redacted = pc.and_(values.is_valid(), is_meant)
+                    counts[field_.name] += pc.sum(is_redacted).as_py()
+                    redacted = pc.if_else(is_redacted, self._redacted(values, field_, way), redacted)
+            if redacted is not values:
+                index = rows.schema.get_field_index(field_.name)
+                rows = rows.set_column(index, rows.schema.field(index), redacted)
+        return rows, +counts
 
     def rejection(self, rejection: Rejection) -> Rejection:
         """Tell a rejected record without any value of it: where it stands, which rule, what settles it."""
@@ -191,11 +187,11 @@ class Redaction:
     def __str__(self) -> str:
         return ",".join(f"{privacy}={self.ways[privacy]}" for privacy in Privacy if privacy in self.ways)
 
-    def _ways_within(self, each: Field, rows: pd.DataFrame) -> list[tuple[Way, Any]]:
+    def _ways_within(self, each: Field, rows: Any) -> list[tuple[Way, Any]]:
         """Give a column's way; a message's name leads to whoever wrote it, so there it is the author's."""
         if each.name != _WRITTEN_BY:
             return [(self.way_of(each.privacy), pa.scalar(True))]
-        is_agent = pa.array((rows["author"] == "agent").to_numpy(dtype=bool, na_value=False))
+        is_agent = pc.fill_null(pc.equal(rows["author"].combine_chunks(), "agent"), False)
         return [(self.way_of(Privacy.STAFF), is_agent), (self.way_of(each.privacy), pc.invert(is_agent))]
 
     def _part(self, name: str, way: Way) -> str:

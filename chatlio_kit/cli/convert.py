@@ -32,7 +32,7 @@ from chatlio_kit.pool import create_pool, default_workers, paused_collection
 if TYPE_CHECKING:
     from chatlio_kit.tables import Converted
 
-_PRELOAD = ("chatlio_kit.tables.workers", "pandera.pandas")
+_PRELOAD = ("chatlio_kit.tables.pipeline", "pandera.pandas")
 """Named here, since importing what names it would keep workers from starting first."""
 
 

@@ -40,7 +40,7 @@ from chatlio_kit.tables.erasure import (
     erase_from_tables,
     learn_from_tables,
 )
-from chatlio_kit.tables.workers import validate_batches
+from chatlio_kit.tables.pipeline import validate_batches
 
 UNFINISHED = "forgetting.json"
 """What is known of a person while they are being forgotten; a kill leaves it, and the next call goes on."""
