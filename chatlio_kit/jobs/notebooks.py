@@ -211,7 +211,7 @@ def _throwaway() -> Path:
     """Make a folder that goes with this process, however the process ends."""
     folder = Path(tempfile.mkdtemp(prefix="chatlio-kit-lesson-"))
     caretaker = subprocess.Popen(
-        [sys.executable, "-P", "-c", _CARETAKER, str(folder), str(Path(__file__).parents[1])],
+        [sys.executable, "-P", "-c", _CARETAKER, str(folder), str(Path(__file__).parents[2])],
         stdin=subprocess.PIPE,
         start_new_session=True,
         cwd=folder.parent,
