@@ -1,4 +1,4 @@
-"""The many ways in which a captured record can be broken, each with the reason a converter has to give."""
+"""The ways in which a captured record can be broken, each with the reason that a converter has to report."""
 
 import re
 from collections.abc import Callable
@@ -19,7 +19,7 @@ _WITH_ID = (*CONVERSATION_KINDS, TRANSCRIPT)
 
 
 class _Case(NamedTuple):
-    """A record to break, ours alone to change."""
+    """A copy of a record, to be broken."""
 
     rng: Random
     record: Record
@@ -34,8 +34,8 @@ class _Case(NamedTuple):
 
     def one_message(self) -> tuple[int, Record]:
         messages = self.payload["messages"]
-        place = self.rng.randrange(len(messages))
-        return place, messages[place]
+        index = self.rng.randrange(len(messages))
+        return index, messages[index]
 
 
 _Edit = Callable[[_Case], str | None]
@@ -44,11 +44,11 @@ _Rewrite = Callable[[_Case], str]
 
 @dataclass(frozen=True)
 class Damage:
-    """One sort of damage: its name, the reason it earns, the kinds it fits, and how it is done.
+    """One sort of damage: its name, the expected reason, the kinds that it fits, and how it is done.
 
-    `edit` changes the record and names the field. `rewrite` gives a line that is no JSON object; such a line
-    stands between others, as the first of a file would say something about the file, and the last would be a
-    cut-off tail. With `repeats` the record is an earlier good transcript of the same file.
+    `edit` changes the record and returns the field. `rewrite` returns a line that is not a JSON object. Such
+    line is written between others, because the first line determines the file's form, and the last would be a
+    truncated one. With `repeats` the record is an earlier good transcript of the same file.
     """
 
     sort: str
@@ -61,7 +61,7 @@ class Damage:
 
     @property
     def breaks_line(self) -> bool:
-        """Whether the line is no JSON object any more."""
+        """Whether the line is not a JSON object."""
         return self.rewrite is not None
 
 
@@ -69,33 +69,33 @@ CATALOGUE: list[Damage] = []
 
 
 def _line(sort: str, reason: str) -> Callable[[_Rewrite], _Rewrite]:
-    def keep(rewrite: _Rewrite) -> _Rewrite:
+    def register(rewrite: _Rewrite) -> _Rewrite:
         CATALOGUE.append(Damage(sort, reason, KINDS, rewrite=rewrite))
         return rewrite
 
-    return keep
+    return register
 
 
 def _record(
     sort: str, reason: str, kinds: tuple[str, ...] = KINDS, *, repeats: bool = False, messages: int = 0
 ) -> Callable[[_Edit], _Edit]:
-    def keep(edit: _Edit) -> _Edit:
+    def register(edit: _Edit) -> _Edit:
         CATALOGUE.append(Damage(sort, reason, kinds, edit=edit, repeats=repeats, messages=messages))
         return edit
 
-    return keep
+    return register
 
 
 def _value(sort: str, reason: str, kinds: tuple[str, ...], path: str, value: object) -> None:
-    """Keep a sort that puts one value in the place of another, in the envelope or in the payload."""
+    """Add a sort that replaces a value in the envelope or in the payload."""
 
     def edit(case: _Case) -> str:
         head, _, tail = path.partition(".")
-        place = case.record if head == "receivedAt" else case.payload
+        parent = case.record if head == "receivedAt" else case.payload
         if tail:
-            place[head][tail] = value
+            parent[head][tail] = value
         else:
-            place[head] = value
+            parent[head] = value
         return path
 
     _record(sort, reason, kinds)(edit)
@@ -255,67 +255,67 @@ def _visitor_list(case: _Case) -> str:
 
 @_record("messages an object", "wrong_type", (TRANSCRIPT,))
 def _messages_object(case: _Case) -> str:
-    case.payload["messages"] = {str(place): said for place, said in enumerate(case.payload["messages"])}
+    case.payload["messages"] = {str(index): message for index, message in enumerate(case.payload["messages"])}
     return "messages"
 
 
 @_record("a message's text a number", "wrong_type", (TRANSCRIPT,))
 def _text_number(case: _Case) -> str:
-    place, message = case.one_message()
+    index, message = case.one_message()
     message["text"] = case.rng.randrange(10_000)
-    return f"messages[{place}].text"
+    return f"messages[{index}].text"
 
 
 @_record("a message a string", "wrong_type", (TRANSCRIPT,))
 def _message_string(case: _Case) -> str:
-    place, message = case.one_message()
-    case.payload["messages"][place] = message["text"]
-    return f"messages[{place}]"
+    index, message = case.one_message()
+    case.payload["messages"][index] = message["text"]
+    return f"messages[{index}]"
 
 
 @_record("a message's ts missing", "missing", (TRANSCRIPT,))
 def _no_ts(case: _Case) -> str:
-    place, message = case.one_message()
+    index, message = case.one_message()
     del message["ts"]
-    return f"messages[{place}].ts"
+    return f"messages[{index}].ts"
 
 
 @_record("a message's ts empty", "missing", (TRANSCRIPT,))
 def _empty_ts(case: _Case) -> str:
-    place, message = case.one_message()
+    index, message = case.one_message()
     message["ts"] = ""
-    return f"messages[{place}].ts"
+    return f"messages[{index}].ts"
 
 
 @_record("a message's ts without decimals", "invalid_value", (TRANSCRIPT,))
 def _whole_ts(case: _Case) -> str:
-    place, message = case.one_message()
+    index, message = case.one_message()
     message["ts"] = message["ts"].partition(".")[0]
-    return f"messages[{place}].ts"
+    return f"messages[{index}].ts"
 
 
 @_record("a message's ts with letters", "invalid_value", (TRANSCRIPT,))
 def _lettered_ts(case: _Case) -> str:
-    place, message = case.one_message()
+    index, message = case.one_message()
     message["ts"] = "p" + message["ts"]
-    return f"messages[{place}].ts"
+    return f"messages[{index}].ts"
 
 
 @_record("the same ts twice", "repeated", (TRANSCRIPT,), messages=2)
 def _same_ts(case: _Case) -> str:
     messages = case.payload["messages"]
-    place = case.rng.randrange(1, len(messages))
-    earlier = messages[place - 1]
-    messages[place] |= {"ts": earlier["ts"], "sentAt": earlier["sentAt"]}
-    return f"messages[{place}].ts"
+    index = case.rng.randrange(1, len(messages))
+    earlier = messages[index - 1]
+    messages[index] |= {"ts": earlier["ts"], "sentAt": earlier["sentAt"]}
+    return f"messages[{index}].ts"
 
 
 @_record("another body under an id already used", "conflicting_duplicate", (TRANSCRIPT,), repeats=True)
 def _other_body(case: _Case) -> None:
-    _, message = case.one_message()
-    message["text"] += " (edited)"
+    _, edited = case.one_message()
+    edited["text"] += " (edited)"
     case.payload["textBody"] = "\n".join(
-        f"{said['username']}: {said['text']}" for said in case.payload["messages"]
+        f"{message['username']}: {message['text']}" for message in case.payload["messages"]
     )
 
 
@@ -332,7 +332,7 @@ class Breaker:
     def spoil(
         self, record: Record, *, between: bool, earlier: Record | None
     ) -> tuple[Damage, bytes, str | None]:
-        """Break a record, and give the damage, the line and the field.
+        """Break a record and return the damage, the line and the field.
 
         `between` allows lines that are no objects; `earlier` is a transcript that may be contradicted.
         """
