@@ -17,7 +17,7 @@ def pick(rng: Random, choices: tuple[_T, ...]) -> _T:
 
 
 def chatlio_uuid(rng: Random) -> str:
-    """Return an id as Chatlio makes it: version digit 4, but variant digit 4 to 7 where RFC 4122 wants 8 to b."""
+    """Return an id as Chatlio makes it: with a variant digit from 4 to 7, where RFC 4122 wants 8 to b."""
     text = f"{rng.getrandbits(128):032x}"
     variant = "4567"[rng.getrandbits(2)]
     return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
