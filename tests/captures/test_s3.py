@@ -44,8 +44,8 @@ def client(server: str) -> Iterator[Any]:
     """A client of the server that needs nothing of the environment."""
     config = Config(proxies={})
     client = boto3.client(
-        "s3", endpoint_url=server, region_name="us-east-1", aws_access_key_id=KEY, aws_secret_access_key=SECRET,
-        config=config,
+        "s3", endpoint_url=server, region_name="us-east-1", aws_access_key_id=KEY,
+        aws_secret_access_key=SECRET, config=config,
     )  # fmt: skip
     yield client
     client.close()
