@@ -1,7 +1,7 @@
 """The catalogue: every field, once.
 
-A line names a column, its dtype, its privacy class and its meaning; where it stands in each payload shape
-(C conversation, O offline message, T transcript); the rule that its values keep; and whether it is sent.
+A line names a column, its dtype, its privacy class and its meaning; its path in each payload shape
+(C conversation, O offline message, T transcript); the rule for its values; and whether it is sent.
 pandera schemas, the XDM field group, mapping sets, wire records and the data dictionary derive from it.
 
 A field that is sent keeps its column name on the wire and in XDM (``_{tenant}.chatlio.<column>``), so a
@@ -40,7 +40,7 @@ class Privacy(StrEnum):
 
 
 class Form(StrEnum):
-    """What a text is made of, where a part of it can be shown without the rest."""
+    """The form of a text of which a part can be shown without the rest."""
 
     EMAIL = "e-mail address"
     URL = "URL"
@@ -49,7 +49,7 @@ class Form(StrEnum):
 
 @dataclass(frozen=True)
 class Rule:
-    """What a column's values must keep, and the words that explain it to a person."""
+    """The rule for a column's values, and the words that explain it."""
 
     hint: str
     pattern: str | None = None
@@ -287,15 +287,15 @@ MESSAGES_KEY = "chat_messages"
 
 
 def fields_of(shape: Shape) -> Iterator[Field]:
-    """Give the event fields that a payload shape can carry, in catalogue order."""
-    return (each for each in EVENTS if shape in each.places)
+    """Return the event fields that a payload shape can carry, in catalogue order."""
+    return (column for column in EVENTS if shape in column.places)
 
 
 def sent_fields() -> Iterator[Field]:
-    """Give the event fields that travel to Experience Platform, in catalogue order."""
-    return (each for each in EVENTS if each.xdm is not None)
+    """Return the event fields that travel to Experience Platform, in catalogue order."""
+    return (column for column in EVENTS if column.xdm is not None)
 
 
 def nested_fields() -> Iterator[Field]:
-    """Give the message fields that travel nested in their transcript, in catalogue order."""
-    return (each for each in MESSAGES if each.xdm is not None)
+    """Return the message fields that travel nested in their transcript, in catalogue order."""
+    return (column for column in MESSAGES if column.xdm is not None)

@@ -1,4 +1,4 @@
-"""The id of an event: the same whenever and wherever the same event is read.
+"""Event ids: the same whenever and wherever the same event is read.
 
 SHA-256, lower-case hex, over UTF-8 text:
 
@@ -7,7 +7,7 @@ SHA-256, lower-case hex, over UTF-8 text:
 - every other event, and these two when a part is absent:
   ``<kind>|<widget>|<received time, RFC 3339 UTC with microseconds>|<canonical body>``
 
-The first two can be written as Data Prep expressions too, so an event that arrives live and from a file is
+The first two are also possible as Data Prep expressions, so an event that arrives live and from a file is
 one event in Profile.
 """
 
@@ -34,14 +34,14 @@ def canonical(payload: Mapping[str, Any]) -> bytes:
 
 
 def digest(text: bytes) -> str:
-    """SHA-256 as 64 lower-case hexadecimal digits."""
+    """Return the SHA-256 as 64 lower-case hexadecimal digits."""
     return sha256(text).hexdigest()
 
 
 def event_id(
     kind: Kind, payload: Mapping[str, Any], body: bytes, *, widget: str | None, received: str | None
 ) -> str:
-    """Give the id of an event.
+    """Return the id of an event.
 
     Args:
         kind: its kind.
@@ -55,11 +55,11 @@ def event_id(
 
 
 WORDS = ("conversationUUID", "endedAt")
-"""The keys of what may tell an event's id without its body."""
+"""The keys whose values may determine an event's id without its body."""
 
 
 def own_words_of(kind: Kind, payload: Mapping[str, Any]) -> bytes | None:
-    """Give the words whose digest is the id of an event; None when its body has to tell it."""
+    """Return the text whose digest is an event's id; None when the id depends on its body."""
     (own,) = own_words(kind, *[[payload.get(key)] for key in WORDS])
     return own
 
@@ -67,7 +67,7 @@ def own_words_of(kind: Kind, payload: Mapping[str, Any]) -> bytes | None:
 def own_words(
     kind: Kind, conversations: Sequence[str | None], ends: Sequence[str | None]
 ) -> list[bytes | None]:
-    """Give the words whose digests are the ids of events of one kind; None for one that its body has to tell.
+    """Return the texts whose digests are the ids of events of one kind; None where an id depends on the body.
 
     Args:
         kind: their kind.
@@ -85,5 +85,5 @@ def own_words(
 
 
 def words_by_body(kind: str, body: bytes, *, widget: str | None, received: str | None) -> bytes:
-    """Give the words whose digest is the id of an event that its body tells; see :func:`event_id`."""
+    """Return the text whose digest is the id of an event that depends on its body; see :func:`event_id`."""
     return f"{kind}|{widget or ''}|{received or ''}|".encode() + body

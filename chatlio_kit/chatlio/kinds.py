@@ -1,7 +1,7 @@
-"""The five kinds of event, the three shapes of payload, and how they are told apart.
+"""The five kinds of event, the three shapes of payload, and how they are recognised.
 
 Chatlio's payloads carry no event type, and three of the five kinds share one shape
-(Chatlio documentation: webhooks, chat transcripts), so a kind has to be named from outside the body.
+(Chatlio documentation: webhooks, chat transcripts), so something outside the body has to name the kind.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ class Kind(StrEnum):
     UNANSWERED = "unanswered"
     FEEDBACK = "feedback"
 
-    __hash__ = str.__hash__  # looked up for every record; an enumeration's own way takes several times longer
+    __hash__ = str.__hash__  # an enumeration's own hash takes several times longer, and every record needs it
 
 
 KINDS: dict[str, Kind] = {str(kind): kind for kind in Kind}
-"""The kinds by their names."""
+"""The kinds by name."""
 
 
 class Shape(StrEnum):
@@ -59,19 +59,19 @@ _NAMES: dict[Kind, tuple[str, ...]] = {
 
 
 def event_type(kind: str) -> str:
-    """Give the XDM ``eventType`` of a kind, e.g. ``chatlio.transcript``."""
+    """Return the XDM ``eventType`` of a kind, e.g. ``chatlio.transcript``."""
     return EVENT_TYPE_PREFIX + kind
 
 
 @cache
 def kind_of_shape(shape: Shape) -> Kind | None:
-    """Name the kind where a shape has only one, else None."""
+    """Return the kind of a shape that has only one, else None."""
     kinds = [kind for kind, its_shape in SHAPE_OF.items() if its_shape is shape]
     return kinds[0] if len(kinds) == 1 else None
 
 
 def shape_of(payload: Mapping[str, Any]) -> Shape | None:
-    """Tell a payload's shape from its keys; None when it is none of the three.
+    """Return a payload's shape, by its keys; None when it is none of the three.
 
     ``conversationUUID`` is not required for the conversation shape: Adobe's sample of it has none.
     """
@@ -86,11 +86,11 @@ def shape_of(payload: Mapping[str, Any]) -> Shape | None:
 
 
 def shape_of_all(payloads: Sequence[Mapping[str, Any]]) -> Shape | None:
-    """Tell the one shape that all payloads have, as :func:`shape_of` tells it; None where that is not sure.
+    """Return the one shape that :func:`shape_of` returns for all payloads; None where that is uncertain.
 
-    Looking at all of them at once takes a fraction of the time.
+    Checking all at once takes a fraction of the time.
     """
-    if all(isinstance(each.get("messages"), list) for each in payloads):
+    if all(isinstance(payload.get("messages"), list) for payload in payloads):
         return Shape.TRANSCRIPT
     keys = set().union(*payloads)
     if not keys.isdisjoint(_TRANSCRIPT_KEYS) or "messages" in keys:
@@ -100,7 +100,7 @@ def shape_of_all(payloads: Sequence[Mapping[str, Any]]) -> Shape | None:
         if "conversationUUID" in keys:
             return None
         shape = Shape.OFFLINE
-    return shape if all(TOLD_BY[shape] <= each.keys() for each in payloads) else None
+    return shape if all(TOLD_BY[shape] <= payload.keys() for payload in payloads) else None
 
 
 TOLD_BY: dict[Shape, frozenset[str]] = {
@@ -108,8 +108,7 @@ TOLD_BY: dict[Shape, frozenset[str]] = {
     Shape.OFFLINE: frozenset({"email"}),
     Shape.CONVERSATION: frozenset({"visitor", "message", "channelId"}),
 }
-"""Keys that surely tell a payload's shape, where it has none that is of another shape alone."""
-
+"""Keys that determine a payload's shape, unless it has a key that only another shape has."""
 
 _TRANSCRIPT_KEYS = frozenset({"textBody", "htmlBody", "endedAt", "archiveUrl"})
 _OFFLINE_KEYS = frozenset({"email", "emailPretty"})
@@ -117,15 +116,15 @@ _CONVERSATION_KEYS = frozenset({"conversationUUID", "slackChannelId", "channelId
 
 
 def kind_in_path(parts: Sequence[str]) -> Kind | None:
-    """Read a kind out of a file's path, the file's own name first, then its folders upwards.
+    """Return the kind in a file's path: in the file's own name first, then in its folders upwards.
 
-    A name says a kind when it holds the kind's words in any case with any separators, as in
-    ``feedback-2024.ndjson.gz``, ``New Conversations/`` or ``chat_transcripts.json``.
-    A name that holds two kinds says neither.
+    A name contains a kind when it holds the kind's words in any case with any separators, as in
+    ``feedback-2024.ndjson.gz``, ``New Conversations/`` or ``chat_transcripts.json``. A name with two kinds
+    counts as neither.
     """
     for part in reversed(parts):
         words = f" {' '.join(re.findall('[a-z0-9]+', part.lower()))} "
-        found = {kind for kind, names in _NAMES.items() if any(f" {name} " in words for name in names)}
-        if found:
-            return found.pop() if len(found) == 1 else None
+        kinds = {kind for kind, names in _NAMES.items() if any(f" {name} " in words for name in names)}
+        if kinds:
+            return kinds.pop() if len(kinds) == 1 else None
     return None

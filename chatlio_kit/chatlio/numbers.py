@@ -1,4 +1,4 @@
-"""Numbers that no double holds: they stay as they were written."""
+"""Numbers that no double holds exactly, kept as they were written."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class WrittenNumber:
 
 
 def is_double(text: str) -> bool:
-    """Whether a decimal number, read as a double and written again, still says the same."""
+    """Whether a double holds a decimal number exactly as it was written."""
     try:
         return Decimal(text) == Decimal(repr(float(text)))
-    except InvalidOperation:  # an exponent beyond all that computers reckon with
+    except InvalidOperation:  # an exponent beyond Decimal's range
         return False
 
 
 def as_written(value: object) -> orjson.Fragment:
-    """Give orjson such a number as it was written.
+    """Return such a number as orjson is to write it.
 
     Raises:
         TypeError: for anything else.
@@ -47,7 +47,7 @@ def as_written(value: object) -> orjson.Fragment:
 
 
 def indented(value: Any) -> str:
-    """Write a value as people read it, with each number as it was written."""
+    """Write a value as indented JSON, with each number as it was written."""
     try:
         return orjson.dumps(value, default=as_written, option=orjson.OPT_INDENT_2).decode()
     except TypeError:  # an integer beyond 64 bits, which orjson refuses and Python keeps exactly

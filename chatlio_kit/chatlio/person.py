@@ -1,8 +1,8 @@
-r"""One person's ids and addresses, and whether a text names them.
+r"""One person's ids and addresses, and whether a text contains them.
 
-An address hides in many forms: in other letters' case, percent-encoded once or twice, as ``\u0040`` in JSON
-or ``&#64;`` in HTML, with its domain in Punycode, in another Unicode form. A text is compared without these
-layers, and only whole names count: ``bea.ana@x.org`` does not name ``ana@x.org``.
+An address has many forms: in another case, percent-encoded once or twice, as ``\u0040`` in JSON or ``&#64;``
+in HTML, with its domain in Punycode, in another Unicode form. A text is decoded before it is compared, and
+only whole names count: ``bea.ana@x.org`` does not contain ``ana@x.org``.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ _LAYERS = frozenset("%&\\")
 _PLACE_IN_LIST = re.compile(r"\[\d+\]")
 _CUT = re.compile(r"…|\.\.\.")
 _SHORTEST_CUT = 8
-_CUT_NAMES = 80  # names of unknown fields are cut there without a mark
+_CUT_NAMES = 80  # names of unknown fields are truncated there without a mark
 
 
 class Person:
-    """What tells that a text names the person; more of it as it is found.
+    """The names of one person, to which further ones are added as they are found.
 
     Args:
         visitor_id: the visitor, as Chatlio numbers browsers.
         email: an e-mail address.
-        redaction: how values were redacted; with its key, what keyed hashes made of these names counts too.
+        redaction: how values were redacted; with its key, keyed hashes of these names count too.
 
     Attributes:
         events: the ids of events that name the person.
-        words: what the platform said about these events, which may quote their values.
+        words: the platform's messages about these events, which may quote their values.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Person:
         self._redaction = redaction or Redaction()
         self._names: dict[str, set[str]] = {VISITOR: set(), ADDRESS: set(), CONVERSATION: set()}
         self._aliases: set[str] = set()
-        self._take_aliases(())
+        self._add_aliases(())
         self.add(VISITOR, [visitor_id] if visitor_id else [])
         self.add(ADDRESS, [email] if email else [])
 
@@ -67,11 +67,11 @@ class Person:
 
     @property
     def known(self) -> int:
-        """How much is known of the person; it grows while something new is found."""
+        """How many names and events are known."""
         return len(self.events) + sum(map(len, self._names.values()))
 
     def as_dict(self) -> dict[str, list[str]]:
-        """Return all that is known, as :meth:`take_up` reads it."""
+        """Return all that is known, as :meth:`take_up` expects it."""
         return {
             **{sort: sorted(names) for sort, names in self._names.items()},
             "aliases": sorted(self._aliases),
@@ -80,15 +80,15 @@ class Person:
         }
 
     def take_up(self, known: Mapping[str, Iterable[str]]) -> None:
-        """Learn what :meth:`as_dict` returned of a person."""
+        """Add what :meth:`as_dict` returned."""
         for sort in self._names:
             self.add(sort, known[sort])
-        self._take_aliases(known["aliases"])
+        self._add_aliases(known["aliases"])
         self.events |= set(known["events"])
         self.words |= set(known["words"])
 
     def add(self, sort: str, names: Iterable[str]) -> None:
-        """Learn further names, and what redaction made of them."""
+        """Add further names, and their redacted forms."""
         aliases: set[str] = set()
         for name in names:
             plain = fold(name).strip()
@@ -96,13 +96,13 @@ class Person:
                 self._names[sort].add(plain)
                 aliases |= {plain, *self._redaction.aliases(name), *self._redaction.aliases(plain)}
         if aliases:
-            self._take_aliases(aliases)
+            self._add_aliases(aliases)
 
-    def _take_aliases(self, aliases: Iterable[str]) -> None:
+    def _add_aliases(self, aliases: Iterable[str]) -> None:
         self._aliases |= set(aliases)
-        self._whole = {each for each in self._aliases if _UUID.fullmatch(each) or _DIGEST.fullmatch(each)}
+        self._whole = {alias for alias in self._aliases if _UUID.fullmatch(alias) or _DIGEST.fullmatch(alias)}
         self._others = sorted(self._aliases - self._whole)
-        either = "|".join(re.escape(each) for each in self._others)
+        either = "|".join(map(re.escape, self._others))
         self._pattern = re.compile(rf"(?<![\w.+%-])(?:{either})(?!\.?[\w-])") if either else None
         self._bytes = re.compile(rb"(?<![\w.+%%-])(?:%s)(?!\.?[\w-])" % either.encode()) if either else None
         self._loose = re.compile(rf"(?<![^\W_])(?:{either})(?![^\W_])") if either else None
@@ -117,40 +117,40 @@ class Person:
         )
 
     def quoted_in(self, text: str) -> bool:
-        """Whether a text names the person, or repeats what was said about one of their events."""
+        """Whether a text names the person, or repeats a message about one of their events."""
         return self.speaks(text) or any(words in text for words in self.words | self.fields)
 
     def names_file(self, name: str) -> bool:
-        """Whether a file's name may hold one of the names: nothing tells where an address in it ends."""
+        """Whether a file's name may hold one of the names; where an address in it ends is unknown."""
         plain = fold(name)
         return self._has_id(plain) or (self._loose is not None and self._loose.search(plain) is not None)
 
     def is_in_bytes(self, content: bytes) -> bool:
-        """Whether bytes, such as a database's pages, hold one of the names in plain letters."""
+        """Whether bytes, such as a database's pages, hold one of the names unencoded."""
         plain = content.lower().decode("latin-1")
         return self._has_id(plain) or (
             self._bytes is not None and self._bytes.search(content.lower()) is not None
         )
 
     def without_names(self, text: str, instead: str) -> str:
-        """Return a sentence with another word in place of each that may be a file called after the person."""
+        """Return a sentence in which each word that may be a file named after the person is replaced."""
         return re.sub(r"\S+", lambda word: instead if self.names_file(word[0]) else word[0], text)
 
     def learn(self, rows: Iterable[Any]) -> None:
-        """Learn the events of rows that name the person.
+        """Add the events of rows that name the person.
 
-        A row that is the person's own tells its visitor and its conversation too; a stranger's row that only
-        mentions the person leads no further.
+        The person's own rows add their visitor and conversation too; a stranger's row that only mentions the
+        person does not.
         """
         for row in rows:
-            held = list(_members(row))
-            self.events |= {value for name, value in held if name in EVENT_IDS}
-            if any(name in WHO and self.is_name(value) for name, value in held):
+            members = list(_members(row))
+            self.events |= {value for name, value in members if name in EVENT_IDS}
+            if any(name in WHO and self.is_name(value) for name, value in members):
                 for sort in (VISITOR, CONVERSATION):
-                    self.add(sort, [value for name, value in held if name == sort])
+                    self.add(sort, [value for name, value in members if name == sort])
 
     def learn_fields(self, theirs: pd.Series[Any], others: pd.Series[Any]) -> None:
-        """Learn fields that nobody documented and only the person's records have: reports list their names.
+        """Add undocumented fields that only the person's records have, because reports list their names.
 
         Args:
             theirs: the column ``extra_fields`` of rows that name the person.
@@ -160,7 +160,7 @@ class Person:
         self._common_fields |= _field_names(others)
 
     def look_again(self) -> None:
-        """Forget whose fields are whose: rows that seemed somebody else's may be the person's by now."""
+        """Discard the fields: rows that seemed somebody else's may be the person's by now."""
         self._fields, self._common_fields = set(), set()
 
     @property
@@ -175,19 +175,19 @@ class Person:
 
     def among(self, events: pd.DataFrame) -> pd.Series[bool]:
         """Return which events have the person as visitor or contact, or belong to their conversations."""
-        found = pd.Series(data=False, index=events.index)
+        is_theirs = pd.Series(data=False, index=events.index)
         for column in (*WHO, CONVERSATION):
-            theirs = [each for each in events[column].dropna().unique() if self.is_name(each)]
-            found |= events[column].isin(theirs)
-        return found
+            names = [value for value in events[column].dropna().unique() if self.is_name(value)]
+            is_theirs |= events[column].isin(names)
+        return is_theirs
 
     def _has_id(self, plain: str) -> bool:
-        ids = (found for pattern in (_UUID, _DIGEST) for found in pattern.findall(plain))
-        return any(each in self._whole or each in self.events for each in ids)
+        ids = (value for pattern in (_UUID, _DIGEST) for value in pattern.findall(plain))
+        return any(value in self._whole or value in self.events for value in ids)
 
     def _has_cut_name(self, plain: str) -> bool:
-        """Whether a name stands there that was cut: before an ellipsis, or where long names end."""
-        ends = [found.start() for found in _CUT.finditer(plain)]
+        """Whether a text holds a truncated name: before an ellipsis, or where long names end."""
+        ends = [ellipsis.start() for ellipsis in _CUT.finditer(plain)]
         ends += [len(plain)] if len(plain) >= _CUT_NAMES else []
         return any(_ends_in_part(plain[:end], name) for end in ends for name in self._others)
 
@@ -204,26 +204,26 @@ def fold(text: str) -> str:
 
 
 def _field_names(column: pd.Series[Any]) -> set[str]:
-    """Return the names inside a column of extra fields, as reports write them."""
+    """Return the names in a column of extra fields, as reports write them."""
     names = {name for text in column.dropna().unique() for name in json.loads(text)}
     return {_PLACE_IN_LIST.sub("[]", name)[:_CUT_NAMES] for name in names}
 
 
-def _label(found: re.Match[str]) -> str:
+def _label(label: re.Match[str]) -> str:
     with suppress(UnicodeError):
-        return unicodedata.normalize("NFKC", found[0][4:].encode().decode("punycode").casefold())
-    return found[0]
+        return unicodedata.normalize("NFKC", label[0][4:].encode().decode("punycode").casefold())
+    return label[0]
 
 
 def _ends_in_part(text: str, name: str) -> bool:
-    """Whether a text ends in the beginning of a name: enough of it to know whose it is."""
+    """Whether a text ends with the beginning of a name that is long enough to be recognised."""
     least = min(name.find("@") + 1 or _SHORTEST_CUT, _SHORTEST_CUT)
     parts = (name[:size] for size in range(len(name) - 1, least - 1, -1))
     return any(text.endswith(part) and not re.search(r"[\w.+%-]$", text[: -len(part)]) for part in parts)
 
 
 def _members(value: Any) -> Iterator[tuple[str, str]]:
-    """Yield the texts inside a value by their names, however deep they are."""
+    """Yield the texts in a value, at any depth, with their names."""
     if isinstance(value, dict):
         for name, inside in value.items():
             if isinstance(inside, str):

@@ -1,24 +1,24 @@
-"""Redaction: what becomes of values that speak of people, before anything is written or sent.
+"""Redaction of values about people, before anything is written or sent.
 
-| way | what becomes of a value |
+| way | result |
 | --- | --- |
 | ``keep`` | it stays as it is |
 | ``drop`` | it is missing |
-| ``mask`` | only what does not lead to a person is left of it: see :func:`masked` |
+| ``mask`` | only the part that does not lead to a person remains: see :func:`masked` |
 | ``hash:aep`` | e-mail addresses as the namespace of SHA-256 e-mails expects; all else is masked |
 | ``hash:keyed`` | HMAC-SHA-256 with a key that the user holds |
 
 Two rules hold for every way but ``keep`` and ``drop``. Equal values stay equal, in every table, so tables
 still join. And a value keeps its column's form: an id stays a UUID, an IP address an IP address, JSON JSON.
 
-Without a key only random ids and e-mail addresses are hashed: names, IP addresses or words can be guessed,
-and so their hashes found. E-mail addresses can be guessed too; the namespace asks for plain hashes even so.
+Without a key only random ids and e-mail addresses are hashed, because names, IP addresses or words can be
+guessed from their hashes. So can e-mail addresses, but the namespace requires plain hashes.
 A value counts as an e-mail address only when it is one address and nothing else. Strangers type other things
-into such a field ("ana@example.org, mobile 555"), and then nothing is left of it.
+into such a field ("ana@example.org, mobile 555"), and then nothing remains.
 
 Event ids and payload digests are made from the true payload and stay as they are, so that an event is the
-same with and without redaction. Both are SHA-256, over random ids among other things: nobody can read a
-person out of them, but who already has a payload can tell that it is among the events.
+same with and without redaction. Both are SHA-256 over random ids among other things. They reveal no person,
+but anyone who already has a payload can find out that it is among the events.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ from chatlio_kit.errors import UsageError, option
 from chatlio_kit.settings import Secret
 
 MASK = "***"
-_AN_ID = next(each for each in TABLES["events"] if each.rule is UUID)
-SPEAKS_OF_PEOPLE = tuple(each for each in Privacy if each is not Privacy.PLAIN)
+_AN_ID = next(column for column in TABLES["events"] if column.rule is UUID)
+SPEAKS_OF_PEOPLE = tuple(privacy for privacy in Privacy if privacy is not Privacy.PLAIN)
 _TEXT = pa.large_string()
 _NOWHERE = "0.0.0.0"  # noqa: S104  shown instead of an address, bound to nothing
 _WRITTEN_BY = "username"
@@ -62,7 +62,7 @@ _MOST_LAYERS = 64
 
 
 class Way(StrEnum):
-    """What becomes of a class of values."""
+    """How a class of values is redacted."""
 
     KEEP = "keep"
     DROP = "drop"
@@ -73,11 +73,11 @@ class Way(StrEnum):
 
 @dataclass(frozen=True)
 class Redaction:
-    """What becomes of each privacy class.
+    """How each privacy class is redacted.
 
     Attributes:
         ways: the way of each class; a class without one is kept.
-        key: what keyed hashes are made with; it shows itself nowhere.
+        key: the key of keyed hashes; it is never shown.
     """
 
     ways: Mapping[Privacy, Way] = field(default_factory=dict)
@@ -85,15 +85,15 @@ class Redaction:
 
     @classmethod
     def from_text(cls, text: str | None, key: Callable[[], Secret] | None = None) -> Redaction:
-        """Read the option ``--redact``.
+        """Parse the option ``--redact``.
 
         Args:
-            text: a way for all classes, ways for single ones (``CLASS=WAY``), or both, with commas between;
+            text: a way for all classes, ways for single ones (``CLASS=WAY``), or both, separated by commas;
                 None or ``keep`` redacts nothing.
-            key: gives the key; asked only when something is hashed with one.
+            key: returns the key; called only when something is hashed with one.
 
         Raises:
-            UsageError: when a class or a way is none.
+            UsageError: when a class or a way does not exist.
             SettingsError: when a key is needed and there is none.
         """
         ways: dict[Privacy, Way] = {}
@@ -104,12 +104,12 @@ class Redaction:
                 singles[_class_named(name.strip())] = _way_named(way.strip())
             else:
                 ways = dict.fromkeys(SPEAKS_OF_PEOPLE, _way_named(way))
-        chosen = {each: way for each, way in (ways | singles).items() if way is not Way.KEEP}
+        chosen = {privacy: way for privacy, way in (ways | singles).items() if way is not Way.KEEP}
         needs_key = Way.KEYED in chosen.values()
         return cls(chosen, key() if needs_key and key is not None else None)
 
     def without_key(self) -> Redaction:
-        """Give the same ways, for those who tell what was done and need not do it."""
+        """Return the same ways without the key, for describing what was redacted."""
         return Redaction(self.ways)
 
     @property
@@ -118,13 +118,13 @@ class Redaction:
         return bool(self.ways)
 
     def way_of(self, privacy: Privacy) -> Way:
-        """Give the way of a privacy class."""
+        """Return the way of a privacy class."""
         return self.ways.get(privacy, Way.KEEP)
 
-    def way_in_words(self, each: Field) -> str:
-        """Say what becomes of a column."""
-        own, of_staff = self.way_of(each.privacy), self.way_of(Privacy.STAFF)
-        if each.name == _WRITTEN_BY and own is not of_staff:
+    def way_in_words(self, column: Field) -> str:
+        """Return how a column is redacted."""
+        own, of_staff = self.way_of(column.privacy), self.way_of(Privacy.STAFF)
+        if column.name == _WRITTEN_BY and own is not of_staff:
             return f"{own}, agents' {of_staff}"
         return str(own)
 
@@ -139,22 +139,22 @@ class Redaction:
             The table with the same schema and order, and how many values of each column were redacted.
         """
         counts: Counter[str] = Counter()
-        for field_ in TABLES[table]:
-            if field_.privacy is Privacy.PLAIN or not len(rows):
+        for column in TABLES[table]:
+            if column.privacy is Privacy.PLAIN or not len(rows):
                 continue
-            values = redacted = rows[field_.name].combine_chunks()
-            for way, is_meant in self._ways_within(field_, rows):
+            values = redacted = rows[column.name].combine_chunks()
+            for way, is_meant in self._ways_within(column, rows):
                 if way is not Way.KEEP:
                     is_redacted = pc.and_(values.is_valid(), is_meant)
-                    counts[field_.name] += pc.sum(is_redacted).as_py()
-                    redacted = pc.if_else(is_redacted, self._redacted(values, field_, way), redacted)
+                    counts[column.name] += pc.sum(is_redacted).as_py()
+                    redacted = pc.if_else(is_redacted, self._redacted(values, column, way), redacted)
             if redacted is not values:
-                index = rows.schema.get_field_index(field_.name)
+                index = rows.schema.get_field_index(column.name)
                 rows = rows.set_column(index, rows.schema.field(index), redacted)
         return rows, +counts
 
     def rejection(self, rejection: Rejection) -> Rejection:
-        """Tell a rejected record without any value of it: where it stands, which rule, what settles it."""
+        """Return a rejection without any of the record's values: its place, the rule, and what helps."""
         reason = rejection.reason
         names_files_only = reason in (Reason.CONFLICTING_DUPLICATE, Reason.UNDATED)
         # an earlier run may have known its files by names that this one redacts
@@ -164,18 +164,18 @@ class Redaction:
         return Rejection(rejection.file, rejection.record, reason, name, detail, None)
 
     def file_name(self, name: str) -> str:
-        """Redact a file's name: of its path each part with an ``@`` goes the way of personal values.
+        """Redact a file's name: each part of its path with an ``@`` is redacted as personal values are.
 
-        Such a part may be an e-mail address, and nothing tells where in it the address begins. A file needs a
-        name, so what is dropped elsewhere is masked here.
+        Such a part may hold an e-mail address, and where it begins is unknown. A file needs a name, so what
+        is dropped elsewhere is masked here.
         """
         way = self.way_of(Privacy.PERSONAL)
         if way is Way.KEEP:
             return name
-        return "".join(self._part(each, way) if _speaks(each) else each for each in _PARTS.split(name))
+        return "".join(self._part(part, way) if _speaks(part) else part for part in _PARTS.split(name))
 
     def aliases(self, value: str) -> set[str]:
-        """Return what redaction makes of an id or an e-mail address, where that still leads to it."""
+        """Return the redacted forms of an id or an e-mail address that still lead to it."""
         is_address = "@" in value
         digests = {hashed_email(value)} if is_address else {_in_form(sha256(value.encode()).digest(), _AN_ID)}
         if self.key is not None:
@@ -187,33 +187,33 @@ class Redaction:
     def __str__(self) -> str:
         return ",".join(f"{privacy}={self.ways[privacy]}" for privacy in Privacy if privacy in self.ways)
 
-    def _ways_within(self, each: Field, rows: Any) -> list[tuple[Way, Any]]:
-        """Give a column's way; a message's name leads to whoever wrote it, so there it is the author's."""
-        if each.name != _WRITTEN_BY:
-            return [(self.way_of(each.privacy), pa.scalar(True))]
+    def _ways_within(self, column: Field, rows: Any) -> list[tuple[Way, Any]]:
+        """Return a column's ways and their rows; a message's name is redacted as its author is."""
+        if column.name != _WRITTEN_BY:
+            return [(self.way_of(column.privacy), pa.scalar(True))]
         is_agent = pc.fill_null(pc.equal(rows["author"].combine_chunks(), "agent"), False)
-        return [(self.way_of(Privacy.STAFF), is_agent), (self.way_of(each.privacy), pc.invert(is_agent))]
+        return [(self.way_of(Privacy.STAFF), is_agent), (self.way_of(column.privacy), pc.invert(is_agent))]
 
     def _part(self, name: str, way: Way) -> str:
         if way is Way.KEYED and self.key is not None:
             return hmac.digest(self.key.reveal().encode(), name.encode(), "sha256").hex()
         return MASK
 
-    def _redacted(self, values: Any, each: Field, way: Way) -> Any:
+    def _redacted(self, values: Any, column: Field, way: Way) -> Any:
         if way is Way.DROP:
             return pa.nulls(len(values), _TEXT)
-        known = values.dictionary_encode()
-        told = [self._value(value, each, way) for value in known.dictionary.to_pylist()]
-        return pa.array(told, _TEXT).take(known.indices)
+        encoded = values.dictionary_encode()
+        redacted = [self._value(value, column, way) for value in encoded.dictionary.to_pylist()]
+        return pa.array(redacted, _TEXT).take(encoded.indices)
 
-    def _value(self, value: str, each: Field, way: Way) -> str:
+    def _value(self, value: str, column: Field, way: Way) -> str:
         if way is Way.KEYED and self.key is not None:
             key = self.key.reveal().encode()
-            plain = _normal(value) if each.form is Form.EMAIL else value
-            return _in_form(hmac.digest(key, plain.encode(), "sha256"), each)
-        if way is Way.AEP and each.form is Form.EMAIL and _ADDRESS.fullmatch(value.strip()):
+            plain = _normal(value) if column.form is Form.EMAIL else value
+            return _in_form(hmac.digest(key, plain.encode(), "sha256"), column)
+        if way is Way.AEP and column.form is Form.EMAIL and _ADDRESS.fullmatch(value.strip()):
             return hashed_email(value)
-        return masked(value, each)
+        return masked(value, column)
 
 
 def hashed_email(address: str) -> str:
@@ -225,45 +225,45 @@ def hashed_email(address: str) -> str:
     return sha256(_normal(address).encode()).hexdigest()
 
 
-def masked(value: str, each: Field) -> str:
-    """Show of a value only what does not lead to a person; :func:`left_by_mask` says what that is."""
-    if each.rule is UUID:
-        return _in_form(sha256(value.encode()).digest(), each)
-    if each.rule is IP:
+def masked(value: str, column: Field) -> str:
+    """Return the part of a value that does not lead to a person; :func:`left_by_mask` describes it."""
+    if column.rule is UUID:
+        return _in_form(sha256(value.encode()).digest(), column)
+    if column.rule is IP:
         return _network(value)
-    if each.dtype is Dtype.JSON:
+    if column.dtype is Dtype.JSON:
         return f'"{MASK}"'
-    if each.form is Form.EMAIL:
+    if column.form is Form.EMAIL:
         address = _ADDRESS.fullmatch(value.strip())
         return f"{MASK}@{address[1].lower()}" if address else MASK
-    if each.form is Form.URL:
+    if column.form is Form.URL:
         return _page(value)
-    if each.form is Form.PLACE:
+    if column.form is Form.PLACE:
         _, comma, country = value.rpartition(",")
         return country.strip() if comma and _COUNTRY.fullmatch(country.strip()) else MASK
     return MASK
 
 
-def left_by_mask(each: Field) -> str:
-    """Say what a mask leaves of a column's values."""
-    if each.rule is UUID:
+def left_by_mask(column: Field) -> str:
+    """Return what a mask leaves of a column's values, in words."""
+    if column.rule is UUID:
         return "the SHA-256 of the id, in the form of an id, so that tables still join"
-    if each.rule is IP:
+    if column.rule is IP:
         return "the network: /24, or /48 in IPv6"
-    if each.form is Form.EMAIL:
+    if column.form is Form.EMAIL:
         return "the domain, where the value is one address and nothing else"
-    if each.form is Form.URL:
+    if column.form is Form.URL:
         return "what stands before `?` and `#`, without parts that may hold an address"
-    return "the country, where it is made of letters" if each.form is Form.PLACE else "nothing"
+    return "the country, where it is made of letters" if column.form is Form.PLACE else "nothing"
 
 
-def _in_form(digest: bytes, each: Field) -> str:
-    """Write a digest so that it keeps the column's rule."""
-    if each.rule is UUID:
+def _in_form(digest: bytes, column: Field) -> str:
+    """Write a digest in the form of the column's values."""
+    if column.rule is UUID:
         return str(uuid.UUID(bytes=digest[:16]))
-    if each.rule is IP:  # in the range of addresses that belong to nobody (RFC 4193)
+    if column.rule is IP:  # a unique local address (RFC 4193)
         return IPv6Address(b"\xfd" + digest[:15]).exploded
-    return f'"{digest.hex()}"' if each.dtype is Dtype.JSON else digest.hex()
+    return f'"{digest.hex()}"' if column.dtype is Dtype.JSON else digest.hex()
 
 
 def _network(address: str) -> str:
@@ -276,13 +276,13 @@ def _network(address: str) -> str:
 def _page(url: str) -> str:
     try:
         parts = urlsplit(url)
-        place = parts.hostname or ""
+        host = parts.hostname or ""
     except ValueError:
         return MASK
-    if parts.scheme not in _SCHEMES or not _HOST.fullmatch(place):
+    if parts.scheme not in _SCHEMES or not _HOST.fullmatch(host):
         return MASK
-    path = "/".join(MASK if _hides_more(each) else each for each in parts.path.split("/"))
-    return f"{parts.scheme}://{place}{path}"
+    path = "/".join(MASK if _hides_more(part) else part for part in parts.path.split("/"))
+    return f"{parts.scheme}://{host}{path}"
 
 
 def _hides_more(part: str) -> bool:
@@ -297,13 +297,13 @@ def _speaks(part: str) -> bool:
 
 
 def decoded(text: str) -> str:
-    """Return a text without the layers in which an address could hide.
+    """Decode a text from the layers that could hide an address.
 
     Layers are percent-encoding, HTML entities, escapes of JSON, and Unicode's other forms of a character,
     each as often as it was applied.
     """
     for _ in range(_MOST_LAYERS):
-        plain = _ESCAPED.sub(lambda found: chr(int(found[1], 16)), html.unescape(unquote(text)))
+        plain = _ESCAPED.sub(lambda escape: chr(int(escape[1], 16)), html.unescape(unquote(text)))
         plain = unicodedata.normalize("NFKC", plain)
         if plain == text:
             break

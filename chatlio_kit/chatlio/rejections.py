@@ -1,4 +1,4 @@
-"""Why a record was not accepted, in one place and one form."""
+"""Rejections: why a record was not accepted."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ HINTS: dict[Reason, str] = {
     Reason.CONFLICTING_DUPLICATE: "An earlier record has its id and another payload. Keep one of them.",
     Reason.UNKNOWN_FIELD: "It has a field that nobody documented. Let it in with --contract evolve.",
 }
-"""What settles a record that was not accepted, said without any value of it."""
+"""What helps with a rejected record, without any of its values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +73,11 @@ class Rejection:
     """One record that was not accepted.
 
     Attributes:
-        file: the file it stands in, as the export names it.
+        file: its file, as the export names it.
         record: its number in that file, from 1.
         reason: one of :class:`Reason`.
         field: where in the payload, e.g. ``messages[3].ts``; None when the whole record is meant.
-        detail: a sentence: what was found, what was expected, what to do.
+        detail: a sentence about what was found, what was expected and what to do.
         raw: the record as it was read; None where values are redacted.
     """
 
@@ -90,7 +90,7 @@ class Rejection:
 
 
 def shortened(value: object, limit: int = 60) -> str:
-    """Write a value inside a sentence as JSON has it, on one line and cut to a readable length."""
+    """Return a value for use in a sentence: as JSON, on one line and shortened to a readable length."""
     if isinstance(value, str):
         text = on_one_line(value[:limit])
         text = f'"{text}"' if len(value) <= limit else f'"{text}'
@@ -102,5 +102,5 @@ def shortened(value: object, limit: int = 60) -> str:
 
 
 def on_one_line(text: str) -> str:
-    """Write a stranger's text so that a terminal shows it and does nothing else."""
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+    """Escape a stranger's text so that a terminal only shows it."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

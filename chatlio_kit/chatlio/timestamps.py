@@ -1,4 +1,4 @@
-"""Chatlio's ways of writing time, brought to UTC with microseconds.
+"""Parse Chatlio's timestamps to UTC with microseconds, and write them.
 
 Texts are RFC 3339 as Go writes it: 0 to 9 decimals, trailing zeros dropped, any offset
 (Chatlio documentation: webhooks, chat transcripts). ``""``, null and year 0001 mean that there is no time.
@@ -20,8 +20,6 @@ TIME_DTYPE: Final = "datetime64[us, UTC]"
 ARROW_TIME: Final = pa.timestamp("us", tz="UTC")
 UNSET_YEAR = "0001-"
 _STRICT = re.compile(RFC3339, re.ASCII)
-
-
 _LENIENT = re.compile(
     r"(?P<day>\d{4}-\d\d-\d\d)[Tt ](?P<minute>\d\d:\d\d):(?P<second>\d\d)(?P<decimals>\.\d{1,9})?"
     r"(?:[Zz]| ?UTC| ?(?P<hours>[+-]\d\d)(?::?(?P<minutes>\d\d))?)",
@@ -31,58 +29,58 @@ _LEAP = "60"
 
 
 def as_rfc3339(text: str) -> str | None:
-    """Write a time as RFC 3339 that says the same in a neighbouring form; None when it is none.
+    """Return a time in a neighbouring form as RFC 3339; None for any other text.
 
-    These forms say without doubt which moment they mean: lower-case ``t`` and ``z``, a blank for ``T``,
+    These forms are unambiguous: lower-case ``t`` and ``z``, a blank for ``T``,
     ``UTC`` for ``Z``, and offsets as in ``+0100`` and ``+01``. A leap second is the first second of the next
-    day, as clocks count that know none.
+    day, as clocks without leap seconds count.
     """
     if _STRICT.fullmatch(text):
         return text
-    found = _LENIENT.fullmatch(text)
-    if found is None:
+    parts = _LENIENT.fullmatch(text)
+    if parts is None:
         return None
-    offset = f"{found['hours']}:{found['minutes'] or '00'}" if found["hours"] else "Z"
-    second = "59" if found["second"] == _LEAP else found["second"]
-    written = f"{found['day']}T{found['minute']}:{second}{found['decimals'] or ''}{offset}"
+    offset = f"{parts['hours']}:{parts['minutes'] or '00'}" if parts["hours"] else "Z"
+    second = "59" if parts["second"] == _LEAP else parts["second"]
+    written = f"{parts['day']}T{parts['minute']}:{second}{parts['decimals'] or ''}{offset}"
     if not _STRICT.fullmatch(written):
         return None
-    return _after_leap(found, offset) if found["second"] == _LEAP else written
+    return _after_leap(parts, offset) if parts["second"] == _LEAP else written
 
 
-def _after_leap(found: re.Match[str], offset: str) -> str | None:
+def _after_leap(parts: re.Match[str], offset: str) -> str | None:
     try:
-        last = datetime.fromisoformat(f"{found['day']}T{found['minute']}:59{offset}").astimezone(UTC)
+        last = datetime.fromisoformat(f"{parts['day']}T{parts['minute']}:59{offset}").astimezone(UTC)
         following = last + timedelta(seconds=1)
     except (ValueError, OverflowError):
         return None
     if (following.hour, following.minute) != (0, 0):
         return None
-    return f"{following:%Y-%m-%dT%H:%M:%S}{found['decimals'] or ''}Z"
+    return f"{following:%Y-%m-%dT%H:%M:%S}{parts['decimals'] or ''}Z"
 
 
 def is_absent(text: str | None) -> bool:
-    """Whether a time's text says that there is none."""
+    """Whether a time's text means that there is none."""
     return not text or text.startswith(UNSET_YEAR)
 
 
 def read_rfc3339(texts: Any) -> tuple[Any, list[int]]:
-    """Read an Arrow array of RFC 3339 texts and their neighbours, decimals cut to microseconds.
+    """Parse an Arrow array of RFC 3339 texts and neighbouring forms, truncated to microseconds.
 
     Returns:
-        The times, and the places of the texts that are there but say no moment (:func:`as_rfc3339`).
+        The times, and the rows whose text is present but no time (:func:`as_rfc3339`).
     """
     if texts.null_count == len(texts):
         return pa.nulls(len(texts), ARROW_TIME), []
-    told = pc.and_(pc.not_equal(texts, ""), pc.invert(pc.starts_with(texts, UNSET_YEAR)))
-    formed = pc.and_(told, pc.match_substring_regex(texts, _WHOLE_RFC3339))
+    present = pc.and_(pc.not_equal(texts, ""), pc.invert(pc.starts_with(texts, UNSET_YEAR)))
+    formed = pc.and_(present, pc.match_substring_regex(texts, _WHOLE_RFC3339))
     whole = pc.if_else(formed, texts, None)
-    others = pc.fill_null(pc.and_not(told, formed), False)
+    others = pc.fill_null(pc.and_not(present, formed), False)
     if pc.any(others).as_py():
-        rewritten = [as_rfc3339(each) for each in texts.filter(others).to_pylist()]
+        rewritten = [as_rfc3339(text) for text in texts.filter(others).to_pylist()]
         whole = pc.replace_with_mask(whole, others, pa.array(rewritten, whole.type))
     times = _cut_times(whole)
-    wrong = pc.and_(pc.fill_null(told, False), pc.is_null(times))
+    wrong = pc.and_(pc.fill_null(present, False), pc.is_null(times))
     return times, pc.indices_nonzero(wrong).to_pylist()
 
 
@@ -95,13 +93,13 @@ def _cut_times(whole: Any) -> Any:
         with suppress(pa.ArrowInvalid):  # raised for decimals beyond microseconds
             return pc.cast(whole, ARROW_TIME)
     cut = pc.replace_substring_regex(whole, r"(\.\d{6})\d+", r"\1")
-    with suppress(pa.ArrowInvalid):  # raised for what is no day of the calendar: told one by one
+    with suppress(pa.ArrowInvalid):  # raised for a day that does not exist
         return pc.cast(cut, ARROW_TIME)
     return pa.concat_arrays([_time(cut[row : row + 1]) for row in range(len(cut))])
 
 
 def _time(text: Any) -> Any:
-    """Read an array of one text; missing where it is no day of the calendar."""
+    """Parse an array of one text; null where the day does not exist."""
     try:
         return pc.cast(text, ARROW_TIME)
     except pa.ArrowInvalid:
@@ -109,9 +107,9 @@ def _time(text: Any) -> Any:
 
 
 def read_slack_ts(texts: Any) -> Any:
-    """Read an Arrow array of Slack message ids.
+    """Parse an Arrow array of Slack message ids.
 
-    Integer arithmetic throughout: a float would lose the last microsecond.
+    With integers throughout, because a float would lose the last microsecond.
     """
     formed = pc.match_substring_regex(texts, r"^[0-9]{1,11}\.[0-9]{6}$")
     digits = pc.replace_substring(pc.if_else(formed, texts, None), ".", "")
@@ -127,5 +125,6 @@ def write_rfc3339(times: Any) -> list[str | None]:
     if not times.null_count:
         return written  # type: ignore[no-any-return]
     return [
-        text if there else None for text, there in zip(written, times.is_valid().to_pylist(), strict=True)
+        text if is_valid else None
+        for text, is_valid in zip(written, times.is_valid().to_pylist(), strict=True)
     ]

@@ -1,4 +1,4 @@
-"""When things happen, and how Chatlio, Slack and a capture service write it down.
+"""Times of events, and how Chatlio, Slack and a capture service write them.
 
 Only additions, multiplications and divisions touch the numbers: `exp` and `log` may differ in their last bit
 from one machine to the next, and a sample has the same bytes everywhere.
@@ -59,7 +59,7 @@ def _day(number: int) -> str:
 
 
 def month_of(micros: int) -> str:
-    """Name the month, as `2024-03`, that a time belongs to in UTC."""
+    """Return the month of a time in UTC, as `2024-03`."""
     return _day(micros // (24 * HOUR))[:7]
 
 
@@ -109,5 +109,5 @@ def captured(micros: int, offset: int = 0) -> str:
 
 
 def european_offset(micros: int) -> int:
-    """Give +2 from April to October and +1 otherwise."""
+    """Return +2 from April to October and +1 otherwise."""
     return 2 if 4 <= int(month_of(micros)[5:]) <= 10 else 1

@@ -1,5 +1,5 @@
 # ruff: noqa: S311 - a sample has to be repeatable, nothing here is a secret
-"""The life of a conversation: the webhooks it sets off, in the order in which they are captured."""
+"""Conversations and the webhooks that they trigger, in the order of their capture."""
 
 import heapq
 from collections.abc import Callable, Iterator
@@ -35,7 +35,7 @@ class Capture:
 
 
 class _Plan(NamedTuple):
-    """Whether anybody answers, and which webhooks a conversation sets off."""
+    """Whether anybody answers, and which webhooks a conversation triggers."""
 
     answered: bool
     kinds: tuple[str, ...]
@@ -77,7 +77,7 @@ def _count_conversations(seed: int, events: int) -> int:
 
 
 class _History:
-    """Conversations and offline messages in time order; only what is still to arrive is kept in memory."""
+    """Conversations and offline messages in time order; only captures still to come are kept in memory."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
@@ -185,7 +185,7 @@ class _History:
             self._capture(FEEDBACK, gone, visitor, notice(comment))
 
     def _notice(self, chat: Chat) -> Callable[[str], Payload]:
-        """Prepare the body that start, unanswered and feedback share, but for its message."""
+        """Return a function that makes the body of start, unanswered and feedback from its message."""
         rng, visitor = self._rng, chat.visitor
         about = visitor.payload(chat.page, pick(rng, _REFERRERS)) | {"location": visitor.location}
         rest = {

@@ -1,4 +1,4 @@
-"""The many ways in which a captured record can be broken, each with the reason a converter has to give."""
+"""The ways in which a captured record can be broken, each with the reason that a converter has to report."""
 
 import re
 from collections.abc import Callable
@@ -19,7 +19,7 @@ _WITH_ID = (*CONVERSATION_KINDS, TRANSCRIPT)
 
 
 class _Case(NamedTuple):
-    """A record to break, ours alone to change."""
+    """A copy of a record, to be broken."""
 
     rng: Random
     record: Record
@@ -29,13 +29,19 @@ class _Case(NamedTuple):
         body: Record = self.record["payload"]
         return body
 
+    def parent(self, path: str) -> tuple[Record, str]:
+        """Return the object that holds a value of the envelope or of the payload, and the value's key."""
+        head, _, tail = path.partition(".")
+        parent = self.record if head == "receivedAt" else self.payload
+        return (parent[head], tail) if tail else (parent, head)
+
     def one_of(self, choices: tuple[_T, ...]) -> _T:
         return choices[self.rng.randrange(len(choices))]
 
     def one_message(self) -> tuple[int, Record]:
         messages = self.payload["messages"]
-        place = self.rng.randrange(len(messages))
-        return place, messages[place]
+        index = self.rng.randrange(len(messages))
+        return index, messages[index]
 
 
 _Edit = Callable[[_Case], str | None]
@@ -44,11 +50,11 @@ _Rewrite = Callable[[_Case], str]
 
 @dataclass(frozen=True)
 class Damage:
-    """One sort of damage: its name, the reason it earns, the kinds it fits, and how it is done.
+    """One sort of damage: its name, the expected reason, the kinds that it fits, and how it is done.
 
-    `edit` changes the record and names the field. `rewrite` gives a line that is no JSON object; such a line
-    stands between others, as the first of a file would say something about the file, and the last would be a
-    cut-off tail. With `repeats` the record is an earlier good transcript of the same file.
+    `edit` changes the record and returns the field. `rewrite` returns a line that is no JSON object. Such a
+    line is written between others: the first line determines the file's form, and the last would be a
+    truncated one. With `repeats` the record is an earlier good transcript of the same file.
     """
 
     sort: str
@@ -61,125 +67,89 @@ class Damage:
 
     @property
     def breaks_line(self) -> bool:
-        """Whether the line is no JSON object any more."""
+        """Whether the line is not a JSON object."""
         return self.rewrite is not None
 
 
-CATALOGUE: list[Damage] = []
+def _line(sort: str, reason: str, rewrite: _Rewrite) -> Damage:
+    return Damage(sort, reason, KINDS, rewrite=rewrite)
 
 
-def _line(sort: str, reason: str) -> Callable[[_Rewrite], _Rewrite]:
-    def keep(rewrite: _Rewrite) -> _Rewrite:
-        CATALOGUE.append(Damage(sort, reason, KINDS, rewrite=rewrite))
-        return rewrite
-
-    return keep
-
-
-def _record(
-    sort: str, reason: str, kinds: tuple[str, ...] = KINDS, *, repeats: bool = False, messages: int = 0
-) -> Callable[[_Edit], _Edit]:
-    def keep(edit: _Edit) -> _Edit:
-        CATALOGUE.append(Damage(sort, reason, kinds, edit=edit, repeats=repeats, messages=messages))
-        return edit
-
-    return keep
-
-
-def _value(sort: str, reason: str, kinds: tuple[str, ...], path: str, value: object) -> None:
-    """Keep a sort that puts one value in the place of another, in the envelope or in the payload."""
+def _value(sort: str, reason: str, kinds: tuple[str, ...], path: str, value: object) -> Damage:
+    """Return a damage that replaces a value in the envelope or in the payload."""
 
     def edit(case: _Case) -> str:
-        head, _, tail = path.partition(".")
-        place = case.record if head == "receivedAt" else case.payload
-        if tail:
-            place[head][tail] = value
-        else:
-            place[head] = value
+        parent, key = case.parent(path)
+        parent[key] = value
         return path
 
-    _record(sort, reason, kinds)(edit)
+    return Damage(sort, reason, kinds, edit)
+
+
+def _missing(sort: str, reason: str, kinds: tuple[str, ...], path: str, *others: str) -> Damage:
+    """Return a damage that removes a value, and others if they are there."""
+
+    def edit(case: _Case) -> str:
+        parent, key = case.parent(path)
+        del parent[key]
+        for other in others:
+            case.record.pop(other, None)
+        return path
+
+    return Damage(sort, reason, kinds, edit)
+
+
+def _message(sort: str, reason: str, field: str, change: Callable[[_Case, Record], object]) -> Damage:
+    """Return a damage that changes one message of a transcript."""
+
+    def edit(case: _Case) -> str:
+        index, message = case.one_message()
+        change(case, message)
+        return f"messages[{index}].{field}"
+
+    return Damage(sort, reason, (TRANSCRIPT,), edit)
 
 
 def _json(value: object) -> str:
     return orjson.dumps(value).decode()
 
 
-# --------------------------------------------------------------------------------- not JSON, not an object
-
-
-@_line("line cut off", "not_json")
 def _cut_off(case: _Case) -> str:
     text = _json(case.record)
     return text[: len(text) // 4 + case.rng.randrange(len(text) // 2)].rstrip()
 
 
-@_line("garbage text", "not_json")
 def _garbage(case: _Case) -> str:
     return case.one_of(
         ("502 Bad Gateway", "<html><body>Unavailable</body></html>", "receivedAt,kind,payload", "%&§ \ufffd")
     )
 
 
-@_line("NaN literal", "not_json")
 def _nan(case: _Case) -> str:
     case.payload["score"] = 0
     head, _, tail = _json(case.record).rpartition('"score":0')
     return f'{head}"score":NaN{tail}'
 
 
-@_line("single quotes", "not_json")
-def _single_quotes(case: _Case) -> str:
-    return _json(case.record).replace('"', "'")
-
-
-@_line("trailing comma", "not_json")
-def _trailing_comma(case: _Case) -> str:
-    return _json(case.record)[:-1] + ",}"
-
-
-@_line("line is an array", "not_an_object")
-def _array(case: _Case) -> str:
-    return _json([case.record["kind"], case.record["widget"]])
-
-
-@_line("line is a number", "not_an_object")
-def _number(case: _Case) -> str:
-    return str(case.rng.randrange(1, 1000))
-
-
-@_line("line is a string", "not_an_object")
-def _string(case: _Case) -> str:
-    return _json(f"ping {case.record['widget']}")
-
-
-@_record("payload is a text that is no JSON", "not_an_object")
 def _payload_text(case: _Case) -> str:
     case.record["payload"] = f"({_json(case.payload)[1:-1]})"
     return "payload"
 
 
-@_record("payload is a list", "not_an_object")
 def _payload_list(case: _Case) -> str:
     case.record["payload"] = [case.payload]
     return "payload"
 
 
-# ------------------------------------------------------------------------------------------ shape and kind
-
-
-@_record("payload of no known shape", "shape_unknown")
 def _ping(case: _Case) -> None:
     case.record["payload"] = case.one_of(({"ping": True}, {"event": "test", "number": 4}, {}))
 
 
-@_record("kind that does not exist", "kind_unknown")
 def _kind_unknown(case: _Case) -> str:
     case.record["kind"] = case.one_of(("chat_rated", "agent_joined", "typing"))
     return "kind"
 
 
-@_record("kind of another shape", "kind_mismatch")
 def _kind_mismatch(case: _Case) -> str:
     kind = case.record["kind"]
     same_shape = CONVERSATION_KINDS if kind in CONVERSATION_KINDS else (kind,)
@@ -187,139 +157,105 @@ def _kind_mismatch(case: _Case) -> str:
     return "kind"
 
 
-# ---------------------------------------------------------------------------------------------------- time
-
-
-@_record("receivedAt missing", "undated", _WITH_VISITOR)
-def _undated(case: _Case) -> str:
-    del case.record["receivedAt"]
-    return "receivedAt"
-
-
-@_record("endedAt and receivedAt missing", "undated", (TRANSCRIPT,))
-def _undated_transcript(case: _Case) -> str:
-    case.record.pop("receivedAt", None)
-    del case.payload["endedAt"]
-    return "endedAt"
-
-
-@_record("endedAt without offset", "invalid_time", (TRANSCRIPT,))
 def _ended_without_offset(case: _Case) -> str:
     case.payload["endedAt"] = re.sub(r"(Z|[+-]\d\d:\d\d)$", "", case.payload["endedAt"])
     return "endedAt"
 
 
-_value("receivedAt empty", "undated", _WITH_VISITOR, "receivedAt", "")
-_value("receivedAt null", "undated", _WITH_VISITOR, "receivedAt", None)
-_value("receivedAt in words", "invalid_time", _WITH_VISITOR, "receivedAt", "yesterday")
-_value("receivedAt without offset", "invalid_time", _WITH_VISITOR, "receivedAt", "2024-05-14T09:12:44.120")
-_value("receivedAt in 2190", "future_time", _WITH_VISITOR, "receivedAt", "2190-01-01T00:00:00.000Z")
-_value("createdAt with slashes", "invalid_time", _WITH_VISITOR, "visitor.createdAt", "12/03/2024")
-_value("endedAt on 30 February", "invalid_time", (TRANSCRIPT,), "endedAt", "2024-02-30T10:00:00Z")
-_value("endedAt in 2190", "future_time", (TRANSCRIPT,), "endedAt", "2190-06-01T12:00:00.000100016+02:00")
-
-
-# -------------------------------------------------------------------------- types, absences, values, repeats
-
-_value("visitor.UUID a number", "wrong_type", _WITH_VISITOR, "visitor.UUID", 48_151_623)
-_value("visitor.UUID empty", "missing", _WITH_VISITOR, "visitor.UUID", "")
-_value("visitor.UUID in words", "invalid_value", _WITH_VISITOR, "visitor.UUID", "not-a-uuid")
-_value("impossible IP address", "invalid_value", _WITH_VISITOR, "visitor.IPAddress", "999.1.1.1")
-_value(
-    "conversationUUID too short",
-    "invalid_value",
-    _WITH_ID,
-    "conversationUUID",
-    "7c1e9a52-3b6d-4f08-5a91-0d4e",
-)
-_value("conversationUUID not hex", "invalid_value", _WITH_ID, "conversationUUID", "chat-1")
-
-
-@_record("visitor.UUID missing", "missing", _WITH_VISITOR)
-def _no_visitor_id(case: _Case) -> str:
-    del case.payload["visitor"]["UUID"]
-    return "visitor.UUID"
-
-
-@_record("message an object", "wrong_type", _WITH_VISITOR)
 def _message_object(case: _Case) -> str:
     case.payload["message"] = {"text": case.payload["message"]}
     return "message"
 
 
-@_record("visitor a list", "wrong_type", CONVERSATION_KINDS)
 def _visitor_list(case: _Case) -> str:
     case.payload["visitor"] = [case.payload["visitor"]]
     return "visitor"
 
 
-@_record("messages an object", "wrong_type", (TRANSCRIPT,))
 def _messages_object(case: _Case) -> str:
-    case.payload["messages"] = {str(place): said for place, said in enumerate(case.payload["messages"])}
+    case.payload["messages"] = {str(index): message for index, message in enumerate(case.payload["messages"])}
     return "messages"
 
 
-@_record("a message's text a number", "wrong_type", (TRANSCRIPT,))
-def _text_number(case: _Case) -> str:
-    place, message = case.one_message()
-    message["text"] = case.rng.randrange(10_000)
-    return f"messages[{place}].text"
-
-
-@_record("a message a string", "wrong_type", (TRANSCRIPT,))
 def _message_string(case: _Case) -> str:
-    place, message = case.one_message()
-    case.payload["messages"][place] = message["text"]
-    return f"messages[{place}]"
+    index, message = case.one_message()
+    case.payload["messages"][index] = message["text"]
+    return f"messages[{index}]"
 
 
-@_record("a message's ts missing", "missing", (TRANSCRIPT,))
-def _no_ts(case: _Case) -> str:
-    place, message = case.one_message()
-    del message["ts"]
-    return f"messages[{place}].ts"
-
-
-@_record("a message's ts empty", "missing", (TRANSCRIPT,))
-def _empty_ts(case: _Case) -> str:
-    place, message = case.one_message()
-    message["ts"] = ""
-    return f"messages[{place}].ts"
-
-
-@_record("a message's ts without decimals", "invalid_value", (TRANSCRIPT,))
-def _whole_ts(case: _Case) -> str:
-    place, message = case.one_message()
-    message["ts"] = message["ts"].partition(".")[0]
-    return f"messages[{place}].ts"
-
-
-@_record("a message's ts with letters", "invalid_value", (TRANSCRIPT,))
-def _lettered_ts(case: _Case) -> str:
-    place, message = case.one_message()
-    message["ts"] = "p" + message["ts"]
-    return f"messages[{place}].ts"
-
-
-@_record("the same ts twice", "repeated", (TRANSCRIPT,), messages=2)
 def _same_ts(case: _Case) -> str:
     messages = case.payload["messages"]
-    place = case.rng.randrange(1, len(messages))
-    earlier = messages[place - 1]
-    messages[place] |= {"ts": earlier["ts"], "sentAt": earlier["sentAt"]}
-    return f"messages[{place}].ts"
+    index = case.rng.randrange(1, len(messages))
+    earlier = messages[index - 1]
+    messages[index] |= {"ts": earlier["ts"], "sentAt": earlier["sentAt"]}
+    return f"messages[{index}].ts"
 
 
-@_record("another body under an id already used", "conflicting_duplicate", (TRANSCRIPT,), repeats=True)
 def _other_body(case: _Case) -> None:
-    _, message = case.one_message()
-    message["text"] += " (edited)"
+    _, edited = case.one_message()
+    edited["text"] += " (edited)"
     case.payload["textBody"] = "\n".join(
-        f"{said['username']}: {said['text']}" for said in case.payload["messages"]
+        f"{message['username']}: {message['text']}" for message in case.payload["messages"]
     )
 
 
-# ----------------------------------------------------------------------------------------------- the choice
+# fmt: off
+CATALOGUE: tuple[Damage, ...] = (
+    # not JSON, not an object
+    _line("line cut off", "not_json", _cut_off),
+    _line("garbage text", "not_json", _garbage),
+    _line("NaN literal", "not_json", _nan),
+    _line("single quotes", "not_json", lambda case: _json(case.record).replace('"', "'")),
+    _line("trailing comma", "not_json", lambda case: _json(case.record)[:-1] + ",}"),
+    _line("line is an array", "not_an_object",
+          lambda case: _json([case.record["kind"], case.record["widget"]])),
+    _line("line is a number", "not_an_object", lambda case: str(case.rng.randrange(1, 1000))),
+    _line("line is a string", "not_an_object", lambda case: _json(f"ping {case.record['widget']}")),
+    Damage("payload is a text that is no JSON", "not_an_object", KINDS, _payload_text),
+    Damage("payload is a list", "not_an_object", KINDS, _payload_list),
+    # shape and kind
+    Damage("payload of no known shape", "shape_unknown", KINDS, _ping),
+    Damage("kind that does not exist", "kind_unknown", KINDS, _kind_unknown),
+    Damage("kind of another shape", "kind_mismatch", KINDS, _kind_mismatch),
+    # time
+    _missing("receivedAt missing", "undated", _WITH_VISITOR, "receivedAt"),
+    _missing("endedAt and receivedAt missing", "undated", (TRANSCRIPT,), "endedAt", "receivedAt"),
+    Damage("endedAt without offset", "invalid_time", (TRANSCRIPT,), _ended_without_offset),
+    _value("receivedAt empty", "undated", _WITH_VISITOR, "receivedAt", ""),
+    _value("receivedAt null", "undated", _WITH_VISITOR, "receivedAt", None),
+    _value("receivedAt in words", "invalid_time", _WITH_VISITOR, "receivedAt", "yesterday"),
+    _value("receivedAt without offset", "invalid_time", _WITH_VISITOR, "receivedAt",
+           "2024-05-14T09:12:44.120"),
+    _value("receivedAt in 2190", "future_time", _WITH_VISITOR, "receivedAt", "2190-01-01T00:00:00.000Z"),
+    _value("createdAt with slashes", "invalid_time", _WITH_VISITOR, "visitor.createdAt", "12/03/2024"),
+    _value("endedAt on 30 February", "invalid_time", (TRANSCRIPT,), "endedAt", "2024-02-30T10:00:00Z"),
+    _value("endedAt in 2190", "future_time", (TRANSCRIPT,), "endedAt", "2190-06-01T12:00:00.000100016+02:00"),
+    # types, absences, values, repeats
+    _value("visitor.UUID a number", "wrong_type", _WITH_VISITOR, "visitor.UUID", 48_151_623),
+    _value("visitor.UUID empty", "missing", _WITH_VISITOR, "visitor.UUID", ""),
+    _value("visitor.UUID in words", "invalid_value", _WITH_VISITOR, "visitor.UUID", "not-a-uuid"),
+    _value("impossible IP address", "invalid_value", _WITH_VISITOR, "visitor.IPAddress", "999.1.1.1"),
+    _value("conversationUUID too short", "invalid_value", _WITH_ID, "conversationUUID",
+           "7c1e9a52-3b6d-4f08-5a91-0d4e"),
+    _value("conversationUUID not hex", "invalid_value", _WITH_ID, "conversationUUID", "chat-1"),
+    _missing("visitor.UUID missing", "missing", _WITH_VISITOR, "visitor.UUID"),
+    Damage("message an object", "wrong_type", _WITH_VISITOR, _message_object),
+    Damage("visitor a list", "wrong_type", CONVERSATION_KINDS, _visitor_list),
+    Damage("messages an object", "wrong_type", (TRANSCRIPT,), _messages_object),
+    _message("a message's text a number", "wrong_type", "text",
+             lambda case, message: message.update(text=case.rng.randrange(10_000))),
+    Damage("a message a string", "wrong_type", (TRANSCRIPT,), _message_string),
+    _message("a message's ts missing", "missing", "ts", lambda _, message: message.pop("ts")),
+    _message("a message's ts empty", "missing", "ts", lambda _, message: message.update(ts="")),
+    _message("a message's ts without decimals", "invalid_value", "ts",
+             lambda _, message: message.update(ts=message["ts"].partition(".")[0])),
+    _message("a message's ts with letters", "invalid_value", "ts",
+             lambda _, message: message.update(ts="p" + message["ts"])),
+    Damage("the same ts twice", "repeated", (TRANSCRIPT,), _same_ts, messages=2),
+    Damage("another body under an id already used", "conflicting_duplicate", (TRANSCRIPT,), _other_body,
+           repeats=True),
+)
+# fmt: on
 
 
 class Breaker:
@@ -332,7 +268,7 @@ class Breaker:
     def spoil(
         self, record: Record, *, between: bool, earlier: Record | None
     ) -> tuple[Damage, bytes, str | None]:
-        """Break a record, and give the damage, the line and the field.
+        """Break a record and return the damage, the line and the field.
 
         `between` allows lines that are no objects; `earlier` is a transcript that may be contradicted.
         """

@@ -1,5 +1,5 @@
 # ruff: noqa: S311 - a sample has to be repeatable, nothing here is a secret
-"""Writes captures into a folder per kind and a file per month, and lists what it broke."""
+"""Write captures into a folder per kind and a file per month, and list the broken ones."""
 
 import re
 import struct
@@ -69,7 +69,7 @@ def write_sample(
     try:
         _clear(folder, manifest)
         folder.mkdir(parents=True, exist_ok=True)
-        manifest.write_bytes(b"")  # from here on, what stands in the folder is known to be a sample
+        manifest.write_bytes(b"")  # marks the folder as a sample
         with closing(_Writer(folder)) as writer:
             by_kind = _write(writer, seed, events, bad)
             writer.finish(manifest)
@@ -171,7 +171,7 @@ class _StoredGzip:
 
 
 class _MonthFile:
-    """One file of the export; it holds its last line back, so that a broken one can go before it."""
+    """One file of the export; its last line is buffered, so that a broken one can precede it."""
 
     def __init__(self, path: Path, label: str, notes: IO[bytes]) -> None:
         stream = path.open("wb", buffering=1 << 18)
@@ -210,7 +210,7 @@ class _MonthFile:
 
 
 class _Writer:
-    """The open files, one per kind, and what is to be said about each kind's broken records."""
+    """The open files and the manifest's lines, one of each per kind."""
 
     def __init__(self, folder: Path) -> None:
         self.files = 0
@@ -220,7 +220,7 @@ class _Writer:
         self._notes: dict[str, IO[bytes]] = {}
 
     def file_for(self, capture: Capture) -> _MonthFile:
-        """Give the file a capture belongs in, closing that kind's last month when a new one begins."""
+        """Return the file of a capture, closing that kind's last month when a new one begins."""
         kind, month = capture.kind, month_of(capture.at)
         if self._months.get(kind) != month:
             self._begin(kind, month)
@@ -239,7 +239,7 @@ class _Writer:
                     stream.write(block)
 
     def close(self) -> None:
-        """Let go of everything, after a failure too."""
+        """Close all files, after a failure too."""
         for file in self._open.values():
             file.close()
         for notes in self._notes.values():

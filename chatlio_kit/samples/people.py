@@ -1,4 +1,4 @@
-"""Who takes part: the shop's widgets and agents, and visitors who come back."""
+"""The shop's widgets and agents, and visitors who may return."""
 
 from dataclasses import dataclass
 from random import Random
@@ -12,19 +12,19 @@ _T = TypeVar("_T")
 
 
 def pick(rng: Random, choices: tuple[_T, ...]) -> _T:
-    """Choose one of several, each as likely as the next."""
+    """Choose one of several with equal probability."""
     return choices[int(rng.random() * len(choices))]
 
 
 def chatlio_uuid(rng: Random) -> str:
-    """Make an id as Chatlio does: version digit 4, but variant digit 4 to 7 where RFC 4122 wants 8 to b."""
+    """Return an id as Chatlio makes it: with a variant digit from 4 to 7, where RFC 4122 wants 8 to b."""
     text = f"{rng.getrandbits(128):032x}"
     variant = "4567"[rng.getrandbits(2)]
     return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
 
 
 def slack_id(rng: Random, prefix: str, length: int) -> str:
-    """Make a Slack id of `length` characters."""
+    """Return a Slack id of `length` characters."""
     letters = "ABCDEFGHJKLMNPQRSTUVWXYZ12345670"
     return prefix + "".join(letters[rng.getrandbits(5)] for _ in range(length - len(prefix)))
 
@@ -61,7 +61,7 @@ class Widget:
     zone: int | None
 
     def offset(self, micros: int) -> int:
-        """Give the offset, in hours, in which this widget's transcripts write their times."""
+        """Return the offset, in hours, in which this widget's transcripts write their times."""
         return european_offset(micros) if self.zone is None else self.zone
 
 
@@ -164,7 +164,7 @@ class Visitor:
         return self.handle if self.nickname == self.place else f"{self.nickname}-{self.counter % 9 + 1}"
 
     def payload(self, page: str, referrer: str) -> dict[str, object]:
-        """Give the `visitor` object that conversation and offline events carry, without its location."""
+        """Return the `visitor` object that conversation and offline events carry, without its location."""
         return {
             "email": self.email,
             "UUID": self.uuid,
@@ -191,7 +191,7 @@ class Crowd:
         self._counters: dict[str, int] = {}
 
     def visitor(self, micros: int) -> Visitor:
-        """Give the visitor of a new conversation: in three of ten cases one who has been here before."""
+        """Return the visitor of a new conversation: in three of ten cases one who returns."""
         rng = self._rng
         if self._known and rng.random() < 0.3:
             back = self._known[int(rng.random() * len(self._known))]
@@ -206,7 +206,7 @@ class Crowd:
         return fresh
 
     def introduce(self, visitor: Visitor) -> None:
-        """Let a visitor tell a mail address, and often a name, as an offline form asks."""
+        """Add a visitor's mail address, and often a name, as in an offline form."""
         rng = self._rng
         if not visitor.name and rng.random() < 0.8:
             visitor.name = self._name(visitor.language)

@@ -1,4 +1,4 @@
-"""What is said in a conversation, and the transcript that Chatlio makes of it."""
+"""The messages of a conversation, and its transcript."""
 
 import html
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ _OLDER_DIALECT_UNTIL = "2023-09"
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """Who talks with whom, about what, in which language; without an agent nobody answers."""
+    """Participants, subject and language of a conversation; without an agent nobody answers."""
 
     conversation: str
     visitor: Visitor
@@ -30,7 +30,7 @@ class Chat:
 
 
 class Line(NamedTuple):
-    """Something that is said, by the visitor unless an agent is named."""
+    """One message, by the visitor unless an agent is named."""
 
     at: int
     text: str
@@ -49,7 +49,7 @@ def _pause(rng: Random, median: float) -> int:
 
 
 def say(rng: Random, chat: Chat, at: int, *, late: bool) -> list[Line]:
-    """Write what is said from `at` on: opening, answers in turn, thanks; or a nudge in vain."""
+    """Return the messages from `at` on: opening, answers in turn, thanks; or an unanswered nudge."""
     language, agent = chat.language, chat.agent
     product, order = pick(rng, language.products), str(rng.randrange(10_000, 100_000))
     host = chat.visitor.widget.host
@@ -81,7 +81,7 @@ def say(rng: Random, chat: Chat, at: int, *, late: bool) -> list[Line]:
 
 
 def transcript(rng: Random, chat: Chat, lines: list[Line], ended: int) -> Payload:
-    """Make a conversation's transcript, in 2023 sometimes in the older dialect."""
+    """Return a conversation's transcript, in 2023 sometimes in the older dialect."""
     visitor, agent = chat.visitor, chat.agent
     widget = visitor.widget
     offset = widget.offset(ended)
@@ -121,7 +121,7 @@ def transcript(rng: Random, chat: Chat, lines: list[Line], ended: int) -> Payloa
 def transcript_again(
     rng: Random, chat: Chat, first: Payload, lines: list[Line], ended: int
 ) -> tuple[int, Payload]:
-    """Make the later transcript that `send-to-webhook` sends, fuller or with extra words, and say when."""
+    """Return the time and the later transcript that `send-to-webhook` sends, fuller or with extra words."""
     older = "extraData" not in first
     late = ended + 4 * MINUTE + int(rng.random() ** 3 * 29 * HOUR)
     offset = chat.visitor.widget.offset(late)
@@ -154,18 +154,18 @@ def _message(line: Line, visitor: Visitor, offset: int, *, older_position: int |
 
 
 def _bodies(rng: Random, chat: Chat, lines: list[Line]) -> Payload:
-    """Repeat what was said as text and as HTML, where a visitor's markup is not always escaped."""
+    """Return the messages as text and as HTML, where a visitor's markup is not always escaped."""
     visitor = chat.visitor
     offset = visitor.widget.offset(lines[0].at)
     escape = rng.random() < 0.5
-    said = [(line.agent.short_name if line.agent else visitor.nickname, line) for line in lines]
+    messages = [(line.agent.short_name if line.agent else visitor.nickname, line) for line in lines]
     direction = ' dir="rtl"' if chat.language.right_to_left else ""
     rows = "".join(
         f"<p><b>{name}</b> <i>{hour_and_minute(line.at, offset)}</i> "
         f"{html.escape(line.text, quote=False) if escape else line.text}</p>"
-        for name, line in said
+        for name, line in messages
     )
     return {
-        "textBody": "\n".join(f"{name}: {line.text}" for name, line in said),
+        "textBody": "\n".join(f"{name}: {line.text}" for name, line in messages),
         "htmlBody": f'<div class="transcript"{direction}>{rows}</div>',
     }

@@ -1,4 +1,4 @@
-"""How captured webhooks look: a table of dialects, and a payload taken out of each."""
+"""Dialects of captured webhooks: a table, and how a payload is unwrapped from each."""
 
 from chatlio_kit.captures.dialects.beside import meaning
 from chatlio_kit.captures.dialects.clocks import Clock, advice, with_offset

@@ -1,6 +1,6 @@
-"""Where the payload, the time and the kind seem to be in records of a logger that no dialect describes.
+"""Propose where payload, time and kind are in records of a logger that no dialect describes.
 
-What is found here is only proposed: it is tried on the records before anybody reads of it.
+A proposal is tried on the records before it is shown to anyone.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MOST_TIMES = 2
 _LONGEST_BASE64 = 1_000_000
 _EARLIEST = datetime(2013, 1, 1, tzinfo=UTC)
 _KEY = re.compile(r"[\w .@:/-]+")
-"""Only such keys are proposed: strangers wrote them, and people copy what is proposed into a shell."""
+"""Only such keys are proposed: strangers wrote them, and people copy proposals into a shell."""
 
 _TIME_WORDS = (
     "receiv", "arriv", "captur", "timestamp", "time", "date", "when", "ingest", "creat", "logged", "ts", "at",
@@ -46,18 +46,18 @@ _EVIDENCE = {
     Shape.OFFLINE: frozenset({"visitor"}),
     Shape.CONVERSATION: frozenset({"visitor"}),
 }
-"""Besides its shape, a payload has one of these: other chats have messages too, and anything an address."""
+"""A payload has one of these besides its shape, because other chats have messages and addresses too."""
 
 Path = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A way of naming fields, for some of the records that were searched.
+    """Named fields that fit some of the records that were searched.
 
     Attributes:
-        fields: what :func:`named_fields` reads.
-        caution: what has to be true for it, where that cannot be seen in the records.
+        fields: as :func:`named_fields` parses them.
+        caution: a condition that the records cannot confirm.
     """
 
     fields: dict[str, str]
@@ -65,63 +65,63 @@ class Candidate:
 
 
 def propose_fields(records: Sequence[Any]) -> list[Candidate]:
-    """Return ways of naming fields that find a payload in some of these records, the fullest ones first.
+    """Return named fields that find a payload in some of these records, the fullest ones first.
 
-    Nothing inside an array is proposed: a record may have more than one there, and the others would be lost.
+    Nothing within an array is proposed: a record may have several payloads there, and others would be lost.
     """
-    objects = [each for each in records if isinstance(each, dict)]
-    payloads = [_payloads(each) for each in objects]
-    found = Counter(place for places in payloads for place in places)
-    ranked = sorted(found, key=lambda place: (-found[place], len(place[1]), place))
+    objects = [record for record in records if isinstance(record, dict)]
+    payloads = [_payloads(record) for record in objects]
+    counts = Counter(named for paths in payloads for named in paths)
+    ranked = sorted(counts, key=lambda named: (-counts[named], len(named[1]), named))
     proposed: list[Candidate] = []
     for name, path in ranked[:_MOST_PAYLOADS]:
-        theirs = [each for each, places in zip(objects, payloads, strict=True) if (name, path) in places]
-        proposed += _around(name, path, theirs)
+        matching = [record for record, paths in zip(objects, payloads, strict=True) if (name, path) in paths]
+        proposed += _around(name, path, matching)
     return proposed
 
 
 def _around(name: str, path: Path, records: Sequence[Mapping[str, Any]]) -> Iterator[Candidate]:
-    """Name what stands beside a payload, in all records that have it there."""
-    beside = [dict(_beside(each, path)) for each in records]
-    shared = [place for place in beside[0] if all(place in each for each in beside)] if beside else []
-    columns = {place: [each[place] for each in beside] for place in shared}
+    """Propose the fields next to a payload, in the records that have it at this path."""
+    members = [dict(_beside(record, path)) for record in records]
+    shared = [key for key in members[0] if all(key in member for member in members)] if members else []
+    columns = {key: [member[key] for member in members] for key in shared}
     payload = {name: written(path)} if path else {}
-    widgets = [place for place, values in columns.items() if _is_widget(place, values)]
+    widgets = [key for key, values in columns.items() if _is_widget(key, values)]
     if widgets:
         payload["widget"] = written(widgets[0])
-    kinds = [place for place, values in columns.items() if _are_kinds(place, values)]
-    kinds.sort(key=lambda place: (_rank(place, _KIND_WORDS), len(place)))
-    times = [(clock, place) for place, values in columns.items() for clock in _clocks(place, values)]
-    times.sort(key=lambda found: (_rank(found[1], _TIME_WORDS), len(found[1])))
-    for clock, place in [*times[:_MOST_TIMES], ("", ())]:
+    kinds = [key for key, values in columns.items() if _are_kinds(key, values)]
+    kinds.sort(key=lambda key: (_rank(key, _KIND_WORDS), len(key)))
+    times = [(clock, key) for key, values in columns.items() for clock in _clocks(key, values)]
+    times.sort(key=lambda time: (_rank(time[1], _TIME_WORDS), len(time[1])))
+    for clock, received in [*times[:_MOST_TIMES], ("", ())]:
         for kind in [*kinds[:1], ()]:
             fields = (
                 payload
-                | ({clock: written(place)} if clock else {})
+                | ({clock: written(received)} if clock else {})
                 | ({"kind": written(kind)} if kind else {})
             )
-            caution = f"if {written(place)} is in UTC" if clock == "received-utc" else ""
+            caution = f"if {written(received)} is in UTC" if clock == "received-utc" else ""
             if path or clock or kind:
                 yield Candidate(fields, caution)
 
 
 def written(path: Path) -> str:
-    """Write a place as ``--fields`` reads it: dotted, or as a JSON Pointer where keys have dots."""
+    """Write a path as ``--fields`` parses it: dotted, or as a JSON Pointer where keys have dots."""
     if any("." in key or "/" in key for key in path):
         return "".join(f"/{key.replace('~', '~0').replace('/', '~1')}" for key in path)
     return ".".join(path)
 
 
 def _payloads(record: Mapping[str, Any]) -> set[tuple[str, Path]]:
-    found: set[tuple[str, Path]] = set()
     if _is_payload(record):
         return {("payload", ())}
+    paths: set[tuple[str, Path]] = set()
     for path, value in islice(_walk(record, _opens), _MOST_VALUES):
         if isinstance(value, dict) and _is_payload(value):
-            found.add(("payload", path))
+            paths.add(("payload", path))
         elif isinstance(value, str) and (name := _holds_payload(value)):
-            found.add((name, path))
-    return found
+            paths.add((name, path))
+    return paths
 
 
 def _opens(value: Any) -> bool:
@@ -145,7 +145,7 @@ def _is_payload(value: Mapping[str, Any]) -> bool:
 
 
 def _holds_payload(text: str) -> str | None:
-    """Say under which name a text is a payload: its JSON, or its JSON in base64."""
+    """Return the name of a text that is a payload: as JSON, or as JSON in base64."""
     raw = text.strip()
     if raw[:1] == "{":
         return "payload" if _is_json_payload(raw.encode(errors="surrogatepass")) else None
@@ -164,50 +164,50 @@ def _is_json_payload(raw: bytes) -> bool:
 
 
 def _beside(record: Mapping[str, Any], payload: Path) -> Iterator[tuple[Path, Any]]:
-    """Yield the single values around a payload; of a record that is one itself, those Chatlio never sends."""
+    """Yield the scalars around a payload; of a record that is one itself, those that Chatlio never sends."""
     if not payload:
         named = {place.partition(".")[0] for place in PLACES}
         outside = {key: value for key, value in record.items() if key not in named}
-        yield from ((path, value) for path, value in _walk(outside, lambda _: False) if _is_single(value))
+        yield from ((path, value) for path, value in _walk(outside, lambda _: False) if _is_scalar(value))
         return
     for path, value in islice(_walk(record, _opens), _MOST_VALUES):
-        if path[: len(payload)] != payload and _is_single(value):
+        if path[: len(payload)] != payload and _is_scalar(value):
             yield path, value
 
 
-def _is_single(value: Any) -> bool:
+def _is_scalar(value: Any) -> bool:
     return isinstance(value, str | int | float) and not isinstance(value, bool)
 
 
 def _rank(path: Path, words: Sequence[str]) -> int:
     key = path[-1].lower()
-    return next((place for place, word in enumerate(words) if word in key), len(words))
+    return next((rank for rank, word in enumerate(words) if word in key), len(words))
 
 
 def _is_widget(path: Path, values: Sequence[Any]) -> bool:
     name = re.sub(r"[^a-z]", "", path[-1].lower())
-    return name in _WIDGET_WORDS and all(isinstance(each, str) for each in values)
+    return name in _WIDGET_WORDS and all(isinstance(value, str) for value in values)
 
 
 def _are_kinds(path: Path, values: Sequence[Any]) -> bool:
     if _rank(path, _KIND_WORDS) == len(_KIND_WORDS):
         return False
-    return all(isinstance(each, str) and kind_of_label(each) is not None for each in values)
+    return all(isinstance(value, str) and kind_of_label(value) is not None for value in values)
 
 
 def _clocks(path: Path, values: Sequence[Any]) -> Iterator[str]:
-    """Give the ways of writing a time in which all these values are moments that can be."""
+    """Yield the format in which all these values are possible times of capture, if there is one."""
     if _rank(path, _TIME_WORDS) == len(_TIME_WORDS) or _OTHER_TIMES.search(path[-1]):
         return
     for name, clock in CLOCKS.items():
-        if all(_can_be(clock, each) for each in values):
+        if all(_can_be(clock, value) for value in values):
             yield name
             return
 
 
 def _can_be(clock: Clock, value: Any) -> bool:
     try:
-        moment = datetime.fromisoformat((clock.read(value, "") or "").replace("Z", "+00:00"))
+        time = datetime.fromisoformat((clock.read(value, "") or "").replace("Z", "+00:00"))
     except (Refused, ValueError):
         return False
-    return _EARLIEST <= moment <= datetime.now(UTC) + timedelta(days=1)
+    return _EARLIEST <= time <= datetime.now(UTC) + timedelta(days=1)

@@ -1,4 +1,4 @@
-"""How the moments are written at which captures were received, and which option says so."""
+"""Formats of the time of capture, and the options that name them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Clock(StrEnum):
-    """How a moment is written. Which of these a dialect uses is declared, never guessed."""
+    """How a time is written. A dialect declares its format; it is never guessed."""
 
     RFC3339 = "RFC 3339"
     UTC = "date and time in UTC, without an offset"
@@ -28,10 +28,10 @@ class Clock(StrEnum):
     NANOSECONDS = "nanoseconds since 1970"
 
     def read(self, value: Any, place: str) -> str | None:
-        """Return a moment as RFC 3339, cut to microseconds where it was a number; None where there is none.
+        """Return a time as RFC 3339, cut to microseconds where it was a number; None where there is none.
 
         Raises:
-            Refused: when it is written in another way.
+            Refused: when it has another format.
         """
         if value is None or value == "":
             return None
@@ -42,7 +42,7 @@ class Clock(StrEnum):
         return written
 
     def written(self, value: Any) -> str | None:
-        """Return a moment as RFC 3339; None when it is written in another way."""
+        """Return a time as RFC 3339; None when it has another format."""
         if self is Clock.RFC3339:
             return as_rfc3339(value) if isinstance(value, str) else None
         if self is Clock.UTC:
@@ -71,7 +71,7 @@ CLOCKS: dict[str, Clock] = {
     "received-microseconds": Clock.MICROSECONDS,
     "received-nanoseconds": Clock.NANOSECONDS,
 }
-"""The names under which ``--fields`` takes a moment."""
+"""The formats of a time by their names in ``--fields``."""
 _OPTION_OF_DIGITS = (
     (11, "received-seconds"),
     (14, "received-milliseconds"),
@@ -81,13 +81,18 @@ _OPTION_OF_DIGITS = (
 
 
 def with_offset(text: str, offset: str) -> str | None:
-    """Return a date and time with an offset added; None for a text that is none, or has an offset."""
-    found = _WITHOUT_OFFSET.fullmatch(text)
-    return as_rfc3339(f"{found[1]}T{found[2]}{offset}") if found else None
+    """Return a date and time with an offset added; None for any other text, and for one with an offset."""
+    parts = _WITHOUT_OFFSET.fullmatch(text)
+    return as_rfc3339(f"{parts[1]}T{parts[2]}{offset}") if parts else None
+
+
+def with_offset_if(time: Any, offset: str) -> Any:
+    """Return a time with the offset added if it has none; anything else as it is."""
+    return (with_offset(time, offset) or time) if offset and isinstance(time, str) else time
 
 
 def advice(value: Any, place: str) -> str:
-    """Return the sentence that says how a moment can be read that is written in another way."""
+    """Return the sentence about how a time in another format can be read."""
     text = str(value)
     if not isinstance(value, bool) and _NUMBER.fullmatch(text):
         digits = len(text.partition(".")[0])

@@ -1,4 +1,4 @@
-"""Rows whose nested keys became columns, put together again by the catalogue's places."""
+"""Nest rows whose payload's keys became columns, by the catalogue's places."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from chatlio_kit.chatlio.rejections import Reason
 
 VISITOR, MESSAGES = "visitor", "messages"
 ZAPIER, DOTS = SEPARATORS = ("__", ".")
-PLACES = frozenset(place for each in EVENTS for place in each.places.values())
-"""Where in payloads the catalogue's fields stand."""
-TIME_PLACES = sorted({place for each in EVENTS if each.dtype is Dtype.TIME for place in each.places.values()})
-"""Where in payloads times stand."""
+PLACES = frozenset(place for column in EVENTS for place in column.places.values())
+"""The catalogue's paths in payloads."""
+TIME_PLACES = sorted(
+    {place for column in EVENTS if column.dtype is Dtype.TIME for place in column.places.values()}
+)
+"""The paths of times in payloads."""
 _TOP = frozenset(place for place in PLACES if "." not in place)
 NESTED = frozenset(
     {place.partition(".")[0] for place in PLACES if "." in place}
-    | {place for each in EVENTS if each.dtype is Dtype.JSON for place in each.places.values()} & _TOP
+    | {place for column in EVENTS if column.dtype is Dtype.JSON for place in column.places.values()} & _TOP
     | {MESSAGES}
 )
 """Keys of a payload that hold objects or arrays."""
@@ -32,24 +34,24 @@ def is_split(row: Mapping[str, Any], separator: str) -> bool:
 
 def holds_json(row: Mapping[str, Any]) -> bool:
     """Whether a row has a payload's own keys as columns, its nested ones as JSON text."""
-    found = [row[key] for key in (VISITOR, MESSAGES) if isinstance(row.get(key), str)]
-    holds = any(text.lstrip()[:1] in ("{", "[") for text in found)
-    return holds and not any(is_split(row, separator) for separator in SEPARATORS)
+    texts = [row[key] for key in (VISITOR, MESSAGES) if isinstance(row.get(key), str)]
+    has_json = any(text.lstrip()[:1] in ("{", "[") for text in texts)
+    return has_json and not any(is_split(row, separator) for separator in SEPARATORS)
 
 
-def put_together(row: Mapping[str, Any], separator: str) -> dict[str, Any]:
-    """Nest a row's columns as a payload has them; an empty cell is an absent field.
+def nested(row: Mapping[str, Any], separator: str) -> dict[str, Any]:
+    """Return the payload that a row's columns make up; an empty cell is an absent field.
 
     Raises:
-        Refused: when messages were flattened too, or two columns claim one place.
-        ValueError: when a nested field's text is no JSON.
+        Refused: when messages were flattened too, or two columns have one path.
+        ValueError: when a nested field's text is not JSON.
     """
     payload: dict[str, Any] = {}
     for key, value in row.items():
         if value is None or value == "":
             continue
-        root, *way = key.split(separator) if separator else [key]
-        if root == MESSAGES and way:
+        root, *rest = key.split(separator) if separator else [key]
+        if root == MESSAGES and rest:
             detail = (
                 f"{key} is a part of messages that were flattened into one text, and a comma in a message "
                 "cannot be told from one between two. Capture the webhook's body as it is sent instead."
@@ -58,17 +60,17 @@ def put_together(row: Mapping[str, Any], separator: str) -> dict[str, Any]:
         if root not in NESTED:
             payload[key] = value
             continue
-        if not way:
+        if not rest:
             payload[root] = _read(value) if root in (VISITOR, MESSAGES) else value
             continue
-        inside = payload
-        for part in (root, *way[:-1]):
-            inside = inside.setdefault(part, {})
-            if not isinstance(inside, dict):
+        parent = payload
+        for part in (root, *rest[:-1]):
+            parent = parent.setdefault(part, {})
+            if not isinstance(parent, dict):
                 raise _twice(key)
-        if way[-1] in inside:
+        if rest[-1] in parent:
             raise _twice(key)
-        inside[way[-1]] = value
+        parent[rest[-1]] = value
     return payload
 
 

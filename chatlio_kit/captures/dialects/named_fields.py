@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from chatlio_kit.captures.dialects.clocks import CLOCKS, with_offset
 from chatlio_kit.captures.dialects.dialect import EACH, Body, Dialect, FieldPath
@@ -20,19 +19,19 @@ MEANINGS = {
     "widget": "the widget, as text",
     _OFFSET: "no place, but what times without an offset mean, in the payload too: `UTC`, or as in `+01:00`",
 }
-"""What can be named, and what it means. Without a payload the record itself is one, without what is named."""
+"""The names of fields and their meanings. Without a payload the record without the named fields is one."""
 FIELDS = tuple(MEANINGS)
 
 
 def named_fields(fields: str | Mapping[str, str] | None) -> Dialect | None:
-    """Read the option ``--fields``.
+    """Parse the option ``--fields``.
 
     Args:
-        fields: ``name=place`` with commas between, or a mapping of the same. A place is a dotted path or a
-            JSON Pointer. Without a payload the record itself is the payload, without what is named.
+        fields: ``name=place``, separated by commas, or a mapping of the same. A place is a dotted path or a
+            JSON Pointer. Without a payload the record without the named fields is the payload.
 
     Raises:
-        UsageError: when it cannot be read.
+        UsageError: when it cannot be parsed.
     """
     if fields is None:
         return None
@@ -47,21 +46,31 @@ def named_fields(fields: str | Mapping[str, str] | None) -> Dialect | None:
     offset = _offset(places.pop(_OFFSET, ""))
     paths = {name: FieldPath.of(place) for name, place in places.items()}
     payloads, clocks = _PAYLOADS.keys() & paths, CLOCKS.keys() & paths
-    for found in (payloads, clocks):
-        if len(found) > 1:
-            raise _unusable(f"only one of {' and '.join(sorted(found))} can be")
+    for choices in (payloads, clocks):
+        if len(choices) > 1:
+            raise _unusable(f"only one of {' and '.join(sorted(choices))} can be")
     walk = _walk(paths, next(iter(payloads), ""))
     paths = {name: path.first() for name, path in paths.items()}
     payload = paths[next(iter(payloads))] if payloads else FieldPath(())
     clock = next(iter(clocks), "received")
     received, label, widget = (paths.get(name) for name in (clock, "kind", "widget"))
-    named = tuple(place for place in (received, label, widget) if place)
-    more: dict[str, Any] = {"received": received, "clock": CLOCKS[clock], "label": label, "widget": widget}
+    named = tuple(path for path in (received, label, widget) if path)
     body = _PAYLOADS[next(iter(payloads))] if payloads else Body.ITSELF
     needs = (FieldPath(walk[:1]),) if walk else (payload,) if payloads else named
-    more |= {"walk": walk, "offset": offset}
     return Dialect(
-        NAME, "Fields that the user named", needs, payload, "--fields", body, keeps_kind=True, **more
+        NAME,
+        "Fields that the user named",
+        needs,
+        payload,
+        "--fields",
+        body,
+        received=received,
+        clock=CLOCKS[clock],
+        label=label,
+        widget=widget,
+        keeps_kind=True,
+        walk=walk,
+        offset=offset,
     )
 
 
@@ -73,7 +82,7 @@ def _offset(text: str) -> str:
 
 
 def _walk(paths: Mapping[str, FieldPath], payload: str) -> tuple[str, ...]:
-    """Return the keys of the list that all places with a ``*`` walk together; none without a ``*``."""
+    """Return the keys of the list that all paths with a ``*`` walk; none without a ``*``."""
     walks = {
         name: path.keys[: len(path.keys) - path.keys[::-1].index(EACH)]
         for name, path in paths.items()

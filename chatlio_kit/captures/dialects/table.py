@@ -1,4 +1,4 @@
-"""The table of dialects: a row for each way in which loggers write webhooks down.
+"""The table of dialects: one row for each way in which loggers record webhooks.
 
 To add one, add a row here and a sample of it to ``tests/captures/test_dialect_samples.py``. A row names only
 fields that its source documents.

@@ -1,4 +1,4 @@
-"""A payload taken out of whatever a logger put around it."""
+"""Unwrap a payload from what a logger put around it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from chatlio_kit.captures.dialects.beside import (
     WIDGET,
     beside_fields,
     meaning,
-    respelt,
-    with_offset_if,
+    respelled,
 )
-from chatlio_kit.captures.dialects.columns import TIME_PLACES, put_together
+from chatlio_kit.captures.dialects.clocks import with_offset_if
+from chatlio_kit.captures.dialects.columns import TIME_PLACES, nested
 from chatlio_kit.captures.dialects.dialect import Body, Dialect, FieldPath
 from chatlio_kit.captures.dialects.pages import page_of
 from chatlio_kit.captures.dialects.table import BARE, ENVELOPE, LOGGERS
@@ -28,12 +28,12 @@ from chatlio_kit.chatlio.kinds import shape_of
 from chatlio_kit.chatlio.rejections import Reason, shortened
 
 DEEPEST = 4
-"""How many envelopes may stand in one another, as when a gateway's event is sent through a queue."""
+"""How many envelopes may be nested, as when a gateway's event is sent through a queue."""
 
 _HEAD_ENDS = b"\r\n\r\n"
 _URL_SAFE = str.maketrans("-_", "+/")
 _LAYERS = 3
-"""How often a text may hold another one: JSON in a JSON text, or in base64."""
+"""How often a text may be encoded: as JSON in a JSON text, or in base64."""
 _OPENS = (ord("{"), ord(" "), ord("\n"))
 _HIGHEST_BYTE = 255
 _BESIDE = (RECEIVED, KIND, WIDGET)
@@ -43,18 +43,18 @@ _MARKS = frozenset().union(*(dialect.marks for dialect in LOGGERS))
 
 @dataclass(slots=True)
 class Unwrapped:
-    """A payload and what its capture says about it, all of it as it was found.
+    """A payload and what its capture says about it, without any check.
 
     Attributes:
         payload: what Chatlio posted.
         received_at: when it was captured, RFC 3339.
         kind: which kind it is.
         widget: which widget sent it.
-        dialect: the dialect it was written in; with one in another, all their names from the outside in.
-        unread: keys beside the payload that hold something and were not read.
-        siblings: how many elements of a list stand beside the one that ``--fields`` names, by the place that
-            would name each of them.
-        is_loose: whether the payload was put together from columns, so that its text is not Chatlio's.
+        dialect: its dialect; of nested ones all names, from the outside in.
+        unread: keys next to the payload that hold something and were not read.
+        siblings: how many further elements the list has that ``--fields`` takes one from, by the place that
+            would name all of them.
+        is_loose: whether the payload was assembled from columns, so that its text is not Chatlio's.
     """
 
     payload: Any
@@ -68,15 +68,15 @@ class Unwrapped:
 
 
 def unwrap(value: Mapping[str, Any], fields: Dialect | None = None) -> Unwrapped:
-    """Take a payload out of its envelope, if it has one.
+    """Unwrap a payload from its envelope, if it has one.
 
     Args:
         value: the record.
-        fields: a dialect that the user named; records that it does not fit are told by the table.
+        fields: a dialect that the user named; other records are recognised by the table of dialects.
 
     Raises:
-        Refused: when it is a logger's record without a Chatlio payload, or one that two dialects fit.
-        ValueError: when its body is no JSON.
+        Refused: when it is a logger's record without a Chatlio payload, or two dialects fit it.
+        ValueError: when its body is not JSON.
     """
     dialect = fields if fields is not None and fields.fits(value) else recognise(value)
     if dialect is BARE:
@@ -97,42 +97,43 @@ def _no_shape(fields: Dialect | None) -> str:
 
 
 def _bare(value: Mapping[str, Any], offset: str = "") -> Unwrapped:
-    """Take what a capture put among a payload's own fields."""
+    """Separate a payload from what its capture put among its fields."""
     payload, around = beside_fields(value, offset)
     return Unwrapped(payload, around.get(RECEIVED), around.get(KIND), around.get(WIDGET))
 
 
 def _enveloped(value: Mapping[str, Any], offset: str = "") -> Unwrapped:
-    """Open our own envelope, whose keys may be spelt in other ways."""
-    found = respelt(value, offset)
-    if PAYLOAD not in found:
-        names = " and ".join(key for key in found if meaning(key) == PAYLOAD)
+    """Open our own envelope, whose keys may be spelled in other ways."""
+    envelope = respelled(value, offset)
+    if PAYLOAD not in envelope:
+        names = " and ".join(key for key in envelope if meaning(key) == PAYLOAD)
         detail = f"{names} may each hold the payload. Name the right one with --fields payload=."
         raise Refused(Reason.SHAPE_UNKNOWN, None, detail)
-    payload = found[PAYLOAD]
+    payload = envelope[PAYLOAD]
     if (
         not isinstance(payload, str)
         or payload.lstrip()[:1] in ("{", '"')
         or object_in_base64(payload) is not None
     ):
         payload = _decoded(payload, PAYLOAD, Body.JSON)
-    unread = tuple(key for key in found if key not in _OURS and found[key] not in (None, ""))
-    return Unwrapped(payload, found.get(RECEIVED), found.get(KIND), found.get(WIDGET), ENVELOPE.name, unread)
+    unread = tuple(key for key in envelope if key not in _OURS and envelope[key] not in (None, ""))
+    received, kind, widget = (envelope.get(key) for key in _BESIDE)
+    return Unwrapped(payload, received, kind, widget, ENVELOPE.name, unread)
 
 
 def recognise(value: Mapping[str, Any]) -> Dialect:
-    """Tell a record's dialect by its fields.
+    """Return a record's dialect, by its fields.
 
     Raises:
         Refused: when two dialects fit, or when the record is a page of captures.
     """
-    found = [dialect for dialect in _candidates(_MARKS.intersection(value)) if dialect.fits(value)]
-    if len(found) > 1:
-        names = " and ".join(dialect.name for dialect in found)
+    fitting = [dialect for dialect in _candidates(_MARKS.intersection(value)) if dialect.fits(value)]
+    if len(fitting) > 1:
+        names = " and ".join(dialect.name for dialect in fitting)
         detail = f"Its fields are those of {names} alike. Say with --fields where its payload stands."
         raise Refused(Reason.SHAPE_UNKNOWN, None, detail)
-    if found:
-        return found[0]
+    if fitting:
+        return fitting[0]
     if shape_of(value) is not None:
         return BARE
     if any(meaning(key) == PAYLOAD for key in value):
@@ -149,22 +150,22 @@ def recognise(value: Mapping[str, Any]) -> Dialect:
 
 @lru_cache(maxsize=256)
 def _candidates(marks: frozenset[str]) -> tuple[Dialect, ...]:
-    """Give the dialects that a record with these marks can be of: one logger's records have the same."""
+    """Return the dialects that a record with these keys may have."""
     return tuple(dialect for dialect in LOGGERS if dialect.marks <= marks)
 
 
 def _opened(value: Mapping[str, Any], dialect: Dialect, depth: int, offset: str = "") -> Unwrapped:
     offset = offset or dialect.offset
     if dialect.body is Body.COLUMNS:
-        value = respelt(value, offset)
+        value = respelled(value, offset)
     payload = _payload(value, dialect)
     received, kind = dialect.received_at(value, offset), dialect.kind(value)
     widget = dialect.widget.find(value) if dialect.widget else None
-    found = Unwrapped(payload, received, kind, widget, dialect.name, is_loose=dialect.body is Body.COLUMNS)
-    found.unread, found.siblings = _unread(value, dialect), dialect.siblings(value)
+    outer = Unwrapped(payload, received, kind, widget, dialect.name, is_loose=dialect.body is Body.COLUMNS)
+    outer.unread, outer.siblings = _unread(value, dialect), dialect.siblings(value)
     if shape_of(payload) is not None:
         if dialect.body is Body.ITSELF:
-            _add(found, _bare(payload, offset), dialect)
+            _merge(outer, _bare(payload, offset), dialect)
     else:
         inner = recognise(payload)
         if inner is BARE or depth == DEEPEST:
@@ -176,54 +177,54 @@ def _opened(value: Mapping[str, Any], dialect: Dialect, depth: int, offset: str 
             raise Refused(Reason.SHAPE_UNKNOWN, str(dialect.payload) or None, detail)
         is_ours = inner is ENVELOPE
         within = _enveloped(payload, offset) if is_ours else _opened(payload, inner, depth + 1, offset)
-        _add(found, within, dialect)
+        _merge(outer, within, dialect)
     if dialect.offset:
-        _add_offsets(found, dialect.offset)
-    return found
+        _add_offsets(outer, dialect.offset)
+    return outer
 
 
-def _add(found: Unwrapped, within: Unwrapped, dialect: Dialect) -> None:
-    """Add what stands further inside: it counts, but for what the user named beside it."""
-    found.payload = within.payload
-    if within.dialect != BARE.name:
-        found.dialect = f"{dialect.name} > {within.dialect}"
-    for name in ("received_at", "kind", "widget"):
-        outer, inner = getattr(found, name), getattr(within, name)
-        setattr(found, name, (outer or inner) if dialect.body is Body.ITSELF else (inner or outer))
-    found.unread += within.unread
-    found.is_loose |= within.is_loose
+def _merge(outer: Unwrapped, inner: Unwrapped, dialect: Dialect) -> None:
+    """Merge a nested envelope; it takes precedence, except over what the user named in the record itself."""
+    outer.payload = inner.payload
+    if inner.dialect != BARE.name:
+        outer.dialect = f"{dialect.name} > {inner.dialect}"
+    first, second = (outer, inner) if dialect.body is Body.ITSELF else (inner, outer)
+    outer.received_at = first.received_at or second.received_at
+    outer.kind = first.kind or second.kind
+    outer.widget = first.widget or second.widget
+    outer.unread += inner.unread
+    outer.is_loose |= inner.is_loose
 
 
 def _unread(value: Mapping[str, Any], dialect: Dialect) -> tuple[str, ...]:
     """Return the keys around a payload that mean ours, hold something and are not read."""
     if not dialect.payload.keys:
         return ()
-    places = (dialect.payload, dialect.received, dialect.label, dialect.widget)
-    read = {place.keys[0] for place in places if place}
+    paths = (dialect.payload, dialect.received, dialect.label, dialect.widget)
+    read = {path.keys[0] for path in paths if path}
     return tuple(
         key
-        for key, each in value.items()
-        if key not in read and meaning(key) in _BESIDE and isinstance(each, str | int) and each != ""
+        for key, member in value.items()
+        if key not in read and meaning(key) in _BESIDE and isinstance(member, str | int) and member != ""
     )
 
 
-def _add_offsets(found: Unwrapped, offset: str) -> None:
+def _add_offsets(unwrapped: Unwrapped, offset: str) -> None:
     """Add an offset to each time that is written without one."""
-    found.received_at = with_offset_if(found.received_at, offset)
+    unwrapped.received_at = with_offset_if(unwrapped.received_at, offset)
     for place in TIME_PLACES:
-        *way, last = place.split(".")
-        inside = FieldPath(tuple(way)).find(found.payload)
-        if isinstance(inside, dict) and last in inside:
-            inside[last] = with_offset_if(inside[last], offset)
+        *parents, key = place.split(".")
+        parent = FieldPath(tuple(parents)).find(unwrapped.payload)
+        if isinstance(parent, dict) and key in parent:
+            parent[key] = with_offset_if(parent[key], offset)
 
 
 def _payload(value: Mapping[str, Any], dialect: Dialect) -> dict[str, Any]:
-    """Give the object that a record carries."""
-    named = {place.keys[0] for place in (dialect.received, dialect.label, dialect.widget) if place}
-    if dialect.body is Body.COLUMNS:
-        return put_together({key: each for key, each in value.items() if key not in named}, dialect.separator)
-    if not dialect.payload.keys:
-        return {key: each for key, each in value.items() if key not in named}
+    """Return the object that a record carries."""
+    if dialect.body is Body.COLUMNS or not dialect.payload.keys:
+        named = {path.keys[0] for path in (dialect.received, dialect.label, dialect.widget) if path}
+        own = {key: member for key, member in value.items() if key not in named}
+        return nested(own, dialect.separator) if dialect.body is Body.COLUMNS else own
     place = str(dialect.payload)
     body = dialect.payload.find(value)
     if body is None or body == "":
@@ -237,7 +238,7 @@ def _payload(value: Mapping[str, Any], dialect: Dialect) -> dict[str, Any]:
 
 
 def _decoded(body: Any, place: str, written: Body) -> Any:
-    """Decode a body for as long as it is a text, or the bytes of one as numbers."""
+    """Decode a body as long as it is a text, or a list of its bytes as numbers."""
     for _ in range(_LAYERS):
         if isinstance(body, list) and (text := _text_of_bytes(body)) is not None:
             body = text
@@ -248,8 +249,8 @@ def _decoded(body: Any, place: str, written: Body) -> Any:
 
 
 def _text_of_bytes(numbers: list[Any]) -> str | None:
-    """Return the text whose bytes these numbers are, if it may be an object's; loggers write such lists."""
-    if not numbers or numbers[0] not in _OPENS or not all(type(each) is int for each in numbers):
+    """Return the text whose bytes a logger wrote as numbers, if it may be an object's."""
+    if not numbers or numbers[0] not in _OPENS or not all(type(number) is int for number in numbers):
         return None
     if not 0 <= min(numbers) <= max(numbers) <= _HIGHEST_BYTE:
         return None
@@ -268,8 +269,8 @@ def _read(text: str, place: str, written: Body) -> Any:
     except binascii.Error:
         detail = f"{place} is {shortened(text)}; expected base64."
     except ValueError as wrong:
-        if written is Body.JSON and (found := object_in_base64(text)) is not None:
-            return found
+        if written is Body.JSON and (decoded := object_in_base64(text)) is not None:
+            return decoded
         detail = f"{place} is not JSON: {message_of(wrong)}. Correct the record and read it again."
     raise Refused(Reason.NOT_JSON, place, detail)
 
@@ -277,18 +278,18 @@ def _read(text: str, place: str, written: Body) -> Any:
 def object_in_base64(text: str) -> dict[str, Any] | None:
     """Return the JSON object that a text holds in base64; None when it holds none.
 
-    No other text is taken for one, since what base64 makes of it would have to be JSON.
+    No other text passes for one, because it would have to decode to JSON.
 
     Raises:
         RepeatedKey: when the object has a key twice.
     """
     letters = "".join(text.split()).translate(_URL_SAFE).rstrip("=")
-    if letters[:1] != "e":  # as all that begins with a brace
+    if letters[:1] != "e":  # in base64 a brace begins with this letter
         return None
     try:
-        found = parse(base64.b64decode(letters + "=" * (-len(letters) % 4), validate=True))
+        value = parse(base64.b64decode(letters + "=" * (-len(letters) % 4), validate=True))
     except RepeatedKey:
         raise
     except ValueError:
         return None
-    return found if isinstance(found, dict) else None
+    return value if isinstance(value, dict) else None
