@@ -85,7 +85,7 @@ def _assert_nothing_lost(state: Path, page: Page, log: list[Logged]) -> None:
     accepted = _accepted(log)
     assert set(accepted) == _landed(state)
     repeated = sum(accepted.values()) - len(accepted)
-    untold = Counter(name for each in log if not each.is_told for name in each.accepted)
+    untold = Counter(name for each in log if not each.is_acknowledged for name in each.accepted)
     assert all(accepted[name] - 1 <= untold[name] for name in accepted)
     assert page.arrived is not None
     assert page.arrived.lake_duplicates == repeated

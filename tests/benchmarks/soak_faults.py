@@ -91,7 +91,7 @@ def main() -> None:
             frame = ledger.as_frame()
     _report(given.events, log, exits, time.monotonic() - started)
     accepted = Counter(name for each in log for name in each.accepted)
-    told_once = Counter(name for each in log if each.is_told for name in each.accepted)
+    told_once = Counter(name for each in log if each.is_acknowledged for name in each.accepted)
     landed = set(frame["event_id"][frame["landed"]])
     doubled = sum(accepted.values()) - len(accepted)
     arrived = page.arrived

@@ -56,17 +56,10 @@ from ..store import Json
 BEFORE = frozenset({"status", "reset_before", "hung_before", "expired_token", "late_inlet"})
 """The faults that strike before anything is accepted."""
 
-KNOWN = BEFORE | {
-    "reset_after",
-    "hung_after",
-    "cut",
-    "not_json",
-    "short",
-    "long",
-    "slow",
-    "partial",
-    "dropped",
-}
+UNACKNOWLEDGED = frozenset({"reset_after", "hung_after", "cut", "not_json", "short", "long"})
+"""The faults that accept records without a complete acknowledgement."""
+
+KNOWN = BEFORE | UNACKNOWLEDGED | {"slow", "partial", "dropped"}
 _SHARES = {"partial": 0.2, "status": 1.0, "dropped": 1.0}
 """The faults that pick records, and the share of them where none is asked for."""
 _ON_PLATFORM = frozenset({"status", "reset_before", "expired_token"})
@@ -279,6 +272,11 @@ class Logged:
     fault: str | None
     messages: int
     accepted: tuple[str, ...]
+
+    @property
+    def is_acknowledged(self) -> bool:
+        """Whether the sender got a complete answer."""
+        return self.fault not in UNACKNOWLEDGED
 
 
 def read_log(folder: Path) -> list[Logged]:

@@ -93,7 +93,7 @@ def _compares(value: Any, operator: str, bound: str) -> bool:
 def ordered(documents: list[Json], *orders: tuple[str, bool]) -> list[Json]:
     """Sort documents, given oldest first, by the values at paths, ascending or (True) descending.
 
-    Documents that tie in every value, as those created within one millisecond do, come oldest first, or newest
+    Documents that tie in every value, as those of one millisecond do, come oldest first, or newest
     first when the last path descends.
     """
     newest_first = orders[-1][1]
