@@ -67,8 +67,8 @@ def test_unchanged_files_are_recognised_and_not_parsed(
     sample = write_sample(tmp_path / "x.d", events=200)
     first = backfill([sample.path], local, quiet=True)
     read: list[Path] = []
-    parse = captures.read_records
-    monkeypatch.setattr(captures, "read_records", lambda file: (read.append(Path(file.name)), parse(file))[1])
+    opened = LocalPlace.open
+    monkeypatch.setattr(LocalPlace, "open", lambda place: (read.append(place.path), opened(place))[1])
     second = backfill([sample.path], local, quiet=True).as_dict()
     assert read == []
     assert (second["read"], second["duplicates"], second["accepted"]) == (first.counts.read, 200, 0)
@@ -77,6 +77,22 @@ def test_unchanged_files_are_recognised_and_not_parsed(
     third = backfill([sample.path], local, quiet=True).as_dict()
     assert read == [touched]
     assert third["duplicates"] == 200
+
+
+def test_an_edit_that_keeps_size_and_time_is_seen(local: Platform, tmp_path: Path, documented: Path) -> None:
+    """A file whose middle says something else is read again, whatever its size, its time and its ends."""
+    (written,) = documented.iterdir()
+    blank = b" " * 99 + b"\n"
+    content = blank * 2000 + written.read_bytes() + blank * 2000
+    path = tmp_path / "a.ndjson"
+    path.write_bytes(content)
+    was = path.stat()
+    assert backfill([path], local, quiet=True).counts.accepted == 5
+    path.write_bytes(content.replace(b"Anyone there?", b"Is one there?"))
+    os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
+    second = backfill([path], local, quiet=True)
+    assert not any("recognised" in note for note in second.notes)
+    assert second.counts.rejected + second.counts.accepted == 1
 
 
 def test_an_export_is_listed_once_and_stays_whole(

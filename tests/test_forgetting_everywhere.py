@@ -301,7 +301,7 @@ _CHANGES = ("replace", "rename", "unlink", "remove", "fsync")
 _KILLED = """
 import os, sys
 from pathlib import Path
-from chatlio_kit.forgetting import forget
+from chatlio_kit.jobs.forget import forget
 calls = int(sys.argv[1])
 def counted(true):
     def change(*arguments, **named):

@@ -16,7 +16,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import requests
-from chatlio_kit.backfill import backfill
 from click.testing import CliRunner, Result
 
 import chatlio_kit as ck
@@ -27,6 +26,7 @@ from chatlio_kit.connection import Connection
 from chatlio_kit.delivery import Run
 from chatlio_kit.delivery import readback as reading_back
 from chatlio_kit.errors import NotFound, UnreadableRows
+from chatlio_kit.jobs.backfill import backfill
 from chatlio_kit.jobs.forget import forget
 from chatlio_kit.local_platform import Options
 from chatlio_kit.samples import write_sample

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chatlio_kit.backfill import backfill
 from click.testing import CliRunner
 
 from chatlio_kit import local_platform
@@ -21,6 +20,7 @@ from chatlio_kit.chatlio.rejections import Reason, Rejection
 from chatlio_kit.cli import main
 from chatlio_kit.delivery import Ledger
 from chatlio_kit.errors import ChatlioKitError, UsageError
+from chatlio_kit.jobs.backfill import backfill
 from chatlio_kit.jobs.platforms import open_platform
 from chatlio_kit.samples import write_sample
 from chatlio_kit.tables import RejectedFile, write_json

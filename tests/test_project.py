@@ -6,10 +6,15 @@ import re
 import subprocess
 import sys
 import tomllib
+from contextlib import suppress
+from importlib import metadata
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import chatlio_kit
 
@@ -49,6 +54,35 @@ def test_constraints_are_names_and_versions_only() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     declared = {re.split(r"[\[>=<]", each)[0] for each in project["dependencies"]}
     assert declared <= pinned
+
+
+def test_the_constraints_fit_what_each_package_requires() -> None:
+    """Each pin satisfies what the package, its extras and all that is installed for them require."""
+    pins = dict(pin.split("==") for pin in (ROOT / "constraints.txt").read_text().splitlines())
+    pins = {canonicalize_name(name): version for name, version in pins.items()}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    asked = [*project["dependencies"], *extras["notebooks"], *extras["s3"], *extras["dev"]]
+    waiting = [Requirement(each) for each in asked if not each.startswith("chatlio-kit[")]
+    seen: set[str] = set()
+    while waiting:
+        requirement = waiting.pop()
+        name = canonicalize_name(requirement.name)
+        assert name in pins, f"{name} has no pin"
+        assert requirement.specifier.contains(pins[name], prereleases=True), f"{requirement}: {pins[name]}"
+        if str(requirement) in seen:
+            continue
+        seen.add(str(requirement))
+        with suppress(PackageNotFoundError):
+            waiting += [
+                needed
+                for needed in map(Requirement, metadata.distribution(name).requires or [])
+                if needed.marker is None
+                or any(needed.marker.evaluate({"extra": extra}) for extra in {"", *requirement.extras})
+            ]
+    assert {
+        canonicalize_name(Requirement(each).name) for name in ("gs", "abfs") for each in extras[name]
+    } <= set(pins)
 
 
 def test_the_face_is_sorted_and_whole() -> None:

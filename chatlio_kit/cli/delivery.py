@@ -42,7 +42,7 @@ PATIENCE = click.option(
     metavar="SECONDS",
     default=PATIENCE_SECONDS,
     show_default=True,
-    help="How long to go without any verdict of the platform before sending ends; what is left stays pending.",
+    help="How long to go without a verdict of the platform before sending ends; the rest stays pending.",
 )
 
 

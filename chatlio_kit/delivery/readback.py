@@ -42,7 +42,7 @@ _CLOCK_SKEW_MS = 5 * 60 * 1000
 _QUIET_SECONDS = 1.0
 """When no row came for so long, no more of them are expected."""
 _IN_MEMORY = 16_000_000
-_ROWS_AT_ONCE = 20_000
+_ROWS_AT_ONCE = 50_000
 _NO_ANSWER = (Unreachable, AuthenticationFailed, PermissionMissing, RateLimited)
 """Errors that say nothing of one batch."""
 

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from chatlio_kit.tables.transcripts import Transcript
 from chatlio_kit.arguments import checked, named, places, text
 from chatlio_kit.captures import Captures, parse
 from chatlio_kit.chatlio.catalogue import TABLES
@@ -32,6 +31,7 @@ from chatlio_kit.tables.nesting import NESTED_SCHEMA, events_of
 from chatlio_kit.tables.next_steps import NextSteps, RejectSample
 from chatlio_kit.tables.options import FieldFindings, FieldPolicy
 from chatlio_kit.tables.redact import redact
+from chatlio_kit.tables.transcripts import Transcript
 from chatlio_kit.tables.validate.contract import count_names
 from chatlio_kit.tables.validate.event_batch import ReadOptions
 from chatlio_kit.tables.validate.event_time import Undated

@@ -86,6 +86,7 @@ def test_what_is_not_there_or_cannot_be_read_is_told(monkeypatch: pytest.MonkeyP
             find_files([address])
     with pytest.raises(UsageError, match="no sort of address"):
         find_files(["gopher://x/y"])
+    monkeypatch.delitem(fsspec.registry._registry, "s3", raising=False)
     monkeypatch.setitem(known_implementations, "s3", {"class": "no_such_driver.S3FileSystem"})
     with pytest.raises(UsageError, match=r"pip install 'chatlio-kit\[s3\]'"):
         find_files(["s3://bucket/x"])

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from chatlio_kit.backfill import backfill
 
 from chatlio_kit.aep import Platform
 from chatlio_kit.delivery.requests import sending
+from chatlio_kit.jobs.backfill import backfill
 from chatlio_kit.jobs.platforms import settings_of
 from chatlio_kit.local_platform import Options, ensure_running, running, stop
 from chatlio_kit.samples import write_sample

@@ -15,13 +15,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from chatlio_kit.backfill import backfill
 
 import chatlio_kit as ck
 from chatlio_kit.aep import Platform
 from chatlio_kit.aep import http as wire
 from chatlio_kit.delivery import Ledger, reconcile
 from chatlio_kit.delivery.activation import guard_left
+from chatlio_kit.jobs.backfill import backfill
 from chatlio_kit.jobs.platforms import settings_of
 from chatlio_kit.local_platform import running
 from chatlio_kit.samples import write_sample

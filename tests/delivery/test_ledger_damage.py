@@ -9,12 +9,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from chatlio_kit.backfill import backfill
 from click.testing import CliRunner, Result
 
 import chatlio_kit as ck
 from chatlio_kit import local_platform
 from chatlio_kit.cli import main
+from chatlio_kit.jobs.backfill import backfill
 from chatlio_kit.local_platform import Options
 from chatlio_kit.samples import write_sample
 

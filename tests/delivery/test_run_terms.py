@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chatlio_kit.backfill import backfill
 
 import chatlio_kit as ck
 from chatlio_kit.aep import Platform
 from chatlio_kit.connection import Connection
 from chatlio_kit.delivery import Ledger, Page
+from chatlio_kit.jobs.backfill import backfill
 
 Payload = dict[str, Any]
 KEYS = ("a key that nobody guesses", "another key that nobody guesses")

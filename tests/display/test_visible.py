@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
 from chatlio_kit.analysis import figures as plots
-from chatlio_kit.tables.transcripts import Line, Transcript
 from chatlio_kit.cli import main
 from chatlio_kit.display import (
     Document,
@@ -31,6 +30,7 @@ from chatlio_kit.display import (
 )
 from chatlio_kit.display.figure import Picture
 from chatlio_kit.tables import Export, ReadOptions
+from chatlio_kit.tables.transcripts import Line, Transcript
 
 ATTACKS = {
     "colour": "\x1b[31mred",

@@ -47,6 +47,7 @@ class Api:
         self.data_prep = f"{foundation}/conversion"
         self.flow_service = f"{foundation}/flowservice"
         self.export = f"{foundation}/export"
+        self.ingest = f"{foundation}/import"
         self.access_control = f"{foundation}/access-control"
 
     def token(self, **changed: str) -> dict[str, Any]:

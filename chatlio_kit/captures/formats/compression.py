@@ -62,7 +62,7 @@ class _Source:
         """Leave the file to whoever opened it."""
 
     def read(self, size: int) -> bytes:
-        block = self._handle.read(min(size, self.most))
+        block = self._handle.read1(min(size, self.most))  # before a break, what there is
         self.taken += len(block)
         return block
 

@@ -9,7 +9,7 @@ MOST_HELD = 64_000_000
 """Bytes of rows that are held in memory at once."""
 
 _ROWS_AT_ONCE = 1000
-_MANY_ROWS, _ROWS_TO_A_BYTE = 100_000, 2000
+_MANY_ROWS, _ROWS_TO_A_BYTE = 1_000_000, 100
 _MOST_PACKED = 200
 """Times its packed size that a column may hold; captures reach a tenth of it."""
 _WIDTH = 8

@@ -64,7 +64,7 @@ def open_page(address: str) -> io.BufferedReader:
     encoding = answer.headers.get("Content-Encoding", _AS_IT_IS).lower()
     body: io.BufferedReader = io.BufferedReader(_Body(session, answer, address), _BLOCK)
     if encoding in _UNDONE:
-        return unpacked(body)
+        return io.BufferedReader(_Decoded(unpacked(body)))
     if encoding != _AS_IT_IS:
         body.close()
         raise OSError(f"The server sends it packed as {encoding!r}, which is not read")
@@ -123,6 +123,25 @@ class _Body(io.RawIOBase):
         if not self.closed:
             self._answer.close()
             self._session.close()
+        super().close()
+
+
+class _Decoded(io.RawIOBase):
+    """A body that was packed for its way only: what is in it may be packed by itself."""
+
+    def __init__(self, body: io.BufferedReader) -> None:
+        self._body = body
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        block = self._body.read1(len(buffer))
+        buffer[: len(block)] = block
+        return len(block)
+
+    def close(self) -> None:
+        self._body.close()
         super().close()
 
 

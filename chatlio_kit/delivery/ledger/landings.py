@@ -149,8 +149,10 @@ class Landings:
         for part in parts:
             values = {"destination": self._key, **asked(ours_in(part))}
             with self._ledger.change() as db:
-                rows += db.execute(_COUNT_ROWS, values).fetchone()[0]
-                db.execute(_LAND, {"readback": readback, "batch": number, **values})
+                found = db.execute(_LAND, {"readback": readback, "batch": number, **values}).rowcount
+                if len(set(part)) < len(part):  # a row that repeats an id counts too
+                    (found,) = db.execute(_COUNT_ROWS, values).fetchone()
+                rows += found
         with self._ledger.change() as db:
             db.execute(
                 "UPDATE batch_read SET rows = ?, state = 'read', readback = ?, problem = NULL"

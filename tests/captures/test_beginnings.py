@@ -1,0 +1,220 @@
+"""A whole file is lost neither for its beginning nor for its size: words, NULs, blank lines, long pages."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chatlio_kit.captures.records import MOST_BYTES
+
+from chatlio_kit.captures import Captures, blocks
+from chatlio_kit.tables import Export, Settling, Tables
+
+LINES = [b'{"n": %d, "text": "a, b; c"}' % number for number in range(50)]
+NDJSON = b"\n".join(LINES) + b"\n"
+
+
+def _read(tmp_path: Path, content: bytes) -> tuple[list[tuple[int, bytes]], list[tuple[int, str]], list[str]]:
+    """Give the records and the rejects of a file with their numbers, and the notes."""
+    (tmp_path / "a").write_bytes(content)
+    captures = Captures([tmp_path / "a"])
+    records, rejected = [], []
+    for piece in captures.pieces():
+        for each in piece.stretches:
+            records += zip(each.records.numbers, each.records.raws, strict=True)
+        rejected += [(each.record, str(each.reason)) for each in piece.rejected]
+    return records, rejected, captures.notes
+
+
+def _tables(tmp_path: Path, content: bytes) -> Tables:
+    (tmp_path / "a").write_bytes(content)
+    return Export([tmp_path / "a"], Settling(), workers=0).to_tables(quiet=True)
+
+
+WORDS = {
+    "two lines": [b"Worker booted", b"Ready on :9000"],
+    "blank lines and a comment": [b"", b"", b"# written by hooks.py", b"; second edition"],
+    "words with commas": [b"boot, ready, steady", b"GET, POST", b"x, y, z"],
+    "a name that a table could have": [b"payload", b"receivedAt"],
+    "thousands of lines": [b"%d: still starting, please wait" % number for number in range(4000)],
+}
+
+
+@pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
+def test_words_before_captures_cost_only_themselves(
+    tmp_path: Path, documented: Path, words: list[bytes]
+) -> None:
+    """Each line of words is one reject with its number, and every capture behind them is accepted."""
+    (file,) = documented.iterdir()
+    tables = _tables(tmp_path, b"\n".join([*words, file.read_bytes()]))
+    assert tables.counts.accepted == 5
+    expected = [number for number, line in enumerate(words, 1) if line]
+    assert [each.record for each in tables.rejections] == expected
+    assert {each.reason for each in tables.rejections} == {"not_json"}
+    assert min(tables.events["source_record"]) == len(words) + 1
+
+
+def test_words_of_any_length_hide_no_captures(tmp_path: Path) -> None:
+    """What stands behind more words than memory holds is read; the words are one reject."""
+    word = b"x" * 99 + b"\n"
+    count = MOST_BYTES // 100 + 20_000
+    records, rejected, _ = _read(tmp_path, word * count + NDJSON)
+    assert [raw for _, raw in records] == LINES
+    assert records[0][0] == count + 1
+    assert rejected == [(count, "unreadable")]
+    assert _read(tmp_path, word * count)[:2] == ([], [(1, "unreadable")])
+
+
+def test_a_table_stays_a_table(tmp_path: Path) -> None:
+    """Cells with JSON are no lines of JSON, and a line of JSON among rows is a row that is wrong."""
+    rows = ["receivedAt,payload"] + ['2024-03-11T08:59:43Z,"{""n"": 1}"'] * 5 + ['{"n": 1}']
+    records, rejected, _ = _read(tmp_path, "\n".join(rows).encode())
+    assert len(records) == 5
+    assert rejected == [(7, "unreadable")]
+
+
+@pytest.mark.parametrize("count", [1, 7, 65_000, 1 << 16, (1 << 20) + 1, MOST_BYTES + 5])
+def test_nuls_before_captures_are_passed_over(tmp_path: Path, count: int) -> None:
+    """A log that was cut while it was written begins with NULs: its captures are read, and it is noted."""
+    for content in (NDJSON, b"[" + b",\n".join(LINES) + b"]", b"payload,k\n" + b'"{""n"": 1}",2\n' * 50):
+        records, rejected, notes = _read(tmp_path, bytes(count) + content)
+        assert (len(records), rejected) == (50, [])
+        assert [note.split(",")[0] for note in notes] == ["a holds runs of NUL bytes"]
+    assert _read(tmp_path, bytes(count) + NDJSON)[0][0] == (1, LINES[0])
+
+
+@pytest.mark.parametrize("count", [16, 65_000, MOST_BYTES + 5])
+def test_nuls_between_captures_cost_at_most_the_line_they_cut(tmp_path: Path, count: int) -> None:
+    """NULs at a line's edge cost nothing; those in a line end it, and the next capture is read."""
+    nuls = bytes(count)
+    records, rejected, notes = _read(tmp_path, NDJSON + nuls + NDJSON + nuls)
+    assert ([raw for _, raw in records], rejected, len(notes)) == (LINES * 2, [], 1)
+    records, _, _ = _read(tmp_path, NDJSON + LINES[0][:8] + nuls + NDJSON)
+    assert [raw for _, raw in records] == [*LINES, LINES[0][:8], *LINES]
+    numbers = [number for number, _ in records]
+    assert numbers == sorted(set(numbers))
+
+
+@pytest.mark.parametrize("size", [3, 50, 1000])
+def test_where_blocks_end_changes_nothing_about_nuls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """Runs that blocks cut anywhere are the same runs."""
+    content = (
+        bytes(33) + NDJSON + b"x" + bytes(40) + b"\n" + bytes(5) + b"\n" + bytes(2) + LINES[1] + bytes(20)
+    )
+    content += LINES[2] + b"\n" + bytes(50)
+    expected = _read(tmp_path, content)
+    for name in ("BLOCK", "PEEK"):
+        monkeypatch.setattr(blocks, name, size)
+    assert _read(tmp_path, content) == expected
+    assert [raw for _, raw in expected[0]] == [*LINES, b"x", b"\0", LINES[1], LINES[2]]
+
+
+def test_blank_lines_before_an_array_hide_nothing(tmp_path: Path) -> None:
+    """However many blank lines there are, what follows is what it is."""
+    records, rejected, _ = _read(tmp_path, b"\n" * 2_000_000 + b"[" + b",\n".join(LINES) + b"]")
+    assert ([raw for _, raw in records], rejected) == (LINES, [])
+
+
+def _sns(number: int) -> dict[str, Any]:
+    payload = {
+        "visitor": {"UUID": f"{number:08}-9a34-4e2f-6c18-b2f09d41a7e3", "email": ""},
+        "message": "x" * 900,
+    }
+    payload["conversationUUID"] = f"{number:08}-3b6d-4f08-5a91-0d4e6b2f8c13"
+    return {
+        "startedDateTime": "2024-03-11T08:59:43.250Z",
+        "request": {"url": "https://x.example/hooks/unanswered", "postData": {"text": json.dumps(payload)}},
+    }
+
+
+ENTRIES = [_entry(number) for number in range(16_000)]
+PAGES: dict[str, Callable[[list[Any]], str]] = {
+    "on one line": lambda entries: json.dumps({"log": {"version": "1.2", "entries": entries, "pages": []}}),
+    "on many lines": lambda entries: json.dumps(
+        {"log": {"creator": {}, "entries": entries}, "x": 1}, indent=1
+    ),
+    "behind words": lambda entries: "Exported by a proxy\n" + json.dumps({"log": {"entries": entries}}),
+    "two pages": lambda entries: (
+        json.dumps({"log": {"entries": entries[:10]}}) + "\n" + json.dumps({"log": {"entries": entries[10:]}})
+    ),
+    "two pages over lines": lambda entries: (
+        json.dumps({"log": {"entries": entries[:10]}}, indent=1)
+        + json.dumps({"log": {"entries": entries[10:]}}, indent=1)
+    ),
+}
+
+
+@pytest.mark.parametrize("form", PAGES)
+def test_a_page_of_any_size_is_read(tmp_path: Path, form: str) -> None:
+    """A page that is longer than any record may be gives all its captures, numbered through the file."""
+    text = PAGES[form](ENTRIES).encode()
+    assert len(text) > MOST_BYTES
+    records, rejected, _ = _read(tmp_path, text)
+    words = int(form == "behind words")
+    assert rejected == []
+    assert [number for number, _ in records] == list(range(1, 16_001 + words))
+    assert [json.loads(raw) for _, raw in records[words:]] == ENTRIES
+
+
+def test_a_page_that_is_cut_off_keeps_its_captures(tmp_path: Path) -> None:
+    """The captures before the end are read, long page or short; one reject says that it is cut off."""
+    for count, indent in ((16_000, None), (16_000, 1), (30, 1)):
+        text = json.dumps({"log": {"entries": ENTRIES[:count]}}, indent=indent)
+        records, rejected, _ = _read(tmp_path, text[:-700].encode())
+        assert [json.loads(raw) for _, raw in records] == ENTRIES[: count - 1]
+        assert rejected == [(count, "unreadable")]
+
+
+def test_a_damaged_capture_of_a_long_page_costs_itself(tmp_path: Path) -> None:
+    """The captures beside it are read, and those of the page behind it too."""
+    parts = [json.dumps(each) for each in ENTRIES]
+    parts[9_000] = parts[9_000][:200] + "}"
+    text = f'{{"log": {{"entries": [{", ".join(parts)}]}}}}\n' + json.dumps({"log": {"entries": ENTRIES[:3]}})
+    tables = _tables(tmp_path, text.encode())
+    assert tables.counts.accepted == 15_999
+    assert tables.counts.duplicates == 3
+    assert [each.reason for each in tables.rejections] == ["not_json"]
+
+
+def test_a_long_object_that_is_no_page_is_too_large(tmp_path: Path) -> None:
+    """An object that lists nothing where pages do, or has a payload, stays one record that is too large."""
+    elements = ", ".join([f'{{"x": "{"y" * 100_000}"}}'] * 200)
+    for head in ('{"payload": 1, "data": [', '{"messages": [', '{"data": [1, '):
+        records, rejected, _ = _read(tmp_path, f"{head}{elements}]}}\n".encode() + LINES[0])
+        assert (records, rejected) == ([(2, LINES[0])], [(1, "too_large")])
+
+
+_MEASURE = """
+import resource, sys
+from chatlio_kit.captures import Captures
+def peak(path):
+    captures = Captures([path])
+    count = sum(piece.read for piece in captures.pieces())
+    return count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+first = peak(sys.argv[1])
+second = peak(sys.argv[2])
+print(first[0], second[0], second[1] - first[1])
+"""
+
+
+def test_the_memory_of_a_page_does_not_grow_with_it(tmp_path: Path) -> None:
+    """A page of 80 MB takes hardly more memory than one of 20 MB."""
+    for name, times in (("short", 1), ("long", 4)):
+        with open(tmp_path / name, "w", encoding="utf-8") as file:
+            file.write('{"log": {"entries": [')
+            file.write(", ".join(json.dumps(each) for each in ENTRIES * times))
+            file.write("]}}")
+    done = subprocess.run(
+        [sys.executable, "-c", _MEASURE, tmp_path / "short", tmp_path / "long"],
+        capture_output=True, check=True, text=True,
+    )  # fmt: skip
+    first, second, grown = map(int, done.stdout.split())
+    assert (first, second) == (16_000, 64_000)
+    assert grown < 40_000

@@ -1,0 +1,156 @@
+"""Small files that unfold to gigabytes: told, and neither memory nor disk grows with them."""
+
+from __future__ import annotations
+
+import bz2
+import io
+import json
+import lzma
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from chatlio_kit.events.rejection import Reason, Rejection
+
+from chatlio_kit.captures import Captures
+from chatlio_kit.tables import RejectedFile, writing
+
+
+def _parquet(table: Any, **options: Any) -> bytes:
+    packed = io.BytesIO()
+    pq.write_table(table, packed, compression="zstd", write_statistics=False, **options)
+    return packed.getvalue()
+
+
+def _repeated(kind: Any) -> Any:
+    """A thousand times the same million bytes."""
+    text = pa.DictionaryArray.from_arrays(pa.array([0] * 1000, pa.int32()), pa.array(["x" * 1_000_000], kind))
+    return pa.table({"payload": text})
+
+
+NULLS = pa.nulls(50_000_000, pa.int8())
+
+
+def _listed() -> Any:
+    """One row that lists the same hundred thousand bytes a hundred thousand times."""
+    text = pa.DictionaryArray.from_arrays(pa.array([0] * 100_000, pa.int32()), pa.array(["x" * 100_000]))
+    return pa.table({"payload": pa.ListArray.from_arrays(pa.array([0, 100_000], pa.int32()), text)})
+
+
+PARQUET: dict[str, Callable[[], tuple[bytes, list[str]]]] = {
+    "a text in a dictionary": lambda: (_parquet(_repeated(pa.string())), []),
+    "a list of a text in a dictionary": lambda: (_parquet(_listed()), ["too_large"]),
+    "a text of 200 MB": lambda: (
+        _parquet(pa.table({"payload": ["x" * 200_000_000]}), use_dictionary=False), ["too_large"]
+    ),
+    "texts that begin alike": lambda: (
+        _parquet(
+            pa.table({"payload": ["x" * 1_000_000] * 400}), use_dictionary=False,
+            column_encoding={"payload": "DELTA_BYTE_ARRAY"},
+        ),
+        [],
+    ),
+    "a list of 50 million nulls": lambda: (
+        _parquet(
+            pa.table(
+                {"payload": pa.ListArray.from_arrays(pa.array([0, 50_000_000], pa.int32()), NULLS)}
+            )
+        ),
+        ["too_large"],
+    ),
+    "20 million rows of nothing": lambda: (
+        _parquet(pa.table({"payload": pa.nulls(20_000_000, pa.int8())}), row_group_size=20_000_000),
+        ["too_large"],
+    ),
+    "bytes of one length that are not there": lambda: (
+        _parquet(pa.table({"payload": pa.nulls(1000, pa.binary(1_000_000))})), []
+    ),
+}  # fmt: skip
+
+_READ = """
+import json, resource, sys
+import pyarrow.parquet
+from chatlio_kit.captures import Captures, parquet_tables
+captures = Captures([sys.argv[1]])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+read, rejected = 0, []
+for piece in captures.pieces():
+    read += piece.read
+    rejected += [each.reason for each in piece.rejected]
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(json.dumps({"read": read, "rejected": rejected, "kilobytes": after - before}))
+"""
+
+
+@pytest.mark.parametrize("bomb", PARQUET)
+def test_a_parquet_bomb_takes_little_memory(tmp_path: Path, bomb: str) -> None:
+    """A few bytes that unfold to a hundred times as much as memory should hold are read in parts, or told."""
+    content, rejected = PARQUET[bomb]()
+    assert len(content) < 100_000
+    (tmp_path / "a").write_bytes(content)
+    done = subprocess.run([sys.executable, "-c", _READ, tmp_path / "a"], capture_output=True, check=True)
+    told = json.loads(done.stdout)
+    assert told["rejected"] == rejected
+    assert told["kilobytes"] < 400_000
+    if not rejected:
+        assert told["read"] in (400, 1000)
+
+
+def test_a_large_honest_parquet_is_read_whole(tmp_path: Path) -> None:
+    """Long texts, lists, nulls and repeated values of an honest table all come, in every row."""
+    rows = [
+        {"payload": json.dumps({"n": number, "text": "word " * 300}), "kind": "feedback", "none": None,
+         "tags": ["a", "b" * (number % 7)] * 20, "inside": {"texts": [{"text": "same " * 40}] * 3}}
+        for number in range(5000)
+    ]  # fmt: skip
+    (tmp_path / "a").write_bytes(_parquet(pa.Table.from_pylist(rows), row_group_size=1500))
+    found = [orjson.loads(raw) for piece in Captures([tmp_path / "a"]).pieces() for raw in piece.raws]
+    assert [each["payload"]["n"] for each in found] == list(range(5000))
+    assert [each["tags"] for each in found] == [row["tags"] for row in rows]
+    assert all(each["inside"] == rows[0]["inside"] for each in found)
+
+
+@pytest.mark.parametrize(
+    "pack", [bz2.compress, lzma.compress, lambda content: pa.compress(content, codec="zstd", asbytes=True)]
+)
+def test_a_packed_bomb_is_given_up(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    """A file of some kB that unpacks to 45 MB of lines is given up at a part of it; what came stands."""
+    (tmp_path / "a").write_bytes(pack(b'{"n": 1}\n' * 5_000_000))
+    captures = Captures([tmp_path / "a"])
+    rejected = [each.detail for piece in captures.pieces() for each in piece.rejected]
+    assert len(rejected) == 1
+    assert "unpacks to over 1,100 times its size" in rejected[0]
+    assert 0 < captures.read["a"] < 2_500_000
+
+
+def test_rejects_are_listed_up_to_a_limit_and_all_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long records are shown in part, and of very many rejects a last line says how many are not listed."""
+    for name, value in {
+        "MOST_LISTED": 10,
+        "MOST_SHOWN": 5000,
+        "LONGEST_SHOWN": 2000,
+        "BEGINNING": 20,
+    }.items():
+        monkeypatch.setattr(writing, name, value)
+
+    def reject(number: int, reason: Reason, raw: str | None, file: str = "a") -> Rejection:
+        return Rejection(file, number, reason, None, "Wrong.", raw)
+
+    with RejectedFile(tmp_path / "rejected.jsonl") as rejected:
+        rejected.add(reject(number, Reason.NOT_JSON, "x" * 1000) for number in range(1, 40))
+        rejected.add([reject(1, Reason.MISSING, "y" * 2001), reject(1, Reason.MISSING, None, "b")])
+    told = [orjson.loads(line) for line in (tmp_path / "rejected.jsonl").read_bytes().splitlines()]
+    assert [each["record"] for each in told] == [*range(1, 11), 1, 1, 39]
+    assert [len(each.get("raw", "")) for each in told] == [1000] * 6 + [20] * 4 + [20, 0, 20]
+    assert told[7]["detail"] == "Wrong. Only the beginning of its 1,000 characters is shown."
+    assert told[-1]["detail"].endswith(
+        "29 more records of the file that were rejected for this reason and are not listed."
+    )
