@@ -11,17 +11,17 @@ from chatlio_kit.cli.streams import usable_streams
 from chatlio_kit.errors import spoken_at_the_prompt
 
 _ROOMS = {
-    "sample": "sampling.sample",
-    "convert": "converting.convert",
-    "connect": "connecting.connect",
-    "doctor": "connecting.doctor",
-    "disconnect": "connecting.disconnect",
-    "backfill": "sending.backfill",
-    "status": "sending.status",
-    "replay": "sending.replay",
-    "reconcile": "sending.reconcile",
-    "forget": "forgetting.forget",
-    "local-platform": "serving.local_platform_group",
+    "sample": "sample.sample",
+    "convert": "convert.convert",
+    "connect": "connection.connect",
+    "doctor": "connection.doctor",
+    "disconnect": "connection.disconnect",
+    "backfill": "delivery.backfill",
+    "status": "delivery.status",
+    "replay": "delivery.replay",
+    "reconcile": "delivery.reconcile",
+    "forget": "forget.forget",
+    "local-platform": "local_platform.local_platform_group",
 }
 
 

@@ -20,11 +20,11 @@ __all__ = [
     "ensure_running", "erase_rows", "find_rows", "read_log", "running", "serve", "stop",
 ]  # fmt: skip
 _LATER = {
-    "Erased": "erasing",
-    "erase_rows": "erasing",
-    "find_rows": "erasing",
-    "running": "serving",
-    "serve": "serving",
+    "Erased": "lake.erasure",
+    "erase_rows": "lake.erasure",
+    "find_rows": "lake.erasure",
+    "running": "server.serve",
+    "serve": "server.serve",
 }
 
 
