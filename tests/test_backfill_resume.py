@@ -19,6 +19,7 @@ import pytest
 from chatlio_kit.aep import Platform
 from chatlio_kit.captures import LocalPlace
 from chatlio_kit.captures import batches as captures
+from chatlio_kit.captures.sources.files import LocalSource
 from chatlio_kit.delivery import Ledger, run
 from chatlio_kit.delivery.requests import sending
 from chatlio_kit.delivery.requests.packing import pack
@@ -68,8 +69,8 @@ def test_unchanged_files_are_recognised_and_not_parsed(
     sample = write_sample(tmp_path / "x.d", events=200)
     first = backfill([sample.path], local, quiet=True)
     read: list[Path] = []
-    opened = LocalPlace.open
-    monkeypatch.setattr(LocalPlace, "open", lambda place: (read.append(place.path), opened(place))[1])
+    opened = LocalSource.open
+    monkeypatch.setattr(LocalSource, "open", lambda place: (read.append(place.path), opened(place))[1])
     second = backfill([sample.path], local, quiet=True).as_dict()
     assert read == []
     assert (second["read"], second["duplicates"], second["accepted"]) == (first.counts.read, 200, 0)
