@@ -17,7 +17,7 @@ import orjson
 import pytest
 
 from chatlio_kit.aep import Platform
-from chatlio_kit.captures import LocalPlace
+from chatlio_kit.captures import LocalSource
 from chatlio_kit.captures import batches as captures
 from chatlio_kit.captures.sources.files import LocalSource
 from chatlio_kit.delivery import Ledger, run

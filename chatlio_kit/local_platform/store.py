@@ -106,7 +106,10 @@ class Store:
             private.mkdir(mode=0o700, parents=True, exist_ok=True)
             private.chmod(0o700)
         path = folder / DATABASE
-        _make_private(path)
+        # A database that exists is not opened: when a process closes any handle of a file, POSIX drops the
+        # locks that SQLite holds on it in that process, and another process may then remove the journal.
+        with suppress(FileExistsError):
+            os.close(open_private(path, os.O_EXCL | os.O_RDWR))
         self._db = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
@@ -302,14 +305,9 @@ class Store:
         return [_json(body) for (body,) in self._db.execute("SELECT body FROM run ORDER BY started, id")]
 
 
-def _make_private(path: Path) -> None:
-    """Make a database's file, for its owner only, unless it is there.
-
-    One that is there is not opened: when a process closes any handle of a file, the locks fall that SQLite
-    holds on it in the same process, and another process may then take the journal away.
-    """
-    with suppress(FileExistsError):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+def open_private(path: Path, flags: int) -> int:
+    """Open a file of the store, created for its owner alone; a planted symbolic link is not followed."""
+    return os.open(path, os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | flags, 0o600)
 
 
 def _digest(token: str) -> str:

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chatlio_kit.events.kinds import Kind
 
 from chatlio_kit.captures import Captures
+from chatlio_kit.chatlio.kinds import Kind
 
 LINE = b'{"n": 1}\n'
 

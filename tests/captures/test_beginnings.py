@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chatlio_kit.captures.records import MOST_BYTES
 
-from chatlio_kit.captures import Captures, blocks
-from chatlio_kit.tables import Export, Settling, Tables
+from chatlio_kit.captures import Captures
+from chatlio_kit.captures.formats import text_blocks as blocks
+from chatlio_kit.captures.formats.records import MOST_BYTES
+from chatlio_kit.tables import Export, ReadOptions, Tables
 
 LINES = [b'{"n": %d, "text": "a, b; c"}' % number for number in range(50)]
 NDJSON = b"\n".join(LINES) + b"\n"
@@ -33,7 +34,7 @@ def _read(tmp_path: Path, content: bytes) -> tuple[list[tuple[int, bytes]], list
 
 def _tables(tmp_path: Path, content: bytes) -> Tables:
     (tmp_path / "a").write_bytes(content)
-    return Export([tmp_path / "a"], Settling(), workers=0).to_tables(quiet=True)
+    return Export([tmp_path / "a"], ReadOptions(), workers=0).to_tables(quiet=True)
 
 
 WORDS = {
@@ -122,7 +123,7 @@ def test_blank_lines_before_an_array_hide_nothing(tmp_path: Path) -> None:
     assert ([raw for _, raw in records], rejected) == (LINES, [])
 
 
-def _sns(number: int) -> dict[str, Any]:
+def _entry(number: int) -> dict[str, Any]:
     payload = {
         "visitor": {"UUID": f"{number:08}-9a34-4e2f-6c18-b2f09d41a7e3", "email": ""},
         "message": "x" * 900,

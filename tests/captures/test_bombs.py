@@ -16,10 +16,11 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from chatlio_kit.events.rejection import Reason, Rejection
 
 from chatlio_kit.captures import Captures
-from chatlio_kit.tables import RejectedFile, writing
+from chatlio_kit.chatlio.rejections import Reason, Rejection
+from chatlio_kit.tables import RejectedFile
+from chatlio_kit.tables import output as writing
 
 
 def _parquet(table: Any, **options: Any) -> bytes:

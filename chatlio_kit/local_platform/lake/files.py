@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..server.context import now_ms
-from ..store import Store
+from ..store import Store, open_private
 
 _DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 GOOD_FILE, FAILED_FILE = "part-00000.parquet", "part-00000.json"
@@ -48,16 +48,17 @@ def write_failed(lake: Path, batch_id: str, lines: Iterable[bytes]) -> int:
 
 def _write(path: Path, fill: Callable[[BinaryIO], None]) -> int:
     unfinished = path.with_suffix(f"{path.suffix}.unfinished")
-    with open(os.open(unfinished, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "wb") as file:
+    with open(open_private(unfinished, os.O_TRUNC | os.O_WRONLY), "wb") as file:
         fill(file)
         file.flush()
         os.fsync(file.fileno())
-    unfinished.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    unfinished.replace(path)
+    if os.name == "posix":  # Windows does not open folders
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
     return path.stat().st_size
 
 
