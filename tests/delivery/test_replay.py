@@ -27,8 +27,8 @@ from chatlio_kit.samples import write_sample
 
 EVENTS = 150
 _SMALL_REQUESTS = (
-    "from functools import partial; from chatlio_kit.delivery import packing, run;"
-    "run.pack = partial(packing.pack, limit=6_000);"
+    "from functools import partial; from chatlio_kit.delivery import run; "
+    "from chatlio_kit.delivery.requests import packing; run.pack = partial(packing.pack, limit=6_000);"
     "from chatlio_kit.cli import main; main()"
 )
 """The command line, with requests so small that there are many of them."""
