@@ -68,7 +68,7 @@ def test_what_was_forgotten_is_not_called_back(local: Platform, tmp_path: Path) 
     sample = write_sample(tmp_path / "x.d", events=20, seed=32)
     backfill([sample.path], local, quiet=True)
     with Ledger(local.settings.state) as ledger:
-        with ledger.change() as db:
+        with ledger.transaction() as db:
             db.execute("UPDATE event SET fate = 'dead_lettered', landed = 0, reason = ?", (LOST,))
         erase_events(ledger, ledger.as_frame()["event_id"][:5])
     with closing(sqlite3.connect(local.settings.state / "local" / DATABASE, timeout=30)) as store, store:
