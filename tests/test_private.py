@@ -189,7 +189,7 @@ def test_a_planted_lock_is_not_followed(tmp_path: Path) -> None:
     precious.write_text("kept")
     with Ledger(state) as ledger:
         (state / "ledger.lock").symlink_to(precious)
-        with pytest.raises(OSError, match=r"ledger\.lock"), ledger.alone():
+        with pytest.raises(LedgerError, match=r"ledger\.lock"), ledger.exclusive_lock():
             pass
     assert precious.read_text() == "kept"
 

@@ -82,7 +82,7 @@ def main() -> None:
                 while not exits or (exits[-1] in (FAILED, UNCONFIRMED) and len(exits) < MOST_RUNS):
                     page = backfill([sample.path], platform, wait=900, quiet=True)
                     exits.append(page.exit_code)
-                    untold += page.untold
+                    untold += page.unanswered
                     print(page, end="\n\n", flush=True)
             log = read_log(state / "local")
         finally:
