@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help backfill test unit notebooks-test notebooks-long test-browser lint lock notebooks readme lab bench soak clean
+.PHONY: help backfill test unit coverage notebooks-test notebooks-long test-browser lint lock notebooks readme lab bench soak clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -30,6 +30,9 @@ test: lint unit notebooks-test ## lint, types, tests, and strict nbval on all no
 
 unit: $(READY) ## unit and integration tests
 	$(BIN)/pytest -n auto --dist loadscope
+
+coverage: $(READY) ## unit and integration tests with line coverage; the report is in build/coverage
+	$(BIN)/pytest -n auto --dist loadscope --cov=chatlio_kit --cov-report=term:skip-covered --cov-report=html:build/coverage
 
 notebooks-test: $(READY) ## re-run the notebooks and compare every stored output
 	$(BIN)/pytest --nbval --nbval-current-env --nbval-sanitize-with tests/notebooks/sanitize.cfg notebooks
