@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from chatlio_kit.captures.formats.compression import BREAKS
 from chatlio_kit.captures.formats.records import MOST_BYTES
 from chatlio_kit.captures.formats.text_blocks import Readable
-from chatlio_kit.errors import UsageError
+from chatlio_kit.errors import UsageError, option
 
 _ASCII = bytes(range(0x20, 0x7F)) + b"\t\r\n"
 
@@ -39,11 +39,11 @@ class Recoding:
             has_ascii = _ASCII.decode(codec.name) == _ASCII.decode("ascii")
         except (LookupError, ValueError):
             raise UsageError(
-                f"--encoding {name!r} (in Python encoding=) is no known encoding. Name one such as cp1252."
+                f"{option('encoding', repr(name))} is no known encoding. Name one such as cp1252."
             ) from None
         if not has_ascii:
             raise UsageError(
-                f"--encoding {name!r} (in Python encoding=) has other bytes for plain letters, so no JSON "
+                f"{option('encoding', repr(name))} has other bytes for plain letters, so no JSON "
                 "is found in it. Convert such files to UTF-8."
             )
         return cls(codec.name)

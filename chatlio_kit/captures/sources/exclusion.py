@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-from chatlio_kit.errors import UsageError
+from chatlio_kit.errors import UsageError, option
 
 _CUTS = re.compile(r"[/!]")
 
@@ -31,9 +31,7 @@ class Exclusion:
     def __init__(self, patterns: Iterable[str] = ()) -> None:
         self.patterns = tuple(dict.fromkeys(patterns))
         if any(not each.strip("/! ") for each in self.patterns):
-            raise UsageError(
-                "--exclude names nothing (in Python exclude=). Name a file, a folder or a pattern."
-            )
+            raise UsageError(f"{option('exclude')} names nothing. Name a file, a folder or a pattern.")
         self._rules = [
             (each, _compiled(each), _CUTS.search(each.strip("/")) is not None) for each in self.patterns
         ]
