@@ -7,16 +7,16 @@ sandbox before a dataflow exists. The samples have the documented shapes and inv
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from functools import reduce
 from typing import Any
 
 import orjson
 
 from chatlio_kit.aep import Platform
-from chatlio_kit.chatlio.catalogue import MESSAGES_KEY, Dtype, nested_fields
+from chatlio_kit.chatlio.catalogue import MESSAGES_KEY, Dtype, Field, nested_fields
 from chatlio_kit.chatlio.event_ids import canonical, event_id
 from chatlio_kit.chatlio.kinds import SHAPE_OF, Kind, Shape, event_type
 from chatlio_kit.connection.resources.blueprint import Blueprint
@@ -104,19 +104,15 @@ _INVENTED: dict[Dtype, Any] = {
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
-class Expected:
-    """The value that Python expects at one path of a mapped record.
+Expectations = dict[str, Any]
+"""By path: the expected value, time (to the second), objects with at least some keys, or rule."""
 
-    Attributes:
-        path: the path, with dots.
-        value: the value, for messages.
-        fits: whether a mapped value is as expected.
-    """
 
-    path: str
-    value: str
-    fits: Callable[[Any], bool]
+class _Rule(StrEnum):
+    """What is expected of a value that differs each time."""
+
+    UUID = "a UUID"
+    NOW = "the current time"
 
 
 def check_mappings(platform: Platform, design: Blueprint, role: Role, kind: Kind, schema_id: str) -> None:
@@ -125,21 +121,21 @@ def check_mappings(platform: Platform, design: Blueprint, role: Role, kind: Kind
     Raises:
         ConnectionIncomplete: a field differs; the error names the field, the expected and the actual value.
     """
-    samples = list(
-        _live_samples(kind, design.tenant, platform.now)
-        if role is Role.LIVE
-        else _history_samples(kind, design)
-    )
+    if role is Role.LIVE:
+        samples = [(PAYLOADS[SHAPE_OF[kind]], _live_expectations(kind, design.tenant))]
+    else:
+        samples = list(_history_samples(kind, design.tenant))
     mapping_set = design.mapping_set(role, kind, schema_id)
     previews = platform.mapping_sets.preview([record for record, _ in samples], mapping_set)
     for (_, expectations), preview in zip(samples, previews, strict=True):
-        for expected in expectations:
-            actual = _value_at(preview["data"], expected.path)
-            if not expected.fits(actual):
+        for path, expected in expectations.items():
+            actual = _value_at(preview["data"], path)
+            if not _fits(expected, actual, platform.now()):
                 errors = f" The mapper says: {_brief(preview['errors'])}." if preview["errors"] else ""
+                words = expected.value if isinstance(expected, _Rule) else _brief(expected)
                 raise ConnectionIncomplete(
                     f"A trial of the {role} mapping for {in_words(kind)} gave {_brief(actual)} in "
-                    f"{expected.path}, where {expected.value} was expected.{errors} "
+                    f"{path}, where {words} was expected.{errors} "
                     "Nothing was built on this mapping; please report it with the name of your data centre."
                 )
 
@@ -162,95 +158,71 @@ def wire_sample(kind: Kind) -> Json:
     return record
 
 
-def _live_samples(
-    kind: Kind, tenant: str, clock: Callable[[], datetime]
-) -> Iterator[tuple[Json, list[Expected]]]:
+def _live_expectations(kind: Kind, tenant: str) -> Expectations:
     shape = SHAPE_OF[kind]
     payload = PAYLOADS[shape]
     has_own_id = kind in (Kind.TRANSCRIPT, Kind.CONVERSATION_STARTED)
-    expectations = [
-        _same("_id", _sample_id(kind, payload)) if has_own_id else _a_uuid("_id"),
-        _moment("timestamp", payload["endedAt"])
-        if shape is Shape.TRANSCRIPT
-        else _about_now("timestamp", clock),
-        _same("eventType", event_type(kind)),
-    ]
+    is_transcript = shape is Shape.TRANSCRIPT
+    expectations: Expectations = {
+        "_id": _sample_id(kind, payload) if has_own_id else _Rule.UUID,
+        "timestamp": datetime.fromisoformat(payload["endedAt"]) if is_transcript else _Rule.NOW,
+        "eventType": event_type(kind),
+    }
     for field in live_fields(kind):
-        value = _value_at(payload, field.places[shape])
-        make = _moment if field.dtype is Dtype.TIME else _same
-        expectations.append(make(f"{tenant}.{field.xdm}", value))
-    if shape is Shape.TRANSCRIPT:
-        copied = [
+        expectations[f"{tenant}.{field.xdm}"] = _expected(field, _value_at(payload, field.places[shape]))
+    if is_transcript:
+        expectations[f"{tenant}.chatlio.{MESSAGES_KEY}"] = [
             {field.name: message[field.name] for field in nested_fields() if field.name in message}
             for message in payload["messages"]
         ]
-        expectations.append(_objects(f"{tenant}.chatlio.{MESSAGES_KEY}", copied))
-    yield payload, expectations
+    return expectations
 
 
-def _history_samples(kind: Kind, design: Blueprint) -> Iterator[tuple[Json, list[Expected]]]:
+def _history_samples(kind: Kind, tenant: str) -> Iterator[tuple[Json, Expectations]]:
     """Yield a full record and, because wire records omit missing values, one with the fewest keys."""
     full = wire_sample(kind)
-    always = [
-        _same("_id", full["event_id"]),
-        _moment("timestamp", full["occurred_at"]),
-        _same("eventType", event_type(kind)),
-    ]
-    expectations = list(always)
-    for field in history_fields(kind):
-        make = _moment if field.dtype is Dtype.TIME else _same
-        expectations.append(make(f"{design.tenant}.{field.xdm}", full[field.name]))
+    always: Expectations = {
+        "_id": full["event_id"],
+        "timestamp": datetime.fromisoformat(full["occurred_at"]),
+        "eventType": event_type(kind),
+    }
+    expectations = always | {
+        f"{tenant}.{field.xdm}": _expected(field, full[field.name]) for field in history_fields(kind)
+    }
     if MESSAGES_KEY in full:
-        expectations.append(_objects(f"{design.tenant}.chatlio.{MESSAGES_KEY}", full[MESSAGES_KEY]))
+        expectations[f"{tenant}.chatlio.{MESSAGES_KEY}"] = full[MESSAGES_KEY]
     yield full, expectations
     yield {key: full[key] for key in ("event_id", "occurred_at")}, always
+
+
+def _expected(field: Field, value: Any) -> Any:
+    return datetime.fromisoformat(value) if field.dtype is Dtype.TIME else value
 
 
 def _sample_id(kind: Kind, payload: Json) -> str:
     return event_id(kind, payload, canonical(payload), widget=None, received=None)
 
 
-def _same(path: str, value: Any) -> Expected:
-    return Expected(path, _brief(value), lambda actual: actual == value)
-
-
-def _moment(path: str, text: str) -> Expected:
-    """Expect a time in any format; expressions may cut it to the second."""
-    wanted = datetime.fromisoformat(text)
-
-    def fits(actual: Any) -> bool:
-        moment = _parse_time(actual)
-        return moment is not None and timedelta(0) <= wanted - moment < timedelta(seconds=1)
-
-    return Expected(path, text, fits)
-
-
-def _about_now(path: str, clock: Callable[[], datetime]) -> Expected:
-    def fits(actual: Any) -> bool:
-        moment = _parse_time(actual)
-        return moment is not None and abs(clock() - moment) < timedelta(days=1)
-
-    return Expected(path, "the current time", fits)
-
-
-def _a_uuid(path: str) -> Expected:
-    return Expected(path, "a UUID", lambda actual: isinstance(actual, str) and bool(_UUID.fullmatch(actual)))
-
-
-def _objects(path: str, wanted: list[Json]) -> Expected:
-    """Expect a list of objects with at least these keys and values."""
-
-    def fits(actual: Any) -> bool:
+def _fits(expected: Any, actual: Any, now: datetime) -> bool:
+    """Whether a mapped value is as expected."""
+    if expected is _Rule.UUID:
+        return isinstance(actual, str) and bool(_UUID.fullmatch(actual))
+    if expected is _Rule.NOW:
+        time = _parse_time(actual)
+        return time is not None and abs(now - time) < timedelta(days=1)
+    if isinstance(expected, datetime):  # expressions may cut it to the second
+        time = _parse_time(actual)
+        return time is not None and timedelta(0) <= expected - time < timedelta(seconds=1)
+    if isinstance(expected, list):
         return (
             isinstance(actual, list)
-            and len(actual) == len(wanted)
+            and len(actual) == len(expected)
             and all(
                 isinstance(item, dict) and all(_is_same(value, item.get(key)) for key, value in least.items())
-                for least, item in zip(wanted, actual, strict=True)
+                for least, item in zip(expected, actual, strict=True)
             )
         )
-
-    return Expected(path, _brief(wanted), fits)
+    return bool(actual == expected)
 
 
 def _is_same(wanted: Any, actual: Any) -> bool:

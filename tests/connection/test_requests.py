@@ -27,7 +27,7 @@ EVENT = "https://ns.adobe.com/xdm/context/experienceevent"
 MARKED = "Chatlio events of the kind feedback, as Chatlio sends them. chatlio-kit:chatlio"
 BY_TITLE = [("orderby", "title"), ("limit", "300")]
 DATASETS = [("name", "chatlio dataset"), ("limit", "100"), ("start", "0")]
-SETS = [("limit", "100"), ("start", "0"), ("name", "chatlio live feedback mapping set")]
+SETS = [("name", "chatlio live feedback mapping set"), ("limit", "100"), ("start", "0")]
 SHORT_LIST = "application/vnd.adobe.xed-id+json"
 LOOKUP = "application/vnd.adobe.xed+json; version=1"
 
@@ -163,7 +163,7 @@ CONNECT = [
     ("GET", f"{FLOWS}/targetConnections", named("target"), None),
     # whether the sandbox may be changed: Sandbox API guide, available sandboxes
     ("GET", f"{FOUNDATION}/sandbox-management/", [("limit", "50"), ("offset", "0")], None),
-    # then object by object, each looked for first
+    # then object by object, each looked for first, and listed again where a name may repeat
     *SURVEY,
     ("POST", f"{REGISTRY}/tenant/fieldgroups", [], FIELD_GROUP),
     ("GET", f"{REGISTRY}/tenant/schemas", BY_TITLE, None),
@@ -173,19 +173,26 @@ CONNECT = [
     ("POST", f"{REGISTRY}/tenant/schemas", [], SCHEMA),
     ("GET", f"{CATALOG}/dataSets", DATASETS, None),
     ("POST", f"{CATALOG}/dataSets", [("requestDataSource", "true")], DATASET),
+    ("GET", f"{CATALOG}/dataSets", DATASETS, None),
     ("GET", f"{DATA_PREP}/mappingSets", SETS, None),
     ("POST", f"{DATA_PREP}/mappingSets/preview", [], {"data": "<samples>", "mappingSet": MAPPING_SET}),
     ("GET", f"{DATA_PREP}/mappingSets", SETS, None),
     ("POST", f"{DATA_PREP}/mappingSets", [], MAPPING_SET),
+    ("GET", f"{DATA_PREP}/mappingSets", SETS, None),
+    ("GET", f"{DATA_PREP}/mappingSets/<mapping set>", [], None),
     ("GET", f"{FLOWS}/sourceConnections", named("source"), None),
     ("GET", f"{FLOWS}/flows", named("dataflow"), None),
     ("POST", f"{FLOWS}/sourceConnections", [], SOURCE),
-    ("GET", f"{FLOWS}/targetConnections", named("target"), None),
+    ("GET", f"{FLOWS}/sourceConnections", named("source"), None),
     ("GET", f"{FLOWS}/flows", named("dataflow"), None),
+    ("GET", f"{FLOWS}/targetConnections", named("target"), None),
     ("POST", f"{FLOWS}/targetConnections", [], TARGET),
+    ("GET", f"{FLOWS}/targetConnections", named("target"), None),
     ("GET", f"{FLOWS}/flows", named("dataflow"), None),
     ("POST", f"{FLOWS}/flows", [], FLOW),
     ("GET", f"{FLOWS}/flows/<dataflow>", [], None),
+    ("GET", f"{FLOWS}/flows", named("dataflow"), None),
+    ("GET", f"{FLOWS}/flows/<dataflow>", [], None),  # until it is enabled
 ]
 
 

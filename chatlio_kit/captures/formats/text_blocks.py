@@ -11,7 +11,7 @@ from typing import Protocol
 
 from chatlio_kit.captures.formats.compression import BREAKS, UntilBreak
 from chatlio_kit.captures.formats.records import MOST_BYTES
-from chatlio_kit.errors import UsageError
+from chatlio_kit.errors import UsageError, option
 
 BLOCK = 1 << 20
 PEEK = 1 << 16
@@ -128,11 +128,11 @@ class Recoding:
             has_ascii = _ASCII.decode(codec.name) == _ASCII.decode("ascii")
         except (LookupError, ValueError):
             raise UsageError(
-                f"--encoding {name!r} (in Python encoding=) is no known encoding. Name one such as cp1252."
+                f"{option('encoding', repr(name))} is no known encoding. Name one such as cp1252."
             ) from None
         if not has_ascii:
             raise UsageError(
-                f"--encoding {name!r} (in Python encoding=) has other bytes for plain letters, so no JSON "
+                f"{option('encoding', repr(name))} has other bytes for plain letters, so no JSON "
                 "is found in it. Convert such files to UTF-8."
             )
         return cls(codec.name)

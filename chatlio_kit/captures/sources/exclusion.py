@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from chatlio_kit.errors import UsageError
+from chatlio_kit.errors import UsageError, option
 
 _SEPARATORS = re.compile(r"[/!]")
 
@@ -29,10 +29,8 @@ class Exclusion:
 
     def __init__(self, patterns: Iterable[str] = ()) -> None:
         self.patterns = tuple(dict.fromkeys(patterns))
-        if any(not pattern.strip("/! ") for pattern in self.patterns):
-            raise UsageError(
-                "--exclude names nothing (in Python exclude=). Name a file, a folder or a pattern."
-            )
+        if any(not each.strip("/! ") for each in self.patterns):
+            raise UsageError(f"{option('exclude')} names nothing. Name a file, a folder or a pattern.")
         self._rules = [
             (pattern, _compiled(pattern), _SEPARATORS.search(pattern.strip("/")) is not None)
             for pattern in self.patterns

@@ -98,14 +98,12 @@ class Survey:
 
     def endpoints(self, side: Side, role: Role, kind: Kind) -> list[Endpoint]:
         """Return our source or target connections of a role and kind, the one in use first."""
-        flows = self.flows(role, kind)[:1]
-        used = {
-            endpoint_id
-            for flow in flows
-            for endpoint_id in (flow.source_ids if side == "source" else flow.target_ids)
-        }
         name = self.naming.own(side, role, kind)
         endpoints = [endpoint for endpoint in self._our_endpoints(side) if endpoint.name == name]
+        flow = next(iter(self.flows(role, kind)), None)
+        used: tuple[str, ...] = ()
+        if flow is not None:
+            used = flow.source_ids if side == "source" else flow.target_ids
         return sorted(endpoints, key=lambda end: (end.id not in used, end.created_at, end.id))
 
     def used_datasets(self) -> set[str]:
