@@ -204,3 +204,20 @@ def test_a_file_that_grows_or_shrinks_is_noted(tmp_path: Path) -> None:
     path.write_bytes(LINE)
     assert sum(piece.read for piece in captures.pieces()) == 1
     assert [note[:20] for note in captures.notes] == ["a is shorter than wh"]
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar"])
+def test_an_archive_without_files_to_read_is_empty(tmp_path: Path, name: str) -> None:
+    """It is named as empty even where a note names what was left out of it."""
+    if name == "a.zip":
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr(".hidden", "{}")
+    else:
+        with tarfile.open(tmp_path / name, "w") as tar:
+            tar.addfile(tarfile.TarInfo(".hidden"))
+    captures = Captures([tmp_path / name])
+    assert list(captures.pieces()) == []
+    assert captures.notes == [
+        f"left out (hidden, or left behind by a system): {name}!.hidden",
+        f"{name} is empty: no record was read from it.",
+    ]
