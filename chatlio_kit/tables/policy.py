@@ -48,4 +48,6 @@ class FieldPolicy:
         counts.update({f"events.{column}": count for column, count in counted.items()})
         counts.update({f"messages.{column}": count for column, count in counted_in_messages.items()})
         nested = nest(events, messages, message_counts(batch.rows))
-        return replace(batch, rows=nested, rejected=[self.redaction.rejection(each) for each in batch.rejected])
+        return replace(
+            batch, rows=nested, rejected=[self.redaction.rejection(each) for each in batch.rejected]
+        )
