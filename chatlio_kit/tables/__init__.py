@@ -1,7 +1,7 @@
 """Raw batches to event batches, and these to five tables."""
 
 from chatlio_kit.tables.convert import convert
-from chatlio_kit.tables.deduplicate.deduplicate import DeduplicatedBatch, Deduplicator, FirstOccurrence
+from chatlio_kit.tables.deduplicate.deduplicate import Deduplicator, FirstOccurrence
 from chatlio_kit.tables.deduplicate.seen_ids import as_keys
 from chatlio_kit.tables.export import Export, read_export
 from chatlio_kit.tables.findings import FieldFindings, RecordCounts, count
@@ -17,7 +17,6 @@ __all__ = [
     "REJECTED",
     "REPORT",
     "Converted",
-    "DeduplicatedBatch",
     "Deduplicator",
     "EventBatch",
     "Export",
