@@ -19,7 +19,7 @@ from chatlio_kit.aep import Platform
 from chatlio_kit.chatlio.rejections import Reason, Rejection
 from chatlio_kit.cli import main
 from chatlio_kit.delivery import Ledger
-from chatlio_kit.errors import ChatlioKitError, UsageError
+from chatlio_kit.errors import ChatlioKitError, LedgerError, UsageError
 from chatlio_kit.jobs.backfill import backfill
 from chatlio_kit.jobs.platforms import open_platform
 from chatlio_kit.samples import write_sample
