@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatlio_kit.delivery.requests.pacing import RECOVERY, Pace, most_in_a_request
+from chatlio_kit.delivery.requests.pacing import RECOVERY, Pace, largest_request
 
 
 class Clock:
@@ -51,7 +51,7 @@ def test_no_second_passes_the_published_limit(
 ) -> None:
     """At both default paces no second holds more than the platform takes, whatever the pauses."""
     messages, limit = pace
-    sizes = [max(1, round(share * most_in_a_request(messages))) for share in shares]
+    sizes = [max(1, round(share * largest_request(messages))) for share in shares]
     sent = _sent(PacedByHand(messages, 1000, Clock()), sizes, idle)
     for start, _ in sent:
         assert sum(size for moment, size in sent if start <= moment < start + 1) <= limit
@@ -60,7 +60,7 @@ def test_no_second_passes_the_published_limit(
 @pytest.mark.parametrize(("messages", "limit"), [(9_000, 10_000), (1_400, 1_500)])
 def test_a_full_request_may_arrive_late(messages: int, limit: int) -> None:
     """Full requests go out after a pause, one is late by some milliseconds: no second is too full."""
-    size = most_in_a_request(messages)
+    size = largest_request(messages)
     sent = _sent(PacedByHand(messages, 1000, Clock()), [size] * 60, [1.0] + [0.0] * 59)
     for late in range(len(sent)):
         arrived = [(moment + 0.008 * (at == late), each) for at, (moment, each) in enumerate(sent)]
