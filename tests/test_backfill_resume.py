@@ -19,7 +19,6 @@ import pytest
 from chatlio_kit.aep import Platform
 from chatlio_kit.captures import LocalSource
 from chatlio_kit.captures import batches as captures
-from chatlio_kit.captures.sources.files import LocalSource
 from chatlio_kit.delivery import Ledger, run
 from chatlio_kit.delivery.requests import sending
 from chatlio_kit.delivery.requests.packing import pack
