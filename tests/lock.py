@@ -7,7 +7,12 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import defaultdict
 from pathlib import Path
+from typing import Any
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 LOCK = Path(__file__).parent.parent / "requirements.lock"
 HEAD = """\
@@ -16,17 +21,28 @@ HEAD = """\
 """
 
 
-def lines_of(report: dict[str, list[dict[str, object]]]) -> list[str]:
-    """Return a line for each package of a report but our own, sorted by name."""
-    pins = {}
-    for entry in report["install"]:
-        name, version = entry["metadata"]["name"], entry["metadata"]["version"]  # type: ignore[index]
-        digest = entry["download_info"].get("archive_info", {}).get("hashes", {}).get("sha256")  # type: ignore[attr-defined]
-        if name != "chatlio-kit":
-            pins[name.lower()] = f"{name}=={version} --hash=sha256:{digest}"
-    return [pins[name] for name in sorted(pins)]
+def lines_of(packages: list[dict[str, Any]]) -> list[str]:
+    """Return a line for each package but our own, sorted by name.
+
+    With hashes pip accepts a package only with the extras that its line names, so they are collected from what
+    the packages require of one another.
+    """
+    extras = defaultdict[str, set[str]](set)
+    for package in packages:
+        for required in map(Requirement, package["metadata"].get("requires_dist", [])):
+            if required.extras and (required.marker is None or required.marker.evaluate({"extra": ""})):
+                extras[canonicalize_name(required.name)] |= required.extras
+    lines = {}
+    for package in packages:
+        name = canonicalize_name(package["metadata"]["name"])
+        if name == "chatlio-kit":
+            continue
+        asked = f"{name}[{','.join(sorted(extras[name]))}]" if extras[name] else name
+        digest = package["download_info"]["archive_info"]["hashes"]["sha256"]
+        lines[name] = f"{asked}=={package['metadata']['version']} --hash=sha256:{digest}"
+    return [lines[name] for name in sorted(lines)]
 
 
 if __name__ == "__main__":
-    found = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
-    LOCK.write_text(HEAD + "\n".join(lines_of(found)) + "\n", encoding="utf-8")
+    report = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    LOCK.write_text(HEAD + "\n".join(lines_of(report["install"])) + "\n", encoding="utf-8")

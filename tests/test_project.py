@@ -93,7 +93,9 @@ def test_the_lock_has_the_pins_and_a_hash_for_each() -> None:
     locked = {}
     for line in lines:
         if not line.startswith("#"):
-            name, version = re.fullmatch(r"(\S+)==(\S+) --hash=sha256:[0-9a-f]{64}", line).groups()  # type: ignore[union-attr]
+            name, version = re.fullmatch(
+                r"([^\s\[]+)(?:\[\S+\])?==(\S+) --hash=sha256:[0-9a-f]{64}", line
+            ).groups()  # type: ignore[union-attr]
             locked[canonicalize_name(name)] = version
     assert locked.items() <= pins.items()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
