@@ -22,6 +22,10 @@ from chatlio_kit import local_platform
 from chatlio_kit.cli import main
 from chatlio_kit.connection import Destination
 from chatlio_kit.delivery import DestinationLedger, Ledger
+from chatlio_kit.delivery import run as delivery_run
+from chatlio_kit.delivery.ledger.models import DeadLetter
+from chatlio_kit.errors import LedgerBusy
+from chatlio_kit.jobs import backfill as jobs_backfill
 from chatlio_kit.jobs.forget import UNFINISHED, forget
 
 Payload = dict[str, Any]
@@ -295,6 +299,56 @@ def test_forgetting_waits_for_nobody(state: Path, captures: Path) -> None:
     assert said.exit_code == 1
     assert "is sending" in said.stderr
     assert _left(state) != []
+
+
+@pytest.mark.parametrize(
+    ("module", "step"),
+    [(delivery_run, "reconcile"), (jobs_backfill, "write_page"), (jobs_backfill, "write_json")],
+    ids=["while it reads back", "while it writes the page", "while it writes the report"],
+)
+def test_no_page_is_written_after_a_forget(
+    state: Path, captures: Path, monkeypatch: pytest.MonkeyPatch, module: Any, step: str
+) -> None:
+    """A backfill locks the state folder until its page is written, so a forget cannot come in between."""
+    original = getattr(module, step)
+    refused = []
+
+    def with_a_forget(*arguments: Any, **options: Any) -> Any:
+        with pytest.raises(LedgerBusy):
+            forget([captures], email=ADDRESS, state=state)
+        refused.append(step)
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(module, step, with_a_forget)
+    _run("backfill", captures, "--state", state)
+    assert refused == [step]
+    monkeypatch.undo()
+    assert forget([captures], email=ADDRESS, state=state).found
+    assert _left(state) == []
+
+
+def test_what_fails_after_a_forget_brings_nothing_back(state: Path, captures: Path) -> None:
+    """A batch that the platform fails later adds neither the record nor the answer to the ledger."""
+    _run("backfill", captures, "--state", state)
+    forgotten = forget([captures], email=ADDRESS, state=state).event_ids
+    with Ledger(state) as ledger:
+        others = [key for key in ledger.as_frame()["event_id"] if key not in forgotten]
+        with ledger.transaction() as db:
+            db.execute("UPDATE event SET landed = 0, fate = 'delivered'")
+        letters = [
+            DeadLetter(
+                key, "MAPPER-1", f"no {WORD} {key}", f'{{"email": "{ADDRESS}", "id": "{key}"}}'.encode()
+            )
+            for key in (forgotten[0], others[0])
+        ]
+        DestinationLedger(ledger, ledger.destinations()[0]).mark_failed("batch", letters)
+        answers = dict(
+            ledger.fetch_all("SELECT lower(hex(event_id)), answer FROM event WHERE fate = 'dead_lettered'")
+        )
+        assert answers == {forgotten[0]: None, others[0]: f"no {WORD} {others[0]}"}
+        kept = ledger.fetch_all("SELECT lower(hex(event_id)) FROM kept_body")
+        assert (forgotten[0],) not in kept
+        assert (others[0],) in kept
 
 
 _CHANGES = ("replace", "rename", "unlink", "remove", "fsync")

@@ -33,6 +33,7 @@ from chatlio_kit.delivery.requests.pacing import (
     largest_request,
 )
 from chatlio_kit.delivery.requests.packing import ADVISED_RECORD, LIMIT, RequestBody, fitting, pack
+from chatlio_kit.delivery.requests.responses import Refusal
 from chatlio_kit.delivery.requests.sending import (
     PATIENCE,
     SINGLE_POSTS,
@@ -301,8 +302,8 @@ class Run:
             return records
         too_large = RequestBody(records.take(np.flatnonzero(~is_sendable)))
         for index, size in enumerate(too_large.records.sizes):
-            answer = f"{size:,} bytes; a request holds at most {LIMIT:,}"
-            self._record(Outcome(refused=[refuse(too_large, index, None, "too_large", answer)]))
+            refusal = Refusal("too_large", f"{size:,} bytes; a request holds at most {LIMIT:,}")
+            self._record(Outcome(refused=[refuse(too_large, index, None, refusal)]))
         return records.take(np.flatnonzero(is_sendable))
 
     def _post(self, flow: Dataflow, bodies: Iterable[RequestBody]) -> None:

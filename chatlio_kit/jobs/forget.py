@@ -104,6 +104,12 @@ class Forgotten:
     sql: str | None = None
     event_ids: list[str] = field(default_factory=list)
 
+    def add(
+        self, store: str, removed: int = 0, *, left: int = 0, remove_by: str = "", exists: bool = True
+    ) -> None:
+        """Add a store that was searched."""
+        self.stores.append(SearchedStore(store, exists, removed, left, remove_by))
+
     @property
     def found(self) -> bool:
         """Whether the person was found anywhere."""
@@ -327,37 +333,31 @@ class _Erasure:
     def _report_stores(
         self, reports: ErasedFiles, in_tables: ErasedFiles, erased: local_platform.Erased
     ) -> None:
-        result, state = self.result, self._state
-        has_reports = (state / REPORTS).is_dir()
-        result.stores = [
-            SearchedStore("ledger, with its dead letters", exists=True, removed=result.events),
-            SearchedStore(
-                "names of files in the ledger", exists=True, removed=len(self._ledger_files_naming)
-            ),
-            SearchedStore("rejects", has_reports, reports.rejects),
-            SearchedStore("names of files in rejects", has_reports, reports.renamed),
-            SearchedStore("report pages", has_reports, reports.pages),
-            SearchedStore("reports as JSON", has_reports, reports.reports),
-            SearchedStore("remains of broken-off runs", has_reports, reports.partials),
-            SearchedStore("local platform", self._store.is_dir(), erased.rows),
-            SearchedStore(
-                "its batches, runs and log", self._store.is_dir(), erased.descriptions + erased.log_lines
-            ),
-        ]
+        result = self.result
+        has_reports, has_platform = (self._state / REPORTS).is_dir(), self._store.is_dir()
+        result.add("ledger, with its dead letters", result.events)
+        result.add("names of files in the ledger", len(self._ledger_files_naming))
+        result.add("rejects", reports.rejects, exists=has_reports)
+        result.add("names of files in rejects", reports.renamed, exists=has_reports)
+        result.add("report pages", reports.pages, exists=has_reports)
+        result.add("reports as JSON", reports.reports, exists=has_reports)
+        result.add("remains of broken-off runs", reports.partials, exists=has_reports)
+        result.add("local platform", erased.rows, exists=has_platform)
+        batches = erased.descriptions + erased.log_lines
+        result.add("its batches, runs and log", batches, exists=has_platform)
         if self._tables:
-            result.stores += [
-                SearchedStore("tables", exists=True, removed=sum(in_tables.rows.values())),
-                SearchedStore(
-                    "rejects and reports beside them", exists=True, removed=in_tables.beside_tables
-                ),
-            ]
-            self._report_unfinished_tables()
+            result.add("tables", sum(in_tables.rows.values()))
+            result.add("rejects and reports beside them", in_tables.beside_tables)
+        for folder in self._tables:
+            if left := len(list(folder.glob(".unfinished-*"))):
+                advice = f"delete the folders .unfinished-* in {str(folder)!r}, or run convert there again"
+                result.add("conversions that were broken off", left=left, remove_by=advice)
         if self._export is not None:
             left = len(result.captures) + len(self._captures_naming)
             advice = "the captures are yours to change: take these records out there"
             if self._captures_naming:
                 advice += f"; {len(self._captures_naming):,} files are called after the person: rename them"
-            result.stores.append(SearchedStore("captures", exists=True, left=left, remove_by=advice))
+            result.add("captures", left=left, remove_by=advice)
         else:
             result.notes.append(
                 "No captures were named. The ledger keeps digests only, so events that are neither dead "
@@ -386,16 +386,6 @@ class _Erasure:
                 "The ledger keeps the digests of these events, so that no later backfill sends them again."
             )
 
-    def _report_unfinished_tables(self) -> None:
-        for folder in self._tables:
-            if left := len(list(folder.glob(".unfinished-*"))):
-                advice = f"delete the folders .unfinished-* in {str(folder)!r}, or run convert there again"
-                self.result.stores.append(
-                    SearchedStore(
-                        "conversions that were broken off", exists=True, left=left, remove_by=advice
-                    )
-                )
-
     def _report_elsewhere(self, elsewhere: Mapping[Destination, int]) -> None:
         """Report what is left on Experience Platform, and what removes it."""
         if not elsewhere:
@@ -407,9 +397,7 @@ class _Erasure:
                 "removes them is deleting the batches that hold them, with all other rows of these batches, "
                 "or the dataset. The query below finds the rows."
             )
-            self.result.stores.append(
-                SearchedStore(f"Experience Platform, {destination}", True, 0, count, advice)
-            )
+            self.result.add(f"Experience Platform, {destination}", left=count, remove_by=advice)
         self.result.sql = _query(self._person)
         self.result.notes.append(
             "In the query put your dataset's table for your_table and your tenant for _tenant. It finds rows "
@@ -419,14 +407,10 @@ class _Erasure:
 
     def _report_remaining_files(self) -> None:
         """Search every file in the state folder, and report those that still name the person."""
-        left = [
-            path for path in sorted(self._state.rglob("*")) if path.is_file() and self._names_person(path)
-        ]
-        for path in left:
-            advice = "this file is none that chatlio_kit knows how to change: look into it yourself"
-            self.result.stores.append(
-                SearchedStore(str(path.relative_to(self._state)), exists=True, left=1, remove_by=advice)
-            )
+        advice = "this file is none that chatlio_kit knows how to change: look into it yourself"
+        remaining = [path for path in self._state.rglob("*") if path.is_file() and self._names_person(path)]
+        for path in sorted(remaining):
+            self.result.add(str(path.relative_to(self._state)), left=1, remove_by=advice)
 
     def _names_person(self, path: Path) -> bool:
         if path.suffix == ".parquet":

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote
 
@@ -10,6 +13,7 @@ import pytest
 from chatlio_kit.aep import Platform
 from chatlio_kit.connection import plan_connection
 from chatlio_kit.delivery import Ledger, Run, pace_for
+from chatlio_kit.errors import LedgerBusy
 from chatlio_kit.tables import Tables, read_export
 
 
@@ -42,6 +46,44 @@ def test_what_is_under_way_is_settled_when_a_run_is_broken_off(local: Platform, 
     assert run.page.run.delivered == fates.get("delivered", 0)
     assert fates.sum() == len(tables.events)
     assert run.is_stopped
+
+
+def test_a_run_is_closed_in_another_thread(local: Platform) -> None:
+    """The lock of the state folder belongs to the run, not to the thread that opened it."""
+    connection = plan_connection(local).apply(quiet=True)
+    with ThreadPoolExecutor(1) as other:
+        run = other.submit(Run, connection, local.settings.state, quiet=True).result()
+    with Ledger(local.settings.state) as ledger:
+        with pytest.raises(LedgerBusy, match="Another run is sending"), ledger.exclusive_lock():
+            pass
+        run.close()
+        with ledger.exclusive_lock():
+            assert run.page.run.delivered == 0
+
+
+def test_a_killed_run_leaves_no_lock(local: Platform) -> None:
+    """The lock ends with the process that held it, however it ends."""
+    state = local.settings.state
+    with subprocess.Popen([sys.executable, "-c", _HOLD, str(state)], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with Ledger(state) as ledger:
+            with pytest.raises(LedgerBusy), ledger.exclusive_lock():
+                pass
+            holder.kill()
+            holder.wait()
+            with ledger.exclusive_lock():
+                assert ledger.is_empty()
+
+
+_HOLD = """
+import sys, time
+from pathlib import Path
+from chatlio_kit.delivery import Ledger
+with Ledger(Path(sys.argv[1])) as ledger, ledger.exclusive_lock():
+    print("held", flush=True)
+    time.sleep(600)
+"""
 
 
 def _break_off(run: Run, tables: Tables) -> None:

@@ -17,6 +17,7 @@ from chatlio_kit.delivery.requests.pacing import Pace
 from chatlio_kit.delivery.requests.packing import RequestBody
 from chatlio_kit.delivery.requests.responses import (
     NextStep,
+    Refusal,
     Response,
     next_step,
     read_verdicts,
@@ -217,8 +218,7 @@ class Sender:
                 if len(part) > 1:
                     todo.extendleft(reversed(part.halves()))
                 else:
-                    refusal = refusal_of(answer)
-                    outcome.refused.append(refuse(part, 0, number, refusal.reason, refusal.answer))
+                    outcome.refused.append(refuse(part, 0, number, refusal_of(answer)))
                 continue
             elif step is NextStep.STOP or (
                 step is NextStep.WAIT and time.monotonic() - started > INLET_PATIENCE
@@ -278,7 +278,7 @@ class Sender:
         rows = part.records.rows[list(verdicts.delivered)].tolist()
         outcome.delivered.append(Delivered(number, dict(zip(rows, verdicts.delivered.values(), strict=True))))
         for index, refusal in verdicts.refused.items():
-            outcome.refused.append(refuse(part, index, number, refusal.reason, refusal.answer))
+            outcome.refused.append(refuse(part, index, number, refusal))
         outcome.unanswered += len(verdicts.unknown) - len(verdicts.transient)
         return part.only(verdicts.unknown) if verdicts.unknown else None
 
@@ -288,10 +288,10 @@ class Sender:
         self._pace.stop()
 
 
-def refuse(body: RequestBody, index: int, request: int | None, reason: str, answer: str) -> Refused:
+def refuse(body: RequestBody, index: int, request: int | None, refusal: Refusal) -> Refused:
     """Return one record as a dead letter; its body is kept, so that it can be sent again."""
     record = body.records[index]
-    letter = DeadLetter(record.event_id, reason, answer, record.body)
+    letter = DeadLetter(record.event_id, refusal.reason, refusal.answer, record.body)
     return Refused(int(body.records.rows[index]), request, letter)
 
 
