@@ -4,15 +4,23 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help backfill test unit notebooks-test notebooks-long test-browser lint notebooks readme lab bench soak clean
+.PHONY: help backfill test unit coverage notebooks-test notebooks-long test-browser lint lock notebooks readme lab bench soak clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
 
-$(READY): pyproject.toml constraints.txt
+# Files with known hashes on the platform that requirements.lock is for; elsewhere the same versions.
+LOCKED := $(shell $(PYTHON) -c "import platform, sys; print(sys.version_info[:2] == (3, 11) and (sys.platform, platform.machine()) == ('linux', 'x86_64') or '')")
+PIP := $(BIN)/pip --quiet --disable-pip-version-check
+
+$(READY): pyproject.toml constraints.txt requirements.lock
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	$(if $(LOCKED),$(PIP) install --require-hashes -r requirements.lock && $(PIP) install --no-deps --no-build-isolation -e .,$(PIP) install -c constraints.txt -e ".[dev]")
 	@touch $@
+
+lock: $(READY) ## write requirements.lock anew from constraints.txt, with hashes
+	$(PIP) install --dry-run --ignore-installed --report build/installation.json -c constraints.txt ".[dev]" setuptools
+	$(BIN)/python tests/lock.py build/installation.json
 
 backfill: $(READY) ## run the main job on the embedded platform with a sample export
 	$(BIN)/chatlio-kit sample build/captures --events 5000
@@ -22,6 +30,9 @@ test: lint unit notebooks-test ## lint, types, tests, and strict nbval on all no
 
 unit: $(READY) ## unit and integration tests
 	$(BIN)/pytest -n auto --dist loadscope
+
+coverage: $(READY) ## unit and integration tests with line coverage; the report is in build/coverage
+	$(BIN)/pytest -n auto --dist loadscope --cov=chatlio_kit --cov-report=term:skip-covered --cov-report=html:build/coverage
 
 notebooks-test: $(READY) ## re-run the notebooks and compare every stored output
 	$(BIN)/pytest --nbval --nbval-current-env --nbval-sanitize-with tests/notebooks/sanitize.cfg notebooks

@@ -1,7 +1,7 @@
-"""Arguments of the public face: what cannot be meant is refused at once, in the words of its caller.
+"""Validation of the public functions' arguments, with errors in the words of the caller.
 
-A rule checks one argument. :func:`checked` puts rules in front of a function, by the names of its parameters;
-those that the whole face shares have their rule here.
+A rule checks one argument. :func:`checked` applies rules to a function's parameters by name; parameters that
+many functions share have their rules here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from chatlio_kit.errors import UsageError, option
 P = ParamSpec("P")
 T = TypeVar("T")
 Rule = Callable[[str, object], None]
-"""Checks an argument, called by its name; raises a UsageError when it cannot be meant."""
+"""Checks an argument by name and value; raises a UsageError if it is invalid."""
 
 _LONGEST = 40
 
@@ -30,37 +30,37 @@ def checked(**rules: Rule) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Check a function's arguments before it runs.
 
     Args:
-        rules: rules by parameter, besides those that the whole face shares.
+        rules: rules by parameter, in addition to the shared ones.
     """
 
-    def around(function: Callable[P, T]) -> Callable[P, T]:
-        takes = signature(function)
-        known = {name: rule for name, rule in (SHARED | rules).items() if name in takes.parameters}
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        called = signature(function)
+        known = {name: rule for name, rule in (SHARED | rules).items() if name in called.parameters}
 
         @wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> T:
             try:
-                given = takes.bind(*args, **kwargs).arguments
-            except TypeError:  # a missing or surplus argument is Python's to name
+                arguments = called.bind(*args, **kwargs).arguments
+            except TypeError:  # Python names a missing or surplus argument itself
                 return function(*args, **kwargs)
-            for name, value in given.items():
+            for name, value in arguments.items():
                 if name in known:
                     known[name](name, value)
             return function(*args, **kwargs)
 
         return call
 
-    return around
+    return decorate
 
 
 def wrong(name: str, meaning: str, value: object) -> UsageError:
-    """Make the error of an argument that is something else than what it means."""
+    """Return the error of an argument with another value than its meaning allows."""
     hint = " Write a time as text: value.isoformat()." if isinstance(value, date) else ""
     return UsageError(f"{option(name)} is {meaning}, not {named(value)}.{hint}")
 
 
 def named(value: object) -> str:
-    """Name a value in a sentence: itself where it is short, else its type."""
+    """Return a value as words in a sentence: itself if it is short, else its type."""
     if value is None or isinstance(value, bool | int | float):
         return repr(value)
     if isinstance(value, str):
@@ -87,9 +87,9 @@ def place(name: str, value: object) -> None:
     """Accept a path: a text that is not empty, or a Path."""
     if not isinstance(value, str | os.PathLike):
         raise wrong(name, "a path, as text or Path", value)
-    written = os.fspath(value)
-    if not isinstance(written, str) or not written.strip() or "\0" in written:
-        raise wrong(name, "a path, as text or Path", written)
+    path = os.fspath(value)
+    if not isinstance(path, str) or not path.strip() or "\0" in path:
+        raise wrong(name, "a path, as text or Path", path)
 
 
 def callable_(name: str, value: object) -> None:
@@ -138,21 +138,21 @@ def optional(rule: Rule) -> Rule:
 def texts_by_name(name: str, value: object) -> None:
     """Accept a text, or a mapping of texts to texts."""
     if isinstance(value, Mapping):
-        if not all(isinstance(each, str) for pair in value.items() for each in pair):
+        if not all(isinstance(text, str) for pair in value.items() for text in pair):
             raise UsageError(f"{option(name)} maps texts to texts.")
     elif not isinstance(value, str):
         raise wrong(name, "a text or a mapping of texts", value)
 
 
 def list_of_texts(name: str, value: object) -> None:
-    """Accept a list of texts, which a lone text is not."""
+    """Accept a list of texts, but no single text."""
     if isinstance(value, str):
         raise UsageError(f"{option(name)} is a list, not a text: {name}=[{value!r}].")
     if not isinstance(value, list | tuple | set | frozenset):
         raise wrong(name, "a list of texts", value)
-    strange = next((each for each in value if not isinstance(each, str)), "")
-    if strange != "":
-        raise wrong(name, "a list of texts", strange)
+    for element in value:
+        if not isinstance(element, str):
+            raise wrong(name, "a list of texts", element)
 
 
 def text_or_texts(name: str, value: object) -> None:
@@ -162,24 +162,24 @@ def text_or_texts(name: str, value: object) -> None:
 
 
 def places(name: str, value: object) -> list[Path | str]:
-    """Return the paths of an argument that takes one or several.
+    """Return the paths in an argument that takes one or several.
 
     Raises:
-        UsageError: when there is none, or one of them is no path.
+        UsageError: when there is none, or one of them is not a path.
     """
     if isinstance(value, str | os.PathLike):
         place(name, value)
         return [value if isinstance(value, str) else Path(value)]
-    # a frame, a mapping or bytes can be iterated over too, and gives no paths
+    # a frame, a mapping or bytes are iterable too, but not over paths
     is_other = isinstance(value, bytes | bytearray | Mapping) or hasattr(value, "columns")
     if not isinstance(value, Iterable) or is_other:
         raise wrong(name, "a path, or a list of paths", value)
-    found = list(value)
-    if not found:
+    paths = list(value)
+    if not paths:
         raise UsageError(f"{option(name)} names no captures. Name a file, a folder, a pattern or a URL.")
-    for each in found:
-        place(name, each)
-    return [each if isinstance(each, str) else Path(each) for each in found]
+    for path in paths:
+        place(name, path)
+    return [path if isinstance(path, str) else Path(path) for path in paths]
 
 
 SECONDS = number("a number of seconds from 0")
@@ -215,4 +215,4 @@ SHARED: dict[str, Rule] = {
     "out": place,
     "folder": place,
 }
-"""The rules of parameters that mean the same wherever they are."""
+"""The rules of parameters that mean the same in every function."""

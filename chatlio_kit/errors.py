@@ -1,24 +1,24 @@
-"""Everything that can go wrong, as one tree.
+"""All errors of chatlio_kit, as one tree.
 
 ChatlioKitError
-├── UsageError                 the call itself cannot be meant (exit code 2)
-│   ├── MissingPath            a path that was named does not exist
-│   └── ProductionSandbox      a production sandbox was to be changed without leave
+├── UsageError                 the call itself is not valid (exit code 2)
+│   ├── MissingPath            a path does not exist
+│   └── ProductionSandbox      a production sandbox would be changed without the option for it
 ├── SettingsError              a setting is missing or malformed
 ├── CaptureError               nothing could be read
 ├── OutputError                a result could not be written
 ├── FrameError                 an edited frame no longer fits its schema
 ├── LedgerError                the ledger cannot be used
 │   └── LedgerBusy             another backfill is running on it
-├── ConnectionIncomplete       the Chatlio connection is not (or not wholly) there
-└── PlatformError              Experience Platform said no, or said nothing
+├── ConnectionIncomplete       the Chatlio connection is missing or incomplete
+└── PlatformError              Experience Platform refused a call or did not answer
     ├── Unreachable            no answer
     ├── AuthenticationFailed   the credential was refused
     ├── PermissionMissing      the credential may not do this
-    ├── NotFound               the object is not there
+    ├── NotFound               the object does not exist
     ├── Conflict               the object changed, or its name is taken
     ├── RateLimited            too many requests
-    └── Unavailable            the platform failed, for now
+    └── Unavailable            the platform failed for the moment
 
 Every message is a sentence: what happened, to which input, and what to do next.
 """
@@ -29,15 +29,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 DONE, FAILED, INCOMPLETE, UNCONFIRMED = 0, 1, 3, 4
-"""Exit codes: all landed; could not do it; some rejected or dead-lettered; landing not confirmed yet."""
-
+"""Exit codes: all landed; failed; some rejected or dead-lettered; landing not confirmed yet."""
 
 _face = {"is_prompt": False}
 
 
 @contextmanager
 def spoken_at_the_prompt() -> Iterator[None]:
-    """Word sentences for a command line while the block runs; outside of it they speak Python."""
+    """Word sentences for the command line inside the block; outside they are worded for Python."""
     before = _face["is_prompt"]
     _face["is_prompt"] = True
     try:
@@ -47,43 +46,39 @@ def spoken_at_the_prompt() -> Iterator[None]:
 
 
 def in_words(at_the_prompt: str, in_python: str) -> str:
-    """Return the words of the face that is in use."""
+    """Return the words for the command line or for Python, whichever is in use."""
     return at_the_prompt if _face["is_prompt"] else in_python
 
 
 def option(name: str, value: str = "") -> str:
-    """Write a parameter as it is given: ``undated_as=`` in Python, ``--undated-as`` at the prompt.
+    """Return a parameter as the caller writes it: ``undated_as=`` in Python, ``--undated-as`` at the prompt.
 
     Args:
-        name: the parameter, as Python calls it.
-        value: its value as it is written there; ``True`` is a flag, which has none at the prompt.
+        name: the parameter's name in Python.
+        value: its value in Python; ``True`` is a flag, which has no value at the prompt.
     """
     flag = f"--{name.replace('_', '-')}"
-    shown = "" if value == "True" else value
-    return in_words(f"{flag} {shown}".rstrip(), f"{name}={value}")
+    return in_words(flag if value in ("", "True") else f"{flag} {value}", f"{name}={value}")
 
 
 class ChatlioKitError(Exception):
-    """Root of everything that chatlio_kit raises on purpose.
-
-    In a notebook it shows as its sentence, without a traceback.
-    """
+    """Base class of all errors of chatlio_kit; a notebook shows its sentence without a traceback."""
 
     exit_code = 1
 
     def _render_traceback_(self) -> list[str]:
-        """Tell IPython to show the sentence alone."""
+        """Return the lines that IPython shows instead of a traceback."""
         return [f"{type(self).__name__}: {self}"]
 
 
 class UsageError(ChatlioKitError):
-    """The call cannot be meant as it stands."""
+    """The call itself is not valid."""
 
     exit_code = 2
 
 
 class MissingPath(UsageError):
-    """A path that was named does not exist."""
+    """A path does not exist."""
 
 
 class UnreadableRows(UserWarning):
@@ -91,7 +86,7 @@ class UnreadableRows(UserWarning):
 
 
 class ProductionSandbox(UsageError):
-    """A production sandbox is changed only by those who say that they mean it."""
+    """A production sandbox would be changed without the option for it."""
 
 
 class SettingsError(ChatlioKitError):
@@ -119,7 +114,7 @@ class LedgerBusy(LedgerError):
 
 
 class ConnectionIncomplete(ChatlioKitError):
-    """The Chatlio connection is not, or not wholly, there."""
+    """The Chatlio connection is missing or incomplete."""
 
 
 class PlatformError(ChatlioKitError):
@@ -156,10 +151,9 @@ class PlatformError(ChatlioKitError):
         super().__init__(str(self))
 
     def __str__(self) -> str:
-        marks = [f"HTTP {self.status}" if self.status else "", self.code or ""]
-        if self.request_id:
-            marks.append(f"request {self.request_id}")
-        known = ", ".join(mark for mark in marks if mark)
+        status = f"HTTP {self.status}" if self.status else None
+        request = f"request {self.request_id}" if self.request_id else None
+        known = ", ".join(detail for detail in (status, self.code, request) if detail)
         sentence = f"{self.service} could not {self.operation}: {self.reason.rstrip('.')}"
         sentence += f" ({known})." if known else "."
         return f"{sentence} {self.advice}".rstrip()
@@ -178,7 +172,7 @@ class PermissionMissing(PlatformError):
 
 
 class NotFound(PlatformError):
-    """The object is not there."""
+    """The object does not exist."""
 
 
 class Conflict(PlatformError):
@@ -190,4 +184,4 @@ class RateLimited(PlatformError):
 
 
 class Unavailable(PlatformError):
-    """The platform failed, for now."""
+    """The platform failed for the moment."""

@@ -1,9 +1,9 @@
-"""A pool of worker processes behind the standard interface of executors.
+"""A pool of worker processes with the interface of :class:`concurrent.futures.Executor`.
 
-Workers are started anew on every system (``spawn``). They import nothing of the program that starts them, so
-this works from notebooks and from scripts without a main guard. They import nothing from the current folder
-either, where captures lie that anybody may have sent, and of the environment they get only what a Python
-process needs: no credential.
+Workers are spawned on every system. They import nothing of the program that starts them, so that the pool
+works from notebooks and from scripts without a main guard. They import nothing from the current folder,
+because it may hold captures that anybody sent. Their environment has only what a Python process needs, and
+no credential.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _WORTH_STARTING = 20_000_000
-_MOST_WORKERS = 4  # the one process that deduplicates and writes keeps no more than these busy
+_MOST_WORKERS = 4  # the process that deduplicates and writes keeps no more of them busy
 _AHEAD = 1
-"""How many items wait for the worker that comes free first, while results are still being looked at."""
-_PASSED = frozenset(
+"""How many items wait for the first free worker."""
+_PASSED_ON = frozenset(
     {
         "PATH", "HOME", "USER", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TEMP", "TMP", "LD_LIBRARY_PATH",
         "DYLD_LIBRARY_PATH", "VIRTUAL_ENV", "CONDA_PREFIX", "SYSTEMROOT", "WINDIR", "COMSPEC", "PATHEXT",
@@ -43,18 +43,18 @@ _PASSED = frozenset(
         "PYTHONHASHSEED", "PYTHONWARNINGS", "PYTHONDONTWRITEBYTECODE", "PYTHONNOUSERSITE", "PYTHONUSERBASE",
     }
 )  # fmt: skip
-"""The environment variables that workers get, besides ``LC_*``."""
+"""The environment variables that workers inherit, besides ``LC_*``."""
 _SET = {
     "PYTHONSAFEPATH": "1",  # nothing is imported from the current folder
-    "OMP_NUM_THREADS": "1",  # no threads that nobody needs
-    "ARROW_DEFAULT_MEMORY_POOL": "system",  # freed memory goes back at once
+    "OMP_NUM_THREADS": "1",  # no unneeded threads
+    "ARROW_DEFAULT_MEMORY_POOL": "system",  # freed memory is returned at once
     "MALLOC_ARENA_MAX": "1",
 }
 _STARTING = RLock()
 
 
 def default_workers(size: int) -> int:
-    """Return how many workers pay for so many bytes: none where starting them takes longer than the work."""
+    """Return how many workers pay for so many bytes: none if starting them takes longer than the work."""
     if size < _WORTH_STARTING:
         return 0
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -66,7 +66,7 @@ def create_pool(workers: int, preload: Sequence[str] = ()) -> Pool:
 
     Args:
         workers: how many processes work, from 1.
-        preload: the modules that their work needs; they import them as soon as they are started.
+        preload: the modules that their work needs, imported as soon as they start.
     """
     pool = Pool(workers, preload)
     for _ in range(workers):  # each task that finds no idle worker starts one
@@ -75,22 +75,22 @@ def create_pool(workers: int, preload: Sequence[str] = ()) -> Pool:
 
 
 class Pool(ProcessPoolExecutor):
-    """Worker processes; when an error leaves the ``with`` block they are ended at once.
+    """Worker processes; an error in the ``with`` block ends them at once.
 
     Attributes:
-        workers: how many they are.
+        workers: how many there are.
     """
 
     def __init__(self, workers: int, preload: Sequence[str] = ()) -> None:
         self.workers = workers
         self._context = _Context()
-        with _isolated():  # making the queues starts the process that keeps track of them
+        with _isolated():  # the queues start the resource tracker, a process
             super().__init__(workers, self._context, _prepare_worker, (tuple(preload),))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None:  # nobody waits for work that is not wanted
+        if error is not None:  # nobody waits for unwanted work
             for process in self._context.started:
                 process.kill()
         super().__exit__(kind, error, trace)
@@ -102,9 +102,9 @@ def map_in_order(
     """Apply a function to each item; yield items and results in the items' order.
 
     Args:
-        executor: what the work is submitted to; with None this process does it.
-        work: a function of a module of ours, or a partial one.
-        items: read as workers come free, a few ahead.
+        executor: where the work is done; None for this process.
+        work: a function of this package, or a partial one.
+        items: read as workers become free, a few ahead.
 
     Raises:
         CaptureError: when a worker ended before its work was done.
@@ -115,12 +115,12 @@ def map_in_order(
                 result = work(item)
             yield item, result
         return
-    most = getattr(executor, "workers", _MOST_WORKERS) + _AHEAD
+    most_pending = getattr(executor, "workers", _MOST_WORKERS) + _AHEAD
     pending: deque[tuple[Item, Future[bytes]]] = deque()
     try:
         for item in items:
             pending.append((item, executor.submit(_work, work, item)))
-            if len(pending) > most:
+            if len(pending) > most_pending:
                 done, future = pending.popleft()
                 yield done, _result(future)
         while pending:
@@ -135,7 +135,7 @@ def map_in_order(
 
 @contextmanager
 def paused_collection() -> Iterator[None]:
-    """Look for no garbage while many objects are made, none of them in a cycle."""
+    """Pause garbage collection while many objects are made, none of them in a cycle."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -146,14 +146,14 @@ def paused_collection() -> Iterator[None]:
 
 
 def _work(work: Callable[[Item], Result], item: Item) -> bytes:
-    """Return a result as bytes: pickled by protocol 5, which writes Arrow's buffers without a detour."""
-    gc.collect()  # what pandera left behind; all that was there before it stays out of this
+    """Return a pickled result; protocol 5 writes Arrow's buffers without a copy."""
+    gc.collect()  # the cycles of pandera; everything older is frozen
     gc.freeze()
     return pickle.dumps(work(item), protocol=5)
 
 
 def _result(future: Future[bytes]) -> Any:
-    return pickle.loads(future.result())  # noqa: S301  from our own process, over its own pipe
+    return pickle.loads(future.result())  # noqa: S301  from our own process
 
 
 class _Worker(SpawnProcess):
@@ -163,7 +163,7 @@ class _Worker(SpawnProcess):
 
 
 class _Context(SpawnContext):
-    """Starts workers, and remembers them."""
+    """Starts workers, and keeps a list of them."""
 
     def __init__(self) -> None:
         self.started: list[_Worker] = []
@@ -175,19 +175,19 @@ class _Context(SpawnContext):
 
 @contextmanager
 def _isolated() -> Iterator[None]:
-    """Keep from processes that are started what they must not inherit.
+    """Hide from new processes what they must not inherit.
 
-    ``multiprocessing`` hands down the program's own module, import path and environment, and nothing but
-    changing them for the moment of a start keeps it from that. An interrupt is for the program alone.
+    ``multiprocessing`` passes on the program's main module, import path and environment. The only way to
+    prevent that is to change them while a process starts. Interrupts are for the program alone.
     """
     with _STARTING:
-        before = dict(os.environ)
+        environment = dict(os.environ)
         path, program = sys.path, sys.modules["__main__"]
         is_main = current_thread() is main_thread() and signal.getsignal(signal.SIGINT) is not None
         handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if is_main else None
         try:
-            for name in before:
-                if name not in _PASSED and not name.startswith("LC_"):
+            for name in environment:
+                if name not in _PASSED_ON and not name.startswith("LC_"):
                     del os.environ[name]
             os.environ.update(_SET)
             sys.path = _import_path(path)
@@ -195,9 +195,9 @@ def _isolated() -> Iterator[None]:
             yield
         finally:
             sys.path, sys.modules["__main__"] = path, program
-            for name in _SET.keys() - before.keys():
+            for name in _SET.keys() - environment.keys():
                 del os.environ[name]
-            os.environ.update(before)
+            os.environ.update(environment)
             if is_main:
                 signal.signal(signal.SIGINT, handler)
 
@@ -205,26 +205,26 @@ def _isolated() -> Iterator[None]:
 def _import_path(path: Sequence[str]) -> list[str]:
     """Return an import path without the current folder.
 
-    Where this package itself lies in the current folder, that comes last: nothing there replaces a module.
+    If this package itself is in the current folder, that comes last, so that it replaces no module.
     """
-    here, ours = Path.cwd(), str(Path(__file__).resolve().parent.parent)
-    kept = [entry for entry in path if entry and Path(entry).resolve() != here]
-    return kept if ours in kept else [*kept, ours]
+    current, package = Path.cwd(), str(Path(__file__).resolve().parent.parent)
+    kept = [entry for entry in path if entry and Path(entry).resolve() != current]
+    return kept if package in kept else [*kept, package]
 
 
 def _prepare_worker(preload: Sequence[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=_end_with_parent, daemon=True).start()
-    # Where hypothesis is installed pandera brings it along, and it brings more: time and memory for nothing.
+    # pandera imports hypothesis if it is installed, which takes time and memory for nothing.
     sys.modules["hypothesis"] = None  # type: ignore[assignment]
-    gc.disable()  # rows have no cycles: looking for some costs a tenth of the time
+    gc.disable()  # rows have no cycles: looking for them takes a tenth of the time
     for name in preload:
         import_module(name)
     gc.freeze()
 
 
 def _end_with_parent() -> None:
-    """End this process when the program does: one that is killed cannot end its workers."""
+    """End this process with the program: a killed program cannot end its workers."""
     parent = parent_process()
     if parent is not None:
         parent.join()

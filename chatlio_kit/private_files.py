@@ -1,4 +1,4 @@
-"""Files and folders for their owner alone, and what processes that were killed have left behind."""
+"""Private files and folders, and the removal of those that killed processes have left behind."""
 
 from __future__ import annotations
 
@@ -13,40 +13,42 @@ from pathlib import Path
 
 from chatlio_kit.errors import OutputError, UsageError
 
-OURS = frozenset({"ledger.db", "ledger.db-wal", "ledger.db-shm", "ledger.lock", "local", "reports"})
-"""What stands in a state folder. One with anything else in it may be somebody's working folder."""
+OURS = frozenset(
+    {"ledger.db", "ledger.db-wal", "ledger.db-shm", "ledger.lock", "connecting.lock", "local", "reports"}
+)
+"""The names in a state folder. A folder with any other name may be somebody's working folder."""
 
 _PREFIX = "chatlio-kit"
 _DAY = 24 * 60 * 60.0
 
 
 def make_private_folder(folder: Path) -> None:
-    """Make a folder and those above it that are missing, all for their owner alone.
+    """Make a folder and its missing parents, readable by their owner only.
 
     Raises:
         OSError: it cannot be made.
     """
-    missing = [each for each in folder.parents if not each.exists()]
-    for each in (*reversed(missing), folder):
-        each.mkdir(mode=0o700, exist_ok=True)
+    missing = [parent for parent in folder.parents if not parent.exists()]
+    for path in (*reversed(missing), folder):
+        path.mkdir(mode=0o700, exist_ok=True)
 
 
 def make_state(state: Path) -> None:
-    """Make a state folder that nobody else can read; close one that stands open.
+    """Make a state folder that only its owner can read, or restrict an existing one to its owner.
 
     Raises:
-        UsageError: it belongs to somebody else, or is open to others and holds other files.
+        UsageError: it belongs to another user, or is open to others and holds other files.
         OSError: it cannot be made.
     """
     make_private_folder(state)
-    found = state.stat()
-    if hasattr(os, "geteuid") and os.geteuid() and found.st_uid not in (0, os.geteuid()):
+    status = state.stat()
+    if hasattr(os, "geteuid") and os.geteuid() and status.st_uid not in (0, os.geteuid()):
         raise UsageError(
             f"The state folder {str(state)!r} belongs to another user, who could change what is in it. "
             "Choose one of your own."
         )
-    if os.name == "posix" and found.st_mode & 0o077:
-        if any(each.name not in OURS for each in state.iterdir()):
+    if os.name == "posix" and status.st_mode & 0o077:
+        if any(path.name not in OURS for path in state.iterdir()):
             raise UsageError(
                 f"The state folder {str(state)!r} is open to other users and holds other files. "
                 "Choose an empty folder, or close this one to others with 'chmod go=' first."
@@ -55,23 +57,23 @@ def make_state(state: Path) -> None:
 
 
 def new_file(path: Path) -> Path:
-    """Make an empty file beside a path, for its owner alone, under a name that nobody can foresee.
+    """Make an empty draft next to a path, readable by its owner only, under an unpredictable name.
 
-    It is to take the path's name once it is whole. Drafts that killed processes have left there are removed.
+    The caller renames it to the path once it is complete. Drafts of killed processes are removed.
 
     Raises:
         OSError: it cannot be made.
     """
-    for left in path.parent.glob(f".{path.name}.*.partial"):
-        if is_left_by(left.name.removeprefix(f".{path.name}.").partition(".")[0], left):
-            left.unlink(missing_ok=True)
-    handle, draft = tempfile.mkstemp(".partial", f".{path.name}.{os.getpid()}.", path.parent)
+    for draft in path.parent.glob(f".{path.name}.*.partial"):
+        if is_left_by(draft.name.removeprefix(f".{path.name}.").partition(".")[0], draft):
+            draft.unlink(missing_ok=True)
+    handle, name = tempfile.mkstemp(".partial", f".{path.name}.{os.getpid()}.", path.parent)
     os.close(handle)
-    return Path(draft)
+    return Path(name)
 
 
 def new_temporary_folder() -> Path:
-    """Make a folder among the system's temporary ones, and remove those that killed runs have left there.
+    """Make a temporary folder, and remove those of killed runs.
 
     Raises:
         OutputError: it cannot be made.
@@ -79,23 +81,22 @@ def new_temporary_folder() -> Path:
     machine = re.sub(r"\W", "", platform.node())[:40]  # containers that share a folder do not share processes
     owned = re.compile(rf"{_PREFIX}-{machine}-([0-9]+)-\w+")
     try:
-        place = Path(tempfile.gettempdir())
-        for left in place.glob(f"{_PREFIX}-{machine}-*"):
-            named = owned.fullmatch(left.name)
-            if named and is_left_by(named[1], left):
-                shutil.rmtree(left, ignore_errors=True)
+        for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}-{machine}-*"):
+            owner = owned.fullmatch(folder.name)
+            if owner and is_left_by(owner[1], folder):
+                shutil.rmtree(folder, ignore_errors=True)
         return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}-{machine}-{os.getpid()}-"))
     except OSError as error:
         raise temporary_folder_unusable(error) from error
 
 
 def temporary_folder_unusable(error: OSError) -> OutputError:
-    """Say that the folder for temporary files is the one that cannot be used."""
-    place = ""
+    """Return the error for a folder for temporary files that cannot be used."""
+    name = ""
     with suppress(OSError):
-        place = f" {tempfile.gettempdir()!r}"
+        name = f" {tempfile.gettempdir()!r}"
     return OutputError(
-        f"The folder for temporary files{place} cannot be written: {error.strerror or error}. "
+        f"The folder for temporary files{name} cannot be written: {error.strerror or error}. "
         "Free some space there, or name another folder in the environment variable TMPDIR."
     )
 
@@ -103,7 +104,7 @@ def temporary_folder_unusable(error: OSError) -> OutputError:
 def is_left_by(pid: str, path: Path) -> bool:
     """Whether the process that made a file or folder has ended without removing it.
 
-    Where that cannot be asked, as on Windows, it is taken to have ended after a day.
+    On Windows, which cannot tell, a process counts as ended after a day.
     """
     if os.name != "posix":
         with suppress(OSError):
@@ -113,6 +114,6 @@ def is_left_by(pid: str, path: Path) -> bool:
         os.kill(int(pid), 0)
     except (ValueError, OverflowError, ProcessLookupError):
         return True
-    except OSError:  # it runs, and is somebody else's
+    except OSError:  # it runs, for another user
         return False
     return False

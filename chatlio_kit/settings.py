@@ -1,7 +1,4 @@
-"""Where the platform is and who we are there.
-
-Settings come from the environment or a ``.env`` file; secrets never show.
-"""
+"""Settings and secrets: the platform's address and credential, from the environment or a ``.env`` file."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ LOCAL, AEP = "local", "aep"
 
 DEFAULT_STATE = Path(".chatlio-kit")
 _KEY = "CHATLIO_KIT_REDACTION_KEY"
-_LEAST_KEY = 16
+_SHORTEST_KEY = 16
 DEFAULT_SCOPES = "openid,session,AdobeID,read_organizations,additional_info.projectedProductContext"
 _BOMS = {  # the longer ones first: UTF-32's begins as UTF-16's does
     codecs.BOM_UTF32_LE: "utf-32",
@@ -36,7 +33,6 @@ _BOMS = {  # the longer ones first: UTF-32's begins as UTF-16's does
     codecs.BOM_UTF16_BE: "utf-16",
 }
 _CREDENTIAL = ("AEP_CLIENT_ID", "AEP_CLIENT_SECRET")
-_URLS = ("AEP_PLATFORM_URL", "AEP_IMS_URL")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -45,9 +41,8 @@ T = TypeVar("T")
 def sealed(function: Callable[P, T]) -> Callable[P, T]:
     """Keep the frames of a function that handles secrets out of every traceback.
 
-    Notebooks in verbose mode and error trackers write the variables of each frame next to its line. An
-    exception that leaves the function, an interrupt included, begins its traceback here instead; where it
-    came from is added as a note.
+    Notebooks in verbose mode and error trackers show the variables of each frame. The traceback of an
+    exception that leaves the function, an interrupt included, begins here instead; a note names its origin.
     """
 
     @wraps(function)
@@ -65,19 +60,19 @@ def sealed(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def _note_origin(error: BaseException) -> None:
-    """Add the file and line that raised an exception nobody planned for."""
+    """Add the file and line that raised an unexpected exception as a note."""
     trace = error.__traceback__
     if not isinstance(error, Exception) or isinstance(error, ChatlioKitError) or hasattr(error, "__notes__"):
         return
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     if trace is not None:
-        place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
-        error.add_note(f"Raised in {place}. Frames that may hold secrets are left out.")
+        location = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+        error.add_note(f"Raised in {location}. Frames that may hold secrets are left out.")
 
 
 class Secret:
-    """A text that shows itself as ``***`` wherever it is printed, logged, copied or formatted."""
+    """A text that appears as ``***`` wherever it is printed, logged or formatted."""
 
     __slots__ = ("_value",)
 
@@ -87,7 +82,7 @@ class Secret:
 
     @sealed
     def reveal(self) -> str:
-        """Return the text itself, for the wire alone: to be called in a sealed function only."""
+        """Return the text itself, to send it; call this in sealed functions only."""
         return self._value
 
     def __repr__(self) -> str:
@@ -129,9 +124,9 @@ class Settings:
         sandbox: the sandbox's name, lower case.
         scopes: comma-separated OAuth scopes.
         platform_url: base of the platform's REST APIs.
-        ims_url: base of Adobe's identity service, which gives tokens.
+        ims_url: base of Adobe's identity service, which issues tokens.
         is_local: whether this is the embedded local platform.
-        state: the folder that remembers: ledger, local store, reports.
+        state: the folder for the ledger, the local store and reports.
     """
 
     client_id: str
@@ -156,7 +151,7 @@ class Settings:
 
     @property
     def platform_name(self) -> str:
-        """Which platform this is, as destinations name it: ``local``, or the platform's URL."""
+        """The platform's name in destinations: ``local``, or its URL."""
         return "local" if self.is_local else self.platform_url
 
     @classmethod
@@ -169,16 +164,15 @@ class Settings:
     ) -> Settings:
         """Read ``AEP_*`` from the environment, else from a ``.env`` file.
 
-        A credential of the environment is sent only where the environment says: a ``.env`` file in the
-        current folder, which anybody may have written, cannot name the address.
+        A credential from the environment is sent only to addresses from the environment: anybody may have
+        written the ``.env`` file in the current folder, so it cannot name the address.
 
         Raises:
-            SettingsError: when a needed setting is missing, naming all that are; when the file cannot be
-                read; or when it names an address for a credential of the environment.
+            SettingsError: settings are missing (the error names all), the file cannot be read, or it names an
+                address for a credential from the environment.
         """
         given = dict(os.environ if environment is None else environment)
-        stored = _stored(dotenv)
-        known = stored | given
+        known = _read_dotenv(dotenv) | given
         needed = (*_CREDENTIAL, "AEP_ORG_ID", "AEP_SANDBOX")
         missing = [name for name in needed if not known.get(name, "").strip()]
         if missing:
@@ -187,13 +181,13 @@ class Settings:
                 "Put them in the environment or in a .env file in this folder; "
                 "your project of the Adobe Developer Console shows the values."
             )
-        usual = {"AEP_PLATFORM_URL": cls.platform_url, "AEP_IMS_URL": cls.ims_url}
-        urls = {name: known.get(name, usual[name]).strip().rstrip("/") for name in _URLS}
-        strange = [name for name in _URLS if name not in given and urls[name] != usual[name]]
+        defaults = {"AEP_PLATFORM_URL": cls.platform_url, "AEP_IMS_URL": cls.ims_url}
+        urls = {name: known.get(name, default).strip().rstrip("/") for name, default in defaults.items()}
+        stored = [name for name in urls if name not in given and urls[name] != defaults[name]]
         exported = [name for name in _CREDENTIAL if name in given]
-        if strange and exported:
+        if stored and exported:
             raise SettingsError(
-                f"{_listed(strange)} comes from {str(dotenv)!r}, but {_listed(exported)} from the "
+                f"{_listed(stored)} comes from {str(dotenv)!r}, but {_listed(exported)} from the "
                 "environment: a file in the current folder cannot say where an exported credential is sent. "
                 "Export the address as well, or keep the whole credential in the file."
             )
@@ -209,11 +203,8 @@ class Settings:
         )
 
 
-def _stored(dotenv: Path | str) -> dict[str, str]:
-    """Read a ``.env`` file; empty where there is none.
-
-    Its encoding is UTF-8, or what its byte order mark says.
-    """
+def _read_dotenv(dotenv: Path | str) -> dict[str, str]:
+    """Read a ``.env`` file in UTF-8 or the encoding of its byte order mark; empty if there is none."""
     path = Path(dotenv)
     if not path.is_file():
         return {}
@@ -225,19 +216,18 @@ def _stored(dotenv: Path | str) -> dict[str, str]:
             "put the settings in the environment."
         ) from None
     encoding = next((name for bom, name in _BOMS.items() if content.startswith(bom)), "utf-8")
-    wrong = None
+    problem = ""
+    text = ""
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError:
-        wrong = (
-            "is not UTF-8" if encoding == "utf-8" else f"begins as {encoding.upper()} but goes on otherwise"
-        )
-    else:
-        if "\0" in text:
-            wrong = "looks like UTF-16 without a byte order mark"
-    if wrong is not None:
+        is_marked = encoding != "utf-8"
+        problem = f"begins as {encoding.upper()} but goes on otherwise" if is_marked else "is not UTF-8"
+    if "\0" in text:
+        problem = "looks like UTF-16 without a byte order mark"
+    if problem:
         raise SettingsError(
-            f"The file {str(path)!r} {wrong}, so its settings cannot be read for certain. "
+            f"The file {str(path)!r} {problem}, so its settings cannot be read for certain. "
             "Save it as UTF-8, which every editor offers."
         )
     values = dotenv_values(stream=io.StringIO(text))
@@ -249,19 +239,19 @@ def redaction_key(environment: Mapping[str, str] | None = None, dotenv: Path | s
     """Read the key of keyed hashes: ``CHATLIO_KIT_REDACTION_KEY``, or the file that ``..._KEY_FILE`` names.
 
     Raises:
-        SettingsError: when there is none, when its file cannot be read, or when it can be guessed.
+        SettingsError: there is none, its file cannot be read, or it is too short.
     """
-    known = _stored(dotenv) | dict(os.environ if environment is None else environment)
+    known = _read_dotenv(dotenv) | dict(os.environ if environment is None else environment)
     key, file = known.get(_KEY, "").strip(), known.get(f"{_KEY}_FILE", "").strip()
     if file and not key:
         try:
             key = Path(file).read_text(encoding="utf-8").strip()
         except (OSError, ValueError) as error:
-            said = getattr(error, "strerror", None) or "it is no text"
-            raise SettingsError(f"The file that {_KEY}_FILE names cannot be read: {said}.") from None
-    if len(key) < _LEAST_KEY:
+            reason = getattr(error, "strerror", None) or "it is no text"
+            raise SettingsError(f"The file that {_KEY}_FILE names cannot be read: {reason}.") from None
+    if len(key) < _SHORTEST_KEY:
         raise SettingsError(
-            f"Hashing with a key needs one of at least {_LEAST_KEY} characters. "
+            f"Hashing with a key needs one of at least {_SHORTEST_KEY} characters. "
             f"Set {_KEY} in the environment or in a .env file, or name a file that holds it in {_KEY}_FILE. "
             f"'openssl rand -hex 32' makes one; keep it, since only the same key gives the same hashes."
         )
@@ -269,48 +259,41 @@ def redaction_key(environment: Mapping[str, str] | None = None, dotenv: Path | s
 
 
 def require_safe_url(url: str, name: str) -> None:
-    """Refuse a URL over which secrets would travel in the clear, or to a host that cannot be told.
+    """Refuse a URL that would send secrets in the clear, or whose host is ambiguous.
 
-    Plain ``http://`` is accepted for loopback addresses only. Libraries disagree about which host a URL with
-    a backslash, a user name or a control character names, so such a URL is refused.
+    Plain ``http://`` is accepted for loopback addresses only.
 
     Raises:
         SettingsError: naming the setting, not the URL, which may hold a password.
     """
-    parts = _parted(url)
-    if parts is None or _is_ambiguous(url, parts):
+    parts = _parse_url(url)
+    if parts is None:
         raise SettingsError(
             f"{name} must be a plain address such as https://host, without a user name, password, backslash, "
             "blank or control character. Correct it in the environment or in the .env file."
         )
-    if parts.scheme == "https" and parts.hostname:
-        return
-    if parts.scheme == "http" and _is_loopback(parts.hostname or ""):
-        return
-    raise SettingsError(
-        f"{name} must be an https:// address; plain http:// is accepted for loopback addresses only. "
-        "Correct it in the environment or in the .env file."
-    )
+    host = parts.hostname or ""
+    if not (parts.scheme == "https" and host) and not (parts.scheme == "http" and _is_loopback(host)):
+        raise SettingsError(
+            f"{name} must be an https:// address; plain http:// is accepted for loopback addresses only. "
+            "Correct it in the environment or in the .env file."
+        )
 
 
-def _parted(url: str) -> SplitResult | None:
+def _parse_url(url: str) -> SplitResult | None:
+    """Parse a URL; None if libraries may disagree about its host."""
     try:
         parts = urlsplit(url)
-        _ = parts.port
+        _ = parts.port  # raises if it is not a number
     except ValueError:
         return None
-    return parts
-
-
-def _is_ambiguous(url: str, parts: SplitResult) -> bool:
-    return "\\" in url or "@" in parts.netloc or any(not each.isprintable() or each == " " for each in url)
+    is_plain = "\\" not in url and "@" not in parts.netloc and " " not in url and url.isprintable()
+    return parts if is_plain else None
 
 
 def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
     try:
-        return ip_address(host).is_loopback
+        return host == "localhost" or ip_address(host).is_loopback
     except ValueError:
         return False
 

@@ -150,7 +150,11 @@ def _wait_until_settled(ledger: Path, count: int, process: subprocess.Popen[byte
 
 def test_two_backfills_at_once_are_refused(local: Platform, documented: Path) -> None:
     """A ledger that is in use is not shared; the sentence says what to do."""
-    with Ledger(local.settings.state) as ledger, ledger.alone(), pytest.raises(LedgerBusy, match="--state"):
+    with (
+        Ledger(local.settings.state) as ledger,
+        ledger.exclusive_lock(),
+        pytest.raises(LedgerBusy, match="--state"),
+    ):
         backfill([documented], local, quiet=True)
 
 

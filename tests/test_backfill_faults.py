@@ -18,7 +18,7 @@ from chatlio_kit.aep import Platform
 from chatlio_kit.aep import http as wire
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection import Connection
-from chatlio_kit.delivery import Ledger, Page, canary, reconcile, run
+from chatlio_kit.delivery import DestinationLedger, Ledger, Page, canary, reconcile, run
 from chatlio_kit.delivery import replay as send_again
 from chatlio_kit.delivery.requests import sending
 from chatlio_kit.delivery.requests.packing import pack
@@ -85,11 +85,11 @@ def _assert_nothing_lost(state: Path, page: Page, log: list[Logged]) -> None:
     accepted = _accepted(log)
     assert set(accepted) == _landed(state)
     repeated = sum(accepted.values()) - len(accepted)
-    untold = Counter(name for each in log if not each.is_told for name in each.accepted)
+    untold = Counter(name for each in log if not each.is_acknowledged for name in each.accepted)
     assert all(accepted[name] - 1 <= untold[name] for name in accepted)
     assert page.arrived is not None
     assert page.arrived.lake_duplicates == repeated
-    assert page.untold >= repeated
+    assert page.unanswered >= repeated
 
 
 def test_every_fault_at_once_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,7 +203,7 @@ def test_a_wrong_mapping_is_told_and_replay_lands_everything_after_the_fix(
     assert (page.exit_code, page.run.dead_lettered, page.run.landed) == (3, 200, 0)
     connection = ck.open_connection(local)
     with Ledger(local.settings.state) as ledger:
-        found = reconcile(connection, ledger.book(connection.destination), quiet=True)
+        found = reconcile(connection, DestinationLedger(ledger, connection.destination), quiet=True)
     assert (found.exit_code, found.total.dead_lettered, found.total.landed) == (3, 200, 0)
     for reason in page.dead_by_reason:
         assert reason.startswith(("DCVS", "MAPPER"))
@@ -219,7 +219,7 @@ def test_a_wrong_mapping_is_told_and_replay_lands_everything_after_the_fix(
     assert again.arrived is not None
     assert again.arrived.lake_rows == 200
     with Ledger(local.settings.state) as ledger:
-        assert ledger.read("SELECT count(*) FROM kept_body")[0][0] == 0
+        assert ledger.fetch_all("SELECT count(*) FROM kept_body")[0][0] == 0
 
 
 def test_a_rehearsal_on_one_platform_counts_for_no_other(tmp_path: Path) -> None:
@@ -261,7 +261,7 @@ def test_a_canary_is_read_back_before_volume_follows(tmp_path: Path) -> None:
     assert 30.0 in looks
     assert (page.exit_code, page.run.landed) == (0, 400)
     with Ledger(state) as ledger:
-        assert ledger.read("SELECT count(*) FROM canary")[0][0] == len(page.counts.by_kind)
+        assert ledger.fetch_all("SELECT count(*) FROM canary")[0][0] == len(page.counts.by_kind)
 
 
 def test_a_canary_that_dies_holds_the_volume_back(tmp_path: Path, remap: Remap) -> None:

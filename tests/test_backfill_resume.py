@@ -123,13 +123,13 @@ def test_the_ledger_is_a_frame_too(local: Platform, documented: Path) -> None:
 def test_a_full_disk_is_told(tmp_path: Path) -> None:
     """A ledger that cannot grow says so in a sentence, and what was written before stands."""
     with Ledger(tmp_path) as ledger:
-        with ledger.change() as db:
+        with ledger.transaction() as db:
             db.execute("CREATE TABLE filler (content BLOB)")
-        pages = ledger.read("PRAGMA page_count")[0][0]
-        ledger.read(f"PRAGMA max_page_count = {pages + 2}")
-        with pytest.raises(LedgerError, match="Free some space"), ledger.change() as db:
+        pages = ledger.fetch_all("PRAGMA page_count")[0][0]
+        ledger.fetch_all(f"PRAGMA max_page_count = {pages + 2}")
+        with pytest.raises(LedgerError, match="Free some space"), ledger.transaction() as db:
             db.execute("INSERT INTO filler VALUES (zeroblob(1000000))")
-        assert ledger.read("SELECT count(*) FROM filler") == [(0,)]
+        assert ledger.fetch_all("SELECT count(*) FROM filler") == [(0,)]
 
 
 def test_a_zip_is_gone_on_with_inside_its_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +167,7 @@ def test_a_second_look_at_the_ledger_leaves_its_journal_alone(tmp_path: Path) ->
         "import sqlite3, sys; d = sqlite3.connect(sys.argv[1]); d.execute('SELECT 1 FROM event'); d.close()"
     )
     with Ledger(tmp_path) as ledger, Ledger(tmp_path):
-        with ledger.change() as db:
+        with ledger.transaction() as db:
             db.execute("INSERT INTO canary VALUES (1, 'flow')")
         subprocess.run([sys.executable, "-c", look, str(tmp_path / "ledger.db")], check=True)
         assert (tmp_path / "ledger.db-wal").exists()

@@ -13,7 +13,7 @@ import pytest
 import chatlio_kit as ck
 from chatlio_kit.aep import Platform
 from chatlio_kit.aep import http as wire
-from chatlio_kit.delivery import Ledger, reconcile, replay, run
+from chatlio_kit.delivery import DestinationLedger, Ledger, reconcile, replay, run
 from chatlio_kit.delivery.requests import sending
 from chatlio_kit.delivery.requests.packing import pack
 from chatlio_kit.errors import ChatlioKitError
@@ -62,7 +62,7 @@ def test_no_secret_is_kept_or_said_after_a_day_of_faults(
         connection = ck.open_connection(platform)
         again = replay(connection)
         with Ledger(state) as ledger:
-            found = reconcile(connection, ledger.book(connection.destination))
+            found = reconcile(connection, DestinationLedger(ledger, connection.destination))
             said += [ledger.as_frame().to_csv()]
         said += [repr(each) for each in (stopped, page, again, found, connection, platform)]
         said += [each._repr_html_() for each in (stopped, page, again, found, connection)]

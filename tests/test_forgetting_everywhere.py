@@ -21,7 +21,7 @@ from click.testing import CliRunner, Result
 from chatlio_kit import local_platform
 from chatlio_kit.cli import main
 from chatlio_kit.connection import Destination
-from chatlio_kit.delivery import Ledger
+from chatlio_kit.delivery import DestinationLedger, Ledger
 from chatlio_kit.jobs.forget import UNFINISHED, forget
 
 Payload = dict[str, Any]
@@ -273,8 +273,8 @@ def test_rows_on_experience_platform_are_named_not_promised(state: Path, capture
     _run("backfill", captures, "--state", state)
     elsewhere = Destination("https://platform.adobe.io", "org", "prod", "65f", "chatlio")
     with Ledger(state) as ledger:
-        ledger.book(elsewhere)
-        with ledger.change() as db:
+        DestinationLedger(ledger, elsewhere)
+        with ledger.transaction() as db:
             db.execute("UPDATE event SET destination = 2, fate = 'delivered'")
     said = _run("forget", captures, "--email", f" {ADDRESS}", "--yes", "--state", state)
     assert "neither a Privacy Service request nor a record delete" in said.stdout
@@ -290,7 +290,7 @@ def test_rows_on_experience_platform_are_named_not_promised(state: Path, capture
 def test_forgetting_waits_for_nobody(state: Path, captures: Path) -> None:
     """While a run is sending nothing is taken out, and a sentence says so; the local platform stays up."""
     _run("backfill", captures, "--state", state)
-    with Ledger(state) as ledger, ledger.alone():
+    with Ledger(state) as ledger, ledger.exclusive_lock():
         said = _run("forget", captures, "--email", ADDRESS, "--yes", "--state", state)
     assert said.exit_code == 1
     assert "is sending" in said.stderr
@@ -301,7 +301,7 @@ _CHANGES = ("replace", "rename", "unlink", "remove", "fsync")
 _KILLED = """
 import os, sys
 from pathlib import Path
-from chatlio_kit.forgetting import forget
+from chatlio_kit.jobs.forget import forget
 calls = int(sys.argv[1])
 def counted(true):
     def change(*arguments, **named):

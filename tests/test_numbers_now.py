@@ -96,7 +96,7 @@ def _lake_file(given: Given) -> Path:
 def _forget_somebody(given: Given) -> None:
     events = ck.read_export(given.captures).to_tables(quiet=True).events
     visitor = str(events["visitor_id"].value_counts().index[0])
-    assert forget(given.state, visitor_id=visitor, paths=[given.captures]).lake_rows > 0
+    assert forget([given.captures], visitor_id=visitor, state=given.state).lake_rows > 0
 
 
 def _remove_a_file(given: Given) -> None:

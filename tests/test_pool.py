@@ -153,11 +153,11 @@ def test_nothing_is_imported_from_the_folder_of_the_captures(tmp_path: Path, sta
         (captures / f"{name}.py").write_text(f"open({str(mark)!r}, 'a').write({name!r})\n", encoding="utf-8")
     tools.mkdir()
     convert = (
-        "from chatlio_kit.tables import Export, Settling, convert\n"
-        "convert(Export(['in'], Settling(), workers=2), __import__('pathlib').Path('out'), quiet=True)\n"
+        "from chatlio_kit.tables import Export, ReadOptions, convert\n"
+        "convert(Export(['in'], ReadOptions(), workers=2), __import__('pathlib').Path('out'), quiet=True)\n"
     )
     # A notebook has '' in its import path, as has what is typed in: what it imports itself came before.
-    notebook = "import sys, pandera.pandas, duckdb, chatlio_kit.tables.workers\nsys.path.insert(0, '')\n"
+    notebook = "import sys, pandera.pandas, duckdb, chatlio_kit.tables.pipeline\nsys.path.insert(0, '')\n"
     (tools / "program.py").write_text((notebook if started == "notebook" else "") + convert, encoding="utf-8")
     command = [sys.executable, str(tools / "program.py")]
     if started == "command":

@@ -19,7 +19,7 @@ from chatlio_kit.aep import Platform
 from chatlio_kit.chatlio.rejections import Reason, Rejection
 from chatlio_kit.cli import main
 from chatlio_kit.delivery import Ledger
-from chatlio_kit.errors import ChatlioKitError, UsageError
+from chatlio_kit.errors import ChatlioKitError, LedgerError, UsageError
 from chatlio_kit.jobs.backfill import backfill
 from chatlio_kit.jobs.platforms import open_platform
 from chatlio_kit.samples import write_sample
@@ -121,9 +121,9 @@ def test_a_planted_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
 
 _KILLED = """
 import os, signal, sys
-from chatlio_kit.tables import deduplicate
+from chatlio_kit.tables import Deduplicator
 from chatlio_kit.cli import main
-deduplicate.Deduplicator.apply = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+Deduplicator.apply = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 main(sys.argv[1:])
 """
 
@@ -189,7 +189,7 @@ def test_a_planted_lock_is_not_followed(tmp_path: Path) -> None:
     precious.write_text("kept")
     with Ledger(state) as ledger:
         (state / "ledger.lock").symlink_to(precious)
-        with pytest.raises(OSError, match=r"ledger\.lock"), ledger.alone():
+        with pytest.raises(LedgerError, match=r"ledger\.lock"), ledger.exclusive_lock():
             pass
     assert precious.read_text() == "kept"
 
@@ -200,8 +200,8 @@ _LIMITED = """
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), int(sys.argv[1])))
 from functools import partial
-from chatlio_kit.tables import tables
-tables.Deduplicator = partial(tables.Deduplicator, most_in_memory=1)
+from chatlio_kit.tables import pipeline
+pipeline.Deduplicator = partial(pipeline.Deduplicator, most_in_memory=1)
 from chatlio_kit.cli import main
 main(sys.argv[2:])
 """

@@ -85,6 +85,23 @@ def test_the_constraints_fit_what_each_package_requires() -> None:
     } <= set(pins)
 
 
+def test_the_lock_has_the_pins_and_a_hash_for_each() -> None:
+    """requirements.lock installs the versions of constraints.txt, and only files whose SHA-256 it names."""
+    pins = dict(pin.split("==") for pin in (ROOT / "constraints.txt").read_text().splitlines())
+    pins = {canonicalize_name(name): version for name, version in pins.items()}
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    locked = {}
+    for line in lines:
+        if not line.startswith("#"):
+            name, version = re.fullmatch(r"(\S+)==(\S+) --hash=sha256:[0-9a-f]{64}", line).groups()  # type: ignore[union-attr]
+            locked[canonicalize_name(name)] = version
+    assert locked.items() <= pins.items()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    asked = [*project["dependencies"], *extras["notebooks"], *extras["s3"], *extras["dev"]]
+    assert {canonicalize_name(Requirement(each).name) for each in asked} - {"chatlio-kit"} <= set(locked)
+
+
 def test_the_face_is_sorted_and_whole() -> None:
     """Every public name is in __all__, sorted, and has a docstring."""
     assert sorted(chatlio_kit.__all__) == chatlio_kit.__all__ == sorted([*chatlio_kit._ROOMS, "__version__"])

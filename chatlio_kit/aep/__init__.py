@@ -1,13 +1,13 @@
-"""Experience Platform's APIs over HTTP. This room knows nothing of what is sent through it."""
+"""Client of Experience Platform's APIs. It knows nothing of Chatlio."""
 
 from chatlio_kit.aep.catalog import Batch
 from chatlio_kit.aep.client import Platform
 from chatlio_kit.aep.data_access import StoredFile
-from chatlio_kit.aep.data_prep import whole_number
-from chatlio_kit.aep.flow_objects import FLOW_ID_HEADER, Endpoint, Flow, FlowRun, RunError, webhook_url
+from chatlio_kit.aep.flow_service import FLOW_ID_HEADER, Endpoint, Flow, FlowRun, RunError, webhook_url
 from chatlio_kit.aep.http import Reply
 from chatlio_kit.aep.ingestion import Inlet
 from chatlio_kit.aep.masking import masked, masked_url
+from chatlio_kit.aep.transport import to_int
 
 __all__ = [
     "FLOW_ID_HEADER",
@@ -22,6 +22,6 @@ __all__ = [
     "StoredFile",
     "masked",
     "masked_url",
+    "to_int",
     "webhook_url",
-    "whole_number",
 ]

@@ -1,6 +1,8 @@
-"""Access control: what the credential may do.
+"""What the credential may do, and in which sandboxes.
 
-Source: Access control API guide, effective policies; permissions and resource types.
+Source: Access control API guide, effective policies, permissions and resource types; Sandbox API guide,
+available sandboxes. That list needs no administrator's right; it leaves out a sandbox that the credential's
+role does not include.
 """
 
 from __future__ import annotations
@@ -8,20 +10,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
-from chatlio_kit.aep.transport import Api
+from chatlio_kit.aep.transport import Api, Json
+
+PRODUCTION, DEVELOPMENT = "production", "development"
+
+_SANDBOXES = 50
+_MOST_PAGES = 20
 
 
 class AccessControl(Api):
-    """Asks for the credential's own rights."""
+    """Access Control: the credential's own permissions."""
 
     service: ClassVar[str] = "Access Control"
     base: ClassVar[str] = "/data/foundation/access-control"
 
     def effective_policies(self, names: Sequence[str]) -> dict[str, list[str]]:
-        """Give the rights held among those named, e.g. ``/permissions/manage-datasets``.
-
-        A right that is not held is left out of the answer.
-        """
+        """Return the permissions held among those named, e.g. ``/permissions/manage-datasets``."""
         operation = "tell the credential's rights"
         answer = self._ask_object(
             operation, "POST", "/acl/effective-policies", body=list(names), repeatable=True
@@ -29,16 +33,44 @@ class AccessControl(Api):
         policies = answer.get("policies")
         if not isinstance(policies, dict):
             raise self.unexpected(operation, "its answer holds no policies")
-        return {str(name): [str(each) for each in held or []] for name, held in policies.items()}
+        return {str(name): [str(action) for action in actions or []] for name, actions in policies.items()}
 
     def known_names(self) -> frozenset[str]:
-        """Give every name of a permission or resource type that the organisation knows.
+        """Return every name of a permission or resource type that the organisation knows.
 
-        How the answer nests them is not told for every version of the service, so keys and texts at any
-        depth are taken, without the slashes before them.
+        The nesting of the answer is not documented for every version of the service, so keys and texts at
+        any depth count, without the slashes before them.
         """
         answer = self._ask_object("list the names of permissions", "GET", "/acl/reference")
         return frozenset(text.rpartition("/")[2] for text in _texts_in(answer))
+
+
+class Sandboxes(Api):
+    """Sandbox Management: the sandboxes that the credential may use."""
+
+    service: ClassVar[str] = "Sandbox Management"
+    base: ClassVar[str] = "/data/foundation/sandbox-management"
+
+    def type_of(self, name: str) -> str | None:
+        """Return the type of a sandbox, ``production`` or ``development``; None when it is not listed.
+
+        Raises:
+            PlatformError: the list cannot be read.
+        """
+        sandbox = next((sandbox for sandbox in self._active() if sandbox.get("name") == name), {})
+        kind = sandbox.get("type")
+        return kind if kind in (PRODUCTION, DEVELOPMENT) else None
+
+    def _active(self) -> Iterator[Json]:
+        operation = "list the sandboxes"
+        for page in range(_MOST_PAGES):
+            query = [("limit", _SANDBOXES), ("offset", page * _SANDBOXES)]
+            sandboxes = self._ask_object(operation, "GET", "/", query=query).get("sandboxes")
+            if not isinstance(sandboxes, list):
+                raise self.unexpected(operation, "its answer holds no sandboxes")
+            yield from (sandbox for sandbox in sandboxes if isinstance(sandbox, dict))
+            if len(sandboxes) < _SANDBOXES:
+                return
 
 
 def _texts_in(node: Any) -> Iterator[str]:
@@ -49,5 +81,5 @@ def _texts_in(node: Any) -> Iterator[str]:
             yield str(key)
             yield from _texts_in(value)
     elif isinstance(node, list):
-        for each in node:
-            yield from _texts_in(each)
+        for item in node:
+            yield from _texts_in(item)

@@ -1,4 +1,4 @@
-"""Catalog: datasets, and the batches that landed in them.
+"""Catalog: datasets and their batches.
 
 Source: Catalog Service API guide.
 """
@@ -9,9 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from chatlio_kit.aep.transport import Api, Json, Parameters, in_path
-
-_PAGE = 100
+from chatlio_kit.aep.transport import Api, Json, Parameters, in_path, objects_in
 
 
 @dataclass(frozen=True)
@@ -23,9 +21,9 @@ class Batch:
         status: ``success``, ``failed``, ``active`` and others, in lower case.
         created_at: milliseconds since 1970.
         flow_id: the dataflow that streamed it, where the batch names one.
-        successor_id: the batch that took its records over when batches were consolidated, if any.
+        successor_id: the batch that replaced it when batches were consolidated, if any.
         metrics: record counts, as Catalog names them.
-        errors: ``{"code", "description"}`` for each sort of failure.
+        errors: ``{"code", "description"}`` for each type of failure.
         body: the whole object.
     """
 
@@ -46,9 +44,9 @@ class Catalog(Api):
     base: ClassVar[str] = "/data/foundation/catalog"
 
     def create_dataset(self, body: Json) -> str:
-        """Create a dataset and give its id.
+        """Create a dataset and return its id.
 
-        ``requestDataSource=true`` lets Catalog make the data source too; the answer is a list of one
+        ``requestDataSource=true`` also creates the data source; the answer is a list of one
         reference, ``@/dataSets/{id}`` (Catalog: create a dataset).
         """
         operation = f"create the dataset {body.get('name', '')!r}"
@@ -58,17 +56,12 @@ class Catalog(Api):
         raise self.unexpected(operation, "its answer names no dataset")
 
     def dataset(self, dataset_id: str) -> Json:
-        """Give a dataset; Catalog answers with an object keyed by the id.
+        """Return a dataset.
 
         Raises:
             NotFound: there is none.
         """
-        operation = "read the dataset"
-        answer = self._ask_object(operation, "GET", f"/dataSets/{in_path(dataset_id)}")
-        found = answer.get(dataset_id)
-        if not isinstance(found, dict):
-            raise self.unexpected(operation, f"its answer does not hold {dataset_id}")
-        return found
+        return self._item("read the dataset", "/dataSets", dataset_id)
 
     def delete_dataset(self, dataset_id: str) -> None:
         """Delete a dataset and all its rows.
@@ -79,9 +72,9 @@ class Catalog(Api):
         self._call("delete the dataset", "DELETE", f"/dataSets/{in_path(dataset_id)}")
 
     def datasets(self, name: str) -> dict[str, Json]:
-        """Find the datasets of a name, by id; names may repeat."""
-        found = self._pages("find the dataset", "/dataSets", [("name", name)])
-        return {key: body for key, body in found if body.get("name") == name}
+        """Return the datasets of a name, by id; names may repeat."""
+        items = self._items("find the dataset", "/dataSets", [("name", name)])
+        return {key: body for key, body in items if body.get("name") == name}
 
     def batches(
         self,
@@ -106,35 +99,30 @@ class Catalog(Api):
             query.append(("createdAfter", created_after))
         if created_before is not None:
             query.append(("createdBefore", created_before))
-        seen: set[str] = set()  # a batch made meanwhile pushes the others on, over the edge of a page
-        for key, body in self._pages("list the dataset's batches", "/batches", query):
+        seen: set[str] = set()  # a new batch moves others to the next page, where they are listed again
+        for key, body in self._items("list the dataset's batches", "/batches", query):
             if key not in seen:
                 seen.add(key)
                 yield _batch(key, body)
 
     def batch(self, batch_id: str) -> Batch:
-        """Give one batch.
+        """Return one batch.
 
         Raises:
             NotFound: there is none.
         """
-        operation = "read the batch"
-        answer = self._ask_object(operation, "GET", f"/batches/{in_path(batch_id)}")
-        found = answer.get(batch_id)
-        if not isinstance(found, dict):
-            raise self.unexpected(operation, f"its answer does not hold {batch_id}")
-        return _batch(batch_id, found)
+        return _batch(batch_id, self._item("read the batch", "/batches", batch_id))
 
-    def _pages(self, operation: str, path: str, query: Parameters) -> Iterator[tuple[str, Json]]:
-        start = 0
-        while True:
-            answer = self._ask_object(
-                operation, "GET", path, query=[*query, ("limit", _PAGE), ("start", start)]
-            )
-            yield from ((key, body) for key, body in answer.items() if isinstance(body, dict))
-            if len(answer) < _PAGE:
-                return
-            start += _PAGE
+    def _item(self, operation: str, path: str, item_id: str) -> Json:
+        """Return one object; Catalog answers with objects keyed by their ids."""
+        item = self._ask_object(operation, "GET", f"{path}/{in_path(item_id)}").get(item_id)
+        if not isinstance(item, dict):
+            raise self.unexpected(operation, f"its answer does not hold {item_id}")
+        return item
+
+    def _items(self, operation: str, path: str, query: Parameters) -> Iterator[tuple[str, Json]]:
+        pages = self._ask_pages(operation, path, lambda answer: list(answer.items()), query)
+        return ((key, body) for key, body in pages if isinstance(body, dict))
 
 
 def _batch(key: str, body: Json) -> Batch:
@@ -146,7 +134,7 @@ def _batch(key: str, body: Json) -> Batch:
         flow_id=_first_tag(tags, "flowId"),
         successor_id=_first_tag(tags, "acp_successor"),
         metrics=body.get("metrics") or {},
-        errors=[each for each in body.get("errors") or [] if isinstance(each, dict)],
+        errors=objects_in(body, "errors"),
         body=body,
     )
 

@@ -1,4 +1,4 @@
-"""One platform: its APIs behind one credential."""
+"""Experience Platform's APIs, with one credential."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from collections.abc import Callable
 from datetime import datetime
 from types import TracebackType
 
-from chatlio_kit.aep.access_control import AccessControl
+from chatlio_kit.aep.access_control import AccessControl, Sandboxes
 from chatlio_kit.aep.catalog import Catalog
 from chatlio_kit.aep.data_access import DataAccess
 from chatlio_kit.aep.data_prep import MappingSets
 from chatlio_kit.aep.flow_service import FlowService
 from chatlio_kit.aep.ingestion import Inlet
-from chatlio_kit.aep.sandboxes import Sandboxes
 from chatlio_kit.aep.schema_registry import SchemaRegistry
 from chatlio_kit.aep.transport import Transport
 from chatlio_kit.display import Sheet
@@ -21,7 +20,7 @@ from chatlio_kit.settings import Secret, Settings
 
 
 class Platform:
-    """Experience Platform, as one credential sees one sandbox of it.
+    """One sandbox of Experience Platform, as one credential sees it.
 
     Nothing is sent before the first call.
 
@@ -31,10 +30,10 @@ class Platform:
         catalog: datasets and batches.
         mapping_sets: Data Prep.
         flows: Flow Service.
-        access: rights of the credential.
+        access: permissions of the credential.
         data_access: files of batches.
         sandboxes: the sandboxes that the credential may use.
-        sleep: waits some seconds between two looks at the same thing.
+        sleep: waits some seconds.
     """
 
     def __init__(self, settings: Settings, *, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -50,16 +49,16 @@ class Platform:
         self.sandboxes = Sandboxes(self._transport)
 
     def sign_in(self) -> None:
-        """Fetch an access token, unless a good one is at hand.
+        """Fetch an access token, unless a valid one is cached.
 
         Raises:
             AuthenticationFailed: the identity service refused the credential or its scopes.
             Unreachable: the identity service did not answer.
         """
-        self._transport.sign_in()
+        self._transport.tokens.current()
 
     def inlet(self, url: Secret, flow_id: str, *, connections: int = 16) -> Inlet:
-        """Open a dataflow's inlet, with a token at hand should it ask for one.
+        """Open a dataflow's inlet, with a token if it requires one.
 
         Args:
             url: the inlet's URL.
@@ -71,20 +70,20 @@ class Platform:
 
     @property
     def clock_skew(self) -> float | None:
-        """Seconds by which the platform's clock was ahead of ours at its last answer; None if untold."""
-        return self._transport.clock_skew
+        """Seconds by which the platform's clock is ahead of this machine's; None before it is known."""
+        return self._transport.clock.skew
 
     def now(self) -> datetime:
-        """Return the platform's time, as its answers tell it; this machine's where they tell none.
+        """Return the platform's time by its answers; this machine's where they name none.
 
-        Between answers it goes on by the monotonic clock, so setting this machine's clock does not move it.
+        Setting this machine's clock does not change it, because the monotonic clock counts between answers.
         """
-        return self._transport.now()
+        return self._transport.clock.now()
 
     @property
     def tells_time(self) -> bool:
-        """Whether an answer of the platform has told its time."""
-        return self._transport.tells_time
+        """Whether an answer of the platform has named its time."""
+        return self._transport.clock.skew is not None
 
     def close(self) -> None:
         """Close the connections."""
@@ -99,7 +98,7 @@ class Platform:
         self.close()
 
     def sheet(self) -> Sheet:
-        """Say which platform it is, and who we are there; the secret does not show."""
+        """List the platform and the credential as a table; the secret stays hidden."""
         settings = self.settings
         rows = [
             ("organisation", settings.org_id),

@@ -1,4 +1,4 @@
-"""Data Access: the files of a batch, those that landed and those that failed.
+"""Data Access: files of a batch's stored and failed records.
 
 Source: Data Access API guide; Retrieve error diagnostics.
 """
@@ -12,10 +12,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import orjson
 
-from chatlio_kit.aep.transport import Api, Json, Parameters, in_path
+from chatlio_kit.aep.transport import Api, Json, in_path, objects_in
 from chatlio_kit.errors import NotFound
 
-_PAGE = 100
 _RANGE = 8_000_000
 
 
@@ -24,12 +23,12 @@ class StoredFile:
     """A file that can be downloaded.
 
     Attributes:
-        place: the call that gives it, below the service's base path.
-        path: its path there, for the ``path`` parameter.
+        endpoint: the path of the call that returns it, below the service's base path.
+        path: its own path, for the ``path`` parameter of that call.
         size: bytes.
     """
 
-    place: str
+    endpoint: str
     path: str
     size: int
 
@@ -40,7 +39,7 @@ class StoredFile:
 
 
 class DataAccess(Api):
-    """Lists and downloads what a batch holds."""
+    """Lists and downloads the files of batches."""
 
     service: ClassVar[str] = "Data Access"
     base: ClassVar[str] = "/data/foundation/export"
@@ -51,60 +50,55 @@ class DataAccess(Api):
         Raises:
             NotFound: there is no such batch.
         """
-        found: list[StoredFile] = []
-        place = f"/batches/{in_path(batch_id)}/files"
-        for entry in self._entries("list the batch's files", place, may_be_absent=False):
-            place = f"/files/{in_path(str(entry.get('dataSetFileId') or ''))}"
-            found += self._stored("list the parts of a file", place)
-        return found
+        files: list[StoredFile] = []
+        for entry in self._entries("list the batch's files", f"/batches/{in_path(batch_id)}/files"):
+            endpoint = f"/files/{in_path(str(entry.get('dataSetFileId') or ''))}"
+            files += self._files("list the parts of a file", endpoint)
+        return files
 
     def failed_files(self, batch_id: str) -> list[StoredFile]:
         """List the files that hold a batch's failed records; none when nothing failed."""
-        return self._stored("list the batch's failed files", f"/batches/{in_path(batch_id)}/failed")
+        return self._files("list the batch's failed files", f"/batches/{in_path(batch_id)}/failed")
 
     def download(self, file: StoredFile) -> bytes:
-        """Give a file's bytes.
+        """Return a file's bytes.
 
         Raises:
             NotFound: it is gone; diagnostics are kept for up to 30 days.
         """
-        return self._call(f"download {file.name!r}", "GET", file.place, query=[("path", file.path)]).content
+        return self._call(
+            f"download {file.name!r}", "GET", file.endpoint, query=[("path", file.path)]
+        ).content
 
     def save(self, file: StoredFile, target: IO[bytes]) -> None:
-        """Write a file's bytes to another one, in ranges, so that a large one need not fit in memory.
+        """Copy a file to another one in ranges, so that a large one need not fit in memory.
 
         Raises:
             NotFound: it is gone.
         """
         start = 0
         while start < file.size:
-            asked = f"bytes={start}-{min(start + _RANGE, file.size) - 1}"
+            byte_range = f"bytes={start}-{min(start + _RANGE, file.size) - 1}"
             reply = self._call(
                 f"download {file.name!r}",
                 "GET",
-                file.place,
+                file.endpoint,
                 query=[("path", file.path)],
-                headers={"Range": asked},
+                headers={"Range": byte_range},
             )
             target.write(reply.content)
-            if reply.status_code != 206 or not reply.content:  # ranges are not kept to: this is all of it
+            if reply.status_code != 206 or not reply.content:  # the range was ignored: this is the whole file
                 return
             start += len(reply.content)
 
-    def row_errors(self, batch_id: str) -> Iterator[Json]:
-        """Give the error rows of a batch, each with its ``_errors``; none when it kept none."""
-        place = f"/batches/{in_path(batch_id)}/meta"
-        for file in self._stored("list the batch's row errors", place, path="row_errors"):
-            yield from self._lines(file)
-
     def failed_rows(self, batch_id: str) -> Iterator[Json]:
-        """Give the failed rows of a streamed batch.
+        """Yield the failed rows of a streamed batch.
 
-        Their ``body``, ``header`` and ``_errors`` may be JSON inside text; they are given unpacked.
+        JSON inside the texts ``body``, ``header`` and ``_errors`` is parsed.
         """
         for file in self.failed_files(batch_id):
             for row in self._lines(file):
-                yield {key: _unpacked(value) for key, value in row.items()}
+                yield {key: _parsed(value) for key, value in row.items()}
 
     def _lines(self, file: StoredFile) -> Iterator[Json]:
         for line in self.download(file).splitlines():
@@ -117,42 +111,28 @@ class DataAccess(Api):
             if isinstance(row, dict):
                 yield row
 
-    def _stored(self, operation: str, place: str, path: str | None = None) -> list[StoredFile]:
-        """List what a place holds, without markers such as ``_SUCCESS``, which are empty."""
-        query: Parameters = [] if path is None else [("path", path)]
-        found = [_stored(place, path, entry) for entry in self._entries(operation, place, query)]
-        return [file for file in found if file.size and not file.name.startswith("_")]
+    def _files(self, operation: str, endpoint: str) -> list[StoredFile]:
+        """List the files at an endpoint, without markers such as ``_SUCCESS``, which are empty."""
+        try:
+            entries = list(self._entries(operation, endpoint))
+        except NotFound:  # the platform keeps no folder when there are no files
+            return []
+        files = [_stored_file(endpoint, entry) for entry in entries]
+        return [file for file in files if file.size and not file.name.startswith("_")]
 
-    def _entries(
-        self, operation: str, place: str, query: Parameters = (), *, may_be_absent: bool = True
-    ) -> Iterator[Json]:
-        start = 0
-        while True:
-            try:
-                answer = self._ask_object(
-                    operation, "GET", place, query=[*query, ("limit", _PAGE), ("start", start)]
-                )
-            except NotFound:  # the platform keeps no folder for what has no files
-                if may_be_absent:
-                    return
-                raise
-            entries = [each for each in answer.get("data") or [] if isinstance(each, dict)]
-            yield from entries
-            if len(entries) < _PAGE:
-                return
-            start += _PAGE
+    def _entries(self, operation: str, endpoint: str) -> Iterator[Json]:
+        return self._ask_pages(operation, endpoint, lambda answer: objects_in(answer, "data"))
 
 
-def _stored(place: str, folder: str | None, entry: Json) -> StoredFile:
-    name = str(entry.get("name") or "")
+def _stored_file(endpoint: str, entry: Json) -> StoredFile:
     link = ((entry.get("_links") or {}).get("self") or {}).get("href")
-    # Only the path is taken from the link: the token goes to no host that an answer names.
-    asked = parse_qs(urlsplit(str(link)).query).get("path") if link else None
-    path = asked[0] if asked else "/".join(part for part in (folder, name) if part)
-    return StoredFile(place, path, int(entry.get("length") or 0))
+    # Only the link's path is used: the token is never sent to a host that an answer names.
+    linked = parse_qs(urlsplit(str(link)).query).get("path") if link else None
+    path = linked[0] if linked else str(entry.get("name") or "")
+    return StoredFile(endpoint, path, int(entry.get("length") or 0))
 
 
-def _unpacked(value: Any) -> Any:
+def _parsed(value: Any) -> Any:
     if not isinstance(value, str) or not value.startswith(("{", "[")):
         return value
     try:

@@ -5,20 +5,130 @@ Source: Flow Service API reference; Flow Service: sort and filter; Update datafl
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import ClassVar, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
 from urllib.parse import parse_qsl, urlsplit
 
-from chatlio_kit.aep.flow_objects import Endpoint, Flow, FlowRun, endpoint_in, flow_in, run_in
-from chatlio_kit.aep.transport import Api, Json, Parameters, in_path
+from chatlio_kit.aep.transport import Api, Json, Parameters, in_path, objects_in, to_int
 from chatlio_kit.errors import NotFound
+from chatlio_kit.settings import Secret, sealed
 
 Side = Literal["source", "target"]
 Filters = Sequence[str]
 
+FLOW_ID_HEADER = "x-adobe-flow-id"
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A source or target connection.
+
+    Attributes:
+        id: its id.
+        name: its name, which may repeat.
+        description: its description.
+        state: e.g. ``enabled``.
+        created_at: milliseconds since 1970.
+        connection_spec_id: the type of system it connects.
+        data: format and schema.
+        params: further parameters, such as ``dataSetId``.
+    """
+
+    id: str
+    name: str
+    description: str
+    state: str
+    created_at: int
+    connection_spec_id: str
+    data: Json = field(repr=False)
+    params: Json = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Flow:
+    """A dataflow.
+
+    Attributes:
+        id: its id.
+        name: its name, which may repeat.
+        description: its description.
+        state: ``enabled``, ``disabled``, ``enabling`` and others.
+        etag: its version, with quotes; an update has to send it.
+        created_at: milliseconds since 1970.
+        updated_at: milliseconds since 1970.
+        flow_spec_id: the type of dataflow.
+        source_ids: ids of its source connections.
+        target_ids: ids of its target connections.
+        mapping_set_id: the mapping set it applies, if any.
+        mapping_version: the version of that set.
+        inlet_url: where its data is posted, once it is enabled; a secret, because no other key is needed.
+    """
+
+    id: str
+    name: str
+    description: str
+    state: str
+    etag: str
+    created_at: int
+    updated_at: int
+    flow_spec_id: str
+    source_ids: tuple[str, ...]
+    target_ids: tuple[str, ...]
+    mapping_set_id: str | None
+    mapping_version: int
+    inlet_url: Secret | None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether data can be posted to it."""
+        return self.state == "enabled" and self.inlet_url is not None
+
+
+@dataclass(frozen=True)
+class RunError:
+    """One error of a run: the service's code, its sentence, and how many records, if the run says so."""
+
+    code: str
+    message: str
+    records: int | None
+
+
+@dataclass(frozen=True)
+class FlowRun:
+    """One run of a dataflow; a streaming dataflow has one for each hour with traffic.
+
+    A run with the status ``success`` may contain failed records: read the counts and ``errors``.
+
+    Attributes:
+        id: its id.
+        flow_id: the dataflow.
+        status: in lower case.
+        started_at: milliseconds since 1970.
+        completed_at: milliseconds since 1970, 0 while it runs.
+        received: records received.
+        ingested: records written to the dataset.
+        failed: records not written.
+        warned: records written without one of their attributes.
+        errors: errors of the run and of its activities.
+        body: the whole object.
+    """
+
+    id: str
+    flow_id: str
+    status: str
+    started_at: int
+    completed_at: int
+    received: int
+    ingested: int
+    failed: int
+    warned: int
+    errors: tuple[RunError, ...]
+    body: Json = field(repr=False)
+
 
 class FlowService(Api):
-    """Reads and changes connections and dataflows."""
+    """Reads and changes source and target connections and dataflows."""
 
     service: ClassVar[str] = "Flow Service"
     base: ClassVar[str] = "/data/foundation/flowservice"
@@ -30,46 +140,48 @@ class FlowService(Api):
             side: ``source`` or ``target``.
             filters: ``property`` expressions such as ``name==a,b`` (the comma means any); all must hold.
         """
-        found = self._items(f"list the {side} connections", f"/{side}Connections", filters)
-        return [endpoint_in(each) for each in found]
+        return [
+            _endpoint(item)
+            for item in self._items(f"list the {side} connections", f"/{side}Connections", filters)
+        ]
 
     def endpoint(self, side: Side, endpoint_id: str) -> Endpoint:
-        """Give one source or target connection.
+        """Return one source or target connection.
 
         Raises:
             NotFound: there is none.
         """
-        return endpoint_in(self._item(f"read the {side} connection", f"/{side}Connections", endpoint_id))
+        return _endpoint(self._item(f"read the {side} connection", f"/{side}Connections", endpoint_id))
 
     def create_endpoint(self, side: Side, body: Json) -> str:
-        """Create a source or target connection and give its id."""
+        """Create a source or target connection and return its id."""
         return self._create(f"create the {side} connection", f"/{side}Connections", body)
 
     def delete_endpoint(self, side: Side, endpoint_id: str) -> None:
-        """Delete a source or target connection; one that a dataflow uses is refused."""
+        """Delete a source or target connection, unless a dataflow uses it."""
         self._call(f"delete the {side} connection", "DELETE", f"/{side}Connections/{in_path(endpoint_id)}")
 
     def flows(self, filters: Filters = ()) -> list[Flow]:
         """List dataflows; see :meth:`endpoints` for filters."""
-        return [flow_in(each) for each in self._items("list the dataflows", "/flows", filters)]
+        return [_flow(item) for item in self._items("list the dataflows", "/flows", filters)]
 
     def flow(self, flow_id: str) -> Flow:
-        """Give one dataflow, with its inlet once that exists.
+        """Return one dataflow, with its inlet once that exists.
 
         Raises:
             NotFound: there is none.
         """
-        return flow_in(self._item("read the dataflow", "/flows", flow_id))
+        return _flow(self._item("read the dataflow", "/flows", flow_id))
 
     def create_flow(self, body: Json) -> str:
-        """Create a dataflow and give its id; it is enabled a little later, and has its inlet then."""
+        """Create a dataflow and return its id; its inlet exists a little later, once it is enabled."""
         return self._create("create the dataflow", "/flows", body)
 
     def update_flow(self, flow: Flow, operations: Sequence[Json]) -> None:
-        """Change a dataflow by patch operations; its etag goes along as ``If-Match``.
+        """Update a dataflow by patch operations, with its etag as ``If-Match``.
 
         Raises:
-            Conflict: somebody changed it meanwhile.
+            Conflict: it was changed meanwhile.
         """
         self._ask_object(
             f"change the dataflow {flow.name!r}",
@@ -81,11 +193,15 @@ class FlowService(Api):
 
     def enable_flow(self, flow_id: str) -> None:
         """Start to enable a dataflow."""
-        self._act("enable the dataflow", flow_id, "enable")
+        self._call(
+            "enable the dataflow", "POST", f"/flows/{in_path(flow_id)}/action", query=[("op", "enable")]
+        )
 
     def disable_flow(self, flow_id: str) -> None:
         """Start to disable a dataflow."""
-        self._act("disable the dataflow", flow_id, "disable")
+        self._call(
+            "disable the dataflow", "POST", f"/flows/{in_path(flow_id)}/action", query=[("op", "disable")]
+        )
 
     def delete_flow(self, flow_id: str) -> None:
         """Delete a dataflow.
@@ -96,7 +212,7 @@ class FlowService(Api):
         self._call("delete the dataflow", "DELETE", f"/flows/{in_path(flow_id)}")
 
     def connection_spec(self, spec_id: str) -> Json:
-        """Give what the platform says of a sort of system that can be connected.
+        """Return the description of a type of system that can be connected.
 
         Raises:
             NotFound: it is not offered here.
@@ -104,7 +220,7 @@ class FlowService(Api):
         return self._item("read the connection spec", "/connectionSpecs", spec_id)
 
     def runs(self, flow_id: str, *, started_after: int | None = None) -> list[FlowRun]:
-        """List a dataflow's runs, newest first; a streaming dataflow has one for each hour with traffic.
+        """List a dataflow's runs, newest first.
 
         Args:
             flow_id: the dataflow.
@@ -113,18 +229,15 @@ class FlowService(Api):
         filters = [f"flowId=={flow_id}"]
         if started_after is not None:
             filters.append(f"metrics.durationSummary.startedAtUTC>{started_after}")
-        found = self._items("list the dataflow's runs", "/runs", filters, [("orderby", "-createdAt")])
-        return [run_in(each) for each in found]
-
-    def _act(self, operation: str, flow_id: str, action: str) -> None:
-        self._call(operation, "POST", f"/flows/{in_path(flow_id)}/action", query=[("op", action)])
+        items = self._items("list the dataflow's runs", "/runs", filters, [("orderby", "-createdAt")])
+        return [_run(item) for item in items]
 
     def _create(self, operation: str, path: str, body: Json) -> str:
         operation = f"{operation} {body.get('name', '')!r}"
         return self._text(operation, self._ask_object(operation, "POST", path, body=body), "id")
 
     def _item(self, operation: str, path: str, item_id: str) -> Json:
-        """Read one object; the answer is a list of one."""
+        """Read one object from an answer that is a list of one."""
         answer = self._ask_object(operation, "GET", f"{path}/{in_path(item_id)}")
         items = answer.get("items")
         if not isinstance(items, list):
@@ -135,14 +248,97 @@ class FlowService(Api):
 
     def _items(self, operation: str, path: str, filters: Filters, extra: Parameters = ()) -> Iterator[Json]:
         """Read all pages of a list; ``_links.next.href`` continues it, relative to the service."""
-        query: Parameters = [*(("property", each) for each in filters), *extra]
+        query: Parameters = [*(("property", expression) for expression in filters), *extra]
         followed: set[str] = set()
         while True:
             answer = self._ask_object(operation, "GET", path, query=query)
-            yield from (dict(each) for each in answer.get("items") or [])
+            yield from objects_in(answer, "items")
             following = ((answer.get("_links") or {}).get("next") or {}).get("href")
             if not following or following in followed:
                 return
             followed.add(following)
-            # Only the query is taken from the link: the token goes to no place that an answer names.
+            # Only the link's query is used: the token is never sent to a host that an answer names.
             query = parse_qsl(urlsplit(str(following)).query)
+
+
+@sealed
+def webhook_url(inlet_url: Secret, flow_id: str) -> Secret:
+    """Return the URL for senders that cannot set headers: it carries the dataflow's id in its query."""
+    return Secret(f"{inlet_url.reveal()}?{FLOW_ID_HEADER}={flow_id}")
+
+
+def _endpoint(item: Json) -> Endpoint:
+    """Parse a source or target connection."""
+    return Endpoint(
+        id=str(item.get("id") or ""),
+        name=str(item.get("name") or ""),
+        description=str(item.get("description") or ""),
+        state=str(item.get("state") or ""),
+        created_at=to_int(item.get("createdAt")),
+        connection_spec_id=str((item.get("connectionSpec") or {}).get("id") or ""),
+        data=item.get("data") or {},
+        params=item.get("params") or {},
+    )
+
+
+def _flow(item: Json) -> Flow:
+    """Parse a dataflow."""
+    mapping = next(
+        (
+            step.get("params") or {}
+            for step in objects_in(item, "transformations")
+            if step.get("name") == "Mapping"
+        ),
+        {},
+    )
+    inlet = (item.get("options") or {}).get("inletUrl")
+    return Flow(
+        id=str(item.get("id") or ""),
+        name=str(item.get("name") or ""),
+        description=str(item.get("description") or ""),
+        state=str(item.get("state") or ""),
+        etag=str(item.get("etag") or item.get("eTag") or item.get("version") or ""),
+        created_at=to_int(item.get("createdAt")),
+        updated_at=to_int(item.get("updatedAt")),
+        flow_spec_id=str((item.get("flowSpec") or {}).get("id") or ""),
+        source_ids=tuple(map(str, item.get("sourceConnectionIds") or [])),
+        target_ids=tuple(map(str, item.get("targetConnectionIds") or [])),
+        mapping_set_id=str(mapping["mappingId"]) if mapping.get("mappingId") else None,
+        mapping_version=to_int(mapping.get("mappingVersion")),
+        inlet_url=inlet if isinstance(inlet, Secret) else None,
+    )
+
+
+def _run(item: Json) -> FlowRun:
+    """Parse a run."""
+    metrics = item.get("metrics") or {}
+    records = metrics.get("recordSummary") or {}
+    duration = metrics.get("durationSummary") or {}
+    status = metrics.get("statusSummary") or {}
+    activities = item.get("activities") or item.get("activites") or []  # the reference's spelling
+    summaries = [status, *(step.get("statusSummary") or {} for step in activities if isinstance(step, dict))]
+    return FlowRun(
+        id=str(item.get("id") or ""),
+        flow_id=str(item.get("flowId") or ""),
+        status=str(status.get("status") or "").lower(),
+        started_at=to_int(duration.get("startedAtUTC")),
+        completed_at=to_int(duration.get("completedAtUTC")),
+        received=to_int(records.get("inputRecordCount")),
+        ingested=to_int(records.get("outputRecordCount")),
+        failed=to_int(records.get("failedRecordCount")),
+        warned=to_int(records.get("warningRecordCount")),
+        errors=tuple(error for summary in summaries for error in _errors_in(summary)),
+        body=item,
+    )
+
+
+def _errors_in(summary: Mapping[str, Any]) -> Iterator[RunError]:
+    extensions = summary.get("extensions") or {}
+    for error in [*(summary.get("errors") or []), *(extensions.get("errors") or [])]:
+        if isinstance(error, dict):
+            count = error.get("recordCount")
+            yield RunError(
+                str(error.get("code") or ""),
+                str(error.get("message") or ""),
+                None if count is None else to_int(count),
+            )

@@ -1,11 +1,11 @@
-"""One request over HTTP: sessions that leak nothing, time limits, and pauses between tries."""
+"""Send requests over HTTP: sessions that leak nothing, time limits, retries, and the platform's clock."""
 
 from __future__ import annotations
 
 import os
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -28,15 +28,14 @@ MAX_TRIES = 5
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 20.0
 LONGEST_RETRY_AFTER = 60.0
-PASSING = frozenset({429, 500, 502, 503, 504})
-"""The statuses that may be gone at the next try."""
+_TRANSIENT = frozenset({429, 500, 502, 503, 504})
 _DATE_IS_LATE = 2.0
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What came back over HTTP, whatever it says. Its repr holds the status alone.
+    """An HTTP answer of any status. Its repr holds the status alone.
 
     Attributes:
         status_code: the HTTP status.
@@ -49,7 +48,7 @@ class Reply:
     headers: Mapping[str, str] = field(repr=False)
 
     def json(self) -> Any:
-        """Give the body as JSON.
+        """Parse the body as JSON.
 
         Raises:
             ValueError: it is not JSON.
@@ -59,12 +58,12 @@ class Reply:
 
 @dataclass(frozen=True)
 class Silence:
-    """No answer came.
+    """A request that got no answer.
 
     Attributes:
         reason: why, in words, without the URL.
         was_sent: whether the request may have reached the platform.
-        is_final: whether another try would end the same way.
+        is_final: whether a retry would end the same way.
     """
 
     reason: str
@@ -73,7 +72,7 @@ class Silence:
 
 
 def new_session(base_url: str, connections: int = 10) -> requests.Session:
-    """Open a session that keeps its connections, takes no cookies and looks for no credentials of its own.
+    """Open a session that keeps connections alive, stores no cookies and reads no credentials from disk.
 
     Loopback addresses are reached directly, whatever proxy the environment names.
     """
@@ -91,9 +90,9 @@ def new_session(base_url: str, connections: int = 10) -> requests.Session:
 def send_once(
     session: requests.Session, method: str, url: str, *, secrets: tuple[str, ...] = (), **parts: Any
 ) -> Reply | Silence:
-    """Send a request once, within time limits and without following redirects.
+    """Send a request once, within time limits.
 
-    Redirects are not followed since the credential's headers would follow them.
+    Redirects are not followed, because the credential's headers would follow them.
 
     Returns:
         The answer, or why there was none. The exception of ``requests``, whose text holds the URL, goes no
@@ -109,13 +108,64 @@ def send_once(
     except UnicodeError:
         reason = "an id or a name in the settings holds a character that HTTP cannot carry"
         return Silence(reason, was_sent=False, is_final=True)
-    except OSError as error:  # requests looks for the file of certificates itself, and says so in its own way
+    except OSError as error:  # requests checks the certificate file itself and raises a plain OSError
         return Silence(_missing_bundle() or error.strerror or "the system failed", False, is_final=True)
     return Reply(response.status_code, response.content, response.headers)
 
 
+def send(
+    session: requests.Session,
+    method: str,
+    url: str,
+    *,
+    service: str,
+    operation: str,
+    sleep: Callable[[float], None],
+    may_repeat: bool = True,
+    is_local: bool = False,
+    secrets: tuple[str, ...] = (),
+    **parts: Any,
+) -> Reply:
+    """Send a request, and retry it while the platform fails for a moment.
+
+    A request that must not be repeated is retried only when the platform certainly did not act on it.
+
+    Args:
+        session: the session.
+        method: HTTP verb.
+        url: the URL.
+        service: the API, for errors.
+        operation: what the request asks for, in words that follow "could not", for errors.
+        sleep: waits some seconds.
+        may_repeat: whether repeating the request can do no harm.
+        is_local: whether this is the local platform, for errors.
+        secrets: texts that must not show in errors.
+        parts: further arguments of ``requests``.
+
+    Returns:
+        The answer of the last try, whatever its status.
+
+    Raises:
+        Unreachable: no answer came.
+    """
+    tries = 0
+    while True:
+        tries += 1
+        outcome = send_once(session, method, url, secrets=secrets, **parts)
+        if isinstance(outcome, Silence):
+            is_safe = may_repeat or not outcome.was_sent
+            if tries == MAX_TRIES or outcome.is_final or not is_safe:
+                raise no_answer(service, operation, outcome, may_repeat=may_repeat, is_local=is_local)
+            sleep(pause_before(tries))
+        else:
+            is_transient = outcome.status_code == 429 or (may_repeat and outcome.status_code in _TRANSIENT)
+            if tries == MAX_TRIES or not is_transient:
+                return outcome
+            sleep(pause_before(tries, retry_after(outcome.headers)))
+
+
 def pause_before(tries: int, retry_after: str | None = None) -> float:
-    """Give the seconds to wait after so many tries: exponential with full jitter, at least ``Retry-After``.
+    """Return the seconds to wait after so many tries: exponential with full jitter, at least ``Retry-After``.
 
     A ``Retry-After`` beyond a minute counts as a minute.
     """
@@ -142,28 +192,22 @@ def retry_after(headers: Mapping[str, str]) -> str | None:
     return str(max(0, round((until - date).total_seconds())))
 
 
-def skew_of(date: str | None) -> float | None:
-    """Give the seconds by which a ``Date`` header is ahead of the clock here; None when it tells no time."""
-    moment = _http_date(date)
-    return None if moment is None else (moment - datetime.now(UTC)).total_seconds()
-
-
 class PlatformClock:
     """The platform's time, from the ``Date`` of its answers and the monotonic clock in between.
 
-    A ``Date`` is cut to the second and arrives late, so of several the one that is furthest ahead is closest.
+    A ``Date`` is cut to the second and arrives late, so the furthest ahead of several is the most exact.
     """
 
     def __init__(self) -> None:
         self._ahead: float | None = None
 
     @property
-    def is_set(self) -> bool:
-        """Whether an answer has told the time."""
-        return self._ahead is not None
+    def skew(self) -> float | None:
+        """Seconds by which the platform's clock is ahead of this machine's; None before it is set."""
+        return None if self._ahead is None else (self.now() - datetime.now(UTC)).total_seconds()
 
-    def hear(self, date: str | None) -> None:
-        """Take the time from an answer's ``Date``."""
+    def set(self, date: str | None) -> None:
+        """Set the clock by an answer's ``Date``, if there is one."""
         moment = _http_date(date)
         if moment is None:
             return
@@ -172,7 +216,7 @@ class PlatformClock:
             self._ahead = ahead
 
     def now(self) -> datetime:
-        """Return the platform's time; this machine's before an answer has told it."""
+        """Return the platform's time; this machine's before it is set."""
         if self._ahead is None:
             return datetime.now(UTC)
         return _EPOCH + timedelta(seconds=self._ahead + time.monotonic())
@@ -189,15 +233,7 @@ def _http_date(text: str | None) -> datetime | None:
 def no_answer(
     service: str, operation: str, silence: Silence, *, may_repeat: bool = True, is_local: bool = False
 ) -> Unreachable:
-    """Make the error of a call that nobody answered.
-
-    Args:
-        service: the API that was called.
-        operation: what was asked of it, in words that follow "could not".
-        silence: why there was no answer.
-        may_repeat: whether a second try can do no harm.
-        is_local: whether the local platform was called.
-    """
+    """Return the error for a call that got no answer; the arguments are those of :func:`send`."""
     advice = "Check the network, any proxy, and the platform's address."
     if is_local:
         again = in_words("run the command again, which starts it", "open it again: ck.open_platform()")
@@ -212,7 +248,7 @@ def no_answer(
 
 
 def _missing_bundle() -> str | None:
-    """Return which variable names a file of certificates that is not there; None when none does."""
+    """Name the variable that points to a certificate file that does not exist; None if there is none."""
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         path = os.environ.get(name)
         if path:

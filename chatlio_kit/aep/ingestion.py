@@ -1,8 +1,8 @@
-"""Streaming ingestion: posting bytes to a dataflow's inlet.
+"""Streaming ingestion: post request bodies to a dataflow's inlet.
 
-An inlet may ask for a token (``authenticationRequired``): it then answers 401 or 403 to whoever brings none,
-or one that has run out. Source: Streaming ingestion API reference; HTTP API source. What any other answer
-means is for the caller to say.
+An inlet may require a token (``authenticationRequired``): it answers 401 or 403 to requests without one or
+with an expired one. The caller interprets every other answer. Source: Streaming ingestion API reference; HTTP
+API source.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from types import TracebackType
 from urllib.parse import urlsplit
 
-from chatlio_kit.aep.flow_objects import FLOW_ID_HEADER
+from chatlio_kit.aep.flow_service import FLOW_ID_HEADER
 from chatlio_kit.aep.http import Reply, Silence, new_session, no_answer, send_once
 from chatlio_kit.aep.ims import Tokens
 from chatlio_kit.aep.masking import masked_url
@@ -23,14 +23,14 @@ _SINGLE, _BATCH = "/collection/", "/collection/batch/"
 
 
 class Inlet:
-    """The place where one dataflow takes records; safe for threads.
+    """The endpoint of one dataflow's records; safe for threads.
 
     Args:
         url: the inlet's URL, ``https://.../collection/{inlet id}``.
-        flow_id: the dataflow that the records are for; travels as the header ``x-adobe-flow-id``.
+        flow_id: the dataflow, sent as the header ``x-adobe-flow-id``.
         connections: how many connections are kept open at once.
-        tokens: gives the credential's token to an inlet that asks for one; without it such an inlet refuses.
-        sandbox: the sandbox, which travels with the token.
+        tokens: the credential's token, for an inlet that requires one.
+        sandbox: the sandbox, sent with the token.
     """
 
     @sealed
@@ -62,7 +62,7 @@ class Inlet:
         self._token: Secret | None = None
 
     def post_batch(self, body: bytes) -> Reply:
-        """Post ``{"messages": [...]}`` to the batch path and give the answer, whatever it says.
+        """Post ``{"messages": [...]}`` to the batch path and return the answer, whatever its status.
 
         Raises:
             Unreachable: no answer came; the records may have arrived all the same.
@@ -70,7 +70,7 @@ class Inlet:
         return self._post("take the batch", self._batch, body)
 
     def post_single(self, body: bytes) -> Reply:
-        """Post one record and give the answer, whatever it says.
+        """Post one record and return the answer, whatever its status.
 
         Raises:
             Unreachable: no answer came; the record may have arrived all the same.
@@ -101,7 +101,7 @@ class Inlet:
                 self._tokens.discard(token)
             try:
                 self._token = self._tokens.current()
-            except PlatformError:  # then the inlet's own refusal stands
+            except PlatformError:  # the inlet's own answer says more
                 return reply
             reply = self._post_once(operation, url, body, self._token)
         return reply

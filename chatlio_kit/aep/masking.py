@@ -1,4 +1,4 @@
-"""What must not be read by anyone who only reads a message: inlets, tokens and client secrets."""
+"""Mask inlet URLs, tokens and client secrets in messages and logs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PATTERNS = (
 
 
 def masked(text: str, *secrets: str) -> str:
-    """Give the text with every inlet path, token and given secret replaced by ``***``."""
+    """Replace every inlet path, token and given secret in a text by ``***``."""
     for secret in secrets:
         if secret:
             text = text.replace(secret, HIDDEN)
@@ -32,13 +32,13 @@ def masked(text: str, *secrets: str) -> str:
 
 @sealed
 def masked_url(url: Secret) -> str:
-    """Return an inlet's URL as it may be shown: its host, and nothing that opens it."""
+    """Return an inlet's URL that is safe to show: its host, without the inlet's id."""
     parts = urlsplit(url.reveal())
     return f"{parts.scheme}://{parts.netloc}/collection/{HIDDEN}"
 
 
 class MaskingFilter(logging.Filter):
-    """Masks a log record in place; the record itself always goes on."""
+    """Mask log records in place; drop none."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Mask the record's text."""
@@ -50,8 +50,8 @@ class MaskingFilter(logging.Filter):
 
 
 def mask_http_logs() -> None:
-    """Make urllib3's logs, which print the path of each request, mask what is secret in it."""
+    """Mask secrets in urllib3's logs, which print the path of each request."""
     for name in ("urllib3.connectionpool", "urllib3.poolmanager", "urllib3.util.retry"):
         log = logging.getLogger(name)
-        if not any(isinstance(each, MaskingFilter) for each in log.filters):
+        if not any(isinstance(log_filter, MaskingFilter) for log_filter in log.filters):
             log.addFilter(MaskingFilter())

@@ -1,35 +1,26 @@
-"""How every control-plane call travels: headers, second tries, and errors that say what to do."""
+"""Call the control plane: headers, token renewal, retries, errors, and what all its APIs share."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
 from urllib.parse import quote
 
 import orjson
 
-from chatlio_kit.aep.http import (
-    MAX_TRIES,
-    PASSING,
-    PlatformClock,
-    Reply,
-    Silence,
-    new_session,
-    no_answer,
-    pause_before,
-    retry_after,
-    send_once,
-    skew_of,
-)
+from chatlio_kit.aep.errors import error_of
+from chatlio_kit.aep.http import PlatformClock, Reply, new_session, send
 from chatlio_kit.aep.ims import Tokens
-from chatlio_kit.aep.refusals import refusal
 from chatlio_kit.errors import PlatformError
 from chatlio_kit.settings import Secret, Settings, sealed
 
 Json = dict[str, Any]
 Parameters = Sequence[tuple[str, str | int]]
+T = TypeVar("T")
+
+PAGE = 100
+"""Entries that are asked for in one page of a list."""
 
 _INLETS = frozenset({"inletUrl", "inletId"})
 _REPEATABLE = frozenset({"GET", "PUT", "DELETE"})
@@ -39,9 +30,8 @@ class Transport:
     """Calls the control plane of one platform with one credential.
 
     Every call carries ``Authorization``, ``x-api-key``, ``x-gw-ims-org-id`` and ``x-sandbox-name``
-    (Experience Platform: getting started). Calls that may be repeated are tried again with exponential
-    back-off and full jitter when the platform fails for a moment; others only when it is certain that the
-    platform did not act on them. A refused token is renewed once.
+    (Experience Platform: getting started). Failed calls are retried as in :func:`~chatlio_kit.aep.http.send`.
+    A refused token is renewed once.
 
     Args:
         settings: where the platform is and who we are.
@@ -49,15 +39,13 @@ class Transport:
 
     Attributes:
         tokens: the credential's token.
-        clock_skew: seconds by which the platform's clock was ahead of ours at its last answer; None if
-            untold.
+        clock: the platform's time.
     """
 
     def __init__(self, settings: Settings, sleep: Callable[[float], None] = time.sleep) -> None:
         self.settings = settings
         self.sleep = sleep
-        self.clock_skew: float | None = None
-        self._clock = PlatformClock()
+        self.clock = PlatformClock()
         self._session = new_session(settings.platform_url)
         self.tokens = Tokens(settings, sleep)
 
@@ -65,19 +53,6 @@ class Transport:
         """Close the connections."""
         self._session.close()
         self.tokens.close()
-
-    def now(self) -> datetime:
-        """Return the platform's time."""
-        return self._clock.now()
-
-    @property
-    def tells_time(self) -> bool:
-        """Whether an answer has told the platform's time."""
-        return self._clock.is_set
-
-    def sign_in(self) -> None:
-        """Fetch an access token, unless a good one is at hand."""
-        self.tokens.current()
 
     @sealed
     def call(
@@ -92,7 +67,7 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         repeatable: bool | None = None,
     ) -> Reply:
-        """Make a call and give its successful answer.
+        """Make a call and return its successful answer.
 
         Args:
             service: the API, for errors.
@@ -102,56 +77,40 @@ class Transport:
             query: query parameters, in order, repeated where needed.
             body: sent as JSON unless None.
             headers: further headers.
-            repeatable: whether a second try can do no harm; by default what the verb promises.
+            repeatable: whether repeating the call can do no harm; by default as HTTP defines for the verb.
 
         Raises:
             Unreachable: no answer came. A call that creates may have been carried out: look before
                 trying again.
-            PlatformError: the platform said no; the subclass tells why.
+            PlatformError: the platform refused the call; the subclass says why.
         """
         may_repeat = method in _REPEATABLE if repeatable is None else repeatable
         data = None if body is None else orjson.dumps(body)
-        renewed = False
-        tries = 0
+        is_renewed = False
         while True:
-            tries += 1
             token = self.tokens.current()
             secrets = (token.reveal(), self.settings.client_secret.reveal())
-            outcome = send_once(
+            reply = send(
                 self._session,
                 method,
                 self.settings.platform_url + path,
+                service=service,
+                operation=operation,
+                sleep=self.sleep,
+                may_repeat=may_repeat,
+                is_local=self.settings.is_local,
                 secrets=secrets,
                 params=list(query),
                 data=data,
                 headers=self._headers(token.reveal(), headers, with_body=data is not None),
             )
-            if isinstance(outcome, Silence):
-                if tries < MAX_TRIES and not outcome.is_final and (may_repeat or not outcome.was_sent):
-                    self.sleep(pause_before(tries))
-                    continue
-                raise no_answer(
-                    service,
-                    operation,
-                    outcome,
-                    may_repeat=may_repeat,
-                    is_local=self.settings.is_local,
-                )
-            self.clock_skew = skew_of(outcome.headers.get("Date"))
-            self._clock.hear(outcome.headers.get("Date"))
-            if 200 <= outcome.status_code < 300:
-                return outcome
-            if outcome.status_code == 401 and not renewed:
-                renewed = True
-                self.tokens.discard(token)
-                continue
-            passing = outcome.status_code == 429 or (may_repeat and outcome.status_code in PASSING)
-            if passing and tries < MAX_TRIES:
-                self.sleep(pause_before(tries, retry_after(outcome.headers)))
-                continue
-            raise refusal(
-                service, operation, outcome.status_code, outcome.content, outcome.headers, secrets=secrets
-            )
+            self.clock.set(reply.headers.get("Date"))
+            if 200 <= reply.status_code < 300:
+                return reply
+            if reply.status_code != 401 or is_renewed:
+                raise error_of(service, operation, reply, secrets=secrets)
+            is_renewed = True
+            self.tokens.discard(token)
 
     def _headers(self, token: str, extra: Mapping[str, str] | None, *, with_body: bool) -> dict[str, str]:
         headers = {
@@ -187,38 +146,71 @@ class Api:
             raise self.unexpected(operation, "its answer is not JSON") from None
 
     def _ask_object(self, operation: str, method: str, path: str, **parts: Any) -> Json:
-        """Make a call and give the JSON object of its answer."""
+        """Make a call and return the JSON object of its answer."""
         answer = self._ask(operation, method, path, **parts)
         if not isinstance(answer, dict):
             raise self.unexpected(operation, "its answer is not a JSON object")
         return answer
 
+    def _ask_pages(
+        self, operation: str, path: str, entries_in: Callable[[Json], list[T]], query: Parameters = ()
+    ) -> Iterator[T]:
+        """Read a list page by page, by ``limit`` and ``start``.
+
+        Args:
+            operation: what is asked for, for errors.
+            path: path below the service's base path.
+            entries_in: returns the entries of an answer.
+            query: further query parameters.
+        """
+        start = 0
+        while True:
+            page: Parameters = [*query, ("limit", PAGE), ("start", start)]
+            entries = entries_in(self._ask_object(operation, "GET", path, query=page))
+            yield from entries
+            if len(entries) < PAGE:
+                return
+            start += PAGE
+
     def _text(self, operation: str, answer: Mapping[str, Any], key: str) -> str:
-        """Give a text that an answer must hold."""
+        """Return a text that an answer must hold."""
         value = answer.get(key)
         if not isinstance(value, str) or not value:
             raise self.unexpected(operation, f"its answer has no {key!r}")
         return value
 
     def unexpected(self, operation: str, reason: str) -> PlatformError:
-        """Make the error of an answer that is not what the API documents."""
+        """Return the error for an answer that is not what the API documents."""
         return PlatformError(
             self.service, operation, reason, advice="Check AEP_PLATFORM_URL, and any proxy on the way."
         )
 
 
-def _with_secrets(node: Any) -> Any:
-    """Wrap what opens an inlet, at any depth, before it reaches a variable that a traceback may show."""
-    if isinstance(node, dict):
-        return {key: _hidden(key, value) for key, value in node.items()}
-    return [_with_secrets(each) for each in node] if isinstance(node, list) else node
+def to_int(value: Any) -> int:
+    """Parse a number that may be written as text; 0 when there is none."""
+    try:
+        return int(float(value))
+    except (TypeError, ValueError):
+        return 0
 
 
-def _hidden(key: str, value: Any) -> Any:
-    is_inlet = key in _INLETS and isinstance(value, str) and value
-    return Secret(value) if is_inlet else _with_secrets(value)
+def objects_in(answer: Json, key: str) -> list[Json]:
+    """Return the objects of a list that an answer holds under a key."""
+    return [item for item in answer.get(key) or [] if isinstance(item, dict)]
 
 
 def in_path(part: str) -> str:
     """Escape an id for use as one step of a path."""
     return quote(part, safe="")
+
+
+def _with_secrets(node: Any) -> Any:
+    """Wrap inlet URLs and ids, at any depth, before a variable holds them that a traceback may show."""
+    if isinstance(node, dict):
+        return {
+            key: Secret(value)
+            if key in _INLETS and isinstance(value, str) and value
+            else _with_secrets(value)
+            for key, value in node.items()
+        }
+    return [_with_secrets(item) for item in node] if isinstance(node, list) else node

@@ -1,1 +1,1 @@
-"""Tables to answers: metrics and figures."""
+"""Metrics of the tables, and figures of the metrics."""

@@ -1,11 +1,11 @@
-"""Plots of small frames of numbers. Each draws what the frame says, shows it and gives nothing back.
+"""Plots of small frames of numbers. Each function draws a plot and displays it.
 
-The frame is the companion: show it beside the plot, so that every value can be read and compared.
+Display the frame next to the plot, so that every value can be read and compared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from chatlio_kit.display.visible import label
 
 _HEIGHT = 3.2
 _ROW = 0.36
-_MANY = 13
+_MOST_LABELS = 13
 
 
 def stacked(numbers: pd.DataFrame, *, unit: str) -> None:
@@ -30,8 +30,8 @@ def stacked(numbers: pd.DataFrame, *, unit: str) -> None:
         numbers: a row for each column of the plot, a column for each part.
         unit: what is counted, e.g. ``events``.
     """
-    what = f"Stacked columns of {label(unit)}, parts {_listed(numbers.columns)}: "
-    with panel(_HEIGHT, what + _spoken(numbers.sum(axis=1)), grid="y") as axes:
+    what = f"Stacked columns of {label(unit)}, parts {', '.join(map(label, numbers.columns))}: "
+    with panel(_HEIGHT, what + _in_words(numbers.sum(axis=1)), grid="y") as axes:
         base = pd.Series(0, index=numbers.index)
         for color, part in zip(PALETTE, numbers.columns, strict=False):
             axes.bar(
@@ -50,25 +50,23 @@ def columns(numbers: pd.Series[int], *, unit: str) -> None:
         numbers: a value for each column of the plot.
         unit: what is counted, e.g. ``conversations``.
     """
-    with panel(_HEIGHT, f"Columns of {label(unit)}: {_spoken(numbers)}", grid="y") as axes:
+    with panel(_HEIGHT, f"Columns of {label(unit)}: {_in_words(numbers)}", grid="y") as axes:
         axes.bar(range(len(numbers)), numbers, color=BLUE, width=0.82)
         _name_columns(axes, numbers.index)
         _count_upwards(axes, unit)
 
 
 def bars(numbers: pd.Series[int], *, unit: str) -> None:
-    """Draw a bar for each row, the first on top, with its value behind it.
+    """Draw a bar for each row, the first on top, with its value at the end.
 
     Args:
         numbers: a value for each bar.
         unit: what is counted.
     """
-    with panel(0.9 + _ROW * len(numbers), f"Bars of {label(unit)}: {_spoken(numbers)}", grid="x") as axes:
+    with panel(0.9 + _ROW * len(numbers), f"Bars of {label(unit)}: {_in_words(numbers)}", grid="x") as axes:
         axes.barh(range(len(numbers)), numbers, color=BLUE, height=0.68)
-        for at, value in enumerate(numbers):
-            axes.annotate(
-                f"{value:,}", (value, at), xytext=(5, 0), textcoords="offset points", va="center", color=INK
-            )
+        for row, value in enumerate(numbers):
+            _annotate(axes, f"{value:,}", (value, row), (5, 0))
         _name_rows(axes, numbers.index)
         axes.set_xlim(0, _highest(numbers) * 1.08)
         _count_along(axes.xaxis)
@@ -83,20 +81,13 @@ def quartiles(numbers: pd.DataFrame, *, unit: str) -> None:
         unit: of the values, e.g. ``seconds``.
     """
     what = f"Bands of {label(unit)}, from the lower to the upper quartile, with the median: "
-    with panel(1.2 + _ROW * len(numbers), what + _spoken(numbers["median"]), grid="x") as axes:
+    with panel(1.2 + _ROW * len(numbers), what + _in_words(numbers["median"]), grid="x") as axes:
         rows = range(len(numbers))
         low, high = numbers["lower_quartile"], numbers["upper_quartile"]
         axes.hlines(rows, low, high, color=BLUE, linewidth=7, alpha=0.35, label="middle half")
         axes.plot(numbers["median"], rows, "o", color=BLUE, markersize=8, label="median")
-        for at, value in enumerate(numbers["median"]):
-            axes.annotate(
-                f"{value:,.0f}",
-                (value, at),
-                xytext=(0, 8),
-                textcoords="offset points",
-                ha="center",
-                color=INK,
-            )
+        for row, value in enumerate(numbers["median"]):
+            _annotate(axes, f"{value:,.0f}", (value, row), (0, 8))
         _name_rows(axes, numbers.index)
         axes.set_ylim(len(numbers) - 0.4, -0.75)
         axes.set_xlim(left=0)
@@ -111,12 +102,10 @@ def shares(numbers: pd.Series[float], *, of: str) -> None:
         numbers: a share between 0 and 1 for each column of the plot.
         of: what it is a share of, e.g. ``share of conversations``.
     """
-    with panel(_HEIGHT - 0.4, f"Columns, {label(of)}: {_spoken(numbers, '.0%')}", grid="y") as axes:
+    with panel(_HEIGHT - 0.4, f"Columns, {label(of)}: {_in_words(numbers, '.0%')}", grid="y") as axes:
         axes.bar(range(len(numbers)), numbers, color=VERMILLION, width=0.7)
-        for at, value in enumerate(numbers):
-            axes.annotate(
-                f"{value:.0%}", (at, value), xytext=(0, 3), textcoords="offset points", ha="center", color=INK
-            )
+        for column, value in enumerate(numbers):
+            _annotate(axes, f"{value:.0%}", (column, value), (0, 3))
         _name_columns(axes, numbers.index)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.set_ylim(0, _highest(numbers) * 1.18)
@@ -124,30 +113,27 @@ def shares(numbers: pd.Series[float], *, of: str) -> None:
 
 
 def arrived(numbers: pd.DataFrame, *, expected: Hashable, found: Hashable, unit: str) -> None:
-    """Draw what was found inside what was expected: a full bar means that all of it is there.
+    """Draw the number found as a bar inside the number expected: a full bar means that all are there.
 
     Args:
         numbers: a row for each bar.
-        expected: the column with what should be there.
-        found: the column with what is there.
+        expected: the column with the expected numbers.
+        found: the column with the numbers found.
         unit: what is counted.
     """
-    what = f"Bars of {label(unit)}, {label(found)} of {label(expected)}: "
-    pairs = zip(numbers.index, numbers[found], numbers[expected], strict=True)
-    words = what + ", ".join(f"{label(row)} {there:,} of {wanted:,}" for row, there, wanted in pairs)
+    fractions = [
+        f"{part:,} of {whole:,}" for part, whole in zip(numbers[found], numbers[expected], strict=True)
+    ]
+    values = ", ".join(f"{label(row)} {words}" for row, words in zip(numbers.index, fractions, strict=True))
+    words = f"Bars of {label(unit)}, {label(found)} of {label(expected)}: {values}"
     with panel(0.95 + _ROW * 1.15 * len(numbers), words, grid="x") as axes:
         rows = range(len(numbers))
         axes.barh(rows, numbers[expected], color=LINE, height=0.78, label=label(expected))
         axes.barh(rows, numbers[found], color=BLUE, height=0.46, label=label(found))
-        for at, (wanted, there) in enumerate(zip(numbers[expected], numbers[found], strict=True)):
-            axes.annotate(
-                f"{there:,} of {wanted:,}",
-                (max(wanted, there), at),
-                xytext=(6, 0),
-                textcoords="offset points",
-                va="center",
-                color=INK if there == wanted else VERMILLION,
-            )
+        is_complete = numbers[found] == numbers[expected]
+        for row, end in enumerate(numbers[[expected, found]].max(axis=1)):
+            color = INK if is_complete.iat[row] else VERMILLION
+            _annotate(axes, fractions[row], (end, row), (6, 0), color=color)
         _name_rows(axes, numbers.index)
         axes.set_xlim(0, _highest(numbers[[expected, found]]) * 1.2)
         _count_along(axes.xaxis)
@@ -155,37 +141,50 @@ def arrived(numbers: pd.DataFrame, *, expected: Hashable, found: Hashable, unit:
         legend_above(axes, 2)
 
 
-def _spoken(numbers: pd.Series[Any], form: str = ",.10g") -> str:
-    """Say all values, or of many the first, the highest and the last."""
-    said = [f"{label(row)} {value:{form}}" for row, value in numbers.items()]
-    if len(said) <= _MANY:
-        return ", ".join(said)
+def _in_words(numbers: pd.Series[Any], form: str = ",.10g") -> str:
+    """Return all values in words; of many, the first, the highest and the last."""
+    values = [f"{label(row)} {value:{form}}" for row, value in numbers.items()]
+    if len(values) <= _MOST_LABELS:
+        return ", ".join(values)
     highest = int(numbers.to_numpy().argmax())
-    return f"{len(said)} values, the first {said[0]}, the highest {said[highest]}, the last {said[-1]}"
+    return (
+        f"{len(values)} values, the first {values[0]}, the highest {values[highest]}, the last {values[-1]}"
+    )
+
+
+def _annotate(
+    axes: Axes, text: str, point: tuple[float, float], offset: tuple[int, int], *, color: str = INK
+) -> None:
+    """Write a text to the right of a point, or above it."""
+    is_above = offset[0] == 0
+    axes.annotate(
+        text,
+        point,
+        xytext=offset,
+        textcoords="offset points",
+        ha="center" if is_above else "left",
+        va="baseline" if is_above else "center",
+        color=color,
+    )
 
 
 def _highest(numbers: pd.Series[Any] | pd.DataFrame) -> float:
-    """Give the highest value; 1 where there is none above zero, so that an axis has a length."""
+    """Return the highest value; 1 if none is above zero, so that an axis has a length."""
     return float(np.nan_to_num(numbers.to_numpy(dtype="float64")).max(initial=0.0)) or 1.0
-
-
-def _listed(names: Iterable[object]) -> str:
-    return ", ".join(label(name) for name in names)
 
 
 def _name_columns(axes: Axes, index: pd.Index[str]) -> None:
     """Name the columns below them; of many, only as many as can be read."""
-    names = [label(each) for each in index]
-    step = 1 if len(names) <= _MANY else -(-len(names) // 9)
-    places = range(0, len(names), step)
-    axes.set_xticks(list(places), [names[at] for at in places])
+    names = [label(name) for name in index]
+    step = 1 if len(names) <= _MOST_LABELS else -(-len(names) // 9)
+    axes.set_xticks(list(range(0, len(names), step)), names[::step])
     axes.set_xlim(-0.7, len(names) - 0.3)
     if index.name is not None:
         axes.set_xlabel(label(index.name), color=QUIET)
 
 
 def _name_rows(axes: Axes, index: pd.Index[str]) -> None:
-    names: Sequence[str] = [label(each) for each in index]
+    names: Sequence[str] = [label(name) for name in index]
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
 

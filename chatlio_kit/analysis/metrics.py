@@ -1,7 +1,4 @@
-"""Questions that chats answer, as small frames of numbers.
-
-All hours, months and years are UTC, as all times in the tables are.
-"""
+"""Metrics of chats, as small frames of numbers. All hours, months and years are UTC."""
 
 from __future__ import annotations
 
@@ -34,7 +31,7 @@ def conversations_by_hour(conversations: pd.DataFrame) -> pd.DataFrame:
 
 
 def first_responses(conversations: pd.DataFrame) -> pd.DataFrame:
-    """Tell how long visitors waited for the first answer, in seconds, by the year of the conversation.
+    """Summarize how long visitors waited for the first answer, in seconds, by the year of the conversation.
 
     Returns:
         A row for each year: how many conversations had a visitor's message and then an answer, the quartiles
@@ -57,7 +54,7 @@ def first_responses(conversations: pd.DataFrame) -> pd.DataFrame:
 def busiest_pages(conversations: pd.DataFrame, top: int = 10) -> pd.DataFrame:
     """Count conversations by the page they started on, the busiest first.
 
-    What follows a ``?`` or ``#`` is cut off: it tells visitors apart, not pages.
+    What follows a ``?`` or ``#`` is cut off: it differs by visitor, not by page.
     """
     counts = conversations["page_url"].str.replace(r"[?#].*", "", regex=True).value_counts()
     order = counts.rename_axis("page").rename("conversations").reset_index()
@@ -68,7 +65,7 @@ def busiest_pages(conversations: pd.DataFrame, top: int = 10) -> pd.DataFrame:
 def sites(conversations: pd.DataFrame) -> pd.DataFrame:
     """Count conversations by the site they started on, the busiest first, and their share of all.
 
-    Where each language has a site of its own, this is the nearest that Chatlio comes to a language.
+    If each language has a site of its own, this is the nearest that Chatlio comes to a language.
     """
     hosts = conversations["page_url"].str.extract(r"^[a-z]+://([^/?#]+)", expand=False).fillna("not known")
     counts = hosts.value_counts().rename_axis("site").rename("conversations").reset_index()
@@ -77,7 +74,7 @@ def sites(conversations: pd.DataFrame) -> pd.DataFrame:
 
 
 def unanswered(conversations: pd.DataFrame) -> pd.DataFrame:
-    """Tell how many conversations were reported as unanswered, by the weekday on which they started."""
+    """Count the conversations that were reported as unanswered, by the weekday on which they started."""
     days = conversations["started_at"].dt.day_name().rename("weekday (UTC)")
     by_day = conversations["was_unanswered"].astype("int64").groupby(days)
     week = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
@@ -92,7 +89,7 @@ def _by_period(events: pd.DataFrame, form: str, name: str, frequency: str) -> pd
         return pd.DataFrame(columns=kinds, index=pd.Index([], name=name), dtype="int64")
     times = events["occurred_at"]
     counts = pd.crosstab(times.dt.strftime(form), events["kind"])
-    first, last = (each.tz_localize(None) for each in (times.min(), times.max()))
+    first, last = (time.tz_localize(None) for time in (times.min(), times.max()))
     periods = pd.period_range(first, last, freq=frequency).strftime(form)
     return counts.reindex(index=pd.Index(periods, name=name), columns=kinds, fill_value=0).rename_axis(
         columns=None

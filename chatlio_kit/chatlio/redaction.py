@@ -37,7 +37,6 @@ from ipaddress import IPv6Address, ip_network
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -129,33 +128,30 @@ class Redaction:
             return f"{own}, agents' {of_staff}"
         return str(own)
 
-    def apply(self, table: str, rows: pd.DataFrame) -> tuple[pd.DataFrame, Counter[str]]:
+    def apply(self, table: str, rows: Any) -> tuple[Any, Counter[str]]:
         """Redact a table.
 
         Args:
             table: its name.
-            rows: its rows; they stay as they are.
+            rows: its rows, an Arrow table.
 
         Returns:
-            The table, its columns, dtypes and order as before; and how many values of each column were
-            redacted.
+            The table with the same schema and order, and how many values of each column were redacted.
         """
-        redacted: dict[str, Any] = {}
         counts: Counter[str] = Counter()
         for column in TABLES[table]:
             if column.privacy is Privacy.PLAIN or not len(rows):
                 continue
-            values = pa.array(rows[column.name].array).cast(_TEXT)
-            found = values
-            for way, theirs in self._ways_within(column, rows):
+            values = redacted = rows[column.name].combine_chunks()
+            for way, is_meant in self._ways_within(column, rows):
                 if way is not Way.KEEP:
-                    there = pc.and_(values.is_valid(), theirs)
-                    counts[column.name] += pc.sum(there).as_py()
-                    found = pc.if_else(there, self._redacted(values, column, way), found)
-            if found is not values:
-                dtype: Any = rows[column.name].dtype
-                redacted[column.name] = dtype.__from_arrow__(found)
-        return rows.assign(**redacted), +counts
+                    is_redacted = pc.and_(values.is_valid(), is_meant)
+                    counts[column.name] += pc.sum(is_redacted).as_py()
+                    redacted = pc.if_else(is_redacted, self._redacted(values, column, way), redacted)
+            if redacted is not values:
+                index = rows.schema.get_field_index(column.name)
+                rows = rows.set_column(index, rows.schema.field(index), redacted)
+        return rows, +counts
 
     def rejection(self, rejection: Rejection) -> Rejection:
         """Return a rejection without any of the record's values: its place, the rule, and what helps."""
@@ -191,11 +187,11 @@ class Redaction:
     def __str__(self) -> str:
         return ",".join(f"{privacy}={self.ways[privacy]}" for privacy in Privacy if privacy in self.ways)
 
-    def _ways_within(self, column: Field, rows: pd.DataFrame) -> list[tuple[Way, Any]]:
+    def _ways_within(self, column: Field, rows: Any) -> list[tuple[Way, Any]]:
         """Return a column's ways and their rows; a message's name is redacted as its author is."""
         if column.name != _WRITTEN_BY:
             return [(self.way_of(column.privacy), pa.scalar(True))]
-        is_agent = pa.array((rows["author"] == "agent").to_numpy(dtype=bool, na_value=False))
+        is_agent = pc.fill_null(pc.equal(rows["author"].combine_chunks(), "agent"), False)
         return [(self.way_of(Privacy.STAFF), is_agent), (self.way_of(column.privacy), pc.invert(is_agent))]
 
     def _part(self, name: str, way: Way) -> str:

@@ -1,11 +1,11 @@
-"""What every command shares: its common options, and how it answers."""
+"""What commands share: their common options, and how they print their result."""
 
 from __future__ import annotations
 
 import sqlite3
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from functools import wraps
 from importlib import import_module
 from pathlib import Path
@@ -22,37 +22,14 @@ from chatlio_kit.settings import AEP, DEFAULT_STATE, LOCAL
 
 if TYPE_CHECKING:
     from chatlio_kit.aep import Platform
+    from chatlio_kit.tables import Export
 
 _IDLE_SECONDS = 60.0
-"""How long a local platform stays up unused after a command."""
+"""How long an unused local platform keeps running after a command."""
 
 KINDS = click.Choice([str(kind) for kind in Kind])
 PATHS = click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 NAME = click.option("--name", default="chatlio", show_default=True, help="The connection's name.")
-KIND = click.option(
-    "--kind", type=KINDS, help="The kind of records that nothing else names; overrides nothing."
-)
-UNDATED_AS = click.option(
-    "--undated-as", help="Time of undated events: file-time, visitor-created or an RFC 3339 time."
-)
-FIELDS = click.option(
-    "--fields",
-    metavar="NAME=PLACE,...",
-    help="Where payload, received, kind and widget stand in records of an unknown logger, "
-    "as in payload=request.body,received=request.time.",
-)
-REDACT = click.option(
-    "--redact",
-    metavar="WAYS",
-    help="Redact before anything is written or sent: drop, mask, hash:aep or hash:keyed; "
-    "or by class, as in personal=hash:keyed,content=drop.",
-)
-CONTRACT = click.option(
-    "--contract",
-    metavar="MODES",
-    help="What becomes of unknown fields: evolve (kept, the default), freeze (rejected) or discard_value "
-    "(left out); or by table, as in events=freeze.",
-)
 SKIP_GUARD = click.option(
     "--skip-guard", is_flag=True, help="Do not wait after a dataflow was made or changed."
 )
@@ -61,9 +38,45 @@ PRODUCTION = click.option(
 )
 
 
+_CAPTURE_OPTIONS = (
+    click.option(
+        "--kind", type=KINDS, help="The kind of records that nothing else names; overrides nothing."
+    ),
+    click.option(
+        "--undated-as", help="Time of undated events: file-time, visitor-created or an RFC 3339 time."
+    ),
+    click.option(
+        "--fields",
+        metavar="NAME=PLACE,...",
+        help="Where payload, received, kind and widget stand in records of an unknown logger, "
+        "as in payload=request.body,received=request.time.",
+    ),
+    click.option(
+        "--redact",
+        metavar="WAYS",
+        help="Redact before anything is written or sent: drop, mask, hash:aep or hash:keyed; "
+        "or by class, as in personal=hash:keyed,content=drop.",
+    ),
+    click.option(
+        "--contract",
+        metavar="MODES",
+        help="What becomes of unknown fields: evolve (kept, the default), freeze (rejected) or discard_value "
+        "(left out); or by table, as in events=freeze.",
+    ),
+    click.option(
+        "--exclude",
+        multiple=True,
+        metavar="PATTERN",
+        help="Leave out files, folders and members of archives, as in '*.log' or captures/old; "
+        "may be repeated.",
+    ),
+    click.option("--encoding", metavar="NAME", help="What lines are in that are not UTF-8, such as cp1252."),
+)
+
+
 @dataclass
 class CommandResult:
-    """What a command found: for a machine, for a person, and as an exit code."""
+    """The result of a command: as JSON, as text, and as an exit code."""
 
     content: dict[str, Any]
     text: object
@@ -72,7 +85,7 @@ class CommandResult:
 
 @dataclass
 class Context:
-    """What every command is told."""
+    """The common options of every command."""
 
     as_json: bool
     state: Path
@@ -80,13 +93,52 @@ class Context:
 
     def open(self) -> Platform:
         """Open the chosen platform."""
-        opening = import_module("chatlio_kit.jobs.platforms")  # only now: it takes a second to load
-        found: Platform = opening.open_platform(self.platform, state=self.state, idle=_IDLE_SECONDS)
-        return found
+        platforms = import_module("chatlio_kit.jobs.platforms")  # only now: it takes a second to load
+        platform: Platform = platforms.open_platform(self.platform, state=self.state, idle=_IDLE_SECONDS)
+        return platform
+
+
+@dataclass(frozen=True)
+class CaptureOptions:
+    """The options that say which captures are read, and how."""
+
+    kind: str | None
+    undated_as: str | None
+    fields: str | None
+    redact: str | None
+    contract: str | None
+    exclude: tuple[str, ...]
+    encoding: str | None
+
+    def export(self, paths: Sequence[str]) -> Export:
+        """Return the export at these paths."""
+        tables = import_module("chatlio_kit.tables")
+        export: Export = tables.Export(
+            paths,
+            tables.ReadOptions.from_options(self.kind, self.undated_as, self.fields),
+            tables.FieldPolicy.from_options(self.redact, self.contract),
+            exclude=self.exclude,
+            encoding=self.encoding,
+        )
+        return export
+
+
+def capture_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of :class:`CaptureOptions` to a command, which takes them as ``captures``."""
+
+    @wraps(function)
+    def run(**options: Any) -> None:
+        captures = CaptureOptions(**{field.name: options.pop(field.name) for field in fields(CaptureOptions)})
+        function(captures=captures, **options)
+
+    decorated: Callable[..., None] = run
+    for option in reversed(_CAPTURE_OPTIONS):
+        decorated = option(decorated)
+    return decorated
 
 
 def command(function: Callable[..., CommandResult]) -> Callable[..., None]:
-    """Give a command its common options, and print what it answers."""
+    """Add the common options to a command, and print its result."""
 
     @click.option(
         "--json", "as_json", is_flag=True, help="Print one JSON object on stdout, and nothing else."
@@ -106,19 +158,19 @@ def command(function: Callable[..., CommandResult]) -> Callable[..., None]:
     @wraps(function)
     def run(*, as_json: bool, state: Path, platform: str | None, **options: Any) -> None:
         try:
-            answer = function(Context(as_json, state, platform), **options)
-            text = _as_json(answer.content) if as_json else visible(str(answer.text), keep="\n")
+            result = function(Context(as_json, state, platform), **options)
+            text = _as_json(result.content) if as_json else visible(str(result.text), keep="\n")
         except ChatlioKitError as error:
             fail(str(error), error.exit_code, as_json)
         except (OSError, MemoryError, sqlite3.DatabaseError) as error:
-            fail(_last_resort(error, state), FAILED, as_json)
+            fail(_explain(error, state), FAILED, as_json)
         if unwritten := write_answer(text):
             click.echo(
                 f"The command did its work, but its answer could not be written to stdout: {unwritten}.",
                 err=True,
             )
             sys.exit(FAILED)
-        sys.exit(answer.exit_code)
+        sys.exit(result.exit_code)
 
     return run
 
@@ -131,8 +183,8 @@ def fail(sentence: str, exit_code: int, as_json: bool) -> NoReturn:
     sys.exit(exit_code)
 
 
-def _last_resort(error: OSError | MemoryError | sqlite3.DatabaseError, state: Path) -> str:
-    """Word what the machine refused where no room had a sentence of its own."""
+def _explain(error: OSError | MemoryError | sqlite3.DatabaseError, state: Path) -> str:
+    """Return a sentence for an error of the system that has none of its own."""
     if isinstance(error, MemoryError):
         return (
             "The machine has too little free memory for this. End other programs, or name fewer captures at "
@@ -143,9 +195,9 @@ def _last_resort(error: OSError | MemoryError | sqlite3.DatabaseError, state: Pa
             f"A database in the state folder {str(state)!r} cannot be used: {error}. Put a copy of it back, "
             "or use another --state."
         )
-    said = error.strerror or str(error) or type(error).__name__
-    place = f": {error.filename!r}" if error.filename is not None else ""
-    return f"The system refused to go on: {said}{place}. Correct that, and run the command again."
+    reason = error.strerror or str(error) or type(error).__name__
+    path = f": {error.filename!r}" if error.filename is not None else ""
+    return f"The system refused to go on: {reason}{path}. Correct that, and run the command again."
 
 
 def _as_json(content: dict[str, Any]) -> str:

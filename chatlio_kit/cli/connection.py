@@ -1,4 +1,4 @@
-"""Commands about the connection: check, make, remove."""
+"""The commands that check, create and remove the connection."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ def doctor(context: Context, name: str) -> CommandResult:
     try:
         platform = context.open()
     except (SettingsError, Unreachable) as error:
-        found = unopened(error, name)
+        result = unopened(error, name)
     else:
-        found = check_platform(platform, name)
-    return CommandResult(found.as_dict(), found, found.exit_code)
+        result = check_platform(platform, name)
+    return CommandResult(result.as_dict(), result, result.exit_code)
 
 
 @click.command()
@@ -69,9 +69,9 @@ def disconnect(context: Context, name: str, yes: bool, production: bool) -> Comm
     """Remove our dataflows, connections and mapping sets; schema and data stay."""
     platform = context.open()
     if not yes:
-        listed = list_removals(platform, name)
-        require_leave(platform, production)  # nobody is asked about what is refused afterwards
-        click.echo(str(listed), err=True)
+        removals = list_removals(platform, name)
+        require_leave(platform, production)  # before the question, whose answer would not matter
+        click.echo(str(removals), err=True)
         if context.as_json or not click.confirm("Remove these?", err=True):
             raise UsageError("Nothing was removed. Say --yes to remove without being asked.")
     removal = run_disconnect(platform, name, production=production)

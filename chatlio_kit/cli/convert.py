@@ -1,6 +1,6 @@
-"""The command that makes tables from an export.
+"""The command that converts captures to tables.
 
-It loads little before its workers are started: they load what they need meanwhile.
+It imports little before it starts its workers, which import what they need in the meantime.
 """
 
 from __future__ import annotations
@@ -14,16 +14,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from chatlio_kit.cli.capture_options import ENCODING, EXCLUDE
 from chatlio_kit.cli.command import (
-    CONTRACT,
-    FIELDS,
-    KIND,
     PATHS,
-    REDACT,
-    UNDATED_AS,
+    CaptureOptions,
     CommandResult,
     Context,
+    capture_options,
     command,
 )
 from chatlio_kit.errors import DONE, INCOMPLETE
@@ -32,58 +28,40 @@ from chatlio_kit.pool import create_pool, default_workers, paused_collection
 if TYPE_CHECKING:
     from chatlio_kit.tables import Converted
 
-_PRELOAD = ("chatlio_kit.tables.workers", "pandera.pandas")
-"""Named here, since importing what names it would keep workers from starting first."""
+_PRELOAD = ("chatlio_kit.tables.pipeline", "pandera.pandas")
+"""Listed here, because importing a list from elsewhere would delay the start of the workers."""
 
 
 @click.command()
 @PATHS
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="The folder for the tables.")
-@KIND
-@UNDATED_AS
-@FIELDS
-@REDACT
-@CONTRACT
-@EXCLUDE
-@ENCODING
+@capture_options
 @command
 def convert(
     context: Context,
     paths: tuple[str, ...],
     out: Path,
-    kind: str | None,
-    undated_as: str | None,
-    fields: str | None,
-    redact: str | None,
-    contract: str | None,
-    exclude: tuple[str, ...],
-    encoding: str | None,
+    captures: CaptureOptions,
 ) -> CommandResult:
     """Turn captured webhooks into validated tables."""
     workers = default_workers(_bytes_in(paths))
     with create_pool(workers, _PRELOAD) if workers else nullcontext() as pool:
         with paused_collection():
-            tables = import_module("chatlio_kit.tables")  # loaded while the workers load it too
-            gc.freeze()  # none of that is garbage: looking through it again and again takes its time
-        settling = tables.ReadOptions.from_options(kind, undated_as, fields)
-        export = tables.Export(
-            paths,
-            settling,
-            tables.FieldPolicy.from_options(redact, contract),
-            exclude=exclude,
-            encoding=encoding,
+            tables = import_module("chatlio_kit.tables")  # while the workers import it too
+            gc.freeze()  # modules are no garbage, and scanning them again and again takes time
+        converted: Converted = tables.convert(
+            captures.export(paths), out, executor=pool, quiet=context.as_json
         )
-        converted: Converted = tables.convert(export, out, executor=pool, quiet=context.as_json)
     return CommandResult(converted.report(), converted, INCOMPLETE if converted.counts.rejected else DONE)
 
 
 def _bytes_in(paths: Sequence[str]) -> int:
-    """Give the bytes of the files and folders that are named: known before anything else is loaded.
+    """Return the size of the files and folders that are named, before anything else is imported.
 
-    What patterns and addresses name is known later, and then workers are started for it.
+    The size of what patterns and addresses name is known later; workers for it start then.
     """
-    files = (each for path in map(Path, paths) for each in (path.rglob("*") if path.is_dir() else (path,)))
+    files = (file for path in map(Path, paths) for file in (path.rglob("*") if path.is_dir() else (path,)))
     try:
-        return sum(each.stat().st_size for each in files if each.is_file())
-    except OSError:  # told when captures are looked for
+        return sum(file.stat().st_size for file in files if file.is_file())
+    except OSError:  # reported when captures are listed
         return 0

@@ -1,40 +1,35 @@
-"""Commands about sending: backfill, replay, and what arrived."""
+"""The commands that send events and check what arrived."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict
+from typing import Any
 
 import click
 
-from chatlio_kit.cli.capture_options import ENCODING, EXCLUDE
 from chatlio_kit.cli.command import (
-    CONTRACT,
-    FIELDS,
-    KIND,
     NAME,
     PATHS,
     PRODUCTION,
-    REDACT,
     SKIP_GUARD,
-    UNDATED_AS,
+    CaptureOptions,
     CommandResult,
     Context,
+    capture_options,
     command,
 )
-from chatlio_kit.connection import open_connection
-from chatlio_kit.delivery import Ledger
+from chatlio_kit.connection import Destination, open_connection
+from chatlio_kit.delivery import DestinationLedger, Ledger
 from chatlio_kit.delivery import reconcile as run_reconcile
 from chatlio_kit.delivery import replay as run_replay
-from chatlio_kit.delivery.ledger.destination import DestinationLedger
 from chatlio_kit.delivery.ledger.ledger import FILE as LEDGER
-from chatlio_kit.delivery.reconcile import gone_sentences, reconcile_deleted
+from chatlio_kit.delivery.reconcile import explain_gone, reconcile_deleted
 from chatlio_kit.delivery.requests.sending import PATIENCE as PATIENCE_SECONDS
 from chatlio_kit.display import Sheet
 from chatlio_kit.errors import ConnectionIncomplete
 from chatlio_kit.jobs.backfill import backfill as run_backfill
 from chatlio_kit.jobs.backfill import forecast
-from chatlio_kit.tables import Export, FieldPolicy, ReadOptions
 
 PATIENCE = click.option(
     "--patience",
@@ -49,13 +44,7 @@ PATIENCE = click.option(
 @click.command()
 @PATHS
 @NAME
-@KIND
-@UNDATED_AS
-@FIELDS
-@REDACT
-@CONTRACT
-@EXCLUDE
-@ENCODING
+@capture_options
 @click.option("--dry-run", is_flag=True, help="Forecast records, bytes, requests and time; send nothing.")
 @click.option("--connect", "make", is_flag=True, help="Make the connection if it is missing.")
 @SKIP_GUARD
@@ -76,13 +65,7 @@ def backfill(
     context: Context,
     paths: tuple[str, ...],
     name: str,
-    kind: str | None,
-    undated_as: str | None,
-    fields: str | None,
-    redact: str | None,
-    contract: str | None,
-    exclude: tuple[str, ...],
-    encoding: str | None,
+    captures: CaptureOptions,
     dry_run: bool,
     make: bool,
     skip_guard: bool,
@@ -93,15 +76,10 @@ def backfill(
     wait: float | None,
 ) -> CommandResult:
     """Convert captures, stream them, and read back what landed. Resumes by itself."""
-    settling, terms = (
-        ReadOptions.from_options(kind, undated_as, fields),
-        FieldPolicy.from_options(redact, contract),
-    )
-    # A wrong path is reported before a platform is opened.
-    export = Export(paths, settling, terms, exclude=exclude, encoding=encoding)
+    export = captures.export(paths)  # reports a wrong path before a platform is opened
     if dry_run:
-        found = forecast(export, context.open(), name=name, pace=pace)
-        return CommandResult(found.as_dict(), found)
+        result = forecast(export, context.open(), name=name, pace=pace)
+        return CommandResult(result.as_dict(), result)
     page = run_backfill(
         export,
         context.open(),
@@ -125,45 +103,47 @@ def status(context: Context) -> CommandResult:
     if not (context.state / LEDGER).exists():
         return CommandResult({"destinations": []}, f"Nothing was sent from {str(context.state)!r} yet.")
     with Ledger(context.state) as ledger:
-        found = [(destination, ledger.book(destination)) for destination in ledger.destinations()]
-        content = {
-            "destinations": [
-                {
-                    "destination": str(destination),
-                    "dataset": destination.dataset,
-                    "total": book.tally().as_dict(),
-                    "by_kind": {kind: asdict(tally) for kind, tally in book.by_kind().items()},
-                    "dead_by_reason": book.dead_by_reason(),
-                    "gone": book.tally().gone,
-                    "gone_by_reason": book.landings.gone_by_reason(),
-                    **book.landings.last().as_dict(),
-                    "lake_duplicates": _repeated(book),
-                }
-                for destination, book in found
-            ]
-        }
-        sheets = []
-        names = Counter(str(destination) for destination, _ in found)
-        for destination, book in found:
-            tallies = [*book.by_kind().items(), ("all", book.tally())]
-            rows = [
-                (kind, tally.delivered, tally.dead_lettered, tally.pending, tally.landed, tally.gone)
-                for kind, tally in tallies
-            ]
-            headings = ("kind", "delivered", "dead-lettered", "pending", "landed", "gone")
-            notes = [f"dead letters, {reason}: {count:,}" for reason, count in book.dead_by_reason().items()]
-            notes += book.landings.last().sentences()
-            if gone := book.landings.gone_by_reason():
-                notes += gone_sentences(gone)
-            if repeated := _repeated(book):
-                notes.append(f"{repeated:,} rows in the lake repeat an id.")
-            which = f", dataset {destination.dataset}" if names[str(destination)] > 1 else ""
-            sheets.append(str(Sheet(f"Sent to {destination}{which}", headings, rows, notes)))
-    return CommandResult(content, "\n\n".join(sheets) or f"Nothing was sent from {str(context.state)!r} yet.")
+        destinations = ledger.destinations()
+        names = Counter(map(str, destinations))
+        statuses = [
+            _status_of(DestinationLedger(ledger, destination), destination, names[str(destination)] > 1)
+            for destination in destinations
+        ]
+    text = "\n\n".join(str(sheet) for _, sheet in statuses)
+    content = {"destinations": [status for status, _ in statuses]}
+    return CommandResult(content, text or f"Nothing was sent from {str(context.state)!r} yet.")
 
 
-def _repeated(book: DestinationLedger) -> int:
-    return max(0, book.landings.rows() - book.tally().landed)
+def _status_of(
+    ledger: DestinationLedger, destination: Destination, name_dataset: bool
+) -> tuple[dict[str, Any], Sheet]:
+    total, by_kind, dead_by_reason = ledger.counts(), ledger.counts_by_kind(), ledger.dead_by_reason()
+    gone_by_reason, readback = ledger.landings.gone_by_reason(), ledger.landings.last_readback()
+    repeated = max(0, ledger.landings.row_count() - total.landed)
+    content = {
+        "destination": str(destination),
+        "dataset": destination.dataset,
+        "total": total.as_dict(),
+        "by_kind": {kind: asdict(counts) for kind, counts in by_kind.items()},
+        "dead_by_reason": dead_by_reason,
+        "gone": total.gone,
+        "gone_by_reason": gone_by_reason,
+        **readback.as_dict(),
+        "lake_duplicates": repeated,
+    }
+    rows = [
+        (kind, counts.delivered, counts.dead_lettered, counts.pending, counts.landed, counts.gone)
+        for kind, counts in [*by_kind.items(), ("all", total)]
+    ]
+    headings = ("kind", "delivered", "dead-lettered", "pending", "landed", "gone")
+    notes = [f"dead letters, {reason}: {count:,}" for reason, count in dead_by_reason.items()]
+    notes += readback.sentences()
+    if gone_by_reason:
+        notes += explain_gone(gone_by_reason)
+    if repeated:
+        notes.append(f"{repeated:,} rows in the lake repeat an id.")
+    dataset = f", dataset {destination.dataset}" if name_dataset else ""
+    return content, Sheet(f"Sent to {destination}{dataset}", headings, rows, notes)
 
 
 @click.command()
@@ -218,6 +198,6 @@ def reconcile(context: Context, name: str, wait: float) -> CommandResult:
                 raise
             return CommandResult(deleted.as_dict(), deleted, deleted.exit_code)
         reconcile_deleted(platform, ledger, name)
-        book = ledger.book(connection.destination, platform.now)
-        found = run_reconcile(connection, book, wait=wait, quiet=context.as_json)
-    return CommandResult(found.as_dict(), found, found.exit_code)
+        destination = DestinationLedger(ledger, connection.destination, platform.now)
+        result = run_reconcile(connection, destination, wait=wait, quiet=context.as_json)
+    return CommandResult(result.as_dict(), result, result.exit_code)

@@ -1,20 +1,17 @@
-"""The command about one person."""
+"""The command that erases one person."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from chatlio_kit.cli.capture_options import ENCODING, EXCLUDE
 from chatlio_kit.cli.command import (
-    CONTRACT,
-    FIELDS,
-    KIND,
-    REDACT,
-    UNDATED_AS,
+    CaptureOptions,
     CommandResult,
     Context,
+    capture_options,
     command,
 )
 from chatlio_kit.errors import UsageError
@@ -31,13 +28,7 @@ from chatlio_kit.jobs.forget import forget as run_forget
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     help="A folder of tables that convert wrote: the person's rows are taken out of them.",
 )
-@KIND
-@UNDATED_AS
-@FIELDS
-@REDACT
-@CONTRACT
-@EXCLUDE
-@ENCODING
+@capture_options
 @click.option("--yes", is_flag=True, help="Take out without asking.")
 @command
 def forget(
@@ -46,13 +37,7 @@ def forget(
     visitor_id: str | None,
     email: str | None,
     tables: tuple[Path, ...],
-    kind: str | None,
-    undated_as: str | None,
-    fields: str | None,
-    redact: str | None,
-    contract: str | None,
-    exclude: tuple[str, ...],
-    encoding: str | None,
+    captures: CaptureOptions,
     yes: bool,
 ) -> CommandResult:
     """Take one person out of the state folder: ledger, dead letters, rejects, reports, local platform.
@@ -62,24 +47,18 @@ def forget(
     them. Tables are changed where --tables names them. Exit code 1 says that nobody was found.
     """
     if not yes and (visitor_id or email):
-        named = "".join(f", and the tables in {str(each)!r}" for each in tables)
+        in_tables = "".join(f", and the tables in {str(folder)!r}" for folder in tables)
         click.echo(
-            f"What {str(context.state)!r} keeps of this person{named} will be gone for good.", err=True
+            f"What {str(context.state)!r} keeps of this person{in_tables} will be gone for good.", err=True
         )
         if context.as_json or not click.confirm("Take it out?", err=True):
             raise UsageError("Nothing was taken out. Say --yes to take out without being asked.")
-    found = run_forget(
+    result = run_forget(
         paths,
         email=email,
         visitor_id=visitor_id,
         state=context.state,
         tables=tables,
-        kind=kind,
-        undated_as=undated_as,
-        fields=fields,
-        redact=redact,
-        contract=contract,
-        exclude=exclude,
-        encoding=encoding,
+        **asdict(captures),
     )
-    return CommandResult(found.as_dict(), found, found.exit_code)
+    return CommandResult(result.as_dict(), result, result.exit_code)

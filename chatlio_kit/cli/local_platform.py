@@ -1,4 +1,4 @@
-"""The embedded platform by itself."""
+"""The command that runs the embedded platform by itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command that writes a sample to try everything on."""
+"""The command that writes a sample export."""
 
 from __future__ import annotations
 
@@ -25,7 +25,5 @@ def sample(_: Context, out: Path, events: int, seed: int, bad_share: float) -> C
     export = write_sample(out, events=events, seed=seed, bad_share=bad_share)
     content = {**asdict(export), "path": str(export.path), "manifest": str(export.manifest)}
     kinds = [(str(kind), count) for kind, count in export.by_kind.items()]
-    notes = [
-        f"{export.files:,} files; {export.bad:,} broken records, listed in {export.manifest}",
-    ]
+    notes = [f"{export.files:,} files; {export.bad:,} broken records, listed in {export.manifest}"]
     return CommandResult(content, Sheet(f"Sample export in {export.path}", ("kind", "records"), kinds, notes))

@@ -1,7 +1,7 @@
-"""Standard streams as they come: of any encoding, closed, full, or read by somebody who has gone.
+"""Handle standard streams of any encoding, closed, full, or with a reader that has gone.
 
-What goes to stderr is for people: a job does not fail because nobody can be shown its progress. What goes to
-stdout is the answer, and an answer that could not be written is a failure.
+stderr is for people: a job does not fail because its progress cannot be shown. stdout is for the result, and
+a result that cannot be written is a failure.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _ERRORS = "chatlio_kit.plain"
 
 @contextmanager
 def usable_streams() -> Iterator[None]:
-    """Make stdout and stderr take any text while the block runs."""
-    before = sys.stdin, sys.stdout, sys.stderr
-    _occupy()
+    """Make stdout and stderr accept any text while the block runs."""
+    original = sys.stdin, sys.stdout, sys.stderr
+    _occupy_standard_descriptors()
     sys.stdin = open(os.devnull, encoding="utf-8") if sys.stdin is None else sys.stdin  # noqa: SIM115
     sys.stdout = _open_null() if sys.stdout is None else sys.stdout
-    _simplify(sys.stdout)
-    sys.stderr = _open_null() if sys.stderr is None else _forgiving(sys.stderr)
+    _replace_unencodable(sys.stdout)
+    sys.stderr = _open_null() if sys.stderr is None else _lossy(sys.stderr)
     try:
         yield
     finally:
@@ -34,13 +34,13 @@ def usable_streams() -> Iterator[None]:
             sys.stdout.flush()
         except (OSError, ValueError):
             discard_stdout()
-        sys.stdin, sys.stdout, sys.stderr = before
+        sys.stdin, sys.stdout, sys.stderr = original
 
 
 def write_answer(text: str) -> str | None:
-    """Write a command's answer to stdout; return why it could not be written, if so.
+    """Write a command's result to stdout; return why it could not be written, if so.
 
-    A reader that has gone, such as ``head``, wanted no more: that is no failure.
+    A reader that has gone, such as ``head``, is no failure.
     """
     try:
         sys.stdout.write(f"{text}\n")
@@ -54,43 +54,43 @@ def write_answer(text: str) -> str | None:
 
 
 def discard_stdout() -> None:
-    """Send what is still in stdout's buffer nowhere: Python would try, and fail, again when it ends."""
+    """Discard what is left in stdout's buffer: Python would fail to write it again when it exits."""
     with suppress(OSError, ValueError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, sys.stdout.fileno())
         os.close(null)
 
 
-def _occupy() -> None:
-    """Open the null device in place of each closed standard stream: else a data file takes its number."""
+def _occupy_standard_descriptors() -> None:
+    """Open the null device for each closed standard stream, so that no data file gets its descriptor."""
     while True:
         number = os.open(os.devnull, os.O_RDWR)
         if number > 2:
             os.close(number)
             return
-        os.set_inheritable(number, True)  # the processes that are started here need it as much
+        os.set_inheritable(number, True)  # processes started from here need it too
 
 
 def _open_null() -> TextIO:
     return open(os.devnull, "w", encoding="utf-8")
 
 
-def _simplify(stream: Any) -> None:
-    """Write what a stream's encoding lacks with plain characters."""
-    codecs.register_error(_ERRORS, _plainly)
+def _replace_unencodable(stream: Any) -> None:
+    """Replace characters that a stream's encoding lacks by plain ones."""
+    codecs.register_error(_ERRORS, _plain_characters)
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors=_ERRORS)
 
 
-def _plainly(error: UnicodeError) -> tuple[str | bytes, int]:
+def _plain_characters(error: UnicodeError) -> tuple[str | bytes, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     text = error.object[error.start : error.end]
-    return "".join(_PLAIN.get(each, "?") for each in text), error.end
+    return "".join(_PLAIN.get(character, "?") for character in text), error.end
 
 
-class _Forgiving(io.RawIOBase):
-    """Writes to a stream, and drops what cannot be written."""
+class _LossyWriter(io.RawIOBase):
+    """Write to a stream, and drop what cannot be written."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -111,12 +111,16 @@ class _Forgiving(io.RawIOBase):
         return len(data)
 
 
-def _forgiving(stream: Any) -> Any:
-    """Wrap stderr, unless it is something else than a stream of bytes."""
+def _lossy(stream: Any) -> Any:
+    """Wrap stderr where it is a stream of bytes."""
     buffer = getattr(stream, "buffer", None)
     if buffer is None:
         return stream
-    codecs.register_error(_ERRORS, _plainly)
+    codecs.register_error(_ERRORS, _plain_characters)
     return io.TextIOWrapper(
-        _Forgiving(buffer), encoding=stream.encoding, errors=_ERRORS, line_buffering=True, write_through=True
+        _LossyWriter(buffer),
+        encoding=stream.encoding,
+        errors=_ERRORS,
+        line_buffering=True,
+        write_through=True,
     )

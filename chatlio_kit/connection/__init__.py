@@ -1,4 +1,4 @@
-"""Provisioning: what a Chatlio connection needs on Experience Platform, made, found again and taken down."""
+"""Create, find, check and remove what a Chatlio connection needs on Experience Platform."""
 
 from chatlio_kit.connection.connection import (
     Connection,
@@ -7,10 +7,10 @@ from chatlio_kit.connection.connection import (
     a_connection,
     open_connection,
 )
-from chatlio_kit.connection.objects.survey import a_platform
 from chatlio_kit.connection.plan import Plan, Planned, plan_connection
 from chatlio_kit.connection.preflight import Preflight, check_platform
 from chatlio_kit.connection.production import require_leave
+from chatlio_kit.connection.resources.survey import a_platform
 from chatlio_kit.connection.teardown import Removal, disconnect, list_removals
 
 __all__ = [

@@ -1,9 +1,7 @@
-"""A connection that is there: its objects, and the dataflows that take data."""
+"""A finished connection: its resources, and the dataflows that receive data."""
 
 from __future__ import annotations
 
-import os
-import tempfile
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,21 +15,22 @@ from chatlio_kit.aep import FLOW_ID_HEADER, Inlet, Platform, masked_url, webhook
 from chatlio_kit.arguments import checked, named, wrong
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection.manual_steps import ManualSteps
-from chatlio_kit.connection.objects.dataflows import dataflow_objects
-from chatlio_kit.connection.objects.names import Names, Role, in_words
-from chatlio_kit.connection.objects.shared import Action, known, shared_objects
-from chatlio_kit.connection.objects.survey import DataflowState, Survey, a_platform, open_survey
 from chatlio_kit.connection.production import require_leave
-from chatlio_kit.connection.provision import Progress, build
-from chatlio_kit.connection.rows import dataflow_runs, read_rows
-from chatlio_kit.display import Progress as Bar
-from chatlio_kit.display import Sheet
+from chatlio_kit.connection.provision import StepCallback, build
+from chatlio_kit.connection.resources.dataflows import dataflow_resources
+from chatlio_kit.connection.resources.names import Names, Role, in_words
+from chatlio_kit.connection.resources.resource import Action, known, shared_resources
+from chatlio_kit.connection.resources.survey import DataflowState, Survey, a_platform, open_survey
+from chatlio_kit.connection.rows import read_rows
+from chatlio_kit.display import Progress, Sheet
 from chatlio_kit.errors import ConnectionIncomplete, OutputError, UsageError, option
+from chatlio_kit.private_files import new_file
 from chatlio_kit.settings import Secret, sealed
 
 if TYPE_CHECKING:
     from chatlio_kit.display.figure import Picture
 
+_COUNTERS = ("received", "ingested", "failed")
 GUARD_AFTER_FLOW_CHANGE = timedelta(minutes=5)
 GUARD_AFTER_SCHEMA_CHANGE = timedelta(minutes=15)
 
@@ -60,18 +59,18 @@ class Destination:
     name: str
 
     def __str__(self) -> str:
-        place = urlsplit(self.platform).hostname or self.platform
-        return f"{place}/{self.sandbox}/{self.name}"
+        host = urlsplit(self.platform).hostname or self.platform
+        return f"{host}/{self.sandbox}/{self.name}"
 
 
 @dataclass(frozen=True)
 class Dataflow:
-    """One dataflow that takes data.
+    """One dataflow that receives data.
 
     Attributes:
         kind: the kind of its events.
         flow_id: its id.
-        inlet_url: where its data is posted; a secret, as it is the only key to the inlet.
+        inlet_url: where its data is posted; a secret, because no other key is needed.
         mapping_set_id: the mapping set it applies.
         source_connection_id: its source connection.
         target_connection_id: its target connection.
@@ -98,7 +97,7 @@ class Dataflow:
 
     @property
     def masked_url(self) -> str:
-        """The webhook URL as it may be shown."""
+        """The webhook URL without its secret part."""
         return f"{masked_url(self.inlet_url)}?{FLOW_ID_HEADER}={self.flow_id}"
 
     def inlet(self, *, connections: int = 16) -> Inlet:
@@ -156,15 +155,12 @@ class Connection:
         target = Path(path)
         urls = {str(kind): flow.webhook_url.reveal() for kind, flow in self.live.items()}
         try:
-            # mkstemp makes it with mode 0600, so there is no moment at which others could read it.
-            handle, draft = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+            draft = new_file(target)  # only its owner can read it, from the start
             try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(orjson.dumps(urls, option=orjson.OPT_INDENT_2) + b"\n")
-                Path(draft).replace(target)
-            except OSError:
-                Path(draft).unlink(missing_ok=True)
-                raise
+                draft.write_bytes(orjson.dumps(urls, option=orjson.OPT_INDENT_2) + b"\n")
+                draft.replace(target)
+            finally:
+                draft.unlink(missing_ok=True)
         except OSError as error:
             raise OutputError(
                 f"The webhook URLs could not be written to {target}: {error.strerror or error}. "
@@ -174,9 +170,9 @@ class Connection:
 
     @checked(kind=_a_kind)
     def history_flow(
-        self, kind: Kind, progress: Progress | None = None, *, production: bool = False
+        self, kind: Kind, progress: StepCallback | None = None, *, production: bool = False
     ) -> Dataflow:
-        """Return the dataflow that files of a kind are streamed through; make or complete it when needed.
+        """Return the dataflow that files of a kind are streamed through; create or complete it when needed.
 
         Args:
             kind: the kind.
@@ -184,36 +180,36 @@ class Connection:
             production: whether a production sandbox may be changed.
 
         Raises:
-            ProductionSandbox: it is to be made in a sandbox of the type production, or of an unknown type.
+            ProductionSandbox: it would be created in a sandbox of the type production or of an unknown type.
             ConnectionIncomplete: it could not be completed; see :func:`open_connection`.
             PlatformError: the platform refused a step.
         """
         kind = Kind(kind)
         if kind not in self.history:
             require_leave(self.platform, production)
-            site, lane = open_survey(self.platform, self.name), DataflowState(Role.HISTORY, kind)
-            build(site, [lane], progress)
-            self.history[kind] = dataflow_of(lane)
-            self.schema_changed_at = max(self.schema_changed_at, site.schema_changed_at)
+            survey, dataflow = open_survey(self.platform, self.name), DataflowState(Role.HISTORY, kind)
+            build(survey, [dataflow], progress)
+            self.history[kind] = _dataflow_of(dataflow)
+            self.schema_changed_at = max(self.schema_changed_at, survey.schema_changed_at)
         return self.history[kind]
 
     def ids_by_name(self) -> dict[str, str]:
-        """Return the id of each of its objects by the object's name on the platform."""
+        """Return the ids of its objects by their names on the platform."""
         naming = Names(self.name)
-        found = {
+        ids = {
             naming.shared("field group"): self.field_group_id,
             naming.shared("schema"): self.schema_id,
             naming.shared("dataset"): self.dataset_id,
         }
         for role, flows in self._flows():
             for kind, flow in flows.items():
-                found |= {
+                ids |= {
                     naming.own("mapping set", role, kind): flow.mapping_set_id,
                     naming.own("source", role, kind): flow.source_connection_id,
                     naming.own("target", role, kind): flow.target_connection_id,
                     naming.own("dataflow", role, kind): flow.flow_id,
                 }
-        return found
+        return ids
 
     def as_dict(self) -> dict[str, Any]:
         """Return the ids of its objects as plain data for JSON. It holds no inlet."""
@@ -239,29 +235,34 @@ class Connection:
         return {**shared, **of_kinds}
 
     def by_hand(self) -> ManualSteps:
-        """Tell how the same connection is made in Adobe's and Chatlio's own screens."""
+        """Return the steps that make the same connection in Adobe's and Chatlio's own screens."""
         return ManualSteps(self.name, self.tenant_id, tuple(self.live) or tuple(Kind))
 
     def dataflow_runs(self) -> pd.DataFrame:
-        """Tell what the platform's own counters say of the history dataflows.
+        """Sum the platform's own counters of the history dataflows' runs.
 
         Returns:
             A row for each kind: how many records its runs received, ingested and failed.
 
         Raises:
-            PlatformError: the platform refused to tell.
+            PlatformError: the platform refused the call.
         """
-        return dataflow_runs(self)
+        rows = {}
+        for kind in Kind:
+            if kind in self.history:
+                runs = self.platform.flows.runs(self.history[kind].flow_id)
+                rows[str(kind)] = [sum(getattr(run, counter) for run in runs) for counter in _COUNTERS]
+        return pd.DataFrame.from_dict(rows, orient="index", columns=list(_COUNTERS)).rename_axis("kind")
 
     @checked()
     def read_rows(self, *, quiet: bool = False) -> pd.DataFrame:
-        """Read all rows of the dataset back; they have to fit in memory.
+        """Read all rows of the dataset into memory.
 
         Args:
             quiet: whether to show no progress.
 
         Returns:
-            A row for each row of the dataset, in the order of time. Columns are named as in the frame
+            A row for each row of the dataset, ordered by time. Columns are named as in the frame
             ``events``; times are exact to the millisecond, as the platform keeps them.
 
         Warns:
@@ -269,22 +270,22 @@ class Connection:
 
         Raises:
             NotFound: the dataset was deleted.
-            PlatformError: the platform refused to give them.
+            PlatformError: the platform refused the call.
         """
-        return read_rows(self, quiet=quiet)
+        return read_rows(self.platform, self.dataset_id, self.tenant_id, quiet=quiet)
 
     def picture(self) -> Picture:
-        """Draw the objects and how they hang together, without ids and URLs."""
-        from chatlio_kit.connection.diagram import DiagramLabels  # noqa: PLC0415 - only a drawing needs matplotlib
+        """Draw the objects and their relations, without ids and URLs."""
+        from chatlio_kit.connection.diagram import Diagram  # noqa: PLC0415 - only a drawing needs matplotlib
 
-        lanes = [(role, kind) for role, flows in self._flows() for kind in flows]
-        return DiagramLabels(self.name, lanes).picture()
+        dataflows = [(role, kind) for role, flows in self._flows() for kind in flows]
+        return Diagram(self.name, dataflows).picture()
 
     def guard_until(self, flow: Dataflow) -> datetime:
-        """Give the time before which data sent to a dataflow may be lost without a word.
+        """Return the time before which data sent to a dataflow may be lost without an error.
 
-        It is 5 minutes after the dataflow was made or changed (HTTP API source; update dataflows) and 15
-        after its schema was changed, since validators keep schemas for so long (streaming validation).
+        It is 5 minutes after the dataflow was created or changed (HTTP API source; update dataflows) and 15
+        after its schema was changed, because validators cache schemas that long (streaming validation).
         """
         return max(
             flow.changed + GUARD_AFTER_FLOW_CHANGE,
@@ -293,10 +294,10 @@ class Connection:
 
     @checked()
     def sheet(self, *, ids: bool = True) -> Sheet:
-        """Lay the objects out, URLs masked.
+        """List the objects as a table, with masked URLs.
 
         Args:
-            ids: whether to show ids and addresses, which differ from one making to the next.
+            ids: whether to show ids and addresses, which differ each time a connection is made.
         """
         rows: list[tuple[str, str, str]] = [
             ("tenant", self.tenant_id, ""),
@@ -310,9 +311,9 @@ class Connection:
                 for kind, flow in flows.items()
             ]
         headings = ("object", "id", "takes data at")
-        shown = len(headings) if ids else 1
+        width = len(headings) if ids else 1
         return Sheet(
-            f"Connection {self.name} on {self.destination}", headings[:shown], [row[:shown] for row in rows]
+            f"Connection {self.name} on {self.destination}", headings[:width], [row[:width] for row in rows]
         )
 
     def _flows(self) -> tuple[tuple[Role, dict[Kind, Dataflow]], ...]:
@@ -326,7 +327,7 @@ class Connection:
 
 
 def a_connection(name: str, value: object) -> None:
-    """Accept a connection alone.
+    """Accept only a connection.
 
     Raises:
         UsageError: it is something else.
@@ -340,89 +341,88 @@ def a_connection(name: str, value: object) -> None:
 
 @checked(platform=a_platform)
 def open_connection(platform: Platform, name: str = "chatlio", *, quiet: bool = False) -> Connection:
-    """Find a connection that was made before. Reads only.
+    """Find an existing connection. Reads only.
 
-    A kind of webhook that was never connected is left out of ``live``; one that is half there is not.
-    History dataflows that are half there are left out: they are completed when first needed.
+    A kind of webhook that was never connected is left out of ``live``; an incomplete one is an error.
+    Incomplete history dataflows are left out: they are completed when first needed.
 
     Args:
-        platform: where it is.
+        platform: the platform.
         name: the connection's name.
         quiet: whether to show no progress.
 
     Raises:
-        ConnectionIncomplete: something is missing; names it.
-        PlatformError: the platform refused to tell.
+        ConnectionIncomplete: something is missing; the error names it.
+        PlatformError: the platform refused the call.
     """
-    site = open_survey(platform, name)
+    survey = open_survey(platform, name)
     missing: list[str] = []
-    for piece in shared_objects(site):
-        standing = piece.look()
-        if standing.action in (Action.CREATE, Action.CONFLICT):
-            missing.append(f"the {piece.thing} ({standing.reason})")
-    found: list[DataflowState] = []
-    lanes = [DataflowState(role, kind) for role in Role for kind in Kind]
-    with Bar("looking", len(lanes), "dataflows", quiet=quiet) as bar:
-        for lane in lanes:
-            is_whole, lacking = _look_at(site, lane)
-            found += [lane] if is_whole else []
+    for resource in shared_resources(survey):
+        state = resource.inspect()
+        if state.action in (Action.CREATE, Action.CONFLICT):
+            missing.append(f"the {resource.type_name} ({state.reason})")
+    usable: list[DataflowState] = []
+    dataflows = [DataflowState(role, kind) for role in Role for kind in Kind]
+    with Progress("looking", len(dataflows), "dataflows", quiet=quiet) as progress:
+        for dataflow in dataflows:
+            is_usable, lacking = _inspect_dataflow(survey, dataflow)
+            usable += [dataflow] if is_usable else []
             missing += lacking
-            bar.advance(1)
+            progress.advance(1)
     if missing:
         raise ConnectionIncomplete(
             f"The connection {name!r} is not complete; missing: {', '.join(missing)}. "
             "Connect (plan_connection, then apply) to make what is missing; what is there is kept."
         )
-    return connection_of(site, found)
+    return connection_of(survey, usable)
 
 
-def _look_at(site: Survey, lane: DataflowState) -> tuple[bool, list[str]]:
-    """Say whether a dataflow can be used as it is; and, of a live one that is half there, what it lacks."""
-    standings = [(piece, piece.look()) for piece in dataflow_objects(site, lane)]
-    ready = bool(lane.flow and lane.flow.is_ready)
-    if lane.role is Role.HISTORY:
-        return ready and all(standing.action is Action.REUSE for _, standing in standings), []
-    if ready and all(standing.id for _, standing in standings):
+def _inspect_dataflow(survey: Survey, dataflow: DataflowState) -> tuple[bool, list[str]]:
+    """Return whether a dataflow can be used as it is, and what an incomplete live one lacks."""
+    states = [(resource, resource.inspect()) for resource in dataflow_resources(survey, dataflow)]
+    is_ready = bool(dataflow.flow and dataflow.flow.is_ready)
+    if dataflow.role is Role.HISTORY:
+        return is_ready and all(state.action is Action.REUSE for _, state in states), []
+    if is_ready and all(state.id for _, state in states):
         return True, []
-    if lane.flow or any(standing.id for piece, standing in standings if piece.thing != "mapping set"):
+    if dataflow.flow or any(state.id for resource, state in states if resource.type_name != "mapping set"):
         return False, [
-            f"the {piece.thing} {piece.name!r} ({standing.reason})"
-            for piece, standing in standings
-            if not standing.id or (piece.thing == "dataflow" and not ready)
+            f"the {resource.type_name} {resource.name!r} ({state.reason})"
+            for resource, state in states
+            if not state.id or (resource.type_name == "dataflow" and not is_ready)
         ]
     return False, []
 
 
-def connection_of(site: Survey, lanes: list[DataflowState]) -> Connection:
-    """Make a connection of what was found or built."""
-    flows = {(lane.role, lane.kind): dataflow_of(lane) for lane in lanes}
+def connection_of(survey: Survey, dataflows: list[DataflowState]) -> Connection:
+    """Return the connection of what was found or built."""
+    flows = {(dataflow.role, dataflow.kind): _dataflow_of(dataflow) for dataflow in dataflows}
     return Connection(
-        name=site.naming.name,
-        platform=site.platform,
-        tenant_id=site.design.tenant_id,
-        schema_id=known(site.schema_id),
-        dataset_id=known(site.dataset_id),
-        field_group_id=known(site.field_group_id),
+        name=survey.naming.name,
+        platform=survey.platform,
+        tenant_id=survey.design.tenant_id,
+        schema_id=known(survey.schema_id),
+        dataset_id=known(survey.dataset_id),
+        field_group_id=known(survey.field_group_id),
         live={kind: flow for (role, kind), flow in flows.items() if role is Role.LIVE},
         history={kind: flow for (role, kind), flow in flows.items() if role is Role.HISTORY},
-        schema_changed_at=site.schema_changed_at,
+        schema_changed_at=survey.schema_changed_at,
     )
 
 
-def dataflow_of(lane: DataflowState) -> Dataflow:
-    """Make a dataflow of a lane that is ready."""
-    flow = lane.flow
+def _dataflow_of(dataflow: DataflowState) -> Dataflow:
+    flow = dataflow.flow
     if flow is None or flow.inlet_url is None:
         raise ConnectionIncomplete(
-            f"The {lane.role} dataflow for {in_words(lane.kind)} has no inlet. Connect again."
+            f"The {dataflow.role} dataflow for {in_words(dataflow.kind)} has no inlet. Connect again."
         )
     return Dataflow(
-        kind=lane.kind,
+        kind=dataflow.kind,
         flow_id=flow.id,
         inlet_url=flow.inlet_url,
-        mapping_set_id=known(lane.mapping_set_id),
-        source_connection_id=known(lane.source_id),
-        target_connection_id=known(lane.target_id),
+        mapping_set_id=known(dataflow.mapping_set_id),
+        source_connection_id=known(dataflow.source_id),
+        target_connection_id=known(dataflow.target_id),
         changed_at=flow.updated_at,
     )
 

@@ -1,4 +1,4 @@
-"""A drawing of a connection: which object stands where, and how they hang together."""
+"""Draw a connection: its objects and their relations."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from chatlio_kit.chatlio.kinds import Kind
-from chatlio_kit.connection.objects.names import Names, Role, in_words
+from chatlio_kit.connection.resources.names import Names, Role, in_words
 from chatlio_kit.display.diagram import Canvas, diagram
 from chatlio_kit.display.figure import WIDTH, Picture
 from chatlio_kit.display.palette import BLUE, GREEN, ORANGE, PURPLE, QUIET, VERMILLION
 
-_LANE, _GAP, _HEAD, _FOOT = 0.62, 0.14, 1.12, 0.5
+_ROW, _GAP, _HEAD, _FOOT = 0.62, 0.14, 1.12, 0.5
 _KIND, _FLOW, _DATASET = 1.55, 4.35, 1.35
 _LEFT, _BETWEEN = 0.18, 0.36
 _STEP, _INSIDE = 1.25, 0.38
@@ -20,59 +20,57 @@ _COLORS = (ORANGE, PURPLE, GREEN)
 
 
 @dataclass(frozen=True)
-class DiagramLabels:
-    """What a connection's picture tells.
+class Diagram:
+    """The diagram of a connection.
 
     Attributes:
         name: the connection's name.
-        lanes: role and kind of each dataflow, from the top.
-        missing: the names of the objects that are not there yet.
+        dataflows: role and kind of each dataflow, from the top.
+        missing: the names of the objects that do not exist yet.
     """
 
     name: str
-    lanes: Sequence[tuple[Role, Kind]]
+    dataflows: Sequence[tuple[Role, Kind]]
     missing: Collection[str] = ()
 
     @property
-    def words(self) -> str:
-        """What there is to see."""
+    def description(self) -> str:
+        """The diagram in words."""
         naming = Names(self.name)
-        live = [in_words(kind) for role, kind in self.lanes if role is Role.LIVE]
-        history = [in_words(kind) for role, kind in self.lanes if role is Role.HISTORY]
-        said = [f"Drawing of the connection {self.name}."]
+        live = [in_words(kind) for role, kind in self.dataflows if role is Role.LIVE]
+        history = [in_words(kind) for role, kind in self.dataflows if role is Role.HISTORY]
+        sentences = [f"Drawing of the connection {self.name}."]
         if live:
-            said.append(f"Chatlio's webhooks post to a URL of their own each: {', '.join(live)}.")
+            sentences.append(f"Chatlio's webhooks post to a URL of their own each: {', '.join(live)}.")
         if history:
-            said.append(f"Captured files go through a dataflow for each kind: {', '.join(history)}.")
-        said.append(
+            sentences.append(f"Captured files go through a dataflow for each kind: {', '.join(history)}.")
+        sentences.append(
             "Each dataflow joins a source connection, a mapping set and a target connection, and lands in "
             f"the {naming.shared('dataset')}. Its rows have the shape of the {naming.shared('schema')}, "
             f"which takes its fields from the {naming.shared('field group')}."
         )
         if self.missing:
-            said.append(f"{len(self.missing)} objects are not there yet.")
-        return " ".join(said)
+            sentences.append(f"{len(self.missing)} objects are not there yet.")
+        return " ".join(sentences)
 
     def picture(self) -> Picture:
-        """Draw it."""
-        height = _HEAD + _FOOT + len(self.lanes) * (_LANE + _GAP)
-        with diagram(height, self.words) as canvas:
-            for at, (role, kind) in enumerate(self.lanes):
-                bottom = height - _HEAD - (at + 1) * (_LANE + _GAP) + _GAP
-                self._lane(canvas, role, kind, bottom)
-            self._shared(canvas, height)
-            self._legend(canvas)
+        """Draw the diagram."""
+        height = _HEAD + _FOOT + len(self.dataflows) * (_ROW + _GAP)
+        with diagram(height, self.description) as canvas:
+            for row, (role, kind) in enumerate(self.dataflows, 1):
+                self._draw_dataflow(canvas, role, kind, height - _HEAD - row * (_ROW + _GAP) + _GAP)
+            self._draw_shared(canvas, height)
+            self._draw_legend(canvas)
         return canvas.picture
 
-    def _lane(self, canvas: Canvas, role: Role, kind: Kind, bottom: float) -> None:
-        naming, middle = Names(self.name), bottom + _LANE / 2
-        is_live = role is Role.LIVE
-        came_from = "webhook, own URL" if is_live else "captured files"
-        canvas.box((_LEFT, bottom, _KIND, _LANE), in_words(kind), came_from)
+    def _draw_dataflow(self, canvas: Canvas, role: Role, kind: Kind, bottom: float) -> None:
+        naming, middle = Names(self.name), bottom + _ROW / 2
+        source = "webhook, own URL" if role is Role.LIVE else "captured files"
+        canvas.box((_LEFT, bottom, _KIND, _ROW), in_words(kind), source)
         flow = _LEFT + _KIND + _BETWEEN
         canvas.arrow((_LEFT + _KIND + 0.03, middle), (flow - 0.03, middle))
         canvas.box(
-            (flow, bottom, _FLOW, _LANE),
+            (flow, bottom, _FLOW, _ROW),
             color=BLUE,
             fill="#F3F8FB",
             dashed=naming.own("dataflow", role, kind) in self.missing,
@@ -89,35 +87,35 @@ class DiagramLabels:
         end = flow + _FLOW
         canvas.arrow((end + 0.03, middle), (WIDTH - _LEFT - _DATASET - 0.03, middle))
 
-    def _shared(self, canvas: Canvas, height: float) -> None:
+    def _draw_shared(self, canvas: Canvas, height: float) -> None:
         naming = Names(self.name)
         left = WIDTH - _LEFT - _DATASET
         top = height - _HEAD
         canvas.box(
-            (left, _FOOT + _GAP, _DATASET, max(_LANE, top - _FOOT - _GAP)),
+            (left, _FOOT + _GAP, _DATASET, max(_ROW, top - _FOOT - _GAP)),
             "dataset",
             "a row\nfor each event",
             color=BLUE,
             dashed=naming.shared("dataset") in self.missing,
         )
         across = 1.95
-        for thing, what, place in (
+        for thing, caption, x in (
             ("schema", "the shape of a row", left + _DATASET - across),
             ("field group", "Chatlio's fields and types", left + _DATASET - 2 * across - 0.55),
         ):
             canvas.box(
-                (place, top + 0.36, across, _LANE),
+                (x, top + 0.36, across, _ROW),
                 thing,
-                what,
+                caption,
                 color=QUIET,
                 dashed=naming.shared(thing) in self.missing,
             )
         schema = left + _DATASET - across
-        canvas.arrow((schema - 0.52, top + 0.36 + _LANE / 2), (schema - 0.03, top + 0.36 + _LANE / 2))
+        canvas.arrow((schema - 0.52, top + 0.36 + _ROW / 2), (schema - 0.03, top + 0.36 + _ROW / 2))
         middle = left + _DATASET / 2
         canvas.arrow((middle, top + 0.33), (middle, top + 0.03))
 
-    def _legend(self, canvas: Canvas) -> None:
+    def _draw_legend(self, canvas: Canvas) -> None:
         canvas.text(
             (_LEFT + _KIND + _BETWEEN, 0.24), "each blue frame is a dataflow", color=BLUE, align="left"
         )

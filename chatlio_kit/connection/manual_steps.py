@@ -1,4 +1,4 @@
-"""The same connection made by hand, in Adobe's and Chatlio's own screens.
+"""Describe how to make the same connection by hand, in Adobe's and Chatlio's own screens.
 
 Source: Create a Chatlio source connection and dataflow in the UI; Chatlio: webhooks, chat transcripts.
 """
@@ -16,26 +16,26 @@ import orjson
 from chatlio_kit.arguments import checked
 from chatlio_kit.chatlio.kinds import SHAPE_OF, Kind
 from chatlio_kit.connection.mapping_check import PAYLOADS
-from chatlio_kit.connection.objects.mappings import Mapping, mappings
-from chatlio_kit.connection.objects.names import WEBHOOK_FIELDS, Names, Role, in_words
+from chatlio_kit.connection.resources.mappings import Mapping, mappings
+from chatlio_kit.connection.resources.names import WEBHOOK_FIELDS, Names, Role, in_words
 from chatlio_kit.display import Sheet
 from chatlio_kit.errors import OutputError
 
 URL_FORM = "{streaming endpoint}?x-adobe-flow-id={dataflow ID}"
 
-_WAYS = {"ATTRIBUTE": "source field", "EXPRESSION": "calculated field", "STATIC": "calculated field"}
+_SOURCE_WORDS = {"ATTRIBUTE": "source field", "EXPRESSION": "calculated field", "STATIC": "calculated field"}
 
 
 @dataclass(frozen=True)
 class ManualDataflow:
-    """What one kind of webhook needs in the screens.
+    """What to enter in the screens for one kind of webhook.
 
     Attributes:
         kind: the kind.
-        dataflow: a name for the dataflow, the one that the plan uses too.
-        webhook_field: the field in Chatlio that takes its URL.
-        sample: a record to upload where the screen asks for sample data; all values are invented.
-        mappings: the mappings to choose.
+        dataflow: the name of the dataflow, the same as in the plan.
+        webhook_field: the field in Chatlio for its URL.
+        sample: a record to upload as sample data; all values are invented.
+        mappings: the mappings to enter.
     """
 
     kind: Kind
@@ -46,7 +46,7 @@ class ManualDataflow:
 
     @property
     def file_name(self) -> str:
-        """The name of the file that the sample is written to."""
+        """The name of the sample's file."""
         return f"{self.kind}.json"
 
     @property
@@ -55,10 +55,17 @@ class ManualDataflow:
         return orjson.dumps(self.sample, option=orjson.OPT_INDENT_2).decode()
 
     def sheet(self) -> Sheet:
-        """Lay the mappings out as a table."""
+        """Return the mappings as a table."""
         rows = [
-            (_as_typed(each), _WAYS[each.source_type], each.destination, "" if needed else "may be left out")
-            for each, needed in ((each, _is_needed(each)) for each in self.mappings)
+            (
+                _as_typed(mapping),
+                _SOURCE_WORDS[mapping.source_type],
+                mapping.destination,
+                "may be left out"
+                if "." in mapping.destination
+                else "",  # _id, timestamp and eventType are not
+            )
+            for mapping in self.mappings
         ]
         title = f"Mappings of {in_words(self.kind)}: {self.file_name}, for the dataflow {self.dataflow}"
         return Sheet(title, ("source", "kind of source", "target", ""), rows)
@@ -66,7 +73,7 @@ class ManualDataflow:
 
 @dataclass(frozen=True, repr=False)
 class ManualSteps:
-    """Everything to type and choose, kind by kind. It holds no secret.
+    """Everything to type and choose for each kind. It holds no secret.
 
     Attributes:
         name: the connection's name.
@@ -95,7 +102,7 @@ class ManualSteps:
 
     @property
     def before(self) -> tuple[str, ...]:
-        """What must be there first."""
+        """What is needed first."""
         naming = Names(self.name)
         return (
             "A Chatlio account with a widget whose settings you may change.",
@@ -110,7 +117,7 @@ class ManualSteps:
 
     @property
     def steps(self) -> tuple[str, ...]:
-        """What to do for each kind, one dataflow after the other."""
+        """What to do for each kind, one dataflow after another."""
         return (
             "In Experience Platform open Sources, Catalog, Marketing automation; at Chatlio choose Add data.",
             "Upload the sample file of the kind; the preview shows it as a row. Next.",
@@ -130,7 +137,7 @@ class ManualSteps:
 
     @checked()
     def write_samples(self, folder: Path | str) -> list[Path]:
-        """Write the sample of each kind into a file of its own, for the upload.
+        """Write the sample of each kind to its own file, for the upload.
 
         Raises:
             OutputError: a file cannot be written.
@@ -151,7 +158,7 @@ class ManualSteps:
         return written
 
     def sheets(self) -> Iterator[Sheet]:
-        """Give the tables, in reading order: what comes first, the steps, which URL goes where, mappings."""
+        """Yield the tables in reading order: what is needed, the steps, the URLs, the mappings."""
         yield Sheet("Before you begin", ("", ""), list(_numbered(self.before)))
         yield Sheet("For each kind, one dataflow", ("", ""), list(_numbered(self.steps)))
         yield Sheet(
@@ -176,11 +183,11 @@ class ManualSteps:
         return "".join([*(sheet._repr_html_() for sheet in self.sheets()), *samples])
 
     def _distinct(self) -> Iterator[ManualDataflow]:
-        """Give one flow for each sample: three kinds share theirs."""
-        shown = set()
+        """Yield the first flow of each sample: three kinds share theirs."""
+        seen = set()
         for flow in self.flows:
-            if SHAPE_OF[flow.kind] not in shown:
-                shown.add(SHAPE_OF[flow.kind])
+            if SHAPE_OF[flow.kind] not in seen:
+                seen.add(SHAPE_OF[flow.kind])
                 yield flow
 
 
@@ -188,11 +195,6 @@ def _numbered(sentences: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     return ((f"{number}.", sentence) for number, sentence in enumerate(sentences, 1))
 
 
-def _as_typed(line: Mapping) -> str:
-    """Write a source as it is entered; a fixed text is a calculated field in quotes."""
-    return f'"{line.source}"' if line.source_type == "STATIC" else line.source
-
-
-def _is_needed(line: Mapping) -> bool:
-    """Whether a row without this mapping would be refused, or could not be told apart."""
-    return "." not in line.destination
+def _as_typed(mapping: Mapping) -> str:
+    """Format a source as it is entered; a constant is a calculated field in quotes."""
+    return f'"{mapping.source}"' if mapping.source_type == "STATIC" else mapping.source

@@ -1,7 +1,7 @@
-"""Before anything is built on a mapping, the platform maps a sample and Python checks what came out.
+"""Check a mapping before anything is built on it: the platform maps samples, Python checks the results.
 
-What Data Prep does with an expression is documented in prose only; ``mappingSets/preview`` settles it for
-the sandbox at hand, before a dataflow exists. The samples have the documented shapes and invented values.
+What Data Prep does with an expression is documented in prose only; ``mappingSets/preview`` shows it for the
+sandbox before a dataflow exists. The samples have the documented shapes and invented values.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from chatlio_kit.aep import Platform
 from chatlio_kit.chatlio.catalogue import MESSAGES_KEY, Dtype, nested_fields
 from chatlio_kit.chatlio.event_ids import canonical, event_id
 from chatlio_kit.chatlio.kinds import SHAPE_OF, Kind, Shape, event_type
-from chatlio_kit.connection.objects.blueprint import Blueprint
-from chatlio_kit.connection.objects.mappings import history_fields, live_fields
-from chatlio_kit.connection.objects.names import Role, in_words
+from chatlio_kit.connection.resources.blueprint import Blueprint
+from chatlio_kit.connection.resources.mappings import history_fields, live_fields
+from chatlio_kit.connection.resources.names import Role, in_words
 from chatlio_kit.errors import ConnectionIncomplete
 
 Json = dict[str, Any]
@@ -106,12 +106,12 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Expected:
-    """What Python expects at one place of a mapped record.
+    """The value that Python expects at one path of a mapped record.
 
     Attributes:
-        path: the place, with dots.
-        value: the value, as it is shown to a person.
-        fits: tells whether what came out is that.
+        path: the path, with dots.
+        value: the value, for messages.
+        fits: whether a mapped value is as expected.
     """
 
     path: str
@@ -120,10 +120,10 @@ class Expected:
 
 
 def check_mappings(platform: Platform, design: Blueprint, role: Role, kind: Kind, schema_id: str) -> None:
-    """Let the platform map this kind's samples and compare with what Python expects.
+    """Compare what the platform maps from this kind's samples with what Python expects.
 
     Raises:
-        ConnectionIncomplete: a field came out differently; names the field, what was expected and what came.
+        ConnectionIncomplete: a field differs; the error names the field, the expected and the actual value.
     """
     samples = list(
         _live_samples(kind, design.tenant, platform.now)
@@ -131,21 +131,21 @@ def check_mappings(platform: Platform, design: Blueprint, role: Role, kind: Kind
         else _history_samples(kind, design)
     )
     mapping_set = design.mapping_set(role, kind, schema_id)
-    made = platform.mapping_sets.preview([record for record, _ in samples], mapping_set)
-    for (_, expectations), outcome in zip(samples, made, strict=True):
+    previews = platform.mapping_sets.preview([record for record, _ in samples], mapping_set)
+    for (_, expectations), preview in zip(samples, previews, strict=True):
         for expected in expectations:
-            got = _value_at(outcome["data"], expected.path)
-            if not expected.fits(got):
-                said = f" The mapper says: {_brief(outcome['errors'])}." if outcome["errors"] else ""
+            actual = _value_at(preview["data"], expected.path)
+            if not expected.fits(actual):
+                errors = f" The mapper says: {_brief(preview['errors'])}." if preview["errors"] else ""
                 raise ConnectionIncomplete(
-                    f"A trial of the {role} mapping for {in_words(kind)} gave {_brief(got)} in "
-                    f"{expected.path}, where {expected.value} was expected.{said} "
+                    f"A trial of the {role} mapping for {in_words(kind)} gave {_brief(actual)} in "
+                    f"{expected.path}, where {expected.value} was expected.{errors} "
                     "Nothing was built on this mapping; please report it with the name of your data centre."
                 )
 
 
 def wire_sample(kind: Kind) -> Json:
-    """Compose a wire record of a kind that has every key a wire record can have."""
+    """Return a wire record of a kind with every key that a wire record can have."""
     payload = PAYLOADS[SHAPE_OF[kind]]
     record: Json = {"event_id": _sample_id(kind, payload), "occurred_at": "2024-02-05T08:34:10.000Z"}
     for field in history_fields(kind):
@@ -189,7 +189,7 @@ def _live_samples(
 
 
 def _history_samples(kind: Kind, design: Blueprint) -> Iterator[tuple[Json, list[Expected]]]:
-    """Give a full record and, since a wire record leaves out what is not there, one with the least."""
+    """Yield a full record and, because wire records omit missing values, one with the fewest keys."""
     full = wire_sample(kind)
     always = [
         _same("_id", full["event_id"]),
@@ -211,55 +211,56 @@ def _sample_id(kind: Kind, payload: Json) -> str:
 
 
 def _same(path: str, value: Any) -> Expected:
-    return Expected(path, _brief(value), lambda got: got == value)
+    return Expected(path, _brief(value), lambda actual: actual == value)
 
 
 def _moment(path: str, text: str) -> Expected:
-    """Expect a time, whatever way it is written; expressions may cut it to the second."""
+    """Expect a time in any format; expressions may cut it to the second."""
     wanted = datetime.fromisoformat(text)
 
-    def fits(got: Any) -> bool:
-        moment = _time_of(got)
+    def fits(actual: Any) -> bool:
+        moment = _parse_time(actual)
         return moment is not None and timedelta(0) <= wanted - moment < timedelta(seconds=1)
 
     return Expected(path, text, fits)
 
 
 def _about_now(path: str, clock: Callable[[], datetime]) -> Expected:
-    def fits(got: Any) -> bool:
-        moment = _time_of(got)
+    def fits(actual: Any) -> bool:
+        moment = _parse_time(actual)
         return moment is not None and abs(clock() - moment) < timedelta(days=1)
 
     return Expected(path, "the current time", fits)
 
 
 def _a_uuid(path: str) -> Expected:
-    return Expected(path, "a UUID", lambda got: isinstance(got, str) and bool(_UUID.fullmatch(got)))
+    return Expected(path, "a UUID", lambda actual: isinstance(actual, str) and bool(_UUID.fullmatch(actual)))
 
 
 def _objects(path: str, wanted: list[Json]) -> Expected:
-    """Expect a list of objects that hold at least these keys and values."""
+    """Expect a list of objects with at least these keys and values."""
 
-    def fits(got: Any) -> bool:
+    def fits(actual: Any) -> bool:
         return (
-            isinstance(got, list)
-            and len(got) == len(wanted)
+            isinstance(actual, list)
+            and len(actual) == len(wanted)
             and all(
-                isinstance(each, dict) and all(_alike(value, each.get(key)) for key, value in least.items())
-                for least, each in zip(wanted, got, strict=True)
+                isinstance(item, dict) and all(_is_same(value, item.get(key)) for key, value in least.items())
+                for least, item in zip(wanted, actual, strict=True)
             )
         )
 
     return Expected(path, _brief(wanted), fits)
 
 
-def _alike(wanted: Any, got: Any) -> bool:
-    """Whether two values are one, or one time written in two ways."""
-    return bool(got == wanted) or (_time_of(wanted) is not None and _time_of(wanted) == _time_of(got))
+def _is_same(wanted: Any, actual: Any) -> bool:
+    """Whether two values are equal, or the same time in two formats."""
+    time = _parse_time(wanted)
+    return bool(actual == wanted) or (time is not None and time == _parse_time(actual))
 
 
-def _time_of(value: Any) -> datetime | None:
-    """Read a time as a mapper may write it: ISO 8601, or milliseconds since 1970."""
+def _parse_time(value: Any) -> datetime | None:
+    """Parse a time as a mapper may write it: ISO 8601, or milliseconds since 1970."""
     try:
         if isinstance(value, int | float):
             return datetime.fromtimestamp(value / 1000, UTC)

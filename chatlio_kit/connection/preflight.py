@@ -1,6 +1,6 @@
-"""Before the first write: what can be told by reading, in order, each line with the next step.
+"""Check by reading alone whether a connection can be made and would work.
 
-What only a write would show is a warning, never a pass. A check that failed skips what depends on it.
+What only a write would show is a warning, never a pass. A failed check skips the checks that depend on it.
 """
 
 from __future__ import annotations
@@ -12,17 +12,16 @@ from enum import StrEnum
 from typing import Any
 
 from chatlio_kit.aep import Platform
-from chatlio_kit.aep.sandboxes import DEVELOPMENT
+from chatlio_kit.aep.access_control import DEVELOPMENT, AccessControl
 from chatlio_kit.arguments import checked
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection.mapping_check import check_mappings
-from chatlio_kit.connection.objects.blueprint import SOURCE_SPEC
-from chatlio_kit.connection.objects.names import Names, Role
-from chatlio_kit.connection.objects.shared import Action, shared_objects
-from chatlio_kit.connection.objects.survey import a_platform, open_survey
-from chatlio_kit.connection.permissions import Holding, read_permissions
 from chatlio_kit.connection.plan import plan_connection
 from chatlio_kit.connection.production import sandbox_type
+from chatlio_kit.connection.resources.blueprint import SOURCE_SPEC
+from chatlio_kit.connection.resources.names import Names, Role
+from chatlio_kit.connection.resources.resource import Action, shared_resources
+from chatlio_kit.connection.resources.survey import a_platform, open_survey
 from chatlio_kit.display import Progress, Sheet
 from chatlio_kit.errors import (
     ChatlioKitError,
@@ -38,11 +37,16 @@ WRONG_SKEW = 120.0
 
 _ORG = re.compile(r"[0-9A-F]{24}@AdobeOrg")
 _CODES_OF_ORG = ("400003", "403025", "403027", "FLOW-2000-401", "FLOW-2001-401", "FLOW-2002-401")
-_NO_NEXT_STEP = ""
+_AREAS = {
+    "schemas": ("Schemas", "make the field group and the schema", "read them"),
+    "datasets": ("Datasets", "make the dataset", "read the dataset and its rows"),
+    "sources": ("Sources", "make connections and dataflows", "read dataflows and their runs"),
+}
+"""By what permissions are for: their title in Adobe's screen, and what each of the two allows."""
 
 
 class Verdict(StrEnum):
-    """How a check came out."""
+    """The result of a check."""
 
     PASS = "pass"  # noqa: S105 - no password
     WARN = "warn"
@@ -55,8 +59,8 @@ class Check:
     """One line of a preflight.
 
     Attributes:
-        name: what was looked at.
-        verdict: how it came out.
+        name: what was checked.
+        verdict: the result.
         finding: what was found.
         next_step: what to do about it; empty when there is nothing to do.
     """
@@ -64,17 +68,17 @@ class Check:
     name: str
     verdict: Verdict
     finding: str
-    next_step: str = _NO_NEXT_STEP
+    next_step: str = ""
 
 
 @dataclass(frozen=True, repr=False)
 class Preflight:
-    """What a preflight found.
+    """The results of a preflight.
 
     Attributes:
         name: the connection's name.
         place: platform and sandbox.
-        checks: one for each line, in order.
+        checks: the checks, in order.
     """
 
     name: str
@@ -83,9 +87,9 @@ class Preflight:
 
     @property
     def verdict(self) -> Verdict:
-        """The worst that was found: fail, warn or pass."""
-        found = {check.verdict for check in self.checks}
-        return next((each for each in (Verdict.FAIL, Verdict.WARN) if each in found), Verdict.PASS)
+        """The worst result: fail, warn or pass."""
+        verdicts = {check.verdict for check in self.checks}
+        return next((worst for worst in (Verdict.FAIL, Verdict.WARN) if worst in verdicts), Verdict.PASS)
 
     @property
     def exit_code(self) -> int:
@@ -93,7 +97,7 @@ class Preflight:
         return int(self.verdict is Verdict.FAIL)
 
     def as_dict(self) -> dict[str, Any]:
-        """Give it as plain data for JSON."""
+        """Return the preflight as plain data for JSON."""
         return {
             "name": self.name,
             "place": self.place,
@@ -110,7 +114,7 @@ class Preflight:
         }
 
     def sheet(self) -> Sheet:
-        """Lay the checks out as a table, and below it what to do."""
+        """Return the checks as a table, with the next steps below it."""
         steps = [
             f"{check.name}: {check.next_step}"
             for check in self.checks
@@ -150,81 +154,52 @@ def check_platform(platform: Platform, name: str = "chatlio", *, quiet: bool = F
     Names(name)
     settings = platform.settings
     place = f"{settings.platform_name}, sandbox {settings.sandbox}"
-    found = []
+    checks = []
     with Progress("checking", None, "checks", quiet=quiet) as progress:
-        for check in _Examination(platform, name).checks():
-            found.append(check)
+        for check in _Checks(platform, name).run():
+            checks.append(check)
             progress.advance(1)
-    return Preflight(name, place, tuple(found))
+    return Preflight(name, place, tuple(checks))
 
 
 def unopened(error: ChatlioKitError, name: str = "chatlio") -> Preflight:
-    """Give the preflight of a platform that could not be opened: settings fail, the rest is skipped."""
-    first = Check("settings", Verdict.FAIL, *_said(error))
-    rest = (_skip(each, "settings") for each in _ORDER if each != "settings")
-    return Preflight(name, "a platform that could not be opened", (first, *rest))
+    """Return the preflight of a platform that could not be opened: settings fail, the rest is skipped."""
+    first, *rest = _CHECKS
+    skipped = (_skip(check, first) for check in rest)
+    failed = Check(first, Verdict.FAIL, *_finding_and_advice(error))
+    return Preflight(name, "a platform that could not be opened", (failed, *skipped))
 
 
-_NEEDS: dict[str, tuple[str, ...]] = {
-    "settings": (),
-    "token": ("settings",),
-    "org": ("token",),
-    "sandbox": ("org",),
-    "rights": ("sandbox",),
-    "tenant": ("sandbox",),
-    "Chatlio source": ("sandbox",),
-    "names": ("tenant",),
-    "clock": ("token",),
-    "live mappings": ("names",),
-    "history mappings": ("names",),
-}
-_ORDER = tuple(_NEEDS)
-
-
-class _Examination:
-    """The checks of one platform, each asked in its turn."""
+class _Checks:
+    """The checks of one platform."""
 
     def __init__(self, platform: Platform, name: str) -> None:
         self._platform = platform
         self._name = name
         self._has_asked = False
         self._refusal: PlatformError | None = None
-        self._steps: dict[str, Callable[[str], Iterator[Check]]] = {
-            "settings": self._settings,
-            "token": self._token,
-            "org": self._org,
-            "sandbox": self._sandbox,
-            "rights": self._rights,
-            "tenant": self._tenant,
-            "Chatlio source": self._source,
-            "names": self._names,
-            "clock": self._clock,
-            "live mappings": self._live,
-            "history mappings": self._history,
-        }
 
-    def checks(self) -> Iterator[Check]:
-        """Ask everything in order; what depends on a failed check is skipped."""
-        stopped: dict[str, str] = {}
-        for name, needs in _NEEDS.items():
-            cause = next((stopped[each] for each in needs if each in stopped), None)
-            if cause is not None:
-                stopped[name] = cause
-                yield _skip(name, cause)
+    def run(self) -> Iterator[Check]:
+        """Run all checks in order; skip those that depend on a failed one."""
+        failed: dict[str, str] = {}  # the check that failed first, by each check that depends on it
+        for name, (needed, check) in _CHECKS.items():
+            if needed in failed:
+                failed[name] = failed[needed]
+                yield _skip(name, failed[needed])
                 continue
-            for check in self._asked(name):
-                if check.verdict is Verdict.FAIL and name != "rights":
-                    stopped[name] = name
-                yield check
+            for result in self._results(name, check):
+                if result.verdict is Verdict.FAIL and name != "rights":
+                    failed[name] = name
+                yield result
 
-    def _asked(self, name: str) -> Iterator[Check]:
+    def _results(self, name: str, check: _CheckMethod) -> Iterator[Check]:
         try:
-            yield from self._steps[name](name)
+            yield from check(self, name)
         except (PlatformError, ConnectionIncomplete) as error:
-            yield Check(name, Verdict.FAIL, *_said(error))
+            yield Check(name, Verdict.FAIL, *_finding_and_advice(error))
 
     def _refusal_of_source(self) -> PlatformError | None:
-        """Ask, once, for the Chatlio source, which every organisation is told of; give the refusal if any."""
+        """Ask once for the Chatlio source and return the refusal, if any."""
         if not self._has_asked:
             self._has_asked = True
             try:
@@ -260,7 +235,7 @@ class _Examination:
         yield Check(name, Verdict.PASS, "the identity service gave one")
 
     def _org(self, name: str) -> Iterator[Check]:
-        """The gateway judges the organisation: what Flow Service itself refuses has passed it."""
+        """The gateway checks the organisation: what Flow Service itself refuses has passed it."""
         error = self._refusal_of_source()
         if error and (not _is_of_flow_service(error) or error.code in _CODES_OF_ORG):
             raise error
@@ -280,10 +255,10 @@ class _Examination:
                 return
         elif error and not isinstance(error, NotFound):
             raise error
-        yield self._typed(name, sandbox)
+        yield self._sandbox_type(name, sandbox)
 
-    def _typed(self, name: str, sandbox: str) -> Check:
-        """Return the check of a sandbox that is there: a production one is written to on demand only."""
+    def _sandbox_type(self, name: str, sandbox: str) -> Check:
+        """Return the check of an existing sandbox: a production one needs an explicit option."""
         kind, reason = sandbox_type(self._platform)
         if kind == DEVELOPMENT:
             return Check(name, Verdict.PASS, f"{sandbox}, a development sandbox")
@@ -294,8 +269,7 @@ class _Examination:
         return Check(name, Verdict.WARN, finding, advice)
 
     def _rights(self, _name: str) -> Iterator[Check]:
-        for right in read_permissions(self._platform.access):
-            yield Check(f"right: {right.name}", _VERDICTS[right.held], right.finding, right.next_step)
+        yield from _permission_checks(self._platform.access)
         yield Check(
             "right: mapping sets",
             Verdict.WARN,
@@ -320,13 +294,13 @@ class _Examination:
 
     def _names(self, name: str) -> Iterator[Check]:
         plan = plan_connection(self._platform, self._name, quiet=True)
-        for each in plan.conflicts:
+        for item in plan.conflicts:
             advice = "Choose another name for the connection, or remove what stands in the way."
-            yield Check(name, Verdict.FAIL, f"the {each.object} {each.name!r}: {each.reason}", advice)
+            yield Check(name, Verdict.FAIL, f"the {item.object} {item.name!r}: {item.reason}", advice)
         if not plan.conflicts:
-            there = sum(each.id is not None for each in plan.objects)
-            found = f"{there} of {len(plan.objects)} objects are there and ours" if there else "all are free"
-            yield Check(name, Verdict.PASS, found)
+            ours = sum(item.id is not None for item in plan.objects)
+            finding = f"{ours} of {len(plan.objects)} objects are there and ours" if ours else "all are free"
+            yield Check(name, Verdict.PASS, finding)
 
     def _clock(self, name: str) -> Iterator[Check]:
         skew = self._platform.clock_skew
@@ -348,23 +322,39 @@ class _Examination:
         return self._mappings(name, Role.HISTORY)
 
     def _mappings(self, name: str, role: Role) -> Iterator[Check]:
-        site = open_survey(self._platform, self._name)
-        group, schema, _ = (piece.look() for piece in shared_objects(site))
-        if site.schema_id is None or {group.action, schema.action} != {Action.REUSE}:
-            how = "there is no schema yet" if site.schema_id is None else "the schema is to be extended first"
-            words = f"{how}; connect tries every mapping before it builds on it"
-            yield Check(name, Verdict.SKIPPED, words)
+        survey = open_survey(self._platform, self._name)
+        group, schema, _ = (resource.inspect() for resource in shared_resources(survey))
+        if survey.schema_id is None or {group.action, schema.action} != {Action.REUSE}:
+            no_schema = survey.schema_id is None
+            reason = "there is no schema yet" if no_schema else "the schema is to be extended first"
+            yield Check(
+                name, Verdict.SKIPPED, f"{reason}; connect tries every mapping before it builds on it"
+            )
             return
         for kind in Kind:
-            check_mappings(self._platform, site.design, role, kind, site.schema_id)
+            check_mappings(self._platform, survey.design, role, kind, survey.schema_id)
         yield Check(name, Verdict.PASS, f"samples of all {len(Kind)} kinds came out as Python expects")
 
 
-_VERDICTS = {Holding.YES: Verdict.PASS, Holding.UNSEEN: Verdict.WARN, Holding.NO: Verdict.FAIL}
+_CheckMethod = Callable[[_Checks, str], Iterator[Check]]
+_CHECKS: dict[str, tuple[str, _CheckMethod]] = {
+    "settings": ("", _Checks._settings),
+    "token": ("settings", _Checks._token),
+    "org": ("token", _Checks._org),
+    "sandbox": ("org", _Checks._sandbox),
+    "rights": ("sandbox", _Checks._rights),
+    "tenant": ("sandbox", _Checks._tenant),
+    "Chatlio source": ("sandbox", _Checks._source),
+    "names": ("tenant", _Checks._names),
+    "clock": ("token", _Checks._clock),
+    "live mappings": ("names", _Checks._live),
+    "history mappings": ("names", _Checks._history),
+}
+"""The checks in order: the check that each depends on, and its method."""
 
 
 def _is_of_flow_service(error: PlatformError) -> bool:
-    """Whether Flow Service refused, and not the gateway, a proxy, or nobody."""
+    """Whether the error comes from Flow Service, not from the gateway or a proxy."""
     return (error.code or "").startswith("FLOW-") and error.status is not None and error.status < 500
 
 
@@ -372,11 +362,58 @@ def _skip(name: str, cause: str) -> Check:
     return Check(name, Verdict.SKIPPED, f"needs {cause}, which failed")
 
 
-def _said(error: ChatlioKitError) -> tuple[str, str]:
-    """Split an error into what was found and what to do next."""
+def _finding_and_advice(error: ChatlioKitError) -> tuple[str, str]:
+    """Split an error's sentence into the finding and the next step."""
     if isinstance(error, PlatformError):
-        found = str(error)
-        advice = error.advice
-        return found.removesuffix(advice).rstrip(), advice
-    found, _, advice = str(error).rpartition(". ")
-    return found.rstrip("."), advice
+        return str(error).removesuffix(error.advice).rstrip(), error.advice
+    finding, _, advice = str(error).rpartition(". ")
+    return finding.rstrip("."), advice
+
+
+def _permission_checks(access: AccessControl) -> Iterator[Check]:
+    """Yield a check for each permission that a connection needs, named as in Adobe's Permissions screen.
+
+    Access Control leaves out a permission that is not held, and also a name that the organisation does not
+    know; the list of known names distinguishes the two (Access control API guide, effective policies).
+    """
+    known = _known_names(access)
+    for area, (title, manage_purpose, view_purpose) in _AREAS.items():
+        spellings = {
+            verb: [f"{verb}-{area}", *sorted(name for name in known if _is_spelling(name, verb, area))]
+            for verb in ("manage", "view")
+        }
+        paths = dict.fromkeys(f"/permissions/{name}" for names in spellings.values() for name in names)
+        try:
+            held = {path.rpartition("/")[2] for path in access.effective_policies(list(paths))}
+        except PlatformError as error:
+            held, known = set(), frozenset()
+            unseen = f"cannot be seen: {error.reason}"
+        else:
+            unseen = "cannot be seen: the organisation lists no such permission"
+        manages = not held.isdisjoint(spellings["manage"])
+        for verb, purpose in (("manage", manage_purpose), ("view", view_purpose)):
+            permission = f"{verb.capitalize()} {title}"
+            name = f"right: {permission}"
+            advice = f"Give the credential's role {permission} in Adobe's Permissions screen."
+            if not held.isdisjoint(spellings[verb]):
+                yield Check(name, Verdict.PASS, f"held: may {purpose}")
+            elif known.isdisjoint(spellings[verb]):
+                look = f"Look there whether the role has it: {purpose}."
+                yield Check(name, Verdict.WARN, unseen, look)
+            elif verb == "view" and manages:
+                finding = f"not held; Manage {title}, which is, may be enough"
+                yield Check(name, Verdict.WARN, finding, advice)
+            else:
+                yield Check(name, Verdict.FAIL, f"not held: cannot {purpose}", advice)
+
+
+def _known_names(access: AccessControl) -> frozenset[str]:
+    try:
+        return access.known_names()
+    except PlatformError:  # then permissions that are not held count as unseen
+        return frozenset()
+
+
+def _is_spelling(name: str, verb: str, area: str) -> bool:
+    """Whether a known name is a variant of a permission, such as ``manage-streaming-sources``."""
+    return bool(re.fullmatch(rf"{verb}-[a-z-]*{area.removesuffix('s')}s?", name)) and name != f"{verb}-{area}"

@@ -1,13 +1,12 @@
-"""The production guard: a production sandbox is changed only by those who say that they mean it.
+"""Refuse to change a production sandbox without an explicit option.
 
-The platform's own type of the sandbox decides, never its name. A type that cannot be read counts as
-production.
+The sandbox's type on the platform decides, never its name. An unknown type counts as production.
 """
 
 from __future__ import annotations
 
 from chatlio_kit.aep import Platform
-from chatlio_kit.aep.sandboxes import DEVELOPMENT
+from chatlio_kit.aep.access_control import DEVELOPMENT
 from chatlio_kit.arguments import flag
 from chatlio_kit.errors import (
     AuthenticationFailed,
@@ -21,11 +20,11 @@ from chatlio_kit.errors import (
 
 
 def require_leave(platform: Platform, production: bool) -> None:
-    """Refuse to change a production sandbox unless that is meant. Reads only.
+    """Refuse to change a production sandbox unless ``production`` is True. Reads only.
 
     Args:
-        platform: what is about to be changed.
-        production: whether the caller means a production sandbox; then nothing is asked.
+        platform: the platform to be changed.
+        production: whether a production sandbox may be changed; then its type is not read.
 
     Raises:
         ProductionSandbox: the sandbox is of the type production, or its type cannot be read.
@@ -51,7 +50,7 @@ def require_leave(platform: Platform, production: bool) -> None:
 
 
 def sandbox_type(platform: Platform) -> tuple[str | None, str]:
-    """Return the type of the platform's sandbox; None, with the reason, when it cannot be told.
+    """Return the type of the platform's sandbox; None, with the reason, when it is unknown.
 
     Raises:
         PlatformError: the platform cannot be reached at all, or refuses the credential.

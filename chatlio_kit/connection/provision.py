@@ -1,24 +1,27 @@
-"""Building a connection, object by object, from whatever is there already.
+"""Build a connection, resource by resource, from whatever exists already.
 
-No state is kept outside the platform: every object is looked for by its mark before it is made, so a run
-that broke off is continued by the next one, and a run that has nothing to do changes nothing.
+No state is kept outside the platform. Every resource is found by its mark before it is created, so the next
+run continues one that was interrupted, and a run with nothing to do changes nothing.
 
-Names of most objects may repeat, so two runs that start at the same moment may both find nothing and both
-create. Those with one state folder take turns. Others find out: each lists the object again after it made
-one, and where more than one is there, the oldest stays and whoever made another removes that.
+The names of most resources may repeat, so two runs that start at the same moment may both find nothing and
+both create. Runs that share a state folder wait for each other. Other runs list each resource again after its
+creation: where there is more than one, the oldest stays, and the run that created another one deletes it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from chatlio_kit.connection.mapping_check import check_mappings
-from chatlio_kit.connection.objects.dataflows import dataflow_objects
-from chatlio_kit.connection.objects.names import in_words
-from chatlio_kit.connection.objects.shared import Action, ObjectState, SharedObject, known, shared_objects
-from chatlio_kit.connection.objects.survey import DataflowState, Survey
-from chatlio_kit.connection.turns import one_at_a_time
+from chatlio_kit.connection.resources.dataflows import dataflow_resources
+from chatlio_kit.connection.resources.names import in_words
+from chatlio_kit.connection.resources.resource import Action, Resource, ResourceState, known, shared_resources
+from chatlio_kit.connection.resources.survey import DataflowState, Survey
 from chatlio_kit.errors import (
     Conflict,
     ConnectionIncomplete,
@@ -28,137 +31,166 @@ from chatlio_kit.errors import (
     Unreachable,
 )
 
-Progress = Callable[[str], None]
+StepCallback = Callable[[str], None]
+"""Is called with a sentence for each step."""
 
+LOCK = "connecting.lock"
+LOCK_TIMEOUT = 900.0
+"""Seconds: a build waits up to 10 minutes for its dataflows."""
 LONGEST_WAIT = 600.0
-_FIRST_LOOK = 0.25
-_SLOWEST_LOOK = 10.0
+_FIRST_POLL = 0.25
+_SLOWEST_POLL = 10.0
 _CREATES = 3
 _BUILDS = 3
 
 
-def build(site: Survey, lanes: Sequence[DataflowState], progress: Progress | None = None) -> None:
-    """Build the shared objects and the dataflows, and wait until all dataflows take data.
+def build(survey: Survey, dataflows: Sequence[DataflowState], progress: StepCallback | None = None) -> None:
+    """Build the shared resources and the dataflows, and wait until all dataflows receive data.
 
-    Before a mapping set is made or replaced, the platform maps samples with it, and what comes out is
+    Before a mapping set is created or replaced, the platform maps samples with it, and the results are
     compared with what Python expects.
 
     Args:
-        site: what is known so far; filled in.
-        lanes: the dataflows to build; filled in.
-        progress: told a sentence for each change.
+        survey: what is known so far; updated.
+        dataflows: the dataflows to build; updated.
+        progress: is called with a sentence for each step.
 
     Raises:
-        ConnectionIncomplete: an object is in conflict, a mapping gives something else than expected, or a
+        ConnectionIncomplete: a resource is in conflict, a mapping gives something else than expected, or a
             dataflow was not ready in time.
-        PlatformError: the platform refused a step; what was built stays and is found again.
+        PlatformError: the platform refused a step; what was created is kept and found again.
     """
-    say = progress or _nobody
+    report = progress or (lambda _sentence: None)
     for tries in range(1, _BUILDS + 1):
         try:
-            with one_at_a_time(site.platform.settings.state):
-                _build(site, lanes, say)
-            _wait_for(site, lanes, say)
+            with build_lock(survey.platform.settings.state):
+                _build(survey, dataflows, report)
+            _wait_until_ready(survey, dataflows, report)
             break
-        except NotFound:  # another run has just removed its double of an object
+        except NotFound:  # another run has just deleted its duplicate of a resource
             if tries == _BUILDS:
                 raise
 
 
-def _build(site: Survey, lanes: Sequence[DataflowState], say: Progress) -> None:
-    site.forget()
-    for piece in shared_objects(site):
-        _settle(piece, say)
-    pieces = {id(lane): dataflow_objects(site, lane) for lane in lanes}
-    for lane in lanes:
-        mapping_set = pieces[id(lane)][0]
-        if mapping_set.look().action is not Action.REUSE:
-            say(f"Trying the {lane.role} mapping for {in_words(lane.kind)} on samples")
-            check_mappings(site.platform, site.design, lane.role, lane.kind, str(site.schema_id))
-    for lane in lanes:
-        for each in pieces[id(lane)]:
-            _settle(each, say)
+@contextmanager
+def build_lock(state: Path) -> Iterator[None]:
+    """Hold the lock of a state folder while building; the system releases it however the process ends.
+
+    Without a state folder, or where no lock can be made in it, nothing is held: then duplicates are resolved
+    after they were created.
+
+    Raises:
+        ConnectionIncomplete: another process has been building for too long.
+    """
+    with ExitStack() as stack:
+        if state.is_dir():
+            try:
+                stack.enter_context(FileLock(state / LOCK, LOCK_TIMEOUT, mode=0o600))
+            except Timeout:
+                raise ConnectionIncomplete(
+                    f"Another process has been connecting from the state folder {str(state)!r} for "
+                    f"{LOCK_TIMEOUT / 60:.0f} minutes. End it, then connect again: it goes on from there."
+                ) from None
+            except (OSError, NotImplementedError):  # a read-only folder, or a drive that cannot lock
+                pass
+        yield
 
 
-def _settle(piece: SharedObject, say: Progress) -> None:
-    """Bring one object to where it should be."""
-    standing = piece.look()
-    if standing.action is Action.CREATE:
-        standing = _create(piece, say)
-    if standing.action is Action.UPDATE:
-        say(f"Updating the {piece.thing} {piece.name!r}: {standing.reason}")
-        piece.mend()
-        piece.site.forget()
-    elif standing.action is Action.CONFLICT:
+def _build(survey: Survey, dataflows: Sequence[DataflowState], report: StepCallback) -> None:
+    survey.forget()
+    for resource in shared_resources(survey):
+        _ensure(resource, report)
+    resources = [dataflow_resources(survey, dataflow) for dataflow in dataflows]
+    for dataflow, (mapping_set, *_) in zip(dataflows, resources, strict=True):
+        if mapping_set.inspect().action is not Action.REUSE:
+            report(f"Trying the {dataflow.role} mapping for {in_words(dataflow.kind)} on samples")
+            check_mappings(
+                survey.platform, survey.design, dataflow.role, dataflow.kind, str(survey.schema_id)
+            )
+    for resource in (resource for of_dataflow in resources for resource in of_dataflow):
+        _ensure(resource, report)
+
+
+def _ensure(resource: Resource, report: StepCallback) -> None:
+    """Create or update a resource as needed."""
+    state = resource.inspect()
+    if state.action is Action.CREATE:
+        state = _create(resource, report)
+    if state.action is Action.UPDATE:
+        report(f"Updating the {resource.type_name} {resource.name!r}: {state.reason}")
+        resource.update()
+        resource.survey.forget()
+    elif state.action is Action.CONFLICT:
         raise ConnectionIncomplete(
-            f"The {piece.thing} {piece.name!r} ({standing.id}) stands in the way: {standing.reason}."
+            f"The {resource.type_name} {resource.name!r} ({state.id}) stands in the way: {state.reason}."
         )
 
 
-def _create(piece: SharedObject, say: Progress) -> ObjectState:
-    """Create an object that was not there when it was just looked for; look again before each further try.
+def _create(resource: Resource, report: StepCallback) -> ResourceState:
+    """Create a resource that the last inspection did not find; inspect it again before each retry.
 
-    A create that got no answer may have been carried out: then the next look finds it.
+    A create without an answer may have been carried out: then the next inspection finds the resource.
     """
     failure: PlatformError | None = None
     for tries in range(_CREATES):
         if failure:
-            piece.site.platform.sleep(2.0**tries)
-            piece.site.forget()
-            standing = piece.look()
-            if standing.action is not Action.CREATE:
-                return standing
-        say(f"Creating the {piece.thing} {piece.name!r}")
+            resource.survey.platform.sleep(2.0**tries)
+            resource.survey.forget()
+            state = resource.inspect()
+            if state.action is not Action.CREATE:
+                return state
+        report(f"Creating the {resource.type_name} {resource.name!r}")
         try:
-            made = piece.make()
+            created_id = resource.create()
         except (Unreachable, Unavailable, Conflict) as error:
             failure = error
         else:
-            return _agree(piece, made, say)
-    piece.site.forget()
-    standing = piece.look()
-    if standing.action is Action.CREATE and failure:
+            return _resolve_duplicates(resource, created_id, report)
+    resource.survey.forget()
+    state = resource.inspect()
+    if state.action is Action.CREATE and failure:
         raise failure
-    return standing
+    return state
 
 
-def _agree(piece: SharedObject, made: str, say: Progress) -> ObjectState:
-    """Keep an object that was just made, unless another run has made the same one before."""
-    piece.site.forget()
-    oldest = next(iter(piece.alike()), made)
-    if oldest == made:
-        return ObjectState(Action.REUSE, "made", made)
-    say(f"Another run has just made the {piece.thing} {piece.name!r} too; going on with the older one")
+def _resolve_duplicates(resource: Resource, created_id: str, report: StepCallback) -> ResourceState:
+    """Keep a resource that was just created, unless another run has created the same one before."""
+    resource.survey.forget()
+    oldest = next(iter(resource.candidates()), created_id)
+    if oldest == created_id:
+        return ResourceState(Action.REUSE, "made", created_id)
+    report(
+        f"Another run has just made the {resource.type_name} {resource.name!r} too; "
+        "going on with the older one"
+    )
     try:
-        piece.withdraw(made)
+        resource.delete_duplicate(created_id)
     except PlatformError as error:
-        say(f"The newer one, {made}, is not used and stays: {error.reason}")
-    piece.site.forget()
-    return piece.look()
+        report(f"The newer one, {created_id}, is not used and stays: {error.reason}")
+    resource.survey.forget()
+    return resource.inspect()
 
 
-def _wait_for(site: Survey, lanes: Sequence[DataflowState], say: Progress) -> None:
+def _wait_until_ready(survey: Survey, dataflows: Sequence[DataflowState], report: StepCallback) -> None:
     """Wait until every dataflow is enabled and has its inlet."""
     deadline = time.monotonic() + LONGEST_WAIT
-    pause = _FIRST_LOOK
-    waiting = [lane for lane in lanes if not (lane.flow and lane.flow.is_ready)]
+    pause = _FIRST_POLL
+    waiting = [dataflow for dataflow in dataflows if not (dataflow.flow and dataflow.flow.is_ready)]
     if waiting:
-        say(f"Waiting for {len(waiting)} dataflow{'s' if len(waiting) > 1 else ''} to be enabled")
+        report(f"Waiting for {len(waiting)} dataflow{'s' if len(waiting) > 1 else ''} to be enabled")
     while waiting:
-        for lane in waiting:
-            lane.flow = site.platform.flows.flow(known(lane.flow.id if lane.flow else None))
-        waiting = [lane for lane in waiting if lane.flow and not lane.flow.is_ready]
+        flows = []
+        for dataflow in waiting:
+            dataflow.flow = survey.platform.flows.flow(known(dataflow.flow.id if dataflow.flow else None))
+            flows.append(dataflow.flow)
+        waiting = [dataflow for dataflow, flow in zip(waiting, flows, strict=True) if not flow.is_ready]
         if not waiting:
             return
         if time.monotonic() + pause > deadline:
-            late = ", ".join(f"{lane.flow.name!r} is {lane.flow.state}" for lane in waiting if lane.flow)
+            late = ", ".join(f"{flow.name!r} is {flow.state}" for flow in flows if not flow.is_ready)
             raise ConnectionIncomplete(
                 f"After {LONGEST_WAIT / 60:.0f} minutes not every dataflow is enabled with an inlet: {late}. "
                 "Nothing is lost: connect again later, and it goes on from here."
             )
-        site.platform.sleep(pause)
-        pause = min(pause * 1.5, _SLOWEST_LOOK)
-
-
-def _nobody(sentence: str) -> None:
-    """Listen to nothing."""
+        survey.platform.sleep(pause)
+        pause = min(pause * 1.5, _SLOWEST_POLL)

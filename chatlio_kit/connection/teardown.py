@@ -1,22 +1,23 @@
-"""Taking a connection down: its dataflows, their connections and mapping sets. What landed stays.
+"""Take a connection down: delete its dataflows, their connections and mapping sets.
 
-The schema, the field group and the dataset stay, since they hold data. What does not carry our mark is
-never touched. Chatlio goes on posting to a URL that nobody takes any more, so its webhook fields come first.
+Schema, field group and dataset stay, because they hold data. Objects without our mark are never touched.
+Chatlio keeps posting to deleted dataflows, so its webhook fields have to be cleared first.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from chatlio_kit.aep import Platform
 from chatlio_kit.aep.flow_service import Side
 from chatlio_kit.arguments import checked
 from chatlio_kit.chatlio.kinds import Kind
-from chatlio_kit.connection.objects.names import WEBHOOK_FIELDS, Role
-from chatlio_kit.connection.objects.survey import Survey, a_platform, open_survey
 from chatlio_kit.connection.production import require_leave
+from chatlio_kit.connection.resources.names import WEBHOOK_FIELDS, Role
+from chatlio_kit.connection.resources.survey import Survey, a_platform, open_survey
 from chatlio_kit.display import Progress, Sheet
 from chatlio_kit.errors import AuthenticationFailed, NotFound, PlatformError, Unavailable, Unreachable
 
@@ -37,7 +38,7 @@ class Removed:
         object: what it is, e.g. ``dataflow``.
         name: its name.
         id: its id.
-        kept: why it was left in place after all; empty when it is gone.
+        kept: why it could not be removed; empty when it is gone.
     """
 
     object: str
@@ -48,12 +49,12 @@ class Removed:
 
 @dataclass(frozen=True, repr=False)
 class Removal:
-    """What was removed, or would be.
+    """The objects that were removed, or would be.
 
     Attributes:
         name: the connection's name.
-        done: whether it happened.
-        objects: what is concerned, in the order of removal.
+        done: whether they were removed.
+        objects: the objects, in the order of removal.
         webhook_fields: the fields in Chatlio to clear first.
     """
 
@@ -64,36 +65,36 @@ class Removal:
 
     @property
     def removed(self) -> tuple[Removed, ...]:
-        """What is gone, or would be."""
-        return tuple(each for each in self.objects if not each.kept)
+        """The objects that are gone, or would be."""
+        return tuple(item for item in self.objects if not item.kept)
 
     @property
     def kept(self) -> tuple[Removed, ...]:
-        """What the platform refused to remove."""
-        return tuple(each for each in self.objects if each.kept)
+        """The objects that the platform refused to remove."""
+        return tuple(item for item in self.objects if item.kept)
 
     def as_dict(self) -> dict[str, object]:
-        """Give it as plain data for JSON."""
+        """Return the removal as plain data for JSON."""
         return {
             "name": self.name,
             "done": self.done,
-            "removed": [{"object": each.object, "name": each.name, "id": each.id} for each in self.removed],
+            "removed": [{"object": item.object, "name": item.name, "id": item.id} for item in self.removed],
             "kept": [
-                {"object": each.object, "name": each.name, "id": each.id, "reason": each.kept}
-                for each in self.kept
+                {"object": item.object, "name": item.name, "id": item.id, "reason": item.kept}
+                for item in self.kept
             ],
             "webhook_fields": list(self.webhook_fields),
         }
 
     def sheet(self) -> Sheet:
-        """Lay it out as a table."""
+        """Return the removal as a table."""
         outcome = "removed" if self.done else "would be removed"
         return Sheet(
             f"Taking down the connection {self.name}",
             ("object", "name", "outcome", "id"),
             [
-                (each.object, each.name, f"kept: {each.kept}" if each.kept else outcome, each.id)
-                for each in self.objects
+                (item.object, item.name, f"kept: {item.kept}" if item.kept else outcome, item.id)
+                for item in self.objects
             ],
             (ADVICE, _STAYING) if self.objects else ("Nothing to remove.", _STAYING),
         )
@@ -107,12 +108,12 @@ class Removal:
 
 @checked(platform=a_platform)
 def list_removals(platform: Platform, name: str = "chatlio") -> Removal:
-    """Say what :func:`disconnect` would remove. Reads only.
+    """List what :func:`disconnect` would remove. Reads only.
 
     Raises:
-        PlatformError: the platform refused to tell.
+        PlatformError: the platform refused the call.
     """
-    return Removal(name, False, tuple(removed for removed, _ in _ours(open_survey(platform, name))))
+    return Removal(name, False, tuple(item for item, _ in _removals(open_survey(platform, name))))
 
 
 @checked(platform=a_platform)
@@ -121,11 +122,11 @@ def disconnect(
 ) -> Removal:
     """Remove our dataflows, live and history, then their connections, then their mapping sets.
 
-    Can be repeated: what is gone already is no error. A mapping set or connection that the platform refuses
-    to remove is kept and listed with the reason.
+    It can be repeated: an object that is gone already is no error. A mapping set or connection that the
+    platform refuses to remove is listed with the reason.
 
     Args:
-        platform: where it is.
+        platform: the platform.
         name: the connection's name.
         production: whether a production sandbox may be changed.
         quiet: whether to show no progress.
@@ -134,60 +135,61 @@ def disconnect(
         ProductionSandbox: the sandbox is of the type production, or of a type that cannot be read.
         PlatformError: the platform refused to remove a dataflow, or did not answer.
     """
-    site = open_survey(platform, name)
+    survey = open_survey(platform, name)
     require_leave(platform, production)
-    ours = _ours(site)
-    done = []
-    with Progress("removing", len(ours), "objects", quiet=quiet) as progress:
-        for removed, remove in ours:
+    removals = _removals(survey)
+    removed = []
+    with Progress("removing", len(removals), "objects", quiet=quiet) as progress:
+        for item, remove in removals:
+            kept = ""
             try:
-                _released(platform, remove)
+                _remove(platform, remove)
             except NotFound:
-                done.append(removed)
+                pass
             except (Unreachable, Unavailable, AuthenticationFailed):
                 raise
             except PlatformError as error:
-                if removed.object == "dataflow":
+                if item.object == "dataflow":
                     raise
-                done.append(Removed(removed.object, removed.name, removed.id, kept=error.reason))
-            else:
-                done.append(removed)
+                kept = error.reason
+            removed.append(replace(item, kept=kept))
             progress.advance(1)
-    return Removal(name, True, tuple(done))
+    return Removal(name, True, tuple(removed))
 
 
-def _ours(site: Survey) -> list[tuple[Removed, Callable[[], None]]]:
-    """List what is ours in the order of removal, each with the call that removes it."""
-    flows, prep = site.platform.flows, site.platform.mapping_sets
-    lanes = [(role, kind) for role in Role for kind in Kind]
-    found: list[tuple[Removed, Callable[[], None]]] = []
-    for role, kind in lanes:
-        for flow in site.flows(role, kind):
-            found.append((Removed("dataflow", flow.name, flow.id), _later(flows.delete_flow, flow.id)))
+def _removals(survey: Survey) -> list[tuple[Removed, Callable[[], None]]]:
+    """List our objects in the order of removal, with the calls that remove them."""
+    service, mapping_sets = survey.platform.flows, survey.platform.mapping_sets
+    dataflows = [(role, kind) for role in Role for kind in Kind]
     sides: tuple[Side, ...] = ("source", "target")
-    for side in sides:
-        listed = site.sources if side == "source" else site.targets
-        for role, kind in lanes:
-            for end in listed(role, kind):
-                removed = Removed(f"{side} connection", end.name, end.id)
-                found.append((removed, _later(_endpoint_remover(site, side), end.id)))
-    for role, kind in lanes:
-        for mapping_set in site.mapping_sets(role, kind):
-            removed = Removed("mapping set", str(mapping_set.get("name")), str(mapping_set["id"]))
-            found.append((removed, _later(prep.delete, removed.id)))
-    return found
+    return [
+        *(
+            (Removed("dataflow", flow.name, flow.id), partial(service.delete_flow, flow.id))
+            for role, kind in dataflows
+            for flow in survey.flows(role, kind)
+        ),
+        *(
+            (
+                Removed(f"{side} connection", endpoint.name, endpoint.id),
+                partial(service.delete_endpoint, side, endpoint.id),
+            )
+            for side in sides
+            for role, kind in dataflows
+            for endpoint in survey.endpoints(side, role, kind)
+        ),
+        *(
+            (
+                Removed("mapping set", str(body.get("name")), str(body["id"])),
+                partial(mapping_sets.delete, str(body["id"])),
+            )
+            for role, kind in dataflows
+            for body in survey.mapping_sets(role, kind)
+        ),
+    ]
 
 
-def _endpoint_remover(site: Survey, side: Side) -> Callable[[str], None]:
-    return lambda endpoint_id: site.platform.flows.delete_endpoint(side, endpoint_id)
-
-
-def _later(remove: Callable[[str], None], object_id: str) -> Callable[[], None]:
-    return lambda: remove(object_id)
-
-
-def _released(platform: Platform, remove: Callable[[], None]) -> None:
-    """Remove an object; one that a dataflow still holds is tried again, as dataflows end with a delay."""
+def _remove(platform: Platform, remove: Callable[[], None]) -> None:
+    """Remove an object; retry while a dataflow still uses it, because dataflows end with a delay."""
     deadline = time.monotonic() + _LONGEST_RELEASE
     pause = 0.5
     while True:

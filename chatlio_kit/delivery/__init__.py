@@ -1,6 +1,7 @@
-"""Accepted frames to landed rows: wire records, requests, ledger, reconciliation."""
+"""Deliver accepted events: wire records, requests, ledger, reconciliation."""
 
 from chatlio_kit.delivery.forecast import Forecast
+from chatlio_kit.delivery.ledger.destination import DestinationLedger
 from chatlio_kit.delivery.ledger.ledger import Ledger
 from chatlio_kit.delivery.ledger.models import FateCounts
 from chatlio_kit.delivery.page import Page
@@ -10,6 +11,7 @@ from chatlio_kit.delivery.run import Run, pace_for
 from chatlio_kit.delivery.stream import stream
 
 __all__ = [
+    "DestinationLedger",
     "FateCounts",
     "Forecast",
     "Ledger",

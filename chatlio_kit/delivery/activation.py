@@ -1,6 +1,9 @@
-"""The guard: a dataflow that was just made or changed may drop what is sent to it, so sending waits.
+"""Wait until a dataflow may receive volume: until it is active, and until its first records were read back.
 
-How long is the connection's to say; the local platform needs a moment only.
+A dataflow that was just created or changed may drop records, so sending waits; the connection says how long,
+and the local platform needs a moment only. On Experience Platform a canary follows, once for each dataflow:
+Adobe documents batches of raw records for the HTTP API source, and for Chatlio's source they are only likely.
+An acknowledged record may still be lost, so a few records are read back before volume follows.
 """
 
 from __future__ import annotations
@@ -9,34 +12,67 @@ import time
 from datetime import timedelta
 
 from chatlio_kit.connection import Connection, Dataflow
-from chatlio_kit.connection.connection import GUARD_AFTER_SCHEMA_CHANGE as LONGEST_GUARD
+from chatlio_kit.connection.connection import GUARD_AFTER_SCHEMA_CHANGE
+from chatlio_kit.delivery.ledger.destination import DestinationLedger
+from chatlio_kit.delivery.readback import DatasetReader
 from chatlio_kit.display import Progress
 
 LOCAL_GUARD_SECONDS = 0.5
+CANARY_RECORDS = 20
+CANARY_PATIENCE = 5400.0
+"""Seconds: streamed records are visible in the lake within an hour (streaming ingestion overview)."""
+_CANARY_INTERVAL = 30.0
 
 
-def guard_left(connection: Connection, flow: Dataflow) -> float:
+def seconds_until_active(connection: Connection, flow: Dataflow) -> float:
     """Return the seconds that sending to a dataflow still has to wait, by the platform's clock."""
     now = connection.platform.now()
     if connection.platform.settings.is_local:
-        guard = timedelta(seconds=LOCAL_GUARD_SECONDS)
-        left = flow.changed + guard - now
+        longest = timedelta(seconds=LOCAL_GUARD_SECONDS)
+        remaining = flow.changed + longest - now
     else:
-        guard = LONGEST_GUARD
-        left = connection.guard_until(flow) - now
+        longest = GUARD_AFTER_SCHEMA_CHANGE
+        remaining = connection.guard_until(flow) - now
     # a change lies in the past, whatever the clocks say
-    return min(max(left, timedelta(0)), guard).total_seconds()
+    return min(max(remaining, timedelta(0)), longest).total_seconds()
 
 
-def keep_guard(connection: Connection, flow: Dataflow, *, quiet: bool = False) -> None:
-    """Wait until a dataflow may be trusted with data, showing the countdown."""
-    left = guard_left(connection, flow)
-    if left <= 0:
+def wait_until_active(connection: Connection, flow: Dataflow, *, quiet: bool = False) -> None:
+    """Wait until a dataflow accepts data reliably, and show the countdown."""
+    remaining = seconds_until_active(connection, flow)
+    if remaining <= 0:
         return
-    what = f"waiting for the new {flow.kind} dataflow"
-    with Progress(what, round(left), "s", quiet=quiet or left < 1) as progress:
-        while left > 0:
-            step = min(1.0, left)
+    label = f"waiting for the new {flow.kind} dataflow"
+    with Progress(label, round(remaining), "s", quiet=quiet or remaining < 1) as progress:
+        while remaining > 0:
+            step = min(1.0, remaining)
             time.sleep(step)
             progress.advance(int(step))
-            left -= step
+            remaining -= step
+
+
+def wait_for_canary(
+    connection: Connection, ledger: DestinationLedger, flow: Dataflow, event_ids: list[str], *, quiet: bool
+) -> bool:
+    """Wait until a dataflow's first records were read back, and return whether volume may follow.
+
+    It may not when the platform failed all of them, or when none was visible within an hour and a half.
+    """
+    waited, landed = 0.0, 0
+    reader = DatasetReader(connection, ledger)
+    started = time.monotonic()
+    label = f"canary of {flow.kind}: reading back"
+    with Progress(label, len(event_ids), "records", quiet=quiet) as progress:
+        while True:
+            reader.read_new()
+            landed_before, landed = landed, ledger.count_landed(event_ids)
+            progress.advance(landed - landed_before)
+            progress.say(waited=f"{time.monotonic() - started:.0f}s")
+            is_settled = not ledger.count_under_way(event_ids)
+            if landed and is_settled:
+                ledger.mark_canary_passed(flow.flow_id)
+                return True
+            if is_settled or waited >= CANARY_PATIENCE:
+                return False
+            connection.platform.sleep(_CANARY_INTERVAL)
+            waited += _CANARY_INTERVAL

@@ -1,4 +1,4 @@
-"""What sending would mean, told before anything is sent."""
+"""What a backfill would send, computed before anything is sent."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 from chatlio_kit.delivery.requests.pacing import (
     MESSAGES_PER_SECOND,
     MESSAGES_PER_SECOND_TO_PROFILE,
-    most_in_a_request,
+    largest_request,
 )
 from chatlio_kit.delivery.requests.packing import ADVISED_RECORD, fits, pack
 from chatlio_kit.delivery.requests.wire import wire_records
@@ -18,12 +18,12 @@ from chatlio_kit.display import Sheet
 from chatlio_kit.tables import RecordCounts
 
 BATCH_API_SECONDS = 4 * 3600.0
-"""From here on files serve better: Adobe advises batch ingestion for bulk data that nobody waits for."""
+"""Beyond this, files are better: Adobe advises batch ingestion for bulk data that is not urgent."""
 
 
 @dataclass
 class Share:
-    """What one kind adds up to."""
+    """The totals of one kind."""
 
     records: int = 0
     bytes: int = 0
@@ -37,8 +37,8 @@ class Forecast:
     """What a backfill would send.
 
     Attributes:
-        destination: where to, or that no connection is there yet.
-        per_second: the pace it would keep.
+        destination: the destination, or that there is no connection yet.
+        per_second: its pace, messages a second.
         counts: records read, by what becomes of them; what was delivered before counts as duplicates.
         kinds: what would be sent, by kind.
         notes: further sentences.
@@ -51,25 +51,25 @@ class Forecast:
     notes: list[str] = field(default_factory=list)
 
     def add(self, events: pd.DataFrame, messages: pd.DataFrame) -> None:
-        """Add a piece of accepted events."""
-        for kind, theirs in events.groupby("kind", sort=False):
+        """Add a batch of accepted events."""
+        for kind, of_kind in events.groupby("kind", sort=False):
             share = self.kinds.setdefault(str(kind), Share())
-            mine = messages[messages["event_id"].isin(theirs["event_id"])]
-            records = list(wire_records(theirs, mine))
+            nested = messages[messages["event_id"].isin(of_kind["event_id"])]
+            records = list(wire_records(of_kind, nested))
             fitting = [record for record in records if fits(record)]
             share.records += len(records)
             share.bytes += sum(len(record.body) for record in records)
             share.heavy += sum(len(record.body) > ADVISED_RECORD for record in records)
             share.too_large += len(records) - len(fitting)
-            share.requests += sum(1 for _ in pack(fitting, most=most_in_a_request(self.per_second)))
+            share.requests += sum(1 for _ in pack(fitting, most=largest_request(self.per_second)))
 
     @property
     def seconds(self) -> float:
-        """The least time that sending takes at the pace."""
+        """The least time that sending takes at this pace."""
         return sum(share.records for share in self.kinds.values()) / self.per_second
 
     def as_dict(self) -> dict[str, Any]:
-        """Give the forecast as ``backfill --dry-run --json`` prints it."""
+        """Return the fields of ``backfill --dry-run --json``."""
         kinds = {kind: asdict(share) for kind, share in self.kinds.items()}
         for share in kinds.values():
             share["least_seconds"] = round(share["records"] / self.per_second, 3)
@@ -83,7 +83,7 @@ class Forecast:
         }
 
     def sheet(self) -> Sheet:
-        """Show the forecast."""
+        """Return the forecast as a table with sentences."""
         rows = [
             (
                 kind,

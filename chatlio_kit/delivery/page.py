@@ -1,20 +1,23 @@
-"""The page that a run ends with: every count, and that they add up."""
+"""The summary of a run: every count, and that they add up."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from chatlio_kit.delivery.ledger.models import FateCounts, Readback
-from chatlio_kit.delivery.reconcile import Reconciliation, gone_sentences, is_amiss, sentences
-from chatlio_kit.display import Sheet
+from chatlio_kit.delivery.reconcile import Reconciliation, explain, explain_gone, is_amiss
+from chatlio_kit.display import Document, Part, Sheet, Tile
 from chatlio_kit.errors import DONE, FAILED, INCOMPLETE, UNCONFIRMED
-from chatlio_kit.tables import RecordCounts
+from chatlio_kit.tables import FieldFindings, RecordCounts
+from chatlio_kit.tables.next_steps import NextStep
+from chatlio_kit.tables.report import further_parts, record_parts, record_tiles
 
 
 @dataclass
 class Page:
-    """What a run did, and what its destination holds in all.
+    """What a run did, and what its destination holds in total.
 
     ``read = accepted + rejected + duplicates`` and ``accepted = delivered + dead_lettered + pending``.
 
@@ -29,9 +32,9 @@ class Page:
         gone_by_reason: events of this run that were read back and are not in the dataset any more.
         total_gone_by_reason: the same of all runs.
         readback: the read that found what landed.
-        arrived: what was read back, and what became of the rest; None until that was looked for.
-        untold: records of requests whose answer was lost or incomplete; they may stand in the lake twice.
-        throttled: answers 429 and 503, after which sending slowed down.
+        arrived: what was read back, and what became of the rest; None before a read.
+        unanswered: records of requests whose answer was lost or incomplete; the lake may hold them twice.
+        throttled: how many answers were 429 or 503; sending slowed down after each.
         heavy: records over 10 KB, which the lake keeps and Profile drops.
         stopped_by: why sending ended early, if it did.
         notes: further sentences.
@@ -49,7 +52,7 @@ class Page:
     total_gone_by_reason: dict[str, int] = field(default_factory=dict)
     readback: Readback = field(default_factory=Readback)
     arrived: Reconciliation | None = None
-    untold: int = 0
+    unanswered: int = 0
     throttled: int = 0
     heavy: int = 0
     stopped_by: str | None = None
@@ -59,7 +62,7 @@ class Page:
     def exit_code(self) -> int:
         """0 all landed; 3 some rejected, dead-lettered or gone; 4 not all landed yet; 1 stopped early.
 
-        It speaks of this run, as the counts do.
+        It concerns this run, as the counts do.
         """
         if self.stopped_by is not None or self.run.pending:
             return FAILED
@@ -69,14 +72,14 @@ class Page:
         return INCOMPLETE if amiss else DONE
 
     def as_dict(self) -> dict[str, Any]:
-        """Give the page as ``backfill --json`` prints it."""
-        counted = self.counts.as_dict()
+        """Return the fields of ``backfill --json``."""
+        records = self.counts.as_dict()
         return {
             "destination": self.destination,
-            **{key: counted[key] for key in ("read", "accepted", "rejected", "duplicates")},
+            **{key: records[key] for key in ("read", "accepted", "rejected", "duplicates")},
             **self.run.as_dict(),
-            "by_kind": counted["by_kind"],
-            "rejected_by_reason": counted["rejected_by_reason"],
+            "by_kind": records["by_kind"],
+            "rejected_by_reason": records["rejected_by_reason"],
             "dead_by_reason": self.dead_by_reason,
             "requests": self.requests,
             "retries": self.retries,
@@ -89,14 +92,14 @@ class Page:
         }
 
     def sheet(self) -> Sheet:
-        """Show the page."""
-        counted = self.counts.as_dict()
+        """Return the page as a table with sentences."""
+        records = self.counts.as_dict()
         rows: list[tuple[str, int | None, int | None]] = [
             ("read", self.counts.read, None),
             ("accepted", self.counts.accepted, None),
-            *((f"  {kind}", count, None) for kind, count in counted["by_kind"].items()),
+            *((f"  {kind}", count, None) for kind, count in records["by_kind"].items()),
             ("rejected", self.counts.rejected, None),
-            *((f"  {reason}", count, None) for reason, count in counted["rejected_by_reason"].items()),
+            *((f"  {reason}", count, None) for reason, count in records["rejected_by_reason"].items()),
             ("duplicates", self.counts.duplicates, None),
             ("delivered", self.run.delivered, self.total.delivered),
             ("dead-lettered", self.run.dead_lettered, self.total.dead_lettered),
@@ -110,49 +113,77 @@ class Page:
             rows += [(f"  {reason}", self.gone_by_reason.get(reason, 0), count) for reason, count in reasons]
         return Sheet(f"To {self.destination}", ("", "this run", "in all"), rows, self._sentences())
 
+    def document(self, findings: FieldFindings, next_steps: Sequence[NextStep] = ()) -> Document:
+        """Return the page as a self-contained report.
+
+        Args:
+            findings: what else was found in the records.
+            next_steps: what resolves the rejected records.
+        """
+        sheet, run = self.sheet(), self.run
+        tiles = [
+            *record_tiles(self.counts),
+            Tile("delivered", run.delivered),
+            Tile("dead letters", run.dead_lettered, is_trouble=run.dead_lettered > 0),
+            Tile("pending", run.pending, is_trouble=run.pending > 0),
+            Tile("landed", run.landed, is_trouble=run.landed < run.delivered),
+        ]
+        return Document(
+            f"Backfill to {self.destination}",
+            f"{self.requests:,} requests, {self.retries:,} of them again, in {self.seconds:,.1f} s.",
+            tiles,
+            [
+                Part("What became of the records", sheet=Sheet("", sheet.headings, sheet.rows, sheet.notes)),
+                *record_parts(self.counts, findings),
+                *further_parts(self.counts, (), next_steps),
+            ],
+        )
+
     def _sentences(self) -> list[str]:
         counts, run = self.counts, self.run
-        said = [
+        sentences = [
             f"read {counts.read:,} = accepted {counts.accepted:,} + rejected {counts.rejected:,}"
             f" + duplicates {counts.duplicates:,}",
             f"accepted {counts.accepted:,} = delivered {run.delivered:,}"
             f" + dead-lettered {run.dead_lettered:,} + pending {run.pending:,}",
         ]
         if self.arrived is not None:
-            said.append(
+            sentences.append(
                 "history dataflows: "
                 + ", ".join(f"{name} {count:,}" for name, count in self.arrived.received().items())
                 + f"; rows of ours in the dataset {self.arrived.lake_rows:,}"
             )
-        if self.untold:
-            said.append(
-                f"{self.untold:,} records were in requests whose answer was lost or incomplete; they were "
-                "sent again under the same ids, so the lake may hold them twice."
+        if self.unanswered:
+            sentences.append(
+                f"{self.unanswered:,} records were in requests whose answer was lost or incomplete; they "
+                "were sent again under the same ids, so the lake may hold them twice."
             )
         if self.throttled:
-            said.append(f"The platform asked {self.throttled:,} times for less; sending slowed down.")
+            sentences.append(f"The platform asked {self.throttled:,} times for less; sending slowed down.")
         if self.heavy:
-            said.append(f"{self.heavy:,} records are over 10 KB: the lake keeps them, Profile drops them.")
+            sentences.append(
+                f"{self.heavy:,} records are over 10 KB: the lake keeps them, Profile drops them."
+            )
         if self.arrived is not None:
-            said += [*self.readback.sentences(), *sentences(self.arrived)]
+            sentences += [*self.readback.sentences(), *explain(self.arrived)]
         else:
             if self.total.landed or self.total.gone:
-                said += self.readback.sentences()
+                sentences += self.readback.sentences()
             if self.total_gone_by_reason:
-                said += gone_sentences(self.total_gone_by_reason)
+                sentences += explain_gone(self.total_gone_by_reason)
             if run.under_way:
-                said.append(
+                sentences.append(
                     f"{run.under_way:,} delivered events were not read back yet; look again with reconcile."
                 )
         if self.stopped_by is not None:
-            said.append(f"Sending stopped early: {self.stopped_by}. Run it again to go on.")
+            sentences.append(f"Sending stopped early: {self.stopped_by}. Run it again to go on.")
             if run.pending:
-                said.append(f"{run.pending:,} events are pending; they go out under the same ids.")
+                sentences.append(f"{run.pending:,} events are pending; they go out under the same ids.")
         elif run.pending:
-            said.append(
+            sentences.append(
                 f"{run.pending:,} events have no verdict yet. Run the backfill or stream again to send them."
             )
-        return [*said, *self.notes]
+        return [*sentences, *self.notes]
 
     def __repr__(self) -> str:
         return str(self.sheet())

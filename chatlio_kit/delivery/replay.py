@@ -1,4 +1,4 @@
-"""Dead letters, sent again after what stood in their way was put right."""
+"""Send dead letters again after a fix."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from itertools import repeat
 
 from chatlio_kit.arguments import checked
 from chatlio_kit.connection import Connection, a_connection, require_leave
-from chatlio_kit.delivery.ledger.models import FORGOTTEN_PLACE
+from chatlio_kit.delivery.ledger.models import FORGOTTEN_SOURCE
 from chatlio_kit.delivery.page import Page
-from chatlio_kit.delivery.readback import Reader
+from chatlio_kit.delivery.readback import DatasetReader
 from chatlio_kit.delivery.requests.sending import PATIENCE
-from chatlio_kit.delivery.run import Run
+from chatlio_kit.delivery.run import Run, wait_seconds
 
 
 @checked(connection=a_connection)
@@ -28,16 +28,15 @@ def replay(
 ) -> Page:
     """Send dead letters again, all or those of one reason, and read back what landed.
 
-    They go out as they were sent, under the same ids. What landed meanwhile is not sent again, and a replay
-    that was broken off is gone on with. Of what was lost after acceptance there is no copy: it becomes
-    pending, and the stream or backfill that sent it sends it again, with its edits and masks. What was
-    forgotten stays forgotten.
+    They are sent as before, under the same ids. What landed meanwhile is not sent again, and an interrupted
+    replay resumes. Of what was lost after acceptance there is no copy: it becomes pending, and the stream or
+    backfill that sent it sends it again, with its edits and masks. What was forgotten stays forgotten.
 
     Args:
-        connection: where they belong.
+        connection: the destination.
         reason: only those, e.g. ``refused_400``; ``status`` lists the reasons.
-        gone: call back, instead of dead letters, what was in the dataset once and is gone; with a ``reason``
-            such as ``batch_reverted`` only that. Of it, too, there is no copy here.
+        gone: requeue, instead of dead letters, what was in the dataset once and is gone; with a ``reason``
+            such as ``batch_reverted`` only that. It has no copy in the ledger either.
         skip_guard: whether to send into a dataflow that was just changed without waiting.
         patience: seconds without a verdict of the platform after which sending ends.
         production: whether a production sandbox may be written to.
@@ -51,10 +50,9 @@ def replay(
         PlatformError: when the platform cannot be reached or refuses.
     """
     require_leave(connection.platform, production)
-    settings = connection.platform.settings
     with Run(
         connection,
-        settings.state,
+        connection.platform.settings.state,
         skip_guard=skip_guard,
         production=production,
         canary=False,
@@ -62,34 +60,37 @@ def replay(
         quiet=quiet,
     ) as run:
         if gone:
-            _call_back_gone(connection, run, reason)
+            _requeue_gone(connection, run, reason)
         else:
-            _send_letters(connection, run, reason)
-    if wait is None:
-        wait = 120.0 if settings.is_local else 0.0
-    return run.reconcile(wait=wait, again=False)
+            _send_dead_letters(connection, run, reason)
+        run.finish()
+        return run.reconcile(wait=wait_seconds(connection, wait), again=False)
 
 
-def _call_back_gone(connection: Connection, run: Run, reason: str | None) -> None:
-    Reader(connection, run.book).read_all()  # what is there after all is not called back
+def _requeue_gone(connection: Connection, run: Run, reason: str | None) -> None:
+    ledger = run.destination_ledger
+    DatasetReader(connection, ledger).read_all()  # what is there after all is not requeued
     by_file = Counter[str]()
-    for (kind, file), count in run.book.revive_gone(run.number, reason).items():
+    for (kind, file), count in ledger.requeue_gone(run.number, reason).items():
         run.counts.add(repeat(kind, count), ())
         by_file[file] += count
     _note_pending(run, by_file)
 
 
-def _send_letters(connection: Connection, run: Run, reason: str | None) -> None:
-    Reader(connection, run.book).read_new()
-    without_body = [each for each in run.book.without_body(reason) if each.file != FORGOTTEN_PLACE]
-    for letters in run.book.letters(reason):
+def _send_dead_letters(connection: Connection, run: Run, reason: str | None) -> None:
+    ledger = run.destination_ledger
+    DatasetReader(connection, ledger).read_new()
+    without_body = [
+        event for event in ledger.dead_letters_without_body(reason) if event.file != FORGOTTEN_SOURCE
+    ]
+    for letters in ledger.retryable_records(reason):
         if run.is_stopped:
             break
-        run.counts.add((each.kind for each in letters), ())
+        run.counts.add((letter.kind for letter in letters), ())
         run.resend(letters)
-    run.counts.add((each.kind for each in without_body), ())
-    run.book.revive(run.number, (each.event_id for each in without_body))
-    _note_pending(run, Counter(each.file for each in without_body))
+    run.counts.add((event.kind for event in without_body), ())
+    ledger.requeue(run.number, (event.event_id for event in without_body))
+    _note_pending(run, Counter(event.file for event in without_body))
 
 
 def _note_pending(run: Run, by_file: Counter[str]) -> None:

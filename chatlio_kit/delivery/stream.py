@@ -1,4 +1,4 @@
-"""Frames to Experience Platform: what they say is what is sent."""
+"""Send frames to Experience Platform as they are."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection import Connection, a_connection, require_leave
 from chatlio_kit.delivery.requests.sending import PATIENCE
 from chatlio_kit.delivery.run import Run
-from chatlio_kit.delivery.run_options import RunOptions, remember_terms, sentences_on_terms
+from chatlio_kit.delivery.run_options import RunOptions, option_notes, record_options
 from chatlio_kit.errors import UsageError, option
 from chatlio_kit.tables import Deduplicator, Tables, count, empty, revalidate
 
-_PIECE = 10_000
+_CHUNK_ROWS = 10_000
 
 
 def _tables(name: str, value: object) -> None:
@@ -42,70 +42,69 @@ def stream(
     """Send frames to a connection's dataset, each event once.
 
     The frames are validated again, so an edited frame is checked like any other. Events that were settled at
-    this destination before are counted as duplicates and not sent. Stopped half-way, the same call goes on.
+    this destination before count as duplicates and are not sent. If a call was interrupted, the same call
+    resumes it.
 
     Args:
-        tables: the frames; or the frame ``events`` alone, whose transcripts then travel without messages.
-        connection: where to.
+        tables: the frames; or the frame ``events`` alone, whose transcripts are then sent without messages.
+        connection: the destination.
         pace: messages a second; by default 9,000, or 1,400 where the dataset feeds Profile.
-        stop_after: end after so many requests, as a trial; what is left stays pending, and the next call
-            goes on with it.
+        stop_after: end after this many requests, as a trial; the rest stays pending, and the next call
+            sends it.
         skip_guard: whether to send into a dataflow that was just made or changed without waiting.
-        patience: seconds without a verdict of the platform on any record, by default 600, after which
-            sending ends; what is left stays pending, and the next call goes on with it.
+        patience: seconds without any verdict of the platform, by default 600, after which sending ends;
+            the rest stays pending, and the next call sends it.
         production: whether a production sandbox may be written to.
         quiet: whether to show no progress.
 
     Returns:
-        The run: it shows its page, and ``run.reconcile()`` reads back what landed.
+        The run: it displays its page, and ``run.reconcile()`` reads back what landed.
 
     Raises:
-        UsageError: when the arguments are something else, or in another order.
+        UsageError: when the arguments are of another type, or in another order.
         ProductionSandbox: when the sandbox is of the type production, or of a type that cannot be read.
         FrameError: when a frame no longer has its columns and dtypes.
         LedgerBusy: when another run is sending from the same state folder.
         PlatformError: when the platform cannot be reached or refuses.
     """
     require_leave(connection.platform, production)
-    events, messages = (tables, empty("messages")) if isinstance(tables, pd.DataFrame) else _both(tables)
-    built = revalidate(events, messages)
-    state = connection.platform.settings.state
+    if isinstance(tables, pd.DataFrame):
+        batch = revalidate(tables, empty("messages"))
+    else:
+        batch = revalidate(tables.events, tables.messages)
     with (
         Run(
             connection,
-            state,
+            connection.platform.settings.state,
             skip_guard=skip_guard,
             production=production,
             pace=pace,
-            expected=len(built),
+            expected=len(batch),
             stop_after=stop_after,
             patience=patience,
             quiet=quiet,
         ) as run,
-        Deduplicator(run.book.settled) as deduplicator,
+        Deduplicator(run.destination_ledger.settled) as deduplicator,
     ):
-        terms = RunOptions.of(tables.findings.redaction) if isinstance(tables, Tables) else None
-        if terms is not None:
-            remember_terms(state, connection.destination, run.number, terms)
-        run.counts.add((), (each.reason for each in built.rejected))
-        run.rejections += built.rejected
-        run.prepare(Kind(kind) for kind in built.rows["kind"].unique().to_pylist())
-        for start in range(0, len(built), _PIECE):
-            batches = deduplicator.apply(replace(built, rejected=[]).part(start, start + _PIECE))
-            count(run.counts, batches)
-            run.rejections += batches.built.rejected
-            run.pass_over(batches.duplicates + len(batches.built.rejected))
-            run.send(batches.built.events, batches.built.messages)
-        if terms is not None:
-            run.page.notes += sentences_on_terms(state, connection.destination, run.number, terms)
-        named = pc.sum(built.rows["message_count"]).as_py() or 0
-        if named and isinstance(tables, pd.DataFrame):
+        options = None if isinstance(tables, pd.DataFrame) else RunOptions.of(tables.findings.redaction)
+        if options is not None:
+            record_options(run.destination_ledger, run.number, options)
+        run.counts.add((), (rejection.reason for rejection in batch.rejected))
+        run.rejections += batch.rejected
+        run.prepare(Kind(kind) for kind in batch.rows["kind"].unique().to_pylist())
+        accepted = replace(batch, rejected=[])
+        for start in range(0, len(batch), _CHUNK_ROWS):
+            chunk = deduplicator.apply(accepted.part(start, start + _CHUNK_ROWS))
+            count(run.counts, chunk)
+            run.rejections += chunk.built.rejected
+            run.pass_over(chunk.duplicates + len(chunk.built.rejected))
+            run.send(chunk.built.events, chunk.built.messages)
+        if options is not None:
+            run.page.notes += option_notes(run.destination_ledger, run.number, options)
+        message_count = pc.sum(batch.rows["message_count"]).as_py() or 0
+        if message_count and isinstance(tables, pd.DataFrame):
             run.page.notes.append(
                 "The frame events was given alone: "
-                f"its transcripts travelled without their {named:,} messages."
+                f"its transcripts travelled without their {message_count:,} messages."
             )
     return run
-
-
-def _both(tables: Tables) -> tuple[pd.DataFrame, pd.DataFrame]:
-    return tables.events, tables.messages

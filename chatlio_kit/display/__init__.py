@@ -1,4 +1,4 @@
-"""Drawing: plain rows as text and HTML, whole pages, progress, plots."""
+"""Tables, pages, progress and pictures, in terminals and notebooks."""
 
 from chatlio_kit.display.document import Chart, Document, Example, Part, Tile
 from chatlio_kit.display.progress import Progress

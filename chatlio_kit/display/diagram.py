@@ -1,6 +1,6 @@
-"""Diagrams: boxes that are joined by arrows, in the same look as the plots.
+"""Diagrams: boxes joined by arrows, in the style of the plots.
 
-Places are in inches from the lower left corner; a box that is only planned has a dashed edge.
+Positions are in inches from the lower left corner.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class Canvas:
     """A page to draw on.
 
     Attributes:
-        axes: the axes that are drawn on; a unit is an inch.
-        picture: what was drawn, once it is done.
+        axes: the axes to draw on; a unit is an inch.
+        picture: the finished picture.
     """
 
     picture: Picture
@@ -46,8 +46,8 @@ class Canvas:
 
         Args:
             place: left, bottom, width and height.
-            title: stands in the middle, in bold.
-            lines: stand below the title.
+            title: in the middle, in bold.
+            lines: below the title.
             color: of the edge.
             fill: of the inside.
             dashed: whether the edge is dashed.
@@ -79,7 +79,7 @@ class Canvas:
         bold: bool = False,
         align: str = "center",
     ) -> None:
-        """Write words around a place."""
+        """Write words at a position."""
         weight = "bold" if bold else "normal"
         self.axes.text(
             *place, words, ha=align, va="center", color=color, fontsize=8, fontweight=weight, linespacing=1.35
@@ -106,11 +106,11 @@ class Canvas:
 
 @contextmanager
 def diagram(height: float, words: str) -> Iterator[Canvas]:
-    """Open a canvas; at the end of the block it has its picture.
+    """Yield a canvas; at the end of the block it has its picture.
 
     Args:
-        height: in inches; the width is that of all pictures.
-        words: what there is to see, for those who cannot.
+        height: in inches; the width is always the same.
+        words: the description, for those who cannot see the picture.
     """
     with style.context({**STYLE, "figure.constrained_layout.use": False}):
         figure = Figure(figsize=(WIDTH, height))

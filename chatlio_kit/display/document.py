@@ -1,6 +1,6 @@
-"""A report as one HTML page that stands alone: no script, no font, nothing from anywhere else.
+"""A report as one self-contained HTML page: no script, no font, no request.
 
-Whatever is told in it is escaped; it follows the reader's light or dark theme, and prints.
+All texts are escaped. The page follows the reader's light or dark theme, and prints.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from chatlio_kit.display.palette import INK, LINE, PALETTE, PANEL, QUIET
-from chatlio_kit.display.sheet import Sheet, shown
+from chatlio_kit.display.sheet import Sheet, format_cell
 from chatlio_kit.display.visible import visible
 
 if TYPE_CHECKING:
@@ -40,19 +40,19 @@ class Tile:
 
 @dataclass(frozen=True)
 class Bar:
-    """One part of one column of a chart, as it stands in the picture."""
+    """One part of one column of a chart, in the picture's coordinates."""
 
     x: float
     y: float
     width: float
     height: float
     series: int
-    said: str
+    words: str
 
 
 @dataclass(frozen=True)
 class Chart:
-    """Columns that stand side by side, each made of parts.
+    """A chart of stacked columns.
 
     Attributes:
         periods: the columns' names, e.g. months.
@@ -73,7 +73,7 @@ class Chart:
 
     @property
     def words(self) -> str:
-        """What there is to see, for those who cannot see it."""
+        """The description, for those who cannot see the chart."""
         totals = self.totals
         most = max(totals)
         span = self.periods[0] if len(totals) == 1 else f"{self.periods[0]} to {self.periods[-1]}"
@@ -84,27 +84,27 @@ class Chart:
 
     @property
     def bars(self) -> list[Bar]:
-        """The columns' parts, from the ground up."""
-        step, scale, found = self._step, (self.bottom - _TOP) / self._top, []
+        """The columns' parts, from the bottom up."""
+        step, scale = self._step, (self.bottom - _TOP) / self._top
         width = min(step * 0.82, _WIDEST)
-        for at, period in enumerate(self.periods):
-            ground = float(self.bottom)
-            for place, (name, values) in enumerate(self.series.items()):
-                height = values[at] * scale
-                ground -= height
-                if values[at]:
-                    x = self.left + at * step + (step - width) / 2
-                    said = f"{period}, {name}: {values[at]:,}"
-                    found.append(
-                        Bar(round(x, 2), round(ground, 2), round(width, 2), round(height, 2), place, said)
+        bars = []
+        for column, period in enumerate(self.periods):
+            x = self.left + column * step + (step - width) / 2
+            y = float(self.bottom)
+            for index, (name, values) in enumerate(self.series.items()):
+                height = values[column] * scale
+                y -= height
+                if values[column]:
+                    words = f"{period}, {name}: {values[column]:,}"
+                    bars.append(
+                        Bar(round(x, 2), round(y, 2), round(width, 2), round(height, 2), index, words)
                     )
-        return found
+        return bars
 
     @property
     def ticks(self) -> list[tuple[float, str]]:
-        """Where lines stand, and which number each of them means."""
-        size = self._tick
-        numbers = range(0, int(self._top) + 1, size)
+        """The height of each grid line, and its number."""
+        numbers = range(0, int(self._top) + 1, self._tick)
         return [
             (round(self.bottom - number * (self.bottom - _TOP) / self._top, 2), f"{number:,}")
             for number in numbers
@@ -112,11 +112,11 @@ class Chart:
 
     @property
     def names(self) -> list[tuple[float, str]]:
-        """The columns' names, and where they stand; of many only as many as can be read."""
+        """The position of each column's name, and the name; of many, only as many as can be read."""
         every = -(-len(self.periods) // _MOST_NAMES)
         return [
-            (round(self.left + (at + 0.5) * self._step, 2), self.periods[at])
-            for at in range(0, len(self.periods), every)
+            (round(self.left + (column + 0.5) * self._step, 2), self.periods[column])
+            for column in range(0, len(self.periods), every)
         ]
 
     @property
@@ -127,7 +127,7 @@ class Chart:
     def _tick(self) -> int:
         rough = max(1.0, max(self.totals) / _TICKS)
         power = 10 ** math.floor(math.log10(rough))
-        return max(1, int(next(each * power for each in (1, 2, 5, 10) if each * power >= rough)))
+        return max(1, int(next(step * power for step in (1, 2, 5, 10) if step * power >= rough)))
 
     @property
     def _top(self) -> float:
@@ -136,13 +136,13 @@ class Chart:
 
 @dataclass(frozen=True)
 class Example:
-    """One case that stands for others.
+    """One case as an example of others.
 
     Attributes:
-        label: what sort of case it is.
-        place: where it stands.
-        text: what is to be said about it.
-        verbatim: the case itself, shown letter by letter.
+        label: the kind of case.
+        place: where it occurs.
+        text: an explanation.
+        verbatim: the case itself, character by character.
     """
 
     label: str
@@ -158,9 +158,9 @@ class Part:
     Attributes:
         title: its heading.
         text: a paragraph below it.
-        chart: a picture.
-        sheet: a table; its title is not shown, its notes stand below it.
-        is_folded: whether the table waits to be opened.
+        chart: a chart.
+        sheet: a table, without its title and with its notes below.
+        is_folded: whether the table is collapsed at first.
         examples: cases, one below the other.
     """
 
@@ -189,19 +189,19 @@ class Document:
     parts: Sequence[Part] = ()
 
     def to_html(self) -> str:
-        """Write the report as one HTML page."""
+        """Return the report as one HTML page."""
         colors = {"panel": PANEL, "ink": INK, "quiet": QUIET, "line": LINE}
         return _template().render(document=self, palette=PALETTE, colors=colors)
 
 
 def _finalized(value: object) -> object:
-    """Make texts visible before they are escaped; what a macro gives is escaped already."""
+    """Make texts visible before they are escaped; a macro's output is escaped already."""
     return visible(value, keep="\n\t") if type(value) is str else value
 
 
 @cache
 def _template() -> Template:
-    from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 - for this page alone
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 - only for this page
 
     environment = Environment(
         loader=PackageLoader("chatlio_kit.display", "."),
@@ -211,5 +211,5 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["shown"] = shown
+    environment.filters["format_cell"] = format_cell
     return environment.get_template("document.html.jinja")

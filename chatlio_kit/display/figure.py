@@ -1,6 +1,6 @@
-"""How pictures look: one palette, one quiet grid, a light panel that reads on light and dark pages alike.
+"""The style of pictures: one palette, a quiet grid, a light panel that suits light and dark pages.
 
-A picture is shown as an image with words for those who cannot see it; in a terminal it is these words.
+A picture is an image with a description for those who cannot see it; a terminal shows the description.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from chatlio_kit.display.palette import INK, LINE, PANEL, QUIET
 from chatlio_kit.display.visible import visible
 
 WIDTH = 8.4
-_PIXELS, _SHARPNESS = 110, 1.5
+_DPI, _OVERSAMPLING = 110, 1.5
 _FRAME = "max-width:100%;height:auto;border:1px solid #E3E6E4;border-radius:8px"
 
 STYLE: dict[str, Any] = {
     "figure.facecolor": PANEL,
-    "figure.dpi": _PIXELS,
+    "figure.dpi": _DPI,
     "figure.constrained_layout.use": True,
     "axes.facecolor": PANEL,
     "axes.edgecolor": LINE,
@@ -53,20 +53,20 @@ STYLE: dict[str, Any] = {
     "xtick.major.pad": 6,
     "legend.frameon": False,
     "legend.fontsize": 9,
-    "text.parse_math": False,  # a stranger's dollar signs are no formula
+    "text.parse_math": False,  # dollar signs in strangers' texts are no formulas
     "text.usetex": False,
 }
 
 
 @dataclass(frozen=True, repr=False)
 class Picture:
-    """An image that says what it shows.
+    """An image with a description.
 
     Attributes:
-        words: what there is to see, for those who cannot.
-        png: the image, finer than it is shown.
-        width: in pixels, as it is shown.
-        height: in pixels, as it is shown.
+        words: the description, for those who cannot see the image.
+        png: the image, with more pixels than are shown.
+        width: in pixels, as shown.
+        height: in pixels, as shown.
     """
 
     words: str
@@ -76,14 +76,14 @@ class Picture:
 
     @classmethod
     def of(cls, figure: Figure, words: str) -> Picture:
-        """Draw a figure."""
-        drawn = io.BytesIO()
+        """Return a figure as a picture."""
+        png = io.BytesIO()
         FigureCanvasAgg(figure)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
-            figure.savefig(drawn, format="png", dpi=_PIXELS * _SHARPNESS, metadata={"Software": None})
-        width, height = (round(inches * _PIXELS) for inches in figure.get_size_inches())
-        return cls(words, drawn.getvalue(), width, height)
+            figure.savefig(png, format="png", dpi=_DPI * _OVERSAMPLING, metadata={"Software": None})
+        width, height = (round(inches * _DPI) for inches in figure.get_size_inches())
+        return cls(words, png.getvalue(), width, height)
 
     def __repr__(self) -> str:
         return visible(self.words)
@@ -96,12 +96,12 @@ class Picture:
 
 @contextmanager
 def panel(height: float, words: str, *, grid: str) -> Iterator[Axes]:
-    """Open axes in the house's look, and show them at the end.
+    """Yield axes in the style of pictures, and display them at the end.
 
     Args:
         height: in inches; the width is always the same.
-        words: what there is to see, for those who cannot.
-        grid: the axis whose values have lines: ``x`` or ``y``.
+        words: the description, for those who cannot see the picture.
+        grid: the axis whose values have grid lines: ``x`` or ``y``.
     """
     with style.context(STYLE):
         figure = Figure(figsize=(WIDTH, height))

@@ -1,6 +1,6 @@
-"""The house's colours, for plots and pages alike."""
+"""The colours of plots and pages."""
 
-# Okabe and Ito's colours, which stay apart for colour-blind readers.
+# Okabe and Ito's colours, which colour-blind readers can distinguish.
 BLUE, SKY, GREEN = "#0072B2", "#56B4E9", "#009E73"
 ORANGE, VERMILLION, PURPLE = "#E69F00", "#D55E00", "#CC79A7"
 PALETTE = (BLUE, ORANGE, SKY, VERMILLION, GREEN, PURPLE)

@@ -1,4 +1,4 @@
-"""Progress that people can read: a bar in a notebook, a line on stderr in a terminal, or nothing."""
+"""Progress: a bar in a notebook, a line on stderr in a terminal, or nothing."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ class Progress:
     """A bar that counts up to ``total``. Use it as a context manager.
 
     Args:
-        what: what is counted, e.g. ``streaming``.
-        total: where it ends, if known.
-        unit: the word behind the numbers.
+        what: what is in progress, e.g. ``streaming``.
+        total: the final count, if known.
+        unit: the word after the numbers.
         quiet: whether to show nothing.
     """
 
     def __init__(self, what: str, total: int | None, unit: str, *, quiet: bool = False) -> None:
-        from tqdm.auto import tqdm  # noqa: PLC0415 - who works in the background shows nothing
+        from tqdm.auto import tqdm  # noqa: PLC0415 - workers do without
 
         quiet = quiet or sys.stderr is None  # a program without a console has none
-        shown = {
+        options = {
             "total": total,
             "desc": visible(what),
             "unit": f" {visible(unit)}",
@@ -31,7 +31,7 @@ class Progress:
             "mininterval": 0.2,
         }
         in_notebook = any(base.__module__ == "tqdm.notebook" for base in tqdm.__mro__)
-        self._bar: Any = _widget(tqdm, shown) if in_notebook else tqdm(**shown, file=sys.stderr)
+        self._bar: Any = _widget(tqdm, options) if in_notebook else tqdm(**options, file=sys.stderr)
 
     def __enter__(self) -> Progress:
         return self
@@ -42,25 +42,25 @@ class Progress:
         self._bar.close()
 
     def advance(self, count: int) -> None:
-        """Count up."""
+        """Add to the count."""
         self._bar.update(count)
 
     def say(self, **facts: str | int) -> None:
-        """Show short facts behind the bar, e.g. ``requests=12``."""
+        """Show short facts after the bar, e.g. ``requests=12``."""
         if not self._bar.disable:
-            said = {name: visible(fact) if isinstance(fact, str) else fact for name, fact in facts.items()}
-            self._bar.set_postfix(said, refresh=False)
+            texts = {name: visible(fact) if isinstance(fact, str) else fact for name, fact in facts.items()}
+            self._bar.set_postfix(texts, refresh=False)
 
 
-def _widget(tqdm: Any, shown: dict[str, Any]) -> Any:
-    """Make a bar of widgets.
+def _widget(tqdm: Any, options: dict[str, Any]) -> Any:
+    """Return a bar of widgets.
 
-    A notebook stores what a widget says of itself when it first appears. That is the description alone, so
-    that no half-empty bar and no duration is stored.
+    A notebook stores a widget's text when it first appears. That is the description alone, so that no
+    half-empty bar and no duration is stored.
     """
-    bar: Any = tqdm(**shown, display=False, bar_format="{desc}")
+    bar: Any = tqdm(**options, display=False, bar_format="{desc}")
     if not bar.disable:
-        from IPython.display import display  # noqa: PLC0415 - there in every notebook, needed nowhere else
+        from IPython.display import display  # noqa: PLC0415 - in every notebook, needed nowhere else
 
         display(bar.container)  # type: ignore[no-untyped-call]
         bar.bar_format = None

@@ -1,4 +1,4 @@
-"""A small table that shows itself: aligned text in a terminal, escaped HTML in a notebook."""
+"""Small tables: aligned text in a terminal, escaped HTML in a notebook."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ Cell = str | int | float | None
 class Sheet:
     """Rows under headings, with a title above and notes below.
 
-    Whole numbers are shown with thousands separators and stand to the right; None shows as nothing. Texts may
-    come from strangers: each stays in its own cell or note.
+    Numbers have thousands separators and are aligned to the right; None is an empty cell. Texts may come from
+    strangers: each stays in its own cell or note.
     """
 
     title: str
@@ -25,39 +25,38 @@ class Sheet:
     notes: Sequence[str] = ()
 
     def __str__(self) -> str:
-        cells = [[visible(shown(cell)) for cell in row] for row in self.rows]
+        cells = [[visible(format_cell(cell)) for cell in row] for row in self.rows]
         table = [[visible(heading) for heading in self.headings], *cells] if any(self.headings) else cells
-        widths = [max((len(row[at]) for row in table), default=0) for at in range(len(self.headings))]
-        right = [self.is_numeric(at) for at in range(len(self.headings))]
+        columns = range(len(self.headings))
+        widths = [max((len(row[column]) for row in table), default=0) for column in columns]
+        aligned = [str.rjust if self.is_numeric(column) else str.ljust for column in columns]
         lines = [
             "  ".join(
-                cell.rjust(width) if to_right else cell.ljust(width)
-                for cell, width, to_right in zip(row, widths, right, strict=True)
+                align(cell, width) for cell, width, align in zip(row, widths, aligned, strict=True)
             ).rstrip()
             for row in table
         ]
         if any(self.headings):
             lines.insert(1, "  ".join("─" * width for width in widths))
-        around = [visible(self.title)] if self.title else []
-        return "\n".join([*around, *lines, *(visible(note) for note in self.notes)])
+        title = [visible(self.title)] if self.title else []
+        return "\n".join([*title, *lines, *(visible(note) for note in self.notes)])
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        right = [self.is_numeric(at) for at in range(len(self.headings))]
+        sides = ["right" if self.is_numeric(column) else "left" for column in range(len(self.headings))]
         head = "".join(
-            f'<th style="text-align:{_side(to_right)}">{_html(heading)}</th>'
-            for heading, to_right in zip(self.headings, right, strict=True)
+            f'<th style="text-align:{side}">{_html(heading)}</th>'
+            for heading, side in zip(self.headings, sides, strict=True)
         )
-        body = "".join(
-            "<tr>"
-            + "".join(
-                f'<td style="text-align:{_side(to_right)}{_indent(cell)}">{_html(shown(cell).strip())}</td>'
-                for cell, to_right in zip(row, right, strict=True)
+        rows = (
+            "".join(
+                f'<td style="text-align:{side}{_indent(cell)}">{_html(format_cell(cell).strip())}</td>'
+                for cell, side in zip(row, sides, strict=True)
             )
-            + "</tr>"
             for row in self.rows
         )
+        body = "".join(f"<tr>{row}</tr>" for row in rows)
         caption = (
             f'<caption style="text-align:left;padding:.4em .5em"><b>{_html(self.title)}</b></caption>'
             if self.title
@@ -67,9 +66,9 @@ class Sheet:
         notes = "".join(f"<p>{_html(note)}</p>" for note in self.notes)
         return f"<table>{caption}{header}<tbody>{body}</tbody></table>{notes}"
 
-    def is_numeric(self, at: int) -> bool:
-        """Whether a column holds numbers alone."""
-        cells = [row[at] for row in self.rows if row[at] is not None]
+    def is_numeric(self, column: int) -> bool:
+        """Whether a column holds only numbers."""
+        cells = [row[column] for row in self.rows if row[column] is not None]
         return bool(cells) and all(isinstance(cell, int | float) for cell in cells)
 
 
@@ -77,18 +76,14 @@ def _html(text: str) -> str:
     return escape(visible(text, keep="\n\t"))
 
 
-def _side(to_right: bool) -> str:
-    return "right" if to_right else "left"
-
-
 def _indent(cell: Cell) -> str:
-    """Turn leading blanks, which HTML swallows, into padding."""
+    """Return leading blanks, which HTML ignores, as padding."""
     blanks = len(cell) - len(cell.lstrip(" ")) if isinstance(cell, str) else 0
     return f";padding-left:{blanks}em" if blanks else ""
 
 
-def shown(cell: Cell) -> str:
-    """Write a cell as people read it."""
+def format_cell(cell: Cell) -> str:
+    """Return a cell as text."""
     if cell is None:
         return ""
     if isinstance(cell, int):

@@ -1,1 +1,1 @@
-"""What needs several rooms: opening a platform, the backfill, forgetting one person, the guided notebooks."""
+"""Jobs that need several rooms: opening a platform, backfill, forget, and the guided notebooks."""

@@ -1,4 +1,4 @@
-"""The guided notebooks' ground: a lesson starts where the lesson before it ended."""
+"""Set up the guided notebooks: a lesson starts where the lesson before it ended."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from chatlio_kit.tables import Export, ReadOptions, Tables
 
 SAMPLE_EVENTS, SAMPLE_SEED, SAMPLE_BAD_SHARE = 2000, 7, 0.01
 
-_CARETAKER = """
+_CLEAN_UP = """
 import shutil, sys
 from pathlib import Path
 folder = sys.argv[1]
 sys.path.append(sys.argv[2])
-sys.stdin.read()  # ends when the process that opened the lesson does
+sys.stdin.read()  # ends with the process that opened the lesson
 from chatlio_kit.local_platform import stop
 try:
     for lock in Path(folder).rglob("server.lock"):
@@ -49,7 +49,7 @@ class Step(StrEnum):
 
 
 _ORDER = tuple(Step)
-_HAVE = {
+_AVAILABLE_IN = {
     "captures": (Step.START, Step.CONVERT, Step.STREAM, Step.VERIFY),
     "connection": (Step.STREAM, Step.VERIFY),
     "tables": (Step.STREAM, Step.VERIFY),
@@ -64,28 +64,28 @@ _MADE_BY = {
 
 
 class TooEarly(ChatlioKitError):
-    """A lesson was asked for something that the journey has not reached yet."""
+    """A lesson was asked for something that a later lesson makes."""
 
 
 class NothingAccepted(ChatlioKitError):
-    """Captures were read, and all of them were put aside."""
+    """Captures were read, and every record was rejected."""
 
 
 class NotebookSetup:
-    """Where a lesson starts: what the lessons before it left behind.
+    """The starting point of a lesson: what the lessons before it made.
 
     Attributes:
         step: which lesson.
-        folder: the state folder; on the local platform a throwaway one, unless one was named.
+        folder: the state folder; on the local platform a temporary one, unless one was named.
     """
 
     def __init__(
-        self, step: Step, platform: str, captures: Path | None, state: Path | None, settling: ReadOptions
+        self, step: Step, platform: str, captures: Path | None, state: Path | None, options: ReadOptions
     ) -> None:
         self.step = step
-        self._settling = settling
+        self._options = options
         self.is_local = platform == LOCAL
-        self.folder = state or (_throwaway() if self.is_local else DEFAULT_STATE)
+        self.folder = state or (_temporary_folder() if self.is_local else DEFAULT_STATE)
         self._captures = captures
         if self.is_local and step is Step.VERIFY:
             self.run.reconcile()
@@ -124,14 +124,14 @@ class NotebookSetup:
     def tables(self) -> Tables:
         """The tables that the lesson "convert" made."""
         self._require("tables")
-        tables = Export([self.captures], self._settling).to_tables(quiet=True)
+        tables = Export([self.captures], self._options).to_tables(quiet=True)
         if tables.events.empty:
-            counted = tables.counts.rejected_by_reason.most_common()
+            by_reason = tables.counts.rejected_by_reason.most_common()
             raise NothingAccepted(
                 f"None of the {tables.counts.read:,} records in {str(self.captures)!r} was accepted "
-                f"({', '.join(f'{count:,} {reason}' for reason, count in counted)}), so there is nothing to "
-                "stream. KIND and UNDATED_AS in the cell with the parameters say what captures do not; the "
-                "lesson 'convert' shows each record's reason."
+                f"({', '.join(f'{count:,} {reason}' for reason, count in by_reason)}), so there is nothing "
+                "to stream. KIND and UNDATED_AS in the cell with the parameters say what captures do not; "
+                "the lesson 'convert' shows each record's reason."
             )
         return tables
 
@@ -139,7 +139,7 @@ class NotebookSetup:
     def run(self) -> Run:
         """The run of the lesson "stream".
 
-        On Experience Platform it is a new run that sends nothing: its page says in all what was sent before.
+        On Experience Platform it is a new run that sends nothing; its page shows what was sent before.
         """
         self._require("run")
         if self.is_local:
@@ -148,16 +148,20 @@ class NotebookSetup:
             return run
 
     def _require(self, name: str) -> None:
-        if self.step not in _HAVE[name]:
+        if self.step not in _AVAILABLE_IN[name]:
             raise TooEarly(
                 f"The lesson {self.step.value!r} starts without {name}: {_MADE_BY[name]}. "
-                f"The lesson {_HAVE[name][-1].value!r} starts with all of it."
+                f"The lesson {_AVAILABLE_IN[name][-1].value!r} starts with all of it."
             )
 
     def _sheet(self) -> Sheet:
         where = "the embedded local platform" if self.is_local else "Experience Platform"
-        there = {"platform": where} | {name: "ready" for name, steps in _HAVE.items() if self.step in steps}
-        return Sheet(f"Lesson {_ORDER.index(self.step):02}, {self.step.value}", ("", ""), list(there.items()))
+        available = {"platform": where} | {
+            name: "ready" for name, steps in _AVAILABLE_IN.items() if self.step in steps
+        }
+        return Sheet(
+            f"Lesson {_ORDER.index(self.step):02}, {self.step.value}", ("", ""), list(available.items())
+        )
 
     def __repr__(self) -> str:
         return str(self._sheet())
@@ -178,8 +182,8 @@ def open_lesson(
 ) -> NotebookSetup:
     """Open one of the guided lessons: start, connect, convert, stream or verify.
 
-    On the local platform it starts where the lesson before it ended, in a throwaway folder that goes with the
-    notebook. On Experience Platform it goes on with what is there, and does nothing by itself.
+    On the local platform it starts where the lesson before it ended, in a temporary folder that is removed
+    with the notebook. On Experience Platform it continues with what is there, and changes nothing by itself.
 
     Args:
         step: which lesson.
@@ -187,7 +191,7 @@ def open_lesson(
         captures: a folder of captured webhooks; by default, on the local platform, a sample export.
         kind: as in ``read_export``.
         undated_as: as in ``read_export``.
-        state: the state folder; by default a throwaway one on the local platform, else ``.chatlio-kit``.
+        state: the state folder; by default a temporary one on the local platform, else ``.chatlio-kit``.
 
     Raises:
         UsageError: when there is no such lesson, platform, kind or stand-in.
@@ -207,14 +211,15 @@ def open_lesson(
     )
 
 
-def _throwaway() -> Path:
-    """Make a folder that goes with this process, however the process ends."""
+def _temporary_folder() -> Path:
+    """Create a folder that is removed when this process ends, however it ends."""
     folder = Path(tempfile.mkdtemp(prefix="chatlio-kit-lesson-"))
-    caretaker = subprocess.Popen(
-        [sys.executable, "-P", "-c", _CARETAKER, str(folder), str(Path(__file__).parents[1])],
+    cleaner = subprocess.Popen(
+        [sys.executable, "-P", "-c", _CLEAN_UP, str(folder), str(Path(__file__).parents[2])],
         stdin=subprocess.PIPE,
         start_new_session=True,
+        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         cwd=folder.parent,
     )
-    atexit.register(caretaker.communicate)
+    atexit.register(cleaner.communicate)
     return folder

@@ -1,4 +1,4 @@
-"""Which platform is meant, and the door to it."""
+"""Open Experience Platform or the local platform."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from chatlio_kit.settings import AEP, DEFAULT_STATE, LOCAL, Secret, Settings
 STORE = "local"
 """The local platform's store, inside the state folder."""
 READING_SECONDS = 4 * 60 * 60.0
-"""How long a local platform stays up unused while somebody reads a notebook."""
+"""How long an unused local platform keeps running while somebody reads a notebook."""
 
-_CHOICE = "CHATLIO_KIT_PLATFORM"
+_VARIABLE = "CHATLIO_KIT_PLATFORM"
 
 
 def _faults(name: str, value: object) -> None:
@@ -42,18 +42,18 @@ def open_platform(
     """Open Experience Platform, or the embedded local platform that answers as it does.
 
     Args:
-        platform: ``local`` or ``aep``; by default what ``CHATLIO_KIT_PLATFORM`` says, else ``local``.
-        state: the folder that remembers: ledger, local store, reports.
-        faults: what goes wrong on a local platform that is started now, to practise with: a JSON file, or
-            what it would hold; ``help(chatlio_kit.local_platform.faults.plan)`` lists the faults.
+        platform: ``local`` or ``aep``; by default the value of ``CHATLIO_KIT_PLATFORM``, else ``local``.
+        state: the state folder: ledger, local store, reports.
+        faults: what goes wrong on a local platform that is started now, for practice: a JSON file or its
+            content; ``help(chatlio_kit.local_platform.faults.plan)`` lists the faults.
         idle: seconds without a call after which a local platform that is started now ends by itself.
 
     Raises:
         UsageError: when ``platform`` is neither, or faults are asked of Experience Platform.
         SettingsError: when a setting for ``aep`` is missing.
-        Unreachable: when the local platform does not start, for instance since a fault cannot be meant.
+        Unreachable: when the local platform does not start, for instance because a fault is not valid.
     """
-    chosen = platform or os.environ.get(_CHOICE) or LOCAL
+    chosen = platform or os.environ.get(_VARIABLE) or LOCAL
     if chosen == AEP and faults is not None:
         raise UsageError("Faults are practised on the local platform alone: open_platform('local', ...).")
     if chosen == AEP:
@@ -80,13 +80,13 @@ def _local_settings(state: Path, faults: Path | str | Mapping[str, Any] | None, 
 
 
 def _require_locks(state: Path) -> None:
-    """Try, on a file of its own, whether SQLite can lock files in the state folder.
+    """Check, with a temporary file, that SQLite can lock files in the state folder.
 
-    Some network drives cannot: a database there waits for its lock until somebody gives up.
+    On some network drives it cannot, and a database there would wait for its lock in vain.
 
     Raises:
         Unreachable: when it cannot.
-        OSError: when no file can be made there.
+        OSError: when no file can be created there.
     """
     handle, name = tempfile.mkstemp(prefix=".locks-", dir=state)
     os.close(handle)
@@ -105,20 +105,20 @@ def _require_locks(state: Path) -> None:
 
 
 def _reason(error: OSError | RuntimeError) -> str:
-    """Word why the local platform did not start."""
+    """Return why the local platform did not start, in words."""
     if isinstance(error, OSError):
-        place = f": {error.filename!r}" if error.filename else ""
-        return f"{error.strerror or error}{place}"
-    said = str(error).strip()
-    return f"{said} no word was left in its log" if said.endswith(":") else said
+        path = f": {error.filename!r}" if error.filename else ""
+        return f"{error.strerror or error}{path}"
+    reason = str(error).strip()
+    return f"{reason} no word was left in its log" if reason.endswith(":") else reason
 
 
 def settings_of(running: RunningPlatform, state: Path = DEFAULT_STATE) -> Settings:
-    """Give the settings that reach a local platform: its only account, all services behind one URL.
+    """Return the settings that reach a local platform: its only account, and one URL for all services.
 
     Args:
         running: the platform.
-        state: the folder that remembers: ledger, local store, reports.
+        state: the state folder: ledger, local store, reports.
     """
     account = running.account
     return Settings(

@@ -75,7 +75,7 @@ class Message(NamedTuple):
 
 
 class Note(NamedTuple):
-    """What the log of faults keeps of a request: what struck, its size, and what was accepted, by name."""
+    """An entry of the log of faults: the fault, the size of the request, and the accepted records' names."""
 
     fault: str | None
     messages: int
@@ -84,7 +84,7 @@ class Note(NamedTuple):
 
 @dataclass(frozen=True)
 class BatchFilter:
-    """Which batches to list; times in milliseconds."""
+    """The batches to list; times in milliseconds."""
 
     dataset_id: str | None = None
     status: str | None = None
@@ -106,7 +106,10 @@ class Store:
             private.mkdir(mode=0o700, parents=True, exist_ok=True)
             private.chmod(0o700)
         path = folder / DATABASE
-        _make_private(path)
+        # A database that exists is not opened: when a process closes any handle of a file, POSIX drops the
+        # locks that SQLite holds on it in that process, and another process may then remove the journal.
+        with suppress(FileExistsError):
+            os.close(open_private(path, os.O_EXCL | os.O_RDWR))
         self._db = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
@@ -119,7 +122,7 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Run the block as one transaction: all of it lasts, or none of it."""
+        """Run the block as one transaction."""
         if self._db.in_transaction:
             yield
             return
@@ -134,12 +137,12 @@ class Store:
     # Resources: anything with a kind, an id and a JSON body.
 
     def get(self, kind: str, key: str) -> Json | None:
-        """The body of one resource."""
+        """Return the body of one resource."""
         row = self._db.execute("SELECT body FROM resource WHERE kind = ? AND id = ?", (kind, key)).fetchone()
         return _json(row[0]) if row else None
 
     def put(self, kind: str, key: str, body: Json) -> None:
-        """Create or replace a resource; a replaced one keeps its place in lists."""
+        """Create or replace a resource; a replaced one keeps its position in lists."""
         self._db.execute(
             "INSERT INTO resource (kind, id, body) VALUES (?, ?, ?)"
             " ON CONFLICT (kind, id) DO UPDATE SET body = excluded.body",
@@ -147,25 +150,25 @@ class Store:
         )
 
     def delete(self, kind: str, key: str) -> bool:
-        """Remove a resource; says whether it was there."""
+        """Remove a resource; return whether it was there."""
         return self._db.execute("DELETE FROM resource WHERE kind = ? AND id = ?", (kind, key)).rowcount > 0
 
     def all(self, kind: str) -> list[Json]:
-        """The bodies of all resources of a kind, oldest first."""
+        """Return the bodies of all resources of a kind, oldest first."""
         rows = self._db.execute("SELECT body FROM resource WHERE kind = ? ORDER BY position", (kind,))
         return [_json(body) for (body,) in rows]
 
     # Access tokens.
 
     def keep_token(self, token: str, expires: float) -> None:
-        """Remember an access token until ``expires`` (Unix time).
+        """Store an access token until ``expires`` (Unix time), as a digest.
 
-        Only its digest is kept: neither the file nor the time a look-up takes says anything about a token.
+        So neither the file nor the time of a look-up discloses anything about a token.
         """
         self._db.execute("INSERT INTO token VALUES (?, ?)", (_digest(token), expires))
 
     def token_expiry(self, token: str) -> float | None:
-        """The Unix time a token ends at; None when it was never issued."""
+        """Return the Unix time a token ends at; None when it was never issued."""
         row = self._db.execute("SELECT expires FROM token WHERE token = ?", (_digest(token),)).fetchone()
         return float(row[0]) if row else None
 
@@ -174,20 +177,20 @@ class Store:
     def accept(self, messages: Iterable[Message], note: Note | None = None) -> None:
         """Put messages into the inbox; they are on disk when this returns.
 
-        Messages of one request share a row per dataflow and form: rows cost more than bytes. A note goes
-        into the log of faults along with them.
+        Messages of one request share a row for each dataflow and form, because rows cost more than bytes. The
+        note is added to the log of faults in the same transaction.
         """
-        parcels: dict[tuple[str, str, int], list[Message]] = {}
+        groups: dict[tuple[str, str, int], list[Message]] = {}
         for message in messages:
-            parcels.setdefault((message.flow_id, message.form, message.received), []).append(message)
+            groups.setdefault((message.flow_id, message.form, message.received), []).append(message)
         rows = [
             (
                 *shared,
-                len(parcel),
-                "\n".join(m.xaction_id for m in parcel),
-                b"\n".join(m.body for m in parcel),
+                len(group),
+                "\n".join(m.xaction_id for m in group),
+                b"\n".join(m.body for m in group),
             )
-            for shared, parcel in parcels.items()
+            for shared, group in groups.items()
         ]
         with self.transaction():
             self._db.executemany(
@@ -202,37 +205,37 @@ class Store:
                 )
 
     def oldest_message(self) -> tuple[str, int] | None:
-        """Flow id and arrival of the message that waits longest."""
+        """Return flow id and arrival of the oldest message."""
         row = self._db.execute("SELECT flow_id, received FROM inbox ORDER BY seq LIMIT 1").fetchone()
         return (row[0], row[1]) if row else None
 
     def waiting(self, flow_id: str, limit: int, limit_bytes: int) -> tuple[list[Message], int]:
-        """A flow's longest waiting messages and the number of their last row.
+        """Return a flow's oldest messages and the number of their last row.
 
-        A request's messages stay together, so either limit may be passed by one request.
+        A request's messages stay together, so the last request may exceed either limit.
         """
         rows = self._db.execute(
             "SELECT form, received, xaction_ids, bodies, seq FROM inbox WHERE flow_id = ? ORDER BY seq",
             (flow_id,),
         )
-        taken: list[Message] = []
+        messages: list[Message] = []
         size = last = 0
         for form, received, xaction_ids, bodies, seq in rows:
             for xaction_id, body in zip(xaction_ids.split("\n"), bodies.split(b"\n"), strict=True):
-                taken.append(Message(flow_id, form, received, xaction_id, body))
+                messages.append(Message(flow_id, form, received, xaction_id, body))
             last = seq
             size += len(bodies)
-            if len(taken) >= limit or size >= limit_bytes:
+            if len(messages) >= limit or size >= limit_bytes:
                 break
         rows.close()
-        return taken, last
+        return messages, last
 
     def remove_waiting(self, flow_id: str, last_seq: int) -> None:
         """Remove a flow's messages up to the row ``last_seq`` from the inbox."""
         self._db.execute("DELETE FROM inbox WHERE flow_id = ? AND seq <= ?", (flow_id, last_seq))
 
     def inbox_size(self) -> int:
-        """How many messages wait."""
+        """Return how many messages wait."""
         return int(self._db.execute("SELECT coalesce(sum(messages), 0) FROM inbox").fetchone()[0])
 
     # Batches and runs.
@@ -245,25 +248,25 @@ class Store:
         )
 
     def put_batch(self, key: str, body: Json) -> None:
-        """Change a batch that is there."""
+        """Replace a batch."""
         self._db.execute(
             "UPDATE batch SET status = ?, body = ? WHERE id = ?", (body["status"], orjson.dumps(body), key)
         )
 
     def batch(self, key: str) -> Json | None:
-        """One batch."""
+        """Return one batch."""
         row = self._db.execute("SELECT body FROM batch WHERE id = ?", (key,)).fetchone()
         return _json(row[0]) if row else None
 
     def batch_ids(self, dataset_id: str | None = None) -> set[str]:
-        """The ids of all batches, or of those of one dataset."""
-        found = self._db.execute(
+        """Return the ids of all batches, or of those of one dataset."""
+        rows = self._db.execute(
             "SELECT id FROM batch WHERE :dataset IS NULL OR dataset_id = :dataset", {"dataset": dataset_id}
         )
-        return {key for (key,) in found}
+        return {key for (key,) in rows}
 
     def batches(self, chosen: BatchFilter, limit: int, start: int) -> dict[str, Json]:
-        """A page of batches by id, newest first unless ``chosen`` says otherwise."""
+        """Return a page of batches by id, newest first unless ``chosen`` says otherwise."""
         clauses: list[str] = []
         values: list[str | int] = []
         for clause, value in (
@@ -284,7 +287,7 @@ class Store:
         return {key: _json(body) for key, body in rows}
 
     def run_of(self, flow_id: str, started: int) -> Json | None:
-        """The run of a flow's hour window that started then."""
+        """Return the run of a flow's hour window that started then."""
         row = self._db.execute(
             "SELECT body FROM run WHERE flow_id = ? AND started = ?", (flow_id, started)
         ).fetchone()
@@ -298,18 +301,13 @@ class Store:
         )
 
     def runs(self) -> list[Json]:
-        """All runs, oldest window first."""
+        """Return all runs, oldest window first."""
         return [_json(body) for (body,) in self._db.execute("SELECT body FROM run ORDER BY started, id")]
 
 
-def _make_private(path: Path) -> None:
-    """Make a database's file, for its owner only, unless it is there.
-
-    One that is there is not opened: when a process closes any handle of a file, the locks fall that SQLite
-    holds on it in the same process, and another process may then take the journal away.
-    """
-    with suppress(FileExistsError):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+def open_private(path: Path, flags: int) -> int:
+    """Open a file of the store, created for its owner alone; a planted symbolic link is not followed."""
+    return os.open(path, os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | flags, 0o600)
 
 
 def _digest(token: str) -> str:

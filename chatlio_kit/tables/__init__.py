@@ -1,12 +1,14 @@
-"""Captured records to frames: building, validation, rejects."""
+"""Raw batches to event batches, and these to five tables."""
 
-from chatlio_kit.tables.convert import Converted, convert
-from chatlio_kit.tables.counts import RecordCounts
+from chatlio_kit.tables.convert import convert
 from chatlio_kit.tables.deduplicate.deduplicate import DeduplicatedBatch, Deduplicator, FirstOccurrence
 from chatlio_kit.tables.deduplicate.seen_ids import as_keys
-from chatlio_kit.tables.options import FieldFindings, FieldPolicy
-from chatlio_kit.tables.output import REJECTED, REPORT, RejectedFile, make_folder, write_json, write_tables
-from chatlio_kit.tables.tables import Export, Tables, count, read_export
+from chatlio_kit.tables.export import Export, read_export
+from chatlio_kit.tables.findings import FieldFindings, RecordCounts, count
+from chatlio_kit.tables.output import RejectedFile, make_folder, write_json
+from chatlio_kit.tables.policy import FieldPolicy
+from chatlio_kit.tables.report import REJECTED, REPORT, Converted
+from chatlio_kit.tables.tables import Tables
 from chatlio_kit.tables.validate.event_batch import EventBatch, ReadOptions
 from chatlio_kit.tables.validate.revalidate import revalidate
 from chatlio_kit.tables.validate.schemas import empty, failures, schema
@@ -36,5 +38,4 @@ __all__ = [
     "revalidate",
     "schema",
     "write_json",
-    "write_tables",
 ]

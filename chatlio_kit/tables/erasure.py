@@ -1,9 +1,8 @@
-"""One person's rows erased from tables, rejects and reports on disk, each file whole or not at all."""
+"""Erase one person from tables, rejections and reports on disk."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from html import unescape
@@ -18,14 +17,12 @@ import pyarrow.parquet as pq
 from chatlio_kit.chatlio.catalogue import TABLES
 from chatlio_kit.chatlio.person import CONVERSATION, EVENT_IDS, VISITOR, WHO, Person
 from chatlio_kit.errors import UsageError
-from chatlio_kit.tables.output import REJECTED, REPORT, unwritable, write_json
-from chatlio_kit.tables.report import PAGE
+from chatlio_kit.tables.output import write_json, write_whole
+from chatlio_kit.tables.report import PAGE, REJECTED, REPORT
 
 ERASED = "(erased)"
 FORGOTTEN_FILE = "(forgotten)"
-_NAMED = tuple(name for name in TABLES if name != "messages")  # a message names its writer by its event only
 _FILE, _EXTRA = "source_file", "extra_fields"
-_PARTIAL = ".partial"
 
 
 @dataclass
@@ -33,12 +30,12 @@ class ErasedFiles:
     """What was erased from files.
 
     Attributes:
-        rejects: lines taken out of ``rejected.jsonl``.
+        rejects: lines removed from ``rejected.jsonl``.
         renamed: lines of others that stay there without the name of their file.
         pages: report pages that were removed.
-        reports: values taken out of ``report.json``.
-        partials: remains of files that a killed run was writing, removed.
-        rows: rows taken out of each table.
+        reports: reports from which values were removed.
+        partials: unfinished files of killed runs that were removed.
+        rows: rows removed from each table.
     """
 
     rejects: int = 0
@@ -70,16 +67,18 @@ def learn_from_tables(out: Path, person: Person) -> None:
     """Learn from tables who the person is: visitors, conversations, and the events that name them."""
     for name in TABLES:
         for rows in _batches(out, name):
-            chosen = _theirs(rows, person)
-            theirs = rows.filter(chosen)
+            is_theirs = _is_theirs(rows, person)
+            theirs = rows.filter(is_theirs)
             if _EXTRA in rows.column_names:
-                others = rows.filter(pc.invert(chosen))
+                others = rows.filter(pc.invert(is_theirs))
                 person.learn_fields(theirs[_EXTRA].to_pandas(), others[_EXTRA].to_pandas())
-            kept = [each for each in (*WHO, CONVERSATION, *EVENT_IDS) if each in rows.column_names]
-            if name in _NAMED:
-                person.learn(theirs.select(kept).to_pylist())
-            else:
+            if name == "messages":  # a message names its writer only by its event
                 person.events |= set(theirs["event_id"].drop_null().to_pylist())
+            else:
+                columns = [
+                    column for column in (*WHO, CONVERSATION, *EVENT_IDS) if column in rows.column_names
+                ]
+                person.learn(theirs.select(columns).to_pylist())
 
 
 def erase_from_tables(out: Path, person: Person, erased: ErasedFiles) -> None:
@@ -87,8 +86,8 @@ def erase_from_tables(out: Path, person: Person, erased: ErasedFiles) -> None:
 
     Args:
         out: the folder that ``convert`` wrote.
-        person: who is meant; all that the tables tell of them was learned before.
-        erased: where it is counted.
+        person: the person, with everything that was learned from the tables before.
+        erased: where erased rows and files are counted.
 
     Raises:
         OutputError: when a file cannot be written.
@@ -100,30 +99,30 @@ def erase_from_tables(out: Path, person: Person, erased: ErasedFiles) -> None:
     report = out / REPORT
     if erased.rows and report.exists():
         content = orjson.loads(report.read_bytes())
-        tables = {name: pq.read_metadata(path).num_rows for name, path in _tables_in(out)}
-        if content.get("tables") not in (None, tables):
-            write_json(report, {**content, "tables": tables})
+        paths = {name: out / f"{name}.parquet" for name in TABLES}
+        rows = {name: pq.read_metadata(path).num_rows for name, path in paths.items() if path.is_file()}
+        if content.get("tables") not in (None, rows):
+            write_json(report, {**content, "tables": rows})
 
 
 def erase_from_report(folder: Path, person: Person, erased: ErasedFiles) -> None:
-    """Erase the person from a folder's rejects and report; no run writes there meanwhile.
+    """Erase the person from a folder's rejections and report; no run may write there meanwhile.
 
-    The page goes first: it shows rejects cut short, where nobody could recognise them afterwards.
+    The page goes first: it shows rejections cut short, in which nobody could recognise them afterwards.
 
     Raises:
         OutputError: when a file cannot be written.
     """
-    lines = _lines(folder / REJECTED)
+    rejected, page, report = (folder / name for name in (REJECTED, PAGE, REPORT))
+    lines = rejected.read_bytes().splitlines(keepends=True) if rejected.exists() else []
     kept = [_kept_line(line, person) for line in lines]
-    page = folder / PAGE
     if page.exists() and (kept != lines or person.quoted_in(unescape(page.read_text(encoding="utf-8")))):
         page.unlink()
         erased.pages += 1
     for name in (REJECTED, PAGE, REPORT, *(f"{table}.parquet" for table in TABLES)):
-        for left in folder.glob(f".{name}*{_PARTIAL}"):
-            left.unlink()
+        for partial_file in folder.glob(f".{name}*.partial"):
+            partial_file.unlink()
             erased.partials += 1
-    report = folder / REPORT
     if report.exists():
         content = orjson.loads(report.read_bytes())
         scrubbed = _scrubbed(content, person)
@@ -131,57 +130,50 @@ def erase_from_report(folder: Path, person: Person, erased: ErasedFiles) -> None
             write_json(report, scrubbed)
             erased.reports += 1
     if kept != lines:
-        gone = kept.count(None)
-        erased.rejects += gone
+        erased.rejects += kept.count(None)
         erased.renamed += sum(new not in (None, old) for old, new in zip(lines, kept, strict=True))
-        _replace(folder / REJECTED, b"".join(each for each in kept if each is not None))
-
-
-def _lines(path: Path) -> list[bytes]:
-    return path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        content = b"".join(line for line in kept if line is not None)
+        write_whole(rejected, lambda draft: draft.write_bytes(content))
 
 
 def _kept_line(line: bytes, person: Person) -> bytes | None:
-    """Return what stays of a reject: the line, the line without its file's name, or nothing."""
+    """Return what is kept of a rejection: the line, the line without its file's name, or nothing."""
     try:
-        held = orjson.loads(line)
-    except orjson.JSONDecodeError:  # cut off: nothing tells whose it was
+        rejection = orjson.loads(line)
+    except orjson.JSONDecodeError:  # cut off: nothing says whose it was
         return None
-    if not isinstance(held, dict):
+    if not isinstance(rejection, dict):
         return None
-    file, detail = str(held.get("file", "")), str(held.get("detail", ""))
-    if any(person.speaks(each) for each in _texts({**held, "file": ""})):
+    file, detail = str(rejection.get("file", "")), str(rejection.get("detail", ""))
+    if any(person.speaks(text) for text in _texts({**rejection, "file": ""})):
         return None
     new_file = FORGOTTEN_FILE if person.names_file(file) else file
     new_detail = person.without_names(detail, FORGOTTEN_FILE)
     if (new_file, new_detail) == (file, detail):
         return line
-    return orjson.dumps({**held, "file": new_file, "detail": new_detail}, option=orjson.OPT_APPEND_NEWLINE)
+    return orjson.dumps(
+        {**rejection, "file": new_file, "detail": new_detail}, option=orjson.OPT_APPEND_NEWLINE
+    )
 
 
 def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):
-        for name, inside in value.items():
+        for name, member in value.items():
             yield name
-            yield from _texts(inside)
+            yield from _texts(member)
     elif isinstance(value, list):
-        for inside in value:
-            yield from _texts(inside)
+        for element in value:
+            yield from _texts(element)
 
 
 def _scrubbed(value: Any, person: Person) -> Any:
     if isinstance(value, dict):
-        return {_scrubbed(name, person): _scrubbed(inside, person) for name, inside in value.items()}
+        return {_scrubbed(name, person): _scrubbed(member, person) for name, member in value.items()}
     if isinstance(value, list):
-        return [_scrubbed(inside, person) for inside in value]
+        return [_scrubbed(element, person) for element in value]
     return ERASED if isinstance(value, str) and person.quoted_in(value) else value
-
-
-def _tables_in(out: Path) -> Iterator[tuple[str, Path]]:
-    paths = ((name, out / f"{name}.parquet") for name in TABLES)
-    return ((name, path) for name, path in paths if path.is_file())
 
 
 def _batches(out: Path, name: str) -> Iterator[Any]:
@@ -192,39 +184,25 @@ def _batches(out: Path, name: str) -> Iterator[Any]:
                 yield pa.Table.from_batches([batch])
 
 
-def _theirs(rows: Any, person: Person) -> Any:
-    """Return a mask of the rows that are the person's or name them, by whatever column."""
-    found = pa.array([False] * len(rows))
-    for field_ in rows.schema:
-        if field_.name == _FILE or not _is_text(field_.type):
-            continue
-        column = rows[field_.name].combine_chunks()
-        named = partial(_speaks, person, field_.name)
-        values = [each for each in pc.unique(column).to_pylist() if each is not None and named(each)]
-        if values:
-            found = pc.or_(found, pc.fill_null(pc.is_in(column, pa.array(values, column.type)), False))
-    return found
+def _is_theirs(rows: Any, person: Person) -> Any:
+    """Return a mask of the rows that are the person's or name them in any column."""
+    mask = pa.array([False] * len(rows))
+    for column in rows.schema:
+        if column.name != _FILE and (
+            pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+        ):
+            names_person = partial(_names_person, person, column.name)
+            mask = pc.or_(mask, _matching(rows[column.name].combine_chunks(), names_person))
+    return mask
 
 
-def _is_text(kind: Any) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+def _matching(column: Any, matches: Callable[[str], bool]) -> Any:
+    """Return a mask of a column's values that match; each distinct value is looked at once."""
+    values = [value for value in pc.unique(column).to_pylist() if value is not None and matches(value)]
+    return pc.fill_null(pc.is_in(column, pa.array(values, column.type)), False)
 
 
-def _without_files(rows: Any, person: Person) -> Any:
-    """Return rows without the names of files that are called after the person."""
-    if _FILE not in rows.column_names:
-        return rows
-    column = rows[_FILE].combine_chunks()
-    theirs = [each for each in pc.unique(column).to_pylist() if each and person.names_file(each)]
-    if not theirs:
-        return rows
-    named = pc.fill_null(pc.is_in(column, pa.array(theirs, column.type)), False)
-    column = pc.if_else(named, pa.scalar(FORGOTTEN_FILE, column.type), column)
-    place = rows.schema.get_field_index(_FILE)
-    return rows.set_column(place, rows.schema.field(place), column)
-
-
-def _speaks(person: Person, column: str, value: str) -> bool:
+def _names_person(person: Person, column: str, value: str) -> bool:
     if column in EVENT_IDS:
         return value in person.events
     if column in (*WHO, VISITOR, CONVERSATION):
@@ -233,37 +211,33 @@ def _speaks(person: Person, column: str, value: str) -> bool:
 
 
 def _kept(rows: Any, person: Person) -> Any:
-    return _without_files(rows.filter(pc.invert(_theirs(rows, person))), person)
+    """Return the rows of others, without the names of files that are called after the person."""
+    rows = rows.filter(pc.invert(_is_theirs(rows, person)))
+    if _FILE not in rows.column_names:
+        return rows
+    files = rows[_FILE].combine_chunks()
+    is_named = _matching(files, person.names_file)
+    if not pc.any(is_named).as_py():
+        return rows
+    files = pc.if_else(is_named, pa.scalar(FORGOTTEN_FILE, files.type), files)
+    index = rows.schema.get_field_index(_FILE)
+    return rows.set_column(index, rows.schema.field(index), files)
 
 
 def _erase_from_table(out: Path, name: str, person: Person) -> int:
-    """Erase rows from one table; its file is written again only where some are meant."""
-    path = out / f"{name}.parquet"
+    """Erase rows from one table and return how many; its file is written again only if it changes."""
     if not any(_kept(rows, person) != rows for rows in _batches(out, name)):
         return 0
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}{_PARTIAL}")
-    gone = 0
-    try:
-        with pq.ParquetFile(path) as file, pq.ParquetWriter(unfinished, file.schema_arrow) as writer:
-            for batch in file.iter_batches():
-                rows = pa.Table.from_batches([batch])
+    path = out / f"{name}.parquet"
+    erased = 0
+
+    def write(draft: Path) -> None:
+        nonlocal erased
+        with pq.ParquetWriter(draft, pq.read_schema(path)) as writer:
+            for rows in _batches(out, name):
                 kept = _kept(rows, person)
-                gone += len(rows) - len(kept)
+                erased += len(rows) - len(kept)
                 writer.write_table(kept)
-        unfinished.replace(path)
-    except OSError as error:
-        raise unwritable(path, error) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return gone
 
-
-def _replace(path: Path, content: bytes) -> None:
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}{_PARTIAL}")
-    try:
-        unfinished.write_bytes(content)
-        unfinished.replace(path)
-    except OSError as error:
-        raise unwritable(path, error) from error
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_whole(path, write)
+    return erased

@@ -1,66 +1,87 @@
-"""What became of an export's records, as parts of a report page."""
+"""What became of an export's records: the report, as JSON and as parts of a page."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from chatlio_kit.chatlio.catalogue import TABLES
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.chatlio.rejections import HINTS, Reason
 from chatlio_kit.display import Chart, Document, Example, Part, Sheet, Tile
-from chatlio_kit.tables.counts import RecordCounts
+from chatlio_kit.tables.findings import FieldFindings, RecordCounts, by_frequency
 from chatlio_kit.tables.next_steps import NextStep, NextSteps, at_prompt, in_python
-from chatlio_kit.tables.options import FieldFindings
 
+REJECTED = "rejected.jsonl"
+REPORT = "report.json"
 PAGE = "report.html"
 _MOST_PERIODS = 60
 
 
-def report_of(
-    counts: RecordCounts, findings: FieldFindings, rows: Mapping[str, int], next_steps: NextSteps
-) -> dict[str, Any]:
-    """Return a conversion's report, as ``report.json`` holds it."""
-    return {
-        **counts.as_dict(),
-        "tables": dict(rows),
-        "by_month": counts.timeline(),
-        **findings.as_dict(),
-        "next_steps": next_steps.as_list(),
-    }
+@dataclass
+class Converted:
+    """Tables on disk, and what became of the records.
 
-
-def converted_document(
-    counts: RecordCounts,
-    findings: FieldFindings,
-    rows: Mapping[str, int],
-    notes: Sequence[str] = (),
-    next_steps: Sequence[NextStep] = (),
-) -> Document:
-    """Tell a conversion.
-
-    Args:
+    Attributes:
+        out: the folder that holds them.
         counts: how many records were read and what became of them.
-        findings: what else was found in them.
         rows: how many rows each table has.
-        notes: further sentences.
-        next_steps: what settles the rejected records.
+        notes: sentences about files without records, and about what was found besides events.
+        findings: what was found besides events.
+        next_steps: for each reason of rejection the options that settle it, tried on rejected records.
     """
-    tables = Sheet("", ("table", "rows", "a row for"), [(name, rows[name], _ROWS[name]) for name in TABLES])
-    return Document(
-        "Converted captures",
-        f"{counts.read:,} records were read; each of them ends in exactly one place.",
-        record_tiles(counts),
-        [
-            *record_parts(counts, findings),
-            Part("Tables", sheet=tables),
-            *further_parts(counts, notes, next_steps),
-        ],
-    )
+
+    out: Path
+    counts: RecordCounts
+    rows: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    findings: FieldFindings = field(default_factory=FieldFindings)
+    next_steps: NextSteps = field(default_factory=NextSteps)
+
+    def report(self) -> dict[str, Any]:
+        """Return the report, as ``report.json`` has it."""
+        return {
+            **self.counts.as_dict(),
+            "tables": dict(self.rows),
+            "by_month": self.counts.timeline(),
+            **self.findings.as_dict(),
+            "next_steps": self.next_steps.as_list(),
+        }
+
+    def document(self) -> Document:
+        """Return the report as a page."""
+        rows = [(name, self.rows[name], _ROWS[name]) for name in TABLES]
+        return Document(
+            "Converted captures",
+            f"{self.counts.read:,} records were read; each of them ends in exactly one place.",
+            record_tiles(self.counts),
+            [
+                *record_parts(self.counts, self.findings),
+                Part("Tables", sheet=Sheet("", ("table", "rows", "a row for"), rows)),
+                *further_parts(self.counts, self.notes, self.next_steps),
+            ],
+        )
+
+    def summary(self) -> Sheet:
+        """Return the counts of records, and where the files are."""
+        rows = ", ".join(f"{name} {number:,}" for name, number in self.rows.items())
+        locations = [f"tables: {self.out}", f"report: {self.out / PAGE}"]
+        if self.counts.rejected:
+            locations.append(f"rejected records: {self.out / REJECTED}")
+        notes = [f"rows: {rows}", *self.notes, *self.next_steps.sentences(), *locations]
+        return self.counts.sheet("Converted", notes)
+
+    def __repr__(self) -> str:
+        return str(self.summary())
+
+    def _repr_html_(self) -> str:
+        return self.summary()._repr_html_()
 
 
 def record_tiles(counts: RecordCounts) -> list[Tile]:
-    """Give the numbers that add up to all records."""
+    """Return the numbers that add up to all records."""
     return [
         Tile("records read", counts.read),
         Tile("accepted", counts.accepted),
@@ -70,7 +91,7 @@ def record_tiles(counts: RecordCounts) -> list[Tile]:
 
 
 def record_parts(counts: RecordCounts, findings: FieldFindings) -> Iterator[Part]:
-    """Tell records: when their events happened, what was rejected and why, what was redacted."""
+    """Yield when events happened, what was rejected and why, and what was redacted."""
     if counts.by_month:
         yield _timeline(counts)
     if counts.rejected:
@@ -83,7 +104,7 @@ def record_parts(counts: RecordCounts, findings: FieldFindings) -> Iterator[Part
             sheet=Sheet("", ("field", "records"), list(fields.items())),
         )
     if findings.redaction.is_on:
-        rows = [tuple(each.values()) for each in findings.redacted_columns]
+        rows = [tuple(column.values()) for column in findings.redacted_columns]
         yield Part(
             "Redacted",
             "Before anything was written or sent. Event ids are the same with and without redaction.",
@@ -94,7 +115,7 @@ def record_parts(counts: RecordCounts, findings: FieldFindings) -> Iterator[Part
 def further_parts(
     counts: RecordCounts, notes: Sequence[str], next_steps: Sequence[NextStep] = ()
 ) -> Iterator[Part]:
-    """Return what is read last: what settles rejects, further sentences, and examples of rejects."""
+    """Yield what is read last: what settles rejections, further sentences, and examples of rejections."""
     if next_steps:
         yield _next_steps(next_steps)
     if notes:
@@ -106,9 +127,9 @@ def further_parts(
 def _timeline(counts: RecordCounts) -> Part:
     kinds = [str(kind) for kind in Kind if counts.by_kind[kind]]
     periods, unit = _periods(counts.timeline())
-    series = {kind.replace("_", " "): [each[kind] for each in periods.values()] for kind in kinds}
+    series = {kind.replace("_", " "): [period[kind] for period in periods.values()] for kind in kinds}
     rows: list[tuple[str | int, ...]] = [
-        (period, *(each[kind] for kind in kinds), sum(each.values())) for period, each in periods.items()
+        (name, *(period[kind] for kind in kinds), sum(period.values())) for name, period in periods.items()
     ]
     return Part(
         f"Events by {unit}",
@@ -120,34 +141,38 @@ def _timeline(counts: RecordCounts) -> Part:
 
 
 def _periods(months: Mapping[str, Mapping[str, int]]) -> tuple[dict[str, dict[str, int]], str]:
-    """Lay months side by side without a gap; years where these are too many to be told apart."""
+    """Return months without gaps and the word "month"; years if there are too many months to show."""
     kinds = list(next(iter(months.values())))
-    first, last = (_number(each) for each in (min(months), max(months)))
+    first, last = (_month_number(month) for month in (min(months), max(months)))
     if last - first < _MOST_PERIODS:
         names = [f"{number // 12:04}-{number % 12 + 1:02}" for number in range(first, last + 1)]
         return {name: dict(months.get(name, dict.fromkeys(kinds, 0))) for name in names}, "month"
     years: dict[str, dict[str, int]] = {}
     if last // 12 - first // 12 < _MOST_PERIODS:
         years = {f"{year:04}": dict.fromkeys(kinds, 0) for year in range(first // 12, last // 12 + 1)}
-    for month, counted in months.items():
+    for month, counts in months.items():
         year = years.setdefault(month[:-3], dict.fromkeys(kinds, 0))
-        for kind, count in counted.items():
+        for kind, count in counts.items():
             year[kind] += count
     return years, "year"
 
 
-def _number(month: str) -> int:
-    year, _, inside = month.rpartition("-")
-    return int(year) * 12 + int(inside) - 1
+def _month_number(month: str) -> int:
+    year, _, month_of_year = month.rpartition("-")
+    return int(year) * 12 + int(month_of_year) - 1
 
 
 def _reasons(counts: RecordCounts) -> Part:
-    rows = [(reason, count, HINTS[Reason(reason)]) for reason, count in _by_count(counts)]
+    reasons = by_frequency(counts.rejected_by_reason)
     return Part(
         "Rejected records",
         "Each stands in rejected.jsonl with its file, number, field and reason. Once settled, the next run "
         "takes it in, and only it.",
-        sheet=Sheet("", ("reason", "records", "what settles it"), rows),
+        sheet=Sheet(
+            "",
+            ("reason", "records", "what settles it"),
+            [(reason, count, HINTS[Reason(reason)]) for reason, count in reasons.items()],
+        ),
     )
 
 
@@ -174,24 +199,15 @@ def _examples(counts: RecordCounts) -> Part:
         "The first of each reason, with the beginning of the record as it was read.",
         examples=[
             Example(
-                _which(number, reason, counts),
-                f"{each.file}, record {each.record:,}{f', {each.field}' if each.field else ''}",
-                each.detail,
-                each.raw,
+                f"{reason}, {number:,} of {count:,}",
+                f"{example.file}, record {example.record:,}{f', {example.field}' if example.field else ''}",
+                example.detail,
+                example.raw,
             )
-            for reason, _ in _by_count(counts)
-            for number, each in enumerate(counts.examples.get(Reason(reason), []), start=1)
+            for reason, count in by_frequency(counts.rejected_by_reason).items()
+            for number, example in enumerate(counts.examples.get(Reason(reason), []), start=1)
         ],
     )
-
-
-def _which(number: int, reason: str, counts: RecordCounts) -> str:
-    return f"{reason}, {number:,} of {counts.rejected_by_reason[reason]:,}"
-
-
-def _by_count(counts: RecordCounts) -> list[tuple[str, int]]:
-    """Return the reasons as they are listed everywhere, the most frequent first."""
-    return sorted(counts.rejected_by_reason.items(), key=lambda item: (-item[1], item[0]))
 
 
 _ROWS = {

@@ -1,7 +1,4 @@
-"""One conversation as people read it: who said what, and how much later.
-
-Texts are written by strangers, so all of them are escaped.
-"""
+"""One conversation as people read it, with the texts of strangers escaped."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ _PANEL = (
 )
 _BUBBLE = "border-radius:10px;padding:7px 11px;white-space:pre-wrap;overflow-wrap:anywhere"
 _TEXT_COLUMN = 21  # further in than any message begins
-_QUIET = "color:#5C656C;font-size:11.5px"
+_QUIET_STYLE = "color:#5C656C;font-size:11.5px"
 
 
 @dataclass(frozen=True)
@@ -34,8 +31,8 @@ class Line:
     Attributes:
         after: how long after the first message, e.g. ``+1:05``.
         author: ``visitor``, ``agent`` or ``unknown``.
-        name: the name shown beside it.
-        text: its words.
+        name: the name shown with it.
+        text: its text.
     """
 
     after: str
@@ -49,10 +46,10 @@ class Transcript:
     """A conversation to read.
 
     Attributes:
-        conversation_id: which.
+        conversation_id: its id.
         started_at: when it started, in words.
-        facts: what else is known of it, in words.
-        lines: its messages in order; none when no transcript of it was read.
+        facts: what else is known about it, in words.
+        lines: its messages in order; none if no transcript was read.
     """
 
     conversation_id: str
@@ -62,42 +59,40 @@ class Transcript:
 
     @classmethod
     def of(cls, conversation: pd.Series[Any], messages: pd.DataFrame) -> Transcript:
-        """Tell a conversation.
+        """Return the transcript of a conversation.
 
         Args:
             conversation: its row of the table ``conversations``.
             messages: its rows of the table ``messages``, in order.
         """
-        facts = [_said(conversation["agent_name"], "answered by {}")]
+        agent = _text(conversation["agent_name"])
+        facts = [f"answered by {agent}"] if agent else []
         facts += ["reported as unanswered"] if conversation["was_unanswered"] else []
         facts += ["with feedback"] if conversation["has_feedback"] else []
         first = messages["sent_at"].min()
         return cls(
             str(conversation["conversation_id"]),
             f"{conversation['started_at']:%d %B %Y, %H:%M} UTC",
-            tuple(fact for fact in facts if fact),
+            tuple(facts),
             tuple(
                 Line(
-                    _after(row["sent_at"] - first),
-                    row["author"],
-                    _said(row["username"], "{}"),
-                    _said(row["text"], "{}"),
+                    _after(row["sent_at"] - first), row["author"], _text(row["username"]), _text(row["text"])
                 )
                 for row in messages.to_dict("records")
             ),
         )
 
     def __repr__(self) -> str:
-        said = [
+        lines = [
             f"{line.after:>8}  {line.author:<7}  {visible(line.name)}: {_indented(line.text)}"
             for line in self.lines
         ]
-        return "\n".join([visible(self._heading()), *(said or ["No transcript of it was read."])])
+        return "\n".join([visible(self._heading()), *(lines or ["No transcript of it was read."])])
 
     def _repr_html_(self) -> str:
-        said = "".join(_bubble(line) for line in self.lines)
-        body = said or f'<div style="{_QUIET}">No transcript of it was read.</div>'
-        return f'<div style="{_PANEL}"><div style="{_QUIET}">{_html(self._heading())}</div>{body}</div>'
+        body = "".join(_bubble(line) for line in self.lines)
+        body = body or f'<div style="{_QUIET_STYLE}">No transcript of it was read.</div>'
+        return f'<div style="{_PANEL}"><div style="{_QUIET_STYLE}">{_html(self._heading())}</div>{body}</div>'
 
     def _heading(self) -> str:
         return " · ".join([self.started_at, *self.facts])
@@ -108,7 +103,7 @@ def _bubble(line: Line) -> str:
     bubble = f"background:{color};{_BUBBLE}"
     byline = f"{_html(line.name or line.author)} · {line.after}"
     return (
-        f'<div style="align-self:{side};max-width:80%"><div style="{_QUIET}">{byline}</div>'
+        f'<div style="align-self:{side};max-width:80%"><div style="{_QUIET_STYLE}">{byline}</div>'
         f'<div style="{bubble}">{_html(line.text)}</div></div>'
     )
 
@@ -118,7 +113,7 @@ def _html(text: str) -> str:
 
 
 def _indented(text: str) -> str:
-    """Write a message's further lines below its first, so that none looks like another message."""
+    """Indent a message's further lines, so that none looks like another message."""
     return visible(text, keep="\n").replace("\n", "\n" + " " * _TEXT_COLUMN)
 
 
@@ -128,5 +123,5 @@ def _after(span: pd.Timedelta) -> str:
     return f"+{hours}:{minutes:02}:{seconds:02}" if hours else f"+{minutes}:{seconds:02}"
 
 
-def _said(value: object, form: str) -> str:
-    return form.format(value) if isinstance(value, str) else ""
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from chatlio_kit.aep import Reply
+from chatlio_kit.aep.errors import error_of
 from chatlio_kit.aep.masking import masked
-from chatlio_kit.aep.refusals import refusal
 from chatlio_kit.errors import (
     AuthenticationFailed,
     Conflict,
@@ -171,7 +172,7 @@ def test_envelope_becomes_its_error(
 ) -> None:
     """Each envelope gives its class of error, its code and advice that names what to do."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    error = refusal(service, "do the thing", status, content)
+    error = error_of(service, "do the thing", Reply(status, content, {}))
     assert type(error) is kind
     assert error.code == code
     assert error.status == status
@@ -181,14 +182,16 @@ def test_envelope_becomes_its_error(
 
 def test_request_id_and_sentence_come_from_the_report() -> None:
     """Flow Service's sentence and request id stand in the error's text."""
-    error = refusal("Flow Service", "create the dataflow", 403, json.dumps(FLOW_FORBIDDEN).encode())
+    error = error_of(
+        "Flow Service", "create the dataflow", Reply(403, json.dumps(FLOW_FORBIDDEN).encode(), {})
+    )
     assert error.request_id == "req-7"
     assert "The permission manage-sources is missing (HTTP 403, FLOW-2118-403, request req-7)" in str(error)
 
 
 def test_request_id_of_a_header_is_kept() -> None:
     """A request id that only a header holds is kept."""
-    error = refusal("Catalog", "read the dataset", 500, b"oops", {"x-request-id": "h-1"})
+    error = error_of("Catalog", "read the dataset", Reply(500, b"oops", {"x-request-id": "h-1"}))
     assert error.request_id == "h-1"
     assert error.reason == "oops"
 
@@ -198,14 +201,14 @@ def test_request_id_of_a_header_is_kept() -> None:
 )
 def test_any_body_gives_a_sentence(content: bytes) -> None:
     """A refusal whose body is no envelope still becomes an error with a reason."""
-    error = refusal("Catalog", "read the dataset", 500, content)
+    error = error_of("Catalog", "read the dataset", Reply(500, content, {}))
     assert isinstance(error, Unavailable)
     assert error.reason
 
 
 def test_long_pages_are_cut() -> None:
     """A page of text is cut to a sentence's length."""
-    assert len(refusal("Catalog", "read the dataset", 500, b"x " * 5000).reason) < 500
+    assert len(error_of("Catalog", "read the dataset", Reply(500, b"x " * 5000, {})).reason) < 500
 
 
 @pytest.mark.parametrize(
@@ -234,6 +237,6 @@ def test_masking_leaves_nothing_secret(text: str) -> None:
 def test_refusals_are_masked() -> None:
     """A secret inside the platform's own words does not reach the error."""
     body = {"detail": "no access to https://dcs.adobedc.net/collection/feedbeef with s3cret"}
-    error = refusal("Catalog", "read", 400, json.dumps(body).encode(), secrets=("s3cret",))
+    error = error_of("Catalog", "read", Reply(400, json.dumps(body).encode(), {}), secrets=("s3cret",))
     assert "feedbeef" not in str(error)
     assert "s3cret" not in str(error)

@@ -34,10 +34,9 @@ def test_a_cursor_that_stands_still_ends_the_list(stand: Any, platform: Platform
 
 def test_lookups_name_a_version_and_escape_the_id(stand: Any, platform: Platform) -> None:
     """A lookup asks for major version 1 and puts the URL-like id into one step of the path."""
-    stand.will_answer({"results": [{"$id": "https://ns.adobe.com/t/schemas/1", "title": "t"}], "_page": {}})
     stand.will_answer({"title": "t"})
-    assert platform.schemas.find("schemas", "t") == {"title": "t"}
-    asked = stand.asked[1]
+    assert platform.schemas.get("schemas", "https://ns.adobe.com/t/schemas/1") == {"title": "t"}
+    (asked,) = stand.asked
     assert asked.path == f"{REGISTRY}/tenant/schemas/https%3A%2F%2Fns.adobe.com%2Ft%2Fschemas%2F1"
     assert asked.headers["Accept"] == "application/vnd.adobe.xed+json; version=1"
 
@@ -141,23 +140,6 @@ def test_a_preview_of_fewer_records_is_told(stand: Any, platform: Platform) -> N
     stand.will_answer([{"data": {}}])
     with pytest.raises(PlatformError, match="does not hold 2 records"):
         platform.mapping_sets.preview([{}, {}], {})
-
-
-def test_failing_mappings_are_named(stand: Any, platform: Platform) -> None:
-    """Validation gives a sentence for each mapping that fails, and none for the others."""
-    failed = {"source": "b", "destination": "_t.b", "exception": "no such field"}
-    stand.will_answer(
-        {
-            "validationResponse": [
-                {"status": "SUCCESS", "errors": None},
-                {"status": "FAILED", "errors": [failed]},
-                {"status": "FAILED", "errors": None},
-            ]
-        }
-    )
-    found = platform.mapping_sets.validate({})
-    assert found[0] == "'b' to '_t.b': no such field"
-    assert len(found) == 2
 
 
 def test_mapping_sets_are_listed_with_both_mandatory_parameters(stand: Any, platform: Platform) -> None:
@@ -338,16 +320,6 @@ def test_an_unknown_batch_is_not_found(stand: Any, platform: Platform) -> None:
         platform.data_access.files("b1")
     stand.will_answer({"status": 404, "title": "Not found"}, 404)
     assert platform.data_access.failed_files("b1") == []
-
-
-def test_row_errors_are_read_line_by_line(stand: Any, platform: Platform) -> None:
-    """The error files of a batch are listed, downloaded and read as JSON lines."""
-    stand.will_answer({"data": [{"name": "parsing_errors_0.json", "length": "9"}]})
-    stand.will_answer(b'{"_errors": [{"code": "1401"}]}\n\n{"_errors": []}\n')
-    rows = list(platform.data_access.row_errors("b1"))
-    assert [row["_errors"] for row in rows] == [[{"code": "1401"}], []]
-    assert stand.asked[0].query["path"] == ["row_errors"]
-    assert stand.asked[1].query["path"] == ["row_errors/parsing_errors_0.json"]
 
 
 def test_failed_rows_are_unpacked(stand: Any, platform: Platform) -> None:

@@ -82,7 +82,7 @@ def main() -> None:
                 while not exits or (exits[-1] in (FAILED, UNCONFIRMED) and len(exits) < MOST_RUNS):
                     page = backfill([sample.path], platform, wait=900, quiet=True)
                     exits.append(page.exit_code)
-                    untold += page.untold
+                    untold += page.unanswered
                     print(page, end="\n\n", flush=True)
             log = read_log(state / "local")
         finally:
@@ -91,7 +91,7 @@ def main() -> None:
             frame = ledger.as_frame()
     _report(given.events, log, exits, time.monotonic() - started)
     accepted = Counter(name for each in log for name in each.accepted)
-    told_once = Counter(name for each in log if each.is_told for name in each.accepted)
+    told_once = Counter(name for each in log if each.is_acknowledged for name in each.accepted)
     landed = set(frame["event_id"][frame["landed"]])
     doubled = sum(accepted.values()) - len(accepted)
     arrived = page.arrived

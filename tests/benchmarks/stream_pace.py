@@ -160,8 +160,8 @@ def from_pieces(folder: Path, count: int, pace: float | None, latency: float) ->
     ):
         in_ledger = [0.0]
         with Run(connection, Path(scratch), skip_guard=True, pace=pace, quiet=True) as run:
-            run.book.expect = _timed(run.book.expect, in_ledger)  # type: ignore[method-assign]
-            run.book.settle = _timed(run.book.settle, in_ledger)  # type: ignore[method-assign]
+            run.destination_ledger.insert_pending = _timed(run.destination_ledger.insert_pending, in_ledger)  # type: ignore[method-assign]
+            run.destination_ledger.record_answers = _timed(run.destination_ledger.record_answers, in_ledger)  # type: ignore[method-assign]
             started, used = time.perf_counter(), time.process_time()
             for events, messages in pieces(frames, count):
                 run.send(events, messages)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,11 +43,14 @@ def server() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def client(server: str) -> Iterator[Any]:
     """A client of the server that needs nothing of the environment."""
-    config = Config(proxies={})
     client = boto3.client(
-        "s3", endpoint_url=server, region_name="us-east-1", aws_access_key_id=KEY,
-        aws_secret_access_key=SECRET, config=config,
-    )  # fmt: skip
+        "s3",
+        endpoint_url=server,
+        region_name="us-east-1",
+        aws_access_key_id=KEY,
+        aws_secret_access_key=SECRET,
+        config=Config(proxies={}),
+    )
     yield client
     client.close()
 
@@ -192,6 +196,41 @@ def test_a_cut_answer_is_asked_for_again(
         monkeypatch.setenv("AWS_ENDPOINT_URL", address)
         assert _read("s3://hooks/a")[0] == {"a": 100_000}
     assert sum(line.startswith("GET /hooks/a") for line in asked) > 1
+
+
+def test_slow_answers_lose_nothing(
+    put: Callable[..., None], monkeypatch: pytest.MonkeyPatch, server: str
+) -> None:
+    """A store that takes its time for each answer is waited for: all records come, each once."""
+    put("slow/a", content=LINE * 10_000)
+    put("slow/b")
+
+    def late(answer: bytes) -> bytes:
+        time.sleep(0.3)
+        return answer
+
+    with _proxy(server, late) as (address, asked):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        assert _read("s3://hooks/slow/")[0] == {"slow/a": 10_000, "slow/b": 1}
+    assert asked
+
+
+def test_answers_that_are_always_cut_are_told(
+    put: Callable[..., None], monkeypatch: pytest.MonkeyPatch, server: str
+) -> None:
+    """A store that breaks off each time is one unreadable record, and the object beside it is read."""
+    put("x/a", content=LINE * 100_000)
+    put("x/b")
+
+    def cut(answer: bytes) -> bytes:
+        return answer[:300_000]
+
+    with _proxy(server, cut) as (address, _):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        captures = Captures(["s3://hooks/x/"])
+        rejected = [each for piece in captures.pieces() for each in piece.rejected]
+    assert [(each.file, each.reason) for each in rejected] == [("x/a", "unreadable")]
+    assert captures.read["x/b"] == 1
 
 
 def test_what_changes_or_goes_between_listing_and_reading_is_told(s3: Any, put: Callable[..., None]) -> None:

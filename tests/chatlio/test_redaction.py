@@ -8,20 +8,29 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import pandas as pd
+import pyarrow as pa
 import pytest
 
 from chatlio_kit.chatlio.catalogue import EVENTS, Field, Privacy
 from chatlio_kit.chatlio.redaction import Redaction, Way, hashed_email, masked
 from chatlio_kit.errors import SettingsError, UsageError
 from chatlio_kit.settings import Secret, redaction_key
-from chatlio_kit.tables import empty
+from chatlio_kit.tables.arrow import arrow_schema
 
 FIELDS = {each.name: each for each in EVENTS}
 
 
 def _key() -> Secret:
     return Secret("a key that nobody guesses")
+
+
+def _events(**columns: list[str | None]) -> Any:
+    """Return events with these columns and nulls in all others."""
+    schema = arrow_schema("events")
+    size = len(next(iter(columns.values())))
+    return pa.table(
+        [pa.array(columns.get(each.name, [None] * size), each.type) for each in schema], schema=schema
+    )
 
 
 def test_an_email_is_hashed_as_the_platform_publishes_it() -> None:
@@ -82,10 +91,8 @@ def test_what_a_mask_leaves(column: str, value: str, left: str) -> None:
 )
 def test_only_an_address_is_hashed_without_a_key(value: str) -> None:
     """Words beside an address can be guessed from a plain hash, so nothing is left of such a value."""
-    rows = empty("events").reindex(range(1)).astype(dict(empty("events").dtypes))
-    rows["visitor_email"] = value
-    redacted, _ = Redaction.from_text("hash:aep").apply("events", rows)
-    assert redacted["visitor_email"].tolist() == ["***"]
+    redacted, _ = Redaction.from_text("hash:aep").apply("events", _events(visitor_email=[value]))
+    assert redacted["visitor_email"].to_pylist() == ["***"]
 
 
 @pytest.mark.parametrize("way", ["mask", "hash:aep", "hash:keyed"])
@@ -98,17 +105,16 @@ def test_a_redacted_value_keeps_its_rule_and_its_equals(way: str, column: str) -
         "visitor_traits": ['{"a":1}', '{"a":2}'],
         "visitor_email": ["a@x.org", "b@y.org"],
     }.get(column, ["one", "two"])
-    rows = empty("events").reindex(range(4)).astype(dict(empty("events").dtypes))
-    rows[column] = pd.Series([values[0], values[1], values[0], None], dtype="str")
+    rows = _events(**{column: [values[0], values[1], values[0], None]})
     redacted, counts = Redaction.from_text(way, _key).apply("events", rows)
-    first, second, third, fourth = redacted[column].tolist()
-    assert dict(redacted.dtypes) == dict(rows.dtypes)
+    first, second, third, fourth = redacted[column].to_pylist()
+    assert redacted.schema == rows.schema
     assert counts == {column: 3}
     assert first == third not in values
     assert (first != second) == (
         way == "hash:keyed" or column in ("visitor_id", "ip_address", "visitor_email")
     )
-    assert not isinstance(fourth, str)
+    assert fourth is None
     assert _keeps_rule(FIELDS[column], first)
 
 
@@ -120,12 +126,11 @@ def _keeps_rule(each: Field, value: str) -> bool:
 
 def test_one_key_gives_one_hash_and_another_key_another() -> None:
     """Keyed hashes depend on the key; without it nobody can make them."""
-    rows = empty("events").reindex(range(1)).astype(dict(empty("events").dtypes))
-    rows["visitor_name"] = "Ana"
+    rows = _events(visitor_name=["Ana"])
     hashes = [
-        Redaction.from_text("hash:keyed", lambda key=key: Secret(key)).apply("events", rows)[0][
-            "visitor_name"
-        ][0]
+        Redaction.from_text("hash:keyed", lambda key=key: Secret(key))
+        .apply("events", rows)[0]["visitor_name"]
+        .to_pylist()
         for key in ("one key of many", "one key of many", "another key of many")
     ]
     assert hashes[0] == hashes[1] != hashes[2]
@@ -181,8 +186,7 @@ def test_the_key_comes_from_settings_and_never_shows(tmp_path: Path, monkeypatch
 
 def test_each_column_that_speaks_of_people_is_redacted() -> None:
     """Dropping leaves no value in any column but plain ones: the catalogue's class alone decides."""
-    rows = empty("events").reindex(range(1)).astype(dict(empty("events").dtypes))
-    told: dict[str, Any] = {each.name: "x" for each in EVENTS if each.privacy is not Privacy.PLAIN}
-    dropped, counts = Redaction.from_text("drop").apply("events", rows.assign(**told).astype(rows.dtypes))
-    assert set(counts) == set(told)
-    assert dropped[list(told)].isna().all(axis=None)
+    about_people = {each.name: ["x"] for each in EVENTS if each.privacy is not Privacy.PLAIN}
+    dropped, counts = Redaction.from_text("drop").apply("events", _events(**about_people))
+    assert set(counts) == set(about_people)
+    assert all(dropped[name].null_count == 1 for name in about_people)

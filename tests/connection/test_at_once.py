@@ -14,15 +14,18 @@ from typing import Any
 
 import orjson
 import pytest
+from filelock import FileLock
 
 import chatlio_kit as ck
 from chatlio_kit import local_platform
 from chatlio_kit.aep import Platform
 from chatlio_kit.chatlio.kinds import Kind
-from chatlio_kit.connection import Connection, plan_connection
-from chatlio_kit.connection.turns import LOCK
+from chatlio_kit.connection import Connection, plan_connection, provision
+from chatlio_kit.connection.provision import LOCK
+from chatlio_kit.errors import ConnectionIncomplete
 from chatlio_kit.jobs.platforms import open_platform, settings_of
 from chatlio_kit.local_platform import Options, RunningPlatform, running
+from chatlio_kit.private_files import make_state
 from chatlio_kit.samples import write_sample
 
 Census = dict[str, list[str]]
@@ -135,14 +138,53 @@ def test_a_build_waits_for_its_turn(tmp_path: Path, server: RunningPlatform, cou
     state.mkdir()
     with Platform(settings_of(server, state)) as platform, ThreadPoolExecutor(1) as pool:
         plan = plan_connection(platform, quiet=True)
-        with closing(sqlite3.connect(state / LOCK, isolation_level=None)) as other:
-            other.execute("BEGIN EXCLUSIVE")
+        with FileLock(state / LOCK):
             building = pool.submit(plan.apply, quiet=True)
             with pytest.raises(TimeoutError):
                 building.result(timeout=1.0)
             with Platform(settings_of(server, state)) as looking:
                 assert not any(count_objects(looking).values())
         assert building.result().live
+
+
+def test_a_lock_of_a_killed_process_delays_nobody(tmp_path: Path, server: RunningPlatform) -> None:
+    """The system releases it; the file that is left behind belongs to a state folder."""
+    state = tmp_path / "state"
+    state.mkdir(mode=0o755)
+    hold = (
+        "import filelock, sys; filelock.FileLock(sys.argv[1]).acquire(); print('held', flush=True); input()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, str(state / LOCK)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        other.kill()
+    assert (state / LOCK).exists()
+    make_state(state)
+    with Platform(settings_of(server, state)) as platform:
+        assert plan_connection(platform, quiet=True).apply(quiet=True).live
+
+
+def test_a_folder_that_cannot_be_locked_builds_without(tmp_path: Path, server: RunningPlatform) -> None:
+    """Nothing can be locked there, so the objects that others made are compared afterwards."""
+    state = tmp_path / "state"
+    (state / LOCK).mkdir(parents=True)
+    with Platform(settings_of(server, state)) as platform:
+        assert plan_connection(platform, webhooks=["feedback"], quiet=True).apply(quiet=True).live
+
+
+def test_who_waits_too_long_for_a_lock_hears_of_it(
+    tmp_path: Path, server: RunningPlatform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sentence names the folder, and nothing was made."""
+    monkeypatch.setattr(provision, "LOCK_TIMEOUT", 0.0)
+    with Platform(settings_of(server, tmp_path)) as platform, FileLock(tmp_path / LOCK):
+        plan = plan_connection(platform, quiet=True)
+        with pytest.raises(ConnectionIncomplete, match="Another process has been connecting") as error:
+            plan.apply(quiet=True)
+        assert str(tmp_path) in str(error.value)
+        assert plan_connection(platform, quiet=True).changes == plan.changes
 
 
 def test_doubles_of_an_earlier_version_need_no_disconnect(

@@ -11,8 +11,8 @@ from chatlio_kit.aep import Platform
 from chatlio_kit.chatlio.kinds import SHAPE_OF, Kind, shape_of
 from chatlio_kit.connection import plan_connection
 from chatlio_kit.connection.manual_steps import ManualSteps
-from chatlio_kit.connection.objects.blueprint import Blueprint
-from chatlio_kit.connection.objects.names import Names, Role
+from chatlio_kit.connection.resources.blueprint import Blueprint
+from chatlio_kit.connection.resources.names import Names, Role
 from chatlio_kit.errors import OutputError
 
 HAND = ManualSteps("chatlio", "acmechat", tuple(Kind))

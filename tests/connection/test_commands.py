@@ -12,8 +12,8 @@ import pytest
 from chatlio_kit.aep import Platform
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection import plan_connection
-from chatlio_kit.connection.objects.blueprint import Blueprint
-from chatlio_kit.connection.objects.names import Names, Role
+from chatlio_kit.connection.resources.blueprint import Blueprint
+from chatlio_kit.connection.resources.names import Names, Role
 from chatlio_kit.local_platform import RunningPlatform, running
 
 BASE = "/definitions/customFields/properties/_acmechat/properties/chatlio/properties"

@@ -10,9 +10,9 @@ import pytest
 from chatlio_kit.chatlio.catalogue import EVENTS, MESSAGES, Dtype, sent_fields
 from chatlio_kit.chatlio.kinds import SHAPE_OF, Kind, Shape, event_type, shape_of
 from chatlio_kit.connection.mapping_check import PAYLOADS, wire_sample
-from chatlio_kit.connection.objects.blueprint import Blueprint, transformation
-from chatlio_kit.connection.objects.mappings import mappings
-from chatlio_kit.connection.objects.names import Names, Role
+from chatlio_kit.connection.resources.blueprint import Blueprint, transformation
+from chatlio_kit.connection.resources.mappings import mappings
+from chatlio_kit.connection.resources.names import Names, Role
 from chatlio_kit.errors import UsageError
 
 DESIGN = Blueprint(Names("chatlio"), "acmechat")

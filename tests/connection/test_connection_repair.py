@@ -12,8 +12,8 @@ from chatlio_kit.aep import Platform
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection import disconnect, open_connection, plan_connection
 from chatlio_kit.connection.mapping_check import check_mappings
-from chatlio_kit.connection.objects.blueprint import Blueprint
-from chatlio_kit.connection.objects.names import Names, Role
+from chatlio_kit.connection.resources.blueprint import Blueprint
+from chatlio_kit.connection.resources.names import Names, Role
 from chatlio_kit.errors import ConnectionIncomplete, PermissionMissing, Unavailable, Unreachable
 from chatlio_kit.jobs.platforms import settings_of
 from chatlio_kit.local_platform import running

@@ -17,8 +17,8 @@ from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection import Connection, open_connection, plan_connection
 from chatlio_kit.connection import mapping_check as rehearsal_module
 from chatlio_kit.connection.mapping_check import wire_sample
-from chatlio_kit.connection.objects import blueprint as blueprint_module
-from chatlio_kit.connection.objects import mappings as mappings_module
+from chatlio_kit.connection.resources import blueprint as blueprint_module
+from chatlio_kit.connection.resources import mappings as mappings_module
 from chatlio_kit.errors import ConnectionIncomplete, PlatformError
 
 Landed = Callable[[Connection, int], list[dict[str, Any]]]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from chatlio_kit.aep import Platform, ims, transport
+from chatlio_kit.aep import Platform
 from chatlio_kit.aep import http as wire
 from chatlio_kit.connection import open_connection, plan_connection
 from chatlio_kit.connection import provision as building
@@ -31,7 +31,7 @@ class Killed(BaseException):
 def after(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     """Let something happen when the platform has acted on the N-th request, and count the requests."""
     send = wire.send_once
-    monkeypatch.setattr(building, "_FIRST_LOOK", 0.02)
+    monkeypatch.setattr(building, "_FIRST_POLL", 0.02)
     monkeypatch.setattr(wire, "FIRST_PAUSE", 0.0)
 
     @contextmanager
@@ -44,8 +44,7 @@ def after(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
             return happens() if len(asked) == number else reply
 
         with monkeypatch.context() as patch:
-            patch.setattr(transport, "send_once", counted)
-            patch.setattr(ims, "send_once", counted)
+            patch.setattr(wire, "send_once", counted)
             yield asked
 
     return cut

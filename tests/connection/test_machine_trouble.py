@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from filelock import FileLock
 
 import chatlio_kit as ck
-from chatlio_kit.aep.http import new_session, send_once
-from chatlio_kit.aep.refusals import refusal
+from chatlio_kit.aep.errors import error_of
+from chatlio_kit.aep.http import Reply, new_session, send_once
 from chatlio_kit.cli import command, main
 from chatlio_kit.errors import Unreachable
 from chatlio_kit.local_platform import LocalAccount, RunningPlatform
@@ -52,7 +53,7 @@ def proxy() -> Iterator[str]:
 
 def test_a_web_page_at_the_token_endpoint(proxy: str, chatlio_kit: Any) -> None:
     """A proxy's 403 is told as one; nobody is sent to Adobe's permissions."""
-    done = chatlio_kit(RunningPlatform(proxy, LocalAccount()), "doctor", "--json")
+    done = chatlio_kit(RunningPlatform(proxy, LocalAccount("a secret")), "doctor", "--json")
     (check,) = [each for each in json.loads(done.stdout)["checks"] if each["check"] == "token"]
     assert done.exit_code == 1
     assert "a web page came back instead of the API's answer: 'Access denied'" in check["finding"]
@@ -67,7 +68,7 @@ def test_a_web_page_at_the_token_endpoint(proxy: str, chatlio_kit: Any) -> None:
 )
 def test_a_web_page_of_any_service(status: int, kind: str) -> None:
     """Whichever status it has; an outage of the platform itself stays one."""
-    error = refusal("Catalog", "list the datasets", status, BLOCKED)
+    error = error_of("Catalog", "list the datasets", Reply(status, BLOCKED, {}))
     assert type(error).__name__ == kind
 
 
@@ -79,7 +80,7 @@ def test_a_file_of_certificates_that_is_missing(
     gone = str(tmp_path / "gone.pem")
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
-    here = RunningPlatform("https://127.0.0.1:9", LocalAccount())
+    here = RunningPlatform("https://127.0.0.1:9", LocalAccount("a secret"))
     for arguments in (["doctor"], ["connect"]):
         done = chatlio_kit(here, *arguments, **{variable: gone})
         assert done.exit_code == 1
@@ -111,10 +112,10 @@ def test_a_state_folder_whose_locks_do_not_work(tmp_path: Path, monkeypatch: pyt
     assert "a disk of this machine" in str(error.value)
     assert not list((tmp_path / "state").iterdir())
 
-    def no_locks(*_: Any) -> None:
+    def no_locks(*_: Any, **__: Any) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(lifecycle.fcntl, "flock", no_locks)
+    monkeypatch.setattr(FileLock, "acquire", no_locks)
     with pytest.raises(Unreachable, match="No locks available"):
         ck.open_platform(state=tmp_path / "state")
 
@@ -122,7 +123,7 @@ def test_a_state_folder_whose_locks_do_not_work(tmp_path: Path, monkeypatch: pyt
 def test_a_local_platform_that_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty log is told as such."""
     monkeypatch.setattr(lifecycle, "START_SECONDS", 0.0)
-    monkeypatch.setattr(lifecycle, "_answering", lambda _: None)
+    monkeypatch.setattr(lifecycle, "_live_url", lambda _: None)
     monkeypatch.setattr(lifecycle, "_spawn", lambda *_: _Idle(tmp_path / "state" / "local"))
     with pytest.raises(Unreachable, match="does not answer: no word was left in its log"):
         ck.open_platform(state=tmp_path / "state")

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from chatlio_kit.aep import Platform, Reply, transport
+from chatlio_kit.aep import Platform, Reply
+from chatlio_kit.aep import http as wire
 from chatlio_kit.connection import check_platform, plan_connection
 from chatlio_kit.connection.preflight import Preflight, Verdict
 from chatlio_kit.errors import PermissionMissing, UsageError
@@ -76,13 +77,13 @@ def test_nothing_is_changed(
     """The doctor asks, and posts to nothing but the two calls that only answer."""
     plan_connection(platform, webhooks=["feedback"]).apply()
     before, asked = census(), set()
-    send = transport.send_once
+    send = wire.send_once
 
     def note(session: Any, method: str, url: str, **parts: Any) -> Any:
         asked.add(method if method == "GET" else f"{method} {url.rpartition('/')[2]}")
         return send(session, method, url, **parts)
 
-    monkeypatch.setattr(transport, "send_once", note)
+    monkeypatch.setattr(wire, "send_once", note)
     check_platform(platform)
     assert asked == {"GET", "POST effective-policies", "POST preview"}
     assert census() == before
@@ -215,7 +216,7 @@ def test_the_clock_is_compared_with_the_platform(
     platform: Platform, monkeypatch: pytest.MonkeyPatch, ahead: int, verdict: str, words: str
 ) -> None:
     """The Date of an answer against the clock here: seconds pass, a minute warns, minutes fail."""
-    send = transport.send_once
+    send = wire.send_once
 
     def shifted(*arguments: Any, **parts: Any) -> Any:
         reply = send(*arguments, **parts)
@@ -223,7 +224,7 @@ def test_the_clock_is_compared_with_the_platform(
         date = format_datetime(datetime.now(UTC) + timedelta(seconds=ahead), usegmt=True)
         return Reply(reply.status_code, reply.content, {**reply.headers, "Date": date})
 
-    monkeypatch.setattr(transport, "send_once", shifted)
+    monkeypatch.setattr(wire, "send_once", shifted)
     found = line(check_platform(platform), "clock")
     assert (found.verdict.value, words in found.finding) == (verdict, True)
 
@@ -232,7 +233,14 @@ def test_a_platform_that_tells_no_time_is_a_warning(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without a Date nothing can be said of the clock."""
-    monkeypatch.setattr(transport, "skew_of", lambda _date: None)
+    send = wire.send_once
+
+    def dateless(*arguments: Any, **parts: Any) -> Any:
+        reply = send(*arguments, **parts)
+        assert isinstance(reply, Reply)
+        return Reply(reply.status_code, reply.content, {"Content-Type": "application/json"})
+
+    monkeypatch.setattr(wire, "send_once", dateless)
     assert line(check_platform(platform), "clock").verdict is Verdict.WARN
 
 
@@ -273,8 +281,7 @@ def test_a_mapper_that_does_otherwise_fails(platform: Platform, monkeypatch: pyt
 def test_a_schema_that_is_to_be_extended_has_no_mappings_to_try(platform: Platform) -> None:
     """While the schema lacks fields, the mappings wait instead of failing for a reason that connect mends."""
     plan_connection(platform, webhooks=[]).apply()
-    group = platform.schemas.find("fieldgroups", "chatlio field group")
-    assert group is not None
+    (group,) = platform.schemas.titles("fieldgroups")
     base = "/definitions/customFields/properties/_acmechat/properties/chatlio/properties"
     remove = [{"op": "remove", "path": f"{base}/agent_name"}]
     platform.schemas.patch("fieldgroups", str(group["$id"]), remove)

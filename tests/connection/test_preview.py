@@ -21,8 +21,8 @@ import pytest
 from chatlio_kit.aep import Platform
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection import plan_connection
-from chatlio_kit.connection.objects.blueprint import Blueprint
-from chatlio_kit.connection.objects.names import Names, Role
+from chatlio_kit.connection.resources.blueprint import Blueprint
+from chatlio_kit.connection.resources.names import Names, Role
 from chatlio_kit.delivery.requests.wire import wire_records
 from chatlio_kit.samples.conversations import captures
 from chatlio_kit.tables import read_export

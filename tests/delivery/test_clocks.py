@@ -19,8 +19,8 @@ import pytest
 import chatlio_kit as ck
 from chatlio_kit.aep import Platform
 from chatlio_kit.aep import http as wire
-from chatlio_kit.delivery import Ledger, reconcile
-from chatlio_kit.delivery.activation import guard_left
+from chatlio_kit.delivery import DestinationLedger, Ledger, reconcile
+from chatlio_kit.delivery.activation import seconds_until_active
 from chatlio_kit.jobs.backfill import backfill
 from chatlio_kit.jobs.platforms import settings_of
 from chatlio_kit.local_platform import running
@@ -104,8 +104,8 @@ def test_a_clock_that_jumps_makes_nothing_overdue_or_lost(
         set_clock(jump)
         with Ledger(platform.settings.state) as ledger:
             connection = ck.open_connection(platform, quiet=True)
-            book = ledger.book(connection.destination)
-            found = reconcile(connection, book, quiet=True)
+            destination = DestinationLedger(ledger, connection.destination)
+            found = reconcile(connection, destination, quiet=True)
     assert found.under_way > 0
     assert (found.overdue, found.dead_by_reason) == (0, {})
 
@@ -120,7 +120,7 @@ def test_the_guard_lasts_as_long_as_the_platform_asks(
         connection = ck.plan_connection(platform, quiet=True).apply(quiet=True)
         flow = next(iter(connection.live.values()))
         set_clock(ahead)
-        left = guard_left(connection, flow)
+        left = seconds_until_active(connection, flow)
     assert 0 <= left <= 0.5 if is_local else 200 < left <= 301
 
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from chatlio_kit.cli import main
 from chatlio_kit.connection import Destination
-from chatlio_kit.delivery import Ledger
+from chatlio_kit.delivery import DestinationLedger, Ledger
 from chatlio_kit.delivery.ledger.models import DeadLetter, Delivered, Refused, RetryableRecord
 from chatlio_kit.errors import LedgerError
 
@@ -61,18 +61,18 @@ def test_every_event_has_the_fate_that_was_written_last(
     for _ in range(data.draw(st.integers(1, 3))):
         ledger = Ledger(state)
         left_open.append(ledger)
-        book = ledger.book(HERE)
-        run = book.begin_run(NOW)
-        known = book.settled([_id(number) for number in range(31)])
+        destination = DestinationLedger(ledger, HERE)
+        run = destination.begin_run(NOW)
+        known = destination.settled([_id(number) for number in range(31)])
         assert set(known) == {_id(number) for number, fate in fates.items() if fate != "pending"}
         assert all(known[_id(number)].record == number + 1 for number in fates if _id(number) in known)
         mine = [number for number in data.draw(numbers) if fates.get(number, "pending") == "pending"]
-        rows = dict(zip(mine, book.expect(run, _events(mine)).tolist(), strict=True))
+        rows = dict(zip(mine, destination.insert_pending(run, _events(mine)).tolist(), strict=True))
         fates |= dict.fromkeys(mine, "pending")
         delivered = [number for number in mine if data.draw(st.booleans())]
         dead = [number for number in mine if number not in delivered and data.draw(st.booleans())]
         tried = [number for number in mine if number not in delivered + dead]
-        book.settle(
+        destination.record_answers(
             [Delivered(1, {rows[number]: f"x:{number}" for number in delivered})],
             [_refused(number, rows[number], "no") for number in dead],
             [rows[number] for number in tried],
@@ -97,15 +97,15 @@ def test_every_event_has_the_fate_that_was_written_last(
 def test_the_first_run_is_indexed_by_whoever_looks_an_id_up(tmp_path: Path) -> None:
     """A ledger that a kill left without its index gets it when rows are read back, and then finds them."""
     with Ledger(tmp_path) as ledger:
-        book = ledger.book(HERE)
-        first, second, _ = book.expect(book.begin_run(NOW), _events([1, 2, 3])).tolist()
-        book.settle([Delivered(1, {first: "a", second: "b"})])
+        destination = DestinationLedger(ledger, HERE)
+        first, second, _ = destination.insert_pending(destination.begin_run(NOW), _events([1, 2, 3])).tolist()
+        destination.record_answers([Delivered(1, {first: "a", second: "b"})])
         assert not _has_index(tmp_path)
     with Ledger(tmp_path) as ledger:
-        landings = ledger.book(HERE).landings
-        assert landings.land(landings.begin(NOW), "batch", [[_id(2), _id(3)], [_id(9), "x"]]) == 2
+        landings = DestinationLedger(ledger, HERE).landings
+        assert landings.mark_landed(landings.begin_read(NOW), "batch", [[_id(2), _id(3)], [_id(9), "x"]]) == 2
         assert _has_index(tmp_path)
-        assert ledger.book(HERE).tally().landed == 2
+        assert DestinationLedger(ledger, HERE).counts().landed == 2
 
 
 def _has_index(state: Path) -> bool:
@@ -116,13 +116,15 @@ def _has_index(state: Path) -> bool:
 def test_a_full_disk_in_the_midst_of_settling(tmp_path: Path) -> None:
     """What could not be settled is pending still, and what was settled before stands."""
     with Ledger(tmp_path) as ledger:
-        book = ledger.book(HERE)
-        rows = book.expect(book.begin_run(NOW), _events(list(range(40)))).tolist()
-        book.settle([Delivered(1, {rows[0]: "a"})])
-        ledger.read(f"PRAGMA max_page_count = {ledger.read('PRAGMA page_count')[0][0]}")
+        destination = DestinationLedger(ledger, HERE)
+        rows = destination.insert_pending(destination.begin_run(NOW), _events(list(range(40)))).tolist()
+        destination.record_answers([Delivered(1, {rows[0]: "a"})])
+        ledger.fetch_all(f"PRAGMA max_page_count = {ledger.fetch_all('PRAGMA page_count')[0][0]}")
         with pytest.raises(LedgerError, match="Free some space"):
-            book.settle([], [_refused(number, rows[number], "x" * 5000) for number in range(1, 30)])
-        assert (book.tally().delivered, book.tally().pending) == (1, 39)
+            destination.record_answers(
+                [], [_refused(number, rows[number], "x" * 5000) for number in range(1, 30)]
+            )
+        assert (destination.counts().delivered, destination.counts().pending) == (1, 39)
 
 
 _FIRST_LAYOUT = """
@@ -164,26 +166,26 @@ def test_a_ledger_of_the_first_layout_is_taken_over(tmp_path: Path) -> None:
     for _ in range(2):
         with Ledger(tmp_path) as ledger:
             frame = ledger.as_frame()
-            book = ledger.book(HERE)
+            destination = DestinationLedger(ledger, HERE)
             assert frame["event_id"].tolist() == [_id(1), _id(2), _id(3)]
             assert frame["fate"].tolist() == ["delivered", "dead_lettered", "pending"]
             assert frame["settled_at"][0] == pd.Timestamp("2026-01-01T00:00:00.125Z")
-            assert (book.tally().landed, book.first_sent_at()) == (1, 1760000000000)
-            assert [*book.letters()] == [[RetryableRecord(2, _id(2), "feedback", b"{}")]]
-            known = book.settled([_id(number) for number in range(5)])
+            assert (destination.counts().landed, destination.first_sent_at()) == (1, 1760000000000)
+            assert [*destination.retryable_records()] == [[RetryableRecord(2, _id(2), "feedback", b"{}")]]
+            known = destination.settled([_id(number) for number in range(5)])
             assert {key: each.digest for key, each in known.items()} == {_id(1): _id(9), _id(2): _id(9)}
     with Ledger(tmp_path) as ledger:
-        book = ledger.book(HERE)
-        rows = book.expect(book.begin_run(NOW), _events([4, 3]))
+        destination = DestinationLedger(ledger, HERE)
+        rows = destination.insert_pending(destination.begin_run(NOW), _events([4, 3]))
         assert rows.tolist() == [4, 3]
-        book.settle([Delivered(1, {3: "x:3", 4: "x:4"})])
-        assert book.tally().delivered == 3
+        destination.record_answers([Delivered(1, {3: "x:3", 4: "x:4"})])
+        assert destination.counts().delivered == 3
 
 
 def test_a_ledger_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
     """It is told in a sentence, and not a byte of it changes."""
     with Ledger(tmp_path) as ledger:
-        ledger.read("PRAGMA user_version = 99")
+        ledger.fetch_all("PRAGMA user_version = 99")
     before = (tmp_path / "ledger.db").read_bytes()
     with pytest.raises(LedgerError, match="later version"):
         Ledger(tmp_path)
@@ -209,7 +211,7 @@ def test_a_ledger_that_may_not_be_written_is_told_in_a_sentence(folder: int, fil
         Path(name).chmod(0o755)
         state = Path(name) / "state"
         with Ledger(state) as ledger:
-            ledger.book(HERE).begin_run(NOW)
+            DestinationLedger(ledger, HERE).begin_run(NOW)
         (state / "ledger.db").chmod(file)
         state.chmod(folder)
         with (
@@ -217,10 +219,10 @@ def test_a_ledger_that_may_not_be_written_is_told_in_a_sentence(folder: int, fil
             pytest.raises(LedgerError, match="Make the folder and its files writable"),
             Ledger(state) as ledger,
         ):
-            ledger.book(HERE).begin_run(NOW)
+            DestinationLedger(ledger, HERE).begin_run(NOW)
         state.chmod(0o755)
         with Ledger(state) as ledger:
-            assert ledger.book(HERE).last_run() == 1
+            assert DestinationLedger(ledger, HERE).last_run() == 1
 
 
 def test_a_folder_where_no_ledger_may_be_made() -> None:

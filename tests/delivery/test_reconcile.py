@@ -14,7 +14,7 @@ import pytest
 
 import chatlio_kit as ck
 from chatlio_kit.aep import FlowRun, Platform
-from chatlio_kit.delivery import Ledger, Reconciliation, reconcile, replay
+from chatlio_kit.delivery import DestinationLedger, Ledger, Reconciliation, reconcile, replay
 from chatlio_kit.delivery.reconcile import LOST, RunCounters
 from chatlio_kit.errors import PermissionMissing
 from chatlio_kit.jobs.backfill import backfill
@@ -52,7 +52,7 @@ def captures(tmp_path: Path) -> Path:
 def _look(platform: Platform) -> Reconciliation:
     with Ledger(platform.settings.state) as ledger:
         connection = ck.open_connection(platform)
-        return reconcile(connection, ledger.book(connection.destination), quiet=True)
+        return reconcile(connection, DestinationLedger(ledger, connection.destination), quiet=True)
 
 
 def _age_ledger(state: Path, hours: float) -> None:

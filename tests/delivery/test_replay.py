@@ -27,8 +27,8 @@ from chatlio_kit.samples import write_sample
 
 EVENTS = 150
 _SMALL_REQUESTS = (
-    "from functools import partial; from chatlio_kit.delivery import packing, run;"
-    "run.pack = partial(packing.pack, limit=6_000);"
+    "from functools import partial; from chatlio_kit.delivery import run; "
+    "from chatlio_kit.delivery.requests import packing; run.pack = partial(packing.pack, limit=6_000);"
     "from chatlio_kit.cli import main; main()"
 )
 """The command line, with requests so small that there are many of them."""
@@ -68,7 +68,7 @@ def test_what_was_forgotten_is_not_called_back(local: Platform, tmp_path: Path) 
     sample = write_sample(tmp_path / "x.d", events=20, seed=32)
     backfill([sample.path], local, quiet=True)
     with Ledger(local.settings.state) as ledger:
-        with ledger.change() as db:
+        with ledger.transaction() as db:
             db.execute("UPDATE event SET fate = 'dead_lettered', landed = 0, reason = ?", (LOST,))
         erase_events(ledger, ledger.as_frame()["event_id"][:5])
     with closing(sqlite3.connect(local.settings.state / "local" / DATABASE, timeout=30)) as store, store:

@@ -67,7 +67,7 @@ def test_another_key_is_said(captures: Path, local: Platform, monkeypatch: pytes
 def test_an_older_ledger_does_not_say_how_it_redacted(captures: Path, local: Platform) -> None:
     """What an earlier version sent is counted, and not said to be redacted or not."""
     _sent(captures, local)
-    with Ledger(local.settings.state) as ledger, ledger.change() as db:
+    with Ledger(local.settings.state) as ledger, ledger.transaction() as db:
         db.execute("DELETE FROM run_terms")
     (note,) = _notes(_sent(captures, local, redact="drop"))
     assert "3 events of run 1 were sent in ways that were not written down" in note

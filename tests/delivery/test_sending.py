@@ -83,13 +83,13 @@ def _send(inlet: Inlet, packets: list[RequestBody] | None = None) -> Outcome:
     total = Outcome.sum(outcomes)
     told = [*_delivered(total), *(each.row for each in total.refused), *total.pending]
     assert sorted(told) == list(range(len(RECORDS)))
-    numbers = {each.request for each in (*total.taken, *total.refused)}
+    numbers = {each.request for each in (*total.delivered, *total.refused)}
     assert numbers <= set(range(1, total.requests + 1))
     return total
 
 
 def _delivered(total: Outcome) -> list[int]:
-    return [row for each in total.taken for row in each.transactions]
+    return [row for each in total.delivered for row in each.transactions]
 
 
 def test_a_quiet_day() -> None:

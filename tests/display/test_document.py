@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from chatlio_kit.display import Chart, Document, Example, Part, Sheet, Tile, visible
 from chatlio_kit.samples import write_sample
-from chatlio_kit.tables import Export, ReadOptions, convert
-from chatlio_kit.tables.counts import RecordCounts
+from chatlio_kit.tables import Export, ReadOptions, RecordCounts, convert
 from chatlio_kit.tables.report import _periods
 
 

@@ -10,9 +10,8 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from chatlio_kit.analysis import figures as plots
-from chatlio_kit.display import Progress, Sheet
-from chatlio_kit.display import figure as look
+from chatlio_kit.analysis import figures
+from chatlio_kit.display import Progress, Sheet, figure
 from chatlio_kit.display.figure import Picture
 from chatlio_kit.display.palette import PANEL
 
@@ -37,17 +36,17 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Figure, Picture]]:
         return of(figure, words)
 
     monkeypatch.setattr(Picture, "of", keep)
-    monkeypatch.setattr(look, "display", lambda picture: seen.append((figures[-1], picture)))
+    monkeypatch.setattr(figure, "display", lambda picture: seen.append((figures[-1], picture)))
     return seen
 
 
 DRAW: dict[str, Callable[[], None]] = {
-    "stacked": lambda: plots.stacked(COUNTS, unit="events"),
-    "columns": lambda: plots.columns(COUNTS["found"], unit="events"),
-    "bars": lambda: plots.bars(COUNTS["found"], unit="events"),
-    "quartiles": lambda: plots.quartiles(WAITS, unit="seconds"),
-    "shares": lambda: plots.shares(COUNTS["found"] / 5, of="share of events"),
-    "arrived": lambda: plots.arrived(COUNTS, expected="sent_out", found="found", unit="events"),
+    "stacked": lambda: figures.stacked(COUNTS, unit="events"),
+    "columns": lambda: figures.columns(COUNTS["found"], unit="events"),
+    "bars": lambda: figures.bars(COUNTS["found"], unit="events"),
+    "quartiles": lambda: figures.quartiles(WAITS, unit="seconds"),
+    "shares": lambda: figures.shares(COUNTS["found"] / 5, of="share of events"),
+    "arrived": lambda: figures.arrived(COUNTS, expected="sent_out", found="found", unit="events"),
 }
 
 
@@ -78,18 +77,18 @@ def test_a_plot_can_be_heard(name: str, shown: list[tuple[Figure, Picture]]) -> 
 def test_nothing_can_be_drawn(shown: list[tuple[Figure, Picture]]) -> None:
     """A frame without rows, or with zeros alone, gives an empty plot and no warning."""
     for frame in (COUNTS.iloc[:0], COUNTS * 0):
-        plots.stacked(frame, unit="events")
-        plots.columns(frame["found"], unit="events")
-        plots.bars(frame["found"], unit="events")
-        plots.shares(frame["found"].astype("float64"), of="share of events")
-        plots.arrived(frame, expected="sent_out", found="found", unit="events")
-    plots.quartiles(WAITS.iloc[:0], unit="seconds")
+        figures.stacked(frame, unit="events")
+        figures.columns(frame["found"], unit="events")
+        figures.bars(frame["found"], unit="events")
+        figures.shares(frame["found"].astype("float64"), of="share of events")
+        figures.arrived(frame, expected="sent_out", found="found", unit="events")
+    figures.quartiles(WAITS.iloc[:0], unit="seconds")
     assert len(shown) == 11
 
 
 def test_labels_are_words_and_values(shown: list[tuple[Figure, Picture]]) -> None:
     """Names are written as words, and what is missing is told beside its bar."""
-    plots.arrived(COUNTS, expected="sent_out", found="found", unit="events")
+    figures.arrived(COUNTS, expected="sent_out", found="found", unit="events")
     axes = shown[0][0].axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["transcript", "offline message"]
     assert [text.get_text() for text in axes.texts] == ["3 of 3", "4 of 5"]
@@ -98,7 +97,7 @@ def test_labels_are_words_and_values(shown: list[tuple[Figure, Picture]]) -> Non
 
 def test_of_many_columns_some_are_named(shown: list[tuple[Figure, Picture]]) -> None:
     """As many names as can be read, and as many words as can be listened to."""
-    plots.columns(pd.Series(range(36), index=[f"2024-{at:02}" for at in range(36)]), unit="events")
+    figures.columns(pd.Series(range(36), index=[f"2024-{at:02}" for at in range(36)]), unit="events")
     figure, picture = shown[0]
     assert len(figure.axes[0].get_xticklabels()) == 9
     assert picture.words.endswith("the first 2024-00 0, the highest 2024-35 35, the last 2024-35 35")

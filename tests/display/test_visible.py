@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from chatlio_kit.analysis import figures as plots
+from chatlio_kit.analysis import figures
 from chatlio_kit.cli import main
 from chatlio_kit.display import (
     Document,
@@ -191,12 +191,12 @@ def test_a_plot_takes_any_name(name: str, monkeypatch: pytest.MonkeyPatch) -> No
     counts = pd.Series(range(len(NAMES)), index=index)
     frame = pd.DataFrame({name: counts, "found": counts})
     spans = pd.DataFrame({"lower_quartile": counts, "median": counts + 1.0, "upper_quartile": counts + 2.0})
-    plots.stacked(frame, unit=name)
-    plots.columns(counts, unit=name)
-    plots.bars(counts, unit=name)
-    plots.quartiles(spans, unit=name)
-    plots.shares(counts / 50, of=name)
-    plots.arrived(frame, expected=name, found="found", unit=name)
+    figures.stacked(frame, unit=name)
+    figures.columns(counts, unit=name)
+    figures.bars(counts, unit=name)
+    figures.quartiles(spans, unit=name)
+    figures.shares(counts / 50, of=name)
+    figures.arrived(frame, expected=name, found="found", unit=name)
     assert len(seen) == 6
     for figure, picture in seen:
         axes = figure.axes[0]

@@ -14,7 +14,6 @@ from chatlio_kit.local_platform.data_prep.mappings import (
     Mapped,
     compile_mappings,
     validate_expression,
-    validate_mapping,
 )
 
 NOW = datetime(2024, 5, 6, 7, 8, 9, 987_654, tzinfo=UTC)
@@ -388,7 +387,9 @@ def test_indexes_read_and_write_one_element():
 )
 def test_a_mapping_that_cannot_work_is_refused(mapping, code):
     """A mapping is checked against grammar and schema before any record."""
-    (problem,) = validate_mapping(mapping, SCHEMA)
+    with pytest.raises(InvalidMapping) as caught:
+        compile_mappings([mapping], SCHEMA)
+    (problem,) = caught.value.problems
     assert (problem.code, problem.destination) == (code, mapping.get("destination", ""))
     assert problem.message
 
@@ -399,7 +400,7 @@ def test_every_bad_mapping_of_a_set_is_listed():
     with pytest.raises(InvalidMapping, match="nvl") as caught:
         compile_mappings([expression("nvl(a)", "_id"), good, attribute("a", "nowhere")], SCHEMA)
     assert [problem.destination for problem in caught.value.problems] == ["_id", "nowhere"]
-    assert validate_mapping(good, SCHEMA) == []
+    assert compile_mappings([good], SCHEMA)
 
 
 def test_an_expression_is_validated_by_itself():

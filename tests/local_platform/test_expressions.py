@@ -9,11 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatlio_kit.local_platform.data_prep.errors import (
-    EvaluationError,
-    ExpressionError,
-    MissingAttributeError,
-)
 from chatlio_kit.local_platform.data_prep.expressions import Scope, compile_expression, compile_path
 from chatlio_kit.local_platform.data_prep.functions import FUNCTIONS, RESERVED
 from chatlio_kit.local_platform.data_prep.java_time import (
@@ -22,6 +17,11 @@ from chatlio_kit.local_platform.data_prep.java_time import (
     JavaPattern,
     parse_default,
     rfc3339,
+)
+from chatlio_kit.local_platform.data_prep.values import (
+    EvaluationError,
+    ExpressionError,
+    MissingAttributeError,
 )
 
 NOW = datetime(2024, 5, 6, 7, 8, 9, 987_654, tzinfo=UTC)

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 import pytest
 
 from chatlio_kit.local_platform.ingestion.landing import Pipeline
-from chatlio_kit.local_platform.lake.arrow_rows import RowWriter
+from chatlio_kit.local_platform.lake.files import RowWriter
 from chatlio_kit.local_platform.store import Message
 
 SCHEMA = {

@@ -159,7 +159,7 @@ def test_every_plot_has_its_numbers(notebook: NotebookNode) -> None:
     """An image is not compared, so a table of its numbers stands beside it."""
     for cell in _code(notebook):
         shown = [output.get("data", {}).get("text/html", "") for output in cell.outputs]
-        if "plots." in cell.source:
+        if "figures." in cell.source:
             assert any("<img alt=" in each for each in shown), cell.source
             assert any("<table" in each for each in shown), cell.source
 

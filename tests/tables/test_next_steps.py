@@ -70,7 +70,7 @@ LOGGERS: list[tuple[str, Callable[[Payload], Any], str]] = [
     ("keys with dots", lambda body: {"http.in": {"b": body}, "at": AT}, "payload=/http.in/b,received=at"),
     ("keys with blanks", lambda body: {"the body": body, "at": AT}, "payload=the body,received=at"),
     ("a path", lambda body: {"x": body, "at": AT, "route": "/feedback"}, "payload=x,received=at,kind=route"),
-    ("an envelope of text", lambda body: {"payload": json.dumps(body), "receivedAt": AT}, "payload=payload,"),
+    ("a wrapped payload", lambda body: {"payload": {"in": body}, "receivedAt": AT}, "payload=payload.in,"),
     (
         "times in numbers",
         lambda body: {"payload": body, "receivedAt": 1727769600},
@@ -154,11 +154,11 @@ def test_a_record_that_is_not_utf_8_is_not_tried_as_if_it_were(tmp_path: Path, m
 def test_it_is_said_where_an_option_changes_how_others_are_read(tmp_path: Path, make: Make) -> None:
     """``--fields`` goes before what is known of a logger, so files that it would spoil are kept apart."""
     known = [
-        {"receivedAt": AT, "kind": "feedback", "widget": "w", "payload": make(number)} for number in range(3)
+        {"receivedAt": AT, "kind": "feedback", "payload": make(number) | {"in": make(20 + number)}}
+        for number in range(3)
     ]
     _write(tmp_path / "x" / "a", known)
-    texts = [{"receivedAt": AT, "kind": "feedback", "payload": json.dumps(make(9))}]
-    _write(tmp_path / "x" / "b", texts)
+    _write(tmp_path / "x" / "b", [{"receivedAt": AT, "kind": "feedback", "payload": {"in": make(9)}}])
     (step,) = _tables(tmp_path / "x").next_steps
     assert "changes how others are read" in step.caution
 

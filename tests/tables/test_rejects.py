@@ -189,8 +189,9 @@ def test_an_option_overrides_nothing(
 
 @pytest.mark.parametrize("options", [{"kind": "chat"}, {"undated_as": "now"}, {"undated_as": ""}])
 def test_an_option_that_cannot_be_meant(tmp_path: Path, options: dict[str, str]) -> None:
-    """A kind or a time that is none is a usage error with the values that are."""
-    with pytest.raises(UsageError, match="--"):
+    """A kind or a time that is none is a usage error that names the option and the values that are."""
+    ((name, value),) = options.items()
+    with pytest.raises(UsageError, match=f"^{name}={value!r} is n.*(feedback|file-time)"):
         ReadOptions.from_options(**options)
 
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from chatlio_kit.captures import Captures
 from chatlio_kit.chatlio.catalogue import KEYS, TABLES
-from chatlio_kit.errors import FrameError, OutputError
+from chatlio_kit.errors import FrameError
 from chatlio_kit.samples import write_sample
-from chatlio_kit.tables import Export, ReadOptions, Tables, empty, failures, revalidate, schema, write_tables
+from chatlio_kit.tables import Export, ReadOptions, Tables, empty, failures, revalidate, schema
 from chatlio_kit.tables.deduplicate.deduplicate import Deduplicator
 from chatlio_kit.tables.validate.event_batch import build
 
@@ -219,24 +219,6 @@ def test_the_dictionary_explains_every_column(tables: Tables, table: str) -> Non
     assert told.index.tolist() == tables.frames()[table].columns.tolist()
     assert (told["meaning"].str.len() > 10).all()
     assert told["about a person"].notna().all()
-
-
-def test_written_tables_read_back_equal(tables: Tables, tmp_path: Path) -> None:
-    """The Parquet files hold the frames, dtypes included, and nothing half-written is left beside them."""
-    report = write_tables(tables, tmp_path / "out")
-    for name, frame in tables.frames().items():
-        pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "out" / f"{name}.parquet"), frame)
-    assert report == orjson.loads((tmp_path / "out" / "report.json").read_bytes())
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "rejected.jsonl", "report.html", "report.json", *(f"{name}.parquet" for name in TABLES),
-    }  # fmt: skip
-
-
-def test_an_out_that_is_a_file_is_told(tables: Tables, tmp_path: Path) -> None:
-    """A place that cannot be written is a sentence that names it."""
-    (tmp_path / "out").write_text("")
-    with pytest.raises(OutputError, match="out"):
-        write_tables(tables, tmp_path / "out")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
-"""How the ledger lies on disk, and how an older one is brought into today's form.
+"""The ledger's SQLite schema, and how an older ledger migrates to it.
 
-Event ids and payload digests are 32 bytes each, which ``hex()`` shows as frames carry them; times are
-milliseconds since 1970. The version stands in the file as ``PRAGMA user_version``.
+Event ids and payload digests are 32 bytes each; times are milliseconds since 1970. ``PRAGMA user_version``
+holds the version.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from datetime import datetime
 
-from chatlio_kit.delivery.ledger.keys import key_of
+from chatlio_kit.delivery.ledger.encoding import key_of
 
 VERSION = 3
 
@@ -115,18 +115,18 @@ _FROM_2 = (
     " SELECT destination, batch_id, rows, iif(rows > 0, 'read', 'failed') FROM old_batch_read",
     "DROP TABLE old_batch_read",
 )
-"""What had landed keeps its mark without a read that vouches for it, so the next read reads everything."""
+"""What had landed stays landed without the number of a read, so the next read is a full one."""
 
 
-class TooNew(Exception):
-    """A ledger that a later version has written."""
+class SchemaTooNew(Exception):
+    """A later version of chatlio-kit wrote the ledger."""
 
 
-def lay_out(db: sqlite3.Connection) -> None:
-    """Make the tables where they are missing, and bring older ones into today's form, all of it or nothing.
+def migrate(db: sqlite3.Connection) -> None:
+    """Create missing tables and migrate older ones, all in one transaction.
 
     Raises:
-        TooNew: a later version has written the file.
+        SchemaTooNew: a later version wrote the file.
         sqlite3.Error: it cannot be read or written.
     """
     if _version(db) == VERSION:
@@ -136,7 +136,7 @@ def lay_out(db: sqlite3.Connection) -> None:
     db.execute("BEGIN IMMEDIATE")
     try:
         if (version := _version(db)) > VERSION:
-            raise TooNew
+            raise SchemaTooNew
         for statement in _steps_from(db, version):
             db.execute(statement)
         db.execute(f"PRAGMA user_version = {VERSION}")

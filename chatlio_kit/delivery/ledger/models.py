@@ -1,4 +1,4 @@
-"""The words of the ledger: what is accepted, what becomes of it, and how it is counted."""
+"""What the ledger records: fates, dead letters, events by name, counts and reads of the dataset."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from datetime import datetime
 from enum import StrEnum
 
 FORGOTTEN = "forgotten"
-FORGOTTEN_PLACE = f"({FORGOTTEN})"
-"""The source file of an event that ``forget`` has emptied."""
+FORGOTTEN_SOURCE = f"({FORGOTTEN})"
+"""The source file of an event whose personal data ``forget`` erased."""
+_BATCHES_SHOWN = 5
 
 
 class Fate(StrEnum):
@@ -21,7 +22,7 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """An event that the platform will not take, its full answer, and the record as it was sent, if known."""
+    """An event that the platform refused, its full answer, and the record as it was sent, if known."""
 
     event_id: str
     reason: str
@@ -31,7 +32,7 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """Events that the platform took.
+    """Events that the platform accepted.
 
     Attributes:
         request: the number of the request in the run.
@@ -69,10 +70,10 @@ class RetryableRecord:
 
 @dataclass(frozen=True, slots=True)
 class EventRef:
-    """An event as a person finds it again: its id, its kind, and the file and record it was read from.
+    """What identifies an event to a person: its id, its kind, and the file and record it was read from.
 
     Attributes:
-        transaction_id: the platform's receipt, by which its support finds the record; None if it gave none.
+        transaction_id: the platform's receipt, by which its support finds the record, if it issued one.
         reason: why it is a dead letter, if it is one.
         answer: the platform's full answer to a dead letter.
     """
@@ -86,30 +87,31 @@ class EventRef:
     answer: str | None = None
 
     @property
-    def place(self) -> str:
-        """Where it was read, in words."""
+    def location(self) -> str:
+        """The file and record it was read from, in words."""
         return f"{self.file} record {self.record:,}"
 
 
 @dataclass(frozen=True, slots=True)
-class ReadFile:
+class ProcessedFile:
     """A file that was read to its end without a reject.
 
     Attributes:
         name: its name, as events carry it.
-        mark: tells whether it changed: size, time and digest.
+        fingerprint: changes with its content, its time or the options it was read with.
         records: how many records it holds.
     """
 
     name: str
-    mark: str
+    fingerprint: str
     records: int
 
 
 class Gone(StrEnum):
     """Why an event that was read back before is not in the dataset any more.
 
-    A batch that ended in another way gives its status: ``batch_deleted``, ``batch_archived`` and so on.
+    For a batch that ended in another way it is the batch's status: ``batch_deleted``, ``batch_archived`` and
+    so on.
     """
 
     ERASED = "erased"
@@ -151,7 +153,7 @@ class FateCounts:
 
 @dataclass(frozen=True)
 class Readback:
-    """The read of the dataset that ``landed`` and ``gone`` speak of.
+    """The read of the dataset on which ``landed`` and ``gone`` are based.
 
     Attributes:
         at: when the dataset was last read, by the platform's clock; None when it never was.
@@ -166,39 +168,37 @@ class Readback:
     unreadable: dict[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, object]:
-        """Return it as JSON answers have it; times are RFC 3339."""
+        """Return the fields of every JSON answer; times are RFC 3339."""
         return {
             "read_back_at": _rfc3339(self.at),
             "not_read_again": self.older,
             "not_read_again_since": _rfc3339(self.older_since),
-            "unreadable_batches": [{"batch": key, "reason": why} for key, why in self.unreadable.items()],
+            "unreadable_batches": [
+                {"batch": batch, "reason": reason} for batch, reason in self.unreadable.items()
+            ],
         }
 
     def sentences(self) -> list[str]:
-        """Say when the dataset was read, what an older read still answers for, and what could not be read."""
-        said = []
+        """Report when the dataset was read, what only an older read found, and unreadable batches."""
+        sentences = []
         if self.at is not None:
-            said.append(f"The dataset was read back at {shown(self.at)}.")
+            sentences.append(f"The dataset was read back at {_in_words(self.at)}.")
         if self.older:
-            since = f"of {shown(self.older_since)}" if self.older_since else "that noted no time"
-            said.append(
+            since = f"of {_in_words(self.older_since)}" if self.older_since else "that noted no time"
+            sentences.append(
                 f"{self.older:,} of the landed events were not looked for again: for them an earlier read "
                 f"{since} still speaks. reconcile reads everything again."
             )
-        said += [
-            f"The batch {key} cannot be read, so its rows do not count as landed: {why}."
-            for key, why in list(self.unreadable.items())[:SHOWN_BATCHES]
+        sentences += [
+            f"The batch {batch} cannot be read, so its rows do not count as landed: {reason}."
+            for batch, reason in list(self.unreadable.items())[:_BATCHES_SHOWN]
         ]
-        if (more := len(self.unreadable) - SHOWN_BATCHES) > 0:
-            said.append(f"{more:,} more batches cannot be read; --json names them.")
-        return said
+        if (more := len(self.unreadable) - _BATCHES_SHOWN) > 0:
+            sentences.append(f"{more:,} more batches cannot be read; --json names them.")
+        return sentences
 
 
-SHOWN_BATCHES = 5
-
-
-def shown(moment: datetime) -> str:
-    """Write a UTC time to the second."""
+def _in_words(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
 
 

@@ -1,7 +1,7 @@
-"""The pace of sending: under the platform's published limits, and slower when it has enough.
+"""Limit the rate of sending to the platform's published limits, and slow down when it throttles.
 
-Streaming ingestion names 1,000 requests and 10,000 messages a second; one that feeds Profile 1,500
-a second. After an answer 429 or 503 the pace is cut, and then rises again steadily to where it was.
+Streaming ingestion allows 1,000 requests and 10,000 messages a second; a dataset that feeds Profile, 1,500
+messages a second. After an answer 429 or 503 the pace is cut, then rises steadily to its full rate.
 """
 
 from __future__ import annotations
@@ -16,33 +16,33 @@ MESSAGES_PER_SECOND_TO_PROFILE = 1_400
 REQUESTS_PER_SECOND = 1_000
 
 BURST = 0.01
-"""Seconds of pace that a pause may save up: so little that no second passes the published limit.
+"""Seconds of pace that a pause may accumulate: so little that no second exceeds the published limit.
 
-Workers that wait run ahead into debt, so nothing is lost by it while there is something to send.
+Waiting workers draw tokens in advance, so a small burst costs no throughput.
 """
-_IN_ONE_REQUEST = 0.05
+_REQUEST_SHARE = 0.05
 """Seconds of pace that one request may hold.
 
-A request arrives as a whole, and may arrive late: a second then holds the pace, one request more, and what
-was late. A twentieth leaves room for all of it below the published limit.
+A request arrives as a whole, and may arrive late: one second may then receive the pace, one request more, and
+the late ones. A twentieth keeps the sum below the published limit.
 """
 CUT = 0.6
-"""What is left of the pace after the platform said that it has enough."""
+"""The factor by which throttling reduces the pace."""
 LOWEST = 0.02
 RECOVERY = 0.05
-"""What comes back a second, as a share of the whole pace."""
+"""The share of the full pace that is regained each second."""
 _BETWEEN_CUTS = 1.0
-"""Answers within a second say the same thing once."""
+"""Throttling answers within a second count once."""
 
 
-def most_in_a_request(messages_per_second: float) -> int:
-    """Give how many messages a request may hold at a pace."""
-    return max(1, int(messages_per_second * _IN_ONE_REQUEST))
+def largest_request(messages_per_second: float) -> int:
+    """Return how many messages a request may hold at a pace."""
+    return max(1, int(messages_per_second * _REQUEST_SHARE))
 
 
 @dataclass
 class _Bucket:
-    """Tokens that come back at a steady rate; a taker may run into debt and then waits it off."""
+    """A token bucket; a taker may overdraw it, and then waits until the debt is refilled."""
 
     rate: float
     tokens: float
@@ -56,12 +56,12 @@ class _Bucket:
 
 
 class Pace:
-    """A governor that all workers share.
+    """A rate limiter that all workers share.
 
     Args:
         messages: messages a second.
         requests: requests a second.
-        clock: tells the time in seconds.
+        clock: returns the time in seconds.
     """
 
     def __init__(
@@ -81,11 +81,11 @@ class Pace:
 
     @property
     def share(self) -> float:
-        """The share of the whole pace that is kept at the moment."""
+        """The current share of the full pace."""
         return min(1.0, self._share + (self._clock() - self._shared_at) * RECOVERY)
 
     def wait_for(self, messages: int) -> bool:
-        """Wait until a request with so many messages may go out; say whether it may."""
+        """Wait until a request with this many messages may be sent; return False when sending was stopped."""
         with self._lock:
             now, share = self._clock(), self.share
             pause = max(
@@ -97,7 +97,7 @@ class Pace:
         return not self.is_stopped
 
     def slow_down(self, hold: float = 0.0) -> None:
-        """Cut the pace since the platform has enough, and let nothing out for so many seconds."""
+        """Cut the pace because the platform throttles, and send nothing for ``hold`` seconds."""
         with self._lock:
             now = self._clock()
             self._held_until = max(self._held_until, now + hold)

@@ -1,7 +1,7 @@
-"""Wire records to request bodies: as full as the platform takes them, never fuller.
+"""Pack wire records into request bodies up to the platform's limit.
 
-One request goes to one dataflow and holds at most 1,000,000 bytes (streaming ingestion: multiple messages;
-whether 1 MB means more is not documented, so the smaller reading is kept).
+One request is for one dataflow and holds at most 1,000,000 bytes (streaming ingestion: multiple messages; the
+size of 1 MB is not documented, so the smaller reading applies).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ ADVISED_RECORD = 10_000
 """Profile drops events beyond this size; the lake keeps them."""
 
 _HEAD, _TAIL = b'{"messages":[', b"]}"
-_AROUND = len(_HEAD) + len(_TAIL)
+_ENVELOPE_BYTES = len(_HEAD) + len(_TAIL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,43 +37,43 @@ class RequestBody:
         return b"".join((_HEAD, self.records.joined, _TAIL))
 
     def halves(self) -> tuple[RequestBody, RequestBody]:
-        """Split in two, for an answer that blames the whole."""
+        """Split in two, for an answer that rejects the request as a whole."""
         middle = len(self.records) // 2
         return RequestBody(self.records[:middle]), RequestBody(self.records[middle:])
 
     def singles(self) -> list[RequestBody]:
-        """Split into packets of one record."""
-        return [RequestBody(self.records[place : place + 1]) for place in range(len(self.records))]
+        """Split into bodies of one record."""
+        return [RequestBody(self.records[index : index + 1]) for index in range(len(self.records))]
 
-    def only(self, places: Sequence[int]) -> RequestBody:
-        """Keep the records at some places."""
-        return RequestBody(self.records.take(places))
+    def only(self, indexes: Sequence[int]) -> RequestBody:
+        """Return a body with the records at these indexes."""
+        return RequestBody(self.records.take(indexes))
 
 
 def fitting(records: WireRecords, limit: int = LIMIT) -> NDArray[np.bool_]:
-    """Say of each record whether it can be sent at all."""
-    return records.sizes + _AROUND <= limit
+    """Return for each record whether a request can hold it."""
+    return records.sizes + _ENVELOPE_BYTES <= limit
 
 
 def fits(record: WireRecord, limit: int = LIMIT) -> bool:
-    """Whether a record can be sent at all."""
-    return len(record.body) + _AROUND <= limit
+    """Whether a request can hold a record."""
+    return len(record.body) + _ENVELOPE_BYTES <= limit
 
 
 def pack(records: Iterable[WireRecord], limit: int = LIMIT, most: int | None = None) -> Iterator[RequestBody]:
-    """Fill packets in order; each record has to fit by itself.
+    """Yield request bodies in the records' order. Each record has to fit by itself.
 
     Args:
-        records: what is sent.
-        limit: how many bytes a request may have.
-        most: how many records it may hold.
+        records: the records to send.
+        limit: the most bytes of a request.
+        most: the most records of a request.
     """
-    laid = records if isinstance(records, WireRecords) else WireRecords.of(records)
+    buffered = records if isinstance(records, WireRecords) else WireRecords.of(records)
     start = 0
-    while start < len(laid):
+    while start < len(buffered):
         # each record but the last is followed by a comma
-        end = laid.ends[start] + limit - _AROUND + 1
-        stop = max(start + 1, int(np.searchsorted(laid.ends, end, side="right")) - 1)
+        end = buffered.ends[start] + limit - _ENVELOPE_BYTES + 1
+        stop = max(start + 1, int(np.searchsorted(buffered.ends, end, side="right")) - 1)
         stop = stop if most is None else min(stop, start + most)
-        yield RequestBody(laid[start:stop])
+        yield RequestBody(buffered[start:stop])
         start = stop

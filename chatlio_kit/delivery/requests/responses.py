@@ -1,12 +1,12 @@
-"""What the platform's answer means for each record that was sent.
+"""Classify the platform's answer for each record that was sent.
 
-| answer | what follows |
+| answer | consequence |
 | --- | --- |
 | 207, element with a transaction id and no status | delivered |
 | 207, element with status 4xx | dead letter with the element as its answer |
 | 207, element with status 429 or 5xx, or no element for the record | sent again under the same id |
 | 200 | delivered (single post) |
-| 400 | split until the culprit stands alone; alone: dead letter |
+| 400 | split until the refused record is alone; alone: dead letter |
 | 413 | split; alone: dead letter |
 | 207, every element "The 'header' field is mandatory" | posted one by one |
 | 401, 403 | stop: the inlet refuses the credential |
@@ -15,7 +15,7 @@
 | 2xx that is not JSON, any 3xx | not acknowledged: sent again under the same id |
 
 Failed elements carry ``statusCode`` in Adobe's documents and ``status`` in production answers; both count. A
-success element carries ``xactionId``, whose last number is the record's place in the request.
+success element carries ``xactionId``, whose last number is the record's index in the request.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ import orjson
 
 from chatlio_kit.aep import masked
 
-_PLACE = re.compile(r"[-:](\d+)$")
-_NO_RAW = b"'header' field is mandatory"
+_INDEX = re.compile(r"[-:](\d+)$")
+_ENVELOPE_REQUIRED = b"'header' field is mandatory"
 _TRANSIENT = frozenset({408, 425, 429})
 
 
@@ -38,29 +38,29 @@ class NextStep(Enum):
     """What to do with a request as a whole."""
 
     READ = "read the verdicts"
-    AGAIN = "send again"
+    RETRY = "send again"
     SPLIT = "split"
-    NOT_YET = "wait for the inlet"
+    WAIT = "wait for the inlet"
     STOP = "stop"
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What came back for one request; status 0 when nothing did."""
+    """The answer to one request; status 0 when there was none."""
 
     status: int
     body: bytes = b""
     retry_after: str | None = None
 
     @property
-    def said(self) -> str:
-        """The body as text; an inlet's id, which is the key to it, is masked."""
+    def text(self) -> str:
+        """The body as text; an inlet's id, which is a secret, is masked."""
         return masked(self.body.decode("utf-8", errors="replace"))
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A record that the platform will not take."""
+    """Why the platform refused a record."""
 
     reason: str
     answer: str
@@ -68,120 +68,122 @@ class Refusal:
 
 @dataclass
 class RecordVerdicts:
-    """The fate of each record of a request, by its place.
+    """The fate of each record of a request, by its index.
 
-    ``unknown`` has to be sent again; ``passing``, a part of it, was refused for now and so was not accepted.
+    ``unknown`` has to be sent again; ``transient``, a part of it, was refused for now and so was not
+    accepted.
     """
 
     delivered: dict[int, str] = field(default_factory=dict)
     refused: dict[int, Refusal] = field(default_factory=dict)
     unknown: list[int] = field(default_factory=list)
-    passing: list[int] = field(default_factory=list)
+    transient: list[int] = field(default_factory=list)
 
 
-def what_next(answer: Response) -> NextStep:
-    """Classify an answer by its status first, by its body only where the status is not enough."""
+def next_step(answer: Response) -> NextStep:
+    """Classify an answer by its status, and by its body only where the status is not enough."""
     if answer.status in (200, 207):
         return NextStep.READ
     if answer.status == 404 or b"Inlet does not exist" in answer.body:
-        return NextStep.NOT_YET
+        return NextStep.WAIT
     if answer.status in (401, 403):
         return NextStep.STOP
     if answer.status in (400, 413):
         return NextStep.SPLIT
     if answer.status in _TRANSIENT or answer.status >= 500 or answer.status < 400:
-        return NextStep.AGAIN
+        return NextStep.RETRY
     return NextStep.SPLIT
 
 
-def verdicts(answer: Response, count: int) -> RecordVerdicts:
-    """Read the verdict of each of ``count`` records; whoever is not mentioned is unknown."""
-    try:
-        said = orjson.loads(answer.body)
-    except orjson.JSONDecodeError:
-        return RecordVerdicts(unknown=list(range(count)))
-    if not isinstance(said, dict):
+def read_verdicts(answer: Response, count: int) -> RecordVerdicts:
+    """Return the verdict of each of ``count`` records; a record that is not mentioned is unknown."""
+    content = _parse_object(answer.body)
+    if content is None:
         return RecordVerdicts(unknown=list(range(count)))
     if answer.status == 200:
-        transaction = said.get("xactionId")
+        transaction = content.get("xactionId")
         if count == 1 and isinstance(transaction, str):
             return RecordVerdicts(delivered={0: transaction})
         return RecordVerdicts(unknown=list(range(count)))
-    responses = said.get("responses")
-    if taken := _all_taken(responses, count):
-        return RecordVerdicts(delivered=dict(enumerate(taken)))
-    found = RecordVerdicts()
-    for place, element in _by_place(responses, count).items():
+    elements = content.get("responses")
+    if not isinstance(elements, list):
+        return RecordVerdicts(unknown=list(range(count)))
+    if transactions := _all_delivered(elements, count):
+        return RecordVerdicts(delivered=dict(enumerate(transactions)))
+    result = RecordVerdicts()
+    for index, element in _by_index(elements, count).items():
         status = element.get("status", element.get("statusCode"))
         transaction = element.get("xactionId")
         if status is None or _is_success(status):
             if isinstance(transaction, str) and transaction:
-                found.delivered[place] = transaction
+                result.delivered[index] = transaction
         elif _is_transient(status):
-            found.passing.append(place)
+            result.transient.append(index)
         else:
-            found.refused[place] = Refusal(f"refused_{status}", masked(orjson.dumps(element).decode()))
-    found.unknown = [
-        place for place in range(count) if place not in found.delivered and place not in found.refused
-    ]
-    return found
+            result.refused[index] = Refusal(f"refused_{status}", masked(orjson.dumps(element).decode()))
+    settled = result.delivered.keys() | result.refused.keys()
+    result.unknown = [index for index in range(count) if index not in settled]
+    return result
 
 
-def wants_envelopes(answer: Response) -> bool:
-    """Whether the batch path refused every record since it takes no raw ones."""
-    if answer.status != 207 or _NO_RAW not in answer.body:
+def requires_envelopes(answer: Response) -> bool:
+    """Whether the batch endpoint refused every record because it accepts no raw ones."""
+    if answer.status != 207 or _ENVELOPE_REQUIRED not in answer.body:
         return False
-    try:
-        said = orjson.loads(answer.body)
-    except orjson.JSONDecodeError:
-        return False
-    elements = said.get("responses") if isinstance(said, dict) else None
+    elements = (_parse_object(answer.body) or {}).get("responses")
     return (
         isinstance(elements, list)
         and bool(elements)
-        and all(_NO_RAW.decode() in str(each.get("message")) for each in elements if isinstance(each, dict))
-        and all(isinstance(each, dict) for each in elements)
+        and all(
+            isinstance(element, dict) and _ENVELOPE_REQUIRED.decode() in str(element.get("message"))
+            for element in elements
+        )
     )
 
 
-def refusal(answer: Response) -> Refusal:
-    """Say why a request that holds a single record was refused."""
+def refusal_of(answer: Response) -> Refusal:
+    """Return why a request with a single record was refused."""
     reason = "too_large" if answer.status == 413 else f"refused_{answer.status}"
-    return Refusal(reason, answer.said)
+    return Refusal(reason, answer.text)
 
 
-def _all_taken(responses: Any, count: int) -> list[str] | None:
-    """Give the transaction ids when there is one for each record and nothing else: on a quiet day, always."""
-    if not isinstance(responses, list) or len(responses) != count:
+def _parse_object(body: bytes) -> dict[str, Any] | None:
+    try:
+        content = orjson.loads(body)
+    except orjson.JSONDecodeError:
         return None
-    taken = [
-        each["xactionId"] for each in responses if isinstance(each, dict) and each.keys() == {"xactionId"}
+    return content if isinstance(content, dict) else None
+
+
+def _all_delivered(elements: list[Any], count: int) -> list[str] | None:
+    """Return the transaction ids when every record has one and nothing else, which is the usual case."""
+    if len(elements) != count:
+        return None
+    transactions = [
+        element["xactionId"]
+        for element in elements
+        if isinstance(element, dict) and element.keys() == {"xactionId"}
     ]
-    return taken if len(taken) == count and all(each and isinstance(each, str) for each in taken) else None
+    is_complete = len(transactions) == count and all(
+        isinstance(transaction, str) and transaction for transaction in transactions
+    )
+    return transactions if is_complete else None
 
 
-def _by_place(responses: Any, count: int) -> dict[int, dict[str, Any]]:
-    """Match elements to records by the place in their transaction ids, or by position where ids tell none.
+def _by_index(responses: list[Any], count: int) -> dict[int, dict[str, Any]]:
+    """Match elements to records by the index in their transaction ids, else by position.
 
-    Places that repeat or lie outside the request are no places; then only a full set of elements can be
+    Indexes that repeat or lie outside the request are not used; then only a full set of elements can be
     matched, by position.
     """
-    if not isinstance(responses, list):
-        return {}
     elements = [element if isinstance(element, dict) else {} for element in responses]
-    places = [_place_in(element) for element in elements]
-    told = [place for place in places if place is not None]
-    trusted = len(set(told)) == len(told) and all(place < count for place in told)
-    if len(elements) == count and (not trusted or len(told) < count):
+    matches = [_INDEX.search(str(element.get("xactionId", ""))) for element in elements]
+    by_index = {int(match[1]): element for match, element in zip(matches, elements, strict=True) if match}
+    named = sum(match is not None for match in matches)
+    is_usable = len(by_index) == named and all(index < count for index in by_index)
+    if len(elements) == count and (not is_usable or named < count):
         return dict(enumerate(elements))
-    if not trusted:
-        return {}
-    return {place: element for place, element in zip(places, elements, strict=True) if place is not None}
-
-
-def _place_in(element: dict[str, Any]) -> int | None:
-    found = _PLACE.search(str(element.get("xactionId", "")))
-    return int(found.group(1)) if found else None
+    return by_index if is_usable else {}
 
 
 def _is_success(status: Any) -> bool:

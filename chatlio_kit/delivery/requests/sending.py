@@ -1,4 +1,4 @@
-"""Posting packets until each record has a verdict: delivered, refused, or told as pending."""
+"""Post request bodies until each record has a verdict: delivered, refused, or pending."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from chatlio_kit.delivery.requests.packing import RequestBody
 from chatlio_kit.delivery.requests.responses import (
     NextStep,
     Response,
-    refusal,
-    verdicts,
-    wants_envelopes,
-    what_next,
+    next_step,
+    read_verdicts,
+    refusal_of,
+    requires_envelopes,
 )
 from chatlio_kit.errors import Unreachable
 
 WORKERS = 16
-"""Requests under way at once; as many again are packed ahead of them."""
+"""Requests under way at once; as many again are packed in advance."""
 SINGLE_WORKERS = 32
-"""The same where a request holds one record: latency, not bytes, sets the rate there."""
+"""The same where a request holds one record, because latency then limits the rate."""
 MAX_TRIES = 12
-"""Tries in a row that bring no verdict, some minutes in all; then the records are told as pending."""
+"""Consecutive tries without a verdict, some minutes in total; then the records stay pending."""
 MAX_THROTTLED = 60
-"""Refusals in a row because of too much traffic, counted apart: they say that the platform is there."""
+"""Consecutive throttling answers, counted apart because they show that the platform is alive."""
 INLET_PATIENCE = 600.0
-"""Seconds: how long a new inlet may be unknown before sending stops."""
+"""Seconds that a new inlet may be unknown before sending stops."""
 PATIENCE = 600.0
-"""Seconds without any verdict, over all requests together, after which a platform counts as dead."""
+"""Seconds without any verdict, over all requests, after which the platform counts as down."""
 LEAST_TRIES = 5
-"""So often a platform is asked at least before it counts as dead."""
+"""The least number of tries before the platform counts as down."""
 BACK_OFF = frozenset({429, 503})
 
 SINGLE_POSTS = (
@@ -49,57 +49,53 @@ SINGLE_POSTS = (
 
 @dataclass
 class Outcome:
-    """What became of one packet's records.
+    """The result of sending one request body's records.
 
     Attributes:
-        taken: what the platform took, request by request.
-        refused: what it will not take.
-        pending: the ledger's rows of those whose requests brought no verdict.
-        again: records to be posted one by one.
+        delivered: what the platform accepted, request by request.
+        refused: what it refused for good.
+        pending: the ledger rows of records whose requests brought no verdict.
+        singles: records that have to be posted one by one.
         requests: requests posted, ``retries`` of them again.
-        untold: records in requests whose answer was lost or incomplete: they may stand in the lake twice.
-        throttled: answers 429 and 503.
+        unanswered: records in requests whose answer was lost or incomplete: the lake may hold them twice.
+        throttled: how many answers were 429 or 503.
         stopped_by: why sending ends, if it does.
     """
 
-    taken: list[Delivered] = field(default_factory=list)
+    delivered: list[Delivered] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
     pending: list[int] = field(default_factory=list)
-    again: list[RequestBody] = field(default_factory=list)
+    singles: list[RequestBody] = field(default_factory=list)
     requests: int = 0
     retries: int = 0
-    untold: int = 0
+    unanswered: int = 0
     throttled: int = 0
     stopped_by: str | None = None
 
     @classmethod
     def sum(cls, outcomes: Iterable[Outcome]) -> Outcome:
-        """Add outcomes up, so that the ledger takes them at once."""
+        """Return the sum of outcomes, so that the ledger can record them in one transaction."""
         total = cls()
-        for each in outcomes:
-            total.taken += each.taken
-            total.refused += each.refused
-            total.pending += each.pending
-            total.again += each.again
-            total.requests += each.requests
-            total.retries += each.retries
-            total.untold += each.untold
-            total.throttled += each.throttled
-            total.stopped_by = total.stopped_by or each.stopped_by
+        for outcome in outcomes:
+            total.delivered += outcome.delivered
+            total.refused += outcome.refused
+            total.pending += outcome.pending
+            total.singles += outcome.singles
+            total.requests += outcome.requests
+            total.retries += outcome.retries
+            total.unanswered += outcome.unanswered
+            total.throttled += outcome.throttled
+            total.stopped_by = total.stopped_by or outcome.stopped_by
         return total
 
     @property
     def settled(self) -> int:
-        """How many records have their verdict."""
-        return sum(len(each.transactions) for each in self.taken) + len(self.refused)
+        """How many records have a verdict."""
+        return sum(len(request.transactions) for request in self.delivered) + len(self.refused)
 
 
-Again = deque[tuple["Takes", RequestBody]]
-"""Packets that have to be posted one by one, each with where it goes."""
-
-
-class Takes(Protocol):
-    """What takes one dataflow's records: an :class:`~chatlio_kit.aep.Inlet`."""
+class RecordInlet(Protocol):
+    """The endpoint of one dataflow, e.g. an :class:`~chatlio_kit.aep.Inlet`."""
 
     def post_batch(self, body: bytes) -> Reply:
         """Post a body to the batch endpoint."""
@@ -109,25 +105,25 @@ class Takes(Protocol):
 
 
 class Sender:
-    """Posts packets, several at a time, whatever dataflows they are for. Use it as a context manager.
+    """Posts request bodies concurrently, to one or several dataflows. Use it as a context manager.
 
     Args:
-        pace: the governor.
-        settle: writes an outcome down; called from the worker that has it, at once.
+        pace: the rate limiter.
+        record: records an outcome; called in the worker that has it, at once.
         patience: seconds without any verdict after which sending ends.
 
     Attributes:
-        is_single: whether the batch path refuses raw records, so that they are posted one by one.
+        is_single: whether the batch endpoint refuses raw records, so that they are posted one by one.
     """
 
-    def __init__(self, pace: Pace, settle: Callable[[Outcome], None], patience: float = PATIENCE) -> None:
+    def __init__(self, pace: Pace, record: Callable[[Outcome], None], patience: float = PATIENCE) -> None:
         self._pace = pace
-        self._settle = settle
+        self._record = record
         self._patience = patience
         self._silent_since: float | None = None
         self._silent_answers = 0
-        self._under_way: set[Future[Again]] = set()
-        self._waiting: Again = deque()
+        self._under_way: set[Future[_Queue]] = set()
+        self._waiting: _Queue = deque()
         self._numbers = count(1)
         self.is_single = False
         self._open_pool()
@@ -142,37 +138,36 @@ class Sender:
             self._pace.stop()
         self._pool.shutdown()
 
-    def send(self, inlet: Takes, packets: Iterable[RequestBody]) -> None:
-        """Send packets to one dataflow; wait for room only, so that the last ones are still under way.
+    def send(self, inlet: RecordInlet, bodies: Iterable[RequestBody]) -> None:
+        """Send request bodies to one dataflow; the last ones are still under way on return.
 
-        After an answer that ends sending, what is left is settled as pending.
+        After an answer that ends sending, the remaining records are recorded as pending.
         """
-        for packet in packets:
-            self._waiting.append((inlet, packet))
-            self._go_on(self._workers * 2)
+        for body in bodies:
+            self._waiting.append((inlet, body))
+            self._drain(self._workers * 2)
 
     def finish(self) -> None:
-        """Wait until everything that was sent is settled."""
-        self._go_on(1)
+        """Wait until everything that was sent is recorded."""
+        self._drain(1)
 
-    def _go_on(self, room: int) -> None:
-        """Send what waits, until fewer packets than ``room`` are under way."""
-        while self._waiting or len(self._under_way) >= room:
+    def _drain(self, limit: int) -> None:
+        """Send what is waiting, until fewer bodies than ``limit`` are under way."""
+        while self._waiting or len(self._under_way) >= limit:
             while self._waiting and len(self._under_way) < self._workers * 2:
-                inlet, packet = self._waiting.popleft()
-                if self.is_single and len(packet) > 1:
-                    self._waiting.extendleft((inlet, each) for each in reversed(packet.singles()))
+                inlet, body = self._waiting.popleft()
+                if self.is_single and len(body) > 1:
+                    self._waiting.extendleft((inlet, single) for single in reversed(body.singles()))
                 else:
-                    self._under_way.add(self._pool.submit(self._deliver_and_settle, inlet, packet))
-            if len(self._under_way) >= room:
-                self._take_back()
+                    self._under_way.add(self._pool.submit(self._deliver_and_record, inlet, body))
+            if len(self._under_way) >= limit:
+                self._wait_for_one()
 
-    def _take_back(self) -> None:
-        """Wait for one that is under way, and take back what has to be posted one by one."""
+    def _wait_for_one(self) -> None:
+        """Wait for a body under way, and queue what has to be posted one by one."""
         done, self._under_way = wait(self._under_way, return_when=FIRST_COMPLETED)
-        for each in done:
-            if again := each.result():
-                self._waiting.extend(again)
+        for future in done:
+            self._waiting.extend(future.result())
         if self._waiting and not self.is_single:
             self.is_single = True
             self._pool.shutdown(wait=False)
@@ -182,18 +177,18 @@ class Sender:
         self._workers = SINGLE_WORKERS if self.is_single else WORKERS
         self._pool = ThreadPoolExecutor(self._workers, thread_name_prefix="chatlio-kit-send")
 
-    def _deliver_and_settle(self, inlet: Takes, packet: RequestBody) -> Again:
+    def _deliver_and_record(self, inlet: RecordInlet, body: RequestBody) -> _Queue:
         try:
-            outcome = self._deliver(inlet, packet)
-            self._settle(outcome)
+            outcome = self._deliver(inlet, body)
+            self._record(outcome)
         except BaseException:
             self._pace.stop()
             raise
-        return deque((inlet, each) for each in outcome.again)
+        return deque((inlet, single) for single in outcome.singles)
 
-    def _deliver(self, inlet: Takes, packet: RequestBody) -> Outcome:
+    def _deliver(self, inlet: RecordInlet, body: RequestBody) -> Outcome:
         outcome = Outcome()
-        todo = deque([packet])
+        todo = deque([body])
         tries = throttled = 0
         started = time.monotonic()
         while todo:
@@ -202,31 +197,31 @@ class Sender:
                 outcome.pending += part.records.rows.tolist()
                 continue
             number = next(self._numbers)
-            answer = self._ask(inlet, part)
+            answer = self._post(inlet, part)
             outcome.requests += 1
-            step = what_next(answer)
+            step = next_step(answer)
             if step is NextStep.READ:
-                if wants_envelopes(answer):
-                    outcome.again += part.singles()
+                if requires_envelopes(answer):
+                    outcome.singles += part.singles()
                     continue
-                again = self._read(part, number, answer, outcome)
-                if again is None or len(again) < len(part):
+                unknown = self._read(part, number, answer, outcome)
+                if unknown is None or len(unknown) < len(part):
                     self._silent_since = None
-                if again is None:
+                if unknown is None:
                     tries = throttled = 0
                     continue
-                tries = 0 if len(again) < len(part) else tries
-                part = again
+                tries = 0 if len(unknown) < len(part) else tries
+                part = unknown
             elif step is NextStep.SPLIT:
                 self._silent_since = None
                 if len(part) > 1:
                     todo.extendleft(reversed(part.halves()))
                 else:
-                    why = refusal(answer)
-                    outcome.refused.append(refused(part, 0, number, why.reason, why.answer))
+                    refusal = refusal_of(answer)
+                    outcome.refused.append(refuse(part, 0, number, refusal.reason, refusal.answer))
                 continue
             elif step is NextStep.STOP or (
-                step is NextStep.NOT_YET and time.monotonic() - started > INLET_PATIENCE
+                step is NextStep.WAIT and time.monotonic() - started > INLET_PATIENCE
             ):
                 self._stop(part, answer, outcome)
                 continue
@@ -234,10 +229,10 @@ class Sender:
                 throttled += 1
                 outcome.throttled += 1
                 self._pace.slow_down(asked_pause(answer.retry_after))
-            elif step is not NextStep.NOT_YET:
+            elif step is not NextStep.WAIT:
                 tries += 1
             if answer.status == 0:
-                outcome.untold += len(part)
+                outcome.unanswered += len(part)
             if self._is_out_of_patience():
                 self._give_up(part, answer, outcome)
                 continue
@@ -251,7 +246,7 @@ class Sender:
         return outcome
 
     def _is_out_of_patience(self) -> bool:
-        """Note that a request brought no verdict; say whether none came for too long."""
+        """Note that a request brought no verdict, and return whether none came for too long."""
         now = time.monotonic()
         if self._silent_since is None:
             self._silent_since, self._silent_answers = now, 0
@@ -260,14 +255,14 @@ class Sender:
 
     def _give_up(self, part: RequestBody, answer: Response, outcome: Outcome) -> None:
         outcome.pending += part.records.rows.tolist()
-        last = f"HTTP {answer.status}: {answer.said[:200]}" if answer.status else "none at all"
+        last = f"HTTP {answer.status}: {answer.text[:200]}" if answer.status else "none at all"
         outcome.stopped_by = (
             f"the platform gave no verdict on any record for {self._patience:,.0f} seconds "
             f"(its last answer: {last})"
         )
         self._pace.stop()
 
-    def _ask(self, inlet: Takes, part: RequestBody) -> Response:
+    def _post(self, inlet: RecordInlet, part: RequestBody) -> Response:
         try:
             if self.is_single and len(part) == 1:
                 reply = inlet.post_single(part.records[0].body)
@@ -278,23 +273,27 @@ class Sender:
         return Response(reply.status_code, reply.content, retry_after(reply.headers))
 
     def _read(self, part: RequestBody, number: int, answer: Response, outcome: Outcome) -> RequestBody | None:
-        """Take the verdicts over; give what has none, to be sent again."""
-        found = verdicts(answer, len(part))
-        rows = part.records.rows[list(found.delivered)].tolist()
-        outcome.taken.append(Delivered(number, dict(zip(rows, found.delivered.values(), strict=True))))
-        for place, why in found.refused.items():
-            outcome.refused.append(refused(part, place, number, why.reason, why.answer))
-        outcome.untold += len(found.unknown) - len(found.passing)
-        return part.only(found.unknown) if found.unknown else None
+        """Add the verdicts to the outcome, and return the records without one, which are sent again."""
+        verdicts = read_verdicts(answer, len(part))
+        rows = part.records.rows[list(verdicts.delivered)].tolist()
+        outcome.delivered.append(Delivered(number, dict(zip(rows, verdicts.delivered.values(), strict=True))))
+        for index, refusal in verdicts.refused.items():
+            outcome.refused.append(refuse(part, index, number, refusal.reason, refusal.answer))
+        outcome.unanswered += len(verdicts.unknown) - len(verdicts.transient)
+        return part.only(verdicts.unknown) if verdicts.unknown else None
 
     def _stop(self, part: RequestBody, answer: Response, outcome: Outcome) -> None:
         outcome.pending += part.records.rows.tolist()
-        outcome.stopped_by = f"HTTP {answer.status}: {answer.said[:300]}"
+        outcome.stopped_by = f"HTTP {answer.status}: {answer.text[:300]}"
         self._pace.stop()
 
 
-def refused(packet: RequestBody, place: int, request: int | None, reason: str, answer: str) -> Refused:
-    """Make a dead letter of one record; its body is kept, so that it can be sent again."""
-    record = packet.records[place]
+def refuse(body: RequestBody, index: int, request: int | None, reason: str, answer: str) -> Refused:
+    """Return one record as a dead letter; its body is kept, so that it can be sent again."""
+    record = body.records[index]
     letter = DeadLetter(record.event_id, reason, answer, record.body)
-    return Refused(int(packet.records.rows[place]), request, letter)
+    return Refused(int(body.records.rows[index]), request, letter)
+
+
+_Queue = deque[tuple[RecordInlet, RequestBody]]
+"""Request bodies, each with its endpoint."""

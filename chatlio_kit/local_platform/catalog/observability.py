@@ -1,4 +1,4 @@
-"""Observability Insights: what the lake took, and what Profile kept of it.
+"""Observability Insights: what the lake received, and what Profile kept of it.
 
 The lake keeps every row. Profile drops an event whose ``_id`` it has already, and one larger than 10 KB; it
 looks at datasets whose tag ``unifiedProfile`` enables them. Source: Observability Insights API guide,
@@ -17,10 +17,9 @@ import orjson
 import pyarrow.parquet as pq
 from aiohttp import web
 
-from ..lake.arrow_rows import plain
-from ..lake.files import good_file
+from ..lake.files import good_file, plain
 from ..server import errors as problems
-from ..server.context import Context, answer, json_object
+from ..server.service import Service, answer
 from ..store import BatchFilter, Json
 
 PATH = "/data/infrastructure/observability/insights/metrics"
@@ -37,36 +36,33 @@ METRICS = (BATCHES, FAILED_BATCHES, RECORDS, READ, KEPT)
 Count = Callable[[str, Json], int]
 
 
-class Observability:
+class Observability(Service):
     """Counts of batches and records over time, by dataset."""
 
-    def __init__(self, ground: Context) -> None:
-        self._ground = ground
-
     def routes(self) -> list[web.RouteDef]:
-        """The calls of this service."""
+        """Return the calls of this service."""
         return [web.post(PATH, self.metrics)]
 
     async def metrics(self, request: web.Request) -> web.Response:
-        """Each metric that was asked for, as sums per step of time."""
-        body = await json_object(request)
+        """Return the requested metrics as sums per step of time."""
+        body = await self.json_object(request)
         start, end = (_moment(body.get(name)) for name in ("start", "end"))
         granularity = str(body.get("granularity", "day")).lower()
         asked = body.get("metrics")
         if granularity not in _STEPS or not isinstance(asked, list) or not asked:
             raise _bad("granularity is hour, day or month, and metrics a list")
-        responses = [self._metric(each, start, end, granularity) for each in asked]
+        responses = [self._metric(metric, start, end, granularity) for metric in asked]
         return answer({"metricResponses": await asyncio.gather(*responses)})
 
     async def _metric(self, asked: Any, start: int, end: int, granularity: str) -> Json:
         if not isinstance(asked, dict) or asked.get("name") not in METRICS or not asked.get("downsample"):
             raise _bad(f"A metric has a downsample and one of the names {', '.join(METRICS)}")
         filters = asked.get("filters", [])
-        if not isinstance(filters, list) or any(each.get("name") != "dataSetId" for each in filters):
+        if not isinstance(filters, list) or any(item.get("name") != "dataSetId" for item in filters):
             raise _bad("The only filter known here is dataSetId")
-        wanted = {each.get("value") for each in filters}
+        wanted = {item.get("value") for item in filters}
         datapoints = []
-        for dataset in self._ground.store.all("dataset"):
+        for dataset in self._context.store.all("dataset"):
             if not wanted or dataset["id"] in wanted:
                 batches = list(self._batches(dataset["id"]))
                 counted = await asyncio.to_thread(_counted, batches, self._counting(asked["name"], dataset))
@@ -84,7 +80,7 @@ class Observability:
         }
 
     def _counting(self, name: str, dataset: Json) -> Count:
-        """Choose how a batch is counted."""
+        """Return the function that counts a batch."""
         if name == BATCHES:
             return lambda _, batch: int(batch["status"] == "success")
         if name == FAILED_BATCHES:
@@ -98,7 +94,7 @@ class Observability:
     def _profile_view(self) -> Count:
         """Count what Profile keeps, batch by batch in the order of their creation."""
         seen: set[str] = set()
-        lake = self._ground.store.lake
+        lake = self._context.store.lake
 
         def kept(key: str, batch: Json) -> int:
             if batch["status"] != "success":
@@ -112,13 +108,13 @@ class Observability:
 
     def _batches(self, dataset_id: str) -> Iterator[tuple[str, Json]]:
         start = 0
-        while page := self._ground.store.batches(BatchFilter(dataset_id, ascending=True), _PAGE, start):
+        while page := self._context.store.batches(BatchFilter(dataset_id, ascending=True), _PAGE, start):
             yield from page.items()
             start += _PAGE
 
 
 def _counted(batches: list[tuple[str, Json]], count: Count) -> list[tuple[int, int]]:
-    """Give when each batch was made, and its count; batches without one are left out."""
+    """Return when each batch was made, and its count; batches without one are left out."""
     counts = [(batch["created"], count(key, batch)) for key, batch in batches]
     return [(created, found) for created, found in counts if found]
 

@@ -13,15 +13,14 @@ from aiohttp import web
 
 from ..lake.files import remove_files
 from ..server import errors as problems
-from ..server.context import Context, answer, json_body, json_object, now_ms
 from ..server.filters import ordered, values_at
 from ..server.json_patch import PatchProblem, apply_patch
 from ..server.patterns import WrongPattern, compile_pattern
-from ..server.reading import whole_number
-from ..store import BatchFilter, Json
-from .batches import deactivate
+from ..server.service import Service, answer, now_ms, route, whole_number
+from ..store import BatchFilter, Json, Store
 
 BASE = "/data/foundation/catalog"
+BATCH_INGESTION = "/data/foundation/import"
 SCHEMA_CONTENT_TYPE = re.compile(
     r"application/vnd\.adobe\.xed(-full)?(-notext)?\+json\s*;\s*version\s*=\s*1(\.\d+)?"
 )
@@ -29,40 +28,24 @@ _KEPT_BY_CATALOG = ("imsOrg", "created", "createdUser", "createdClient", "viewId
 
 
 def same_schema(one: Json, other: Json) -> bool:
-    """Whether two schema references mean one schema: the id counts, and the major version is always 1."""
+    """Return whether two references name one schema: by its id, as the major version is always 1."""
     return bool(one.get("id")) and one.get("id") == other.get("id")
 
 
-class Catalog:
+class Catalog(Service):
     """Datasets and batches."""
 
-    def __init__(self, ground: Context) -> None:
-        self._ground = ground
-
-    def routes(self) -> list[web.RouteDef]:
-        """The calls of this service."""
-        one = f"{BASE}/dataSets/{{id}}"
-        return [
-            web.post(f"{BASE}/dataSets", self.create),
-            web.get(f"{BASE}/dataSets", self.datasets),
-            web.get(one, self.dataset),
-            web.patch(one, self.patch),
-            web.patch(f"{BASE}/v2/dataSets/{{id}}", self.merge),
-            web.delete(one, self.delete),
-            web.get(f"{BASE}/batches", self.batches),
-            web.get(f"{BASE}/batches/{{id}}", self.batch),
-        ]
-
+    @route("POST", f"{BASE}/dataSets")
     async def create(self, request: web.Request) -> web.Response:
         """Create a dataset for a schema of the tenant."""
-        body = await json_object(request)
+        body = await self.json_object(request)
         if request.query.get("requestDataSource") != "true" and "dataSourceId" not in body:
-            raise _bad("dataSourceId is required unless requestDataSource=true")
+            raise problems.bad_request("dataSourceId is required unless requestDataSource=true")
         tags = body.get("tags", {})
         if not isinstance(tags, dict):
-            raise _bad("tags must be an object of arrays")
+            raise problems.bad_request("tags must be an object of arrays")
         key = secrets.token_hex(12)
-        account, moment = self._ground.account, now_ms()
+        account, moment = self._context.account, now_ms()
         dataset: Json = {
             "name": body.get("name", ""),
             **body,
@@ -83,74 +66,80 @@ class Catalog:
             "fileDescription", {"persisted": True, "containerFormat": "parquet", "format": "parquet"}
         )
         self._check(dataset)
-        self._ground.store.put("dataset", key, dataset)
+        self._context.store.put("dataset", key, dataset)
         return answer([f"@/dataSets/{key}"], 201, {"Location": f"{BASE}/dataSets/{key}"})
 
+    @route("GET", f"{BASE}/dataSets")
     async def datasets(self, request: web.Request) -> web.Response:
         """List datasets: an object by id."""
-        chosen = [each for each in self._ground.store.all("dataset") if _wanted(each, request)]
+        chosen = [dataset for dataset in self._context.store.all("dataset") if _wanted(dataset, request)]
         direction, _, field = request.query.get("orderBy", "desc:created").partition(":")
         if direction not in ("asc", "desc") or not field:
-            raise _bad("orderBy must be asc:<field> or desc:<field>")
+            raise problems.bad_request("orderBy must be asc:<field> or desc:<field>")
         chosen = ordered(chosen, (field, direction == "desc"))
         limit, start = _bounds(request)
         properties = request.query.get("properties")
         page = chosen[start : start + limit]
-        return answer({each["id"]: _shown(each, properties) for each in page})
+        return answer({dataset["id"]: _shown(dataset, properties) for dataset in page})
 
+    @route("GET", f"{BASE}/dataSets/{{id}}")
     async def dataset(self, request: web.Request) -> web.Response:
-        """One dataset: an object of one key, its id."""
+        """Return one dataset: an object of one key, its id."""
         dataset = self._find(request)
         headers = {"ETag": _etag(dataset)}
         return answer({dataset["id"]: _shown(dataset, request.query.get("properties"))}, headers=headers)
 
+    @route("PATCH", f"{BASE}/dataSets/{{id}}")
     async def patch(self, request: web.Request) -> web.Response:
         """Change a dataset by fields, or by JSON Patch when the content type says so."""
         dataset = self._find(request)
-        body = await json_body(request)
+        body = await self.json_body(request)
         if request.content_type == "application/json-patch+json":
             try:
                 changed = apply_patch(dataset, body)
             except PatchProblem as problem:
-                raise _bad(str(problem)) from problem
+                raise problems.bad_request(str(problem)) from problem
         elif isinstance(body, dict):
             changed = {**dataset, **body}
         else:
-            raise _bad("The body must be an object")
+            raise problems.bad_request("The body must be an object")
         return self._save(request, dataset, changed)
 
+    @route("PATCH", f"{BASE}/v2/dataSets/{{id}}")
     async def merge(self, request: web.Request) -> web.Response:
         """Change a dataset by deep merge."""
         dataset = self._find(request)
-        return self._save(request, dataset, _merged(dataset, await json_object(request)))
+        return self._save(request, dataset, _merged(dataset, await self.json_object(request)))
 
+    @route("DELETE", f"{BASE}/dataSets/{{id}}")
     async def delete(self, request: web.Request) -> web.Response:
         """Delete a dataset that no dataflow writes to, with its rows; an unknown id deletes nothing.
 
         What becomes of its batches is not documented; one that had been reverted stayed readable as
         ``inactive``. So they all do here.
         """
-        store = self._ground.store
+        store = self._context.store
         key = request.match_info["id"]
         targets = {
-            each["id"] for each in store.all("targetConnections") if each["params"]["dataSetId"] == key
+            target["id"] for target in store.all("targetConnections") if target["params"]["dataSetId"] == key
         }
         if any(targets.intersection(flow["targetConnectionIds"]) for flow in store.all("flows")):
-            raise _bad(f"The dataset {key} is the target of a dataflow")
+            raise problems.bad_request(f"The dataset {key} is the target of a dataflow")
         with store.transaction():
             if not store.delete("dataset", key):
                 return answer([])
-            dropped = [each for each in store.batch_ids(key) if deactivate(store, each)]
+            dropped = [batch_id for batch_id in store.batch_ids(key) if deactivate(store, batch_id)]
         for batch_id in dropped:
             remove_files(store.lake, batch_id)
         return answer([f"@/dataSets/{key}"])
 
+    @route("GET", f"{BASE}/batches")
     async def batches(self, request: web.Request) -> web.Response:
         """List batches: an object by id."""
         query = request.query
         direction, _, field = query.get("orderBy", "desc:created").partition(":")
         if direction not in ("asc", "desc") or field != "created":
-            raise _bad("orderBy must be asc:created or desc:created")
+            raise problems.bad_request("orderBy must be asc:created or desc:created")
         chosen = BatchFilter(
             dataset_id=query.get("dataSet"),
             status=query.get("status"),
@@ -159,22 +148,23 @@ class Catalog:
             ascending=direction == "asc",
         )
         limit, start = _bounds(request)
-        found = self._ground.store.batches(chosen, limit, start)
-        return answer({key: _shown(each, query.get("properties")) for key, each in found.items()})
+        found = self._context.store.batches(chosen, limit, start)
+        return answer({key: _shown(document, query.get("properties")) for key, document in found.items()})
 
+    @route("GET", f"{BASE}/batches/{{id}}")
     async def batch(self, request: web.Request) -> web.Response:
-        """One batch: an object of one key, its id."""
+        """Return one batch: an object of one key, its id."""
         key = request.match_info["id"]
-        found = self._ground.store.batch(key)
+        found = self._context.store.batch(key)
         if found is None:
-            raise problems.generic(404, "NotFoundError", f"The batch {key} was not found")
+            raise problems.not_found(f"batch {key}")
         return answer({key: found})
 
     def _find(self, request: web.Request) -> Json:
         key = request.match_info["id"]
-        found = self._ground.store.get("dataset", key)
+        found = self._context.store.get("dataset", key)
         if found is None:
-            raise problems.generic(404, "NotFoundError", f"The dataset {key} was not found")
+            raise problems.not_found(f"dataset {key}")
         return found
 
     def _save(self, request: web.Request, before: Json, after: Json) -> web.Response:
@@ -182,37 +172,65 @@ class Catalog:
             raise problems.generic(412, "PreconditionFailed", "The dataset has changed since it was read")
         changed = [key for key in _KEPT_BY_CATALOG if before.get(key) != after.get(key)]
         if changed:
-            raise _bad(f"{', '.join(changed)} cannot be changed")
+            raise problems.bad_request(f"{', '.join(changed)} cannot be changed")
         self._check(after)
         major, minor, patch = before["version"].split(".")
         after = {**after, "version": f"{major}.{minor}.{int(patch) + 1}", "updated": now_ms()}
         if request.headers.get("Pragma") != "validate-only":
-            self._ground.store.put("dataset", after["id"], after)
+            self._context.store.put("dataset", after["id"], after)
         return answer([f"@/dataSets/{after['id']}"])
 
     def _check(self, dataset: Json) -> None:
         name = dataset.get("name")
         if not isinstance(name, str) or not name.strip():
-            raise _bad("name is required")
+            raise problems.bad_request("name is required")
         reference = dataset.get("schemaRef")
         if not isinstance(reference, dict) or not isinstance(reference.get("id"), str):
-            raise _bad("schemaRef.id is required")
+            raise problems.bad_request("schemaRef.id is required")
         if not SCHEMA_CONTENT_TYPE.fullmatch(str(reference.get("contentType", ""))):
-            raise _bad("schemaRef.contentType must be a schema media type with version=1")
-        schema = self._ground.store.get("schemas", reference["id"])
+            raise problems.bad_request("schemaRef.contentType must be a schema media type with version=1")
+        schema = self._context.store.get("schemas", reference["id"])
         if schema is None:
-            raise _bad(f"The schema {reference['id']} was not found")
+            raise problems.bad_request(f"The schema {reference['id']} was not found")
         tags = dataset.get("tags")
         if not isinstance(tags, dict) or not all(isinstance(value, list) for value in tags.values()):
-            raise _bad("tags must be an object of arrays")
+            raise problems.bad_request("tags must be an object of arrays")
         enabled = [str(value).replace(" ", "") for value in tags.get("unifiedProfile", [])]
         for_profile = any(value.startswith("enabled:true") for value in enabled)
         if for_profile and "union" not in schema.get("meta:immutableTags", []):
-            raise _bad("A dataset for Profile needs a schema with the union tag")
+            raise problems.bad_request("A dataset for Profile needs a schema with the union tag")
 
 
-def _bad(detail: str) -> problems.ApiError:
-    return problems.generic(400, "BadRequestError", detail)
+class Batches(Service):
+    """``POST /batches/{id}?action=REVERT``."""
+
+    def routes(self) -> list[web.RouteDef]:
+        """Return the calls of this service."""
+        return [web.post(f"{BATCH_INGESTION}/batches/{{id}}", self.act)]
+
+    async def act(self, request: web.Request) -> web.Response:
+        """Revert a batch that succeeded."""
+        batch_id, action = request.match_info["id"], request.query.get("action", "")
+        store = self._context.store
+        found = store.batch(batch_id)
+        if found is None:
+            raise problems.not_found(f"batch {batch_id}")
+        if action != "REVERT":
+            raise problems.bad_request(f"The action {action!r} is not served here")
+        if not deactivate(store, batch_id):
+            detail = f"The batch {batch_id} is {found['status']}: only a batch that succeeded is reverted"
+            raise problems.generic(428, "ERR-BI-104", detail)
+        remove_files(store.lake, batch_id)
+        return web.Response()
+
+
+def deactivate(store: Store, batch_id: str) -> bool:
+    """Turn a successful batch inactive; return whether it was one."""
+    found = store.batch(batch_id)
+    if found is None or found["status"] != "success":
+        return False
+    store.put_batch(batch_id, {**found, "status": "inactive", "updated": now_ms()})
+    return True
 
 
 def _etag(dataset: Json) -> str:
@@ -236,9 +254,9 @@ def _bounds(request: web.Request) -> tuple[int, int]:
     limit = whole_number(request.query.get("limit", "20"))
     start = whole_number(request.query.get("start", "0"))
     if limit is None or not 1 <= limit <= 100:
-        raise _bad("limit must be a number from 1 to 100")
+        raise problems.bad_request("limit must be a number from 1 to 100")
     if start is None:
-        raise _bad("start must be a number")
+        raise problems.bad_request("start must be a number")
     return limit, start
 
 
@@ -247,7 +265,7 @@ def _moment(text: str | None) -> int | None:
         return None
     moment = whole_number(text)
     if moment is None:
-        raise _bad("Times are Unix milliseconds")
+        raise problems.bad_request("Times are Unix milliseconds")
     return moment
 
 
@@ -265,12 +283,12 @@ def _wanted(dataset: Json, request: web.Request) -> bool:
 def _property_matches(dataset: Json, text: str) -> bool:
     match = re.fullmatch(r"(?P<path>[^=~]+?)(?P<op>==|=|~)(?P<value>.*)", text)
     if match is None:
-        raise _bad(f"Invalid property filter {text}")
+        raise problems.bad_request(f"Invalid property filter {text}")
     found = [str(value) for value in values_at(dataset, match["path"])]
     if match["op"] != "~":
         return match["value"] in found
     try:
         pattern = compile_pattern(match["value"])
     except WrongPattern as error:
-        raise _bad(f"Invalid pattern in {text}: {error}") from error
+        raise problems.bad_request(f"Invalid pattern in {text}: {error}") from error
     return any(pattern.search(value) for value in found)

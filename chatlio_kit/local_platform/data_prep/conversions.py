@@ -1,7 +1,7 @@
-"""How a mapped value becomes the value of its XDM field.
+"""Conversion of a mapped value to the type of its XDM field.
 
-For every field of the target schema there is one conversion, made once. It gives the value to write, or
-`None` for "leave the key out". It raises `EvaluationError` when a text cannot be read as the field's type,
+Each field of the target schema has one conversion. It returns the value to write, or `None` to leave the key
+out. It raises `EvaluationError` when a text cannot be read as the field's type,
 and `TypeMismatchError` when no conversion covers the pair of types.
 """
 
@@ -14,10 +14,9 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from .errors import EvaluationError, ExpressionError, TypeMismatchError
 from .java_time import DateError, parse_default, rfc3339
 from .paths import Path, Step, path_text
-from .values import number_text, type_name
+from .values import EvaluationError, ExpressionError, TypeMismatchError, number_text, type_name
 
 Warn = Callable[[str, str], None]
 """Called with a destination and a message when a child of a copied object or array becomes null."""
@@ -50,8 +49,18 @@ def field_at(json_schema: Mapping[str, Any], path: Path) -> Mapping[str, Any]:
 def conversion(node: Mapping[str, Any], path: Path) -> Convert:
     """Make the conversion for a field of the target schema."""
     kind = _kind(node)
-    if kind in ("object", "map", "array"):
-        return {"object": _to_object, "map": _to_map, "array": _to_array}[kind](node, path)
+    if kind in _CONTAINERS:
+        container, make_copy = _CONTAINERS[kind]
+        copy = make_copy(node, path)
+
+        def convert_container(value: Any, warn: Warn) -> Any:
+            if value is None:
+                return None
+            if not isinstance(value, container):
+                raise TypeMismatchError(path_text(path), kind.upper(), type_name(value))
+            return copy(value, warn)
+
+        return convert_container
     plain = _PLAIN.get(kind)
     if plain is None:
         return lambda value, _warn: rfc3339(value) if isinstance(value, datetime) else value
@@ -69,7 +78,7 @@ def conversion(node: Mapping[str, Any], path: Path) -> Convert:
 
 
 def kept_type(node: Mapping[str, Any]) -> type | None:
-    """Give the type whose values a field takes as they are, without a conversion; None if there is none."""
+    """Return the type whose values a field takes as they are, without a conversion; None if there is none."""
     return {"string": str, "integer": int, "boolean": bool}.get(_kind(node))
 
 
@@ -177,56 +186,40 @@ _PLAIN: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def _to_object(node: Mapping[str, Any], path: Path) -> Convert:
+def _object_copy(node: Mapping[str, Any], path: Path) -> Convert:
     children = [
         (name, kept_type(child), conversion(child, (*path, name)), (*path, name))
         for name, child in node["properties"].items()
     ]
 
-    def convert(value: Any, warn: Warn) -> Any:
-        if value is None:
-            return None
-        if not isinstance(value, dict):
-            raise TypeMismatchError(path_text(path), "OBJECT", type_name(value))
+    def copy(value: Any, warn: Warn) -> Any:
         copied = {}
-        for name, kept, child, where in children:
-            found = value.get(name)
-            if found is not None and type(found) is not kept:
-                found = _copied(child, found, where, warn)
-            if found is not None:
-                copied[name] = found
+        for name, kept, child, child_path in children:
+            member = value.get(name)
+            if member is not None and type(member) is not kept:
+                member = _copied(child, member, child_path, warn)
+            if member is not None:
+                copied[name] = member
         return copied
 
-    return convert
+    return copy
 
 
-def _to_map(node: Mapping[str, Any], path: Path) -> Convert:
+def _map_copy(node: Mapping[str, Any], path: Path) -> Convert:
     values = node.get("additionalProperties")
     child = conversion(values if isinstance(values, Mapping) else {}, path)
 
-    def convert(value: Any, warn: Warn) -> Any:
-        if value is None:
-            return None
-        if not isinstance(value, dict):
-            raise TypeMismatchError(path_text(path), "MAP", type_name(value))
-        copied = {name: _copied(child, each, (*path, name), warn) for name, each in value.items()}
-        return {name: each for name, each in copied.items() if each is not None}
+    def copy(value: Any, warn: Warn) -> Any:
+        copied = {name: _copied(child, member, (*path, name), warn) for name, member in value.items()}
+        return {name: member for name, member in copied.items() if member is not None}
 
-    return convert
+    return copy
 
 
-def _to_array(node: Mapping[str, Any], path: Path) -> Convert:
+def _array_copy(node: Mapping[str, Any], path: Path) -> Convert:
     items = node.get("items")
     child = conversion(items if isinstance(items, Mapping) else {}, (*path, -1))
-
-    def convert(value: Any, warn: Warn) -> Any:
-        if value is None:
-            return None
-        if not isinstance(value, list):
-            raise TypeMismatchError(path_text(path), "ARRAY", type_name(value))
-        return [child(element, warn) for element in value]
-
-    return convert
+    return lambda value, warn: [child(element, warn) for element in value]
 
 
 def _copied(child: Convert, value: Any, path: Path, warn: Warn) -> Any:
@@ -235,3 +228,10 @@ def _copied(child: Convert, value: Any, path: Path, warn: Warn) -> Any:
     except EvaluationError as error:
         warn(path_text(path), str(error))
         return None
+
+
+_CONTAINERS: dict[str, tuple[type, Callable[[Mapping[str, Any], Path], Convert]]] = {
+    "object": (dict, _object_copy),
+    "map": (dict, _map_copy),
+    "array": (list, _array_copy),
+}

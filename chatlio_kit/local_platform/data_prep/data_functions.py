@@ -9,9 +9,17 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from .errors import EvaluationError
 from .java_time import compiled, parse_default
-from .values import are_equal, is_less, list_of, text_of, truth_of, type_name, whole_number_of
+from .values import (
+    EvaluationError,
+    are_equal,
+    is_less,
+    list_of,
+    text_of,
+    truth_of,
+    type_name,
+    whole_number_of,
+)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PARTS = {
@@ -30,12 +38,12 @@ _PARTS = {
 
 
 def now(moment: datetime) -> datetime:
-    """Give the current time in UTC, to the second."""
+    """Return the current time in UTC, to the second."""
     return moment.astimezone(UTC).replace(microsecond=0)
 
 
 def timestamp(moment: datetime) -> int:
-    """Give the current time as milliseconds since 1970."""
+    """Return the current time as milliseconds since 1970."""
     return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
@@ -62,7 +70,7 @@ def dformat(milliseconds: Any, pattern: Any) -> str:
 
 
 def date_part(part: Any, value: Any) -> int:
-    """Give one part of a date."""
+    """Return one part of a date."""
     moment, name = _date_of(value), _PARTS.get(text_of(part).lower())
     if name is None:
         raise EvaluationError(f"date part {part!r} is not offered")
@@ -112,7 +120,7 @@ def zone_date_to_zone(value: Any, zone: Any) -> datetime:
 
 
 def is_empty(value: Any) -> bool:
-    """Tell whether a value is null, or a string, array or object with nothing in it."""
+    """Return whether a value is null, or a string, array or object with nothing in it."""
     return value is None or size_of(value) == 0
 
 
@@ -140,7 +148,7 @@ def str_to_object(value: Any, value_delimiter: Any = ":", field_delimiter: Any =
 
 
 def get_values(value: Any, key: Any, value_delimiter: Any, field_delimiter: Any = ",") -> str | None:
-    """Give the value of one key in a text of keys and values, or null; empty delimiters are defaults."""
+    """Return the value of one key in a text of keys and values, or null; empty delimiters are defaults."""
     return str_to_object(value, value_delimiter or ":", field_delimiter or ",").get(text_of(key))
 
 
@@ -154,29 +162,29 @@ def arrays_to_object(*pairs: Any) -> list[dict[str, Any]]:
 
 
 def nullify() -> None:
-    """Give null, so that the attribute is left out."""
+    """Return null, so that the attribute is left out."""
 
 
 def get_keys(value: Any) -> list[str]:
-    """Give the keys of an object."""
+    """Return the keys of an object."""
     if not isinstance(value, Mapping):
         raise EvaluationError(f"get_keys expects an object, found {type_name(value)}")
     return list(value)
 
 
 def coalesce(*values: Any) -> Any:
-    """Give the first value that is not null."""
+    """Return the first value that is not null."""
     candidates = values[0] if len(values) == 1 and isinstance(values[0], list) else values
     return next((value for value in candidates if value is not None), None)
 
 
 def first(*values: Any) -> Any:
-    """Give the first element of an array, or of several arguments."""
+    """Return the first element of an array, or of several arguments."""
     return _elements(values)[0]
 
 
 def last(*values: Any) -> Any:
-    """Give the last element of an array, or of several arguments."""
+    """Return the last element of an array, or of several arguments."""
     return _elements(values)[-1]
 
 
@@ -197,7 +205,7 @@ def to_array(include_nulls: Any, *values: Any) -> list[Any]:
 
 
 def decode(key: Any, *options: Any) -> Any:
-    """Give the value that follows the key among the options, else the last option when it stands alone."""
+    """Return the value that follows the key among the options, else the last option when it stands alone."""
     for at in range(0, len(options) - 1, 2):
         if type_name(options[at]) == type_name(key) and are_equal(options[at], key):
             return options[at + 1]
@@ -205,7 +213,7 @@ def decode(key: Any, *options: Any) -> Any:
 
 
 def smallest(*values: Any) -> Any:
-    """Give the least of the values in their natural order."""
+    """Return the least of the values in their natural order."""
     result = values[0]
     for value in values:
         result = value if is_less(value, result) else result
@@ -213,7 +221,7 @@ def smallest(*values: Any) -> Any:
 
 
 def greatest(*values: Any) -> Any:
-    """Give the greatest of the values in their natural order."""
+    """Return the greatest of the values in their natural order."""
     result = values[0]
     for value in values:
         result = value if is_less(result, value) else result
@@ -247,7 +255,7 @@ def json_to_object(value: Any) -> Any:
 
 
 def random_id() -> str:
-    """Give a random UUID."""
+    """Return a random UUID."""
     return str(uuid.uuid4())
 
 

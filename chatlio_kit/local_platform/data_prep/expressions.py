@@ -16,9 +16,17 @@ from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedInput
 
 from . import functions
-from .errors import EvaluationError, ExpressionError, MissingAttributeError
 from .paths import MISSING, WILDCARD, Path, index_step, path_text, read
-from .values import are_equal, is_less, number_of, truth_of, whole_number_of
+from .values import (
+    EvaluationError,
+    ExpressionError,
+    MissingAttributeError,
+    are_equal,
+    is_less,
+    number_of,
+    truth_of,
+    whole_number_of,
+)
 
 LONGEST_EXPRESSION = 4096
 
@@ -125,7 +133,7 @@ def _compile(tree: Tree[Token]) -> Evaluate:
 
 
 def _path_of(tree: Tree[Token]) -> Path | None:
-    """Give the path that a tree spells, or None when it is anything but a path."""
+    """Return the path that a tree spells, or None when it is anything but a path."""
     if tree.data == "attribute":
         return _names(_tree(tree.children[0]))
     if tree.data not in ("member", "element"):
@@ -163,7 +171,7 @@ def _reference(path: Path) -> Evaluate:
 
 
 def _has_gap(value: Any, path: Path) -> bool:
-    """Tell whether an element that a wildcard reached lacks the rest of the path."""
+    """Return whether an element that a wildcard reached lacks the rest of the path."""
     if WILDCARD not in path or not isinstance(value, list):
         return value is MISSING
     rest = path[path.index(WILDCARD) + 1 :]
@@ -210,7 +218,7 @@ def _application(name: str, function: functions.Function, arguments: list[Evalua
     call = function.call
 
     def evaluate(scope: Scope) -> Any:
-        values = [scope.now] if function.asks_clock else [argument(scope) for argument in arguments]
+        values = [scope.now] if function.needs_clock else [argument(scope) for argument in arguments]
         try:
             return call(*values)
         except (EvaluationError, ValueError, ArithmeticError, RecursionError) as error:

@@ -9,7 +9,7 @@ must lie in its range, and a date that no calendar has is an error.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
 
@@ -35,20 +35,13 @@ DEFAULT_FORMATS = (
 )
 """The formats that are tried, in this order, when a date comes without one (Data Prep: data handling)."""
 
+# fmt: off
 _MONTHS = (
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
+    "January", "February", "March", "April", "May", "June",
+    "July", "August", "September", "October", "November", "December",
 )
+# fmt: on
+_RUN = re.compile(r"'(?P<quoted>(?:[^']|'')*)'|(?P<letter>[A-Za-z])(?P=letter)*|.", re.DOTALL)
 _LONGEST_OFFSET = timedelta(hours=18)
 
 
@@ -132,7 +125,7 @@ class JavaPattern:
 
 @lru_cache(maxsize=256)
 def compiled(pattern: str) -> JavaPattern:
-    """Give the compiled pattern, remembered; raises `DateError` as `JavaPattern` does."""
+    """Return the compiled pattern, remembered; raises `DateError` as `JavaPattern` does."""
     return JavaPattern(pattern)
 
 
@@ -153,44 +146,18 @@ def rfc3339(moment: datetime) -> str:
     return local + _offset_text(moment, colon=True, zero="Z")
 
 
-def _runs(pattern: str) -> list[tuple[str, str]]:
+def _runs(pattern: str) -> Iterator[tuple[str, str]]:
     """Split a pattern into runs of one letter and literal texts."""
-    runs: list[tuple[str, str]] = []
-    at = 0
-    while at < len(pattern):
-        character = pattern[at]
-        if character == "'":
-            text, at = _quoted(pattern, at + 1)
-            runs.append(("literal", text))
-        elif character.isascii() and character.isalpha():
-            end = at
-            while end < len(pattern) and pattern[end] == character:
-                end += 1
-            runs.append(("letters", pattern[at:end]))
-            at = end
-        elif character in "[]{}#":
-            raise DateError(f"pattern character {character!r} is reserved")
+    for match in _RUN.finditer(pattern):
+        text, quoted = match.group(), match["quoted"]
+        if quoted is not None:  # two quotes are one, inside quotes and outside
+            yield "literal", quoted.replace("''", "'") or "'"
+        elif text == "'":
+            raise DateError(f"pattern {pattern!r} has an unclosed quote")
+        elif text in "[]{}#":
+            raise DateError(f"pattern character {text!r} is reserved")
         else:
-            runs.append(("literal", character))
-            at += 1
-    return runs
-
-
-def _quoted(pattern: str, at: int) -> tuple[str, int]:
-    """Read literal text from after its opening quote; two quotes in a row stand for one."""
-    if pattern[at : at + 1] == "'":
-        return "'", at + 1
-    text = ""
-    while at < len(pattern):
-        if pattern[at] != "'":
-            text += pattern[at]
-            at += 1
-        elif pattern[at + 1 : at + 2] == "'":
-            text += "'"
-            at += 2
-        else:
-            return text, at + 1
-    raise DateError(f"pattern {pattern!r} has an unclosed quote")
+            yield ("letters" if match["letter"] else "literal"), text
 
 
 _Letter = tuple[str, Callable[[datetime], str]]

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from ..lake.rows import writer
 from .conversions import Convert, conversion, field_at, kept_type
-from .errors import EvaluationError, ExpressionError, MissingAttributeError, TypeMismatchError
 from .expressions import Scope, compile_expression, compile_path
-from .paths import MISSING, WILDCARD, Path, destination_path, path_text, read
+from .paths import MISSING, WILDCARD, Path, destination_path, path_text, read, writer
+from .values import EvaluationError, ExpressionError, MissingAttributeError, TypeMismatchError
 
 TRANSFORM_ERROR = "MAPPER-3700-400"
 """The one mapper code that is documented: "Mapper Transform Error"."""
 
-_ATTRIBUTE_TYPES = ("ATTRIBUTE", "text/x.schema-path")
+LEGACY_ATTRIBUTE = "text/x.schema-path"
+SOURCE_TYPES = ("ATTRIBUTE", "EXPRESSION", "STATIC")
 
 
 @dataclass(frozen=True)
@@ -93,23 +93,16 @@ def compile_mappings(
         try:
             steps.append(_compile(mapping, json_schema))
         except ExpressionError as error:
-            problems.append(_problem(mapping, error))
+            source = mapping.get("source", mapping.get("sourceAttribute", ""))
+            destination = mapping.get("destination", mapping.get("destinationXdmPath", ""))
+            problems.append(MappingProblem(str(destination), str(source), error.code, str(error)))
     if problems:
         raise InvalidMapping(problems)
     return CompiledMappings(steps)
 
 
-def validate_mapping(mapping: Mapping[str, Any], json_schema: Mapping[str, Any]) -> list[MappingProblem]:
-    """List what is wrong with one mapping; an empty list when it can be used."""
-    try:
-        _compile(mapping, json_schema)
-    except ExpressionError as error:
-        return [_problem(mapping, error)]
-    return []
-
-
 def validate_expression(text: str) -> str | None:
-    """Say what is wrong with a calculated expression, or `None` when it can be used."""
+    """Return what is wrong with a calculated expression, or `None` when it can be used."""
     try:
         compile_expression(text)
     except ExpressionError as error:
@@ -118,7 +111,7 @@ def validate_expression(text: str) -> str | None:
 
 
 def _compile(mapping: Mapping[str, Any], json_schema: Mapping[str, Any]) -> _Apply:
-    kind, source, destination = _parts(mapping)
+    kind, source, destination = current_form(mapping).values()
     path = destination_path(destination)
     field = field_at(json_schema, path)
     convert = conversion(field, path)
@@ -137,27 +130,22 @@ def _compile(mapping: Mapping[str, Any], json_schema: Mapping[str, Any]) -> _App
     return step
 
 
-def _parts(mapping: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Read a mapping in the current form, else in the legacy form, which has plain attributes only."""
-    legacy = "source" not in mapping and "sourceAttribute" in mapping
-    source = mapping.get("sourceAttribute" if legacy else "source")
+def current_form(mapping: Mapping[str, Any]) -> dict[str, str]:
+    """Return a mapping in the current form, from that or from the legacy one.
+
+    Raises:
+        ExpressionError: when its source type is unknown, or its source or destination is missing.
+    """
+    source = mapping.get("source", mapping.get("sourceAttribute"))
     destination = mapping.get("destination", mapping.get("destinationXdmPath"))
-    kind = mapping.get("sourceType", "ATTRIBUTE" if legacy else None)
-    if kind in _ATTRIBUTE_TYPES:
+    kind = mapping.get("sourceType", None if "source" in mapping else "ATTRIBUTE")
+    if kind == LEGACY_ATTRIBUTE:
         kind = "ATTRIBUTE"
-    if kind not in ("ATTRIBUTE", "EXPRESSION", "STATIC"):
-        raise ExpressionError(
-            f"sourceType {kind!r} is not one of ATTRIBUTE, EXPRESSION, STATIC", "INVALID_SOURCE_TYPE"
-        )
+    if kind not in SOURCE_TYPES:
+        raise ExpressionError(f"sourceType must be one of {', '.join(SOURCE_TYPES)}", "INVALID_SOURCE_TYPE")
     if not isinstance(source, str) or not isinstance(destination, str):
-        raise ExpressionError("a mapping needs a source and a destination", "INCOMPLETE_MAPPING")
-    return kind, source, destination
-
-
-def _problem(mapping: Mapping[str, Any], error: ExpressionError) -> MappingProblem:
-    destination = mapping.get("destination", mapping.get("destinationXdmPath", ""))
-    source = mapping.get("source", mapping.get("sourceAttribute", ""))
-    return MappingProblem(str(destination), str(source), error.code, str(error))
+        raise ExpressionError("A mapping needs a source and a destination", "INCOMPLETE_MAPPING")
+    return {"sourceType": kind, "source": source, "destination": destination}
 
 
 def _constant(value: Any) -> _Value:

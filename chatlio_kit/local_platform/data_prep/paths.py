@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from .errors import ExpressionError
+from .values import ExpressionError
 
 WILDCARD = -1
 """The step that stands for every element of an array, written `[*]`."""
 
 Step = str | int
 Path = tuple[Step, ...]
+Write = Callable[[dict[str, Any], Any], None]
 
 _DESTINATION_STEP = re.compile(
     r"(?P<name>(?:[^.\[\]\\]|\\\.)+)(?P<indexes>(?:\[(?:\*|[0-9]{1,4})\])*)(?:\.(?!$)|$)"
@@ -78,3 +79,40 @@ def read(value: Any, path: Path) -> Any:
         else:
             return MISSING
     return value
+
+
+def writer(path: Path) -> Write:
+    """Make the writer for one destination path without wildcards."""
+    *before, last = path
+    if not before and isinstance(last, str):
+        return lambda row, value: row.__setitem__(last, value)
+    if len(before) == 1 and isinstance(before[0], str) and isinstance(last, str):
+        return _into_object(before[0], last)
+
+    def write(row: dict[str, Any], value: Any) -> None:
+        node: Any = row
+        for step, following in zip(before, path[1:], strict=True):
+            node = _entered(node, step, list if isinstance(following, int) else dict)
+        if isinstance(last, int):
+            node.extend([None] * (last + 1 - len(node)))
+        node[last] = value
+
+    return write
+
+
+def _into_object(parent: str, name: str) -> Write:
+    def write(row: dict[str, Any], value: Any) -> None:
+        if parent in row:
+            row[parent][name] = value
+        else:
+            row[parent] = {name: value}
+
+    return write
+
+
+def _entered(node: Any, step: str | int, container: Callable[[], Any]) -> Any:
+    """Return the container at a step, made when it is not there; an array gets one at every place before."""
+    if isinstance(step, int):
+        node.extend(container() for _ in range(step + 1 - len(node)))
+        return node[step]
+    return node.setdefault(step, container())

@@ -6,184 +6,167 @@ Source: Data Prep API guide, "Mapping sets". Error bodies are not documented; pr
 from __future__ import annotations
 
 import secrets
+from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any
 
 from aiohttp import web
 
 from ..catalog.routes import SCHEMA_CONTENT_TYPE
 from ..registry.routes import composed_schema
 from ..server import errors as problems
-from ..server.context import Context, answer, json_object, now_ms
 from ..server.filters import ordered
-from ..server.reading import whole_number
+from ..server.service import Context, Service, answer, now_ms, route, whole_number
 from ..store import Json
 from . import mappings as data_prep
+from .values import ExpressionError
 
 BASE = "/data/foundation/conversion"
-LEGACY_ATTRIBUTE = "text/x.schema-path"
-SOURCE_TYPES = ("ATTRIBUTE", "EXPRESSION", "STATIC")
+ONE = f"{BASE}/mappingSets/{{id:[0-9a-f]{{32}}}}"
 
 
 def version_key(mapping_set_id: str, version: int) -> str:
-    """The store's key of one version of a mapping set."""
+    """Return the store's key of one version of a mapping set."""
     return f"{mapping_set_id}:{version}"
 
 
-def mapping_set_version(ground: Context, mapping_set_id: str, version: int) -> Json | None:
-    """One version of a mapping set; None when there is none."""
-    return ground.store.get("mapping_set_version", version_key(mapping_set_id, version))
+def mapping_set_version(context: Context, mapping_set_id: str, version: int) -> Json | None:
+    """Return one version of a mapping set; None when there is none."""
+    return context.store.get("mapping_set_version", version_key(mapping_set_id, version))
 
 
-class DataPrep:
+class DataPrep(Service):
     """Mapping sets of the sandbox."""
 
-    def __init__(self, ground: Context) -> None:
-        self._ground = ground
-
-    def routes(self) -> list[web.RouteDef]:
-        """The calls of this service."""
-        sets, one = f"{BASE}/mappingSets", f"{BASE}/mappingSets/{{id:[0-9a-f]{{32}}}}"
-        return [
-            web.post(sets, self.create),
-            web.get(sets, self.mapping_sets),
-            web.post(f"{sets}/validate", self.validate),
-            web.post(f"{sets}/preview", self.preview),
-            web.get(one, self.mapping_set),
-            web.put(one, self.replace),
-            web.delete(one, self.delete),
-            web.get(f"{one}/mappings", self.mappings),
-            web.get(f"{one}/mappings/{{mapping_id}}", self.mapping),
-            web.post(f"{BASE}/languages/el/validate", self.validate_expression),
-        ]
-
+    @route("POST", f"{BASE}/mappingSets")
     async def create(self, request: web.Request) -> web.Response:
         """Create a mapping set; it is refused when a mapping does not fit its schema."""
         key = secrets.token_hex(16)
-        return answer(self._save(await json_object(request), key, 0, now_ms()))
+        return answer(self._save(await self.json_object(request), key, 0, now_ms()))
 
+    @route("PUT", ONE)
     async def replace(self, request: web.Request) -> web.Response:
         """Replace a mapping set; its version rises and earlier versions stay readable."""
         current = self._find(request)
-        body = await json_object(request)
+        body = await self.json_object(request)
         return answer(self._save(body, current["id"], current["version"] + 1, current["createdDate"]))
 
+    @route("GET", f"{BASE}/mappingSets")
     async def mapping_sets(self, request: web.Request) -> web.Response:
         """List mapping sets; ``limit`` and ``start`` are mandatory."""
         limit = whole_number(request.query.get("limit", ""))
         start = whole_number(request.query.get("start", ""))
         if limit is None or start is None:
-            raise _bad("limit and start are required numbers")
-        chosen = self._ground.store.all("mapping_set")
+            raise problems.bad_request("limit and start are required numbers")
+        chosen = self._context.store.all("mapping_set")
         if "name" in request.query:
-            chosen = [each for each in chosen if each.get("name") == request.query["name"]]
+            chosen = [
+                mapping_set for mapping_set in chosen if mapping_set.get("name") == request.query["name"]
+            ]
         order = request.query.get("orderBy", "createdDate").strip()
         field = {"createdDate": "createdDate", "updatedDate": "modifiedDate"}.get(order.lstrip("+-"))
         if field is None:
-            raise _bad("orderBy must be createdDate or updatedDate")
+            raise problems.bad_request("orderBy must be createdDate or updatedDate")
         chosen = ordered(chosen, (field, order.startswith("-")))
         page = chosen[start : start + limit]
         return answer({"data": page, "_page": {"count": len(page), "limit": limit}})
 
+    @route("GET", ONE)
     async def mapping_set(self, request: web.Request) -> web.Response:
-        """One mapping set, in its newest version or the one asked for."""
+        """Return one mapping set, in its newest version or the one asked for."""
         found = self._find(request)
         version = request.query.get("version")
         if version is not None:
             number = whole_number(version)
-            chosen = None if number is None else mapping_set_version(self._ground, found["id"], number)
+            chosen = None if number is None else mapping_set_version(self._context, found["id"], number)
             if chosen is None:
-                raise _missing(f"version {version} of the mapping set {found['id']}")
+                raise problems.not_found(f"version {version} of the mapping set {found['id']}")
             found = chosen
         return answer(found)
 
+    @route("DELETE", ONE)
     async def delete(self, request: web.Request) -> web.Response:
         """Delete a mapping set that no dataflow uses."""
         found = self._find(request)
-        for flow in self._ground.store.all("flows"):
-            if any(each["params"].get("mappingId") == found["id"] for each in flow["transformations"]):
-                raise _bad(f"The mapping set is used by the dataflow {flow['id']}")
-        self._ground.store.delete("mapping_set", found["id"])
+        for flow in self._context.store.all("flows"):
+            if any(
+                transformation["params"].get("mappingId") == found["id"]
+                for transformation in flow["transformations"]
+            ):
+                raise problems.bad_request(f"The mapping set is used by the dataflow {flow['id']}")
+        self._context.store.delete("mapping_set", found["id"])
         return web.Response(status=204)
 
+    @route("GET", f"{ONE}/mappings")
     async def mappings(self, request: web.Request) -> web.Response:
-        """The mappings of a set."""
+        """Return the mappings of a set."""
         return answer(self._find(request)["mappings"])
 
+    @route("GET", f"{ONE}/mappings/{{mapping_id}}")
     async def mapping(self, request: web.Request) -> web.Response:
-        """One mapping of a set."""
+        """Return one mapping of a set."""
         wanted = request.match_info["mapping_id"]
-        for each in self._find(request)["mappings"]:
-            if each["id"] == wanted:
-                return answer(each)
-        raise _missing(f"mapping {wanted}")
+        for mapping in self._find(request)["mappings"]:
+            if mapping["id"] == wanted:
+                return answer(mapping)
+        raise problems.not_found(f"mapping {wanted}")
 
+    @route("POST", f"{BASE}/mappingSets/validate")
     async def validate(self, request: web.Request) -> web.Response:
         """Check each mapping by itself; one answer per mapping, in order."""
-        body = await json_object(request)
+        body = await self.json_object(request)
         schema = self._schema(_schema_reference(body))
-        answers = []
+        answers: list[Json] = []
         for mapping in _mappings(body):
-            found = data_prep.validate_mapping(mapping, schema)
-            errors = [
-                {
-                    "destination": each.destination,
-                    "exception": each.message,
-                    "source": each.source,
-                    "columnName": each.destination,
-                    "sourceType": mapping["sourceType"],
-                }
-                for each in found
-            ]
-            answers.append({"status": "FAILED" if errors else "SUCCESS", "errors": errors or None})
+            try:
+                data_prep.compile_mappings([mapping], schema)
+                answers.append({"status": "SUCCESS", "errors": None})
+            except data_prep.InvalidMapping as invalid:
+                errors = [
+                    {**_shown(problem), "sourceType": mapping["sourceType"]} for problem in invalid.problems
+                ]
+                answers.append({"status": "FAILED", "errors": errors})
         return answer({"validationResponse": answers})
 
+    @route("POST", f"{BASE}/mappingSets/preview")
     async def preview(self, request: web.Request) -> web.Response:
         """Map the given records without storing anything."""
-        body = await json_object(request)
+        body = await self.json_object(request)
         records, mapping_set = body.get("data"), body.get("mappingSet")
         if not isinstance(mapping_set, dict) or not isinstance(records, list):
-            raise _bad("data must be an array and mappingSet an object")
+            raise problems.bad_request("data must be an array and mappingSet an object")
         compiled = self._compiled(_mappings(mapping_set), self._schema(_schema_reference(mapping_set)))
         now = datetime.now(UTC)
         rows = []
         for record in records:
             if not isinstance(record, dict):
-                raise _bad("Each element of data must be an object")
+                raise problems.bad_request("Each element of data must be an object")
             mapped = compiled.apply(record, now=now)
-            found = [
-                {
-                    "destination": each.destination,
-                    "exception": each.message,
-                    "source": each.source,
-                    "columnName": each.destination,
-                }
-                for each in (*mapped.errors, *mapped.warnings)
-            ]
-            rows.append({"data": mapped.row, "errors": found or None})
+            errors = [_shown(problem) for problem in (*mapped.errors, *mapped.warnings)]
+            rows.append({"data": mapped.row, "errors": errors or None})
         return answer(rows)
 
+    @route("POST", f"{BASE}/languages/el/validate")
     async def validate_expression(self, request: web.Request) -> web.Response:
         """Check the syntax of an expression."""
-        expression = (await json_object(request)).get("expression")
+        expression = (await self.json_object(request)).get("expression")
         if not isinstance(expression, str):
-            raise _bad("expression is required")
+            raise problems.bad_request("expression is required")
         error = data_prep.validate_expression(expression)
         status = "failed" if error else "succeeded"
         return answer({"validationStatus": status, "error": error or "none"})
 
     def _find(self, request: web.Request) -> Json:
         key = request.match_info["id"]
-        found = self._ground.store.get("mapping_set", key)
+        found = self._context.store.get("mapping_set", key)
         if found is None:
-            raise _missing(f"mapping set {key}")
+            raise problems.not_found(f"mapping set {key}")
         return found
 
     def _save(self, body: Json, key: str, version: int, created: int) -> Json:
         reference = _schema_reference(body)
         mappings = _mappings(body)
         self._compiled(mappings, self._schema(reference))
-        user, moment = self._ground.account.technical_user, now_ms()
+        user, moment = self._context.account.technical_user, now_ms()
         head: Json = {
             "id": key,
             "version": version,
@@ -196,50 +179,41 @@ class DataPrep:
             **{name: body[name] for name in ("name", "description", "inputSchema") if name in body},
             **head,
             "outputSchema": {"schemaRef": reference},
-            "mappings": [_read_form(each, head) for each in mappings],
+            "mappings": [_read_form(mapping, head) for mapping in mappings],
             "status": "PUBLISHED",
             "strictMapping": False,
             "allowNullValues": False,
         }
-        with self._ground.store.transaction():
-            self._ground.store.put("mapping_set", key, kept)
-            self._ground.store.put("mapping_set_version", version_key(key, version), kept)
+        with self._context.store.transaction():
+            self._context.store.put("mapping_set", key, kept)
+            self._context.store.put("mapping_set_version", version_key(key, version), kept)
         return head
 
     def _schema(self, reference: Json) -> Json:
-        schema = composed_schema(self._ground, reference["id"])
+        schema = composed_schema(self._context, reference["id"])
         if schema is None:
-            raise _bad(f"The schema {reference['id']} was not found")
+            raise problems.bad_request(f"The schema {reference['id']} was not found")
         return schema
 
     def _compiled(self, mappings: list[Json], schema: Json) -> data_prep.CompiledMappings:
         try:
             return data_prep.compile_mappings(mappings, schema)
         except data_prep.InvalidMapping as invalid:
-            listed = [
-                {
-                    "destination": each.destination,
-                    "source": each.source,
-                    "code": each.code,
-                    "message": each.message,
-                }
-                for each in invalid.problems
-            ]
-            raise problems.generic(
-                400, "Invalid mapping set", str(invalid), {"validationErrors": listed}
-            ) from invalid
+            report = {"validationErrors": [asdict(problem) for problem in invalid.problems]}
+            raise problems.generic(400, "Invalid mapping set", str(invalid), report) from invalid
 
 
-def _bad(detail: str) -> problems.ApiError:
-    return problems.generic(400, "BadRequestError", detail)
-
-
-def _missing(what: str) -> problems.ApiError:
-    return problems.generic(404, "NotFoundError", f"There is no {what}")
+def _shown(problem: data_prep.MappingProblem) -> Json:
+    return {
+        "destination": problem.destination,
+        "exception": problem.message,
+        "source": problem.source,
+        "columnName": problem.destination,
+    }
 
 
 def _schema_reference(body: Json) -> Json:
-    """The schema a set maps to, from the current or the legacy form of the body."""
+    """Return the schema a set maps to, from the current or the legacy form of the body."""
     output = body.get("outputSchema")
     reference = output.get("schemaRef") if isinstance(output, dict) else None
     if reference is None and isinstance(body.get("xdmSchema"), str):
@@ -249,46 +223,34 @@ def _schema_reference(body: Json) -> Json:
             "contentType": f"application/vnd.adobe.xed-full+json;version={version}",
         }
     if not isinstance(reference, dict) or not isinstance(reference.get("id"), str):
-        raise _bad("outputSchema.schemaRef.id is required")
+        raise problems.bad_request("outputSchema.schemaRef.id is required")
     if not SCHEMA_CONTENT_TYPE.fullmatch(str(reference.get("contentType", ""))):
-        raise _bad("outputSchema.schemaRef.contentType must be a schema media type with version=1")
+        raise problems.bad_request(
+            "outputSchema.schemaRef.contentType must be a schema media type with version=1"
+        )
     return reference
 
 
 def _mappings(body: Json) -> list[Json]:
-    """The mappings of a set in the current form; legacy keys are read too."""
+    """Return the mappings of a set in the current form; legacy keys are read too."""
     listed = body.get("mappings")
     if not isinstance(listed, list) or not listed:
-        raise _bad("mappings must be a non-empty array")
-    return [_current_form(each) for each in listed]
-
-
-def _current_form(mapping: Any) -> Json:
-    if not isinstance(mapping, dict):
-        raise _bad("A mapping must be an object")
-    source = mapping.get("source", mapping.get("sourceAttribute"))
-    destination = mapping.get("destination", mapping.get("destinationXdmPath"))
-    source_type = mapping.get("sourceType", None if "source" in mapping else "ATTRIBUTE")
-    if source_type == LEGACY_ATTRIBUTE:
-        source_type = "ATTRIBUTE"
-    if source_type not in SOURCE_TYPES:
-        raise _bad(f"sourceType must be one of {', '.join(SOURCE_TYPES)}")
-    if not isinstance(source, str) or not isinstance(destination, str) or not destination:
-        raise _bad("A mapping needs a source and a destination")
-    return {"sourceType": source_type, "source": source, "destination": destination}
+        raise problems.bad_request("mappings must be a non-empty array")
+    if not all(isinstance(mapping, dict) for mapping in listed):
+        raise problems.bad_request("A mapping must be an object")
+    try:
+        return [data_prep.current_form(mapping) for mapping in listed]
+    except ExpressionError as error:
+        raise problems.bad_request(str(error)) from error
 
 
 def _read_form(mapping: Json, head: Json) -> Json:
-    """A mapping as reads show it, in both forms at once."""
+    """Return a mapping as reads show it, in both forms at once."""
     of_attribute = mapping["sourceType"] == "ATTRIBUTE"
     return {
+        **head,
         "id": secrets.token_hex(16),
-        "version": head["version"],
-        "createdDate": head["createdDate"],
-        "modifiedDate": head["modifiedDate"],
-        "createdBy": head["createdBy"],
-        "modifiedBy": head["modifiedBy"],
-        "sourceType": LEGACY_ATTRIBUTE if of_attribute else mapping["sourceType"],
+        "sourceType": data_prep.LEGACY_ATTRIBUTE if of_attribute else mapping["sourceType"],
         "source": mapping["source"],
         "destination": mapping["destination"],
         "sourceAttribute": mapping["source"],

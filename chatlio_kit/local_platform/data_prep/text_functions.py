@@ -15,8 +15,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote_plus, unquote_plus, urlsplit
 
 from ..server.patterns import WrongPattern, compile_pattern
-from .errors import EvaluationError
-from .values import list_of, text_of, truth_of, whole_number_of
+from .values import EvaluationError, list_of, text_of, truth_of, whole_number_of
 
 _CHARSETS = {"UTF-8": "utf-8", "UTF-16": "utf-16-be", "ISO-8859-1": "iso-8859-1", "US-ASCII": "ascii"}
 _PORTS = {"http": 80, "https": 443, "ftp": 21, "sftp": 22}
@@ -135,28 +134,28 @@ def rpad(value: Any, size: Any, padding: Any) -> str | None:
 
 
 def equals(value: Any, other: Any) -> bool:
-    """Tell whether two texts are the same."""
+    """Return whether two texts are the same."""
     return isinstance(other, str) and text_of(value) == other
 
 
 def equals_ignore_case(value: Any, other: Any) -> bool:
-    """Tell whether two texts are the same but for case."""
+    """Return whether two texts are the same but for case."""
     return isinstance(other, str) and text_of(value).upper().lower() == other.upper().lower()
 
 
 def extract_regex(value: Any, pattern: Any) -> list[str | None]:
-    """Give the first match and its groups."""
+    """Return the first match and its groups."""
     match = java_regex(text_of(pattern)).search(text_of(value))
     return [] if match is None else [match.group(), *match.groups()]
 
 
 def matches_regex(value: Any, pattern: Any) -> bool:
-    """Tell whether the whole text matches, as Java's `String.matches` does."""
+    """Return whether the whole text matches, as Java's `String.matches` does."""
     return java_regex(text_of(pattern)).fullmatch(text_of(value)) is not None
 
 
 def hashing(algorithm: str) -> Callable[..., str]:
-    """Make a mapper function that hashes a text in a charset, UTF-8 unless told, to lower-case hex."""
+    """Make a mapper function that hashes a text in a charset, by default UTF-8, to lower-case hex."""
 
     def digest(value: Any, charset: Any = "UTF-8") -> str:
         return hashlib.new(algorithm, _encoded(value, charset)).hexdigest()
@@ -165,34 +164,34 @@ def hashing(algorithm: str) -> Callable[..., str]:
 
 
 def crc32(value: Any, charset: Any = "UTF-8") -> str:
-    """Give the CRC-32 of a text as lower-case hex, least byte first: what Adobe's sample shows."""
+    """Return the CRC-32 of a text as lower-case hex, least byte first: what Adobe's sample shows."""
     return zlib.crc32(_encoded(value, charset)).to_bytes(4, "little").hex()
 
 
 def get_url_protocol(url: Any) -> str | None:
-    """Give the scheme of a URL, or null."""
+    """Return the scheme of a URL, or null."""
     return urlsplit(text_of(url)).scheme or None
 
 
 def get_url_host(url: Any) -> str | None:
-    """Give the host of a URL, or null."""
+    """Return the host of a URL, or null."""
     return urlsplit(text_of(url)).hostname
 
 
 def get_url_port(url: Any) -> int | None:
-    """Give the port of a URL, or its scheme's, or null."""
+    """Return the port of a URL, or its scheme's, or null."""
     parts = urlsplit(text_of(url))
     return parts.port or _PORTS.get(parts.scheme)
 
 
 def get_url_path(url: Any, full: Any = True) -> str:
-    """Give the path of a URL, or only its end."""
+    """Return the path of a URL, or only its end."""
     path = urlsplit(text_of(url)).path
     return path if truth_of(full) else path.rpartition("/")[2]
 
 
 def get_url_query_str(url: Any, anchor: Any) -> dict[str, str]:
-    """Give the query of a URL as an object; `anchor` is "retain", "remove" or "append"."""
+    """Return the query of a URL as an object; `anchor` is "retain", "remove" or "append"."""
     parts, choice = urlsplit(text_of(url)), text_of(anchor)
     if choice not in ("retain", "remove", "append"):
         raise EvaluationError(f"anchor {choice!r} is not one of retain, remove, append")

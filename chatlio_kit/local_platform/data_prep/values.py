@@ -1,35 +1,55 @@
-"""The values of Data Prep expressions: how they turn to text, count as numbers, and compare."""
+"""The values of Data Prep expressions: text, numbers, comparison; and the errors of mappings."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from .errors import EvaluationError
 from .java_time import rfc3339
 
 Number = int | float
+_TYPE_NAMES = {
+    type(None): "NULL",
+    bool: "BOOLEAN",
+    str: "STRING",
+    int: "LONG",
+    float: "DOUBLE",
+    datetime: "DATETIME",
+    dict: "OBJECT",
+    list: "ARRAY",
+}
+
+
+class ExpressionError(ValueError):
+    """An expression or a path that cannot be used at all; `code` tells which kind of problem it is."""
+
+    def __init__(self, message: str, code: str = "SYNTAX_ERROR") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class EvaluationError(Exception):
+    """An expression that fails on one record: its attribute becomes null, with a warning."""
+
+
+class MissingAttributeError(Exception):
+    """A reference, inside an expression, to an attribute that the record does not have: the record fails."""
+
+
+class TypeMismatchError(Exception):
+    """A value whose type no conversion brings to the type of its XDM field: the record fails."""
+
+    def __init__(self, path: str, expected: str, actual: str) -> None:
+        super().__init__(
+            f"type mismatch: destination path {path}., expected data type was: {expected}, "
+            f"actual data type was: {actual}."
+        )
 
 
 def type_name(value: Any) -> str:
     """Name the type of a value as the mapper's messages do."""
-    if value is None:
-        return "NULL"
-    if isinstance(value, bool):
-        return "BOOLEAN"
-    if isinstance(value, str):
-        return "STRING"
-    if isinstance(value, int):
-        return "LONG"
-    if isinstance(value, float):
-        return "DOUBLE"
-    if isinstance(value, datetime):
-        return "DATETIME"
-    if isinstance(value, Mapping):
-        return "OBJECT"
-    return "ARRAY"
+    return _TYPE_NAMES[type(value)]
 
 
 def number_text(value: Number) -> str:
@@ -40,7 +60,7 @@ def number_text(value: Number) -> str:
 
 
 def text_of(value: Any) -> str:
-    """Give the text of a string, number, boolean or date; raises `EvaluationError` for anything else."""
+    """Return the text of a string, number, boolean or date; raises `EvaluationError` for anything else."""
     if isinstance(value, str):
         return value
     if isinstance(value, bool):
@@ -53,28 +73,28 @@ def text_of(value: Any) -> str:
 
 
 def number_of(value: Any) -> Number:
-    """Give a number as it is; raises `EvaluationError` for anything else, a text of digits too."""
+    """Return a number as it is; raises `EvaluationError` for anything else, a text of digits too."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise EvaluationError(f"expected a number, found {type_name(value)}")
     return value
 
 
 def whole_number_of(value: Any) -> int:
-    """Give a whole number as it is; raises `EvaluationError` for anything else."""
+    """Return a whole number as it is; raises `EvaluationError` for anything else."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise EvaluationError(f"expected a whole number, found {type_name(value)}")
     return value
 
 
 def truth_of(value: Any) -> bool:
-    """Give a boolean as it is; raises `EvaluationError` for anything else."""
+    """Return a boolean as it is; raises `EvaluationError` for anything else."""
     if not isinstance(value, bool):
         raise EvaluationError(f"expected a boolean, found {type_name(value)}")
     return value
 
 
 def list_of(value: Any) -> list[Any]:
-    """Give an array as it is; raises `EvaluationError` for anything else."""
+    """Return an array as it is; raises `EvaluationError` for anything else."""
     if not isinstance(value, list):
         raise EvaluationError(f"expected an array, found {type_name(value)}")
     return value

@@ -1,4 +1,4 @@
-"""Carrying faults out: what a struck request meets on its way in, and its answer on the way out."""
+"""Faults in effect: before a request is accepted, and on its answer."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _REFUSALS = {
 }
 
 
-def refused(rule: FaultRule, inlet: str = "") -> problems.ApiError:
-    """The refusal of a request as a whole."""
+def refusal_of(rule: FaultRule, inlet: str = "") -> problems.ApiError:
+    """Return the refusal of a request as a whole."""
     title = _REFUSALS.get(rule.status, "ApiError")
     refusal = problems.collection(rule.status, f"inletId: [{inlet}] {title}, on demand", title=title)
     if rule.retry_after is not None:
@@ -32,13 +32,13 @@ def refused(rule: FaultRule, inlet: str = "") -> problems.ApiError:
 
 
 def inlet_unknown(inlet: str, reference: str) -> problems.ApiError:
-    """The answer to a post to an inlet that is not there, or not there yet."""
+    """Return the answer to a post to an inlet that is not there, or not there yet."""
     title = f"Inlet does not exist (Reference id: {reference})"
     return problems.collection(404, f"inletId: [{inlet}] {title}", title=title)
 
 
 def token_ended() -> problems.ApiError:
-    """The answer to an expired token; its status is a text, as documented."""
+    """Return the answer to an expired token; its status is a text, as documented."""
     return problems.ApiError(
         401,
         {
@@ -50,17 +50,17 @@ def token_ended() -> problems.ApiError:
     )
 
 
-async def meet(request: web.Request, trial: Trial) -> web.Response | None:
-    """Let a request meet what strikes before acceptance; a response is given when it goes no further.
+async def apply_before(request: web.Request, trial: Trial) -> web.Response | None:
+    """Apply a fault that comes before acceptance; return a response when the request goes no further.
 
     Raises:
-        Refused: the fault is a refusal.
+        ApiError: the fault is a refusal.
     """
     rule, inlet = trial.rule, request.match_info.get("inlet", "")
     if rule is None:
         return None
     if rule.fault == "status" and rule.share is None:
-        raise refused(rule, inlet)
+        raise refusal_of(rule, inlet)
     if rule.fault == "late_inlet":
         raise inlet_unknown(inlet, "on-demand")
     if rule.fault == "expired_token":
@@ -76,8 +76,8 @@ async def meet(request: web.Request, trial: Trial) -> web.Response | None:
     return None
 
 
-async def leave(request: web.Request, trial: Trial, response: web.Response) -> web.StreamResponse:
-    """Give the answer of a request whose records were accepted, as the fault has it."""
+async def apply_after(request: web.Request, trial: Trial, response: web.Response) -> web.StreamResponse:
+    """Return the answer of a request whose records were accepted, as the fault has it."""
     rule = trial.rule
     if rule is None:
         return response
@@ -93,7 +93,7 @@ async def leave(request: web.Request, trial: Trial, response: web.Response) -> w
 
 
 async def _hang(request: web.Request, seconds: float) -> None:
-    """Wait, but not for somebody who has left."""
+    """Wait as long as the client stays connected."""
     end = time.monotonic() + seconds
     while time.monotonic() < end and request.transport is not None and not request.transport.is_closing():
         await asyncio.sleep(_POLL_SECONDS)

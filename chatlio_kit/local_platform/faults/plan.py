@@ -21,14 +21,14 @@ to 1, by default always), at most ``count`` times, not before ``after`` requests
 | ``not_json`` | accepted; the answer is a web page | |
 | ``short``, ``long`` | accepted; elements of the answer are missing, or there are too many | |
 | ``partial`` | some records are refused, not all | ``share``, ``status``, ``dialect``, ``lasting`` |
-| ``dropped`` | acknowledged, and never heard of again | ``share``, ``lasting`` |
+| ``dropped`` | acknowledged, and lost | ``share``, ``lasting`` |
 | ``expired_token`` | 401, as for a token that ended | |
 | ``late_inlet`` | 404, "Inlet does not exist" | |
 
 ``dialect`` is ``statusCode`` (no transaction id on refused elements) or ``status`` (a transaction id ending
 in ``-index``). ``share`` is the share of records that are refused or dropped; with ``lasting`` they are those
 of the same ids whenever they come. With a ``share``, ``status`` refuses the requests that hold such a record.
-Without one, ``dropped`` takes all of a request, as may happen soon after a dataflow was changed (HTTP API
+Without one, ``dropped`` loses a whole request, as may happen soon after a dataflow was changed (HTTP API
 source: wait for at least 5 minutes). With ``"on": "platform"`` the rules ``status``, ``reset_before`` and
 ``expired_token`` strike the REST APIs instead of the streaming endpoint.
 
@@ -56,10 +56,10 @@ from ..store import Json
 BEFORE = frozenset({"status", "reset_before", "hung_before", "expired_token", "late_inlet"})
 """The faults that strike before anything is accepted."""
 
-UNTOLD = frozenset({"reset_after", "hung_after", "cut", "not_json", "short", "long"})
-"""The faults that accept records and do not say so, or not all of it."""
+UNACKNOWLEDGED = frozenset({"reset_after", "hung_after", "cut", "not_json", "short", "long"})
+"""The faults that accept records without a complete acknowledgement."""
 
-KNOWN = BEFORE | UNTOLD | {"slow", "partial", "dropped"}
+KNOWN = BEFORE | UNACKNOWLEDGED | {"slow", "partial", "dropped"}
 _SHARES = {"partial": 0.2, "status": 1.0, "dropped": 1.0}
 """The faults that pick records, and the share of them where none is asked for."""
 _ON_PLATFORM = frozenset({"status", "reset_before", "expired_token"})
@@ -67,7 +67,7 @@ _DIALECTS = ("statusCode", "status")
 
 
 class WrongFaults(ValueError):
-    """A file of faults that cannot be meant."""
+    """A file of faults that cannot be read or makes no sense."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class FaultPlan:
         """Read a file of faults, or what such a file holds.
 
         Raises:
-            WrongFaults: it cannot be read or cannot be meant.
+            WrongFaults: it cannot be read or makes no sense.
         """
         if isinstance(source, Mapping):
             content: Any = source
@@ -131,7 +131,7 @@ class FaultPlan:
                 raise WrongFaults(f"The faults in {str(source)!r} cannot be read: {error}.") from error
         if not isinstance(content, Mapping) or not isinstance(content.get("faults", []), list):
             raise WrongFaults("Faults are a JSON object with a list named faults.")
-        names = {each.name for each in fields(FaultRule)}
+        names = {key.name for key in fields(FaultRule)}
         for entry in content.get("faults", []):
             unknown = sorted(set(entry) - names) if isinstance(entry, Mapping) else [repr(entry)]
             if unknown or "fault" not in entry:
@@ -142,7 +142,7 @@ class FaultPlan:
 
 @dataclass
 class Trial:
-    """What a request is in for."""
+    """The fault that a request meets, if any, and the chance that picks its records."""
 
     plan: FaultPlan
     rule: FaultRule | None
@@ -150,11 +150,11 @@ class Trial:
 
     @property
     def fault(self) -> str | None:
-        """The fault that struck, if any."""
+        """The name of the fault, if any."""
         return self.rule.fault if self.rule else None
 
     def name_of(self, body: Any) -> str:
-        """What the log calls a record; an XDM envelope is named by its entity's ``_id``."""
+        """Return the name of a record in the log; an XDM envelope is named by its entity's ``_id``."""
         if isinstance(body, dict):
             entity = body["body"].get("xdmEntity") if isinstance(body.get("body"), dict) else None
             found = entity.get("_id") if isinstance(entity, dict) else body.get(self.plan.record_key)
@@ -162,7 +162,7 @@ class Trial:
         return ""
 
     def picks(self, body: Any) -> bool:
-        """Whether this record is one of those that the fault refuses or drops."""
+        """Return whether this record is one of those that the fault refuses or drops."""
         rule = self.rule
         if rule is None or rule.fault not in _SHARES:
             return False
@@ -171,50 +171,50 @@ class Trial:
             return is_poisoned(self.name_of(body), share, self.plan.seed)
         return self.chance.random() < share
 
-    def spares(self, messages: list[Any]) -> bool:
-        """Whether a refusal of the whole passes by, since none of its records is poisoned."""
-        rule = self.rule
-        picky = rule is not None and rule.fault == "status" and rule.share is not None
-        return picky and not any(self.picks(each) for each in messages)
+    def refuses(self, messages: list[Any]) -> bool:
+        """Return whether the request is refused as a whole; with a share, if it holds a poisoned record."""
+        if self.rule is None or self.rule.fault != "status":
+            return False
+        return self.rule.share is None or any(self.picks(message) for message in messages)
 
     def element(self, batch_id: str, index: int) -> Json:
-        """The element of a record that a partial answer refuses."""
+        """Return the element of a record that a partial answer refuses."""
         status = self.rule.status if self.rule else 503
         message = "The message was refused on demand"
         if self.rule and self.rule.dialect == "statusCode":
             return {"statusCode": status, "message": message}
         return {"xactionId": f"{batch_id}-{index}", "status": status, "message": message}
 
-    def bend(self, responses: list[Json]) -> list[Json]:
-        """The elements as a short or an over-long answer has them."""
+    def altered(self, responses: list[Json]) -> list[Json]:
+        """Return the elements that a short or an over-long answer has."""
         if self.fault == "short":
             kept = max(1, len(responses) * 4 // 5) if len(responses) > 1 else 0
-            places = sorted(self.chance.sample(range(len(responses)), kept))
-            return [responses[place] for place in places]
+            indexes = sorted(self.chance.sample(range(len(responses)), kept))
+            return [responses[index] for index in indexes]
         if self.fault == "long":
             return [*responses, {"xactionId": "0:0:0:0"}]
         return responses
 
 
 def is_poisoned(name: str, share: float, seed: int) -> bool:
-    """Whether lasting faults of this share pick a record of this name."""
+    """Return whether lasting faults of this share pick a record of this name."""
     digest = sha256(f"{seed}|{name}".encode()).digest()
     return int.from_bytes(digest[:8], "big") < share * 2**64
 
 
 class Faults:
-    """Decides for each request what strikes it."""
+    """Decides which fault each request meets."""
 
     def __init__(self, plan: FaultPlan) -> None:
         self.plan = plan
         self._struck: Counter[int] = Counter()
-        self._asked: Counter[str] = Counter()
+        self._requests: Counter[str] = Counter()
         self._started = time.monotonic()
         self._chance = random.Random(plan.seed)  # noqa: S311 - no secret
 
     def trial(self, on: str = "ingestion") -> Trial:
-        """Look what the next request is in for."""
-        self._asked[on] += 1
+        """Return what the next request meets."""
+        self._requests[on] += 1
         age = time.monotonic() - self._started
         chance = random.Random(self._chance.random())  # noqa: S311 - no secret
         for number, rule in enumerate(self.plan.rules):
@@ -222,8 +222,8 @@ class Faults:
                 continue
             strikes = chance.random() < rule.rate
             in_time = rule.since <= age and (rule.until is None or age < rule.until)
-            left = rule.count is None or self._struck[number] < rule.count
-            if strikes and in_time and left and self._asked[on] > rule.after:
+            is_spent = rule.count is not None and self._struck[number] >= rule.count
+            if strikes and in_time and not is_spent and self._requests[on] > rule.after:
                 self._struck[number] += 1
                 return Trial(self.plan, rule, chance)
         return Trial(self.plan, None, chance)
@@ -231,11 +231,11 @@ class Faults:
 
 @dataclass
 class Limit:
-    """Tokens that come back at a steady rate; who finds too few is refused.
+    """A token bucket.
 
     Attributes:
         rate: tokens a second.
-        most: how many may be saved up; by default a second's worth.
+        most: the size of the bucket; by default the tokens of a second.
     """
 
     rate: float
@@ -247,7 +247,7 @@ class Limit:
         self.tokens = self.most = self.most or self.rate
 
     def takes(self, count: float) -> bool:
-        """Whether so many are there, and take them. More than fit in at all need all that fit."""
+        """Take so many tokens, if they are there; a larger number than fits needs a full bucket."""
         now = time.monotonic()
         self.tokens = min(self.most, self.tokens + (now - self.filled_at) * self.rate)
         self.filled_at = now
@@ -259,11 +259,11 @@ class Limit:
 
 @dataclass(frozen=True)
 class Logged:
-    """One request to the streaming endpoint, as the log has it.
+    """One request to the streaming endpoint, from the log.
 
     Attributes:
         number: its number, from 1.
-        fault: what struck, if anything.
+        fault: the fault it met, if any.
         messages: how many messages it held, 0 when it was not read.
         accepted: the names of the accepted records, repeated ones repeated.
     """
@@ -274,9 +274,9 @@ class Logged:
     accepted: tuple[str, ...]
 
     @property
-    def is_told(self) -> bool:
-        """Whether its sender was told what was accepted, and all of it."""
-        return self.fault not in UNTOLD
+    def is_acknowledged(self) -> bool:
+        """Whether the sender got a complete answer."""
+        return self.fault not in UNACKNOWLEDGED
 
 
 def read_log(folder: Path) -> list[Logged]:

@@ -9,7 +9,7 @@ import uuid
 from dataclasses import dataclass
 
 from ..ingestion.landing import Landing
-from ..server.context import Context, now_ms
+from ..server.service import Context, now_ms
 from ..store import Json
 
 HOUR = 3_600_000
@@ -27,11 +27,11 @@ class RunOutcome:
     output_bytes: int
 
 
-def record_run(ground: Context, flow: Json, outcome: RunOutcome) -> None:
+def record_run(context: Context, flow: Json, outcome: RunOutcome) -> None:
     """Count a chunk in the run of the current hour window."""
     moment = now_ms()
     window = moment - moment % HOUR
-    run = ground.store.run_of(flow["id"], window) or _new_run(ground, flow, window, moment)
+    run = context.store.run_of(flow["id"], window) or _new_run(context, flow, window, moment)
     metrics = run["metrics"]
     landing = outcome.landing
     _add(metrics["sizeSummary"], inputBytes=outcome.input_bytes, outputBytes=outcome.output_bytes)
@@ -47,7 +47,7 @@ def record_run(ground: Context, flow: Json, outcome: RunOutcome) -> None:
     _add(metrics["fileSummary"], inputFileCount=1, outputFileCount=1 if landing.rows else 0)
     metrics["durationSummary"]["completedAtUTC"] = moment
     activity = run["activities"][0]
-    counted = {each["code"]: each for each in activity["statusSummary"]["extensions"]["errors"]}
+    counted = {error["code"]: error for error in activity["statusSummary"]["extensions"]["errors"]}
     texts = dict(reversed(landing.failures.descriptions))
     for code, count in (landing.failures.by_code + landing.warning_codes).items():
         entry = counted.setdefault(
@@ -58,21 +58,21 @@ def record_run(ground: Context, flow: Json, outcome: RunOutcome) -> None:
     status = "failed" if records["failedRecordCount"] and not records["outputRecordCount"] else "success"
     metrics["statusSummary"]["status"] = activity["statusSummary"]["status"] = status
     metrics["statusSummary"]["errors"] = [
-        {"code": each["code"], "message": each["message"]} for each in errors
+        {"code": error["code"], "message": error["message"]} for error in errors
     ]
     activity["statusSummary"]["extensions"]["errors"] = errors
     activity["updatedAtUTC"] = run["updatedAt"] = moment
     for summary in ("durationSummary", "sizeSummary", "recordSummary", "fileSummary"):
         activity[summary] = {key: value for key, value in metrics[summary].items() if key != "activityRefs"}
     run["etag"] = f'"{uuid.uuid4().hex[:8]}-0000-0200-0000-{moment // 1000:08x}0000"'
-    ground.store.put_run(run["id"], flow["id"], window, run)
+    context.store.put_run(run["id"], flow["id"], window, run)
 
 
-def _new_run(ground: Context, flow: Json, window: int, moment: int) -> Json:
+def _new_run(context: Context, flow: Json, window: int, moment: int) -> Json:
     activity_id = str(uuid.uuid4())
     return {
         "id": str(uuid.uuid4()),
-        **ground.audit(moment),
+        **context.audit(moment),
         "flowId": flow["id"],
         "flowSpec": flow["flowSpec"],
         "providerRefId": flow["providerRefId"],

@@ -1,4 +1,4 @@
-"""What the credential may do: effective policies, the reference of names, and the rights each call needs.
+"""The permissions of the credential: effective policies, the names, and what each call needs.
 
 Source: Access Control API guide, "Effective policies" and "Permissions and resource types".
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from ..server import errors as problems
-from ..server.context import Context, answer, json_body
+from ..server.service import Service, answer, route
 
 BASE = "/data/foundation/access-control"
 
@@ -44,7 +44,7 @@ _RIGHTS_BY_PATH = (
 
 
 def permission_for(method: str, path: str) -> tuple[str, ...]:
-    """The permissions any one of which lets a call through; empty when the call needs none."""
+    """Return the permissions any one of which lets a call through; empty when the call needs none."""
     for prefix, area in _RIGHTS_BY_PATH:
         if path.startswith(prefix):
             if method in ("GET", "HEAD"):
@@ -53,25 +53,16 @@ def permission_for(method: str, path: str) -> tuple[str, ...]:
     return ()
 
 
-class AccessControl:
+class AccessControl(Service):
     """Answers what the calling credential may do."""
 
-    def __init__(self, ground: Context) -> None:
-        self._ground = ground
-
-    def routes(self) -> list[web.RouteDef]:
-        """The calls of this service."""
-        return [
-            web.post(f"{BASE}/acl/effective-policies", self.effective_policies),
-            web.get(f"{BASE}/acl/reference", self.reference),
-        ]
-
+    @route("POST", f"{BASE}/acl/effective-policies")
     async def effective_policies(self, request: web.Request) -> web.Response:
-        """The rights among those asked for; one that is not held is left out."""
-        asked = await json_body(request)
+        """Return the rights among those asked for; one that is not held is left out."""
+        asked = await self.json_body(request)
         if not isinstance(asked, list) or not all(isinstance(name, str) for name in asked):
-            raise problems.generic(400, "BadRequestError", "The body must be an array of permission names")
-        withheld = self._ground.options.withheld
+            raise problems.bad_request("The body must be an array of permission names")
+        withheld = self._context.options.withheld
         policies: dict[str, list[str]] = {}
         for name in asked:
             kind, _, what = name.removeprefix("/").partition("/")
@@ -85,8 +76,9 @@ class AccessControl:
                     policies[name] = ["read"]
         return answer({"policies": policies})
 
+    @route("GET", f"{BASE}/acl/reference")
     async def reference(self, _request: web.Request) -> web.Response:
-        """The names of permissions and resource types that the organisation knows."""
+        """Return the names of permissions and resource types that the organisation knows."""
         permissions = {name: {"name": name, "resource-types": []} for name in PERMISSIONS}
         resource_types = {
             name: {"name": name, "actions": ["read", "write", "delete"]} for name in RESOURCE_TYPES

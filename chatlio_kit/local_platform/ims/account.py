@@ -1,16 +1,23 @@
-"""Who may knock: the one organisation, credential and sandbox of the local platform, and its few options."""
+"""The one organisation, credential and sandbox of the local platform, and the options of a server."""
 
 from __future__ import annotations
 
 import math
+import os
+import secrets
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..store import open_private
+
 SCOPES = ("openid", "session", "AdobeID", "read_organizations", "additional_info.projectedProductContext")
 
 SANDBOX_TYPES = ("development", "production")
+CREDENTIAL_FILE = "client-secret"
+_SHORTEST_SECRET = 32
 
 
 @dataclass(frozen=True)
@@ -46,19 +53,19 @@ class LocalAccount:
 
 @dataclass(frozen=True)
 class Options:
-    """What a start of the server may choose.
+    """The options that a server is started with.
 
     Attributes:
         enabling_delay: Seconds until a new dataflow is enabled and shows its inlet.
         processing_delay: Seconds that accepted messages wait, so that a trickle lands in few batches.
-        consolidation_delay: Seconds after which a dataset's batches are gathered into one; by default never.
+        consolidation_delay: Seconds after which a dataset's batches are merged into one; by default never.
         token_lifetime: Seconds an access token is valid.
         largest_page: Objects on a page of a list, at most, where the documentation names no maximum.
         withheld: Permission names that the credential lacks, e.g. ``"manage-datasets"``.
         requests_per_second: Requests that the streaming endpoint takes before it answers 429.
         messages_per_second: Messages that it takes before it answers 429.
-        sandbox_type: Of which type the sandbox is, ``development`` or ``production``.
-        faults: A file of faults, or what such a file holds; see `faults`.
+        sandbox_type: The type of the sandbox, ``development`` or ``production``.
+        faults: A file of faults, or the content of such a file; see `faults.plan`.
         header_seconds: Seconds in which a new connection must send its first request's headers.
         body_seconds: Seconds in which a request must send its body.
     """
@@ -69,8 +76,8 @@ class Options:
     token_lifetime: int = 86_399
     largest_page: int = 500
     withheld: frozenset[str] = field(default_factory=frozenset)
-    requests_per_second: float = 1_000
-    messages_per_second: float = 10_000
+    requests_per_second: float = 1_000.0
+    messages_per_second: float = 10_000.0
     sandbox_type: str = "development"
     faults: Path | Mapping[str, Any] | None = None
     header_seconds: float = 10.0
@@ -81,3 +88,30 @@ class Options:
             raise ValueError(
                 f"A sandbox is of the type {' or '.join(SANDBOX_TYPES)}, not {self.sandbox_type!r}."
             )
+
+
+def read_secret(store: Path) -> str | None:
+    """Return the client secret of a store; None when it has none."""
+    path = store / CREDENTIAL_FILE
+    try:
+        secret = path.read_text(encoding="ascii").strip() if stat.S_ISREG(path.lstat().st_mode) else ""
+    except (FileNotFoundError, ValueError):
+        return None
+    return secret if len(secret) >= _SHORTEST_SECRET else None
+
+
+def make_secret(store: Path) -> str:
+    """Return the client secret of a store; create one unless there is one that nobody else can read.
+
+    Only the process that holds the store calls this, before it answers any request.
+    """
+    secret = read_secret(store)
+    if secret is None or (os.name == "posix" and (store / CREDENTIAL_FILE).stat().st_mode & 0o077):
+        secret = secrets.token_urlsafe(32)
+        unfinished = store / f"{CREDENTIAL_FILE}.{secrets.token_hex(8)}.unfinished"
+        with open(open_private(unfinished, os.O_EXCL | os.O_WRONLY), "w", encoding="ascii") as file:
+            file.write(secret)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(store / CREDENTIAL_FILE)
+    return secret

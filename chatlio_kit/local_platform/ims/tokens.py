@@ -14,33 +14,29 @@ import orjson
 from aiohttp import web
 
 from ..server import errors as problems
-from ..server.context import Context, answer
-from ..server.reading import read_body
+from ..server.service import Service, answer, read_body
 
 _LARGEST_FORM, _MOST_FIELDS = 64_000, 100
 
 
-class Ims:
+class Ims(Service):
     """Issues access tokens."""
 
-    def __init__(self, ground: Context) -> None:
-        self._ground = ground
-
     def routes(self) -> list[web.RouteDef]:
-        """The calls of this service."""
+        """Return the calls of this service."""
         return [web.post("/ims/token/v3", self.token)]
 
     async def token(self, request: web.Request) -> web.Response:
         """Exchange client id and secret for a token; parameters come in the form or the query."""
         asked = {**request.query}
         if request.content_type == "application/x-www-form-urlencoded":
-            body = await read_body(request, self._ground.options.body_seconds, _LARGEST_FORM)
+            body = await read_body(request, self._context.options.body_seconds, _LARGEST_FORM)
             try:
                 form = parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=_MOST_FIELDS)
             except ValueError as error:
                 raise problems.ims("invalid_request", "the form cannot be read") from error
             asked.update(form)
-        account = self._ground.account
+        account = self._context.account
         if not asked.get("grant_type"):
             raise problems.ims("invalid_request", "grant_type is missing")
         if asked["grant_type"] != "client_credentials":
@@ -54,9 +50,9 @@ class Ims:
         unknown = [scope for scope in scopes if scope not in account.scopes]
         if unknown:
             raise problems.ims("invalid_scope", f"scope not granted to this credential: {','.join(unknown)}")
-        lifetime = self._ground.options.token_lifetime
+        lifetime = self._context.options.token_lifetime
         token = _signed_looking({"client_id": account.client_id, "as": "ims-na1", "scope": ",".join(scopes)})
-        self._ground.store.keep_token(token, time.time() + lifetime)
+        self._context.store.keep_token(token, time.time() + lifetime)
         return answer({"access_token": token, "token_type": "bearer", "expires_in": lifetime})
 
 

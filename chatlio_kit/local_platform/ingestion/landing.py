@@ -1,4 +1,4 @@
-"""What happens to one chunk of messages: mapped, validated, and split into good rows and failures."""
+"""Map and validate a chunk of messages, and split it into good rows and failures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import orjson
 import pyarrow as pa
 
 from ..data_prep import mappings as data_prep
-from ..lake.arrow_rows import RowWriter
+from ..lake.files import RowWriter
 from ..registry import xdm
 from ..store import Json, Message
 
@@ -117,8 +117,8 @@ class Pipeline:
                 warning_codes.update({warning.code for warning in mapped.warnings})
             rows.append(row)
             sources.append(message)
-        table, landed = self._table(rows, sources, failures)
-        return Landing(table, landed, warned, warning_codes, failures)
+        table, count = self._table(rows, sources, failures)
+        return Landing(table, count, warned, warning_codes, failures)
 
     def _table(
         self, rows: list[Json], sources: list[Message], failures: Failures
@@ -144,16 +144,16 @@ class Pipeline:
     ) -> None:
         listed = [
             {
-                "code": each.code,
-                "message": each.message,
-                "sourceField": each.source,
-                "destinationField": each.destination,
+                "code": error.code,
+                "message": error.message,
+                "sourceField": error.source,
+                "destinationField": error.destination,
             }
-            for each in errors
+            for error in errors
         ]
         reasons = [
-            (each.code, f"{each.message} sourceField: {each.source} destinationField: {each.destination}")
-            for each in errors
+            (error.code, f"{error.message} sourceField: {error.source} destinationField: {error.destination}")
+            for error in errors
         ]
         failures.add(
             message, self._headed(message), "invalidRecordsMapper", reasons, {"_mapperErrors": listed}
@@ -161,8 +161,8 @@ class Pipeline:
 
     def _fail_validation(self, failures: Failures, message: Message, violations: list[Json]) -> None:
         reasons = [
-            (_validation_code(each), f"{each['pointerToViolation']}: {each['message']}")
-            for each in violations
+            (_validation_code(violation), f"{violation['pointerToViolation']}: {violation['message']}")
+            for violation in violations
         ]
         failures.add(
             message,

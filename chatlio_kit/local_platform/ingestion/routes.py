@@ -16,14 +16,13 @@ import orjson
 from aiohttp import web
 
 from ..catalog.routes import same_schema
-from ..faults.answers import inlet_unknown, leave, meet, refused
+from ..faults.answers import apply_after, apply_before, inlet_unknown, refusal_of
 from ..faults.plan import BEFORE, Limit, Trial
 from ..flow_service.routes import flow_of_inlet, settled_flow
 from ..registry import xdm
 from ..registry.routes import composed_schema
 from ..server import errors as problems
-from ..server.context import Context, answer, now_ms
-from ..server.reading import is_deep, read_body
+from ..server.service import Context, Service, answer, is_deep, now_ms, read_body, route
 from ..store import Json, Message, Note, Store
 
 LARGEST_BODY = 1_000_000
@@ -31,12 +30,12 @@ VALIDATED_PER_MINUTE = 60
 """Requests with ``syncValidation``, for each inlet."""
 FLOW_HEADER = "x-adobe-flow-id"
 HEADER_MANDATORY = "The 'header' field is mandatory. Provide a valid 'header' value and try again."
-Take = Callable[[web.Request, Trial], Awaitable[web.Response]]
+Handle = Callable[[web.Request, Trial], Awaitable[web.Response]]
 _MEMBERS_OF_HEADER = ("schemaRef", "flowId", "datasetId")
 
 
 class MessageProblem(ValueError):
-    """A single message that the endpoint does not take."""
+    """A single message that the endpoint does not accept."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class Inlet:
 
 
 class Inbox:
-    """Writes accepted messages durably on its own thread, and tells the lake about them."""
+    """Writes accepted messages durably on a thread of its own, and wakes the lake."""
 
     def __init__(self, store: Store, arrived: Callable[[], None], *, keeps_log: bool = False) -> None:
         self._store = store
@@ -65,47 +64,42 @@ class Inbox:
             self._arrived()
 
     def close(self) -> None:
-        """Finish what was begun."""
+        """Finish pending writes."""
         self._thread.shutdown()
         self._store.close()
 
 
-class Ingestion:
+class Ingestion(Service):
     """``/collection/{inlet}`` and ``/collection/batch/{inlet}``."""
 
-    def __init__(self, ground: Context, inbox: Inbox) -> None:
-        self._ground = ground
+    def __init__(self, context: Context, inbox: Inbox) -> None:
+        super().__init__(context)
         self._inbox = inbox
-        self._requests = Limit(ground.options.requests_per_second)
-        self._messages = Limit(ground.options.messages_per_second)
+        self._requests = Limit(context.options.requests_per_second)
+        self._messages = Limit(context.options.messages_per_second)
         self._validated: dict[str, Limit] = {}
 
-    def routes(self) -> list[web.RouteDef]:
-        """The calls of this service."""
-        return [
-            web.post("/collection/batch/{inlet}", self.batch),
-            web.post("/collection/{inlet}", self.single),
-        ]
-
+    @route("POST", "/collection/{inlet}")
     async def single(self, request: web.Request) -> web.StreamResponse:
-        """Take one message; the dataflow of a raw record comes as header or as query parameter."""
+        """Accept one message; the dataflow of a raw record comes as header or as query parameter."""
         return await self._try(request, self._single)
 
+    @route("POST", "/collection/batch/{inlet}")
     async def batch(self, request: web.Request) -> web.StreamResponse:
-        """Take many messages and answer 207 with one element per message, in their order."""
+        """Accept many messages and answer 207 with one element per message, in their order."""
         return await self._try(request, self._batch)
 
-    async def _try(self, request: web.Request, take: Take) -> web.StreamResponse:
-        """Take a request, unless a limit or a fault on demand is in its way."""
+    async def _try(self, request: web.Request, handle: Handle) -> web.StreamResponse:
+        """Handle a request, unless a limit or a fault on demand prevents it."""
         if not self._requests.takes(1):
             raise _too_many("requests")
-        trial = self._ground.faults.trial()
+        trial = self._context.faults.trial()
         if trial.fault in BEFORE and trial.rule is not None and trial.rule.share is None:
             await self._inbox.accept([], Note(trial.fault, 0, []))
-        struck = await meet(request, trial)
-        if struck is not None:
-            return struck
-        return await leave(request, trial, await take(request, trial))
+        response = await apply_before(request, trial)
+        if response is not None:
+            return response
+        return await apply_after(request, trial, await handle(request, trial))
 
     async def _single(self, request: web.Request, trial: Trial) -> web.Response:
         body = await self._body(request)
@@ -116,7 +110,7 @@ class Ingestion:
         if not isinstance(body, dict):
             raise self._invalid(inlet.id, "Message has unknown xdm format")
         try:
-            message = self._message(inlet, body, received, xaction_id, HEADER_MANDATORY)
+            message = self._message(inlet, body, received, xaction_id)
         except MessageProblem as problem:
             raise self._invalid(inlet.id, str(problem)) from problem
         await self._check_whole(trial, inlet.id, [body])
@@ -149,40 +143,40 @@ class Ingestion:
         received = now_ms()
         batch_id = _transaction(received)
         names: list[str] = []
-        taken: list[Message] = []
+        accepted: list[Message] = []
         responses: list[Json] = []
-        for index, body_of_message in enumerate(messages):
+        for index, content in enumerate(messages):
             xaction_id = f"{batch_id}:{index}"
-            is_picked = trial.picks(body_of_message)
+            is_picked = trial.picks(content)
             if trial.fault == "partial" and is_picked:
                 responses.append(trial.element(batch_id, index))
                 continue
             try:
-                message = self._message(inlet, body_of_message, received, xaction_id, HEADER_MANDATORY)
+                message = self._message(inlet, content, received, xaction_id)
             except MessageProblem as problem:
                 responses.append({"status": 400, "xactionId": f"{batch_id}-{index}", "message": str(problem)})
                 continue
             responses.append({"xactionId": xaction_id})
             if not (trial.fault == "dropped" and is_picked):
-                taken.append(message)
-                names.append(trial.name_of(body_of_message))
-        await self._inbox.accept(taken, Note(trial.fault, len(messages), names))
-        said = {"inletId": inlet.id, "batchId": batch_id, "receivedTimeMs": received}
-        return answer({**said, "responses": trial.bend(responses)}, 207)
+                accepted.append(message)
+                names.append(trial.name_of(content))
+        await self._inbox.accept(accepted, Note(trial.fault, len(messages), names))
+        head = {"inletId": inlet.id, "batchId": batch_id, "receivedTimeMs": received}
+        return answer({**head, "responses": trial.altered(responses)}, 207)
 
     async def _check_whole(self, trial: Trial, inlet_id: str, messages: list[Any]) -> None:
-        """Refuse a request as a whole: it is too much at once, or a fault on demand says so."""
+        """Refuse a request as a whole when it exceeds the limit, or by a fault on demand."""
         if not self._messages.takes(len(messages)):
             raise _too_many("messages")
-        if trial.rule is not None and trial.fault == "status" and not trial.spares(messages):
+        if trial.rule is not None and trial.refuses(messages):
             await self._inbox.accept([], Note(trial.fault, len(messages), []))
-            raise refused(trial.rule, inlet_id)
+            raise refusal_of(trial.rule, inlet_id)
 
     async def _body(self, request: web.Request) -> Any:
         if request.content_type != "application/json" or "Content-Encoding" in request.headers:
             raise problems.content_type()
         try:
-            text = await read_body(request, self._ground.options.body_seconds, LARGEST_BODY)
+            text = await read_body(request, self._context.options.body_seconds, LARGEST_BODY)
         except problems.ApiError as refusal:
             raise (_too_large() if refusal.status == 413 else refusal) from refusal
         try:
@@ -192,9 +186,9 @@ class Ingestion:
             raise problems.collection(400, message, title="Invalid JSON") from error
 
     def _inlet(self, request: web.Request, flow_id: str | None) -> Inlet:
-        """The inlet of the path; a dataflow that is named must be enabled and belong to it."""
+        """Return the inlet of the path; a dataflow that is named must be enabled and belong to it."""
         inlet_id = request.match_info["inlet"]
-        owner = flow_of_inlet(self._ground, inlet_id)
+        owner = flow_of_inlet(self._context, inlet_id)
         if owner is None:
             raise inlet_unknown(inlet_id, secrets.token_hex(16))
         if flow_id is None:
@@ -214,7 +208,7 @@ class Ingestion:
                 title="Flow not enabled",
             )
 
-    def _message(self, inlet: Inlet, body: Any, received: int, xaction_id: str, no_header: str) -> Message:
+    def _message(self, inlet: Inlet, body: Any, received: int, xaction_id: str) -> Message:
         if not isinstance(body, dict):
             raise MessageProblem(f"inletId: [{inlet.id}] Message has unknown xdm format")
         if is_deep(body):
@@ -223,12 +217,12 @@ class Ingestion:
             flow_id = self._flow_of_envelope(inlet, body)
             return Message(flow_id, "xdm", received, xaction_id, orjson.dumps(body))
         if inlet.flow is None:
-            raise MessageProblem(no_header)
+            raise MessageProblem(HEADER_MANDATORY)
         return Message(inlet.flow["id"], "raw", received, xaction_id, orjson.dumps(body))
 
     def _flow_of_envelope(self, inlet: Inlet, body: Json) -> str:
-        """The dataflow an XDM envelope names, after the checks of the endpoint."""
-        account = self._ground.account
+        """Return the dataflow an XDM envelope names, after the checks of the endpoint."""
+        account = self._context.account
         header, content = body["header"], body["body"]
         where = f"inletId: [{inlet.id}] imsOrgId: [{account.org_id}]"
         unknown_format = MessageProblem(f"{where} Message has unknown xdm format")
@@ -241,19 +235,19 @@ class Ingestion:
             )
         meta, entity = content.get("xdmMeta"), content.get("xdmEntity")
         references = [header.get("schemaRef"), meta.get("schemaRef") if isinstance(meta, dict) else None]
-        if any(not isinstance(each, dict) for each in references) or not isinstance(entity, dict):
+        if any(not isinstance(reference, dict) for reference in references) or not isinstance(entity, dict):
             raise unknown_format
         if any(not isinstance(header.get(name), str) for name in _MEMBERS_OF_HEADER[1:]):
             raise MessageProblem(HEADER_MANDATORY)
-        flow = settled_flow(self._ground, header["flowId"])
-        owner = flow_of_inlet(self._ground, inlet.id)
+        flow = settled_flow(self._context, header["flowId"])
+        owner = flow_of_inlet(self._context, inlet.id)
         if flow is None or owner is None or flow["id"] != owner["id"] or flow["state"] != "enabled":
             raise MessageProblem(f"{where} Unknown flow id [{header['flowId']}]")
-        target = self._ground.store.get("targetConnections", flow["targetConnectionIds"][0])
-        dataset = self._ground.store.get("dataset", header["datasetId"])
+        target = self._context.store.get("targetConnections", flow["targetConnectionIds"][0])
+        dataset = self._context.store.get("dataset", header["datasetId"])
         if dataset is None or target is None or target["params"]["dataSetId"] != header["datasetId"]:
             raise MessageProblem(f"{where} Message has an unknown dataset [{header['datasetId']}]")
-        if not all(same_schema(dict(each or {}), dataset["schemaRef"]) for each in references):
+        if not all(same_schema(dict(reference or {}), dataset["schemaRef"]) for reference in references):
             raise unknown_format
         return str(flow["id"])
 
@@ -263,7 +257,7 @@ class Ingestion:
             raise _too_many("requests with syncValidation")
 
     def _validate_now(self, inlet_id: str, body: Json) -> None:
-        schema = composed_schema(self._ground, body["header"]["schemaRef"]["id"])
+        schema = composed_schema(self._context, body["header"]["schemaRef"]["id"])
         if schema is None:
             raise self._invalid(inlet_id, "Message has unknown xdm format")
         found = xdm.Validator(schema).violations(body["body"]["xdmEntity"])
@@ -277,7 +271,7 @@ class Ingestion:
             raise self._invalid(inlet_id, "Message is invalid", {"_streamingValidation": [summary]})
 
     def _invalid(self, inlet_id: str, message: str, cause: Json | None = None) -> problems.ApiError:
-        where = f"inletId: [{inlet_id}] imsOrgId: [{self._ground.account.org_id}] "
+        where = f"inletId: [{inlet_id}] imsOrgId: [{self._context.account.org_id}] "
         if message.startswith("inletId: ["):
             where = ""
         return problems.collection(400, f"{where}{message}", cause=cause)

@@ -1,8 +1,8 @@
-"""Consolidation: a dataset's batches gathered into one, which the old ones name as their successor.
+"""Consolidation: a dataset's batches merged into one, which the old ones name as their successor.
 
-That batches may be gathered later, and that the tag ``acp_successor`` leads to where their rows went, is seen
-in code that calls the service; when it happens, and what becomes of the old batches, is not documented. Here
-they turn ``inactive`` and have no files any more.
+Code that calls the service shows that batches may be merged later, and that the tag ``acp_successor`` leads
+to their rows. When it happens, and what becomes of the old batches, is not documented. Here they turn
+``inactive`` and lose their files.
 """
 
 from __future__ import annotations
@@ -12,36 +12,36 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..server.context import Context, now_ms
+from ..server.service import Context, now_ms
 from ..store import BatchFilter, Json
 from .files import good_file, new_batch_id, write_rows
 
 _PAGE = 100
 
 
-def consolidate(ground: Context, created_before: int) -> None:
-    """Gather the successful batches of each dataset that are older than a time in milliseconds."""
-    for dataset in ground.store.all("dataset"):
-        old = dict(_batches(ground, dataset["id"], created_before))
+def consolidate(context: Context, created_before: int) -> None:
+    """Merge the successful batches of each dataset that are older than a time in milliseconds."""
+    for dataset in context.store.all("dataset"):
+        old = dict(_batches(context, dataset["id"], created_before))
         if len(old) > 1:
-            _gather(ground, dataset["id"], old)
+            _merge(context, dataset["id"], old)
 
 
-def _batches(ground: Context, dataset_id: str, created_before: int) -> Iterator[tuple[str, Json]]:
+def _batches(context: Context, dataset_id: str, created_before: int) -> Iterator[tuple[str, Json]]:
     chosen = BatchFilter(dataset_id, "success", created_before=created_before, ascending=True)
     start = 0
-    while page := ground.store.batches(chosen, _PAGE, start):
+    while page := context.store.batches(chosen, _PAGE, start):
         yield from page.items()
         start += _PAGE
 
 
-def _gather(ground: Context, dataset_id: str, old: dict[str, Json]) -> None:
-    lake, key, moment = ground.store.lake, new_batch_id(), now_ms()
-    tables = [pq.read_table(good_file(lake, each)) for each in old]
+def _merge(context: Context, dataset_id: str, old: dict[str, Json]) -> None:
+    lake, key, moment = context.store.lake, new_batch_id(), now_ms()
+    tables = [pq.read_table(good_file(lake, batch_id)) for batch_id in old]
     size = write_rows(lake, key, pa.concat_tables(tables, promote_options="default"))
     first = next(iter(old.values()))
     counts = ("inputRecordCount", "outputRecordCount", "failedRecordCount", "inputByteSize")
-    metrics = {name: sum(each["metrics"][name] for each in old.values()) for name in counts}
+    metrics = {name: sum(batch["metrics"][name] for batch in old.values()) for name in counts}
     body = {
         **first,
         "created": moment,
@@ -51,8 +51,10 @@ def _gather(ground: Context, dataset_id: str, old: dict[str, Json]) -> None:
         "tags": {},
         "metrics": {**metrics, "outputByteSize": size, "inputFileCount": len(old), "outputFileCount": 1},
     }
-    with ground.store.transaction():
-        ground.store.add_batch(key, dataset_id, body)
-        for each, before in old.items():
+    with context.store.transaction():
+        context.store.add_batch(key, dataset_id, body)
+        for batch_id, before in old.items():
             tags = {**before["tags"], "acp_successor": [key]}
-            ground.store.put_batch(each, {**before, "status": "inactive", "updated": moment, "tags": tags})
+            context.store.put_batch(
+                batch_id, {**before, "status": "inactive", "updated": moment, "tags": tags}
+            )

@@ -1,4 +1,4 @@
-"""Data Access: the files of batches, and a look at a dataset's rows.
+"""Data Access: the files of batches, and the first rows of a dataset.
 
 Source: Data Access API guide; "Retrieve failed batches"; "Error diagnostics".
 """
@@ -13,11 +13,9 @@ import pyarrow.parquet as pq
 from aiohttp import web
 
 from ..server import errors as problems
-from ..server.context import Context, answer
-from ..server.reading import whole_number
+from ..server.service import Service, answer, route, whole_number
 from ..store import BatchFilter, Json
-from .arrow_rows import plain
-from .files import FAILED_FILE, GOOD_FILE, failed_file, good_file
+from .files import FAILED_FILE, GOOD_FILE, failed_file, good_file, plain
 
 BASE = "/data/foundation/export"
 PREVIEW_ROWS = 100
@@ -25,24 +23,12 @@ ROW_ERRORS_FILE = "conversion_errors_0.json"
 _FILE_SUFFIX = "-1"
 
 
-class DataAccess:
+class DataAccess(Service):
     """Downloads of what the lake holds."""
 
-    def __init__(self, ground: Context) -> None:
-        self._ground = ground
-
-    def routes(self) -> list[web.RouteDef]:
-        """The calls of this service."""
-        return [
-            web.get(f"{BASE}/batches/{{id}}/files", self.files),
-            web.get(f"{BASE}/batches/{{id}}/failed", self.failed),
-            web.get(f"{BASE}/batches/{{id}}/meta", self.meta),
-            web.get(f"{BASE}/files/{{id}}", self.file),
-            web.get(f"{BASE}/datasets/{{id}}/preview", self.preview),
-        ]
-
+    @route("GET", f"{BASE}/batches/{{id}}/files")
     async def files(self, request: web.Request) -> web.Response:
-        """The dataset files of a batch; a failed batch has none."""
+        """Return the dataset files of a batch; a failed batch has none."""
         batch_id, batch = self._batch(request)
         data = []
         if batch["status"] == "success":
@@ -60,30 +46,32 @@ class DataAccess:
             )
         return answer(_paged(request, data))
 
+    @route("GET", f"{BASE}/files/{{id}}")
     async def file(self, request: web.Request) -> web.StreamResponse:
-        """The list of one dataset file's parts, or with ``path`` the part itself; ``Range`` is honoured."""
+        """Return the parts of a dataset file, or with ``path`` the part itself; ``Range`` is honoured."""
         file_id = request.match_info["id"]
-        path = good_file(self._ground.store.lake, file_id.removesuffix(_FILE_SUFFIX))
-        batch = self._ground.store.batch(file_id.removesuffix(_FILE_SUFFIX))
+        path = good_file(self._context.store.lake, file_id.removesuffix(_FILE_SUFFIX))
+        batch = self._context.store.batch(file_id.removesuffix(_FILE_SUFFIX))
         if not file_id.endswith(_FILE_SUFFIX) or batch is None or batch["status"] != "success":
-            raise _missing(f"file {file_id}")
+            raise problems.not_found(f"file {file_id}")
         if not path.exists():
-            raise _missing(f"file {file_id}")
+            raise problems.not_found(f"file {file_id}")
         name = request.query.get("path")
         if name is None:
             return answer(_paged(request, [_entry(request, f"/files/{file_id}", GOOD_FILE, path)]))
         if name != GOOD_FILE:
-            raise _missing(f"file {name}")
+            raise problems.not_found(f"file {name}")
         return _download(path, "application/vnd.apache.parquet")
 
+    @route("GET", f"{BASE}/batches/{{id}}/failed")
     async def failed(self, request: web.Request) -> web.StreamResponse:
-        """The list of a failed batch's files, or with ``path`` one of them."""
+        """Return the list of a failed batch's files, or with ``path`` one of them."""
         batch_id, batch = self._batch(request)
         if batch["status"] != "failed":
-            raise _missing(f"failed file of the batch {batch_id}")
-        path = failed_file(self._ground.store.lake, batch_id)
+            raise problems.not_found(f"failed file of the batch {batch_id}")
+        path = failed_file(self._context.store.lake, batch_id)
         if not path.exists():
-            raise _missing(f"failed file of the batch {batch_id}")
+            raise problems.not_found(f"failed file of the batch {batch_id}")
         name = request.query.get("path")
         if name is None:
             where = f"/batches/{batch_id}/failed"
@@ -92,16 +80,17 @@ class DataAccess:
         if name == "_SUCCESS":
             return web.Response(body=b"", content_type="application/octet-stream")
         if name != FAILED_FILE:
-            raise _missing(f"file {name}")
+            raise problems.not_found(f"file {name}")
         return _download(path, "application/octet-stream")
 
+    @route("GET", f"{BASE}/batches/{{id}}/meta")
     async def meta(self, request: web.Request) -> web.Response:
-        """Error diagnostics: ``path=row_errors`` lists the files, ``path=row_errors/<name>`` is one."""
+        """Return error diagnostics: ``path=row_errors`` lists files, ``path=row_errors/<name>`` is one."""
         batch_id, batch = self._batch(request)
         folder, _, name = request.query.get("path", "").partition("/")
         if folder != "row_errors" or name not in ("", ROW_ERRORS_FILE):
-            raise _missing(f"meta file {request.query.get('path')}")
-        source = failed_file(self._ground.store.lake, batch_id)
+            raise problems.not_found(f"meta file {request.query.get('path')}")
+        source = failed_file(self._context.store.lake, batch_id)
         failed = batch["status"] == "failed"
         content = await asyncio.to_thread(_row_errors, source) if failed else b""
         if name:
@@ -114,12 +103,13 @@ class DataAccess:
         }
         return answer(_paged(request, [entry] if failed else []))
 
+    @route("GET", f"{BASE}/datasets/{{id}}/preview")
     async def preview(self, request: web.Request) -> web.Response:
-        """The first rows of a dataset."""
+        """Return the first rows of a dataset."""
         dataset_id = request.match_info["id"]
-        store = self._ground.store
+        store = self._context.store
         if store.get("dataset", dataset_id) is None:
-            raise _missing(f"dataset {dataset_id}")
+            raise problems.not_found(f"dataset {dataset_id}")
         rows: list[Json] = []
         chosen = BatchFilter(dataset_id=dataset_id, status="success", ascending=True)
         for batch_id in store.batches(chosen, PREVIEW_ROWS, 0):
@@ -131,18 +121,14 @@ class DataAccess:
 
     def _batch(self, request: web.Request) -> tuple[str, Json]:
         batch_id = request.match_info["id"]
-        found = self._ground.store.batch(batch_id)
+        found = self._context.store.batch(batch_id)
         if found is None:
-            raise _missing(f"batch {batch_id}")
+            raise problems.not_found(f"batch {batch_id}")
         return batch_id, found
 
     def _view_of(self, batch: Json) -> str:
-        dataset = self._ground.store.get("dataset", batch["relatedObjects"][0]["id"])
+        dataset = self._context.store.get("dataset", batch["relatedObjects"][0]["id"])
         return str(dataset["viewId"]) if dataset else ""
-
-
-def _missing(what: str) -> problems.ApiError:
-    return problems.generic(404, "NotFoundError", f"There is no {what}")
 
 
 def _href(request: web.Request, path: str) -> str:
@@ -162,7 +148,7 @@ def _paged(request: web.Request, entries: list[Json]) -> Json:
     limit = whole_number(request.query.get("limit", "100"))
     start = whole_number(request.query.get("start", "0"))
     if limit is None or not 1 <= limit <= 100 or start is None:
-        raise problems.generic(400, "BadRequestError", "limit must be 1 to 100 and start a number")
+        raise problems.bad_request("limit must be 1 to 100 and start a number")
     page = entries[start : start + limit]
     return {"data": page, "_page": {"limit": limit, "count": len(page)}}
 
@@ -176,9 +162,12 @@ def _row_errors(path: Path) -> bytes:
     for line in path.read_bytes().splitlines():
         failed = orjson.loads(line)
         errors = [
-            {"code": str(each.get("code", each.get("keyword", ""))), "message": str(each.get("message", ""))}
+            {
+                "code": str(error.get("code", error.get("keyword", ""))),
+                "message": str(error.get("message", "")),
+            }
             for group in orjson.loads(failed["_errors"]).values()
-            for each in group
+            for error in group
         ]
         lines.append(
             orjson.dumps({"_corrupt_record": failed["body"], "_errors": errors, "_filename": FAILED_FILE})

@@ -1,7 +1,7 @@
-"""Rows erased from a store for good, and every copy of their values with them.
+"""Erase rows from a store for good, with every copy of their values.
 
-The server must not run meanwhile. Batches and runs keep their counts: they say what happened. A kill leaves
-each file whole, and nothing is forgotten before what leads to it: the same call finishes the job.
+The server must not run meanwhile. Batches and runs keep their counts, which record what happened. A kill
+leaves each file whole, and what leads to a row is erased before the row: the same call finishes the job.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from ..server.process import CannotServe, owned, stop
 from ..store import DATABASE, LAKE, TABLES, Json
 from .files import FAILED_SUFFIX, GOOD_SUFFIX, write_failed, write_rows
 
-Speaks = Callable[[str], bool]
-"""Says whether a row, written as JSON, is one of those that are meant."""
+Matches = Callable[[str], bool]
+"""Returns whether a row, written as JSON, is to be erased."""
 
 ERASED = "(erased)"
 LOG = "server.log"
 _UNFINISHED = ".unfinished"
-_SHORTEST_WORDS = 4
+_SHORTEST_MESSAGE = 4
 
 
 @dataclass
@@ -46,23 +46,23 @@ class Erased:
     log_lines: int = 0
 
 
-def find_rows(store: Path, speaks: Speaks) -> Iterator[Json]:
-    """Yield the rows, failed messages and waiting messages that are meant, as they are.
+def find_rows(store: Path, matches: Matches) -> Iterator[Json]:
+    """Yield the rows, failed messages and waiting messages that match.
 
-    A failed message's body is JSON inside a string; it is yielded opened, so that its members can be read.
+    The body of a failed message is JSON inside a string; it is yielded parsed.
     """
     for path in sorted((store / LAKE).glob("*")):
         for line in _lines(path):
-            if speaks(line.decode()):
+            if matches(line.decode()):
                 row: Json = orjson.loads(line)
-                yield _opened(row)
-    for waiting in _waiting(store):
-        for body in waiting[2]:
-            if speaks(body.decode()):
+                yield _parsed(row)
+    for _, _, bodies in _waiting(store):
+        for body in bodies:
+            if matches(body.decode()):
                 yield orjson.loads(body)
 
 
-def erase_rows(store: Path, speaks: Speaks) -> Erased:
+def erase_rows(store: Path, matches: Matches) -> Erased:
     """Erase rows from the lake, from failed batches and from the inbox, and every copy that quotes them.
 
     Stops the server that has the store.
@@ -76,27 +76,27 @@ def erase_rows(store: Path, speaks: Speaks) -> Erased:
     if not (store / DATABASE).exists():
         return erased
     with owned(store):
-        meant = {path: [speaks(line.decode()) for line in _lines(path)] for path in _files(store)}
-        words = _words_about(meant)
+        selected = {path: [matches(line.decode()) for line in _lines(path)] for path in _files(store)}
+        messages = _messages_about(selected)
 
         def quotes(text: str) -> bool:
-            return speaks(text) or any(each in text for each in words)
+            return matches(text) or any(message in text for message in messages)
 
-        # What quotes a message is erased before the message: after a kill it leads to what is left.
+        # Quotations are erased first: after a kill, the rows still lead to the remaining ones.
         erased.descriptions = _erase_descriptions(store, quotes)
         erased.log_lines = _erase_log(store, quotes)
-        for path, theirs in meant.items():
-            if any(theirs):
-                erased.rows += sum(theirs)
-                _write_without(path, theirs)
-        for left in (store / LAKE).glob(f"*{_UNFINISHED}"):
-            left.unlink()
-        erased.rows += _erase_waiting(store, speaks)
+        for path, flags in selected.items():
+            if any(flags):
+                erased.rows += sum(flags)
+                _write_without(path, flags)
+        for unfinished in (store / LAKE).glob(f"*{_UNFINISHED}"):
+            unfinished.unlink()
+        erased.rows += _erase_waiting(store, matches)
         return erased
 
 
 def _files(store: Path) -> list[Path]:
-    return [each for each in sorted((store / LAKE).glob("*")) if each.suffix in (GOOD_SUFFIX, FAILED_SUFFIX)]
+    return [path for path in sorted((store / LAKE).glob("*")) if path.suffix in (GOOD_SUFFIX, FAILED_SUFFIX)]
 
 
 def _lines(path: Path) -> list[bytes]:
@@ -105,30 +105,30 @@ def _lines(path: Path) -> list[bytes]:
     return path.read_bytes().splitlines() if path.suffix == FAILED_SUFFIX else []
 
 
-def _write_without(path: Path, theirs: list[bool]) -> None:
+def _write_without(path: Path, flags: list[bool]) -> None:
     if path.suffix == GOOD_SUFFIX:
-        stays = pa.array([not each for each in theirs])
-        write_rows(path.parent, path.stem, pq.read_table(path).filter(stays))
+        kept = pa.array([not flag for flag in flags])
+        write_rows(path.parent, path.stem, pq.read_table(path).filter(kept))
     else:
-        kept = (line + b"\n" for line, is_meant in zip(_lines(path), theirs, strict=True) if not is_meant)
-        write_failed(path.parent, path.stem, kept)
+        lines = (line + b"\n" for line, flag in zip(_lines(path), flags, strict=True) if not flag)
+        write_failed(path.parent, path.stem, lines)
 
 
-def _opened(row: Json) -> Json:
+def _parsed(row: Json) -> Json:
     body = row.get("body")
     return {**row, "body": orjson.loads(body)} if isinstance(body, str) else row
 
 
-def _words_about(meant: dict[Path, list[bool]]) -> set[str]:
-    """Return what was said of the failed messages that are meant, unless it was said of others too."""
-    of_them: set[str] = set()
+def _messages_about(selected: dict[Path, list[bool]]) -> set[str]:
+    """Return the error messages of the selected failed messages, without those that others share."""
+    of_selected: set[str] = set()
     of_others: set[str] = set()
-    for path, theirs in meant.items():
+    for path, flags in selected.items():
         if path.suffix == FAILED_SUFFIX:
-            for line, is_meant in zip(_lines(path), theirs, strict=True):
-                said = set(_messages(orjson.loads(orjson.loads(line)["_errors"])))
-                (of_them if is_meant else of_others).update(said)
-    return {each for each in of_them - of_others if len(each) >= _SHORTEST_WORDS}
+            for line, flag in zip(_lines(path), flags, strict=True):
+                messages = _messages(orjson.loads(orjson.loads(line)["_errors"]))
+                (of_selected if flag else of_others).update(messages)
+    return {message for message in of_selected - of_others if len(message) >= _SHORTEST_MESSAGE}
 
 
 def _messages(value: Any) -> Iterator[str]:
@@ -142,38 +142,38 @@ def _messages(value: Any) -> Iterator[str]:
             yield from _messages(inside)
 
 
-def _erase_descriptions(store: Path, quotes: Speaks) -> int:
+def _erase_descriptions(store: Path, quotes: Matches) -> int:
     """Erase what batches, runs and the log of faults quote."""
     count: Counter[str] = Counter()
-    with _opened_store(store) as db:
+    with _open_database(store) as db:
         db.executescript(TABLES)  # an older store may lack some
         db.execute("BEGIN IMMEDIATE")
         for table in ("batch", "run"):
             for key, body in db.execute(f"SELECT id, body FROM {table}").fetchall():  # noqa: S608 - names from above
                 if quotes(bytes(body).decode()):
-                    told = _without(orjson.loads(body), quotes, count)
-                    db.execute(f"UPDATE {table} SET body = ? WHERE id = ?", (orjson.dumps(told), key))  # noqa: S608 - names from above
+                    redacted = _redacted(orjson.loads(body), quotes, count)
+                    db.execute(f"UPDATE {table} SET body = ? WHERE id = ?", (orjson.dumps(redacted), key))  # noqa: S608 - names from above
         for number, accepted in db.execute("SELECT number, accepted FROM fault_log").fetchall():
             if quotes(accepted):
-                names = [ERASED if quotes(each) else each for each in accepted.split("\n")]
+                names = [ERASED if quotes(name) else name for name in accepted.split("\n")]
                 count[ERASED] += names.count(ERASED)
                 db.execute("UPDATE fault_log SET accepted = ? WHERE number = ?", ("\n".join(names), number))
         db.execute("COMMIT")
     return count.total()
 
 
-def _without(value: Any, quotes: Speaks, count: Counter[str]) -> Any:
+def _redacted(value: Any, quotes: Matches, count: Counter[str]) -> Any:
     if isinstance(value, dict):
-        return {name: _without(inside, quotes, count) for name, inside in value.items()}
+        return {name: _redacted(inside, quotes, count) for name, inside in value.items()}
     if isinstance(value, list):
-        return [_without(inside, quotes, count) for inside in value]
+        return [_redacted(inside, quotes, count) for inside in value]
     if isinstance(value, str) and quotes(value):
         count[ERASED] += 1
         return ERASED
     return value
 
 
-def _erase_log(store: Path, quotes: Speaks) -> int:
+def _erase_log(store: Path, quotes: Matches) -> int:
     path = store / LOG
     if not path.exists():
         return 0
@@ -191,36 +191,36 @@ def _waiting(store: Path) -> list[tuple[int, list[str], list[bytes]]]:
     """Return the inbox's rows: number, ids of the messages, and their bodies."""
     if not (store / DATABASE).exists():
         return []
-    with _opened_store(store) as db:
+    with _open_database(store) as db:
         rows = db.execute("SELECT seq, xaction_ids, bodies FROM inbox").fetchall()
     return [(seq, ids.split("\n"), bodies.split(b"\n")) for seq, ids, bodies in rows]
 
 
-def _erase_waiting(store: Path, speaks: Speaks) -> int:
+def _erase_waiting(store: Path, matches: Matches) -> int:
     erased = 0
-    with _opened_store(store) as db:
+    with _open_database(store) as db:
         db.execute("PRAGMA secure_delete = ON")
         for seq, ids, bodies in _waiting(store):
-            kept = [(each, body) for each, body in zip(ids, bodies, strict=True) if not speaks(body.decode())]
+            kept = [(key, body) for key, body in zip(ids, bodies, strict=True) if not matches(body.decode())]
             erased += len(ids) - len(kept)
             if kept:
                 db.execute(
                     "UPDATE inbox SET messages = ?, xaction_ids = ?, bodies = ? WHERE seq = ?",
                     (
                         len(kept),
-                        "\n".join(each for each, _ in kept),
+                        "\n".join(key for key, _ in kept),
                         b"\n".join(body for _, body in kept),
                         seq,
                     ),
                 )
             else:
                 db.execute("DELETE FROM inbox WHERE seq = ?", (seq,))
-        db.execute("VACUUM")  # pages that were freed long ago may hold processed messages still
+        db.execute("VACUUM")  # pages freed long ago may still hold processed messages
         is_busy, _, _ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if is_busy:
             raise CannotServe(f"another program reads {store / DATABASE}, whose journal keeps old pages")
     return erased
 
 
-def _opened_store(store: Path) -> closing[sqlite3.Connection]:
+def _open_database(store: Path) -> closing[sqlite3.Connection]:
     return closing(sqlite3.connect(store / DATABASE, isolation_level=None))

@@ -1,63 +1,71 @@
-"""The files of the lake: written whole or not at all, one per batch."""
+"""The files of the lake, one for each batch: their columns, the rows that fit them, and safe writing."""
 
 from __future__ import annotations
 
 import os
 import secrets
 from collections.abc import Callable, Iterable
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..server.context import now_ms
-from ..store import Store
+from ..server.service import now_ms
+from ..store import Json, Store, open_private
 
 _DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 GOOD_FILE, FAILED_FILE = "part-00000.parquet", "part-00000.json"
 GOOD_SUFFIX, FAILED_SUFFIX = ".parquet", ".json"
 
+Convert = Callable[[Any], Any]
+_INTEGERS = {"byte": pa.int8(), "short": pa.int16(), "int": pa.int32(), "long": pa.int64()}
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
 
 def new_batch_id() -> str:
-    """An id that sorts by time: 10 digits of milliseconds and 16 random ones."""
+    """Return an id that sorts by time: 10 digits of milliseconds and 16 random ones."""
     moment = now_ms()
     head = "".join(_DIGITS[moment >> shift & 31] for shift in range(45, -1, -5))
     return head + "".join(secrets.choice(_DIGITS) for _ in range(16))
 
 
 def good_file(lake: Path, batch_id: str) -> Path:
-    """Where the rows of a successful batch are."""
+    """Return where the rows of a successful batch are."""
     return lake / f"{batch_id}{GOOD_SUFFIX}"
 
 
 def failed_file(lake: Path, batch_id: str) -> Path:
-    """Where the messages of a failed batch are."""
+    """Return where the messages of a failed batch are."""
     return lake / f"{batch_id}{FAILED_SUFFIX}"
 
 
 def write_rows(lake: Path, batch_id: str, table: pa.Table) -> int:
-    """Write a batch's rows as Parquet; says how many bytes."""
+    """Write a batch's rows as Parquet; return its size in bytes."""
     return _write(good_file(lake, batch_id), lambda file: pq.write_table(table, file))
 
 
 def write_failed(lake: Path, batch_id: str, lines: Iterable[bytes]) -> int:
-    """Write a batch's failed messages, a line each; says how many bytes."""
+    """Write a batch's failed messages, a line each; return its size in bytes."""
     return _write(failed_file(lake, batch_id), lambda file: file.writelines(lines))
 
 
 def _write(path: Path, fill: Callable[[BinaryIO], None]) -> int:
     unfinished = path.with_suffix(f"{path.suffix}.unfinished")
-    with open(os.open(unfinished, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "wb") as file:
+    with open(open_private(unfinished, os.O_TRUNC | os.O_WRONLY), "wb") as file:
         fill(file)
         file.flush()
         os.fsync(file.fileno())
-    unfinished.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    unfinished.replace(path)
+    if os.name == "posix":  # Windows does not open folders
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
     return path.stat().st_size
 
 
@@ -68,8 +76,114 @@ def remove_files(lake: Path, batch_id: str) -> None:
 
 
 def remove_orphans(store: Store) -> None:
-    """Remove files whose batch was never recorded: their messages are in the inbox still."""
+    """Remove files whose batch was never recorded; their messages are still in the inbox."""
     known = store.batch_ids()
     for path in store.lake.iterdir():
         if path.suffix == ".unfinished" or path.stem not in known:
             path.unlink()
+
+
+class RowWriter:
+    """Turns valid rows into an Arrow table with the same columns for every batch of a dataset."""
+
+    def __init__(self, json_schema: Json) -> None:
+        fields, self._convert = _object(json_schema)
+        self.schema = pa.schema(fields)
+
+    def table(self, rows: list[Json]) -> pa.Table:
+        """Return the table of these rows.
+
+        Raises:
+            ValueError: when a value has no place in its column, such as a leap second.
+        """
+        convert = self._convert
+        converted = rows if convert is None else [convert(row) for row in rows]
+        return pa.Table.from_pylist(converted, schema=self.schema)
+
+
+def _object(node: Json) -> tuple[list[pa.Field], Convert | None]:
+    """Return the columns of an object, and the conversion of its values, if they need one."""
+    fields: list[pa.Field] = []
+    converts: list[tuple[str, Convert]] = []
+    for name, child in node.get("properties", {}).items():
+        kind, convert = _type(child)
+        if kind is None:
+            continue
+        fields.append(pa.field(name, kind))
+        if convert is not None:
+            converts.append((name, convert))
+
+    def convert_object(value: Json) -> Json:
+        converted = value.copy()
+        for name, convert in converts:
+            present = value.get(name)
+            if present is not None:
+                converted[name] = convert(present)
+        return converted
+
+    return fields, convert_object if converts else None
+
+
+def _type(node: Json) -> tuple[pa.DataType | None, Convert | None]:
+    """Return the column type of a schema node, None for an object without fields; and the conversion."""
+    kind, xdm_type = node.get("type"), node.get("meta:xdmType")
+    if kind == "object":
+        return _object_type(node)
+    if kind == "array":
+        inner, convert = _type(node.get("items", {"type": "string"}))
+        if inner is None:
+            return None, None
+        return pa.list_(inner), None if convert is None else lambda values: [
+            convert(value) for value in values
+        ]
+    if kind == "string":
+        if node.get("format") == "date-time":
+            return pa.timestamp("ms", tz="UTC"), _instant
+        if node.get("format") == "date":
+            return pa.date32(), date.fromisoformat
+        return pa.string(), None
+    if kind == "integer":
+        return _INTEGERS.get(str(xdm_type), pa.int64()), None
+    if kind == "number":
+        return pa.float64(), float
+    if kind == "boolean":
+        return pa.bool_(), None
+    return pa.string(), str
+
+
+def _object_type(node: Json) -> tuple[pa.DataType | None, Convert | None]:
+    if node.get("properties"):
+        fields, convert = _object(node)
+        return (pa.struct(fields), convert) if fields else (None, None)
+    values = node.get("additionalProperties")
+    if not isinstance(values, dict):
+        return None, None
+    inner, convert_value = _type(values)
+    if inner is None:
+        return None, None
+
+    def pairs(value: Json) -> list[tuple[str, Any]]:
+        if convert_value is None:
+            return list(value.items())
+        return [(key, convert_value(member)) for key, member in value.items()]
+
+    return pa.map_(pa.string(), inner), pairs
+
+
+def _instant(text: str) -> int:
+    """Return milliseconds since 1970, which pyarrow takes as they are.
+
+    pyarrow drops the offset of a datetime when PYARROW_IGNORE_TIMEZONE is set, which pandera does.
+    """
+    return (datetime.fromisoformat(text) - _EPOCH) // _MILLISECOND
+
+
+def plain(value: Any) -> Any:
+    """Return a row as its sender wrote it: without nulls, times as RFC 3339 text."""
+    if isinstance(value, dict):
+        return {key: plain(member) for key, member in value.items() if member is not None}
+    if isinstance(value, list):
+        return [plain(element) for element in value]
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%dT%H:%M:%S.") + f"{value.microsecond // 1000:03d}Z"
+    return value.isoformat() if isinstance(value, date) else value

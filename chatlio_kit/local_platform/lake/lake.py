@@ -19,7 +19,7 @@ from ..flow_service.runs import RunOutcome, record_run
 from ..ims.account import LocalAccount, Options
 from ..ingestion.landing import Failures, Landing, Pipeline, fail_unknown
 from ..registry.routes import composed_schema
-from ..server.context import Context, now_ms
+from ..server.service import Context, now_ms
 from ..store import Json, Message, Store
 from .consolidation import consolidate
 from .files import new_batch_id, remove_orphans, write_failed, write_rows
@@ -34,7 +34,7 @@ PAUSE_BETWEEN_CONSOLIDATIONS = 0.05
 
 @dataclass(frozen=True)
 class _Recipe:
-    """All that a pipeline depends on."""
+    """Everything a pipeline depends on."""
 
     mappings: list[Json]
     json_schema: Json
@@ -54,15 +54,15 @@ class Lake:
         self._pipelines: dict[str, tuple[_Recipe, Pipeline]] = {}
 
     def start(self) -> None:
-        """Begin; messages left by an earlier server come first."""
+        """Start the thread; messages of an earlier server come first."""
         self._thread.start()
 
     def notify(self) -> None:
-        """Say that messages have arrived."""
+        """Wake the thread: messages have arrived."""
         self._wake.set()
 
     def stop(self) -> None:
-        """Finish the chunk at hand and end the thread; the rest of the inbox waits for the next start."""
+        """Finish the current chunk and end the thread; the rest of the inbox waits for the next start."""
         self._stopping = True
         self._wake.set()
         self._thread.join()
@@ -71,11 +71,11 @@ class Lake:
         store = Store(self._folder)
         try:
             remove_orphans(store)
-            ground = Context(self._account, self._options, store)
+            context = Context(self._account, self._options, store)
             while not self._stopping:
                 self._wake.clear()
                 try:
-                    pause = self._step(ground)
+                    pause = self._step(context)
                 except Exception:
                     log.exception("a chunk could not be processed; it stays in the inbox")
                     pause = PAUSE_AFTER_FAULT
@@ -84,36 +84,36 @@ class Lake:
         finally:
             store.close()
 
-    def _step(self, ground: Context) -> float | None:
-        """Process one chunk if one is due; says how long to sleep, None for until something arrives."""
-        oldest = ground.store.oldest_message()
+    def _step(self, context: Context) -> float | None:
+        """Process one chunk if one is due; return the seconds to sleep, None until something arrives."""
+        oldest = context.store.oldest_message()
         if oldest is None:
-            return self._consolidate(ground)
+            return self._consolidate(context)
         flow_id, received = oldest
         due = received + self._options.processing_delay * 1000 - now_ms()
         if due > 0:
             return due / 1000
-        self._process(ground, flow_id)
+        self._process(context, flow_id)
         return 0
 
-    def _consolidate(self, ground: Context) -> float | None:
-        """Gather old batches, if that was asked for; says when to look again."""
+    def _consolidate(self, context: Context) -> float | None:
+        """Merge old batches, if the option asks for it; return the seconds until the next time."""
         delay = self._options.consolidation_delay
         if delay == math.inf:
             return None
-        consolidate(ground, now_ms() - round(delay * 1000))
+        consolidate(context, now_ms() - round(delay * 1000))
         return max(delay, PAUSE_BETWEEN_CONSOLIDATIONS)
 
-    def _process(self, ground: Context, flow_id: str) -> None:
+    def _process(self, context: Context, flow_id: str) -> None:
         started = now_ms()
-        messages, last = ground.store.waiting(flow_id, CHUNK_MESSAGES, CHUNK_BYTES)
-        flow = ground.store.get("flows", flow_id) or ground.store.get("deleted_flow", flow_id)
+        messages, last = context.store.waiting(flow_id, CHUNK_MESSAGES, CHUNK_BYTES)
+        flow = context.store.get("flows", flow_id) or context.store.get("deleted_flow", flow_id)
         if flow is None:
             raise LookupError(f"messages of the unknown dataflow {flow_id}")
-        dataset_id = _dataset_id(ground, flow)
-        landing = self._land(ground, flow, dataset_id, messages)
+        dataset_id = _dataset_id(context, flow)
+        landing = self._land(context, flow, dataset_id, messages)
         good_id, failed_id = new_batch_id(), new_batch_id()
-        lake = ground.store.lake
+        lake = context.store.lake
         output_bytes = write_rows(lake, good_id, landing.table) if landing.table is not None else 0
         if landing.failures.lines:
             write_failed(lake, failed_id, landing.failures.lines)
@@ -121,20 +121,20 @@ class Lake:
         outcome = RunOutcome(
             messages=len(messages), landing=landing, input_bytes=input_bytes, output_bytes=output_bytes
         )
-        with ground.store.transaction():
+        with context.store.transaction():
             if landing.table is not None:
                 body = self._batch(flow_id, dataset_id, started, _good_metrics(outcome))
-                ground.store.add_batch(good_id, dataset_id, {**body, "status": "success", "errors": []})
+                context.store.add_batch(good_id, dataset_id, {**body, "status": "success", "errors": []})
             if landing.failures.lines:
                 body = self._batch(flow_id, dataset_id, started, _failed_metrics(outcome))
                 errors = [{"code": code, "description": text} for code, text in landing.failures.descriptions]
-                ground.store.add_batch(failed_id, dataset_id, {**body, "status": "failed", "errors": errors})
-            record_run(ground, flow, outcome)
-            ground.store.remove_waiting(flow_id, last)
+                context.store.add_batch(failed_id, dataset_id, {**body, "status": "failed", "errors": errors})
+            record_run(context, flow, outcome)
+            context.store.remove_waiting(flow_id, last)
 
-    def _land(self, ground: Context, flow: Json, dataset_id: str, messages: list[Message]) -> Landing:
+    def _land(self, context: Context, flow: Json, dataset_id: str, messages: list[Message]) -> Landing:
         header = {"imsOrgId": self._account.org_id, "datasetId": dataset_id, "flowId": flow["id"]}
-        recipe = _recipe(ground, flow, dataset_id, header)
+        recipe = _recipe(context, flow, dataset_id, header)
         if recipe is None:
             failures = Failures()
             for message in messages:
@@ -167,20 +167,20 @@ class Lake:
         }
 
 
-def _dataset_id(ground: Context, flow: Json) -> str:
+def _dataset_id(context: Context, flow: Json) -> str:
     if "dataSetId" in flow:
         return str(flow["dataSetId"])
-    target = ground.store.get("targetConnections", flow["targetConnectionIds"][0])
+    target = context.store.get("targetConnections", flow["targetConnectionIds"][0])
     if target is None:
         raise LookupError(f"the dataflow {flow['id']} has no target connection")
     return str(target["params"]["dataSetId"])
 
 
-def _recipe(ground: Context, flow: Json, dataset_id: str, header: Json) -> _Recipe | None:
-    dataset = ground.store.get("dataset", dataset_id)
-    json_schema = composed_schema(ground, dataset["schemaRef"]["id"]) if dataset else None
+def _recipe(context: Context, flow: Json, dataset_id: str, header: Json) -> _Recipe | None:
+    dataset = context.store.get("dataset", dataset_id)
+    json_schema = composed_schema(context, dataset["schemaRef"]["id"]) if dataset else None
     params = flow["transformations"][0]["params"]
-    mapping_set = mapping_set_version(ground, params["mappingId"], int(params["mappingVersion"]))
+    mapping_set = mapping_set_version(context, params["mappingId"], int(params["mappingVersion"]))
     if dataset is None or json_schema is None or mapping_set is None:
         return None
     return _Recipe(mapping_set["mappings"], json_schema, {**header, "schemaRef": dataset["schemaRef"]})

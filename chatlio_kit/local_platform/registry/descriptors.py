@@ -11,68 +11,59 @@ from typing import Any
 from aiohttp import web
 
 from ..server import errors as problems
-from ..server.context import Context, answer, json_object
+from ..server.service import Service, answer, route
 from ..store import Json
-from .reads import BASE, check_descriptor_lookup, descriptor_list_form
-from .routes import composed_schema
+from .routes import BASE, DESCRIPTOR_LIST, DESCRIPTOR_LOOKUP, accepted_form, composed_schema
 
 IDENTITY = "xdm:descriptorIdentity"
 DESCRIPTORS = f"{BASE}/tenant/descriptors"
 
 
-class Descriptors:
+class Descriptors(Service):
     """Descriptors of the tenant's schemas."""
 
-    def __init__(self, ground: Context) -> None:
-        self._ground = ground
-
-    def routes(self) -> list[web.RouteDef]:
-        """The calls of this service."""
-        one = f"{DESCRIPTORS}/{{id}}"
-        return [
-            web.post(DESCRIPTORS, self.create),
-            web.get(DESCRIPTORS, self.descriptors),
-            web.get(one, self.lookup),
-            web.put(one, self.replace),
-            web.delete(one, self.delete),
-        ]
-
+    @route("POST", DESCRIPTORS)
     async def create(self, request: web.Request) -> web.Response:
         """Create a descriptor."""
-        return answer(self._save(await json_object(request), secrets.token_hex(20)), 201)
+        return answer(self._save(await self.json_object(request), secrets.token_hex(20)), 201)
 
+    @route("GET", DESCRIPTORS)
     async def descriptors(self, request: web.Request) -> web.Response:
         """List descriptors by type; a type without any is absent."""
-        form = descriptor_list_form(request)
+        form = accepted_form(request, DESCRIPTOR_LIST)[2]
         groups: dict[str, list[Any]] = {}
-        for each in self._ground.store.all("descriptor"):
-            shown: Any = each
+        for descriptor in self._context.store.all("descriptor"):
+            shown: Any = descriptor
             if form == "-id":
-                shown = each["@id"]
+                shown = descriptor["@id"]
             elif form == "-link":
-                shown = f"/tenant/descriptors/{each['@id']}"
-            groups.setdefault(each["@type"], []).append(shown)
+                shown = f"/tenant/descriptors/{descriptor['@id']}"
+            groups.setdefault(descriptor["@type"], []).append(shown)
         return answer(groups)
 
+    @route("GET", f"{DESCRIPTORS}/{{id}}")
     async def lookup(self, request: web.Request) -> web.Response:
-        """One descriptor."""
-        check_descriptor_lookup(request)
+        """Return one descriptor."""
+        if request.headers.get("Accept", "*/*") != "*/*":  # the guide's sample sends none
+            accepted_form(request, DESCRIPTOR_LOOKUP)
         return answer(self._find(request))
 
+    @route("PUT", f"{DESCRIPTORS}/{{id}}")
     async def replace(self, request: web.Request) -> web.Response:
-        """Rewrite a descriptor."""
+        """Replace a descriptor."""
         key = self._find(request)["@id"]
-        self._save(await json_object(request), key)
+        self._save(await self.json_object(request), key)
         return answer({"@id": key}, 201)
 
+    @route("DELETE", f"{DESCRIPTORS}/{{id}}")
     async def delete(self, request: web.Request) -> web.Response:
         """Delete a descriptor."""
-        self._ground.store.delete("descriptor", self._find(request)["@id"])
+        self._context.store.delete("descriptor", self._find(request)["@id"])
         return web.Response(status=204)
 
     def _find(self, request: web.Request) -> Json:
         key = request.match_info["id"]
-        found = self._ground.store.get("descriptor", key)
+        found = self._context.store.get("descriptor", key)
         if found is None:
             raise problems.schema_registry(
                 "XDM-1014-404", "Resource not found", f"The requested descriptor {key} is not found."
@@ -81,7 +72,7 @@ class Descriptors:
 
     def _save(self, body: Json, key: str) -> Json:
         self._check(body, key)
-        account = self._ground.account
+        account = self._context.account
         descriptor = {
             **body,
             "@id": key,
@@ -91,7 +82,7 @@ class Descriptors:
             "meta:sandboxId": account.sandbox_id,
             "meta:sandboxType": "production",
         }
-        self._ground.store.put("descriptor", key, descriptor)
+        self._context.store.put("descriptor", key, descriptor)
         return descriptor
 
     def _check(self, body: Json, key: str) -> None:
@@ -101,7 +92,7 @@ class Descriptors:
             raise _bad("@type and xdm:sourceSchema are required")
         if not isinstance(path, str) or not path.startswith("/") or path.endswith("/") or len(path) < 2:
             raise _bad("xdm:sourceProperty must start with a slash and not end with one")
-        schema = composed_schema(self._ground, schema_id)
+        schema = composed_schema(self._context, schema_id)
         if schema is None:
             raise problems.schema_registry(
                 "XDM-1012-404", "Resource not found", f"The schema {schema_id} is not found."
@@ -118,8 +109,10 @@ class Descriptors:
         if body.get("xdm:property") not in ("xdm:code", "xdm:id") or not body.get("xdm:namespace"):
             raise _bad("xdm:namespace and xdm:property (xdm:code or xdm:id) are required")
         if body.get("xdm:isPrimary") and any(
-            each["xdm:sourceSchema"] == schema_id and each.get("xdm:isPrimary") and each["@id"] != key
-            for each in self._ground.store.all("descriptor")
+            descriptor["xdm:sourceSchema"] == schema_id
+            and descriptor.get("xdm:isPrimary")
+            and descriptor["@id"] != key
+            for descriptor in self._context.store.all("descriptor")
         ):
             raise _bad(f"The schema {schema_id} has a primary identity already")
 

@@ -5,19 +5,34 @@ Source: Schema Registry API guide.
 
 from __future__ import annotations
 
+import re
 import secrets
 from typing import Any
+from urllib.parse import urlencode
 
 from aiohttp import web
 
 from ..server import errors as problems
-from ..server.context import Context, answer, json_body, json_object, now_ms
+from ..server.filters import ordered, parse_filter
 from ..server.json_patch import PatchProblem, apply_patch
+from ..server.service import Context, Service, answer, now_ms, route, whole_number
 from ..store import BatchFilter, Json
 from . import xdm
-from .evolution import breaking_changes
-from .reads import BASE, lookup_form, page, wants_short_list, without_text
 
+BASE = "/data/foundation/schemaregistry"
+DEFAULT_LIMIT = 300
+LARGEST_LIMIT = 500
+SHORT_KEYS = ("$id", "meta:altId", "version", "title")
+
+_LIST = re.compile(r"application/vnd\.adobe\.xed(-id)?\+json")
+_LOOKUP = re.compile(
+    r"application/vnd\.adobe\.(xed|xed-full|xed-notext|xed-full-notext|xed-full-desc|xed-deprecatefield)\+json"
+    r"\s*;\s*version=1(\.\d+)?"
+)
+DESCRIPTOR_LIST = re.compile(r"application/vnd\.adobe\.xdm(-v2)?(-id|-link)?\+json")
+DESCRIPTOR_LOOKUP = re.compile(r"application/vnd\.adobe\.xdm(-v2)?\+json")
+
+_ACCEPT_CODES = {_LIST: "1006", _LOOKUP: "1007", DESCRIPTOR_LIST: "1008", DESCRIPTOR_LOOKUP: "1009"}
 RESOURCE_TYPES = {
     "schemas": "schemas",
     "fieldgroups": "mixins",
@@ -30,48 +45,32 @@ _NOT_FOUND = {"classes": "1010", "mixins": "1011", "schemas": "1012", "datatypes
 _PLURALS = "{plural:schemas|fieldgroups|mixins|classes|datatypes}"
 
 
-def resource_by_id(ground: Context, reference: str) -> Json | None:
-    """A tenant or global resource by its ``$id``; None when there is none."""
+def resource_by_id(context: Context, reference: str) -> Json | None:
+    """Return a tenant or global resource by its ``$id``; None when there is none."""
     for resource_type in _TYPES:
-        found = ground.store.get(resource_type, reference)
+        found = context.store.get(resource_type, reference)
         if found is not None:
             return found
     return xdm.GLOBAL_RESOURCES.get(reference)
 
 
-def composed_schema(ground: Context, schema_id: str) -> Json | None:
-    """The one JSON Schema a tenant schema stands for; None when there is no such schema."""
-    schema = ground.store.get("schemas", schema_id)
+def composed_schema(context: Context, schema_id: str) -> Json | None:
+    """Return the one JSON Schema a tenant schema stands for; None when there is no such schema."""
+    schema = context.store.get("schemas", schema_id)
     if schema is None:
         return None
-    return xdm.compose(schema, lambda reference: resource_by_id(ground, reference))
+    return xdm.compose(schema, lambda reference: resource_by_id(context, reference))
 
 
-class SchemaRegistry:
+class SchemaRegistry(Service):
     """The tenant and global containers."""
 
-    def __init__(self, ground: Context) -> None:
-        self._ground = ground
-
-    def routes(self) -> list[web.RouteDef]:
-        """The calls of this service."""
-        tenant = f"{BASE}/tenant/{_PLURALS}"
-        return [
-            web.get(f"{BASE}/stats", self.stats),
-            web.get(f"{BASE}/stats/", self.stats),
-            web.get(f"{BASE}/{{container:tenant|global}}/{_PLURALS}", self.list_resources),
-            web.get(f"{BASE}/{{container:tenant|global}}/{_PLURALS}/{{id}}", self.lookup),
-            web.post(tenant, self.create),
-            web.put(f"{tenant}/{{id}}", self.replace),
-            web.patch(f"{tenant}/{{id}}", self.patch),
-            web.delete(f"{tenant}/{{id}}", self.delete),
-        ]
-
+    @route("GET", f"{BASE}/stats", f"{BASE}/stats/")
     async def stats(self, _request: web.Request) -> web.Response:
-        """The tenant id, which names the field namespace, and counts."""
-        account, store = self._ground.account, self._ground.store
+        """Return the tenant id, which names the field namespace, and counts."""
+        account, store = self._context.account, self._context.store
         kept = {resource_type: store.all(resource_type) for resource_type in _TYPES}
-        short = [_reference(each) for documents in kept.values() for each in documents]
+        short = [_reference(document) for documents in kept.values() for document in documents]
         usage: dict[str, list[Json]] = {}
         for schema in kept["schemas"]:
             usage.setdefault(schema["meta:class"], []).append(_reference(schema))
@@ -86,26 +85,29 @@ class SchemaRegistry:
             }
         )
 
+    @route("GET", f"{BASE}/{{container:tenant|global}}/{_PLURALS}")
     async def list_resources(self, request: web.Request) -> web.Response:
         """List a container's resources of one type."""
-        short = wants_short_list(request)
+        short = accepted_form(request, _LIST)[1] is not None
         container, plural = request.match_info["container"], request.match_info["plural"]
-        documents, largest = self._all(container, RESOURCE_TYPES[plural]), self._ground.options.largest_page
+        documents, largest = self._all(container, RESOURCE_TYPES[plural]), self._context.options.largest_page
         return answer(page(request, documents, short, container, plural, largest))
 
+    @route("GET", f"{BASE}/{{container:tenant|global}}/{_PLURALS}/{{id}}")
     async def lookup(self, request: web.Request) -> web.Response:
-        """One resource, by ``$id`` or ``meta:altId``."""
-        form = lookup_form(request)
+        """Return one resource, by ``$id`` or ``meta:altId``."""
+        form = accepted_form(request, _LOOKUP)[1]
         resource = self._find(request.match_info["container"], request)
         if "full" in form:
             resource = self._full(resource)
         return answer(without_text(resource) if "notext" in form else resource)
 
+    @route("POST", f"{BASE}/tenant/{_PLURALS}")
     async def create(self, request: web.Request) -> web.Response:
         """Create a resource of the tenant."""
         resource_type = RESOURCE_TYPES[request.match_info["plural"]]
-        account = self._ground.account
-        body = await json_object(request)
+        account = self._context.account
+        body = await self.json_object(request)
         token = secrets.token_hex(24)
         key = f"https://ns.adobe.com/{account.tenant_id}/{resource_type}/{token}"
         moment = now_ms()
@@ -119,49 +121,54 @@ class SchemaRegistry:
                 "created": moment,
             },
         )
-        self._ground.store.put(resource_type, key, resource)
+        self._context.store.put(resource_type, key, resource)
         return answer(resource, 201)
 
+    @route("PUT", f"{BASE}/tenant/{_PLURALS}/{{id}}")
     async def replace(self, request: web.Request) -> web.Response:
-        """Rewrite a resource; its minor version rises."""
+        """Replace a resource; its minor version rises."""
         current = self._find("tenant", request)
-        return answer(self._update(current, await json_object(request)))
+        return answer(self._update(current, await self.json_object(request)))
 
+    @route("PATCH", f"{BASE}/tenant/{_PLURALS}/{{id}}")
     async def patch(self, request: web.Request) -> web.Response:
         """Change a resource by RFC 6902 operations; its minor version rises."""
         current = self._find("tenant", request)
         try:
-            changed = apply_patch(current, await json_body(request))
+            changed = apply_patch(current, await self.json_body(request))
         except PatchProblem as problem:
             raise problems.schema_registry("XDM-1530-400", "Invalid patch", str(problem)) from problem
         return answer(self._update(current, changed))
 
+    @route("DELETE", f"{BASE}/tenant/{_PLURALS}/{{id}}")
     async def delete(self, request: web.Request) -> web.Response:
         """Delete a resource that nothing refers to."""
         resource = self._find("tenant", request)
         key = resource["$id"]
-        users = [each["title"] for each in self._ground.store.all("schemas") if key in each["meta:extends"]]
-        users += [
-            each["name"] for each in self._ground.store.all("dataset") if each["schemaRef"]["id"] == key
-        ]
+        store = self._context.store
+        users = [schema["title"] for schema in store.all("schemas") if key in schema["meta:extends"]]
+        users += [dataset["name"] for dataset in store.all("dataset") if dataset["schemaRef"]["id"] == key]
         if users:
-            raise problems.schema_registry(
-                "XDM-1540-400", "Resource in use", f"{key} is used by {', '.join(users)}"
-            )
-        self._ground.store.delete(resource["meta:resourceType"], key)
+            detail = f"{key} is used by {', '.join(users)}"
+            raise problems.schema_registry("XDM-1540-400", "Resource in use", detail)
+        store.delete(resource["meta:resourceType"], key)
         return web.Response(status=204)
 
     def _all(self, container: str, resource_type: str) -> list[Json]:
         if container == "tenant":
-            return self._ground.store.all(resource_type)
-        return [each for each in xdm.GLOBAL_RESOURCES.values() if each["meta:resourceType"] == resource_type]
+            return self._context.store.all(resource_type)
+        return [
+            resource
+            for resource in xdm.GLOBAL_RESOURCES.values()
+            if resource["meta:resourceType"] == resource_type
+        ]
 
     def _find(self, container: str, request: web.Request) -> Json:
         resource_type = RESOURCE_TYPES[request.match_info["plural"]]
         wanted = request.match_info["id"]
-        for each in self._all(container, resource_type):
-            if wanted in (each["$id"], each["meta:altId"]):
-                return each
+        for resource in self._all(container, resource_type):
+            if wanted in (resource["$id"], resource["meta:altId"]):
+                return resource
         raise problems.schema_registry(
             f"XDM-{_NOT_FOUND[resource_type]}-404",
             "Resource not found",
@@ -169,7 +176,7 @@ class SchemaRegistry:
         )
 
     def _full(self, resource: Json) -> Json:
-        full = xdm.compose(resource, lambda reference: resource_by_id(self._ground, reference))
+        full = xdm.compose(resource, lambda reference: resource_by_id(self._context, reference))
         kept = {
             key: value for key, value in resource.items() if key not in ("allOf", "definitions", "properties")
         }
@@ -177,20 +184,19 @@ class SchemaRegistry:
 
     def _update(self, current: Json, wanted: Json) -> Json:
         major, minor = current["version"].split(".")
+        resource_type = current["meta:resourceType"]
         identity = {
-            "$id": current["$id"],
-            "meta:altId": current["meta:altId"],
+            **{key: current[key] for key in ("$id", "meta:altId")},
             "version": f"{major}.{int(minor) + 1}",
             "created": current["meta:registryMetadata"]["repo:createdDate"],
         }
-        resource_type = current["meta:resourceType"]
         updated = self._completed(wanted, resource_type, identity)
-        self._ground.store.put(resource_type, current["$id"], updated)
+        self._context.store.put(resource_type, current["$id"], updated)
         return updated
 
     def _completed(self, body: Json, resource_type: str, identity: Json) -> Json:
-        """The resource as the registry keeps it, after every check."""
-        account = self._ground.account
+        """Return the resource as the registry keeps it, after every check."""
+        account = self._context.account
         self._check(body, resource_type, identity["$id"])
         moment = now_ms()
         created = identity["created"]
@@ -225,12 +231,12 @@ class SchemaRegistry:
         return resource
 
     def _lineage(self, schema: Json) -> Json:
-        """What a schema is made of: its class, the class's behaviour and its field groups."""
+        """Return the parts of a schema: its class, the class's behaviour and its field groups."""
         references = [part["$ref"] for part in schema["allOf"]]
         extends: list[str] = []
         class_id = ""
         for reference in references:
-            resource = resource_by_id(self._ground, reference)
+            resource = resource_by_id(self._context, reference)
             if resource is None:
                 raise problems.schema_registry(
                     "XDM-1011-404", "Resource not found", f"The referenced resource {reference} is not found."
@@ -247,20 +253,20 @@ class SchemaRegistry:
         }
 
     def _check_composition(self, resource: Json) -> None:
-        """The resource, and every schema made of it, must compose; schemas with data only gain."""
+        """Return the resource, and every schema made of it, must compose; schemas with data only gain."""
         key = resource["$id"]
 
         def lookup(reference: str) -> Json | None:
-            return resource if reference == key else resource_by_id(self._ground, reference)
+            return resource if reference == key else resource_by_id(self._context, reference)
 
         try:
             xdm.compose(resource, lookup)
-            for schema in self._ground.store.all("schemas"):
+            for schema in self._context.store.all("schemas"):
                 if key != schema["$id"] and key not in schema["meta:extends"]:
                     continue
                 after = xdm.compose(resource if key == schema["$id"] else schema, lookup)
-                before = composed_schema(self._ground, schema["$id"])
-                changes = list(breaking_changes(before, after)) if before else []
+                before = composed_schema(self._context, schema["$id"])
+                changes = list(xdm.breaking_changes(before, after)) if before else []
                 if changes and self._holds_data(schema["$id"]):
                     raise problems.schema_registry(
                         "XDM-1530-400", "Schema evolution error", f"{schema['title']}: {'; '.join(changes)}"
@@ -270,8 +276,10 @@ class SchemaRegistry:
             raise problems.schema_registry(found.code, found.title, found.detail) from unresolved
 
     def _holds_data(self, schema_id: str) -> bool:
-        store = self._ground.store
-        datasets = [each["id"] for each in store.all("dataset") if each["schemaRef"]["id"] == schema_id]
+        store = self._context.store
+        datasets = [
+            dataset["id"] for dataset in store.all("dataset") if dataset["schemaRef"]["id"] == schema_id
+        ]
         return any(
             store.batches(BatchFilter(dataset_id=key, status="success"), limit=1, start=0) for key in datasets
         )
@@ -280,25 +288,121 @@ class SchemaRegistry:
         title = body.get("title")
         if not isinstance(title, str) or not title.strip():
             raise problems.schema_registry("XDM-1530-400", "Required field missing", "title is required")
-        for each_type in _TYPES:
-            for each in self._ground.store.all(each_type):
-                if each["title"] == title and each["$id"] != own_id:
+        for kept_type in _TYPES:
+            for resource in self._context.store.all(kept_type):
+                if resource["title"] == title and resource["$id"] != own_id:
+                    used = f"The title {title} is already used by {resource['$id']}."
                     raise problems.schema_registry(
-                        "XDM-1521-400",
-                        "Title not unique",
-                        f"The title {title} is already used by {each['$id']}. Titles are unique in a tenant.",
+                        "XDM-1521-400", "Title not unique", f"{used} Titles are unique in a tenant."
                     )
-        found: list[Any] = []
+        found: list[xdm.RegistryProblem] = []
         if resource_type == "schemas":
             found = xdm.check_schema(body)
         elif resource_type == "mixins":
-            found = xdm.check_field_group(body, self._ground.account.tenant_namespace)
+            found = xdm.check_field_group(body, self._context.account.tenant_namespace)
         if found:
-            first = found[0]
-            raise problems.schema_registry(
-                first.code, first.title, first.detail, [each.detail for each in found]
-            )
+            first, details = found[0], [problem.detail for problem in found]
+            raise problems.schema_registry(first.code, first.title, first.detail, details)
 
 
 def _reference(resource: Json) -> Json:
     return {key: resource[key] for key in ("title", "$id", "meta:altId", "version")}
+
+
+def accepted_form(request: web.Request, form: re.Pattern[str]) -> re.Match[str]:
+    """Return the match of the Accept header; refuse a header that the call does not support."""
+    accept = request.headers.get("Accept", "").strip()
+    match = form.fullmatch(accept)
+    if match is None:
+        raise problems.schema_registry(
+            f"XDM-{_ACCEPT_CODES[form]}-400",
+            "Accept header invalid",
+            f"The Accept header {accept!r} is not supported for this request.",
+        )
+    return match
+
+
+def page(
+    request: web.Request, documents: list[Json], shorten: bool, container: str, plural: str, largest: int
+) -> Json:
+    """Return one page of a list, filtered by ``property`` and sorted by ``orderby``.
+
+    ``start`` is the last value of the sort key that was seen. A page ends only where that value changes,
+    since documents with equal values would be lost between two pages otherwise. ``limit`` is a hint: a page
+    holds at most ``largest``.
+    """
+    for text in request.query.getall("property", []):
+        wanted = parse_filter(text)
+        if wanted is None or wanted.operator == "~":
+            raise problems.schema_registry(
+                "XDM-1530-400", "Invalid query parameter", f"Invalid property filter {text}"
+            )
+        documents = [document for document in documents if wanted.matches(document, any_of=False)]
+    order = request.query.get("orderby")
+    cursor: str | None = None
+    if order:
+        documents, cursor = _sorted_page(request, documents, order, largest)
+    else:
+        documents = documents[:DEFAULT_LIMIT]
+    return {
+        "results": [_short(document) for document in documents] if shorten else documents,
+        "_page": {"orderby": order or "updated", "next": cursor, "count": len(documents)},
+        "_links": {
+            "next": _next_link(request, cursor),
+            "global_schemas": {"href": f"{request.scheme}://{request.host}{BASE}/global/schemas"},
+        }
+        if (container, plural) == ("tenant", "schemas")
+        else {"next": _next_link(request, cursor)},
+    }
+
+
+def _sorted_page(
+    request: web.Request, documents: list[Json], order: str, largest: int
+) -> tuple[list[Json], str | None]:
+    key = order.strip().lstrip("+-")
+    documents = ordered(documents, (key, order.strip().startswith("-")))
+    start = request.query.get("start")
+    if start is not None:
+        seen = [index for index, document in enumerate(documents) if _cursor(document, key) == start]
+        documents = documents[seen[-1] + 1 :] if seen else []
+    limit = min(_limit(request), largest)
+    end = limit
+    while 0 < end < len(documents) and _cursor(documents[end], key) == _cursor(documents[end - 1], key):
+        end += 1
+    more = 0 < end < len(documents)
+    return documents[:end], _cursor(documents[end - 1], key) if more else None
+
+
+def _cursor(document: Json, key: str) -> str:
+    return str(document.get(key, ""))
+
+
+def _limit(request: web.Request) -> int:
+    text = request.query.get("limit", str(DEFAULT_LIMIT))
+    limit = whole_number(text)
+    if limit is None or limit > LARGEST_LIMIT:
+        raise problems.schema_registry("XDM-1530-400", "Invalid query parameter", f"Invalid limit {text}")
+    return limit
+
+
+def _next_link(request: web.Request, cursor: str | None) -> Json | None:
+    if cursor is None:
+        return None
+    query = [(key, value) for key, value in request.query.items() if key != "start"]
+    return {
+        "href": f"{request.scheme}://{request.host}{request.path}?{urlencode([*query, ('start', cursor)])}"
+    }
+
+
+def _short(document: Json) -> Json:
+    return {key: document[key] for key in SHORT_KEYS if key in document}
+
+
+def without_text(node: Any) -> Any:
+    """Return a schema without the titles and descriptions of its fields."""
+    if isinstance(node, list):
+        return [without_text(element) for element in node]
+    if not isinstance(node, dict):
+        return node
+    dropped = ("title", "description") if isinstance(node.get("title", ""), str) else ()
+    return {key: without_text(value) for key, value in node.items() if key not in dropped}

@@ -1,4 +1,4 @@
-"""XDM schemas: what the registry accepts, the types it adds, and the one JSON Schema each stands for.
+"""XDM schemas: what the registry accepts, the types it adds, and the one JSON Schema each resolves to.
 
 Sources: Schema Registry API guide; "Custom fields" tutorial; "Field constraints" for types and ranges.
 """
@@ -6,13 +6,12 @@ Sources: Schema Registry API guide; "Custom fields" tutorial; "Field constraints
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
 from .xdm_standard import EXPERIENCE_EVENT, PROFILE, RESOURCES
-from .xdm_types import INTEGER_RANGES, TYPES, integer_type, with_xdm_types
 from .xdm_validation import Validator
 
 __all__ = [
@@ -34,12 +33,22 @@ INVALID = ("XDM-1530-400", "Invalid resource")
 CONFLICT = ("XDM-1413-400", "Merge Schema Error")
 NOT_FOUND = ("XDM-1011-404", "Resource not found")
 
+TYPES = ("string", "number", "integer", "boolean", "array", "object")
+INTEGER_RANGES: dict[str, tuple[int, int]] = {
+    "byte": (-128, 127),
+    "short": (-32768, 32767),
+    "int": (-2147483648, 2147483647),
+    "long": (-9007199254740992, 9007199254740992),
+}
+"""The least and greatest value of each type of whole number."""
+
+_SUBSCHEMAS = ("items", "additionalProperties")
+_NAMED_SUBSCHEMAS = ("properties", "definitions")
+_COMPARED = ("type", "format", "meta:xdmType")
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_]*")
 _DEEPEST_REFERENCE = 20
 _LOCAL = "#/definitions/"
-
-GLOBAL_RESOURCES: dict[str, Json] = {key: with_xdm_types(resource) for key, resource in RESOURCES.items()}
-"""Adobe's standard resources by `$id`, in the form that a lookup returns."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,60 @@ class UnresolvedReference(ValueError):
         self.problem = problem
 
 
+def xdm_type(node: Mapping[str, Any]) -> str | None:
+    """Return a node's XDM type; None for a node without a type, such as a reference."""
+    declared = node.get("type")
+    if declared == "string":
+        text_format = node.get("format")
+        return text_format if text_format in ("date", "date-time") else "string"
+    if declared == "integer":
+        return integer_type(node)
+    if declared == "object" and node.get("meta:xdmType") == "map":
+        return "map"
+    return declared if declared in TYPES else None
+
+
+def with_xdm_types(node: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy a resource with `meta:xdmType` on every node that has a type."""
+    typed: dict[str, Any] = dict(node)
+    for key in _NAMED_SUBSCHEMAS:
+        if isinstance(node.get(key), Mapping):
+            typed[key] = {name: _typed(child) for name, child in node[key].items()}
+    for key in _SUBSCHEMAS:
+        if isinstance(node.get(key), Mapping):
+            typed[key] = with_xdm_types(node[key])
+    if isinstance(node.get("allOf"), list):
+        typed["allOf"] = [_typed(part) for part in node["allOf"]]
+    found = xdm_type(node)
+    if found is not None:
+        typed["meta:xdmType"] = found
+    return typed
+
+
+def _typed(node: Any) -> Any:
+    return with_xdm_types(node) if isinstance(node, Mapping) else node
+
+
+def integer_type(node: Mapping[str, Any]) -> str:
+    """Return the narrowest XDM type of a whole number with the node's bounds; without bounds it is `int`."""
+    bounds = [abs(node[key]) for key in ("minimum", "maximum") if _is_number(node.get(key))]
+    if len(bounds) < 2:
+        return "int" if not bounds or bounds[0] <= INTEGER_RANGES["int"][1] + 1 else "long"
+    widest = max(bounds)
+    for name, (least, _) in INTEGER_RANGES.items():
+        if widest <= -least:
+            return name
+    return "long"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+GLOBAL_RESOURCES: dict[str, Json] = {key: with_xdm_types(resource) for key, resource in RESOURCES.items()}
+"""Adobe's standard resources by `$id`, in the form that a lookup returns."""
+
+
 def compose(schema: Mapping[str, Any], lookup: Lookup) -> Json:
     """Resolve a schema, or any other resource, into one JSON Schema.
 
@@ -75,7 +138,11 @@ def check_field_group(body: Mapping[str, Any], tenant_namespace: str) -> list[Re
     """List why a field group would be refused at its creation; `tenant_namespace` is `_{tenantId}`."""
     found = _check_head(body)
     intended = body.get("meta:intendedToExtend")
-    if not isinstance(intended, list) or not intended or not all(isinstance(each, str) for each in intended):
+    if (
+        not isinstance(intended, list)
+        or not intended
+        or not all(isinstance(class_id, str) for class_id in intended)
+    ):
         found.append(_invalid("meta:intendedToExtend must list the classes that the field group extends"))
     definitions = body.get("definitions")
     if not isinstance(definitions, Mapping) or not definitions:
@@ -180,7 +247,7 @@ def _invalid(detail: str) -> RegistryProblem:
 
 
 def _resolved(node: Mapping[str, Any], root: Mapping[str, Any], lookup: Lookup, depth: int) -> Json:
-    """Give a node without references: what `$ref` and `allOf` name is merged into it."""
+    """Return a node without references: what `$ref` and `allOf` name is merged into it."""
     if depth > _DEEPEST_REFERENCE:
         raise UnresolvedReference(_invalid("the references of the schema run in a circle"))
     own = {key: value for key, value in node.items() if key not in ("$ref", "allOf", "definitions")}
@@ -241,7 +308,7 @@ def _merge(into: Json, other: Json, path: str) -> None:
 
 
 def _closed(node: Json, path: str) -> Json:
-    """Close every object that has properties, and give whole numbers their range; `node` is changed."""
+    """Close every object that has properties, and add the range of whole numbers; `node` is changed."""
     if "properties" in node:
         node["additionalProperties"] = False
         for name, child in node["properties"].items():
@@ -255,3 +322,29 @@ def _closed(node: Json, path: str) -> Json:
         node.setdefault("minimum", least)
         node.setdefault("maximum", most)
     return node
+
+
+def breaking_changes(before: Json, after: Json, path: str = "") -> Iterator[str]:
+    """Yield each field of a composed schema that is gone, of another type, or newly required.
+
+    Source: Schema Registry API guide, "Rules of schema evolution": only additive changes are allowed once a
+    dataset of the schema holds data.
+    """
+    for name in sorted(set(after.get("required", [])) - set(before.get("required", []))):
+        yield f"{path}/{name} becomes required"
+    fields = after.get("properties", {})
+    for name, node in before.get("properties", {}).items():
+        here = f"{path}/{name}"
+        if name not in fields:
+            yield f"{here} is removed"
+        else:
+            yield from _node_changes(node, fields[name], here)
+
+
+def _node_changes(before: Any, after: Any, path: str) -> Iterator[str]:
+    if any(before.get(key) != after.get(key) for key in _COMPARED):
+        yield f"{path} changes its type"
+        return
+    yield from breaking_changes(before, after, path)
+    if isinstance(before.get("items"), dict):
+        yield from _node_changes(before["items"], after.get("items", {}), f"{path}/items")

@@ -6,6 +6,7 @@ identity map, and the standard field groups for web pages, contact requests, sur
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 Resource = dict[str, Any]
@@ -23,16 +24,15 @@ def _text(title: str, **more: Any) -> Resource:
     return {"type": "string", "title": title, **more}
 
 
-def _whole(title: str) -> Resource:
-    return {"type": "integer", "title": title}
-
-
-def _object(title: str, **properties: Resource) -> Resource:
-    return {"type": "object", "title": title, "properties": properties}
-
-
-def _texts(title: str) -> Resource:
-    return {"type": "array", "title": title, "items": {"type": "string"}}
+def _field(name: str, content: str | dict[str, Any]) -> Resource:
+    """Return a field: an object of named fields, or one of the types that the field groups use."""
+    title = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name[0].upper() + name[1:])
+    if isinstance(content, dict):
+        properties = {key: _field(key, member) for key, member in content.items()}
+        return {"type": "object", "title": title, "properties": properties}
+    if content == "strings":
+        return {"type": "array", "title": title, "items": {"type": "string"}}
+    return _text(title, format="email") if content == "email" else {"type": content, "title": title}
 
 
 def _resource(
@@ -72,7 +72,8 @@ def _resource(
     return resource
 
 
-def _event_field_group(name: str, title: str, properties: Resource) -> Resource:
+def _event_field_group(name: str, title: str, **fields: dict[str, Any]) -> Resource:
+    properties = {key: _field(key, content) for key, content in fields.items()}
     return _resource(f"{XDM}{name}", "mixins", title, properties, intended=EXPERIENCE_EVENT)
 
 
@@ -135,63 +136,34 @@ _RESOURCES = (
     _event_field_group(
         "context/experienceevent-web",
         "Web Details",
-        {
-            "web": _object(
-                "Web Details",
-                webPageDetails=_object(
-                    "Web Page Details",
-                    URL=_text("URL"),
-                    name=_text("Name"),
-                    server=_text("Server"),
-                    siteSection=_text("Site Section"),
-                    isHomePage={"type": "boolean", "title": "Is Home Page"},
-                ),
-                webReferrer=_object("Web Referrer", URL=_text("URL"), type=_text("Type")),
-            )
+        web={
+            "webPageDetails": {
+                "URL": "string", "name": "string", "server": "string", "siteSection": "string",
+                "isHomePage": "boolean",
+            },
+            "webReferrer": {"URL": "string", "type": "string"},
         },
     ),
     _event_field_group(
         "mixins/experienceevent-contact-request-details",
         "Contact Request Details",
-        {
-            "customerFeedback": _object(
-                "Customer Feedback",
-                chatSessionID=_text("Chat Session ID"),
-                subject=_text("Subject"),
-                chatStart=_whole("Chat Start"),
-                chatEnd=_whole("Chat End"),
-                chatOffered=_whole("Chat Offered"),
-                chatDeclined=_whole("Chat Declined"),
-                replyToEmailAddress=_object("Reply To", address=_text("Address", format="email")),
-                callBackNumber=_object("Call Back Number", number=_text("Number")),
-            )
+        customerFeedback={
+            "chatSessionID": "string", "subject": "string", "chatStart": "integer", "chatEnd": "integer",
+            "chatOffered": "integer", "chatDeclined": "integer", "replyToEmailAddress": {"address": "email"},
+            "callBackNumber": {"number": "string"},
         },
     ),
     _event_field_group(
         "mixins/experienceevent-survey-response-details",
         "Survey Response Details",
-        {
-            "surveyResponse": _object(
-                "Survey Response",
-                surveyID=_text("Survey ID"),
-                surveyQuestions=_texts("Survey Questions"),
-                surveyAnswers=_texts("Survey Answers"),
-            )
-        },
+        surveyResponse={"surveyID": "string", "surveyQuestions": "strings", "surveyAnswers": "strings"},
     ),
     _event_field_group(
         "context/experienceevent-channel",
         "Channel Details",
-        {
-            "channel": _object(
-                "Channel",
-                typeAtSource=_text("Type At Source"),
-                mode=_text("Mode"),
-                mediaType=_text("Media Type"),
-            )
-        },
+        channel={"typeAtSource": "string", "mode": "string", "mediaType": "string"},
     ),
-)
+)  # fmt: skip
 
 RESOURCES: dict[str, Resource] = {resource["$id"]: resource for resource in _RESOURCES}
 """The standard resources by `$id`, without the types that the registry adds."""

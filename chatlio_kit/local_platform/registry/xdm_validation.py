@@ -34,8 +34,16 @@ _BORROWED = ("uri", "uri-reference")
 _BORROWED_VALIDATORS = {
     name: jsonschema_rs.Draft7Validator({"format": name}, validate_formats=True) for name in _BORROWED
 }
-_JAVA_TYPES = {"string": "String", "number": "Number", "integer": "Integer", "boolean": "Boolean"}
-_JAVA_CONTAINERS = {"object": "JSONObject", "array": "JSONArray", "null": "Null"}
+# fmt: off
+_JAVA_TYPES = {
+    "string": "String", "number": "Number", "integer": "Integer", "boolean": "Boolean",
+    "object": "JSONObject", "array": "JSONArray", "null": "Null",
+}
+_JAVA_NAMES = {
+    str: "String", float: "Double", int: "Long", bool: "Boolean",
+    dict: "JSONObject", list: "JSONArray", type(None): "Null",
+}
+# fmt: on
 _DESCRIPTIONS = {
     "date-time": f"date-time. Expected [{_DATE_TIME_FORMS}]",
     "date": "date. Expected [yyyy-MM-dd]",
@@ -70,7 +78,7 @@ class Validator:
 
 
 def is_date_time(text: str) -> bool:
-    """Tell whether a text is RFC 3339 with seconds, an offset, and a fraction of at most nine digits."""
+    """Return whether a text is RFC 3339 with seconds, an offset, and a fraction of at most nine digits."""
     match = _DATE_TIME.fullmatch(text)
     return match is not None and _exists(datetime.fromisoformat, match[1])
 
@@ -120,7 +128,8 @@ def _messages(kind: ValidationErrorKind, instance: Any) -> list[str]:
         case ValidationErrorKind.Required(property=name):
             return [f"required key [{name}] not found"]
         case ValidationErrorKind.Type(types=types):
-            return [f"expected type: {_expected(types)}, found: {_found(instance)}"]
+            expected = " or ".join(_JAVA_TYPES[name] for name in types)
+            return [f"expected type: {expected}, found: {_JAVA_NAMES[type(instance)]}"]
         case ValidationErrorKind.Format(format=name):
             return [f"[{instance}] is not a valid {_DESCRIPTIONS.get(name, name)}"]
         case ValidationErrorKind.Enum():
@@ -145,24 +154,6 @@ def _messages(kind: ValidationErrorKind, instance: Any) -> list[str]:
 def _pointer(path: Sequence[str | int]) -> str:
     steps = (str(step).replace("~", "~0").replace("/", "~1") for step in path)
     return "#" + "".join(f"/{step}" for step in steps)
-
-
-def _expected(types: Sequence[str]) -> str:
-    return " or ".join({**_JAVA_TYPES, **_JAVA_CONTAINERS}.get(name, name) for name in types)
-
-
-def _found(instance: Any) -> str:
-    if instance is None:
-        return "Null"
-    if isinstance(instance, bool):
-        return "Boolean"
-    if isinstance(instance, str):
-        return "String"
-    if isinstance(instance, int):
-        return "Long"
-    if isinstance(instance, float):
-        return "Double"
-    return "JSONArray" if isinstance(instance, list) else "JSONObject"
 
 
 def _shown(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""How each service says no: the documented error envelopes."""
+"""The documented error envelope of each service."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ApiError(Exception):
 
 
 def gateway(error_code: str, message: str) -> ApiError:
-    """The gateway in front of every API; the first three digits of the code are the status.
+    """Return a refusal of the gateway in front of all APIs; the code begins with the status.
 
     Source: Experience Platform troubleshooting guide, "API error messages".
     """
@@ -28,18 +28,24 @@ def gateway(error_code: str, message: str) -> ApiError:
 
 
 def ims(error: str, description: str) -> ApiError:
-    """Adobe's identity management: 400 with ``error`` and ``error_description``."""
+    """Return a refusal of Adobe's identity management: 400 with ``error`` and ``error_description``."""
     return ApiError(400, {"error": error, "error_description": description})
 
 
-def flow_service(code: str, title: str, message: str, *, found: tuple[str, str] | None = None) -> ApiError:
-    """Flow Service: ``code`` as in its table, e.g. ``1403-400``; ``found`` is type and id of what is missing.
+def flow_service(code: str, title: str, message: str, *, resource: tuple[str, str] | None = None) -> ApiError:
+    """Return a refusal of Flow Service.
+
+    Args:
+        code: as in its table, e.g. ``1403-400``.
+        title: the kind of refusal.
+        message: what is wrong.
+        resource: type and id of a missing resource.
 
     Source: Flow Service: error codes; and the sample in "Data usage labels".
     """
     report: Json = {"detailed-message": message, "request-id": secrets.token_urlsafe(16)}
-    if found:
-        report["type"], report["id"] = found
+    if resource:
+        report["type"], report["id"] = resource
     status = int(code[-3:])
     return ApiError(
         status,
@@ -55,7 +61,7 @@ def flow_service(code: str, title: str, message: str, *, found: tuple[str, str] 
 
 
 def schema_registry(code: str, title: str, detail: str, sub_errors: list[Any] | None = None) -> ApiError:
-    """Schema Registry: ``code`` such as ``XDM-1521-400``.
+    """Return a refusal of Schema Registry; ``code`` is one such as ``XDM-1521-400``.
 
     Source: Schema Registry troubleshooting guide.
     """
@@ -78,15 +84,25 @@ def schema_registry(code: str, title: str, detail: str, sub_errors: list[Any] | 
 
 
 def generic(status: int, title: str, detail: str, report: Json | None = None) -> ApiError:
-    """A problem document, for the services whose error bodies are not documented: Catalog, Data Prep, ..."""
+    """Return a problem document: Catalog, Data Prep and others do not document their error bodies."""
     body: Json = {"type": "about:blank", "status": status, "title": title, "detail": detail}
     if report:
         body["report"] = report
     return ApiError(status, body)
 
 
+def bad_request(detail: str) -> ApiError:
+    """Return a problem document for a request that cannot be understood."""
+    return generic(400, "BadRequestError", detail)
+
+
+def not_found(what: str) -> ApiError:
+    """Return a problem document for something that is not there."""
+    return generic(404, "NotFoundError", f"There is no {what}")
+
+
 def content_type() -> ApiError:
-    """A body without the media type the call asks for.
+    """Return the refusal of a body that lacks the media type of the call.
 
     Source: Experience Platform troubleshooting guide.
     """
@@ -104,7 +120,7 @@ def content_type() -> ApiError:
 def collection(
     status: int, message: str, *, title: str = "Invalid XDM Message Format", cause: Json | None = None
 ) -> ApiError:
-    """The streaming endpoint.
+    """Return a refusal of the streaming endpoint.
 
     Source: "Retrieve failed batches" and "Streaming ingestion validation".
     """

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from operator import ge, gt, le, lt
 from typing import Any
 
 from ..store import Json
 
+_COMPARISONS = {"<": lt, ">": gt, "<=": le, ">=": ge}
 _FILTER = re.compile(r"(?P<path>[^=!<>~]+)(?:(?P<op>==|!=|<=|>=|<|>|~)(?P<value>.*))?", re.DOTALL)
 
 
@@ -21,17 +23,17 @@ class PropertyFilter:
     value: str
 
     def matches(self, document: Json, *, any_of: bool) -> bool:
-        """Whether the document passes; with ``any_of`` a comma separates alternatives."""
+        """Return whether the document passes; with ``any_of`` a comma separates alternatives."""
         found = list(values_at(document, self.path))
         if self.operator is None:
             return bool(found)
         wanted = self.value.split(",") if any_of else [self.value]
-        equal = any(_as_text(each) in wanted for each in found)
+        equal = any(_as_text(value) in wanted for value in found)
         if self.operator == "==":
             return equal
         if self.operator == "!=":
             return not equal
-        return any(_compares(each, self.operator, self.value) for each in found)
+        return any(_compares(value, self.operator, self.value) for value in found)
 
 
 def parse_filter(text: str) -> PropertyFilter | None:
@@ -45,7 +47,7 @@ def parse_filter(text: str) -> PropertyFilter | None:
 
 
 def values_at(document: Any, path: str) -> Iterator[Any]:
-    """Every value a dotted path leads to; ``[]`` after a name steps into an array."""
+    """Yield the values at a dotted path; ``[]`` after a name steps into an array."""
     if isinstance(document, dict) and path in document:
         yield from _spread(document[path])
         return
@@ -79,37 +81,30 @@ def _as_text(value: Any) -> str:
 
 
 def _compares(value: Any, operator: str, bound: str) -> bool:
-    left: Any = value
-    right: Any = bound
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        try:
-            right = float(bound)
-        except ValueError:
-            return False
-    else:
-        left = _as_text(value)
-    if operator == "<":
-        return bool(left < right)
-    if operator == ">":
-        return bool(left > right)
-    return bool(left <= right) if operator == "<=" else bool(left >= right)
+    compare: Callable[[Any, Any], bool] = _COMPARISONS[operator]
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return compare(_as_text(value), bound)
+    try:
+        return compare(value, float(bound))
+    except ValueError:
+        return False
 
 
 def ordered(documents: list[Json], *orders: tuple[str, bool]) -> list[Json]:
-    """Documents, given oldest first, by the values at paths, each ascending or (True) descending.
+    """Sort documents, given oldest first, by the values at paths, ascending or (True) descending.
 
-    Those that tie in every value, as all do that were made within one millisecond, come oldest first, or
-    newest first when the last path descends.
+    Documents that tie in every value, as those of one millisecond do, come oldest first, or newest
+    first when the last path descends.
     """
     newest_first = orders[-1][1]
-    found = documents[::-1] if newest_first else documents[:]
+    result = documents[::-1] if newest_first else documents[:]
     for path, descending in reversed(orders):
-        found.sort(key=lambda each: _sort_key(each, path), reverse=descending)
-    return found
+        result.sort(key=lambda document: _sort_key(document, path), reverse=descending)
+    return result
 
 
 def _sort_key(document: Json, path: str) -> tuple[int, float, str]:
-    """A total order over the values of mixed types at a path; absent ones come last."""
+    """Return a total order over the values of mixed types at a path; absent ones come last."""
     value = next(values_at(document, path), None)
     if value is None:
         return (2, 0.0, "")

@@ -1,4 +1,8 @@
-"""The gateway: headers every call needs, rights, and one place where refusals become responses."""
+"""The gateway: what every request must pass before a service sees it, and how refusals become responses.
+
+Web pages reach the loopback interface through the browser of the user, with another site's name in ``Host``
+when that name was bound to 127.0.0.1 (DNS rebinding), or with an ``Origin`` (CSRF). Programs send neither.
+"""
 
 from __future__ import annotations
 
@@ -6,42 +10,40 @@ import logging
 import re
 import sqlite3
 import time
-from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from ..faults.answers import meet
+from ..faults.answers import apply_before
 from ..ims.access_control import permission_for
 from . import errors as problems
-from .context import Context, answer
-from .reading import check_caller
+from .service import Context, Handler, answer
 
 log = logging.getLogger(__name__)
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+_LOOPBACK = re.compile(r"(?:localhost|127\.0\.0\.1|\[::1\])(?::[0-9]{1,5})?", re.IGNORECASE | re.ASCII)
 _ORG = re.compile(r"[0-9A-F]{24}@AdobeOrg")
 _FLOW_SERVICE = "/data/foundation/flowservice/"
-_WITHOUT_SANDBOX = ("/data/foundation/sandbox-management/",)
+_SANDBOXES = "/data/foundation/sandbox-management/"
 
 
 class Gateway:
-    """Checks the cross-service headers of platform calls and answers refusals.
+    """Check the headers that all services share, and answer refusals.
 
     Source: Experience Platform troubleshooting guide, "API error messages".
     """
 
-    def __init__(self, ground: Context) -> None:
-        self._ground = ground
+    def __init__(self, context: Context) -> None:
+        self._context = context
 
     @web.middleware
     async def guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Let a request through to its handler, or answer why not."""
+        """Pass a request to its handler, or answer why not."""
         try:
-            check_caller(request)
+            _check_caller(request)
             if request.path.startswith("/data/"):
-                struck = await meet(request, self._ground.faults.trial("platform"))
-                if struck is not None:
-                    return struck
+                response = await apply_before(request, self._context.faults.trial("platform"))
+                if response is not None:
+                    return response
                 self._check_credentials(request)
                 self._check_sandbox(request)
                 self._check_rights(request)
@@ -62,13 +64,13 @@ class Gateway:
             return answer({"status": 500, "title": "Internal Server Error"}, 500)
 
     def _check_credentials(self, request: web.Request) -> None:
-        account = self._ground.account
+        account = self._context.account
         headers = request.headers
         authorization = headers.get("Authorization", "")
         if not authorization:
             raise problems.gateway("403010", "Oauth token is missing.")
         scheme, _, token = authorization.partition(" ")
-        expiry = self._ground.store.token_expiry(token.strip())
+        expiry = self._context.store.token_expiry(token.strip())
         if scheme.lower() != "bearer" or expiry is None or expiry <= time.time():
             raise problems.gateway("401013", "Oauth token is not valid")
         if not headers.get("x-api-key"):
@@ -84,7 +86,7 @@ class Gateway:
             raise problems.gateway("403025", "Profile is not valid")
 
     def _check_sandbox(self, request: web.Request) -> None:
-        if request.path.startswith(_WITHOUT_SANDBOX):
+        if request.path.startswith(_SANDBOXES):
             return
         of_flow_service = request.path.startswith(_FLOW_SERVICE)
         sandbox = request.headers.get("x-sandbox-name")
@@ -98,7 +100,7 @@ class Gateway:
             raise problems.flow_service(
                 "2110-400", "Headers not allowed", "The x-sandbox-id header is not allowed for this token."
             )
-        if sandbox != self._ground.account.sandbox:
+        if sandbox != self._context.account.sandbox:
             detail = f"The sandbox {sandbox} was not found."
             if of_flow_service:
                 raise problems.flow_service("2100-404", "Sandbox not found", detail)
@@ -106,7 +108,7 @@ class Gateway:
 
     def _check_rights(self, request: web.Request) -> None:
         needed = permission_for(request.method, request.path)
-        withheld = self._ground.options.withheld
+        withheld = self._context.options.withheld
         if not needed or any(name not in withheld for name in needed):
             return
         detail = f"The permission {needed[0]} is missing."
@@ -124,7 +126,19 @@ class Gateway:
             raise problems.content_type()
 
 
+def _check_caller(request: web.Request) -> None:
+    """Reject what no program of this machine sends: other hosts' names, web pages, compressed bodies."""
+    hosts = request.headers.getall("Host", [])
+    if len(hosts) != 1 or not _LOOPBACK.fullmatch(hosts[0]):
+        raise problems.generic(403, "Forbidden", "The Host header must name the loopback interface")
+    site = request.headers.get("Sec-Fetch-Site", "none")
+    if "Origin" in request.headers or site not in ("none", "same-origin"):
+        raise problems.generic(403, "Forbidden", "Web pages may not call this server")
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise problems.generic(415, "Unsupported Media Type", "A compressed body is not accepted")
+
+
 def _route_of(request: web.Request) -> str:
-    """The pattern of the path that was asked: the path itself may hold an inlet, which is a secret."""
+    """Return the pattern of the path: the path itself may hold an inlet, which is a secret."""
     resource = request.match_info.route.resource
     return resource.canonical if resource else "an unknown path"

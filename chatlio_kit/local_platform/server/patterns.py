@@ -1,7 +1,7 @@
-"""Regular expressions of strangers, matched in time that grows with the text alone.
+"""Regular expressions of strangers, matched in linear time.
 
-RE2 has no back-references and no looking around; expressions that need them are refused, since every matcher
-that offers them can be kept busy for years by a short text.
+RE2 has no back-references and no lookaround. Expressions that need them are refused, because any matcher that
+offers them can be kept busy for years by a short text.
 """
 
 from __future__ import annotations
@@ -34,5 +34,6 @@ def compile_pattern(pattern: str) -> Any:
     try:
         return re2.compile(pattern, options)
     except re2.error as error:
-        said = error.args[0] if error.args else "it cannot be compiled"
-        raise WrongPattern(said.decode(errors="replace") if isinstance(said, bytes) else str(said)) from None
+        reason = error.args[0] if error.args else "it cannot be compiled"
+        text = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
+        raise WrongPattern(text) from None

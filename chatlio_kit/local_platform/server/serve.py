@@ -7,13 +7,12 @@ import os
 import secrets
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ..ims.account import LocalAccount, Options
-from ..ims.credentials import make_secret
+from ..ims.account import LocalAccount, Options, make_secret
 from .app import Server
 from .process import CannotServe, RunningPlatform, owned, private, write_address
 
@@ -31,10 +30,34 @@ def serve(
     Raises:
         CannotServe: when another server has the folder.
     """
-    store = private(store)
-    with owned(store):
+
+    async def run() -> None:
+        signalled = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in handlers:  # Windows has no loop.add_signal_handler
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(signalled.set))
+
+        async def ended(server: Server) -> None:
+            waits: list[asyncio.Task[Any]] = [asyncio.create_task(signalled.wait())]
+            if idle is not None:
+                waits.append(asyncio.create_task(server.idle(idle)))
+            done, pending = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            for task in pending:
+                task.cancel()
+            for task in done:
+                task.result()
+
         account = LocalAccount(make_secret(store))
-        asyncio.run(_serve(store, account, port, idle, options or Options(), announce))
+        await _serve(store, account, options or Options(), port, announce, ended, is_thread=False)
+
+    store = private(store)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    with owned(store):
+        try:
+            asyncio.run(run())
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
 
 
 @contextmanager
@@ -44,18 +67,25 @@ def running(store: Path, **options: Any) -> Iterator[RunningPlatform]:
     The keyword arguments are those of `Options`.
     """
     store = private(store)
+    chosen = Options(**options)
     with owned(store):
         account = LocalAccount(make_secret(store))
-        started: list[str] = []
-        failed: list[BaseException] = []
+        urls: list[str] = []
+        failures: list[BaseException] = []
         ready, ending = threading.Event(), threading.Event()
-        chosen = Options(**options)
+
+        def announce(url: str) -> None:
+            urls.append(url)
+            ready.set()
+
+        async def ended(_server: Server) -> None:
+            await asyncio.to_thread(ending.wait)
 
         def work() -> None:
             try:
-                asyncio.run(_serve_until(store, account, chosen, started, ready, ending))
+                asyncio.run(_serve(store, account, chosen, 0, announce, ended, is_thread=True))
             except BaseException as error:
-                failed.append(error)
+                failures.append(error)
             finally:
                 ready.set()
 
@@ -63,62 +93,33 @@ def running(store: Path, **options: Any) -> Iterator[RunningPlatform]:
         thread.start()
         try:
             ready.wait()
-            if started:
-                yield RunningPlatform(started[0], account)
+            if urls:
+                yield RunningPlatform(urls[0], account)
         finally:
             ending.set()
             thread.join()
-        if failed:
-            raise CannotServe("the local platform failed") from failed[0]
+        if failures:
+            raise CannotServe("the local platform failed") from failures[0]
 
 
 async def _serve(
     store: Path,
     account: LocalAccount,
-    port: int,
-    idle: float | None,
     options: Options,
+    port: int,
     announce: Callable[[str], None],
+    ended: Callable[[Server], Awaitable[None]],
+    *,
+    is_thread: bool,
 ) -> None:
+    """Serve from the start of the server until ``ended`` returns."""
     instance = secrets.token_hex(16)
     server = Server(store, account, options, instance)
-    ended = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, ended.set)
     try:
         url = f"http://127.0.0.1:{await server.start(port)}"
-        write_address(store, {"pid": os.getpid(), "url": url, "instance": instance, "thread": False})
+        write_address(store, {"pid": os.getpid(), "url": url, "instance": instance, "thread": is_thread})
         announce(url)
-        waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(ended.wait())]
-        if idle is not None:
-            waits.append(asyncio.ensure_future(server.idle(idle)))
-        done, pending = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for wait in pending:
-            wait.cancel()
-        for wait in done:
-            wait.result()
-    finally:
-        (store / "server.json").unlink(missing_ok=True)
-        await server.stop()
-
-
-async def _serve_until(
-    store: Path,
-    account: LocalAccount,
-    options: Options,
-    started: list[str],
-    ready: threading.Event,
-    ending: threading.Event,
-) -> None:
-    instance = secrets.token_hex(16)
-    server = Server(store, account, options, instance)
-    try:
-        url = f"http://127.0.0.1:{await server.start(0)}"
-        write_address(store, {"pid": os.getpid(), "url": url, "instance": instance, "thread": True})
-        started.append(url)
-        ready.set()
-        await asyncio.to_thread(ending.wait)
+        await ended(server)
     finally:
         (store / "server.json").unlink(missing_ok=True)
         await server.stop()

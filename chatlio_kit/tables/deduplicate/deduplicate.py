@@ -1,9 +1,9 @@
-"""Which events of a run are new, which were there before, and which contradict an earlier one."""
+"""Deduplicate events, and detect conflicting payloads."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -17,7 +17,7 @@ from chatlio_kit.tables.deduplicate.seen_ids import (
     are_distinct,
     as_keys,
 )
-from chatlio_kit.tables.deduplicate.twins import Compared, Twins
+from chatlio_kit.tables.deduplicate.twins import ComparableBatch, Twins
 from chatlio_kit.tables.validate.event_batch import EventBatch
 
 __all__ = ["DeduplicatedBatch", "Deduplicator", "FirstOccurrence", "Settled"]
@@ -28,10 +28,15 @@ Settled = Callable[[list[str]], Mapping[str, FirstOccurrence]]
 
 @dataclass
 class DeduplicatedBatch:
-    """What is left of a batch without its duplicates, and how many they were."""
+    """A batch without its duplicates, and how many they were."""
 
     built: EventBatch
     duplicates: int
+
+    @property
+    def records(self) -> int:
+        """How many records the batch was read from."""
+        return len(self.built) + len(self.built.rejected) + self.duplicates
 
 
 class Deduplicator:
@@ -39,7 +44,7 @@ class Deduplicator:
 
     Args:
         settled: looks up what was settled before this run.
-        with_twins: whether to look for twins (:mod:`chatlio_kit.tables.deduplicate.twins`) from the first record on.
+        with_twins: whether to look for :mod:`~chatlio_kit.tables.deduplicate.twins` from the first record on.
         most_in_memory: how many ids are held in memory before they go to disk.
 
     Attributes:
@@ -68,70 +73,78 @@ class Deduplicator:
     ) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def apply(self, built: EventBatch) -> DeduplicatedBatch:
-        """Take out what was there before; reject what has an earlier event's id and another payload.
+    def apply(self, batch: EventBatch) -> DeduplicatedBatch:
+        """Remove events that were read before; reject those with an earlier event's id and another payload.
 
-        The same is done with loose records and their twins.
+        Loose records and their twins are treated alike.
+
+        Raises:
+            OutputError: when the folder for temporary files cannot be used.
         """
-        rows = built.rows
+        try:
+            return self._apply(batch)
+        except OSError as error:
+            raise temporary_folder_unusable(error) from error
+
+    def _apply(self, batch: EventBatch) -> DeduplicatedBatch:
+        rows = batch.rows
         keys = as_keys(rows["event_id"])
-        known = self._seen.look_up(keys)
+        earlier_by_row = self._seen.look_up(keys)
         if self._settled is not None:
             ids = rows["event_id"].to_pylist()
             settled = self._settled(ids)
-            known = {row: settled[each] for row, each in enumerate(ids) if each in settled} | known
-        twins = self._compared(built)
-        if not known and not (twins and twins.is_of_interest) and are_distinct(keys):
-            self._remember(built, keys, twins, range(len(built)))
-            return DeduplicatedBatch(built, 0)
+            earlier_by_row = {
+                row: settled[id_] for row, id_ in enumerate(ids) if id_ in settled
+            } | earlier_by_row
+        comparable = self._comparable(batch)
+        if not earlier_by_row and not (comparable and comparable.may_have_twins) and are_distinct(keys):
+            self._remember(batch, keys)
+            if comparable and self._twins is not None:
+                self._twins.add(batch, comparable, range(len(batch)))
+            return DeduplicatedBatch(batch, 0)
         columns = [
             rows[name].to_pylist() for name in ("event_id", "payload_digest", "source_file", "source_record")
         ]
         new: dict[str, FirstOccurrence] = {}
         kept, duplicates, conflicts = list[int](), list[int](), []
         for row, (event_id, digest, file, record) in enumerate(zip(*columns, strict=True)):
-            earlier = known.get(row) or new.get(event_id)
-            twin = twins.twin(row) if twins else None
+            earlier = earlier_by_row.get(row) or new.get(event_id)
+            twin = comparable.twin(row) if comparable else None
             if earlier is not None and earlier.digest == digest:
                 duplicates.append(row)
-            elif twins and twin is not None:
-                if twin.digest == twins.body(row):
+            elif comparable and twin is not None:
+                if twin.digest == comparable.body(row):
                     duplicates.append(row)
                 else:
-                    conflicts.append(_conflict(file, record, twin, built.raw(row)))
+                    conflicts.append(_conflict(file, record, twin, batch.raw(row)))
                 continue
             elif earlier is not None:
-                conflicts.append(_conflict(file, record, earlier, built.raw(row)))
+                conflicts.append(_conflict(file, record, earlier, batch.raw(row)))
                 continue
             else:
                 new[event_id] = FirstOccurrence(digest, file, record)
                 kept.append(row)
-            if twins:
-                twins.add(row, file, record)
-        left = built.keep(kept, conflicts)
-        self._remember(left, keys[kept], None, [])
-        if twins and self._twins is not None:  # what was settled before this run has its twins in it too
-            self._twins.add(built, twins, [*kept, *duplicates])
-        return DeduplicatedBatch(left, len(duplicates))
+            if comparable:
+                comparable.add(row, file, record)
+        distinct = batch.keep(kept, conflicts)
+        self._remember(distinct, keys[kept])
+        if comparable and self._twins is not None:  # events settled before this run have twins in it, too
+            self._twins.add(batch, comparable, [*kept, *duplicates])
+        return DeduplicatedBatch(distinct, len(duplicates))
 
-    def _compared(self, built: EventBatch) -> Compared | None:
-        """Bring a piece into the form in which twins are alike, where there may be any."""
-        if self._twins is None and built.remarks.loose:
+    def _comparable(self, batch: EventBatch) -> ComparableBatch | None:
+        """Return a batch in the form in which twins are equal; None if there are no twins to look for."""
+        if self._twins is None and batch.remarks.loose:
             self._twins = Twins(self._folder)
             self.missed_twins = not self._is_first
         self._is_first = False
-        return self._twins.compare(built) if self._twins is not None and len(built) else None
+        return self._twins.compare(batch) if self._twins is not None and len(batch) else None
 
-    def _remember(self, built: EventBatch, keys: Keys, twins: Compared | None, rows: Sequence[int]) -> None:
+    def _remember(self, batch: EventBatch, keys: Keys) -> None:
         digests, files, records = (
-            built.rows[name] for name in ("payload_digest", "source_file", "source_record")
+            batch.rows[name] for name in ("payload_digest", "source_file", "source_record")
         )
-        try:
-            self._seen.add(keys, as_keys(digests), files, records.to_numpy())
-            if twins is not None and self._twins is not None:
-                self._twins.add(built, twins, rows)
-        except OSError as error:
-            raise temporary_folder_unusable(error) from error
+        self._seen.add(keys, as_keys(digests), files, records.to_numpy())
 
 
 def _conflict(file: str, record: int, earlier: FirstOccurrence, raw: str) -> Rejection:

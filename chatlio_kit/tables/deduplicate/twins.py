@@ -1,17 +1,18 @@
 """Twins: one event read from its JSON and from a table that does not keep the JSON's text.
 
 An event's id is made of what Chatlio wrote, to the character. A table of typed columns keeps a time's instant
-but not its offset, and a UUID but not its letters' case; a table of cells has no empty fields. So what was
-captured once gets another id from there, and a run that reads both would count it twice. Therefore a run
-compares such loose records with all others by two coarser digests, made of what the accepted rows say:
+but not its offset, and a UUID but not its letters' case; a table of cells has no empty fields. So a record
+from such a table gets another id than the same record as JSON, and a run that reads both would count the
+event twice. Therefore a run compares these loose records with all others by two coarser digests of the
+accepted rows:
 
-- the key says which event it is. It is made as an id is made, of values in coarser form.
-- the body says what the event holds.
+- the key identifies the event. It is made as an id is made, from values in coarser form.
+- the body covers everything that the event holds.
 
-In this form times are instants, in unknown fields UTC where nothing else is said; UUIDs have lower case; and
-what is null, empty or absent is the same. A loose record that has another one's key is its duplicate, or a
-conflicting duplicate if their bodies differ. Two records that both keep their text are never compared so:
-their ids alone tell them apart.
+In coarser form times are instants, in unknown fields UTC if nothing else is known; UUIDs have lower case; and
+null, empty and absent are the same. A loose record with another one's key is its duplicate, or a conflicting
+duplicate if their bodies differ. Two records that both keep their text are never compared in this way: their
+ids alone distinguish them.
 """
 
 from __future__ import annotations
@@ -35,19 +36,18 @@ from chatlio_kit.chatlio.catalogue import EVENTS, Dtype
 from chatlio_kit.chatlio.event_ids import canonical
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.chatlio.timestamps import as_rfc3339
-from chatlio_kit.tables.arrow import whole
+from chatlio_kit.tables.arrow import combine_chunks, explode_messages, message_counts
 from chatlio_kit.tables.decode.columns import TEXT, digests
 from chatlio_kit.tables.deduplicate.seen_ids import FirstOccurrence, Keys, SeenIds, as_keys
-from chatlio_kit.tables.nesting import message_counts, said_in
 from chatlio_kit.tables.validate.event_batch import EventBatch
 
 _JSON_NAME = re.compile(r"\.(json|jsonl|ndjson|log|txt|har)(\.(gz|bz2|xz|zst|lz4))?$", re.IGNORECASE)
 _UUID = re.compile(r"[0-9A-F]{8}(-[0-9A-F]{4}){3}-[0-9A-F]{12}", re.IGNORECASE)
 _FIELDS = [each for each in EVENTS if each.places or each.name in ("extra_fields", "message_ts")]
 _WITH_CASE = frozenset({"conversation_id", "visitor_id", "user_id"})
-_OF_MESSAGES = ("text", "username", "slack_user_id", "author")
-_BETWEEN, _BETWEEN_MESSAGES = "\x1f", "\x1d"
-_INSTEAD = {"\x1e": "\x1e0", _BETWEEN: "\x1e1", _BETWEEN_MESSAGES: "\x1e2"}
+_MESSAGE_COLUMNS = ("text", "username", "slack_user_id", "author")
+_SEPARATOR, _MESSAGE_SEPARATOR = "\x1f", "\x1d"
+_ESCAPES = {"\x1e": "\x1e0", _SEPARATOR: "\x1e1", _MESSAGE_SEPARATOR: "\x1e2"}
 _EMPTY: tuple[Any, ...] = (None, "", [], {})
 
 
@@ -57,47 +57,47 @@ def may_hold_tables(names: Iterable[str]) -> bool:
 
 
 @dataclass
-class Compared:
-    """A piece's rows in the form in which twins are alike.
+class ComparableBatch:
+    """A batch's rows in the form in which twins are equal.
 
     Attributes:
         keys: which event each row is.
-        bodies: what each says, as hexadecimal digits.
+        bodies: what each holds, as hexadecimal digits.
         is_loose: whether each comes from a record that does not keep the captured text.
-        seen: earlier twins of them, by row.
+        earlier: twins in earlier batches, by row.
     """
 
     keys: Keys
     bodies: Any
     is_loose: NDArray[np.bool_]
-    seen: Mapping[int, FirstOccurrence]
+    earlier: Mapping[int, FirstOccurrence]
     _new: dict[bool, dict[bytes, FirstOccurrence]] = field(default_factory=lambda: {True: {}, False: {}})
 
     @property
-    def is_of_interest(self) -> bool:
+    def may_have_twins(self) -> bool:
         """Whether any row may have a twin."""
-        return bool(self.seen) or bool(self.is_loose.any())
+        return bool(self.earlier) or bool(self.is_loose.any())
 
     def twin(self, row: int) -> FirstOccurrence | None:
         """Return where a row's twin was read before, and the digest of its body."""
         key = self.keys[row].tobytes()
-        within = self._new[True].get(key)
-        if within is None and self.is_loose[row]:
-            within = self._new[False].get(key)
-        return self.seen.get(row) or within
+        in_batch = self._new[True].get(key)
+        if in_batch is None and self.is_loose[row]:
+            in_batch = self._new[False].get(key)
+        return self.earlier.get(row) or in_batch
 
     def body(self, row: int) -> str:
         """Return the digest of a row's body."""
         return str(self.bodies[row].as_py())
 
     def add(self, row: int, file: str, record: int) -> None:
-        """Remember a row for the other rows of its piece."""
+        """Remember a row for the following rows of its batch."""
         occurrence = FirstOccurrence(self.body(row), file, record)
         self._new[bool(self.is_loose[row])].setdefault(self.keys[row].tobytes(), occurrence)
 
 
 class Twins:
-    """The events that a run has read so far, in the form in which twins are alike.
+    """The events that a run has read so far, in the form in which twins are equal.
 
     Args:
         folder: where they are kept.
@@ -106,78 +106,86 @@ class Twins:
     def __init__(self, folder: Path) -> None:
         self._seen: dict[bool, SeenIds] = {}
         for is_loose in (True, False):
-            within = folder / f"twins-{is_loose}"
-            within.mkdir()
-            self._seen[is_loose] = SeenIds(within)
+            subfolder = folder / f"twins-{is_loose}"
+            subfolder.mkdir()
+            self._seen[is_loose] = SeenIds(subfolder)
 
-    def compare(self, built: EventBatch) -> Compared:
-        """Bring a piece into that form, and look up which of its rows have earlier twins."""
-        bodies = _bodies(built.rows)
-        keys = as_keys(_keys(built.rows, bodies))
-        is_loose = np.isin(built.places, list(built.remarks.loose))
-        seen = self._seen[True].look_up(keys)
+    def compare(self, batch: EventBatch) -> ComparableBatch:
+        """Return a batch in that form, with the earlier twins of its rows."""
+        bodies = _bodies(batch.rows)
+        keys = as_keys(_keys(batch.rows, bodies))
+        is_loose = np.isin(batch.places, list(batch.remarks.loose))
         rows = np.flatnonzero(is_loose)
-        others = self._seen[False].look_up(keys[rows])
-        return Compared(
-            keys, bodies, is_loose, {int(rows[place]): each for place, each in others.items()} | seen
-        )
+        of_loose_rows = self._seen[False].look_up(keys[rows])
+        earlier = {int(rows[index]): twin for index, twin in of_loose_rows.items()}
+        return ComparableBatch(keys, bodies, is_loose, earlier | self._seen[True].look_up(keys))
 
-    def add(self, built: EventBatch, compared: Compared, rows: Sequence[int]) -> None:
-        """Remember rows of a piece."""
+    def add(self, batch: EventBatch, comparable: ComparableBatch, rows: Sequence[int]) -> None:
+        """Remember rows of a batch."""
         chosen = np.asarray(rows, dtype=np.int64)
         for is_loose, seen in self._seen.items():
-            mine = chosen[compared.is_loose[chosen] == is_loose]
-            files = built.rows["source_file"].take(pa.array(mine))
-            records = built.rows["source_record"].take(pa.array(mine)).to_numpy()
-            seen.add(compared.keys[mine], as_keys(compared.bodies.take(pa.array(mine))), files, records)
+            indices = chosen[comparable.is_loose[chosen] == is_loose]
+            files = batch.rows["source_file"].take(pa.array(indices))
+            records = batch.rows["source_record"].take(pa.array(indices)).to_numpy()
+            bodies = comparable.bodies.take(pa.array(indices))
+            seen.add(comparable.keys[indices], as_keys(bodies), files, records)
 
 
 def _bodies(rows: Any) -> Any:
-    """Return a digest of what each event says, an Arrow column of hexadecimal digits."""
-    columns = [whole(rows["kind"])]
-    columns += [_coarse(each.name, each.dtype, whole(rows[each.name])) for each in _FIELDS]
-    said, _ = said_in(rows)
-    ends = pa.array(np.concatenate(([0], np.cumsum(message_counts(rows)))), pa.int64())
-    for name in _OF_MESSAGES if len(said) else ():
-        told = _unmarked(pc.fill_null(whole(said[name]), ""))
-        listed = pa.LargeListArray.from_arrays(ends, told)
-        columns.append(pc.binary_join(listed, _text(_BETWEEN_MESSAGES)))
-    return digests(_words(columns))
+    """Return a digest of what each event holds, an Arrow column of hexadecimal digits."""
+    columns = [combine_chunks(rows["kind"])]
+    columns += [_coarse(each.name, each.dtype, combine_chunks(rows[each.name])) for each in _FIELDS]
+    messages, _ = explode_messages(rows)
+    offsets = pa.array(np.concatenate(([0], np.cumsum(message_counts(rows)))), pa.int64())
+    for name in _MESSAGE_COLUMNS if len(messages) else ():
+        texts = _escaped(pc.fill_null(combine_chunks(messages[name]), ""))
+        lists = pa.LargeListArray.from_arrays(offsets, texts)
+        columns.append(pc.binary_join(lists, _text(_MESSAGE_SEPARATOR)))
+    return digests(_joined(columns))
 
 
 def _keys(rows: Any, bodies: Any) -> Any:
-    """Return a digest of which event each row is: as ids are made, but of values in coarser form."""
-    kinds, widgets = (_coarse(name, Dtype.TEXT, whole(rows[name])) for name in ("kind", "widget_id"))
-    conversations = _coarse("conversation_id", Dtype.TEXT, whole(rows["conversation_id"]))
-    ends, received = (_coarse(name, Dtype.TIME, whole(rows[name])) for name in ("ended_at", "received_at"))
-    is_named = pc.not_equal(conversations, _text(""))
-    is_transcript = pc.and_(pc.equal(kinds, str(Kind.TRANSCRIPT)), pc.not_equal(ends, _text("")))
+    """Return a digest that identifies each event: as ids are made, but from values in coarser form."""
+    coarse = {
+        name: _coarse(name, dtype, combine_chunks(rows[name]))
+        for name, dtype in (
+            ("kind", Dtype.TEXT),
+            ("widget_id", Dtype.TEXT),
+            ("conversation_id", Dtype.TEXT),
+            ("ended_at", Dtype.TIME),
+            ("received_at", Dtype.TIME),
+        )
+    }
+    empty = _text("")
+    kinds, conversations, ends = coarse["kind"], coarse["conversation_id"], coarse["ended_at"]
+    is_ended = pc.and_(pc.equal(kinds, str(Kind.TRANSCRIPT)), pc.not_equal(ends, empty))
     is_start = pc.equal(kinds, str(Kind.CONVERSATION_STARTED))
-    tells_itself = pc.and_(is_named, pc.or_(is_transcript, is_start))
+    is_identified = pc.and_(pc.not_equal(conversations, empty), pc.or_(is_ended, is_start))
     return digests(
-        _words(
+        _joined(
             [
                 kinds,
-                pc.if_else(tells_itself, conversations, bodies),
-                pc.if_else(pc.and_(tells_itself, is_transcript), ends, _text("")),
-                *(pc.if_else(tells_itself, _text(""), each) for each in (widgets, received)),
+                pc.if_else(is_identified, conversations, bodies),
+                pc.if_else(pc.and_(is_identified, is_ended), ends, empty),
+                pc.if_else(is_identified, empty, coarse["widget_id"]),
+                pc.if_else(is_identified, empty, coarse["received_at"]),
             ]
         )
     )
 
 
 def _coarse(name: str, dtype: Dtype, column: Any) -> Any:
-    """Return a column as texts in coarser form, empty where there is nothing; one text if it is empty."""
+    """Return a column as texts in coarser form, empty for null; a scalar if all are null."""
     if column.null_count == len(column):
         return _text("")
     if dtype is Dtype.TIME:
         column = pc.cast(pc.cast(column, pa.int64()), TEXT)
     elif dtype is Dtype.JSON:
-        known = column.dictionary_encode()
-        column = pa.array(map(_coarse_json, known.dictionary.to_pylist()), TEXT).take(known.indices)
+        encoded = column.dictionary_encode()
+        column = pa.array(map(_coarse_json, encoded.dictionary.to_pylist()), TEXT).take(encoded.indices)
     elif name in _WITH_CASE:
         column = pc.utf8_lower(column)
-    return _unmarked(pc.fill_null(column, ""))
+    return _escaped(pc.fill_null(column, ""))
 
 
 def _coarse_json(text: str) -> str | None:
@@ -186,12 +194,12 @@ def _coarse_json(text: str) -> str | None:
 
 
 def coarser(value: Any) -> Any:
-    """Return a JSON value so that what a typed table makes of it is the same."""
+    """Return a JSON value in the form that it has in common with what a typed table makes of it."""
     if isinstance(value, dict):
-        told = {key: coarser(each) for key, each in value.items()}
-        return {key: each for key, each in told.items() if each not in _EMPTY}
+        members = {key: coarser(member) for key, member in value.items()}
+        return {key: member for key, member in members.items() if member not in _EMPTY}
     if isinstance(value, list):
-        return [coarser(each) for each in value]
+        return [coarser(element) for element in value]
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, str):
@@ -203,17 +211,17 @@ def coarser(value: Any) -> Any:
     return value
 
 
-def _words(columns: Sequence[Any]) -> list[bytes]:
-    """Join each row's texts; no other texts give the same, since none of them holds what stands between."""
-    joined = pc.binary_join_element_wise(*columns, _text(_BETWEEN))
-    return [each.encode() for each in joined.to_pylist()]
+def _joined(columns: Sequence[Any]) -> list[bytes]:
+    """Return each row's texts joined, different for different texts because none holds the separator."""
+    joined = pc.binary_join_element_wise(*columns, _text(_SEPARATOR))
+    return [text.encode() for text in joined.to_pylist()]
 
 
-def _unmarked(column: Any) -> Any:
-    """Return a column of texts that hold none of the marks which are put between texts."""
-    for mark, instead in _INSTEAD.items():
-        if pc.any(pc.match_substring(column, mark)).as_py():
-            column = pc.replace_substring(column, mark, instead)
+def _escaped(column: Any) -> Any:
+    """Return a column of texts without separators in them."""
+    for character, escape in _ESCAPES.items():
+        if pc.any(pc.match_substring(column, character)).as_py():
+            column = pc.replace_substring(column, character, escape)
     return column
 
 

@@ -47,7 +47,7 @@ fullest AS (
     ) = 1
 ),
 
-told AS (
+named_messages AS (
     SELECT conversation_id, row, sent_at, author, username
     FROM messages
     WHERE
@@ -63,7 +63,7 @@ authors AS (
         count(*) FILTER (author = 'visitor') AS visitor_messages,
         count(*) FILTER (author = 'agent') AS agent_messages,
         count(*) FILTER (author = 'unknown') AS unknown_messages
-    FROM told
+    FROM named_messages
     GROUP BY conversation_id
 ),
 
@@ -72,7 +72,7 @@ answers AS (
         conversation_id,
         min(sent_at) FILTER (sent_at >= asked_at) AS answered_at,
         min(username) FILTER (row = first_agent_row) AS answered_by
-    FROM told JOIN authors USING (conversation_id)
+    FROM named_messages JOIN authors USING (conversation_id)
     WHERE author = 'agent'
     GROUP BY conversation_id
 )

@@ -1,6 +1,6 @@
 """The derived tables as SQL: one query a table, the same for rows in memory and for files.
 
-Where rows are many, a query is asked once for each range of keys, so that memory stays flat.
+If there are many rows, a query runs once for each range of keys, so that memory stays flat.
 """
 
 from __future__ import annotations
@@ -18,18 +18,17 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from chatlio_kit.errors import CaptureError
-from chatlio_kit.tables.arrow import arrow_schema
-from chatlio_kit.tables.nesting import events_of, message_parts_of
+from chatlio_kit.tables.arrow import arrow_schema, events_of, explode_messages
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-Range = tuple[str | None, str | None]
-"""Keys from the first on and before the last; None for no limit."""
+KeyRange = tuple[str | None, str | None]
+"""The first key, and the first key after the range; None for no limit."""
 
-EVERYTHING: Range = (None, None)
+ALL_KEYS: KeyRange = (None, None)
 DERIVED = ("messages", "conversations", "visitors", "offline_messages")
-"""The derived tables, in an order in which each is made of those before it."""
+"""The derived tables; each query reads only tables before its own."""
 
 _MEMORY = "300MB"
 _MOST_THREADS = 2  # each has buffers of its own
@@ -41,7 +40,7 @@ def database(temporary: Path) -> Iterator[DuckDBPyConnection]:
     """Open an empty database in memory.
 
     Args:
-        temporary: the folder for what does not fit into its memory.
+        temporary: the folder for what does not fit into memory.
     """
     connection = _duckdb().connect(
         config={
@@ -50,7 +49,7 @@ def database(temporary: Path) -> Iterator[DuckDBPyConnection]:
             "temp_directory": str(temporary),
             "preserve_insertion_order": False,  # each query orders its rows
             "arrow_large_buffer_size": True,
-            "autoinstall_known_extensions": False,  # nothing is fetched from anywhere
+            "autoinstall_known_extensions": False,  # nothing is downloaded
             "autoload_known_extensions": False,
         }
     )
@@ -60,16 +59,16 @@ def database(temporary: Path) -> Iterator[DuckDBPyConnection]:
         connection.close()
 
 
-def derive(connection: DuckDBPyConnection, table: str, keys: Range = EVERYTHING) -> Iterator[Any]:
+def derive(connection: DuckDBPyConnection, table: str, keys: KeyRange = ALL_KEYS) -> Iterator[Any]:
     """Derive a table.
 
     Args:
-        connection: a database with the views that the table's query names.
+        connection: a database with the views that the table's query reads.
         table: one of ``DERIVED``.
         keys: the range of the table's first key.
 
     Returns:
-        Arrow tables of the table's schema, its rows in order.
+        Arrow tables of the table's schema, with its rows in order.
 
     Raises:
         CaptureError: when memory or disk space does not suffice.
@@ -90,7 +89,7 @@ def derive(connection: DuckDBPyConnection, table: str, keys: Range = EVERYTHING)
 
 
 def _duckdb() -> Any:
-    return import_module("duckdb")  # only where tables are derived: workers start without it
+    return import_module("duckdb")  # loaded only where tables are derived: workers do without
 
 
 @cache
@@ -98,19 +97,19 @@ def _query(table: str) -> str:
     return resources.files(__package__).joinpath(f"{table}.sql").read_text(encoding="utf-8")
 
 
-def derive_rows(events: Any) -> dict[str, Any]:
-    """Derive all tables of events that are held in memory.
+def derive_rows(nested: Any) -> dict[str, Any]:
+    """Derive all tables from events in memory.
 
     Args:
-        events: the accepted events, each with its messages (:mod:`chatlio_kit.tables.nesting`).
+        nested: the accepted events with their messages (:mod:`chatlio_kit.tables.arrow`).
 
     Returns:
         Arrow tables by name.
     """
     derived: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="chatlio-kit-") as folder, database(Path(folder)) as connection:
-        connection.register("events", _numbered(events_of(events)))
-        connection.register("message_parts", message_parts_of(events, 0))
+        connection.register("events", _numbered(events_of(nested)))
+        connection.register("message_parts", message_parts_of(nested))
         for table in DERIVED:
             rows = [arrow_schema(table).empty_table(), *derive(connection, table)]
             derived[table] = pa.concat_tables(rows)
@@ -119,15 +118,26 @@ def derive_rows(events: Any) -> dict[str, Any]:
     return derived
 
 
+def message_parts_of(nested: Any, first: int = 0) -> Any:
+    """Return the messages' own columns, and the number of each message's event in the column ``row``.
+
+    Args:
+        nested: events with their messages.
+        first: the number of the first event.
+    """
+    messages, owners = explode_messages(nested)
+    return messages.append_column("row", pa.array(owners + first, pa.int64()))
+
+
 def _numbered(rows: Any) -> Any:
     return rows.append_column("row", pa.array(range(len(rows)), pa.int64()))
 
 
-def ranges(sample: Sequence[str], step: int) -> list[Range]:
-    """Cut keys into ranges of about as many rows.
+def key_ranges(sample: Sequence[str], step: int) -> list[KeyRange]:
+    """Cut keys into ranges of about equal numbers of rows.
 
     Args:
-        sample: the keys of some rows, evenly taken.
+        sample: the keys of some rows, evenly sampled.
         step: how many of them a range holds.
     """
     borders = sorted(set(sorted(sample)[step::step]))

@@ -1,4 +1,4 @@
-"""Derived tables of events that are too many for memory: files of Parquet, queried where they lie."""
+"""Derived tables of events that do not fit in memory: Parquet files, queried by DuckDB."""
 
 from __future__ import annotations
 
@@ -12,22 +12,29 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from chatlio_kit.tables.derive.database import DERIVED, EVERYTHING, database, derive, ranges
-from chatlio_kit.tables.nesting import message_parts_of
+from chatlio_kit.tables.derive.database import (
+    ALL_KEYS,
+    DERIVED,
+    database,
+    derive,
+    key_ranges,
+    message_parts_of,
+)
 
 RANGE_ROWS = 200_000
-"""About how many rows of its source a query looks at in one go."""
+"""About how many source rows a query reads at once."""
 _SAMPLED = 64
+"""The key of every so many rows is sampled."""
 _GROUP_ROWS = 60_000
 
 
 class EventFiles:
-    """What the derived tables are made of, while events come in and are written to ``events.parquet``.
+    """The source of the derived tables, while events are written to ``events.parquet``.
 
     Use it as a context manager.
 
     Args:
-        folder: the folder of the tables; what is needed on the way is written there too.
+        folder: the folder of the tables; intermediate files are written there, too.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -45,31 +52,31 @@ class EventFiles:
     ) -> None:
         self._close()
 
-    def add(self, events: Any) -> None:
-        """Keep the messages of events, in the order in which the events are written.
+    def add(self, nested: Any) -> None:
+        """Write the messages of events, in the order in which the events are written.
 
         Args:
-            events: accepted events, each with its messages (:mod:`chatlio_kit.tables.nesting`).
+            nested: accepted events with their messages (:mod:`chatlio_kit.tables.arrow`).
         """
-        parts = message_parts_of(events, self._rows)
+        parts = message_parts_of(nested, self._rows)
         if self._writer is None:
             self._writer = pq.ParquetWriter(
                 self._parts, parts.schema, compression="none", use_dictionary=False, write_statistics=False
             )
         if len(parts):
             self._writer.write_table(parts, _GROUP_ROWS)
-        talks = pc.coalesce(events["conversation_id"], events["event_id"])
-        owners = pc.subtract(_sampled(parts["row"]), self._rows)
+        conversations = pc.coalesce(nested["conversation_id"], nested["event_id"])
+        owners = pc.subtract(_every_so_many(parts["row"]), self._rows)
         for table, keys in (
-            ("messages", talks.take(owners)),
-            ("conversations", _sampled(events["conversation_id"]).drop_null()),
-            ("visitors", _sampled(events["visitor_id"]).drop_null()),
+            ("messages", conversations.take(owners)),
+            ("conversations", _every_so_many(nested["conversation_id"]).drop_null()),
+            ("visitors", _every_so_many(nested["visitor_id"]).drop_null()),
         ):
             self._samples[table] += keys.to_pylist()
-        self._rows += len(events)
+        self._rows += len(nested)
 
     def derive(self) -> Iterator[tuple[str, Iterator[Any]]]:
-        """Derive the tables, each after those that it is made of were written to ``TABLE.parquet``.
+        """Derive the tables, each after its sources were written to ``TABLE.parquet``.
 
         Returns:
             The name of each table, and Arrow tables with its rows in order.
@@ -87,7 +94,7 @@ class EventFiles:
 
     def _derive(self, connection: Any, table: str) -> Iterator[Any]:
         sample = self._samples.get(table)
-        for keys in ranges(sample, RANGE_ROWS // _SAMPLED) if sample else (EVERYTHING,):
+        for keys in key_ranges(sample, RANGE_ROWS // _SAMPLED) if sample else (ALL_KEYS,):
             yield from derive(connection, table, keys)
 
     def _close(self) -> None:
@@ -95,12 +102,12 @@ class EventFiles:
             self._writer.close()
 
 
-def _sampled(column: Any) -> Any:
+def _every_so_many(column: Any) -> Any:
     return column.take(pa.array(range(0, len(column), _SAMPLED), pa.int64()))
 
 
 def _view(name: str, folder: Path) -> str:
-    """Return the statement that makes a view of a file; its rows are numbered in the column ``row``."""
+    """Return the statement that creates a view of a file, with its rows numbered in the column ``row``."""
     path = escape(str(folder / f"{name}.parquet")).replace("'", "''")  # a path may look like a pattern
     rows = "* EXCLUDE (file_row_number)" if name == "message_parts" else "* RENAME (file_row_number AS row)"
     return f"CREATE VIEW {name} AS SELECT {rows} FROM read_parquet('{path}', file_row_number = true)"  # noqa: S608

@@ -22,11 +22,10 @@ from chatlio_kit.chatlio.kinds import SHAPE_OF, Kind
 from chatlio_kit.chatlio.rejections import Reason, Rejection, shortened
 from chatlio_kit.chatlio.timestamps import ARROW_TIME, RFC3339, read_rfc3339, read_slack_ts, write_rfc3339
 from chatlio_kit.errors import UsageError, option
-from chatlio_kit.tables.arrow import arrow_table, frame_of
+from chatlio_kit.tables.arrow import NESTED_SCHEMA, arrow_table, events_of, frame_of, messages_of, nest
 from chatlio_kit.tables.decode.columns import digests, texts
 from chatlio_kit.tables.decode.decode import Remarks, Rows, read_rows
 from chatlio_kit.tables.decode.shared import AROUND
-from chatlio_kit.tables.nesting import NESTED_SCHEMA, events_of, messages_of, nest, said_in
 from chatlio_kit.tables.validate.event_time import Undated, UndatedAs, date_events
 from chatlio_kit.tables.validate.schemas import failures_of
 
@@ -87,7 +86,7 @@ class EventBatch:
 
     Attributes:
         rows: the accepted events as an Arrow table, each with its messages
-            (:mod:`chatlio_kit.tables.nesting`).
+            (:mod:`chatlio_kit.tables.arrow`).
         rejected: the records that were not accepted.
         piece: the records that it was built of; none where it was built elsewhere.
         places: for each row the place of its record in the piece.
@@ -113,7 +112,7 @@ class EventBatch:
     @property
     def messages(self) -> pd.DataFrame:
         """Their messages as a frame: a row for each message of each transcript (``event_id``)."""
-        return frame_of(messages_of(self.rows, *said_in(self.rows)))
+        return frame_of(messages_of(self.rows))
 
     def keep(self, rows: Sequence[int], rejected: Iterable[Rejection] = ()) -> EventBatch:
         """Keep some of the events with their messages, and add rejections of others."""

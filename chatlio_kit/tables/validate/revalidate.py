@@ -10,7 +10,7 @@ import pandas as pd
 from chatlio_kit.captures import RawBatch
 from chatlio_kit.chatlio.rejections import Rejection
 from chatlio_kit.errors import FrameError
-from chatlio_kit.tables.nesting import nest
+from chatlio_kit.tables.arrow import nest
 from chatlio_kit.tables.validate.event_batch import EventBatch
 from chatlio_kit.tables.validate.schemas import Failure, arrow_rows, failures
 

@@ -1,4 +1,4 @@
-"""What Flow Service checks before it keeps a connection or a dataflow.
+"""The checks of Flow Service before it stores a connection or a dataflow.
 
 Source: Flow Service: error codes.
 """
@@ -11,8 +11,7 @@ from typing import Any
 from ..catalog.routes import same_schema
 from ..data_prep.routes import mapping_set_version
 from ..server import errors as problems
-from ..server.context import Context
-from ..server.reading import whole_number
+from ..server.service import Context, whole_number
 from ..store import Json
 from .specs import CONNECTION_SPECS, DATA_LAKE_TARGET, FLOW_SPECS, SOURCE_SPECS
 
@@ -22,8 +21,8 @@ _ACCEPTED_MEDIA = re.compile(
 )
 
 
-def check_source_connection(_ground: Context, body: Json) -> None:
-    """A streaming source connection: a known connector without base connection, with JSON data."""
+def check_source_connection(_context: Context, body: Json) -> None:
+    """Return a streaming source connection: a known connector without base connection, with JSON data."""
     _require(body, "name", str)
     spec_id = _spec_id(body, "connectionSpec", CONNECTION_SPECS)
     if spec_id not in SOURCE_SPECS:
@@ -35,8 +34,8 @@ def check_source_connection(_ground: Context, body: Json) -> None:
         raise bad("1327-400", f"The format {data.get('format')} is not supported")
 
 
-def check_target_connection(ground: Context, body: Json) -> None:
-    """A data lake target: an existing dataset, and the very schema of that dataset."""
+def check_target_connection(context: Context, body: Json) -> None:
+    """Return a data lake target: an existing dataset, and the very schema of that dataset."""
     spec_id = _spec_id(body, "connectionSpec", CONNECTION_SPECS)
     if spec_id != DATA_LAKE_TARGET:
         raise bad("1307-400", f"The connection spec {spec_id} is not a valid target")
@@ -45,7 +44,7 @@ def check_target_connection(ground: Context, body: Json) -> None:
     dataset_id = params.get("dataSetId") if isinstance(params, dict) else None
     if not isinstance(dataset_id, str):
         raise bad("1325-400", "params.dataSetId is missing")
-    dataset = ground.store.get("dataset", dataset_id)
+    dataset = context.store.get("dataset", dataset_id)
     if dataset is None:
         raise bad("1325-400", f"The dataset {dataset_id} was not found")
     schema = data.get("schema")
@@ -55,19 +54,19 @@ def check_target_connection(ground: Context, body: Json) -> None:
         raise bad("1425-400", "The schema of the target connection differs from the dataset's schema")
 
 
-def check_flow(ground: Context, body: Json) -> None:
-    """A dataflow: one source, one target, one mapping set version, and one schema for all of them."""
+def check_flow(context: Context, body: Json) -> None:
+    """Return a dataflow: one source, one target, one mapping set version, and one schema for all of them."""
     _require(body, "name", str)
     if "state" in body:
         raise bad("1410-400", "state cannot be given when a dataflow is created")
     _spec_id(body, "flowSpec", FLOW_SPECS)
-    _one_connection(ground, body, "sourceConnectionIds", "sourceConnections", "1320-400")
-    target = _one_connection(ground, body, "targetConnectionIds", "targetConnections", "1321-400")
-    check_transformations(ground, body.get("transformations"), target)
+    _one_connection(context, body, "sourceConnectionIds", "sourceConnections", "1320-400")
+    target = _one_connection(context, body, "targetConnectionIds", "targetConnections", "1321-400")
+    check_transformations(context, body.get("transformations"), target)
 
 
-def check_transformations(ground: Context, transformations: Any, target: Json) -> None:
-    """The one Mapping transformation: an existing version of a mapping set for the target's schema."""
+def check_transformations(context: Context, transformations: Any, target: Json) -> None:
+    """Return the one Mapping transformation: an existing version of a mapping set for the target's schema."""
     if not isinstance(transformations, list) or len(transformations) != 1:
         raise bad("1419-400", "transformations must hold exactly one Mapping")
     transformation = transformations[0]
@@ -80,12 +79,12 @@ def check_transformations(ground: Context, transformations: Any, target: Json) -
     version = whole_number(str(params.get("mappingVersion")))
     if version is None:
         raise bad("1412-400", f"mappingVersion {params.get('mappingVersion')} is not a version")
-    if ground.store.get("mapping_set", mapping_id) is None:
+    if context.store.get("mapping_set", mapping_id) is None:
         raise bad("1419-400", f"The mapping set {mapping_id} was not found")
-    mapping_set = mapping_set_version(ground, mapping_id, version)
+    mapping_set = mapping_set_version(context, mapping_id, version)
     if mapping_set is None:
         raise bad("1412-400", f"The mapping set {mapping_id} has no version {version}")
-    dataset = ground.store.get("dataset", target["params"]["dataSetId"])
+    dataset = context.store.get("dataset", target["params"]["dataSetId"])
     mapped_to = mapping_set["outputSchema"]["schemaRef"]
     if dataset is None or not same_schema(mapped_to, dataset["schemaRef"]):
         raise bad("1425-400", "The schema of the dataset differs from the schema of the mapping set")
@@ -94,17 +93,17 @@ def check_transformations(ground: Context, transformations: Any, target: Json) -
 
 
 def bad(code: str, message: str) -> problems.ApiError:
-    """The most common refusal of Flow Service."""
+    """Return the most common refusal of Flow Service."""
     return problems.flow_service(code, "Invalid request", message)
 
 
 def missing(plural: str, key: str) -> problems.ApiError:
-    """The refusal for an id that is not there."""
+    """Return the refusal for an id that is not there."""
     return problems.flow_service(
         "1439-404",
         "Resource not found",
         f"The resource {key} of type {plural} was not found.",
-        found=(plural, key),
+        resource=(plural, key),
     )
 
 
@@ -125,11 +124,11 @@ def _spec_id(body: Json, name: str, known: dict[str, Json]) -> str:
     return spec_id
 
 
-def _one_connection(ground: Context, body: Json, name: str, plural: str, code: str) -> Json:
+def _one_connection(context: Context, body: Json, name: str, plural: str, code: str) -> Json:
     listed = body.get(name)
     if not isinstance(listed, list) or len(listed) != 1:
         raise bad(code, f"{name} must hold exactly one id")
-    found = ground.store.get(plural, str(listed[0]))
+    found = context.store.get(plural, str(listed[0]))
     if found is None:
         raise missing(plural, str(listed[0]))
     return found

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from chatlio_kit.analysis import metrics as answers
+from chatlio_kit.analysis import metrics
 from chatlio_kit.chatlio.catalogue import TABLES
 from chatlio_kit.errors import UsageError
 from chatlio_kit.samples import write_sample
@@ -35,7 +35,7 @@ def _conversations(**columns: list[object]) -> pd.DataFrame:
 
 def test_events_are_counted_by_month_and_year(sample: Tables) -> None:
     """Every event is counted once, and no month between the first and the last is left out."""
-    by_month, by_year = answers.events_by_month(sample.events), answers.events_by_year(sample.events)
+    by_month, by_year = metrics.events_by_month(sample.events), metrics.events_by_year(sample.events)
     assert by_month.to_numpy().sum() == by_year.to_numpy().sum() == len(sample.events)
     assert list(by_month.columns) == [
         "transcript",
@@ -51,12 +51,12 @@ def test_events_are_counted_by_month_and_year(sample: Tables) -> None:
 
 def test_no_events_give_no_months() -> None:
     """An empty table has an empty answer."""
-    assert answers.events_by_month(empty("events")).empty
+    assert metrics.events_by_month(empty("events")).empty
 
 
 def test_hours_are_all_24(sample: Tables) -> None:
     """Every hour has a row, and every conversation is in one of them."""
-    hours = answers.conversations_by_hour(sample.conversations)
+    hours = metrics.conversations_by_hour(sample.conversations)
     assert list(hours.index) == list(range(24))
     assert hours["conversations"].sum() == len(sample.conversations)
 
@@ -67,7 +67,7 @@ def test_waits_have_quartiles() -> None:
         started_at=pd.to_datetime(["2024-01-01", "2024-02-01", "2024-03-01", "2025-01-01"], utc=True),
         first_response_seconds=pd.array([10.0, 20.0, 90.0, None], dtype="Float64"),
     )
-    waits = answers.first_responses(table)
+    waits = metrics.first_responses(table)
     assert waits.loc["2024"].to_dict() == {
         "answered": 3,
         "lower_quartile": 15.0,
@@ -87,7 +87,7 @@ def test_pages_are_counted_without_their_queries() -> None:
         "https://a.example/b",
     ]
     table = _conversations(page_url=pd.array(pages, dtype="str"))
-    counted = answers.busiest_pages(table, top=2)["conversations"]
+    counted = metrics.busiest_pages(table, top=2)["conversations"]
     assert counted.to_dict() == {"https://a.example/x": 2, "https://a.example/b": 1}
 
 
@@ -97,7 +97,7 @@ def test_the_unanswered_have_a_share() -> None:
         started_at=pd.to_datetime(["2024-01-02", "2024-01-01", "2024-01-08"], utc=True),
         was_unanswered=pd.array([False, True, False], dtype="boolean"),
     )
-    found = answers.unanswered(table)
+    found = metrics.unanswered(table)
     assert list(found.index) == ["Monday", "Tuesday"]
     assert found["share"].tolist() == [0.5, 0.0]
 

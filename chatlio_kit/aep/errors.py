@@ -1,8 +1,7 @@
-"""What the platform says when it says no: every service's error envelope, as one tree of errors.
+"""Translate each service's error envelope into one tree of errors.
 
-Each service words its refusals in its own way (Experience Platform: troubleshooting guide; Flow Service,
-Schema Registry, Identity and streaming ingestion: error pages). The envelopes are read tolerantly: the first
-key that holds a sentence wins.
+Each service has its own envelope (Experience Platform: troubleshooting guide; Flow Service, Schema Registry,
+Identity and streaming ingestion: error pages). The first key that holds a sentence wins.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from chatlio_kit.aep.http import Reply
 from chatlio_kit.aep.masking import masked
 from chatlio_kit.errors import (
     AuthenticationFailed,
@@ -84,28 +84,19 @@ _CODES_OF_CREDENTIAL = frozenset({"403000", "403003", "403010", "FLOW-2114-400",
 _CODES_OF_CONFLICT = frozenset({"XDM-1521-400", "FLOW-1404-412"})
 
 
-def refusal(
-    service: str,
-    operation: str,
-    status: int,
-    content: bytes,
-    headers: Mapping[str, str] | None = None,
-    *,
-    secrets: tuple[str, ...] = (),
-) -> PlatformError:
-    """Read an answer that says no.
+def error_of(service: str, operation: str, reply: Reply, *, secrets: tuple[str, ...] = ()) -> PlatformError:
+    """Return the error to raise for an answer of a failed call.
 
     Args:
         service: the API that was called.
         operation: what was asked of it, in words that follow "could not".
-        status: the HTTP status.
-        content: the answer's body, in whatever form it came.
-        headers: the answer's headers.
+        reply: the answer.
         secrets: texts that must not show in the error.
 
     Returns:
-        The error to raise, with the platform's own sentence, its code and what to do next.
+        The error, with the platform's own sentence, its code and what to do next.
     """
+    status, content = reply.status_code, reply.content
     if _is_web_page(content) and 400 <= status < 500 and status not in (404, 429):
         return Unreachable(
             service,
@@ -121,13 +112,13 @@ def refusal(
     reason = masked(" ".join(reason.split()), *secrets)
     if len(reason) > _LONGEST_REASON:
         reason = reason[:_LONGEST_REASON].rstrip() + " ..."
-    return _kind_of_error(service, status, code, body)(
+    return _class_of_error(service, status, code, body)(
         service,
         operation,
         reason,
         status=status,
         code=masked(code, *secrets) if code else None,
-        request_id=_request_id_in(body, headers or {}),
+        request_id=_request_id_in(body, reply.headers),
         advice=_advice(service, status, code, body),
     )
 
@@ -207,7 +198,7 @@ def _request_id_in(body: Mapping[str, Any], headers: Mapping[str, str]) -> str |
     return next((headers[name] for name in _REQUEST_ID_HEADERS if headers.get(name)), None)
 
 
-def _kind_of_error(
+def _class_of_error(
     service: str, status: int, code: str | None, body: Mapping[str, Any]
 ) -> type[PlatformError]:
     if status == 401 or code in _CODES_OF_CREDENTIAL or (service == "IMS" and status in (400, 403)):
@@ -216,7 +207,7 @@ def _kind_of_error(
         return Conflict
     if status == 403:
         return PermissionMissing
-    if status == 404:  # a missing sandbox is no missing object: nobody may take it for "already deleted"
+    if status == 404:  # a missing sandbox is not a missing object, which would mean "already deleted"
         return PlatformError if _is_about_the_sandbox(body) else NotFound
     if status == 429:
         return RateLimited

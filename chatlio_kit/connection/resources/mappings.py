@@ -1,4 +1,4 @@
-"""Which attribute of a record goes where: the mappings of live and history dataflows.
+"""Mappings of live and history dataflows: which attribute of a record goes where.
 
 Source: Data Prep: mapping functions; dates; run-time behaviour. A failing expression nulls its attribute, and
 a reference to a missing attribute may fail the record, so a live dataflow maps only what every documented
@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from chatlio_kit.chatlio.catalogue import EVENTS, MESSAGES_KEY, Dtype, Field, sent_fields
 from chatlio_kit.chatlio.kinds import SHAPE_OF, Kind, Shape, event_type
-from chatlio_kit.connection.objects.names import Role
+from chatlio_kit.connection.resources.names import Role
 
 SourceType = Literal["ATTRIBUTE", "EXPRESSION", "STATIC"]
 
@@ -27,7 +27,7 @@ _RANDOM_ID = "uuid()"  # nothing in the bodies of the other kinds is unique
 
 @dataclass(frozen=True)
 class Mapping:
-    """One line of a mapping set."""
+    """One mapping of a mapping set."""
 
     source_type: SourceType
     source: str
@@ -35,26 +35,25 @@ class Mapping:
 
     @property
     def body(self) -> dict[str, Any]:
-        """The line as it is sent."""
+        """The mapping as it is sent."""
         return {"sourceType": self.source_type, "source": self.source, "destination": self.destination}
 
 
 def mappings(role: Role, kind: Kind, tenant: str) -> tuple[Mapping, ...]:
-    """Give the mappings of one dataflow.
+    """Return the mappings of one dataflow.
 
     Args:
         role: live or history.
         kind: the kind of its events.
         tenant: the tenant's namespace, an underscore and the tenant id.
     """
-    lines = _live(kind, tenant) if role is Role.LIVE else _history(kind, tenant)
-    return tuple(lines)
+    return tuple(_live(kind, tenant) if role is Role.LIVE else _history(kind, tenant))
 
 
 def live_fields(kind: Kind) -> Iterator[Field]:
-    """Give the event fields that a live dataflow maps: those of every documented sample of the shape.
+    """Yield the event fields that a live dataflow maps: those of every documented sample of the shape.
 
-    The start of a conversation also maps the conversation, since its ``_id`` needs it anyway.
+    The start of a conversation also maps the conversation's id, which its ``_id`` needs anyway.
     """
     shape = SHAPE_OF[kind]
     for field in EVENTS:
@@ -64,7 +63,7 @@ def live_fields(kind: Kind) -> Iterator[Field]:
 
 
 def history_fields(kind: Kind) -> Iterator[Field]:
-    """Give the event fields that a history dataflow maps besides id, kind and time."""
+    """Yield the event fields that a history dataflow maps, without id, kind and time."""
     shape = SHAPE_OF[kind]
     for field in sent_fields():
         if is_ours(field) and (shape in field.places or not field.places):
@@ -77,34 +76,34 @@ def is_ours(field: Field) -> bool:
 
 
 def time_expression(path: str) -> str:
-    """Write a Data Prep expression that reads RFC 3339 with any number of decimals, to the second.
+    """Return a Data Prep expression that parses RFC 3339 with any number of decimals, to the second.
 
-    No single date format fits 0 to 9 decimals, so they are cut out; what follows is ``Z`` or an offset.
+    No single date format fits 0 to 9 decimals, so the expression removes them; ``Z`` or an offset follows.
     """
-    return f'date({_cut(path)}, "{_TO_THE_SECOND}")'
+    return f'date({_without_decimals(path)}, "{_TO_THE_SECOND}")'
 
 
 def known_time_expression(path: str) -> str:
-    """Write the same for a field that Chatlio fills with year 0001 where it knows no time.
+    """Return the same for a field that Chatlio fills with year 0001 when it knows no time.
 
-    An empty text is no time, so that attribute alone is nulled; what is older than the Gregorian calendar
-    would land as a time that no reader of Parquet agrees on.
+    Empty text is not a time, so only that attribute becomes null. Times before the Gregorian calendar would
+    land as values that readers of Parquet interpret differently.
     """
-    return f'date(iif(matches_regex({path},"^0001-.*"),"",{_cut(path)}), "{_TO_THE_SECOND}")'
+    return f'date(iif(matches_regex({path},"^0001-.*"),"",{_without_decimals(path)}), "{_TO_THE_SECOND}")'
 
 
-def _cut(path: str) -> str:
-    """Write an expression for a time without its decimals."""
+def _without_decimals(path: str) -> str:
+    """Return an expression for a time without its decimals."""
     zone = f'iif(matches_regex({path},".*Z"),"Z",right({path},6))'
     return f"concat(substr({path},0,19), {zone})"
 
 
 def _live(kind: Kind, tenant: str) -> Iterator[Mapping]:
     shape = SHAPE_OF[kind]
-    places = {field.name: field.places[shape] for field in EVENTS if shape in field.places}
-    happened = time_expression(places["ended_at"]) if "ended_at" in places else "now()"
+    paths = {field.name: field.places[shape] for field in EVENTS if shape in field.places}
+    occurred_at = time_expression(paths["ended_at"]) if "ended_at" in paths else "now()"
     yield Mapping("EXPRESSION", _LIVE_IDS.get(kind, _RANDOM_ID), "_id")
-    yield Mapping("EXPRESSION", happened, "timestamp")
+    yield Mapping("EXPRESSION", occurred_at, "timestamp")
     yield Mapping("STATIC", event_type(kind), "eventType")
     for field in live_fields(kind):
         path, destination = field.places[shape], f"{tenant}.{field.xdm}"

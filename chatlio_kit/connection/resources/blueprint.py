@@ -1,4 +1,4 @@
-"""What a connection is made of: the body of every object, derived from the catalogue.
+"""The body of every object of a connection, derived from the catalogue.
 
 Sources: Schema Registry: field groups and schemas; Catalog: create a dataset; Data Prep: mapping sets;
 Create a Chatlio source connection and dataflow.
@@ -12,8 +12,8 @@ from typing import Any
 
 from chatlio_kit.chatlio.catalogue import MESSAGES_KEY, Dtype, Field, nested_fields, sent_fields
 from chatlio_kit.chatlio.kinds import Kind
-from chatlio_kit.connection.objects.mappings import is_ours, mappings
-from chatlio_kit.connection.objects.names import Names, Role, in_words
+from chatlio_kit.connection.resources.mappings import is_ours, mappings
+from chatlio_kit.connection.resources.names import Names, Role, in_words
 
 Json = dict[str, Any]
 
@@ -40,7 +40,7 @@ _TYPES: dict[Dtype, Json] = {
 class Blueprint:
     """Bodies of all objects of one connection.
 
-    XDM fields carry no patterns: a row with an odd value that lands beats a lost row.
+    XDM fields have no patterns, because a row with an odd value is better than a lost row.
 
     Attributes:
         naming: names and mark.
@@ -52,11 +52,11 @@ class Blueprint:
 
     @property
     def tenant(self) -> str:
-        """The object under which the tenant's fields live."""
+        """The name of the object that holds the tenant's fields."""
         return f"_{self.tenant_id}"
 
     def chatlio_properties(self) -> Json:
-        """Give the XDM properties of the ``chatlio`` object."""
+        """Return the XDM properties of the ``chatlio`` object."""
         properties = _properties(field for field in sent_fields() if is_ours(field))
         properties[MESSAGES_KEY] = {
             "type": "array",
@@ -67,7 +67,7 @@ class Blueprint:
         return properties
 
     def field_group(self) -> Json:
-        """Give the body of the field group."""
+        """Return the body of the field group."""
         chatlio = {
             "type": "object",
             "title": "Chatlio",
@@ -85,7 +85,7 @@ class Blueprint:
         }
 
     def schema(self, field_group_id: str) -> Json:
-        """Give the body of the schema: the event class and our field group."""
+        """Return the body of the schema: the event class and our field group."""
         return {
             "type": "object",
             "title": self.naming.shared("schema"),
@@ -94,7 +94,7 @@ class Blueprint:
         }
 
     def dataset(self, schema_id: str) -> Json:
-        """Give the body of the dataset."""
+        """Return the body of the dataset."""
         return {
             "name": self.naming.shared("dataset"),
             "description": self.naming.describe("Chatlio live-chat events, live and from files."),
@@ -103,16 +103,16 @@ class Blueprint:
         }
 
     def mapping_set(self, role: Role, kind: Kind, schema_id: str) -> Json:
-        """Give the body of a dataflow's mapping set."""
+        """Return the body of a dataflow's mapping set."""
         return {
             "name": self.naming.own("mapping set", role, kind),
             "description": self._described(role, kind),
             "outputSchema": {"schemaRef": {"id": schema_id, "contentType": _SCHEMA_VERSION}},
-            "mappings": [line.body for line in mappings(role, kind, self.tenant)],
+            "mappings": [mapping.body for mapping in mappings(role, kind, self.tenant)],
         }
 
     def source(self, role: Role, kind: Kind) -> Json:
-        """Give the body of a dataflow's source connection."""
+        """Return the body of a dataflow's source connection."""
         return {
             "name": self.naming.own("source", role, kind),
             "description": self._described(role, kind),
@@ -122,7 +122,7 @@ class Blueprint:
         }
 
     def target(self, role: Role, kind: Kind, schema_id: str, dataset_id: str) -> Json:
-        """Give the body of a dataflow's target connection."""
+        """Return the body of a dataflow's target connection."""
         return {
             "name": self.naming.own("target", role, kind),
             "description": self._described(role, kind),
@@ -132,7 +132,7 @@ class Blueprint:
         }
 
     def flow(self, role: Role, kind: Kind, source_id: str, target_id: str, transformation: Json) -> Json:
-        """Give the body of a dataflow."""
+        """Return the body of a dataflow."""
         return {
             "name": self.naming.own("dataflow", role, kind),
             "description": self._described(role, kind),
@@ -148,7 +148,7 @@ class Blueprint:
 
 
 def transformation(mapping_set_id: str, version: int) -> Json:
-    """Give the step of a dataflow that applies a mapping set; its name is fixed."""
+    """Return the step of a dataflow that applies a mapping set; its name is fixed."""
     return {"name": "Mapping", "params": {"mappingId": mapping_set_id, "mappingVersion": version}}
 
 

@@ -1,4 +1,4 @@
-"""How our objects are named and marked, so that each is found again and nobody else's is touched."""
+"""Names and marks of our objects, so that we find them again and touch no others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from chatlio_kit.errors import UsageError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
-
 WEBHOOK_FIELDS: dict[Kind, str] = {
     Kind.TRANSCRIPT: "transcript export",
     Kind.OFFLINE_MESSAGE: "offline message export",
@@ -19,7 +18,7 @@ WEBHOOK_FIELDS: dict[Kind, str] = {
     Kind.UNANSWERED: "visitor waited without an answer",
     Kind.FEEDBACK: "feedback after a chat",
 }
-"""The field of Chatlio's settings that takes the URL of each kind: tab Behavior of the widget's settings."""
+"""The field for the URL of each kind in Chatlio's widget settings, tab Behavior."""
 
 
 class Role(StrEnum):
@@ -31,16 +30,16 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class Names:
-    """The names and the mark of everything that one connection owns.
+    """Names of everything that one connection owns, and the mark that identifies it.
 
-    Titles of schemas and field groups are unique across a tenant; other names may repeat on the platform,
-    so ours are told by the mark in their description.
+    Titles of schemas and field groups are unique across a tenant. Other names may repeat on the platform, so
+    the mark in the description identifies ours.
 
     Attributes:
         name: the connection's name.
 
     Raises:
-        UsageError: the name holds something else than letters, digits, ``-`` and ``_``.
+        UsageError: the name contains other characters than letters, digits, ``-`` and ``_``.
     """
 
     name: str
@@ -54,31 +53,31 @@ class Names:
 
     @property
     def mark(self) -> str:
-        """The text by which our objects are known."""
+        """The text that identifies our objects."""
         return f"chatlio-kit:{self.name}"
 
     @property
     def label(self) -> str:
-        """What every name begins with; the word chatlio is not said twice."""
+        """The beginning of every name, with the word chatlio once."""
         return self.name if self.name.startswith("chatlio") else f"{self.name} chatlio"
 
     def owns(self, description: object) -> bool:
-        """Whether a description carries our mark, and not the mark of a longer name."""
+        """Whether a description contains our mark, and not the mark of a longer name."""
         return bool(re.search(rf"(?<![\w:-]){re.escape(self.mark)}(?![\w-])", str(description or "")))
 
     def describe(self, sentence: str) -> str:
-        """Write a description that carries the mark."""
+        """Return a description with the mark."""
         return f"{sentence} {self.mark}"
 
     def shared(self, thing: str) -> str:
-        """Name an object that all dataflows share."""
+        """Return the name of an object that all dataflows share."""
         return f"{self.label} {thing}"
 
     def own(self, thing: str, role: Role, kind: Kind) -> str:
-        """Name an object that one dataflow has to itself."""
+        """Return the name of an object of one dataflow."""
         return f"{self.label} {role} {in_words(kind)} {thing}"
 
 
 def in_words(kind: Kind) -> str:
-    """Write a kind as words."""
+    """Return a kind as words."""
     return kind.replace("_", " ")

@@ -1,0 +1,302 @@
+"""Resources of a connection, and those that all its dataflows share: field group, schema and dataset."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from chatlio_kit.aep import to_int
+from chatlio_kit.aep.schema_registry import PLURALS, ResourceType
+from chatlio_kit.connection.resources.blueprint import EVENT_CLASS, Json
+from chatlio_kit.connection.resources.survey import Survey
+from chatlio_kit.errors import ConnectionIncomplete
+
+
+class Action(StrEnum):
+    """What happens to a resource."""
+
+    REUSE = "reuse"
+    CREATE = "create"
+    UPDATE = "update"
+    CONFLICT = "conflict"
+
+
+@dataclass(frozen=True)
+class ResourceState:
+    """The state of a resource: what has to be done, why, and its id if it exists."""
+
+    action: Action
+    reason: str
+    id: str | None = None
+
+
+class Resource(ABC):
+    """One resource of a connection on the platform.
+
+    Attributes:
+        type_name: its type in words, e.g. ``schema``.
+        name: its name on the platform.
+    """
+
+    type_name: ClassVar[str]
+
+    def __init__(self, survey: Survey, name: str) -> None:
+        self.survey = survey
+        self.name = name
+
+    @abstractmethod
+    def inspect(self) -> ResourceState:
+        """Find the resource, note its id for those that need it, and return its state. Reads only."""
+
+    @abstractmethod
+    def create(self) -> str:
+        """Create the resource, note its id, and return it."""
+
+    def update(self) -> None:
+        """Update the resource that the last inspection found."""
+        raise NotImplementedError(f"a {self.type_name} is never updated")
+
+    def candidates(self) -> list[str]:
+        """List the ids of all resources that match this one, the oldest first. Reads only.
+
+        It is empty where the platform keeps names unique.
+        """
+        return []
+
+    def delete_duplicate(self, resource_id: str) -> None:
+        """Delete a resource that this process has just created after another process created the same."""
+        raise NotImplementedError(f"the {self.type_name} {resource_id} has a unique name")
+
+
+class _Registered(Resource):
+    """A field group or schema, found by its title."""
+
+    resource_type: ClassVar[ResourceType]
+
+    def __init__(self, survey: Survey, name: str) -> None:
+        super().__init__(survey, name)
+        self._body: Json = {}
+
+    def _find(self) -> ResourceState | None:
+        """Find the resource by its title and keep its body; return a state if it is missing or not ours."""
+        body = self.survey.registered(self.resource_type, self.name)
+        if body is None:
+            taken = self.survey.title_taken(self.resource_type, self.name)
+            if taken:
+                reason = f"the title is taken among the {PLURALS[taken[0]]}; choose another name"
+                return ResourceState(Action.CONFLICT, reason, taken[1])
+            return ResourceState(Action.CREATE, "not there yet")
+        if not self.survey.naming.owns(body.get("description")):
+            reason = f"the title is taken by a {self.type_name} that is not ours; choose another name"
+            return ResourceState(Action.CONFLICT, reason, str(body["$id"]))
+        self._body = body
+        self._note_change(body)
+        return None
+
+    def _note_change(self, body: Json) -> None:
+        """Note when a resource was changed after its creation: each change raises its version."""
+        if str(body.get("version") or "1.0") != "1.0":
+            metadata = body.get("meta:registryMetadata") or {}
+            changed_at = to_int(metadata.get("repo:lastModifiedDate"))
+            self.survey.schema_changed_at = max(self.survey.schema_changed_at, changed_at)
+
+
+class FieldGroupResource(_Registered):
+    """The field group with every field of the catalogue that is sent."""
+
+    type_name: ClassVar[str] = "field group"
+    resource_type: ClassVar[ResourceType] = "fieldgroups"
+
+    def inspect(self) -> ResourceState:
+        """Check that every field is there with its type."""
+        self.survey.field_group_id = None
+        if (state := self._find()) is not None:
+            return state
+        field_group_id = str(self._body["$id"])
+        definition = self._definition()
+        if definition is None:
+            return ResourceState(Action.CONFLICT, "it no longer holds the chatlio object", field_group_id)
+        self.survey.field_group_id = field_group_id
+        properties = self._properties(definition)
+        missing, differing = self._compare(properties)
+        if differing:
+            reason = f"{_some(differing)}; a field never changes its type: choose another name"
+            return ResourceState(Action.CONFLICT, reason, field_group_id)
+        if missing:
+            return ResourceState(Action.UPDATE, f"to be added: {_some(sorted(missing))}", field_group_id)
+        more = sorted(set(properties) - set(self.survey.design.chatlio_properties()))
+        kept = f", and keeps what this version does not send: {_some(more)}" if more else ""
+        return ResourceState(Action.REUSE, f"has every field{kept}", field_group_id)
+
+    def create(self) -> str:
+        """Create the field group."""
+        body = self.survey.platform.schemas.create(self.resource_type, self.survey.design.field_group())
+        self.survey.field_group_id = str(body["$id"])
+        return self.survey.field_group_id
+
+    def update(self) -> None:
+        """Add the missing fields; a schema that a dataset uses may only grow."""
+        definition = known(self._definition())
+        missing, _ = self._compare(self._properties(definition))
+        tenant = self.survey.design.tenant
+        base = f"/definitions/{definition}/properties/{tenant}/properties/chatlio/properties"
+        operations = [
+            {"op": "add", "path": f"{base}/{path}", "value": body} for path, body in missing.items()
+        ]
+        registry = self.survey.platform.schemas
+        self._note_change(registry.patch(self.resource_type, known(self.survey.field_group_id), operations))
+
+    def _definition(self) -> str | None:
+        """Return the name of the definition that holds our object."""
+        definitions = self._body.get("definitions") or {}
+        return next((name for name in definitions if self._properties(name)), None)
+
+    def _properties(self, definition: str) -> Json:
+        node: Any = self._body["definitions"].get(definition)
+        for step in (self.survey.design.tenant, "chatlio"):
+            node = ((node or {}).get("properties") or {}).get(step)
+        return (node or {}).get("properties") or {}
+
+    def _compare(self, properties: Json) -> tuple[dict[str, Json], list[str]]:
+        """Return the missing fields by path, and a description of each with another type."""
+        missing: dict[str, Json] = {}
+        differing: list[str] = []
+        for path, wanted, existing in _pairs(self.survey.design.chatlio_properties(), properties):
+            if existing is None:
+                missing[path] = wanted
+            elif _type_of(existing) != _type_of(wanted):
+                differing.append(f"{_leaf(path)} is {_type_of(existing)} there and {_type_of(wanted)} here")
+        return missing, differing
+
+
+class SchemaResource(_Registered):
+    """The schema: the event class and our field group."""
+
+    type_name: ClassVar[str] = "schema"
+    resource_type: ClassVar[ResourceType] = "schemas"
+
+    def inspect(self) -> ResourceState:
+        """Check that it has our class and our field group."""
+        self.survey.schema_id = None
+        if (state := self._find()) is not None:
+            return state
+        schema_id = str(self._body["$id"])
+        parts = {str(part.get("$ref")) for part in self._body.get("allOf") or [] if isinstance(part, dict)}
+        if EVENT_CLASS not in parts:
+            return ResourceState(Action.CONFLICT, "it is not of the class ExperienceEvent", schema_id)
+        self.survey.schema_id = schema_id
+        if self.survey.field_group_id not in parts:
+            return ResourceState(Action.UPDATE, "to be added: the field group", schema_id)
+        return ResourceState(Action.REUSE, "has the class and the field group", schema_id)
+
+    def create(self) -> str:
+        """Create the schema."""
+        body = self.survey.design.schema(known(self.survey.field_group_id))
+        self.survey.schema_id = str(self.survey.platform.schemas.create(self.resource_type, body)["$id"])
+        return self.survey.schema_id
+
+    def update(self) -> None:
+        """Add the field group."""
+        registry = self.survey.platform.schemas
+        self._note_change(
+            registry.add_field_group(known(self.survey.schema_id), known(self.survey.field_group_id))
+        )
+
+
+class DatasetResource(Resource):
+    """The dataset in which all events land, live and from files."""
+
+    type_name: ClassVar[str] = "dataset"
+
+    def inspect(self) -> ResourceState:
+        """Check that it is ours and has our schema."""
+        self.survey.dataset_id = None
+        datasets = self.survey.platform.catalog.datasets(self.name)
+        ours = self._ours(datasets)
+        if not ours:
+            beside = "; another dataset of that name is not ours and stays as it is" if datasets else ""
+            return ResourceState(Action.CREATE, f"not there yet{beside}")
+        dataset_id = next(iter(ours))
+        if len(ours) > 1:  # the one that our dataflows write to
+            used = self.survey.used_datasets()
+            dataset_id = next((each for each in ours if each in used), dataset_id)
+        if (ours[dataset_id].get("schemaRef") or {}).get("id") != self.survey.schema_id:
+            reason = "it has another schema; rename or delete it, or choose another name"
+            return ResourceState(Action.CONFLICT, reason, dataset_id)
+        self.survey.dataset_id = dataset_id
+        return ResourceState(Action.REUSE, "has the schema", dataset_id)
+
+    def create(self) -> str:
+        """Create the dataset."""
+        body = self.survey.design.dataset(known(self.survey.schema_id))
+        self.survey.dataset_id = self.survey.platform.catalog.create_dataset(body)
+        return self.survey.dataset_id
+
+    def candidates(self) -> list[str]:
+        """List our datasets of this name, the oldest first."""
+        return list(self._ours(self.survey.platform.catalog.datasets(self.name)))
+
+    def delete_duplicate(self, resource_id: str) -> None:
+        """Delete a dataset, unless it has batches."""
+        catalog = self.survey.platform.catalog
+        if not any(True for _ in catalog.batches(resource_id)):
+            catalog.delete_dataset(resource_id)
+
+    def _ours(self, datasets: Mapping[str, Json]) -> dict[str, Json]:
+        owns = self.survey.naming.owns
+        ours = [(key, body) for key, body in datasets.items() if owns(body.get("description"))]
+        return dict(sorted(ours, key=lambda item: (to_int(item[1].get("created")), item[0])))
+
+
+def shared_resources(survey: Survey) -> list[Resource]:
+    """Return the resources that all dataflows share, in the order of their creation."""
+    naming = survey.naming
+    return [
+        FieldGroupResource(survey, naming.shared("field group")),
+        SchemaResource(survey, naming.shared("schema")),
+        DatasetResource(survey, naming.shared("dataset")),
+    ]
+
+
+def known(resource_id: str | None) -> str:
+    """Return an id that must be known by now.
+
+    Raises:
+        ConnectionIncomplete: it is None, because the resource is gone or in conflict.
+    """
+    if resource_id is None:
+        raise ConnectionIncomplete(
+            "An object of the connection is gone or in conflict. Plan the connection again to see which."
+        )
+    return resource_id
+
+
+def _pairs(
+    wanted: Json, existing: Mapping[str, Any], base: str = ""
+) -> Iterator[tuple[str, Json, Json | None]]:
+    """Yield the path of every wanted property with its body and the existing one, also inside arrays."""
+    for name, body in wanted.items():
+        other = existing.get(name)
+        yield f"{base}{name}", body, other
+        inner = (body.get("items") or {}).get("properties")
+        if inner and other is not None and _type_of(other) == _type_of(body):
+            other_inner = (other.get("items") or {}).get("properties") or {}
+            yield from _pairs(inner, other_inner, f"{base}{name}/items/properties/")
+
+
+def _type_of(field: Mapping[str, Any]) -> str:
+    """Return a field's format or type, and an array's with that of its items."""
+    name = str(field.get("format") or field.get("type"))
+    return f"{name} of {_type_of(field['items'])}" if isinstance(field.get("items"), dict) else name
+
+
+def _leaf(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _some(names: list[str]) -> str:
+    listed = ", ".join(_leaf(name) for name in names[:4])
+    return listed if len(names) <= 4 else f"{listed} and {len(names) - 4} more"

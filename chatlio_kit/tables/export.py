@@ -1,0 +1,193 @@
+"""Captured webhooks, ready to be converted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager, nullcontext, suppress
+from pathlib import Path
+
+import pyarrow as pa
+
+from chatlio_kit.arguments import checked, places
+from chatlio_kit.captures import Captures, parse
+from chatlio_kit.chatlio.numbers import indented
+from chatlio_kit.display import Progress, Sheet
+from chatlio_kit.pool import Pool, create_pool, default_workers
+from chatlio_kit.tables import pipeline
+from chatlio_kit.tables.arrow import NESTED_SCHEMA, events_of, frame_of
+from chatlio_kit.tables.deduplicate.deduplicate import DeduplicatedBatch, Settled
+from chatlio_kit.tables.derive import derive_rows
+from chatlio_kit.tables.findings import FieldFindings, RecordCounts
+from chatlio_kit.tables.next_steps import NextSteps, RejectSample
+from chatlio_kit.tables.policy import FieldPolicy
+from chatlio_kit.tables.tables import Tables
+from chatlio_kit.tables.validate.event_batch import ReadOptions
+
+_LISTED_FILES = 12
+
+
+class Export:
+    """Captured webhooks in files and folders, ready to be converted.
+
+    Args:
+        captures: what was found, or files, folders, patterns such as ``captures/**/*.ndjson``, and URLs such
+            as ``s3://bucket/path/``.
+        settling: how records are read.
+        terms: what becomes of values about people and of unknown fields.
+        workers: how many processes decode and validate; by default as many as pay. The results are the same.
+        exclude: patterns for files and members of archives that are not to be read.
+        encoding: what lines are in that are not UTF-8.
+
+    Attributes:
+        findings: what was found besides events, filled while reading.
+        next_steps: the options that settle rejected records, tried when they are first looked at.
+    """
+
+    def __init__(
+        self,
+        captures: Captures | Sequence[Path | str],
+        settling: ReadOptions,
+        terms: FieldPolicy | None = None,
+        *,
+        workers: int | None = None,
+        exclude: Iterable[str] = (),
+        encoding: str | None = None,
+    ) -> None:
+        if not isinstance(captures, Captures):
+            captures = Captures(places("paths", captures), exclude, encoding)
+        self.settling, self.terms = settling, terms or FieldPolicy()
+        self.captures = captures.called(self.terms.redaction.file_name).reading(settling.fields)
+        self.findings = FieldFindings(self.terms.redaction.without_key())
+        self.next_steps = NextSteps()
+        self._workers = workers
+
+    def create_pool(self) -> AbstractContextManager[Pool | None]:
+        """Start the processes that decode and validate: as many as pay, or as were asked for."""
+        count = self._workers if self._workers is not None else default_workers(self.captures.size)
+        return create_pool(count, pipeline.PRELOAD) if count else nullcontext()
+
+    def batches(
+        self, settled: Settled | None = None, *, executor: Executor | None = None
+    ) -> Iterator[DeduplicatedBatch]:
+        """Run all steps of :mod:`chatlio_kit.tables.pipeline`, with one batch in memory at a time.
+
+        Args:
+            settled: looks up the events that were settled before this run.
+            executor: where batches are decoded and validated; by default a pool of this run's own.
+        """
+        self.findings = FieldFindings(self.terms.redaction.without_key())
+        sample = RejectSample()
+        self.next_steps = NextSteps(sample, self.settling, self.terms)
+        with nullcontext(executor) if executor else self.create_pool() as pool:
+            yield from pipeline.batches(
+                self.captures,
+                self.settling,
+                self.terms,
+                settled,
+                pool,
+                findings=self.findings,
+                sample=sample,
+            )
+
+    def notes(self) -> list[str]:
+        """Return sentences about what was left out and what was found besides events."""
+        return [*self.captures.notes, *self.findings.notes()]
+
+    def peek(self) -> str:
+        """Return the first record as it was captured, indented if it is JSON."""
+        for raw_batch in self.captures.pieces(1):
+            raw = b"".join(raw_batch.raws)
+            with suppress(ValueError):
+                return indented(parse(raw))
+            if raw:
+                return raw.decode("utf-8", errors="replace")
+        return "There is no record that can be shown."
+
+    @checked()
+    def to_tables(self, *, quiet: bool = False) -> Tables:
+        """Convert everything into frames, which have to fit in memory."""
+        counts = RecordCounts()
+        rows = [NESTED_SCHEMA.empty_table()]
+        rejections = []
+        with Progress("converting", None, "records", quiet=quiet) as progress:
+            for batch in self.batches():
+                counts.add_batch(batch)
+                rows.append(batch.built.rows)
+                rejections += batch.built.rejected
+                progress.advance(batch.records)
+        if self.terms.redaction.is_on:
+            self.next_steps.drop_records()
+        events = pa.concat_tables(rows)
+        return Tables(
+            frame_of(events_of(events)),
+            rejections=rejections,
+            counts=counts,
+            notes=self.notes(),
+            findings=self.findings,
+            next_steps=self.next_steps,
+            **{name: frame_of(table) for name, table in derive_rows(events).items()},
+        )
+
+    def __repr__(self) -> str:
+        return str(self._sheet())
+
+    def _repr_html_(self) -> str:
+        return self._sheet()._repr_html_()
+
+    def _sheet(self) -> Sheet:
+        """List the files, or their folders if there are many."""
+        sizes: dict[tuple[str, str], list[int]] = {}
+        for file in self.captures.files:
+            name = file.name.rpartition("/")[0] if len(self.captures.files) > _LISTED_FILES else file.name
+            sizes.setdefault((name, file.kind or "by shape"), []).append(file.size or 0)
+        rows = [(name, len(in_it), sum(in_it), kind) for (name, kind), in_it in sizes.items()]
+        notes = self.findings.notes() if self.findings.dialects else []
+        return Sheet("Captures", ("place", "files", "bytes", "kind by name"), rows, notes)
+
+
+@checked()
+def read_export(
+    paths: Path | str | Sequence[Path | str],
+    *,
+    kind: str | None = None,
+    undated_as: str | None = None,
+    fields: str | Mapping[str, str] | None = None,
+    redact: str | None = None,
+    contract: str | None = None,
+    exclude: str | Sequence[str] = (),
+    encoding: str | None = None,
+) -> Export:
+    """Find captured webhooks in files and folders.
+
+    Args:
+        paths: a file, a folder, a pattern such as ``captures/**/*.ndjson`` or a URL such as ``s3://bucket/path/``,
+            or several.
+        kind: the kind of records that neither capture nor file nor shape names; it overrides nothing.
+        undated_as: the time of events that have none: ``file-time``, ``visitor-created`` or an RFC 3339 time.
+            Without it they are rejected as undated.
+        fields: the paths of payload, time and kind in the records of an unknown logger, as in
+            ``payload=request.body,received=request.time,kind=request.path`` or a mapping of the same;
+            ``docs/captures.md`` lists the names.
+        redact: what becomes of values about people: ``drop``, ``mask``, ``hash:aep`` or ``hash:keyed`` for
+            all of them, or for single classes, as in ``personal=hash:keyed,content=drop``.
+        contract: what becomes of fields that nobody documented: ``evolve`` keeps them in ``extra_fields``,
+            ``freeze`` rejects their records, ``discard_value`` leaves them out; for single tables as in
+            ``events=freeze``.
+        exclude: patterns for files and members of archives that are not to be read, as in ``*.log`` or
+            ``captures/old/**``. One without a slash matches names anywhere, one with a slash paths.
+        encoding: what lines are in that are not UTF-8, such as ``cp1252``; lines in UTF-8 stay what they are.
+
+    Raises:
+        MissingPath: when a path does not exist, or a pattern matches nothing.
+        CaptureError: when there are no files, or a store does not answer.
+        UsageError: when an option is invalid.
+        SettingsError: when values are to be hashed with a key and there is none.
+    """
+    return Export(
+        places("paths", paths),
+        ReadOptions.from_options(kind, undated_as, fields),
+        FieldPolicy.from_options(redact, contract),
+        exclude=[exclude] if isinstance(exclude, str) else exclude,
+        encoding=encoding,
+    )

@@ -1,0 +1,86 @@
+"""The order of steps from captured records to accepted events; ``convert`` and ``backfill`` both run it.
+
+1. decode: parse records into columns (:mod:`~chatlio_kit.tables.decode`)
+2. validate: date events, compute their ids, check every rule (:mod:`~chatlio_kit.tables.validate`)
+3. enforce the contract: keep, discard or reject unknown fields (:mod:`~chatlio_kit.tables.validate.contract`)
+4. deduplicate: remove events that were read before, reject conflicts (:mod:`~chatlio_kit.tables.deduplicate`)
+5. redact: drop, mask or hash values about people (:mod:`~chatlio_kit.tables.policy`)
+
+Worker processes take the first two steps. The others need the batches in order, and run in one process.
+Every record ends in one place: among a batch's events, among its rejections, or in its count of duplicates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Executor
+from dataclasses import replace
+from functools import partial
+
+from chatlio_kit.captures import Captures, RawBatch
+from chatlio_kit.pool import map_in_order
+from chatlio_kit.tables.arrow import drop_null_columns, fill_missing_columns
+from chatlio_kit.tables.deduplicate.deduplicate import DeduplicatedBatch, Deduplicator, Settled
+from chatlio_kit.tables.deduplicate.twins import may_hold_tables
+from chatlio_kit.tables.findings import FieldFindings
+from chatlio_kit.tables.next_steps import RejectSample
+from chatlio_kit.tables.policy import FieldPolicy
+from chatlio_kit.tables.validate.event_batch import EventBatch, ReadOptions, build
+from chatlio_kit.tables.validate.schemas import PANDERA
+
+PRELOAD = (__name__, PANDERA)
+"""The modules that workers import when they start."""
+
+
+def batches(
+    captures: Captures,
+    options: ReadOptions,
+    policy: FieldPolicy,
+    settled: Settled | None,
+    executor: Executor | None,
+    *,
+    findings: FieldFindings,
+    sample: RejectSample,
+) -> Iterator[DeduplicatedBatch]:
+    """Run all steps, a batch at a time, in the order of the captures.
+
+    Args:
+        captures: where records are read from.
+        options: how they are read.
+        policy: what becomes of unknown fields and of values about people.
+        settled: looks up the events that were settled before this run.
+        executor: where batches are decoded and validated; None for this process.
+        findings: filled with what is found besides events.
+        sample: filled with some of the rejected records, as they were read.
+    """
+    with_twins = may_hold_tables(file.name for file in captures.files)
+    with Deduplicator(settled, with_twins=with_twins) as deduplicator:
+        for validated in validate_batches(captures.pieces(), options, executor):
+            findings.add_read(validated)
+            batch = deduplicator.apply(policy.contract.hold(validated, findings.fields))
+            findings.add_accepted(batch.built)
+            findings.missed_twins = deduplicator.missed_twins
+            sample.add(batch.built)
+            batch.built = policy.redact(batch.built, findings.redacted)
+            batch.built.rejected.sort(key=lambda rejection: (rejection.file, rejection.record))
+            yield batch
+
+
+def validate_batches(
+    raw_batches: Iterable[RawBatch], options: ReadOptions, executor: Executor | None
+) -> Iterator[EventBatch]:
+    """Decode and validate batches, the first two steps, in their order.
+
+    Args:
+        raw_batches: the batches.
+        options: how their records are read.
+        executor: where the work is done; None for this process.
+    """
+    for raw_batch, validated in map_in_order(executor, partial(_validate, options), raw_batches):
+        yield replace(validated, rows=fill_missing_columns(validated.rows), piece=raw_batch)
+
+
+def _validate(options: ReadOptions, raw_batch: RawBatch) -> EventBatch:
+    """Decode and validate a batch; the texts of its records do not travel back from a worker."""
+    validated = build(raw_batch, options)
+    return replace(validated, rows=drop_null_columns(validated.rows), piece=RawBatch())
