@@ -1,77 +1,113 @@
-"""Records that were read together, as columns; and all lots of a piece as one table again."""
+"""Values of records to Arrow columns: chunks of records of one kind, and all chunks of a batch in one."""
 
 from __future__ import annotations
 
 from binascii import hexlify
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from chatlio_kit.chatlio.catalogue import EVENTS
-from chatlio_kit.tables.decode.strict import MESSAGE_COLUMNS
+from chatlio_kit.chatlio.event_ids import own_words
+from chatlio_kit.chatlio.kinds import Kind, Shape
+from chatlio_kit.tables.decode.strict import MESSAGE_FIELDS, ParsedPayload
 
 TEXT, WHOLE = pa.large_string(), pa.int64()
-_HEAD = ("event_id", "kind", "received_at", "widget_id", "message_count", "message_ts", "extra_fields")
-EVENT_COLUMNS = (*_HEAD, "payload_digest", *(each.name for each in EVENTS if each.places))
+_COMPUTED = ("event_id", "kind", "received_at", "widget_id", "message_count", "message_ts", "extra_fields")
+EVENT_COLUMNS = (*_COMPUTED, "payload_digest", *(field.name for field in EVENTS if field.places))
 """The columns that a record itself can fill."""
-_DIGEST_LETTERS = 2 * sha256().digest_size
+MESSAGE_COLUMNS = (*(field.name for field, _ in MESSAGE_FIELDS), "author", "position")
+_ID_COLUMNS = ("conversation_id", "ended_at")
+_DIGEST_LENGTH = 2 * sha256().digest_size
 _INTEGERS = frozenset({"message_count", "position"})
 
-Places = NDArray[np.int64]
+Integers = NDArray[np.int64]
+Columns = dict[str, Any]
+"""Arrow columns by name; a column that is missing has no value in any row."""
 
 
-@dataclass
-class Lot:
-    """Some records of a piece.
+class DecodedRecord(NamedTuple):
+    """A record that was accepted.
 
     Attributes:
-        places: where each stands in its piece, in their order.
-        events: Arrow columns, a row for each record; a column that is not there is missing in all rows.
-        counts: how many messages each record has.
-        bodies: the canonical payload of each record whose id is told by it, once it is known when that was
-            received, by its place.
-        messages: Arrow columns, one record's messages after another's.
+        row: its position in the batch.
+        received_at: when it was captured, as written.
+        widget_id: which widget sent it.
+        body: the payload in canonical form.
+        payload: the payload's values.
+        unknown_fields: what the catalogue does not know of the payload, as a JSON object.
     """
 
-    places: Sequence[int]
-    events: dict[str, Any]
-    counts: Places
-    bodies: dict[int, bytes]
-    messages: dict[str, Any] = field(default_factory=dict)
+    row: int
+    received_at: str | None
+    widget_id: str | None
+    body: bytes
+    payload: Any
+    unknown_fields: str | None = None
+
+
+class PayloadColumns(NamedTuple):
+    """The values of payloads of one shape.
+
+    Attributes:
+        events: a row for each payload.
+        message_counts: how many messages each payload has.
+        messages: a row for each message, one payload's after another's, without ``position``.
+    """
+
+    events: Columns
+    message_counts: Sequence[int]
+    messages: Columns
 
 
 @dataclass
-class Joined:
-    """All lots of a piece, in the order of its records.
+class ColumnChunk:
+    """Some records of a batch.
 
     Attributes:
-        places: where each row's record stands in its piece.
+        rows: the position of each in its batch, ascending.
+        events: a row for each record.
+        message_counts: how many messages each record has.
+        messages: a row for each message, one record's after another's.
+        bodies: by row, the canonical payload of each record whose id depends on it.
+    """
+
+    rows: Integers
+    events: Columns
+    message_counts: Integers
+    messages: Columns
+    bodies: dict[int, bytes]
+
+
+@dataclass
+class DecodedBatch:
+    """All accepted records of a batch, in its order.
+
+    Attributes:
+        rows: the position of each in the batch.
         events: a column for each of ``EVENT_COLUMNS``. Times are as they were written; an id is missing where
-            it is told by the body.
-        bodies: the bodies that tell ids, by their records' places in the piece.
-        owners: for each message the row that it belongs to.
+            it depends on the body.
+        bodies: by row, the bodies that ids depend on.
+        owners: for each message the index of its event.
         messages: a column for each of ``MESSAGE_COLUMNS``.
     """
 
-    places: Places
-    events: dict[str, Any]
+    rows: Integers
+    events: Columns
     bodies: dict[int, bytes]
-    owners: Places
-    messages: dict[str, Any]
+    owners: Integers
+    messages: Columns
 
 
-def type_of(column: str) -> Any:
-    """Give the Arrow type of a column."""
-    return WHOLE if column in _INTEGERS else TEXT
-
-
-def texts(values: Sequence[str | None]) -> Any:
-    """Give a column of texts.
+def string_array(values: Sequence[str | None]) -> Any:
+    """Return a column of texts.
 
     Raises:
         TypeError: when one of the values is no text.
@@ -79,77 +115,122 @@ def texts(values: Sequence[str | None]) -> Any:
     return pa.array(values, TEXT)
 
 
-def digests(words: Sequence[bytes | None]) -> Any:
-    """Give the SHA-256 digest of each text as hexadecimal digits, all of them written at once."""
-    told = [sha256(each).digest() for each in words if each is not None]
-    ends, mask = np.arange(len(words) + 1), None
-    if len(told) < len(words):
-        is_there = np.fromiter((each is not None for each in words), bool, len(words))
-        ends[1:] = np.cumsum(is_there)
-        mask = pa.py_buffer(np.packbits(is_there, bitorder="little"))
-    text = hexlify(b"".join(told))
-    return pa.Array.from_buffers(
-        TEXT, len(words), [mask, pa.py_buffer(ends * _DIGEST_LETTERS), pa.py_buffer(text)]
+def digests(texts: Sequence[bytes | None]) -> Any:
+    """Return a column of the texts' SHA-256 digests in hexadecimal digits."""
+    found = [sha256(text).digest() for text in texts if text is not None]
+    ends, mask = np.arange(len(texts) + 1), None
+    if len(found) < len(texts):
+        is_valid = np.fromiter((text is not None for text in texts), bool, len(texts))
+        ends[1:] = np.cumsum(is_valid)
+        mask = pa.py_buffer(np.packbits(is_valid, bitorder="little"))
+    digits = pa.py_buffer(hexlify(b"".join(found)))
+    return pa.Array.from_buffers(TEXT, len(texts), [mask, pa.py_buffer(ends * _DIGEST_LENGTH), digits])
+
+
+def parsed_columns(_: Shape, payloads: Sequence[ParsedPayload]) -> PayloadColumns:
+    """Return the columns of payloads of one shape that the strict parser read."""
+    names = dict.fromkeys(chain.from_iterable(payload.values for payload in payloads))
+    messages = list(chain.from_iterable(payload.messages for payload in payloads))
+    return PayloadColumns(
+        {name: string_array([payload.values.get(name) for payload in payloads]) for name in names},
+        [len(payload.messages) for payload in payloads],
+        {
+            name: string_array([message[name] for message in messages])
+            for name in MESSAGE_COLUMNS
+            if messages and name != "position"
+        },
     )
 
 
-def lengths(column: Any) -> Places:
-    """Say how many bytes each text of a column that was built here has; a missing one has none."""
-    borders = _borders(column)
-    return borders[1:] - borders[:-1]
+def build_chunk(kind: Kind, records: Sequence[DecodedRecord], payloads: PayloadColumns) -> ColumnChunk:
+    """Return records of one kind as columns.
 
-
-def _borders(column: Any) -> Places:
-    """Say where in its bytes each row of a column begins, and where the last one ends."""
-    return np.frombuffer(column.buffers()[1], np.int64)[column.offset :][: len(column) + 1]
-
-
-def join(lots: Sequence[Lot]) -> Joined:
-    """Put a piece's lots together; empty texts are missing. The lots lose their columns to it."""
-    places = _whole([each.places for each in lots])
-    owners = _whole([np.repeat(each.places, each.counts) for each in lots if each.messages])
-    order, by_owner = _order(places), _order(owners)
-    events = {
-        name: _column(name, [(each.events, len(each.places)) for each in lots]) for name in EVENT_COLUMNS
+    Args:
+        kind: their kind.
+        records: the records, in the batch's order.
+        payloads: the columns of their payloads.
+    """
+    events, messages = payloads.events, payloads.messages
+    id_parts = own_words(
+        kind,
+        *[events[name].to_pylist() if name in events else [None] * len(records) for name in _ID_COLUMNS],
+    )
+    counts = np.array(payloads.message_counts, dtype=np.int64)
+    ends = np.cumsum(counts)
+    events |= {
+        "event_id": digests(id_parts),
+        "kind": pa.repeat(pa.scalar(str(kind), TEXT), len(records)),
+        "received_at": string_array([record.received_at for record in records]),
+        "widget_id": string_array([record.widget_id for record in records]),
+        "payload_digest": digests([record.body for record in records]),
+        "extra_fields": string_array([record.unknown_fields for record in records]),
     }
-    talks = [(each.messages, int(each.counts.sum())) for each in lots if each.messages]
-    messages = {name: _column(name, talks) for name in MESSAGE_COLUMNS}
-    if order is not None:
-        places = places[order]
-        events = {name: column.take(pa.array(order)) for name, column in events.items()}
-    if by_owner is not None:
-        owners = owners[by_owner]
-        messages = {name: column.take(pa.array(by_owner)) for name, column in messages.items()}
-    bodies = {place: body for each in lots for place, body in each.bodies.items()}
-    return Joined(places, events, bodies, np.searchsorted(places, owners), messages)
-
-
-def _whole(parts: Iterable[Sequence[int] | Places]) -> Places:
-    return np.concatenate(
-        [np.array([], dtype=np.int64), *(np.asarray(each, dtype=np.int64) for each in parts)]
+    if kind is Kind.TRANSCRIPT:
+        events["message_count"] = pa.array(counts)
+    if messages:
+        listed = pa.LargeListArray.from_arrays(pa.array([0, *ends.tolist()]), messages["ts"])
+        events["message_ts"] = pc.binary_join(listed, pa.scalar(" ", TEXT))
+        firsts = np.repeat(ends - counts, counts)
+        messages["position"] = pa.array(np.arange(1, len(firsts) + 1) - firsts)
+    return ColumnChunk(
+        np.array([record.row for record in records], dtype=np.int64),
+        events,
+        counts,
+        messages,
+        {record.row: record.body for record, own in zip(records, id_parts, strict=True) if own is None},
     )
 
 
-def _order(places: Places) -> Places | None:
-    """Give the order that sorts places; None where they are in order."""
-    return None if (np.diff(places) >= 0).all() else np.argsort(places, kind="stable")
+def concat_chunks(chunks: Sequence[ColumnChunk]) -> DecodedBatch:
+    """Return a batch's chunks in the order of its records; empty texts become missing.
+
+    The chunks lose their columns, so that no column is held twice.
+    """
+    rows = _concatenated(chunk.rows for chunk in chunks)
+    owners = _concatenated(np.repeat(chunk.rows, chunk.message_counts) for chunk in chunks)
+    events = {
+        name: _column(name, [(chunk.events, len(chunk.rows)) for chunk in chunks]) for name in EVENT_COLUMNS
+    }
+    messages = {
+        name: _column(name, [(chunk.messages, int(chunk.message_counts.sum())) for chunk in chunks])
+        for name in MESSAGE_COLUMNS
+    }
+    if (order := _order(rows)) is not None:
+        rows = rows[order]
+        events = {name: column.take(pa.array(order)) for name, column in events.items()}
+    if (order := _order(owners)) is not None:
+        owners = owners[order]
+        messages = {name: column.take(pa.array(order)) for name, column in messages.items()}
+    bodies = {row: body for chunk in chunks for row, body in chunk.bodies.items()}
+    return DecodedBatch(rows, events, bodies, np.searchsorted(rows, owners), messages)
 
 
-def _column(name: str, parts: Sequence[tuple[dict[str, Any], int]]) -> Any:
-    kind = type_of(name)
+def _concatenated(parts: Iterable[Integers]) -> Integers:
+    return np.concatenate([np.array([], dtype=np.int64), *parts])
+
+
+def _order(rows: Integers) -> Integers | None:
+    """Return the order that sorts rows; None where they are in order."""
+    return None if (np.diff(rows) >= 0).all() else np.argsort(rows, kind="stable")
+
+
+def _column(name: str, parts: Sequence[tuple[Columns, int]]) -> Any:
+    dtype = WHOLE if name in _INTEGERS else TEXT
     if not any(name in columns for columns, _ in parts):
-        return pa.nulls(sum(rows for _, rows in parts), kind)
-    found = [columns.pop(name) if name in columns else pa.nulls(rows, kind) for columns, rows in parts]
-    column = pa.concat_arrays(found)
-    return _without_blanks(column) if kind == TEXT else column
+        return pa.nulls(sum(length for _, length in parts), dtype)
+    column = pa.concat_arrays(
+        [columns.pop(name) if name in columns else pa.nulls(length, dtype) for columns, length in parts]
+    )
+    return _without_empty_texts(column) if dtype == TEXT else column
 
 
-def _without_blanks(column: Any) -> Any:
-    """Let empty texts be missing: they have no bytes, so only what says which are there is made anew."""
-    is_there = lengths(column) > 0
-    missing = len(column) - int(np.count_nonzero(is_there))
-    if missing == column.null_count:
+def _without_empty_texts(column: Any) -> Any:
+    """Return a column with nulls for empty texts: they have no bytes, so only the validity mask changes."""
+    _, offsets, text = column.buffers()
+    borders = np.frombuffer(offsets, np.int64)[column.offset :][: len(column) + 1]
+    is_valid = borders[1:] > borders[:-1]
+    null_count = len(column) - int(np.count_nonzero(is_valid))
+    if null_count == column.null_count:
         return column
-    _, ends, text = column.buffers()
-    mask = pa.py_buffer(np.packbits(is_there, bitorder="little"))
-    return pa.Array.from_buffers(TEXT, len(column), [mask, ends, text], missing)
+    mask = pa.py_buffer(np.packbits(is_valid, bitorder="little"))
+    return pa.Array.from_buffers(TEXT, len(column), [mask, offsets, text], null_count)

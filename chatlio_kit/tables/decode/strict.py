@@ -1,13 +1,15 @@
-"""From one payload to its values: by the catalogue's places, with nothing guessed and nothing lost."""
+"""The strict parser: one record to its values by the catalogue's paths, or to the first rule it breaks."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
+from chatlio_kit.captures import Dialect, Unwrapped, unwrap
+from chatlio_kit.captures.dialects import advice, meaning
 from chatlio_kit.chatlio.catalogue import (
     LEFT_BEHIND,
     LEFT_BEHIND_IN_MESSAGES,
@@ -17,134 +19,180 @@ from chatlio_kit.chatlio.catalogue import (
     fields_of,
 )
 from chatlio_kit.chatlio.event_ids import canonical
-from chatlio_kit.chatlio.kinds import Shape
+from chatlio_kit.chatlio.kinds import KINDS, SHAPE_OF, Kind, Shape, kind_of_shape, shape_of
 from chatlio_kit.chatlio.numbers import WrittenNumber
 from chatlio_kit.chatlio.rejections import Reason, shortened
 
 VISITOR = "visitor"
 _SURELY_READABLE = 500
 """JSON of so few characters that orjson reads is read by every other parser."""
+_TYPE_NAMES = {list: "an array", str: "a text", bool: "true or false", type(None): "null"}
 
 MessageRow = dict[str, Any]
 
 
 class InvalidRecord(Exception):
-    """A value that no column can hold."""
+    """A record that breaks a rule."""
 
     def __init__(self, reason: Reason, field: str, detail: str) -> None:
         super().__init__(detail)
         self.reason, self.field, self.detail = reason, field, detail
 
 
+class ParsedPayload(NamedTuple):
+    """The values of one payload.
+
+    Attributes:
+        values: the event's values by column.
+        messages: the values of each message by column; empty where the payload has none.
+    """
+
+    values: dict[str, str | None]
+    messages: list[MessageRow]
+
+
 class PayloadParser:
-    """Reads payloads of one shape."""
+    """Parser of the payloads of one shape.
+
+    Attributes:
+        top: the fields at the payload's top level, each with its key.
+        visitor: the fields of the visitor, each with its key.
+        required: the fields that every payload has.
+    """
 
     def __init__(self, shape: Shape) -> None:
-        self.shape = shape
-        fields = list(fields_of(shape))
-        self.top = [(field, field.places[shape]) for field in fields if "." not in field.places[shape]]
-        self.visitor = [
-            (field, field.places[shape].removeprefix(f"{VISITOR}."))
-            for field in fields
-            if "." in field.places[shape]
-        ]
-        self.required = [field for field in fields if shape in field.required_in]
-        self.known = frozenset({place for _, place in self.top} | LEFT_BEHIND[shape] | {VISITOR})
-        self.known_of_visitor = frozenset(place for _, place in self.visitor)
-        self.columns = [field.name for field in fields]
+        self._shape = shape
+        fields = [(field, field.places[shape]) for field in fields_of(shape)]
+        self.top = [(field, path) for field, path in fields if "." not in path]
+        self.visitor = [(field, path.removeprefix(f"{VISITOR}.")) for field, path in fields if "." in path]
+        self.required = [field for field, _ in fields if shape in field.required_in]
+        self._known_keys = frozenset({key for _, key in self.top} | LEFT_BEHIND[shape] | {VISITOR})
+        self._known_visitor_keys = frozenset(key for _, key in self.visitor)
 
-    def read(self, payload: Mapping[str, Any]) -> tuple[dict[str, str | None], list[MessageRow]]:
-        """Give the values of an event, by column, and its messages.
+    def parse(self, payload: Mapping[str, Any]) -> ParsedPayload:
+        """Return the values of an event and of its messages.
 
         Raises:
-            Unfit: when a value has the wrong type or a needed one is missing.
+            InvalidRecord: when a value has the wrong type or a required one is missing.
         """
         visitor = payload.get(VISITOR)
         if visitor is None or visitor == "":
             visitor = {}
         elif not isinstance(visitor, dict):
             raise _wrong_type(VISITOR, visitor, "an object")
-        values = {field.name: _value(field, payload.get(place), place) for field, place in self.top}
-        for field, place in self.visitor:
-            values[field.name] = _value(field, visitor.get(place), f"{VISITOR}.{place}")
+        values = {field.name: to_text(field, payload.get(key), key) for field, key in self.top}
+        for field, key in self.visitor:
+            values[field.name] = to_text(field, visitor.get(key), f"{VISITOR}.{key}")
         for field in self.required:
             if values[field.name] is None:
-                place = field.places[self.shape]
-                detail = f"{place} is missing or empty. Every such event carries it."
-                raise InvalidRecord(Reason.MISSING, place, detail)
-        messages = self._messages(payload) if self.shape is Shape.TRANSCRIPT else []
-        extra = self.unknown_fields(payload, visitor)
-        values["extra_fields"] = canonical(extra).decode() if extra else None
-        return values, messages
+                path = field.places[self._shape]
+                detail = f"{path} is missing or empty. Every such event carries it."
+                raise InvalidRecord(Reason.MISSING, path, detail)
+        messages = _parse_messages(payload) if self._shape is Shape.TRANSCRIPT else []
+        return ParsedPayload(values, messages)
 
-    def unknown_fields(self, payload: Mapping[str, Any], visitor: Mapping[str, Any]) -> dict[str, Any]:
-        """Give the fields that the catalogue does not know, by their place in the payload."""
-        extra = {key: payload[key] for key in payload.keys() - self.known}
-        extra |= {f"{VISITOR}.{key}": visitor[key] for key in visitor.keys() - self.known_of_visitor}
-        said = payload.get("messages") or () if self.shape is Shape.TRANSCRIPT else ()
-        for index, message in enumerate(said):
-            for key in message.keys() - KNOWN_OF_MESSAGE:
-                extra[f"messages[{index}].{key}"] = message[key]
-        return extra
+    def unknown_fields(self, payload: Mapping[str, Any]) -> str | None:
+        """Return the fields that the catalogue does not know, by path, as a JSON object; None without any.
 
-    def _messages(self, payload: Mapping[str, Any]) -> list[MessageRow]:
-        found = payload.get("messages")
-        if found is None or found == "":
-            found = []
-        elif not isinstance(found, list):
-            raise _wrong_type("messages", found, "an array")
-        rows, seen = [], set()
-        for index, message in enumerate(found):
-            where = f"messages[{index}]"
-            if not isinstance(message, dict):
-                raise _wrong_type(where, message, "an object")
-            row: MessageRow = {
-                field.name: _value(field, message.get(place), f"{where}.{place}")
-                for field, place in MESSAGE_PLACES
-            }
-            if row["ts"] is None:
-                raise InvalidRecord(
-                    Reason.MISSING, f"{where}.ts", f"{where}.ts is missing or empty; it names the message."
-                )
-            if row["ts"] in seen:
-                detail = (
-                    f"{where}.ts is {shortened(row['ts'])}, as an earlier message's of the same transcript."
-                )
-                raise InvalidRecord(Reason.REPEATED, f"{where}.ts", detail)
-            seen.add(row["ts"])
-            row["author"] = author_of(message, where)
-            row["position"] = index + 1
-            rows.append(row)
-        return rows
+        Args:
+            payload: one that was parsed or converted without an error.
+        """
+        visitor = payload.get(VISITOR) or {}
+        unknown = {key: value for key, value in payload.items() if key not in self._known_keys}
+        for key, value in visitor.items():
+            if key not in self._known_visitor_keys:
+                unknown[f"{VISITOR}.{key}"] = value
+        messages = payload.get("messages") or () if self._shape is Shape.TRANSCRIPT else ()
+        for index, message in enumerate(messages):
+            for key, value in message.items():
+                if key not in _KNOWN_MESSAGE_KEYS:
+                    unknown[f"messages[{index}].{key}"] = value
+        return canonical(unknown).decode() if unknown else None
 
 
-MESSAGE_PLACES = [
-    (field, place) for field in MESSAGES if (place := field.places.get(Shape.TRANSCRIPT)) is not None
+def _parse_messages(payload: Mapping[str, Any]) -> list[MessageRow]:
+    messages = payload.get("messages")
+    if messages is None or messages == "":
+        messages = []
+    elif not isinstance(messages, list):
+        raise _wrong_type("messages", messages, "an array")
+    rows: list[MessageRow] = []
+    seen: set[str] = set()
+    for index, message in enumerate(messages):
+        path = f"messages[{index}]"
+        if not isinstance(message, dict):
+            raise _wrong_type(path, message, "an object")
+        row: MessageRow = {
+            field.name: to_text(field, message.get(key), f"{path}.{key}") for field, key in MESSAGE_FIELDS
+        }
+        ts = row["ts"]
+        if ts is None:
+            detail = f"{path}.ts is missing or empty; it names the message."
+            raise InvalidRecord(Reason.MISSING, f"{path}.ts", detail)
+        if ts in seen:
+            detail = f"{path}.ts is {shortened(ts)}, as an earlier message's of the same transcript."
+            raise InvalidRecord(Reason.REPEATED, f"{path}.ts", detail)
+        seen.add(ts)
+        flag = message.get("isVisitorMsg")
+        if not (flag is None or flag == "" or isinstance(flag, bool)):
+            raise _wrong_type(f"{path}.isVisitorMsg", flag, "true or false")
+        rows.append({**row, "author": author_of(flag, message.get("userId"))})
+    return rows
+
+
+MESSAGE_FIELDS = [
+    (field, key) for field in MESSAGES if (key := field.places.get(Shape.TRANSCRIPT)) is not None
 ]
-KNOWN_OF_MESSAGE = frozenset({place for _, place in MESSAGE_PLACES} | LEFT_BEHIND_IN_MESSAGES)
-MESSAGE_COLUMNS = (*(field.name for field, _ in MESSAGE_PLACES), "author", "position")
+"""The fields of a message, each with its key."""
+_KNOWN_MESSAGE_KEYS = frozenset({key for _, key in MESSAGE_FIELDS} | LEFT_BEHIND_IN_MESSAGES)
 
 PARSERS: dict[Shape, PayloadParser] = {shape: PayloadParser(shape) for shape in Shape}
 
 
-def author_of(message: Mapping[str, Any], where: str) -> str:
-    """Say who wrote a message: older payloads have no ``isVisitorMsg``, but no Slack user for visitors.
+def author_of(is_visitor: bool | str | None, user: str | None) -> str:
+    """Return who wrote a message: ``visitor``, ``agent`` or ``unknown``.
 
-    Raises:
-        Unfit: when its mark is neither true nor false.
+    Args:
+        is_visitor: ``isVisitorMsg``; older payloads have none.
+        user: ``userId``, the Slack user, which is empty for visitors.
     """
-    flag = message.get("isVisitorMsg")
-    if isinstance(flag, bool):
-        return "visitor" if flag else "agent"
-    if flag is not None and flag != "":
-        raise _wrong_type(f"{where}.isVisitorMsg", flag, "true or false")
-    user = message.get("userId")
+    if isinstance(is_visitor, bool):
+        return "visitor" if is_visitor else "agent"
     if user is None:
         return "unknown"
     return "agent" if user else "visitor"
 
 
-def as_json(text: str) -> str:
+def is_free(field: Field) -> bool:
+    """Return whether a field takes other values than texts."""
+    return field.dtype is Dtype.JSON or field.any_scalar
+
+
+def to_text(field: Field, value: Any, path: str) -> str | None:
+    """Return the text that a field's column holds; None where the value is missing or empty.
+
+    Args:
+        field: the field.
+        value: its value.
+        path: where it is in the payload.
+
+    Raises:
+        InvalidRecord: when the field takes no such value.
+    """
+    if isinstance(value, str):
+        return _json_of(value) if value and field.dtype is Dtype.JSON else value or None
+    if value is None:
+        return None
+    if field.dtype is Dtype.JSON:
+        if isinstance(value, dict | list):
+            return canonical(value).decode() if value else None  # type: ignore[arg-type]
+        raise _wrong_type(path, value, "an object, an array or a text")
+    if field.any_scalar and isinstance(value, int | float | WrittenNumber):
+        return orjson.dumps(value).decode() if isinstance(value, bool | float) else str(value)
+    raise _wrong_type(path, value, "a text")
+
+
+def _json_of(text: str) -> str:
     """Return a text that a JSON column can hold: itself if it is JSON, else a JSON string of it."""
     try:
         orjson.loads(text)
@@ -155,24 +203,99 @@ def as_json(text: str) -> str:
     return text
 
 
-def _value(field: Field, value: Any, place: str) -> str | None:
-    if isinstance(value, str):
-        return as_json(value) if value and field.dtype is Dtype.JSON else value or None
-    if value is None:
-        return None
-    if field.dtype is Dtype.JSON:
-        return _json_text(value, place)
-    if field.any_scalar and isinstance(value, int | float | WrittenNumber):
-        return orjson.dumps(value).decode() if isinstance(value, bool | float) else str(value)
-    raise _wrong_type(place, value, "a text")
+def unwrap_record(value: Any, fields: Dialect | None) -> Unwrapped:
+    """Return the payload of a record, an object, and what its capture says beside it.
+
+    Raises:
+        InvalidRecord: when the record or its payload is no object.
+        ValueError: when no payload can be taken from the record.
+    """
+    if not isinstance(value, dict):
+        detail = f"The record is {_type_name(value)}, not an object: {shortened(value)}."
+        raise InvalidRecord(Reason.NOT_AN_OBJECT, "", detail)
+    unwrapped = unwrap(value, fields)
+    if not isinstance(unwrapped.payload, dict):
+        detail = (
+            f"The envelope's payload is {_type_name(unwrapped.payload)}, not an object. JSON and base64 are "
+            "read as texts too. If the payload stands elsewhere, name it with --fields (in Python fields=)."
+        )
+        raise InvalidRecord(Reason.NOT_AN_OBJECT, "payload", detail)
+    return unwrapped
 
 
-def _json_text(value: Any, place: str) -> str | None:
-    if isinstance(value, dict | list):
-        return canonical(value).decode() if value else None  # type: ignore[arg-type]
-    raise _wrong_type(place, value, "an object, an array or a text")
+def _type_name(value: object) -> str:
+    return _TYPE_NAMES.get(type(value), "a number")
 
 
-def _wrong_type(place: str, value: Any, expected: str) -> InvalidRecord:
-    detail = f"{place} is {shortened(value)}; expected {expected}."
-    return InvalidRecord(Reason.WRONG_TYPE, place, detail)
+def kind_of(record: Unwrapped, file_kind: Kind | None, fallback: Kind | None) -> Kind:
+    """Return the kind of a record: as its capture names it, else its file, else its shape, else the fallback.
+
+    Raises:
+        InvalidRecord: when nothing names it, or when what names it contradicts the payload's shape.
+    """
+    shape = shape_of(record.payload)
+    if shape is None:
+        detail = "The payload is none of Chatlio's shapes: transcript, offline message or conversation."
+        raise InvalidRecord(Reason.SHAPE_UNKNOWN, "", detail)
+    named = record.kind
+    if named and not (isinstance(named, str) and named in KINDS):
+        raise _unknown_kind(named)
+    kind = KINDS[named] if named else file_kind or kind_of_shape(shape) or fallback
+    if kind is None:
+        texts = (value for key, value in record.payload.items() if meaning(key) == "kind")
+        own = next((text for text in texts if isinstance(text, str) and text), None)
+        if own is not None:
+            raise _unknown_kind(own)
+        detail = (
+            "Neither its capture nor its file or folder says whether this is conversation_started, "
+            "unanswered or feedback. Name it with --kind (in Python kind=), or put the file into a folder of "
+            "that name."
+        )
+        raise InvalidRecord(Reason.KIND_UNKNOWN, "kind", detail)
+    if SHAPE_OF[kind] is not shape:
+        detail = f"It is labelled {kind}, but its payload is of the {shape} shape. Correct the label."
+        if not named:
+            whose = "Its file or folder is" if file_kind else "--kind (in Python kind=) is"
+            detail = f"{whose} named {kind}, but its payload is of the {shape} shape. " + (
+                "Put it into a file of another name." if file_kind else "Name another kind."
+            )
+        raise InvalidRecord(Reason.KIND_MISMATCH, "kind", detail)
+    return kind
+
+
+def received_at_of(record: Unwrapped) -> str | None:
+    """Return when a record was captured, as written.
+
+    Raises:
+        InvalidRecord: when the time is no text.
+    """
+    return _text_or_none(record.received_at, "receivedAt")
+
+
+def widget_of(record: Unwrapped) -> str | None:
+    """Return the widget that sent a record; a whole number counts, because tables of texts have its digits.
+
+    Raises:
+        InvalidRecord: when it is neither a text nor a whole number.
+    """
+    widget = record.widget
+    return _text_or_none(str(widget) if type(widget) is int else widget, "widget")
+
+
+def _text_or_none(value: Any, path: str) -> str | None:
+    if value is None or isinstance(value, str):
+        return value or None
+    detail = f"{path} is {shortened(value)}; expected a text."
+    if path == "receivedAt":
+        detail += f" {advice(value, path)}"
+    raise InvalidRecord(Reason.WRONG_TYPE, path, detail)
+
+
+def _unknown_kind(named: Any) -> InvalidRecord:
+    detail = f"kind is {shortened(named)}; expected one of {', '.join(Kind)}."
+    return InvalidRecord(Reason.KIND_UNKNOWN, "kind", detail)
+
+
+def _wrong_type(path: str, value: Any, expected: str) -> InvalidRecord:
+    detail = f"{path} is {shortened(value)}; expected {expected}."
+    return InvalidRecord(Reason.WRONG_TYPE, path, detail)

@@ -1,193 +1,255 @@
-"""Records that are all just as the catalogue knows them, read straight into types that are made of it.
+"""msgspec types made of the catalogue, and their objects to Arrow columns.
 
-A decoder of such a type refuses every key, type and shape that the catalogue does not have, and nulls where
-texts are meant. So little is left to look at afterwards: that no key was lost since it stands twice or has a
-null, and that numbers with a point keep their digits. What is refused is left to
-:mod:`chatlio_kit.tables.decode.grouping`.
+Each shape of payload has two types with the same attributes:
+
+- The exact type decodes texts. It refuses every key and every type of value that the catalogue does not have,
+  and nulls. What it accepts is written again in canonical form, and a comparison with the text shows whether
+  a repeated key was lost.
+- The tolerant type is for payloads that were parsed exactly before. It ignores unknown keys, which the caller
+  keeps, and takes nulls, and empty texts where objects are meant.
+
+Neither takes everything that :mod:`chatlio_kit.tables.decode.strict` does, nor anything that it rejects.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cache
 from itertools import chain
 from operator import attrgetter
 from types import GenericAlias
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-import orjson
-import pyarrow as pa
-from msgspec import Meta, MsgspecError, Struct, defstruct, to_builtins
+import msgspec
+from msgspec import UNSET, Meta, MsgspecError, Raw, Struct, UnsetType, convert, defstruct
 from msgspec.json import Decoder, Encoder
 
-from chatlio_kit.captures import Text
+from chatlio_kit.captures import BARE, ENVELOPE, Text, Unwrapped, keeps_quotes, parse
 from chatlio_kit.chatlio.catalogue import LEFT_BEHIND, LEFT_BEHIND_IN_MESSAGES, Dtype, Field
-from chatlio_kit.chatlio.event_ids import WORDS, canonical, own_words
-from chatlio_kit.chatlio.kinds import SHAPE_OF, TOLD_BY, Kind, Shape
-from chatlio_kit.tables.decode.columns import Lot, texts
-from chatlio_kit.tables.decode.grouping import as_one
-from chatlio_kit.tables.decode.shared import (
-    AROUND,
-    PLACEHOLDER,
-    Said,
-    Unlike,
-    are_whole,
-    as_texts,
-    finished,
-    have_points,
-    is_free,
-    require,
-    said_in,
-)
-from chatlio_kit.tables.decode.strict import MESSAGE_PLACES, PARSERS, VISITOR
+from chatlio_kit.chatlio.kinds import KINDS, SHAPE_OF, TOLD_BY, Kind, Shape
+from chatlio_kit.tables.decode.columns import Columns, DecodedRecord, PayloadColumns, string_array
+from chatlio_kit.tables.decode.strict import MESSAGE_FIELDS, PARSERS, VISITOR, author_of, is_free, to_text
 
-_WORTH = 30
-"""For fewer records so many columns are not worth their while."""
-_WHOLE = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 _MESSAGES, _FLAG = "messages", "isVisitorMsg"
+_QUOTE = b'"'
+_MISMATCH = (MsgspecError, ValueError, RecursionError)
+_INTEGER = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+_FULL_TEXT = Annotated[str, Meta(min_length=1)]
+_SCALAR = str | _INTEGER | bool | None
+_DEEPEST = 4
 
-_write = Encoder(order="deterministic").encode  # fields stand in order; so do the keys of free values then
+
+def _json_without_floats(depth: int) -> Any:
+    inner = _SCALAR if depth == 1 else _SCALAR | _json_without_floats(depth - 1)
+    return dict[str, inner] | list[inner]  # type: ignore[valid-type]
+
+
+_EXACT_JSON = str | _json_without_floats(_DEEPEST)
+"""JSON without floats, which each library writes in its own way."""
+
+_encode = Encoder(order="deterministic").encode
+_timestamp = attrgetter("ts")
+
+
+class Envelope(Struct, forbid_unknown_fields=True, gc=False):
+    """Our own envelope, with a payload that is not decoded yet."""
+
+    payload: Raw
+    kind: str | UnsetType = UNSET
+    received_at: str | UnsetType = msgspec.field(default=UNSET, name="receivedAt")
+    widget: str | UnsetType = UNSET
+
+
+_decode_envelope = Decoder(Envelope).decode
 
 
 class _Types(NamedTuple):
-    """What payloads of one shape are read with.
+    """The types of one shape.
 
     Attributes:
-        bare: reads payloads.
-        wrapped: reads envelopes.
+        decode: decodes a text into the exact type.
+        tolerant: the tolerant type.
         nobody: a visitor of whom nothing is known.
     """
 
-    bare: Decoder[Any]
-    wrapped: Decoder[Any]
+    decode: Callable[[Text | Raw], Any]
+    tolerant: type[Struct]
     nobody: Struct
 
 
-def take_typed(
-    first: int, raws: Sequence[Text], by_file: Kind | None, fallback: Kind | None
-) -> tuple[Lot, str] | None:
-    """Take records, if all are of one kind and form and just as the catalogue knows them.
+def kinds_without_label(file_kind: Kind | None, fallback: Kind | None) -> list[Kind]:
+    """Return the kinds that a record may be of that names none, at most one of each shape.
 
     Args:
-        first: the place of the first in its piece.
-        raws: the records' texts.
-        by_file: the kind that their file's name says.
+        file_kind: the kind that the file's name says.
         fallback: the kind of records that nothing else names.
+    """
+    if file_kind:
+        return [file_kind]
+    kinds = [Kind.TRANSCRIPT, Kind.OFFLINE_MESSAGE]
+    return kinds if fallback is None or fallback in kinds else [*kinds, fallback]
+
+
+def decode_exact(row: int, text: Text, unlabelled: Sequence[Kind]) -> tuple[Kind, str, DecodedRecord] | None:
+    """Decode a record in our envelope, or a bare one, that has only known fields.
+
+    Args:
+        row: its position in the batch.
+        text: its text.
+        unlabelled: the kinds to try where no envelope names one.
 
     Returns:
-        What was taken, and the name of its dialect; None where the records are not as one, or too few.
+        Its kind, the name of its dialect and its values; None for any other record.
     """
-    if len(raws) < _WORTH:
-        return None
+    envelope: Envelope | None = None
+    written: Text | Raw = text
+    kinds = unlabelled
     try:
-        head = orjson.loads(raws[0])
-        like = as_one(first, raws[:1], [head], by_file, fallback)
-        if like is None:
-            return None
-        lot = _lot(first, raws, like.kind, like.found.around[0] if like.form.is_wrapped else None)
-    except (Unlike, MsgspecError, TypeError, ValueError, RecursionError):  # Arrow's refusals among them
-        return None
-    return lot, like.form.dialect
-
-
-def _lot(first: int, raws: Sequence[Text], kind: Kind, envelope: dict[str, Any] | None) -> Lot:
-    """Read records of one kind: bare ones, or all in envelopes that name the kind as this one does."""
-    shape = SHAPE_OF[kind]
-    reader, types = PARSERS[shape], _types(shape)
-    columns: dict[str, Any] = {}
-    around: list[Any] = []
-    if envelope is None:
-        payloads = list(map(types.bare.decode, raws))
+        envelope = _decode_envelope(text)
+    except _MISMATCH:
+        pass
     else:
-        around = list(map(types.wrapped.decode, raws))
-        payloads = _values(around, "payload")
-        require(all(payloads) and set(_values(around, "kind")) == {envelope.get("kind")})
-        columns = {column: texts(_values(around, place)) for column, place in AROUND.items()}
-        for each in around:
-            each.payload = PLACEHOLDER
-    free = _fill(columns, reader.top, payloads)
-    visitors = _values(payloads, VISITOR)
-    if any(visitors):
-        free += _fill(columns, reader.visitor, [each or types.nobody for each in visitors])
-    bodies = list(map(_write, payloads))
-    for place in _with_points(raws, free):  # whose form is a matter of who writes them
-        bodies[place] = canonical(to_builtins(payloads[place]))
-    require(are_whole(raws, bodies, around, _write))
-    said = _said(_values(payloads, _MESSAGES)) if shape is Shape.TRANSCRIPT else None
-    told = [_values(payloads, key) if key in reader.known else [None] * len(raws) for key in WORDS]
-    return finished(kind, range(first, first + len(raws)), columns, bodies, own_words(kind, *told), said)
-
-
-def _values(objects: Sequence[Struct], key: str) -> list[Any]:
-    """Give the value of one key in each object; None where there is none."""
-    return list(map(attrgetter(key), objects))
-
-
-def _fill(
-    columns: dict[str, Any], fields: Iterable[tuple[Field, str]], objects: Sequence[Struct]
-) -> list[tuple[str, list[Any]]]:
-    """Add objects' values to the columns; give the keys of values that are free in form, and these."""
-    free = []
-    for field, key in fields:
-        if not is_free(field):
-            columns[field.name] = texts(_values(objects, key))
+        written = envelope.payload
+        if envelope.kind:
+            kinds = (KINDS[envelope.kind],) if envelope.kind in KINDS else ()
+    for kind in kinds:
+        try:
+            payload = _types(SHAPE_OF[kind]).decode(written)
+        except _MISMATCH:
             continue
-        values = _values(objects, key)
-        told = as_texts(field, values)
-        if told is not values:
-            free.append((key, values))
-        columns[field.name] = texts(told)
-    return free
+        if kind is Kind.TRANSCRIPT and not _are_distinct(payload.messages):
+            return None
+        body = _encode(payload)
+        if envelope is None:
+            return (
+                (kind, BARE.name, DecodedRecord(row, None, None, body, payload))
+                if _is_lossless(text, body)
+                else None
+            )
+        envelope.payload = Raw(body)
+        if not _is_lossless(text, _encode(envelope)):
+            return None
+        received, widget = envelope.received_at or None, envelope.widget or None
+        return kind, ENVELOPE.name, DecodedRecord(row, received, widget, body, payload)
+    return None
 
 
-def _with_points(raws: Sequence[Text], free: Iterable[tuple[str, list[Any]]]) -> list[int]:
-    """Give the places of records that hold numbers with a point, all written again just as they stand.
+def open_envelope(text: bytes) -> Unwrapped | None:
+    """Return what is in our envelope, in its plain form, at a fraction of the cost of unwrapping any dialect.
 
-    Such numbers stand in free values alone. A key has quotes, so a key with its value cannot be found in some
-    text, nor in another value as long as only one of the record's values holds such numbers. It may be found
-    in a lost one, where the key stands twice; that is for :func:`are_whole` to see.
-
-    Raises:
-        Unlike: when one is written in another way.
+    Returns:
+        None where it has to be unwrapped as any other record.
     """
-    found: set[int] = set()
-    for key, values in free:
-        for place, value in enumerate(values):
-            if have_points(value):
-                written = b'"%b":%b' % (key.encode(), orjson.dumps(value))
-                require(place not in found and written in bytes(raws[place]))
-                found.add(place)
-    return sorted(found)
+    try:
+        envelope = _decode_envelope(text)
+        payload = parse(bytes(envelope.payload))
+    except _MISMATCH:
+        return None
+    if not isinstance(payload, dict) or not _is_lossless(text, _encode(envelope)):
+        return None
+    received, kind, widget = envelope.received_at or None, envelope.kind or None, envelope.widget or None
+    return Unwrapped(payload, received, kind, widget, ENVELOPE.name)
 
 
-def _said(listed: Sequence[Sequence[Struct]]) -> Said:
-    messages = list(chain.from_iterable(listed))
-    told = [texts(_values(messages, place)) for _, place in MESSAGE_PLACES]
-    return said_in(listed, told, pa.array(_values(messages, _FLAG), pa.bool_()))
+def _is_lossless(text: Text, again: bytes) -> bool:
+    """Return whether nothing of a record was lost: no key that was there twice.
+
+    Written again, a text without floats gets no longer, so where the lengths are equal nothing was lost.
+    Where blanks or escapes make it shorter, the quotes tell: a lost key takes two of them with it.
+    """
+    return len(text) == len(again) or keeps_quotes(bytes(text), again.count(_QUOTE))
+
+
+def convert_tolerantly(shape: Shape, payload: Mapping[str, Any]) -> Any:
+    """Return a parsed payload in the tolerant type; None where only the strict parser can judge it."""
+    try:
+        values: Any = convert(payload, _types(shape).tolerant)
+    except _MISMATCH:
+        return None
+    if shape is Shape.TRANSCRIPT and not _are_distinct(values.messages or ()):
+        return None
+    return values
+
+
+def _are_distinct(messages: Sequence[Any]) -> bool:
+    return len(set(map(_timestamp, messages))) == len(messages)
+
+
+def typed_columns(shape: Shape, payloads: Sequence[Any]) -> PayloadColumns:
+    """Return the columns of payloads of one shape, objects of its types."""
+    types, parser = _types(shape), PARSERS[shape]
+    visitors = [visitor or types.nobody for visitor in _values(payloads, VISITOR)]
+    events = _columns(payloads, parser.top) | _columns(visitors, parser.visitor)
+    if shape is not Shape.TRANSCRIPT:
+        return PayloadColumns(events, [0] * len(payloads), {})
+    listed = [messages or () for messages in _values(payloads, _MESSAGES)]
+    flat = list(chain.from_iterable(listed))
+    messages = _columns(flat, MESSAGE_FIELDS)
+    if flat:
+        authors = map(author_of, _values(flat, _FLAG), _values(flat, "userId"))
+        messages["author"] = string_array(list(authors))
+    return PayloadColumns(events, list(map(len, listed)), messages)
+
+
+def _columns(objects: Sequence[Any], fields: Sequence[tuple[Field, str]]) -> Columns:
+    columns: Columns = {}
+    for field, key in fields:
+        values = _values(objects, key)
+        if any(values):
+            if is_free(field):
+                values = [to_text(field, value, key) for value in values]
+            columns[field.name] = string_array(values)
+    return columns
+
+
+def _values(objects: Sequence[Any], key: str) -> list[Any]:
+    return list(map(attrgetter(key), objects))
 
 
 @cache
 def _types(shape: Shape) -> _Types:
-    reader = PARSERS[shape]
-    visitor = _type("Visitor", {key: _type_of(field) for field, key in reader.visitor})
-    fields = {key: _type_of(field) for field, key in reader.top} | {VISITOR: visitor}
-    fields |= dict.fromkeys(LEFT_BEHIND[shape], str)
+    exact, _ = _payload_type(shape, is_exact=True)
+    tolerant, visitor = _payload_type(shape, is_exact=False)
+    return _Types(Decoder(exact).decode, tolerant, visitor(**dict.fromkeys(visitor.__struct_fields__)))
+
+
+def _payload_type(shape: Shape, *, is_exact: bool) -> tuple[Any, Any]:
+    """Return the type of a shape's payloads, and the type of their visitors."""
+    parser = PARSERS[shape]
+    ignored = str if is_exact else Any
+    full = {field.places[shape].removeprefix(f"{VISITOR}.") for field in parser.required}
+    named = dict.fromkeys(full, _FULL_TEXT)
+    visitor = _struct("Visitor", _types_of(parser.visitor, is_exact) | named, full, is_exact)
+    fields = _types_of(parser.top, is_exact) | dict.fromkeys(LEFT_BEHIND[shape], ignored)
+    fields[VISITOR] = visitor if is_exact or full else visitor | Literal[""] | None
+    needed = {VISITOR} if full else set()
     if shape is Shape.TRANSCRIPT:
-        keys = {place for _, place in MESSAGE_PLACES} | LEFT_BEHIND_IN_MESSAGES
-        message = _type("Message", dict.fromkeys(keys, str) | {_FLAG: bool})
-        fields[_MESSAGES] = GenericAlias(list, (message,))
-    payload = _type("Payload", fields, TOLD_BY[shape])
-    envelope = _type("Envelope", dict.fromkeys((*AROUND.values(), "kind"), str) | {"payload": payload})
-    return _Types(Decoder(payload), Decoder(envelope), visitor())
+        message = _types_of(MESSAGE_FIELDS, is_exact) | dict.fromkeys(LEFT_BEHIND_IN_MESSAGES, ignored)
+        message["ts"] = _FULL_TEXT
+        message[_FLAG] = bool if is_exact else bool | Literal[""] | None
+        listed = GenericAlias(list, (_struct("Message", message, {"ts"}, is_exact),))
+        fields[_MESSAGES] = listed if is_exact else listed | Literal[""] | None
+    return _struct("Payload", fields, needed | TOLD_BY[shape] if is_exact else needed, is_exact), visitor
 
 
-def _type_of(field: Field) -> Any:
-    if field.dtype is Dtype.JSON:
-        return Any
-    return str | _WHOLE if field.any_scalar else str
+def _types_of(fields: Iterable[tuple[Field, str]], is_exact: bool) -> dict[str, Any]:
+    def type_of(field: Field) -> Any:
+        if field.dtype is Dtype.JSON:
+            return _EXACT_JSON if is_exact else str | dict[str, Any] | list[Any] | None
+        if field.any_scalar:
+            return str | _INTEGER if is_exact else str | int | None
+        return str if is_exact else str | None
+
+    return {key: type_of(field) for field, key in fields}
 
 
-def _type(name: str, fields: dict[str, Any], needed: Collection[str] = ()) -> Any:
-    """Make a type of objects with no other keys than these; what is written of them has its keys in order."""
-    each = [(key, fields[key]) if key in needed else (key, fields[key], None) for key in sorted(fields)]
-    return defstruct(name, each, kw_only=True, omit_defaults=True, forbid_unknown_fields=True, gc=False)
+def _struct(name: str, fields: dict[str, Any], required: Collection[str], is_exact: bool) -> Any:
+    """Return a type. Its keys are sorted, so objects of an exact type are written in canonical form."""
+    return defstruct(
+        name,
+        [(key, fields[key]) if key in required else (key, fields[key], None) for key in sorted(fields)],
+        kw_only=True,
+        omit_defaults=True,
+        forbid_unknown_fields=is_exact,
+        gc=False,
+    )

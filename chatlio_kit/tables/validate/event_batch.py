@@ -23,20 +23,19 @@ from chatlio_kit.chatlio.rejections import Reason, Rejection, shortened
 from chatlio_kit.chatlio.timestamps import ARROW_TIME, RFC3339, read_rfc3339, read_slack_ts, write_rfc3339
 from chatlio_kit.errors import UsageError, option
 from chatlio_kit.tables.arrow import NESTED_SCHEMA, arrow_table, events_of, frame_of, messages_of, nest
-from chatlio_kit.tables.decode.columns import digests, texts
-from chatlio_kit.tables.decode.decode import Remarks, Rows, read_rows
-from chatlio_kit.tables.decode.shared import AROUND
+from chatlio_kit.tables.decode.columns import digests, string_array
+from chatlio_kit.tables.decode.decode import DecodeResult, Remarks, decode_batch
 from chatlio_kit.tables.validate.event_time import Undated, UndatedAs, date_events
 from chatlio_kit.tables.validate.schemas import failures_of
 
 _RFC3339 = re.compile(RFC3339)
 _AS_IN = "2024-03-11T09:03:10.0009+01:00"
-_ENVELOPE_PLACES = {**AROUND, "kind": "kind"}
-_PLACE_OF_SOURCE = {"ended_at": "endedAt", "visitor_created": "visitor.createdAt"}
+_ENVELOPE_KEYS = {"received_at": "receivedAt", "widget_id": "widget", "kind": "kind"}
+_PATH_OF_TIME = {"ended_at": "endedAt", "visitor_created": "visitor.createdAt"}
 _TIME_COLUMNS = [each.name for each in EVENTS if each.dtype is Dtype.TIME and each.name != "occurred_at"]
-_EVENT_PLACES = {each.name: each.places for each in EVENTS}
-_MESSAGE_PLACES = {each.name: next(iter(each.places.values()), each.name) for each in MESSAGES}
-_MESSAGE_PLACES["sent_at"] = "ts"
+_EVENT_PATHS = {each.name: each.places for each in EVENTS}
+_MESSAGE_KEYS = {each.name: next(iter(each.places.values()), each.name) for each in MESSAGES}
+_MESSAGE_KEYS["sent_at"] = "ts"
 # What no capture can spoil is not looked at again for every piece; a message's ids are its event's.
 _COMPUTED = frozenset(
     {
@@ -130,153 +129,146 @@ class EventBatch:
         return self.piece.shown(int(self.places[row]))
 
 
-def build(piece: RawBatch, settling: ReadOptions) -> EventBatch:
-    """Turn a piece into validated frames.
+def build(batch: RawBatch, options: ReadOptions) -> EventBatch:
+    """Return a batch's records as validated events.
 
     A record whose event or any of whose messages breaks a rule is rejected whole, with its first fault
     named; every other record is kept whole.
     """
-    rows = read_rows(piece, settling.kind, settling.fields)
-    rejected = [*piece.rejected, *rows.rejected]
-    if not len(rows.told.places):
-        nothing = np.array([], dtype=np.int64)
-        return EventBatch(NESTED_SCHEMA.empty_table(), rejected, piece, nothing, rows.dialects, rows.remarks)
-    return _Building(piece, rows, settling).finish(rejected)
+    result = decode_batch(batch, options.kind, options.fields)
+    rejected = [*batch.rejected, *result.rejected]
+    if not len(result.decoded.rows):
+        rows, places = NESTED_SCHEMA.empty_table(), result.decoded.rows
+        return EventBatch(rows, rejected, batch, places, result.dialects, result.remarks)
+    return _Validation(batch, result, options).finish(rejected)
 
 
-class _Building:
-    """A piece's rows on their way to frames."""
+class _Validation:
+    """The accepted records of a batch while they are validated."""
 
-    def __init__(self, piece: RawBatch, rows: Rows, settling: ReadOptions) -> None:
-        self._told, self._dialects, self._remarks = rows.told, rows.dialects, rows.remarks
-        self._piece = piece
-        sizes = list(map(len, piece.stretches))
-        self._files = [stretch.file for stretch in piece.stretches]
-        self._file_of = np.repeat(np.arange(len(sizes)), sizes)[self._told.places]
-        numbers = [np.asarray(stretch.records.numbers, dtype=np.int64) for stretch in piece.stretches]
-        self._records = np.concatenate(numbers)[self._told.places]
-        self._columns = self._told.events
-        self._settling = settling
+    def __init__(self, batch: RawBatch, result: DecodeResult, options: ReadOptions) -> None:
+        self._batch, self._options = batch, options
+        self._decoded, self._dialects, self._remarks = result.decoded, result.dialects, result.remarks
+        lengths = list(map(len, batch.stretches))
+        self._files = [file_slice.file for file_slice in batch.stretches]
+        self._file_of = np.repeat(np.arange(len(lengths)), lengths)[self._decoded.rows]
+        numbers = [np.asarray(file_slice.records.numbers, dtype=np.int64) for file_slice in batch.stretches]
+        self._record_numbers = np.concatenate(numbers)[self._decoded.rows]
+        self._columns = self._decoded.events
         self._faults: dict[int, Rejection] = {}
 
     def finish(self, rejected: list[Rejection]) -> EventBatch:
-        columns = self._events()
-        events = arrow_table("events", columns)
-        messages, owners = self._messages(), self._told.owners
-        for failure in failures_of("events", _with_stand_ins(events), _COMPUTED):
-            name = self._place(failure.row, failure.column, columns)
-            self._fault(failure.row, failure.reason, name, failure.sentence(name))
+        """Return the valid events, with rejections of the others added to these."""
+        self._fill_columns()
+        events = arrow_table("events", self._columns)
+        for failure in failures_of("events", _with_any_time(events), _COMPUTED):
+            path = self._path(failure.row, failure.column)
+            self._fault(failure.row, failure.reason, path, failure.sentence(path))
+        columns, owners = self._decoded.messages, self._decoded.owners
+        messages = pa.table({**columns, "sent_at": read_slack_ts(columns["ts"])})
         computed = _COMPUTED_OF_MESSAGES if messages["sent_at"].null_count else _DATED_MESSAGES
         for failure in failures_of("messages", messages, computed):
             owner = int(owners[failure.row])
-            place = failure.row - int(np.searchsorted(owners, owner))
-            name = f"messages[{place}].{_MESSAGE_PLACES[failure.column]}"
-            self._fault(owner, failure.reason, name, failure.sentence(name))
+            index = failure.row - int(np.searchsorted(owners, owner))
+            path = f"messages[{index}].{_MESSAGE_KEYS[failure.column]}"
+            self._fault(owner, failure.reason, path, failure.sentence(path))
         rows = nest(events, messages, np.bincount(owners, minlength=len(events)))
-        built = EventBatch(rows, rejected, self._piece, self._told.places, self._dialects, self._remarks)
+        built = EventBatch(rows, rejected, self._batch, self._decoded.rows, self._dialects, self._remarks)
         if not self._faults:
             return built
         kept = [row for row in range(len(rows)) if row not in self._faults]
         return built.keep(kept, self._faults.values())
 
-    def _events(self) -> dict[str, Any]:
+    def _fill_columns(self) -> None:
+        """Add what a record does not say itself: its file, times, the event's time, ids that bodies tell."""
         columns = self._columns
-        columns["source_file"] = texts([file.name for file in self._files]).take(pa.array(self._file_of))
-        columns["source_record"] = pa.array(self._records)
+        columns["source_file"] = string_array([file.name for file in self._files]).take(
+            pa.array(self._file_of)
+        )
+        columns["source_record"] = pa.array(self._record_numbers)
         ended = columns["ended_at"]
         for name in _TIME_COLUMNS:
-            columns[name] = self._times(name, columns[name])
-        columns["event_id"] = self._ids(columns)
-        dates = date_events(columns, self._file_times, self._settling.undated_as)
-        columns["occurred_at"], columns["occurred_at_source"] = dates
+            columns[name] = self._parse_times(name, columns[name])
+        columns["event_id"] = self._event_ids()
+        columns["occurred_at"], columns["occurred_at_source"] = date_events(
+            columns, self._file_times, self._options.undated_as
+        )
         for row in pc.indices_nonzero(pc.is_null(columns["occurred_at"])).to_pylist():
             self._fault_undated(row, ended[row].is_valid)
-        return columns
 
-    def _times(self, name: str, written: pa.Array) -> pa.Array:
-        times, wrong = read_rfc3339(written)
-        for row in wrong:
-            place = self._place(row, name)
-            text = written[row].as_py()
-            detail = f"{place} is {shortened(text)}; expected an RFC 3339 time such as {_AS_IN}."
+    def _parse_times(self, name: str, written: pa.Array) -> pa.Array:
+        times, invalid = read_rfc3339(written)
+        for row in invalid:
+            path, text = self._path(row, name), written[row].as_py()
             if _RFC3339.fullmatch(text):
-                detail = (
-                    f"{place} is {shortened(text)}; expected a day and a time that exist. Correct the record."
-                )
+                expected = "a day and a time that exist. Correct the record."
             else:
-                detail += _time_advice(name, place, text)
-            self._fault(row, Reason.INVALID_TIME, place, detail)
+                expected = f"an RFC 3339 time such as {_AS_IN}."
+                if name == "received_at" or with_offset(text, "Z"):  # an option reads it
+                    expected += f" {advice(text, path)}"
+            detail = f"{path} is {shortened(text)}; expected {expected}"
+            self._fault(row, Reason.INVALID_TIME, path, detail)
         return times
 
-    def _ids(self, columns: dict[str, Any]) -> pa.Array:
-        """Give the ids, those told by their bodies included."""
-        missing = pc.is_null(columns["event_id"])
-        places = self._told.places[missing.to_numpy(zero_copy_only=False)].tolist()
-        kinds, widgets = (columns[name].filter(missing).to_pylist() for name in ("kind", "widget_id"))
-        received = write_rfc3339(columns["received_at"].filter(missing))
-        told = zip(places, kinds, widgets, received, strict=True)
-        words = [
-            words_by_body(kind, self._told.bodies[place], widget=widget, received=at)
-            for place, kind, widget, at in told
+    def _event_ids(self) -> pa.Array:
+        """Return the ids, those included that depend on bodies."""
+        ids = self._columns["event_id"]
+        missing = pc.is_null(ids)
+        rows = self._decoded.rows[missing.to_numpy(zero_copy_only=False)].tolist()
+        kinds, widgets = (self._columns[name].filter(missing).to_pylist() for name in ("kind", "widget_id"))
+        received = write_rfc3339(self._columns["received_at"].filter(missing))
+        parts = [
+            words_by_body(kind, self._decoded.bodies[row], widget=widget, received=received_at)
+            for row, kind, widget, received_at in zip(rows, kinds, widgets, received, strict=True)
         ]
-        return pc.replace_with_mask(columns["event_id"], missing, digests(words))
+        return pc.replace_with_mask(ids, missing, digests(parts))
 
     def _file_times(self) -> pa.Array:
         times = pa.array([file.modified_at for file in self._files], ARROW_TIME)
         return times.take(pa.array(self._file_of))
 
-    def _messages(self) -> Any:
-        """Give what messages have of their own; what they have from their events needs no look."""
-        columns = self._told.messages
-        return pa.table({**columns, "sent_at": read_slack_ts(columns["ts"])})
-
-    def _place(self, row: int, column: str, events: dict[str, Any] | None = None) -> str:
-        """Call a column as the record does: by its place in the payload or in the envelope."""
-        if column == "occurred_at" and events is not None:
-            return _PLACE_OF_SOURCE.get(events["occurred_at_source"][row].as_py(), "receivedAt")
-        place = _EVENT_PLACES[column].get(SHAPE_OF[self._kind(row)])
-        return place or _ENVELOPE_PLACES.get(column, column)
+    def _path(self, row: int, column: str) -> str:
+        """Return where a column's value is in the payload or in the envelope."""
+        if column == "occurred_at":
+            return _PATH_OF_TIME.get(self._columns["occurred_at_source"][row].as_py(), "receivedAt")
+        path = _EVENT_PATHS[column].get(SHAPE_OF[self._kind(row)])
+        return path or _ENVELOPE_KEYS.get(column, column)
 
     def _kind(self, row: int) -> Kind:
         return Kind(self._columns["kind"][row].as_py())
 
     def _fault_undated(self, row: int, has_end: bool) -> None:
-        if (told := self._received_among_extras(row)) is not None:
-            key, value = told
-            detail = f"Nothing says when it happened, but {key} is {shortened(value)}. {advice(value, key)}"
-            self._fault(row, Reason.UNDATED, key, detail)
+        extra = self._columns["extra_fields"][row].as_py()
+        unknown = parse(extra.encode()) if extra else {}
+        received = next((key for key in unknown if meaning(key) == _ENVELOPE_KEYS["received_at"]), None)
+        if received is not None:
+            value = unknown[received]
+            detail = (
+                f"Nothing says when it happened, but {received} is {shortened(value)}. "
+                f"{advice(value, received)}"
+            )
+            self._fault(row, Reason.UNDATED, received, detail)
             return
         is_transcript = self._kind(row) is Kind.TRANSCRIPT
-        place = "endedAt" if is_transcript and not has_end else "receivedAt"
-        by_file = self._settling.undated_as.choice is Undated.FILE_TIME
+        path = "endedAt" if is_transcript and not has_end else "receivedAt"
+        by_file = self._options.undated_as.choice is Undated.FILE_TIME
         detail = (
             "Nothing says when it happened: the capture has no received time"
             f"{' and the transcript no endedAt' if is_transcript else ''}"
             f"{', and its file no time with a zone' if by_file else ''}. "
             "Choose a stand-in with --undated-as (in Python undated_as=), or add receivedAt to the capture."
         )
-        self._fault(row, Reason.UNDATED, place, detail)
+        self._fault(row, Reason.UNDATED, path, detail)
 
-    def _received_among_extras(self, row: int) -> tuple[str, Any] | None:
-        """Return what stands among the payload's own fields as if it were a time of arrival, and its key."""
-        extra = self._columns["extra_fields"][row].as_py()
-        fields = parse(extra.encode()) if extra else {}
-        return next(((key, fields[key]) for key in fields if meaning(key) == AROUND["received_at"]), None)
-
-    def _fault(self, row: int, reason: Reason, name: str, detail: str) -> None:
+    def _fault(self, row: int, reason: Reason, path: str, detail: str) -> None:
         if row not in self._faults:
-            file, record = self._files[self._file_of[row]].name, int(self._records[row])
-            raw = self._piece.shown(int(self._told.places[row]))
-            self._faults[row] = Rejection(file, record, reason, name, detail, raw)
+            file, number = self._files[self._file_of[row]].name, int(self._record_numbers[row])
+            raw = self._batch.shown(int(self._decoded.rows[row]))
+            self._faults[row] = Rejection(file, number, reason, path, detail, raw)
 
 
-def _time_advice(column: str, place: str, value: str) -> str:
-    """Return the sentence that names the option for a time in another form, if there is one."""
-    return f" {advice(value, place)}" if column == "received_at" or with_offset(value, "Z") else ""
-
-
-def _with_stand_ins(events: Any) -> Any:
-    """Undated rows are told already; a stand-in keeps validation from telling them again."""
-    place = events.schema.get_field_index("occurred_at")
-    stand_in = pa.scalar(0, ARROW_TIME)
-    return events.set_column(place, events.schema.field(place), pc.fill_null(events.column(place), stand_in))
+def _with_any_time(events: Any) -> Any:
+    """Return events with some time where they have none: those are rejected already, and only once."""
+    index = events.schema.get_field_index("occurred_at")
+    filled = pc.fill_null(events.column(index), pa.scalar(0, ARROW_TIME))
+    return events.set_column(index, events.schema.field(index), filled)

@@ -1,9 +1,8 @@
-"""Records read many at once, into types or as they are, and each by itself: the same."""
+"""Records decoded by their texts, by parsed payloads and by the strict parser: the same."""
 
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -12,19 +11,16 @@ from unittest.mock import patch
 
 import numpy as np
 import orjson
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatlio_kit.captures import CaptureFile, FileSlice, LocalSource, RawBatch
 from chatlio_kit.captures.formats.records import ByteRecords, LineRecords
-from chatlio_kit.chatlio.kinds import Kind
-from chatlio_kit.tables.decode import decode as rows
-from chatlio_kit.tables.decode import shared as together
-from chatlio_kit.tables.decode import typed
-from chatlio_kit.tables.decode.columns import TEXT, Lot
-from chatlio_kit.tables.decode.decode import Rows, read_rows
+from chatlio_kit.chatlio.kinds import Kind, Shape
+from chatlio_kit.tables.decode import decode
+from chatlio_kit.tables.decode.decode import DecodeResult, decode_batch
+from chatlio_kit.tables.decode.strict import PARSERS
 
 VISITOR = {
     "UUID": "21c00797-e483-4875-6f98-d27ba80e6320",
@@ -133,55 +129,46 @@ def texts(draw: st.DrawFn, *, records: list[dict[str, Any]] = RECORDS) -> bytes:
     return written.encode()
 
 
-def _nothing(_first: int, raws: list[bytes], *_: object) -> tuple[list[Lot], Counter[str], list[int]]:
-    """Take no record, so that all are read carefully."""
-    return [], Counter(), list(range(len(raws)))
-
-
-def _none_typed(*_: object) -> None:
-    """Take no records as one."""
-
-
-def _none_opened(*_: object) -> tuple[list[Lot], Counter[str], set[int]]:
-    """Take no record that a logger wrote either."""
-    return [], Counter(), set()
-
-
-def _read(raws: list[bytes], by_file: Kind | None, fallback: Kind | None, *, are_lines: bool = False) -> Rows:
+def _read(
+    raws: list[bytes], by_file: Kind | None, fallback: Kind | None, *, are_lines: bool = False
+) -> DecodeResult:
     file = CaptureFile("x.ndjson", by_file, LocalSource(Path("x.ndjson")))
     records: ByteRecords | LineRecords = ByteRecords(range(1, len(raws) + 1), raws)
     if are_lines and raws:
         records = LineRecords(1, b"\n".join(raws), np.cumsum([len(raw) + 1 for raw in raws])[:-1] - 1)
-    return read_rows(RawBatch([FileSlice(file, records)]), fallback)
+    return decode_batch(RawBatch([FileSlice(file, records)]), fallback)
 
 
-def _shown(rows: Rows) -> dict[str, Any]:
+def _shown(result: DecodeResult) -> dict[str, Any]:
     """Everything that was read, as Python has it."""
-    told = rows.told
+    decoded = result.decoded
     return {
-        "places": told.places.tolist(),
-        "events": {name: column.to_pylist() for name, column in told.events.items()},
-        "bodies": told.bodies,
-        "owners": told.owners.tolist(),
-        "messages": {name: column.to_pylist() for name, column in told.messages.items()},
-        "rejected": sorted(rows.rejected, key=lambda each: each.record),
-        "dialects": +rows.dialects,
-        "remarks": rows.remarks,
+        "rows": decoded.rows.tolist(),
+        "events": {name: column.to_pylist() for name, column in decoded.events.items()},
+        "bodies": decoded.bodies,
+        "owners": decoded.owners.tolist(),
+        "messages": {name: column.to_pylist() for name, column in decoded.messages.items()},
+        "rejected": result.rejected,
+        "dialects": +result.dialects,
+        "remarks": result.remarks,
     }
 
 
 def _all_ways(
     raws: list[bytes], by_file: Kind | None, fallback: Kind | None = None, *, are_lines: bool = True
 ) -> int:
-    """Read records in each of the three ways, and count the different results."""
-    with patch.object(typed, "_WORTH", 1):
-        into_types = _read(raws, by_file, fallback, are_lines=are_lines)
-    with patch.object(rows, "take_typed", _none_typed):
-        together = _read(raws, by_file, fallback, are_lines=are_lines)
-    with patch.multiple(rows, take_typed=_none_typed, take=_nothing, take_opened=_none_opened):
-        by_itself = _read(raws, by_file, fallback)
-    shown = [_shown(each) for each in (into_types, together, by_itself)]
-    return sum(each not in shown[:place] for place, each in enumerate(shown))
+    """Decode records by texts, by parsed payloads and by the strict parser; count the different results."""
+    by_text = _read(raws, by_file, fallback, are_lines=are_lines)
+    with patch.object(decode, "decode_exact", _refuse):
+        by_payload = _read(raws, by_file, fallback, are_lines=are_lines)
+    with patch.multiple(decode, decode_exact=_refuse, open_envelope=_refuse, convert_tolerantly=_refuse):
+        strictly = _read(raws, by_file, fallback)
+    shown = [_shown(result) for result in (by_text, by_payload, strictly)]
+    return sum(result not in shown[:index] for index, result in enumerate(shown))
+
+
+def _refuse(*_: object) -> None:
+    """Leave a record to the next step."""
 
 
 @given(
@@ -288,41 +275,46 @@ def test_nothing_is_lost_however_many_stand_beside_it(lost: bytes, envelope: byt
         assert _all_ways(raws, Kind.FEEDBACK) == 1
 
 
-def test_good_records_are_read_into_types(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many records of one kind and form that the catalogue knows take the shortest way, however written."""
-    monkeypatch.setattr(rows, "take", None)
-    points = {**RECORDS[2], "visitorTraits": {"price": 1.5}, "extraData": []}
-    none = {**RECORDS[2], "visitorTraits": {"price": 1}}
-    compact = [orjson.dumps(each) for each in (*RECORDS, points)]
-    spaced = [json.dumps(each).encode() for each in (*RECORDS[:2], none)]
+def test_known_records_are_decoded_by_their_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records with nothing but known fields are never parsed into dictionaries, however they are written."""
+    monkeypatch.setattr(decode, "parse", None)
+    monkeypatch.setattr(decode, "open_envelope", None)
+    whole = [{**record, "visitorTraits": {"visits": 3, "tags": ["a", {"b": 1}]}} for record in RECORDS[2:]]
+    compact = [orjson.dumps(record) for record in (*RECORDS[:2], *whole)]
+    spaced = [json.dumps(record).encode() for record in RECORDS[:2]]
     for text in (*compact, *spaced):
         for raw in (text, b'{"kind":"","receivedAt":"x","payload":%b}' % text):
-            found = _read([raw] * typed._WORTH, None, Kind.FEEDBACK, are_lines=True)
-            assert found.told.places.tolist() == list(range(typed._WORTH))
+            assert _read([raw] * 3, None, Kind.FEEDBACK, are_lines=True).decoded.rows.tolist() == [0, 1, 2]
 
 
-def test_good_records_are_read_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Records as the catalogue knows them never take the careful way, nor do those with a field more.
-
-    Whoever wrote them down.
-    """
-    monkeypatch.setattr(rows, "parse", None)
+def test_only_the_exotic_takes_the_strict_parser(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unknown fields, floats, nulls, empty texts for objects and any logger's dialect are decoded by type."""
+    monkeypatch.setattr(decode, "PARSERS", {shape: _UnknownFields(shape) for shape in decode.PARSERS})
     envelope = {"receivedAt": "2024-03-11T09:03:10Z", "kind": "feedback", "payload": RECORDS[0]}
     more = {**RECORDS[2], "rating": 5, "messages": [{**RECORDS[2]["messages"][0], "edited": True}]}
+    nulls = {**RECORDS[2], "agentName": None, "visitor": "", "messages": None, "textBody": 1}
     logged = [LOGGED[0](RECORDS[0]), LOGGED[1](RECORDS[2]), LOGGED[2](RECORDS[0])]
-    raws = [orjson.dumps(each) for each in (*RECORDS, envelope, more, *logged)]
-    found = _read(raws, None, Kind.UNANSWERED)
-    assert found.told.places.tolist() == list(range(8))
-    assert found.dialects == {"bare": 4, "webhook.site": 1, "pipedream": 1, "envelope": 2}
+    raws = [orjson.dumps(record) for record in (*RECORDS, envelope, more, nulls, *logged)]
+    result = _read(raws, None, Kind.UNANSWERED)
+    assert result.decoded.rows.tolist() == list(range(9))
+    assert result.dialects == {"bare": 5, "webhook.site": 1, "pipedream": 1, "envelope": 2}
+
+
+class _UnknownFields:
+    """A strict parser that parses no payload."""
+
+    def __init__(self, shape: Shape) -> None:
+        self.unknown_fields = PARSERS[shape].unknown_fields
 
 
 @given(transcripts=st.lists(st.lists(st.sampled_from(["1.000000", "2.000000", "3.000000"]), max_size=4)))
 def test_a_name_that_a_transcript_has_twice_is_found(transcripts: list[list[str]]) -> None:
-    """Names are distinct within each transcript, in whatever order its messages stand, or they are not."""
-    names = pa.array([each for one in transcripts for each in one], TEXT)
-    counts = np.array(list(map(len, transcripts)), dtype=np.int64)
-    expected = all(len(set(one)) == len(one) for one in transcripts)
-    assert together._are_distinct(names, counts) == expected
+    """Names are distinct within each transcript, in whatever order its messages stand, or it is rejected."""
+    raws = [orjson.dumps({"messages": [{"ts": name} for name in names]}) for names in transcripts]
+    rejected = [index for index, names in enumerate(transcripts, 1) if len(set(names)) < len(names)]
+    result = _read(raws, None, None)
+    assert [rejection.record for rejection in result.rejected] == rejected
+    assert {rejection.reason for rejection in result.rejected} <= {"repeated"}
 
 
 @pytest.mark.parametrize("number", LONG)
@@ -331,19 +323,19 @@ def test_numbers_that_no_double_holds_keep_their_digits(number: str) -> None:
     record = {**RECORDS[2], "visitorTraits": {"a": 1.5}, "rating": 1.5}
     raws = [orjson.dumps(each) for each in (*RECORDS, record)]
     raws[-1] = raws[-1].replace(b"1.5", number.encode())
-    columns = _read(raws, None, Kind.UNANSWERED).told.events
+    columns = _read(raws, None, Kind.UNANSWERED).decoded.events
     assert columns["visitor_traits"].to_pylist()[-1] == f'{{"a":{number}}}'
     assert columns["extra_fields"].to_pylist()[-1] == f'{{"rating":{number}}}'
 
 
 def test_one_odd_record_among_many_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the record that is unlike the others is read by itself."""
-    read_carefully = list[bytes]()
-    parse = rows.parse
-    monkeypatch.setattr(rows, "parse", lambda raw: read_carefully.append(raw) or parse(raw))
-    raws = [orjson.dumps({**RECORDS[0], "message": f"{place}"}) for place in range(500)]
+    """Only the record that is unlike the others is parsed by itself."""
+    parsed = list[bytes]()
+    parse = decode.parse
+    monkeypatch.setattr(decode, "parse", lambda raw: parsed.append(raw) or parse(raw))
+    raws = [orjson.dumps({**RECORDS[0], "message": f"{index}"}) for index in range(500)]
     raws[333] = orjson.dumps({**RECORDS[0], "message": 333})
-    found = _read(raws, None, Kind.FEEDBACK)
-    assert read_carefully == [raws[333]]
-    assert [each.record for each in found.rejected] == [334]
-    assert found.told.places.tolist() == [place for place in range(500) if place != 333]
+    result = _read(raws, None, Kind.FEEDBACK)
+    assert parsed == [raws[333]]
+    assert [rejection.record for rejection in result.rejected] == [334]
+    assert result.decoded.rows.tolist() == [row for row in range(500) if row != 333]
