@@ -24,8 +24,8 @@ HEAD = """\
 def lines_of(packages: list[dict[str, Any]]) -> list[str]:
     """Return a line for each package but our own, sorted by name.
 
-    With hashes pip accepts a package only with the extras that its line names. They are collected from what the
-    packages require of one another.
+    With hashes pip accepts a package only with the extras that its line names. They are collected from what
+    the packages require of one another.
     """
     extras = defaultdict[str, set[str]](set)
     for package in packages:
