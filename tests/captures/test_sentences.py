@@ -106,7 +106,7 @@ def test_a_long_array_in_another_encoding_is_read(tmp_path: Path, line: Line) ->
 @pytest.mark.parametrize("name", ["utf-16", "cp500", "rot13", "no-such", ""])
 def test_an_encoding_that_cannot_be_meant_is_refused(tmp_path: Path, line: Line, name: str) -> None:
     """An unknown name, and one in which JSON's own letters have other bytes."""
-    with pytest.raises(UsageError, match="^encoding="):
+    with pytest.raises(UsageError, match=r"^encoding="):
         _tables(tmp_path / "a", line(1).encode(), encoding=name)
 
 

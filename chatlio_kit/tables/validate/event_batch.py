@@ -121,11 +121,11 @@ class EventBatch:
         return replace(self, rows=rows, rejected=told, places=self.places[chosen])
 
     def part(self, start: int, end: int) -> EventBatch:
-        """Give the events of these rows, in a table that shares its memory with this one."""
+        """Return the events of these rows, in a table that shares its memory with this one."""
         return replace(self, rows=self.rows.slice(start, end - start), places=self.places[start:end])
 
     def raw(self, row: int) -> str:
-        """Give the record of a row as text."""
+        """Return the record of a row as text."""
         return self.piece.shown(int(self.places[row]))
 
 

@@ -54,7 +54,7 @@ def revalidate(events: pd.DataFrame, messages: pd.DataFrame) -> EventBatch:
 
 
 def unfold(events: pd.DataFrame, messages: pd.DataFrame) -> tuple[pd.DataFrame, Sequence[int]]:
-    """Give each transcript the messages it names in ``message_ts``, out of a table that has each once.
+    """Return each transcript the messages it names in ``message_ts``, out of a table that has each once.
 
     Args:
         events: one row for each event.

@@ -63,7 +63,7 @@ def _pandera() -> Any:
 
 @cache
 def schema(table: str) -> DataFrameSchema:
-    """Give the pandera schema of a table: its columns, their dtypes and rules, in catalogue order."""
+    """Return the pandera schema of a table: its columns, their dtypes and rules, in catalogue order."""
     made: DataFrameSchema = _pandera().DataFrameSchema(
         {field.name: _column(field) for field in TABLES[table]}, strict=True, ordered=True, name=table
     )
@@ -72,7 +72,7 @@ def schema(table: str) -> DataFrameSchema:
 
 @cache
 def _rules(table: str, columns: frozenset[str]) -> DataFrameSchema:
-    """Give the rules of some columns: what is left to check when all columns and dtypes are right."""
+    """Return the rules of some columns: what is left to check when all columns and dtypes are right."""
     pa = _pandera()
     made: DataFrameSchema = pa.DataFrameSchema(
         {
@@ -101,7 +101,7 @@ def _form(table: str) -> dict[str, Any]:
 
 
 def empty(table: str) -> pd.DataFrame:
-    """Give a table without rows, with its columns and dtypes."""
+    """Return a table without rows, with its columns and dtypes."""
     return frame(table, {field.name: [] for field in TABLES[table]})
 
 
@@ -116,13 +116,13 @@ def frame(table: str, columns: dict[str, Any]) -> pd.DataFrame:
 
 
 def arrow_rows(frame: pd.DataFrame, name: str) -> Any:
-    """Give a table's frame as Arrow rows, as its file has them."""
+    """Return a table's frame as Arrow rows, as its file has them."""
     return pyarrow.Table.from_pandas(frame, schema=file_schema(name), preserve_index=False, nthreads=1)
 
 
 @cache
 def file_schema(name: str) -> Any:
-    """Give the schema of a table's file, pandas' part of it included."""
+    """Return the schema of a table's file, pandas' part of it included."""
     return pyarrow.Table.from_pandas(empty(name), preserve_index=False).schema
 
 
@@ -174,7 +174,7 @@ def _lies_behind_us(field: Field, times: Any) -> bool:
 
 
 def _cases(rules: DataFrameSchema, rows: pd.DataFrame) -> Any:
-    """Give pandera's list of values that break rules, a row for each; None where there are none."""
+    """Return pandera's list of values that break rules, a row for each; None where there are none."""
     try:
         rules.validate(rows, lazy=True)
     except _pandera().errors.SchemaErrors as errors:
