@@ -10,6 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
+from ..profile.namespaces import all_namespaces
 from ..server import errors as problems
 from ..server.service import Service, answer, route
 from ..store import Json
@@ -80,7 +81,7 @@ class Descriptors(Service):
             "version": "1",
             "meta:containerId": "tenant",
             "meta:sandboxId": account.sandbox_id,
-            "meta:sandboxType": "production",
+            "meta:sandboxType": self._context.options.sandbox_type,
         }
         self._context.store.put("descriptor", key, descriptor)
         return descriptor
@@ -108,12 +109,20 @@ class Descriptors(Service):
             raise _bad(f"{path} is not a string: only strings can be identities")
         if body.get("xdm:property") not in ("xdm:code", "xdm:id") or not body.get("xdm:namespace"):
             raise _bad("xdm:namespace and xdm:property (xdm:code or xdm:id) are required")
-        if body.get("xdm:isPrimary") and any(
-            descriptor["xdm:sourceSchema"] == schema_id
-            and descriptor.get("xdm:isPrimary")
-            and descriptor["@id"] != key
+        namespaces = all_namespaces(self._context)
+        by = "code" if body["xdm:property"] == "xdm:code" else "id"
+        if str(body["xdm:namespace"]) not in {str(namespace[by]) for namespace in namespaces}:
+            raise _bad(f"The namespace {body['xdm:namespace']} does not exist")
+        others = [
+            descriptor
             for descriptor in self._context.store.all("descriptor")
-        ):
+            if descriptor["@type"] == IDENTITY
+            and descriptor["xdm:sourceSchema"] == schema_id
+            and descriptor["@id"] != key
+        ]
+        if any(descriptor["xdm:sourceProperty"] == path for descriptor in others):
+            raise _bad(f"{path} has an identity descriptor already")
+        if body.get("xdm:isPrimary") and any(descriptor.get("xdm:isPrimary") for descriptor in others):
             raise _bad(f"The schema {schema_id} has a primary identity already")
 
 
