@@ -63,6 +63,16 @@ class Catalog(Api):
         """
         return self._item("read the dataset", "/dataSets", dataset_id)
 
+    def profile_expiry(self, dataset_id: str) -> str | None:
+        """Return how long Profile keeps a dataset's events, an ISO 8601 duration such as ``P30D``.
+
+        None when nothing is set. Source: Catalog: retention of event datasets.
+        """
+        answer = self._ask_object("read the expiry of the dataset", "GET", f"/ttl/{in_path(dataset_id)}")
+        profile = (answer.get("extensions") or {}).get("adobe_unifiedProfile") or {}
+        value = (profile.get("rowExpiration") or {}).get("ttlValue")
+        return value if isinstance(value, str) else None
+
     def delete_dataset(self, dataset_id: str) -> None:
         """Delete a dataset and all its rows.
 

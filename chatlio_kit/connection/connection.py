@@ -19,7 +19,8 @@ from chatlio_kit.connection.production import require_leave
 from chatlio_kit.connection.provision import StepCallback, build
 from chatlio_kit.connection.resources.dataflows import dataflow_resources
 from chatlio_kit.connection.resources.names import Names, Role, in_words
-from chatlio_kit.connection.resources.resource import Action, known, shared_resources
+from chatlio_kit.connection.resources.resource import Action, known
+from chatlio_kit.connection.resources.shared import shared_resources
 from chatlio_kit.connection.resources.survey import DataflowState, Survey, a_platform, open_survey
 from chatlio_kit.connection.rows import read_rows
 from chatlio_kit.display import Progress, Sheet

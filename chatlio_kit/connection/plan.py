@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from chatlio_kit.aep import Platform
@@ -15,7 +16,8 @@ from chatlio_kit.connection.production import require_leave
 from chatlio_kit.connection.provision import StepCallback, build
 from chatlio_kit.connection.resources.dataflows import dataflow_resources
 from chatlio_kit.connection.resources.names import Role
-from chatlio_kit.connection.resources.resource import Action, shared_resources
+from chatlio_kit.connection.resources.resource import Action
+from chatlio_kit.connection.resources.shared import shared_resources
 from chatlio_kit.connection.resources.survey import DataflowState, a_platform, open_survey
 from chatlio_kit.display import Progress, Sheet
 from chatlio_kit.errors import ConnectionIncomplete, UsageError
@@ -194,13 +196,12 @@ def plan_connection(
     """
     kinds = _kinds(webhooks)
     survey = open_survey(platform, name)
-    resources = [
-        *shared_resources(survey),
-        *(each for kind in kinds for each in dataflow_resources(survey, DataflowState(Role.LIVE, kind))),
+    of_dataflows = [
+        each for kind in kinds for each in dataflow_resources(survey, DataflowState(Role.LIVE, kind))
     ]
     objects = []
-    with Progress("looking", len(resources), "objects", quiet=quiet) as progress:
-        for resource in resources:
+    with Progress("looking", None, "objects", quiet=quiet) as progress:
+        for resource in chain(shared_resources(survey), of_dataflows):
             state = resource.inspect()
             objects.append(Planned(resource.type_name, resource.name, state.action, state.reason, state.id))
             progress.advance(1)

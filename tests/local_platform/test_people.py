@@ -67,10 +67,8 @@ def sample_status(api):
 
 def stored(api, flow):
     """The ids of the rows in the lake."""
-    batches = api.batches(flow, "success")
-    return sorted(
-        row["_id"] for key in batches for row in pq.read_table(io.BytesIO(api.download(key))).to_pylist()
-    )
+    files = (io.BytesIO(api.download(key)) for key in api.batches(flow, "success"))
+    return sorted(row["_id"] for file in files for row in pq.read_table(file).to_pylist())
 
 
 def test_a_namespace_is_made_once(api):
@@ -192,7 +190,7 @@ def test_profile_drops_events_past_their_expiry(tmp_path, connect, event):
     with running(tmp_path / "store", enabling_delay=0, processing_delay=0, profile_days=30) as platform:
         api = connect(platform)
         flow, dataset_id = people_flow(api)
-        recent = (datetime.now(UTC) - timedelta(days=3)).isoformat(timespec="milliseconds")
+        recent = f"{datetime.now(UTC) - timedelta(days=3):%Y-%m-%dT%H:%M:%S.000Z}"
         api.send(flow, [event(1, people=person("v1")), event(2, people=person("v1"), at=recent)])
         api.wait_for_records(flow, 2)
         bounds = api.get(f"{api.catalog}/ttl/{dataset_id}").json()["extensions"]["adobe_unifiedProfile"]
