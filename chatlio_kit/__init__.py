@@ -16,6 +16,7 @@ The names, in the order of the journey:
     check_platform    what stands in the way of a connection; changes nothing
     plan_connection   what a connection needs and what is there; ``apply()`` makes the rest
     open_connection   a connection that was made before
+    audit_identities  whether identities would make people of events, or glue strangers together
     read_export       captured webhooks in files; ``to_tables()`` makes frames of them
     stream            frames to the dataset, each event once; ``reconcile()`` reads back what landed
     backfill          captures of any size to the dataset in one go, piece by piece; resumes by itself
@@ -32,6 +33,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from chatlio_kit.analysis.identity_audit import audit_identities
     from chatlio_kit.connection import check_platform, disconnect, open_connection, plan_connection
     from chatlio_kit.delivery import replay, stream
     from chatlio_kit.errors import ChatlioKitError
@@ -47,6 +49,7 @@ __all__ = [
     "Export",
     "Tables",
     "__version__",
+    "audit_identities",
     "backfill",
     "check_platform",
     "disconnect",
@@ -65,6 +68,7 @@ _ROOMS = {
     "ChatlioKitError": "errors",
     "Export": "tables",
     "Tables": "tables",
+    "audit_identities": "analysis.identity_audit",
     "backfill": "jobs.backfill",
     "check_platform": "connection",
     "disconnect": "connection",

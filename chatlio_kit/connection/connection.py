@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +20,7 @@ from chatlio_kit.connection.production import require_leave
 from chatlio_kit.connection.provision import StepCallback, build
 from chatlio_kit.connection.resources.dataflows import dataflow_resources
 from chatlio_kit.connection.resources.names import Names, Role, in_words
+from chatlio_kit.connection.resources.people import People
 from chatlio_kit.connection.resources.resource import Action, known
 from chatlio_kit.connection.resources.shared import shared_resources
 from chatlio_kit.connection.resources.survey import DataflowState, Survey, a_platform, open_survey
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 _COUNTERS = ("received", "ingested", "failed")
 GUARD_AFTER_FLOW_CHANGE = timedelta(minutes=5)
 GUARD_AFTER_SCHEMA_CHANGE = timedelta(minutes=15)
+GUARD_AFTER_PROFILE = timedelta(minutes=60)
 
 
 def _a_kind(name: str, value: object) -> None:
@@ -120,6 +123,8 @@ class Connection:
         live: the dataflow of each kind that Chatlio's webhooks post to.
         history: the dataflow of each kind that files are streamed through, made when first needed.
         schema_changed_at: when the schema last changed, in milliseconds since 1970; 0 if never.
+        people: the identities that its events carry, and whether they feed Profile.
+        live_without_identity: the kinds whose live dataflow carries no identity, though history does.
     """
 
     name: str
@@ -131,6 +136,8 @@ class Connection:
     live: dict[Kind, Dataflow] = field(default_factory=dict)
     history: dict[Kind, Dataflow] = field(default_factory=dict)
     schema_changed_at: int = 0
+    people: People = field(default_factory=People)
+    live_without_identity: tuple[Kind, ...] = ()
 
     @property
     def destination(self) -> Destination:
@@ -233,7 +240,13 @@ class Connection:
             }
             for role, flows in self._flows()
         }
-        return {**shared, **of_kinds}
+        people = {
+            "identities": [str(identity) for identity in self.people.identities],
+            "profile": self.people.profile,
+            "slim": self.people.slim,
+            "live_without_identity": [str(kind) for kind in self.live_without_identity],
+        }
+        return {**shared, **(people if self.people.identities else {}), **of_kinds}
 
     def by_hand(self) -> ManualSteps:
         """Return the steps that make the same connection in Adobe's and Chatlio's own screens."""
@@ -286,11 +299,13 @@ class Connection:
         """Return the time before which data sent to a dataflow may be lost without an error.
 
         It is 5 minutes after the dataflow was created or changed (HTTP API source; update dataflows) and 15
-        after its schema was changed, because validators cache schemas that long (streaming validation).
+        after its schema was changed, because validators cache schemas that long (streaming validation). It is
+        60 where the schema feeds Profile: Adobe's own labs wait that long after enabling one.
         """
+        changed = _moment(self.schema_changed_at)
         return max(
             flow.changed + GUARD_AFTER_FLOW_CHANGE,
-            _moment(self.schema_changed_at) + GUARD_AFTER_SCHEMA_CHANGE,
+            changed + (GUARD_AFTER_PROFILE if self.people.profile else GUARD_AFTER_SCHEMA_CHANGE),
         )
 
     @checked()
@@ -314,8 +329,25 @@ class Connection:
         headings = ("object", "id", "takes data at")
         width = len(headings) if ids else 1
         return Sheet(
-            f"Connection {self.name} on {self.destination}", headings[:width], [row[:width] for row in rows]
+            f"Connection {self.name} on {self.destination}",
+            headings[:width],
+            [row[:width] for row in rows],
+            list(self._about_people()),
         )
+
+    def _about_people(self) -> Iterator[str]:
+        if not self.people.identities:
+            return
+        where = "the lake and Profile" if self.people.profile else "the lake"
+        yield f"Events carry identities in {where}: {', '.join(map(str, self.people.identities))}."
+        if self.people.slim:
+            yield "Messages are left out, so that more events stay below the 10 KB that Profile takes."
+        if self.live_without_identity:
+            kinds = ", ".join(in_words(kind) for kind in self.live_without_identity)
+            yield (
+                f"Live events of these kinds carry no identity and land in the lake alone: {kinds}. A "
+                "backfill of their captures gives them one."
+            )
 
     def _flows(self) -> tuple[tuple[Role, dict[Kind, Dataflow]], ...]:
         return (Role.LIVE, self.live), (Role.HISTORY, self.history)
@@ -408,7 +440,18 @@ def connection_of(survey: Survey, dataflows: list[DataflowState]) -> Connection:
         live={kind: flow for (role, kind), flow in flows.items() if role is Role.LIVE},
         history={kind: flow for (role, kind), flow in flows.items() if role is Role.HISTORY},
         schema_changed_at=survey.schema_changed_at,
+        people=survey.design.people,
+        live_without_identity=tuple(
+            dataflow.kind
+            for dataflow in dataflows
+            if dataflow.role is Role.LIVE and survey.design.people.identities and not _is_named(dataflow)
+        ),
     )
+
+
+def _is_named(dataflow: DataflowState) -> bool:
+    """Whether a live dataflow's mapping makes identities."""
+    return dataflow.people is not None and dataflow.people.live_identity(dataflow.kind) is not None
 
 
 def _dataflow_of(dataflow: DataflowState) -> Dataflow:

@@ -167,10 +167,7 @@ def check_mappings(platform: Platform, design: Blueprint, role: Role, kind: Kind
     Raises:
         ConnectionIncomplete: a field differs; the error names the field, the expected and the actual value.
     """
-    if role is Role.LIVE:
-        samples = list(_live_samples(kind, design))
-    else:
-        samples = list(_history_samples(kind, design))
+    samples = list((_live_samples if role is Role.LIVE else _history_samples)(kind, design))
     mapping_set = design.mapping_set(role, kind, schema_id)
     previews = platform.mapping_sets.preview([record for record, _ in samples], mapping_set)
     for (_, expectations), preview in zip(samples, previews, strict=True):

@@ -12,7 +12,7 @@ import time
 from datetime import timedelta
 
 from chatlio_kit.connection import Connection, Dataflow
-from chatlio_kit.connection.connection import GUARD_AFTER_SCHEMA_CHANGE
+from chatlio_kit.connection.connection import GUARD_AFTER_PROFILE, GUARD_AFTER_SCHEMA_CHANGE
 from chatlio_kit.delivery.ledger.destination import DestinationLedger
 from chatlio_kit.delivery.readback import DatasetReader
 from chatlio_kit.display import Progress
@@ -31,7 +31,7 @@ def seconds_until_active(connection: Connection, flow: Dataflow) -> float:
         longest = timedelta(seconds=LOCAL_GUARD_SECONDS)
         remaining = flow.changed + longest - now
     else:
-        longest = GUARD_AFTER_SCHEMA_CHANGE
+        longest = GUARD_AFTER_PROFILE if connection.people.profile else GUARD_AFTER_SCHEMA_CHANGE
         remaining = connection.guard_until(flow) - now
     # a change lies in the past, whatever the clocks say
     return min(max(remaining, timedelta(0)), longest).total_seconds()

@@ -17,14 +17,16 @@ import pandas as pd
 
 from chatlio_kit.aep import Inlet
 from chatlio_kit.arguments import SECONDS, checked
+from chatlio_kit.chatlio.identities import ConversationVisitors
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.chatlio.rejections import Rejection
-from chatlio_kit.connection import Connection, Dataflow
+from chatlio_kit.connection import Connection, Dataflow, feeds_profile
 from chatlio_kit.delivery.activation import CANARY_RECORDS, wait_for_canary, wait_until_active
 from chatlio_kit.delivery.ledger.destination import DestinationLedger
 from chatlio_kit.delivery.ledger.ledger import Ledger
 from chatlio_kit.delivery.ledger.models import Fate, FateCounts, RetryableRecord
 from chatlio_kit.delivery.page import Page
+from chatlio_kit.delivery.people import PeopleCounter
 from chatlio_kit.delivery.reconcile import reconcile, reconcile_deleted
 from chatlio_kit.delivery.requests.pacing import (
     MESSAGES_PER_SECOND,
@@ -65,6 +67,7 @@ class Run:
         patience: seconds without any verdict of the platform after which sending ends; the rest stays
             pending.
         quiet: whether to show no progress.
+        visitors: the visitors of the conversations that are sent, where the connection has identities.
 
     Attributes:
         counts: records read in this run, by what became of them.
@@ -88,8 +91,10 @@ class Run:
         stop_after: int | None = None,
         patience: float = PATIENCE,
         quiet: bool = False,
+        visitors: ConversationVisitors | None = None,
     ) -> None:
         self.connection = connection
+        self._people = PeopleCounter(connection, visitors) if connection.people.identities else None
         self.counts = RecordCounts()
         self.rejections: list[Rejection] = []
         self._state = state
@@ -167,8 +172,11 @@ class Run:
         """
         # SQLite and Arrow both release the GIL, so the two run in parallel
         rows = self._inserter.submit(self.destination_ledger.insert_pending, self.number, events)
-        records = wire_records(events, messages)
+        columns = self._people.columns(events) if self._people else []
+        records = wire_records(events, messages[:0] if self.connection.people.slim else messages, columns)
         records = records.with_rows(rows.result())
+        if self._people:
+            self._people.expect(records.rows, events, records.sizes, columns)
         for kind in events["kind"].unique():
             if self.is_stopped:
                 return
@@ -287,6 +295,7 @@ class Run:
         page.total_gone_by_reason = ledger.landings.gone_by_reason()
         page.readback = ledger.landings.last_readback()
         page.seconds = time.monotonic() - self._started
+        page.people = dict(self._people.rows()) if self._people else {}
 
     def _flow(self, kind: Kind) -> Dataflow:
         flow = self.connection.history_flow(kind, production=self._production)
@@ -333,6 +342,9 @@ class Run:
             total = Outcome.sum(self._unwritten.popleft() for _ in range(len(self._unwritten)))
             self.destination_ledger.record_answers(total.delivered, total.refused, total.pending)
             page = self._page
+            if self._people:
+                self._people.delivered(row for request in total.delivered for row in request.transactions)
+                self._people.refused([letter.row for letter in total.refused] + total.pending)
             page.requests += total.requests
             page.retries += total.retries
             page.unanswered += total.unanswered
@@ -352,8 +364,4 @@ def wait_seconds(connection: Connection, wait: float | None) -> float:
 def pace_for(connection: Connection) -> int:
     """Return the messages a second that the dataset accepts: fewer when it feeds Profile."""
     tags = connection.platform.catalog.dataset(connection.dataset_id).get("tags") or {}
-    # Samples write the value with and without a blank (Catalog: create a dataset).
-    feeds_profile = any(
-        str(tag).replace(" ", "") == "enabled:true" for tag in tags.get("unifiedProfile") or []
-    )
-    return MESSAGES_PER_SECOND_TO_PROFILE if feeds_profile else MESSAGES_PER_SECOND
+    return MESSAGES_PER_SECOND_TO_PROFILE if feeds_profile(tags) else MESSAGES_PER_SECOND

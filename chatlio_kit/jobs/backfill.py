@@ -11,10 +11,12 @@ from pathlib import Path
 from chatlio_kit.aep import Platform
 from chatlio_kit.arguments import checked
 from chatlio_kit.captures import CaptureFile, archives_of
+from chatlio_kit.chatlio.identities import ConversationVisitors
 from chatlio_kit.connection import a_platform, open_connection, plan_connection, require_leave
 from chatlio_kit.delivery import DestinationLedger, Forecast, Ledger, Page, Run, pace_for
 from chatlio_kit.delivery.ledger.ledger import FILE as LEDGER
 from chatlio_kit.delivery.ledger.models import ProcessedFile
+from chatlio_kit.delivery.people import names_visitors
 from chatlio_kit.delivery.requests.pacing import MESSAGES_PER_SECOND
 from chatlio_kit.delivery.requests.sending import PATIENCE
 from chatlio_kit.delivery.run import wait_seconds
@@ -129,6 +131,7 @@ def backfill(
     else:
         connection = open_connection(platform, name, quiet=quiet)
         require_leave(platform, production)
+    visitors = _visitors_of(captures) if names_visitors(connection) else None
     with Run(
         connection,
         state,
@@ -138,6 +141,7 @@ def backfill(
         patience=patience,
         production=production,
         quiet=quiet,
+        visitors=visitors,
     ) as run:
         report = state / REPORTS / f"{str(connection.destination).replace('/', '-')}-{run.number:04d}"
         make_folder(report)
@@ -157,6 +161,18 @@ def backfill(
         content = {**page.as_dict(), **export.findings.as_dict(), "next_steps": next_steps.as_list()}
         write_json(report / REPORT, content)
     return page
+
+
+def _visitors_of(captures: Export | Path | str | Sequence[Path | str]) -> ConversationVisitors:
+    """Read all captures once, and return the visitor of each conversation.
+
+    A transcript names no visitor, and the event that does may be in any other file.
+    """
+    visitors = ConversationVisitors()
+    for batches in _export_of(captures).batches():
+        visitors.add(batches.built.events)
+        give_memory_back()
+    return visitors
 
 
 def _send(run: Run, export: Export, rejected_path: Path) -> int:

@@ -72,7 +72,7 @@ class People:
         return {identity.namespace: identity for identity in reversed(self.identities)}
 
     def live_identity(self, kind: Kind) -> Identity | None:
-        """Return the identity that a live dataflow can carry: the visitor's, where every payload names one."""
+        """Return the identity that a live dataflow can carry: the visitor's, if every payload has it."""
         if SHAPE_OF[kind] is Shape.TRANSCRIPT:
             return None
         return next((identity for identity in self.identities if identity.field == VISITOR), None)

@@ -94,15 +94,8 @@ class _Registered(Resource):
             reason = f"the title is taken by a {self.type_name} that is not ours; choose another name"
             return ResourceState(Action.CONFLICT, reason, str(body["$id"]))
         self._body = body
-        self._note_change(body)
+        self.survey.note_change(body)
         return None
-
-    def _note_change(self, body: Json) -> None:
-        """Note when a resource was changed after its creation: each change raises its version."""
-        if str(body.get("version") or "1.0") != "1.0":
-            metadata = body.get("meta:registryMetadata") or {}
-            changed_at = to_int(metadata.get("repo:lastModifiedDate"))
-            self.survey.schema_changed_at = max(self.survey.schema_changed_at, changed_at)
 
 
 class FieldGroupResource(_Registered):
@@ -148,7 +141,9 @@ class FieldGroupResource(_Registered):
             {"op": "add", "path": f"{base}/{path}", "value": body} for path, body in missing.items()
         ]
         registry = self.survey.platform.schemas
-        self._note_change(registry.patch(self.resource_type, known(self.survey.field_group_id), operations))
+        self.survey.note_change(
+            registry.patch(self.resource_type, known(self.survey.field_group_id), operations)
+        )
 
     def _definition(self) -> str | None:
         """Return the name of the definition that holds our object."""
@@ -213,7 +208,7 @@ class SchemaResource(_Registered):
         if body.get("description") != survey.design.schema_description:
             change = {"op": "replace", "path": "/description", "value": survey.design.schema_description}
             body = registry.patch(self.resource_type, schema_id, [change])
-        self._note_change(body)
+        survey.note_change(body)
 
     def _compare_people(self, schema_id: str) -> ResourceState | None:
         """Take over what the description says; return a conflict where something else is asked for."""

@@ -123,7 +123,7 @@ class UnionResource(Resource):
         survey, schema_id = self.survey, known(self.survey.schema_id)
         for kind in Kind:
             check_mappings(survey.platform, survey.design, Role.HISTORY, kind, schema_id)
-        survey.platform.schemas.enable_for_profile(schema_id)
+        survey.note_change(survey.platform.schemas.enable_for_profile(schema_id))
         survey.is_in_union = True
         return schema_id
 

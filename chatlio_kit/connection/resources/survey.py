@@ -75,6 +75,13 @@ class Survey:
         self._titles, self._endpoints, self._flows = {}, {}, None
         self._namespaces, self._descriptors = None, {}
 
+    def note_change(self, body: Json) -> None:
+        """Note when a field group or schema was changed: each change raises its version."""
+        if str(body.get("version") or "1.0") != "1.0":
+            metadata = body.get("meta:registryMetadata") or {}
+            changed_at = to_int(metadata.get("repo:lastModifiedDate"))
+            self.schema_changed_at = max(self.schema_changed_at, changed_at)
+
     def namespaces(self) -> list[Json]:
         """Return all identity namespaces of the organisation."""
         if self._namespaces is None:
