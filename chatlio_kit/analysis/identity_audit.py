@@ -12,7 +12,8 @@ Nothing of the result holds an id or an address: values are masked, and named by
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -37,16 +38,16 @@ from chatlio_kit.chatlio.identities import (
 )
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.chatlio.redaction import MASK, masked
-from chatlio_kit.display import Sheet
+from chatlio_kit.display import Progress, Sheet
 from chatlio_kit.errors import UsageError, option
-from chatlio_kit.tables import Tables
+from chatlio_kit.tables import Export, Tables, empty
 
 if TYPE_CHECKING:
     from chatlio_kit.display.figure import Picture
 
 COLUMNS = (
-    "kind", "conversation_id", VISITOR, USER, *EMAILS, "visitor_traits", "agent_email", "source_file",
-    "source_record",
+    "kind", "occurred_at", "conversation_id", VISITOR, USER, *EMAILS, "visitor_traits", "agent_email",
+    "source_file", "source_record",
 )  # fmt: skip
 """The columns of ``events`` that an audit reads."""
 MANY_VISITORS = 5
@@ -62,10 +63,6 @@ _CANDIDATES = (
     Identity(VISITOR, "ChatlioVisitor"),
     Identity(USER, "UserId"),
     *(Identity(name, EMAIL) for name in EMAILS),
-)
-    Identity(VISITOR, "ChatlioVisitor"),
-    Identity(USER, "UserId"),
-    *(Identity(f, EMAIL) for f in EMAILS),
 )
 
 
@@ -133,6 +130,7 @@ class IdentityAudit:
         graphs: the people they would become.
         light: the verdict.
         reasons: why, in sentences.
+        times: when each event happened.
     """
 
     identities: tuple[Identity, ...]
@@ -143,6 +141,11 @@ class IdentityAudit:
     graphs: IdentityGraphs
     light: Light
     reasons: tuple[str, ...]
+    times: pd.Series[pd.Timestamp] = field(compare=False)
+
+    def share_older_than(self, age: timedelta, now: datetime) -> float:
+        """Return the share of events that are older than a time."""
+        return float((self.times < pd.Timestamp(now - age)).mean()) if len(self.times) else 0.0
 
     @property
     def coverage(self) -> float:
@@ -270,7 +273,30 @@ def audit_identities(
         graphs,
         light,
         tuple(reasons),
+        events["occurred_at"],
     )
+
+
+def audit_export(
+    export: Export, identities: Sequence[str] | None = None, *, quiet: bool = False
+) -> IdentityAudit:
+    """Audit identities over captures, of which only the needed columns are held in memory.
+
+    Args:
+        export: the captures.
+        identities: which fields name the visitor; by default ``visitor_id=ChatlioVisitor``.
+        quiet: whether to show no progress.
+
+    Raises:
+        UsageError: an identity is invalid, or a field may not be one.
+    """
+    parse_identities(identities or ())  # a wrong one is reported before anything is read
+    frames = [empty("events")[list(COLUMNS)]]
+    with Progress("reading", None, "records", quiet=quiet) as progress:
+        for batch in export.batches():
+            frames.append(batch.built.events[list(COLUMNS)])
+            progress.advance(batch.records)
+    return audit_identities(pd.concat(frames), identities or (DEFAULT,))
 
 
 class _Audit:
@@ -307,7 +333,7 @@ class _Audit:
         if identity.field == VISITOR:
             return
         visitors = self._visitor_of.groupby(ids).nunique().sort_values(ascending=False, kind="stable")
-        plain = values.groupby(ids).first().str.strip().str.lower()
+        plain = values.groupby(ids).first().str.strip().str.lower().to_dict()
         for value, count in visitors.items():
             whose = self._whose(str(plain[value])) if identity.is_email else ""
             if count > MANY_VISITORS or whose:

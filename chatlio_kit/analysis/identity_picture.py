@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from chatlio_kit.analysis.identity_audit import IdentityAudit
 
 _COLORS = {"green": GREEN, "amber": ORANGE, "red": VERMILLION}
-_BINS = (("1", 1, 1), ("2", 2, 2), ("3", 3, 3), ("4 to 10", 4, 10), ("11 to 50", 11, LARGEST))
+_BINS = (("1", 1, 1), ("2", 2, 2), ("3", 3, 3), ("4–10", 4, 10), ("11–50", 11, LARGEST))
 
 
 def draw(audit: IdentityAudit) -> Picture:
@@ -26,7 +26,7 @@ def draw(audit: IdentityAudit) -> Picture:
     graphs = {
         name: sum(count for size, count in sizes if least <= size <= most) for name, least, most in _BINS
     }
-    graphs[f"over {LARGEST}"] = audit.graphs.too_large
+    graphs[f">{LARGEST}"] = audit.graphs.too_large
     words = (
         f"Verdict {audit.light}. Share of events with an identity: "
         + ", ".join(f"{kind.replace('_', ' ')} {share:.0%}" for kind, share in shares.items())

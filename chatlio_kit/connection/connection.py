@@ -250,7 +250,7 @@ class Connection:
 
     def by_hand(self) -> ManualSteps:
         """Return the steps that make the same connection in Adobe's and Chatlio's own screens."""
-        return ManualSteps(self.name, self.tenant_id, tuple(self.live) or tuple(Kind))
+        return ManualSteps(self.name, self.tenant_id, tuple(self.live) or tuple(Kind), self.people)
 
     def dataflow_runs(self) -> pd.DataFrame:
         """Sum the platform's own counters of the history dataflows' runs.

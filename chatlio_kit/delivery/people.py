@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from chatlio_kit.aep import duration_of
 from chatlio_kit.chatlio.identities import VISITOR, ConversationVisitors, IdentityColumn, identity_columns
 from chatlio_kit.chatlio.kinds import EVENT_TYPE_PREFIX
 from chatlio_kit.connection import Connection
+from chatlio_kit.connection.expiry import profile_expiry
 from chatlio_kit.delivery.requests.packing import ADVISED_RECORD
 
 IDENTIFIED = "with an identity"
@@ -30,36 +28,6 @@ LAKE_ONLY = (NO_IDENTITY, TOO_LARGE, EXPIRED)
 
 _OF_WIRE = ("event_id", "occurred_at", "kind")
 _OF_XDM = ("_id", "timestamp", "eventType")
-
-
-@dataclass(frozen=True)
-class Expiry:
-    """How long Profile keeps a dataset's events.
-
-    Attributes:
-        text: as the platform writes it, e.g. ``P30D``.
-        span: the same as a time.
-    """
-
-    text: str
-    span: timedelta
-
-    def sentence(self, times: pd.Series[pd.Timestamp], now: datetime) -> str:
-        """Return how much of a history would vanish."""
-        share = float((times < pd.Timestamp(now - self.span)).mean()) if len(times) else 0.0
-        return (
-            f"Profile drops events of this sandbox that are older than {self.span.days:,} days: {share:.0%} "
-            "of this history would vanish there. The lake keeps it."
-        )
-
-
-def profile_expiry(connection: Connection) -> Expiry | None:
-    """Read how long Profile keeps the dataset's events; None when it keeps them, or takes none."""
-    if not connection.people.profile:
-        return None
-    text = connection.platform.catalog.profile_expiry(connection.dataset_id)
-    span = duration_of(text)
-    return None if text is None or span is None else Expiry(text, span)
 
 
 class PeopleCounter:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from chatlio_kit.arguments import checked, named, text
 from chatlio_kit.chatlio.catalogue import TABLES, Field
+from chatlio_kit.chatlio.labels import label_of
 from chatlio_kit.chatlio.rejections import Rejection
 from chatlio_kit.display import Sheet
 from chatlio_kit.errors import FrameError, UsageError
@@ -16,7 +17,7 @@ from chatlio_kit.tables.next_steps import NextSteps
 from chatlio_kit.tables.transcripts import Transcript
 
 _REJECTED_COLUMNS = tuple(column.name for column in fields(Rejection))
-_DICTIONARY_COLUMNS = ("column", "holds", "meaning", "about a person", "needed", "sent as")
+_DICTIONARY_COLUMNS = ("column", "holds", "meaning", "about a person", "needed", "sent as", "label")
 
 
 @dataclass(repr=False)
@@ -95,7 +96,7 @@ class Tables:
 
         Returns:
             A row for each column: its type, its meaning, its privacy class, whether every row has it, and
-            its name in Experience Platform if it is sent.
+            its name in Experience Platform if it is sent, and the data usage label that it should have there.
 
         Raises:
             UsageError: when there is no such table.
@@ -119,4 +120,13 @@ class Tables:
 
 def _dictionary_row(column: Field) -> tuple[str, ...]:
     needed = "always" if column.required else "by some kinds" if column.required_in else ""
-    return column.name, str(column.dtype), column.meaning, str(column.privacy), needed, column.xdm or ""
+    label = (label_of(column) or "") if column.xdm else ""
+    return (
+        column.name,
+        str(column.dtype),
+        column.meaning,
+        str(column.privacy),
+        needed,
+        column.xdm or "",
+        label,
+    )

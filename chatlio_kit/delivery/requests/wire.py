@@ -155,14 +155,13 @@ def _identity_map(columns: Sequence[IdentityColumn]) -> list[pa.Array]:
         ids = pc.cast(_array(column.ids), _TEXT)
         is_primary = column.ids.notna().to_numpy() & is_without & (not column.is_email)
         is_without &= ~is_primary
-        before = _text(f'"{column.namespace}":[{{"id":"')
+        before = _text(f',"{column.namespace}":[{{"id":"')
         state = _text('","authenticatedState":"ambiguous","primary":')
         primary = pc.if_else(pa.array(is_primary), _text("true"), _text("false"))
         item = (before, _escaped(ids), state, primary, _text("}]"), _text(""))
         parts.append(pc.binary_join_element_wise(*item, null_handling="emit_null"))
-    joined = pc.binary_join_element_wise(*parts, _text(","), null_handling="skip")
-    maps = pc.if_else(pa.array(~is_without), joined, pa.scalar(None, _TEXT))
-    return [_around(f',"{IDENTITIES_KEY}":{{', maps, "}")]
+    maps = pc.if_else(pa.array(~is_without), _objects(parts), pa.scalar(None, _TEXT))
+    return [_around(f',"{IDENTITIES_KEY}":', maps, "")]
 
 
 def _objects(members: Sequence[pa.Array | pa.Scalar], end: str = "}") -> pa.Array:

@@ -16,6 +16,8 @@ from ..server.service import Service, answer, route
 from ..store import Json
 from .routes import BASE, DESCRIPTOR_LIST, DESCRIPTOR_LOOKUP, accepted_form, composed_schema
 
+_LABELS = frozenset({"I1", "I2", "S1", "S2", "PSPD", "RHD", *(f"C{number}" for number in range(1, 13))})
+LABEL = "xdm:descriptorLabel"
 IDENTITY = "xdm:descriptorIdentity"
 DESCRIPTORS = f"{BASE}/tenant/descriptors"
 
@@ -103,6 +105,8 @@ class Descriptors(Service):
             node = node.get("properties", {}).get(step)
             if node is None:
                 raise _bad(f"The schema {schema_id} has no field {path}")
+        if kind == LABEL:
+            _check_label(body, node, path)
         if kind != IDENTITY:
             return
         if node.get("type") != "string":
@@ -124,6 +128,15 @@ class Descriptors(Service):
             raise _bad(f"{path} has an identity descriptor already")
         if body.get("xdm:isPrimary") and any(descriptor.get("xdm:isPrimary") for descriptor in others):
             raise _bad(f"The schema {schema_id} has a primary identity already")
+
+
+def _check_label(body: Json, node: Json, path: str) -> None:
+    """Check a label; what its descriptor looks like is known from code that calls the service alone."""
+    labels = body.get("xdm:label")
+    if not isinstance(labels, list) or not labels or not all(label in _LABELS for label in labels):
+        raise _bad("xdm:label must list core labels")
+    if "properties" in node or node.get("type") == "array":
+        raise _bad(f"{path} is no leaf: only leaves have labels here")
 
 
 def _bad(detail: str) -> problems.ApiError:
