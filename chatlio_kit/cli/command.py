@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import sys
 from collections.abc import Callable, Sequence
@@ -101,6 +102,11 @@ class Context:
     as_json: bool
     state: Path
     platform: str | None
+
+    @property
+    def is_aep(self) -> bool:
+        """Whether Experience Platform is chosen, by the option or by the environment."""
+        return (self.platform or os.environ.get("CHATLIO_KIT_PLATFORM")) == AEP
 
     def open(self) -> Platform:
         """Open the chosen platform."""

@@ -21,7 +21,8 @@ from chatlio_kit.chatlio.identities import ConversationVisitors
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.chatlio.rejections import Rejection
 from chatlio_kit.connection import Connection, Dataflow, feeds_profile
-from chatlio_kit.delivery.activation import CANARY_RECORDS, wait_for_canary, wait_until_active
+from chatlio_kit.delivery.activation import wait_for_canary, wait_until_active
+from chatlio_kit.delivery.canary import Canary, count_lost_identities
 from chatlio_kit.delivery.ledger.destination import DestinationLedger
 from chatlio_kit.delivery.ledger.ledger import Ledger
 from chatlio_kit.delivery.ledger.models import Fate, FateCounts, RetryableRecord
@@ -104,6 +105,7 @@ class Run:
         self._page = Page(str(connection.destination), self.counts)
         self._started = time.monotonic()
         self._active_flows: set[str] = set()
+        self._canaries: dict[str, Canary] = {}
         self._stop_after = self._requests_left = stop_after
         self._canary = canary and not connection.platform.settings.is_local
         pace = pace or pace_for(connection)
@@ -203,22 +205,39 @@ class Run:
 
     def _send_records(self, flow: Dataflow, records: WireRecords) -> None:
         if self._canary and not self.destination_ledger.has_passed_canary(flow.flow_id):
-            first, records = records[:CANARY_RECORDS], records[CANARY_RECORDS:]
-            self._post(flow, pack(first))
-            self._sender.finish()
-            if self.is_stopped:
+            self._canaries.setdefault(flow.flow_id, Canary())
+        if (canary := self._canaries.get(flow.flow_id)) is not None:
+            indexes = canary.choose(records)
+            others = np.setdiff1d(np.arange(len(records)), indexes)
+            if len(indexes) and not self._has_passed(flow, records.take(indexes)):
                 return
-            event_ids = [record.event_id for record in first]
-            if not wait_for_canary(
-                self.connection, self.destination_ledger, flow, event_ids, quiet=self._quiet
-            ):
-                self._pace.stop()
-                self._page.stopped_by = (
-                    f"the first {len(first)} records of the {flow.kind} dataflow were not read back, so "
-                    "nothing more was sent to it; reconcile says what became of them"
-                )
-                return
+            records = records.take(others) if len(indexes) else records
         self._post(flow, pack(records, most=self._largest_request))
+
+    def _has_passed(self, flow: Dataflow, records: WireRecords) -> bool:
+        """Send a dataflow's canary, and return whether volume may follow; if not, end sending."""
+        ledger, since = self.destination_ledger, self.connection.platform.now()
+        self._post(flow, pack(records))
+        self._sender.finish()
+        if self.is_stopped:
+            return False
+        event_ids = [record.event_id for record in records]
+        problem = ""
+        if not wait_for_canary(self.connection, ledger, flow, event_ids, quiet=self._quiet):
+            problem = f"the first {len(records)} records of the {flow.kind} dataflow were not read back"
+        elif self._people and (lost := count_lost_identities(self.connection, records, since)):
+            problem = (
+                f"{lost} of the first {len(records)} records of the {flow.kind} dataflow were read back "
+                "without the identities that they were sent with"
+            )
+        if problem:
+            self._pace.stop()
+            self._page.stopped_by = (
+                f"{problem}, so nothing more was sent to it; reconcile says what became of them"
+            )
+            return False
+        ledger.mark_canary_passed(flow.flow_id)
+        return True
 
     @checked(wait=SECONDS)
     def reconcile(self, *, wait: float = WAIT_SECONDS, again: bool = True) -> Page:
