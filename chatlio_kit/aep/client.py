@@ -14,6 +14,7 @@ from chatlio_kit.aep.data_prep import MappingSets
 from chatlio_kit.aep.flow_service import FlowService
 from chatlio_kit.aep.identity import Namespaces, WorkOrders
 from chatlio_kit.aep.ingestion import Inlet
+from chatlio_kit.aep.observability import Observability
 from chatlio_kit.aep.schema_registry import SchemaRegistry
 from chatlio_kit.aep.transport import Transport
 from chatlio_kit.display import Sheet
@@ -36,6 +37,7 @@ class Platform:
         sandboxes: the sandboxes that the credential may use.
         namespaces: Identity Service.
         work_orders: Data Hygiene.
+        observability: the platform's own counters.
         sleep: waits some seconds.
     """
 
@@ -52,6 +54,7 @@ class Platform:
         self.sandboxes = Sandboxes(self._transport)
         self.namespaces = Namespaces(self._transport)
         self.work_orders = WorkOrders(self._transport)
+        self.observability = Observability(self._transport)
 
     def sign_in(self) -> None:
         """Fetch an access token, unless a valid one is cached.

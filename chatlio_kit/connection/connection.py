@@ -13,6 +13,7 @@ import orjson
 import pandas as pd
 
 from chatlio_kit.aep import FLOW_ID_HEADER, Inlet, Platform, masked_url, webhook_url
+from chatlio_kit.aep.observability import IN_LAKE, IN_PROFILE
 from chatlio_kit.arguments import checked, named, wrong
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection.manual_steps import ManualSteps
@@ -267,6 +268,17 @@ class Connection:
                 runs = self.platform.flows.runs(self.history[kind].flow_id)
                 rows[str(kind)] = [sum(getattr(run, counter) for run in runs) for counter in _COUNTERS]
         return pd.DataFrame.from_dict(rows, orient="index", columns=list(_COUNTERS)).rename_axis("kind")
+
+    def counters(self) -> dict[str, int]:
+        """Return how many records the platform itself counts in the lake and in Profile.
+
+        Profile counts an event once however often it came, and may run an hour behind.
+
+        Raises:
+            PlatformError: the platform refused the call.
+        """
+        ask = self.platform.observability.total
+        return {"lake": ask(IN_LAKE, self.dataset_id), "profile": ask(IN_PROFILE, self.dataset_id)}
 
     @checked()
     def read_rows(self, *, quiet: bool = False) -> pd.DataFrame:

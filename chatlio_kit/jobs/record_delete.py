@@ -190,8 +190,8 @@ def _find(connection: Connection, person: Person, result: RecordDelete) -> None:
     if unreadable:
         raise UnreadableDataset(
             f"The rows of {len(unreadable):,} batches of {result.destination} cannot be read "
-            f"({unreadable[0]}), so the person's rows among them are unknown. Run forget again when they can be read; reconcile "
-            "names them all."
+            f"({unreadable[0]}), so the person's rows among them are unknown. Run forget again when they "
+            "can be read; reconcile names them all."
         )
     result.identities = {code: sorted(ids) for code, ids in theirs.items()}
     known = sum(primaries[code, value] for code, ids in theirs.items() for value in ids)

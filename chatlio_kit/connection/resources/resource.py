@@ -183,9 +183,9 @@ class SchemaResource(_Registered):
         parts = {str(part.get("$ref")) for part in self._body.get("allOf") or [] if isinstance(part, dict)}
         if EVENT_CLASS not in parts:
             return ResourceState(Action.CONFLICT, "it is not of the class ExperienceEvent", schema_id)
+        self.survey.schema_id = schema_id
         if (state := self._compare_people(schema_id)) is not None:
             return state
-        self.survey.schema_id = schema_id
         self.survey.is_in_union = "union" in (self._body.get("meta:immutableTags") or [])
         if self.survey.field_group_id not in parts:
             return ResourceState(Action.UPDATE, "to be added: the field group", schema_id)
