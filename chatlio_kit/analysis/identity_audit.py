@@ -359,8 +359,8 @@ def _verdict(
     red, amber = [], []
     if graphs.too_large:
         red.append(
-            f"{graphs.too_large:,} identity graphs hold over {LARGEST} identities, the largest "
-            f"{graphs.largest:,}: Experience Platform would drop the oldest and answer no lookups."
+            f"Identity graphs with over {LARGEST} identities: {graphs.too_large:,}, the largest with "
+            f"{graphs.largest:,}. Experience Platform would drop the oldest and answer no lookups."
         )
     for one in fields:
         for value in one.shared:

@@ -222,8 +222,8 @@ def forget(
         contract: as for :func:`read_export`; it hides no records from the search.
         exclude: as for :func:`read_export`.
         encoding: as for :func:`read_export`.
-        platform: an Experience Platform to which events of the person were sent from this state folder: their
-            rows are deleted there too, by record delete, where the connection has identities.
+        platform: a platform to which events of the person were sent from this state folder: their rows are
+            deleted there by record delete, where the connection has identities.
         production: whether a production sandbox may be changed.
         confirm: is called with a sentence before a record delete is sent, and returns whether to send it; by
             default it is sent.
@@ -256,9 +256,9 @@ def forget(
     person = Person(visitor_id, email, redaction)
     with Ledger(state) as ledger, ledger.exclusive_lock():
         erasure = _Erasure(state, person, folders, export, ledger)
-        erasure.search()
         if platform is not None:
             erasure.delete_records(platform, confirm, wait)
+        erasure.search()
         erasure.erase()
         return erasure.result
 
@@ -284,6 +284,14 @@ class _Erasure:
                 local_platform.stop(self._store)
             except local_platform.CannotServe as error:
                 raise _not_ended(error) from error
+        self._learn()
+        person.words |= answers_to(ledger, person.events)
+        self._ledger_files_naming = [name for name in source_files(ledger) if person.names_file(name)]
+        self.result.event_ids = sorted(person.events)
+
+    def _learn(self, *, from_store: bool = True) -> None:
+        """Learn what the stores know of the person, until no store leads to more."""
+        person, ledger = self._person, self._ledger
         _resume(self._state / UNFINISHED, person)
         known = -1
         while known != person.known:  # each store may lead to more in the others
@@ -294,13 +302,10 @@ class _Erasure:
             for event_id, text in dead_letters_naming(ledger, person.speaks).items():
                 person.events.add(event_id)
                 person.learn(_parsed(text))
-            if self._store.is_dir():
+            if from_store and self._store.is_dir():
                 person.learn(local_platform.find_rows(self._store, person.speaks))
             for folder in self._tables:
                 learn_from_tables(folder, person)
-        person.words |= answers_to(ledger, person.events)
-        self._ledger_files_naming = [name for name in source_files(ledger) if person.names_file(name)]
-        self.result.event_ids = sorted(person.events)
 
     def delete_records(self, platform: Platform, confirm: Confirm | None, wait: float) -> None:
         """Delete the person's rows on a platform, before the ledger forgets what was sent there.
@@ -308,6 +313,7 @@ class _Erasure:
         The ledger is locked, so nothing of the person is sent meanwhile. A call that is interrupted here has
         erased nothing yet, and the next one deletes what is left.
         """
+        self._learn(from_store=False)
         settings = platform.settings
         here = (settings.platform_name, settings.org_id, settings.sandbox)
         for destination in self._ledger.destinations():
@@ -316,7 +322,6 @@ class _Erasure:
                 self.result.deletions.append(deletion)
         if not self.result.deletions:
             self.result.notes.append(f"Nothing was sent to {settings.platform_name} from this state folder.")
-        self.result.event_ids = sorted(self._person.events)
 
     def erase(self) -> None:
         """Erase what was found; the ledger, which leads to the rest, comes last."""
@@ -435,7 +440,7 @@ class _Erasure:
         for deletion in self.result.deletions:
             elsewhere = {where: count for where, count in elsewhere.items() if where != deletion.destination}
             removed = deletion.rows - deletion.left
-            name = f"Experience Platform, {deletion.destination}"
+            name = f"dataset of {deletion.destination}"
             advice = f"in dataset {deletion.dataset} {deletion.advice()}." if deletion.left else ""
             self.result.add(name, removed, left=deletion.left, remove_by=advice)
             if deletion.work_order and removed:

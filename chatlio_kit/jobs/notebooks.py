@@ -39,20 +39,21 @@ finally:
 
 
 class Step(StrEnum):
-    """The five lessons, in their order."""
+    """The lessons, in their order."""
 
     START = "start"
     CONNECT = "connect"
     CONVERT = "convert"
     STREAM = "stream"
     VERIFY = "verify"
+    PEOPLE = "people"
 
 
-_ORDER = tuple(Step)
+_NUMBERS = {**{step: number for number, step in enumerate(Step)}, Step.PEOPLE: 6}
 _AVAILABLE_IN = {
-    "captures": (Step.START, Step.CONVERT, Step.STREAM, Step.VERIFY),
+    "captures": (Step.START, Step.CONVERT, Step.PEOPLE, Step.STREAM, Step.VERIFY),
     "connection": (Step.STREAM, Step.VERIFY),
-    "tables": (Step.STREAM, Step.VERIFY),
+    "tables": (Step.PEOPLE, Step.STREAM, Step.VERIFY),
     "run": (Step.VERIFY,),
 }
 _MADE_BY = {
@@ -159,9 +160,7 @@ class NotebookSetup:
         available = {"platform": where} | {
             name: "ready" for name, steps in _AVAILABLE_IN.items() if self.step in steps
         }
-        return Sheet(
-            f"Lesson {_ORDER.index(self.step):02}, {self.step.value}", ("", ""), list(available.items())
-        )
+        return Sheet(f"Lesson {_NUMBERS[self.step]:02}, {self.step.value}", ("", ""), list(available.items()))
 
     def __repr__(self) -> str:
         return str(self._sheet())
@@ -180,7 +179,7 @@ def open_lesson(
     undated_as: str | None = None,
     state: Path | str | None = None,
 ) -> NotebookSetup:
-    """Open one of the guided lessons: start, connect, convert, stream or verify.
+    """Open one of the guided lessons: start, connect, convert, stream, verify or people.
 
     On the local platform it starts where the lesson before it ended, in a temporary folder that is removed
     with the notebook. On Experience Platform it continues with what is there, and changes nothing by itself.

@@ -15,7 +15,7 @@ from nbformat import NotebookNode
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent.parent / "notebooks").glob("*.ipynb"))
 SANITIZE = Path(__file__).with_name("sanitize.cfg")
-NAMES = ["00_start_here", "01_connect", "02_convert", "03_stream", "04_verify"]
+NAMES = ["00_start_here", "01_connect", "02_convert", "03_stream", "04_verify", "06_people"]
 WIDGET = "application/vnd.jupyter.widget"
 
 UNWANTED = {
@@ -83,8 +83,8 @@ def _compare(folder: Path, notebook: NotebookNode) -> subprocess.CompletedProces
     )
 
 
-def test_the_five_are_there() -> None:
-    """The journey has five notebooks."""
+def test_all_are_there() -> None:
+    """The journey has these notebooks."""
     assert [path.stem for path in NOTEBOOKS] == NAMES
 
 
