@@ -70,8 +70,8 @@ def connect(
 ) -> CommandResult:
     """Make the Chatlio connection: schema, dataset, mappings, dataflows, webhook URLs.
 
-    With --identity its events carry identities. CAPTURES are read for the audit of these alone: to send them
-    is the work of backfill.
+    With --identity its events carry identities. CAPTURES are only read for the audit of identities; backfill
+    sends them.
     """
     audit = _audit(context, captures, paths, identities) if paths else None
     plan = plan_connection(
