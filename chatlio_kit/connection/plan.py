@@ -196,7 +196,11 @@ def plan_connection(
     survey = open_survey(platform, name)
     resources = [
         *shared_resources(survey),
-        *(each for kind in kinds for each in dataflow_resources(survey, DataflowState(Role.LIVE, kind))),
+        *(
+            resource
+            for kind in kinds
+            for resource in dataflow_resources(survey, DataflowState(Role.LIVE, kind))
+        ),
     ]
     objects = []
     with Progress("looking", len(resources), "objects", quiet=quiet) as progress:

@@ -142,7 +142,7 @@ def test_live_mappings_read_only_what_every_sample_has(kind: Kind) -> None:
     for each in EVENTS:
         if each.name in wanted:
             source_type, source = lines[f"_acmechat.chatlio.{each.name}"]
-            place = each.places[shape]
+            place = each.paths[shape]
             assert (source == place) if each.dtype is not Dtype.TIME else (place in source)
             assert source_type == ("EXPRESSION" if each.dtype is Dtype.TIME else "ATTRIBUTE")
 
@@ -177,7 +177,7 @@ def test_history_mappings_take_every_key_of_a_wire_record(kind: Kind) -> None:
     wanted = {
         each.name
         for each in EVENTS
-        if each.xdm and each.xdm.startswith("chatlio.") and (shape in each.places or not each.places)
+        if each.xdm and each.xdm.startswith("chatlio.") and (shape in each.paths or not each.paths)
     }
     messages = {"chat_messages"} if shape is Shape.TRANSCRIPT else set()
     assert {source for _, source in lines.values()} == wanted | messages
@@ -242,6 +242,6 @@ def test_the_samples_have_the_documented_shapes() -> None:
         for each in EVENTS:
             if shape in each.live:
                 value: Any = payload
-                for step in each.places[shape].split("."):
+                for step in each.paths[shape].split("."):
                     value = value[step]
                 assert value is not None

@@ -246,7 +246,7 @@ def test_a_thousand_wire_records_are_mapped_as_python_expects(
     (folder / "events.ndjson").write_text("\n".join(lines) + "\n", encoding="utf-8", newline="")
     records: list[Json] = []
     for batches in read_export(folder).batches():
-        built = batches.built
+        built = batches
         records += [json.loads(each.body) for each in wire_records(built.events, built.messages)]
     assert len(records) > 0.98 * OF_EACH_KIND
     for record, row, errors in in_batches(platform, records, mapping_set(Role.HISTORY, kind)):

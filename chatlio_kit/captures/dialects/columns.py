@@ -1,4 +1,4 @@
-"""Nest rows whose payload's keys became columns, by the catalogue's places."""
+"""Nest rows whose payload's keys became columns, by the catalogue's paths."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from chatlio_kit.chatlio.rejections import Reason
 
 VISITOR, MESSAGES = "visitor", "messages"
 ZAPIER, DOTS = SEPARATORS = ("__", ".")
-PLACES = frozenset(place for column in EVENTS for place in column.places.values())
+PAYLOAD_PATHS = frozenset(path for column in EVENTS for path in column.paths.values())
 """The catalogue's paths in payloads."""
-TIME_PLACES = sorted(
-    {place for column in EVENTS if column.dtype is Dtype.TIME for place in column.places.values()}
+TIME_PATHS = sorted(
+    {path for column in EVENTS if column.dtype is Dtype.TIME for path in column.paths.values()}
 )
 """The paths of times in payloads."""
-_TOP = frozenset(place for place in PLACES if "." not in place)
+_TOP = frozenset(path for path in PAYLOAD_PATHS if "." not in path)
 NESTED = frozenset(
-    {place.partition(".")[0] for place in PLACES if "." in place}
-    | {place for column in EVENTS if column.dtype is Dtype.JSON for place in column.places.values()} & _TOP
+    {path.partition(".")[0] for path in PAYLOAD_PATHS if "." in path}
+    | {path for column in EVENTS if column.dtype is Dtype.JSON for path in column.paths.values()} & _TOP
     | {MESSAGES}
 )
 """Keys of a payload that hold objects or arrays."""

@@ -19,7 +19,7 @@ from chatlio_kit.captures.dialects.beside import (
     respelled,
 )
 from chatlio_kit.captures.dialects.clocks import with_offset_if
-from chatlio_kit.captures.dialects.columns import TIME_PLACES, nested
+from chatlio_kit.captures.dialects.columns import TIME_PATHS, nested
 from chatlio_kit.captures.dialects.dialect import Body, Dialect, FieldPath
 from chatlio_kit.captures.dialects.pages import page_of
 from chatlio_kit.captures.dialects.table import BARE, ENVELOPE, LOGGERS
@@ -212,7 +212,7 @@ def _unread(value: Mapping[str, Any], dialect: Dialect) -> tuple[str, ...]:
 def _add_offsets(unwrapped: Unwrapped, offset: str) -> None:
     """Add an offset to each time that is written without one."""
     unwrapped.received_at = with_offset_if(unwrapped.received_at, offset)
-    for place in TIME_PLACES:
+    for place in TIME_PATHS:
         *parents, key = place.split(".")
         parent = FieldPath(tuple(parents)).find(unwrapped.payload)
         if isinstance(parent, dict) and key in parent:
