@@ -21,7 +21,7 @@ from chatlio_kit.display import Sheet
 from chatlio_kit.tables.findings import FileTimes
 from chatlio_kit.tables.policy import FieldPolicy
 from chatlio_kit.tables.validate.contract import Contract, Mode
-from chatlio_kit.tables.validate.event_batch import EventBatch, ReadOptions, build
+from chatlio_kit.tables.validate.event_batch import EventBatch, ReadOptions, validate_batch
 from chatlio_kit.tables.validate.event_time import Undated, UndatedAs
 
 _SAMPLED = 30
@@ -321,7 +321,7 @@ class _Trial:
         if "fields" in options:
             read_options = replace(read_options, fields=named_fields(options["fields"]))
         contract = Contract.from_text(options["contract"]) if "contract" in options else self._contract
-        return contract.enforce(build(RawBatch(slices), read_options), Counter())
+        return contract.enforce(validate_batch(RawBatch(slices), read_options), Counter())
 
 
 def _settles(reason: Reason, options: Options) -> bool:

@@ -25,7 +25,7 @@ from chatlio_kit.tables.deduplicate.twins import may_hold_tables
 from chatlio_kit.tables.findings import FieldFindings
 from chatlio_kit.tables.next_steps import RejectSample
 from chatlio_kit.tables.policy import FieldPolicy
-from chatlio_kit.tables.validate.event_batch import EventBatch, ReadOptions, build
+from chatlio_kit.tables.validate.event_batch import EventBatch, ReadOptions, validate_batch
 from chatlio_kit.tables.validate.schemas import PANDERA
 
 PRELOAD = (__name__, PANDERA)
@@ -82,5 +82,5 @@ def validate_batches(
 
 def _validate(options: ReadOptions, raw_batch: RawBatch) -> EventBatch:
     """Decode and validate a batch; the texts of its records do not travel back from a worker."""
-    validated = build(raw_batch, options)
+    validated = validate_batch(raw_batch, options)
     return replace(validated, rows=drop_null_columns(validated.rows), raw_batch=RawBatch())

@@ -17,7 +17,7 @@ from chatlio_kit import read_export
 from chatlio_kit.aep import Platform
 from chatlio_kit.captures.dialects import Clock, FieldPath, named_fields, unwrap
 from chatlio_kit.captures.dialects.dialect import kind_of_label
-from chatlio_kit.captures.formats.records import Refused, RepeatedKey
+from chatlio_kit.captures.formats.records import InvalidRecord, RepeatedKey
 from chatlio_kit.cli import main
 from chatlio_kit.errors import UsageError
 from chatlio_kit.jobs.backfill import forecast
@@ -114,7 +114,7 @@ def test_moments_are_read_as_they_are_declared(
 )
 def test_a_moment_in_another_way_is_refused(clock: Clock, value: Any) -> None:
     """No way of writing is guessed: what is not in the declared one is told, and names its place."""
-    with pytest.raises(Refused, match=r"request\.at is .*; expected") as refused:
+    with pytest.raises(InvalidRecord, match=r"request\.at is .*; expected") as refused:
         clock.read(value, "request.at")
     assert refused.value.reason == "invalid_time"
 
@@ -292,7 +292,7 @@ def test_envelopes_have_an_end(conversation: Payload) -> None:
     record: Payload = conversation
     for _ in range(5):
         record = _log(record)
-    with pytest.raises(Refused, match="none of Chatlio's shapes"):
+    with pytest.raises(InvalidRecord, match="none of Chatlio's shapes"):
         unwrap(record)
 
 

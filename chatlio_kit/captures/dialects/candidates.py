@@ -21,7 +21,7 @@ import orjson
 from chatlio_kit.captures.dialects.clocks import CLOCKS, Clock
 from chatlio_kit.captures.dialects.columns import PAYLOAD_PATHS
 from chatlio_kit.captures.dialects.dialect import kind_of_label
-from chatlio_kit.captures.formats.records import Refused
+from chatlio_kit.captures.formats.records import InvalidRecord
 from chatlio_kit.chatlio.kinds import Shape, shape_of
 
 _DEEPEST = 6
@@ -208,6 +208,6 @@ def _clocks(path: Path, values: Sequence[Any]) -> Iterator[str]:
 def _can_be(clock: Clock, value: Any) -> bool:
     try:
         time = datetime.fromisoformat((clock.read(value, "") or "").replace("Z", "+00:00"))
-    except (Refused, ValueError):
+    except (InvalidRecord, ValueError):
         return False
     return _EARLIEST <= time <= datetime.now(UTC) + timedelta(days=1)

@@ -142,7 +142,7 @@ class EventBatch:
         return self.raw_batch.text(int(self.raw_rows[row]))
 
 
-def build(batch: RawBatch, options: ReadOptions) -> EventBatch:
+def validate_batch(batch: RawBatch, options: ReadOptions) -> EventBatch:
     """Return a batch's records as validated events.
 
     A record whose event or any of whose messages breaks a rule is rejected whole, with its first fault
