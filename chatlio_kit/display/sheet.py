@@ -72,6 +72,20 @@ class Sheet:
         return bool(cells) and all(isinstance(cell, int | float) for cell in cells)
 
 
+class SheetDisplay:
+    """Displays itself as its sheet, in terminals and notebooks."""
+
+    def sheet(self) -> Sheet:
+        """Return what it displays."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return str(self.sheet())
+
+    def _repr_html_(self) -> str:
+        return self.sheet()._repr_html_()
+
+
 def _html(text: str) -> str:
     return escape(visible(text, keep="\n\t"))
 
