@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -72,12 +73,12 @@ class Sheet:
         return bool(cells) and all(isinstance(cell, int | float) for cell in cells)
 
 
-class SheetDisplay:
+class SheetDisplay(ABC):
     """Displays itself as its sheet, in terminals and notebooks."""
 
+    @abstractmethod
     def sheet(self) -> Sheet:
         """Return what it displays."""
-        raise NotImplementedError
 
     def __repr__(self) -> str:
         return str(self.sheet())
