@@ -294,7 +294,7 @@ def audit_export(
     frames = [empty("events")[list(COLUMNS)]]
     with Progress("reading", None, "records", quiet=quiet) as progress:
         for batch in export.batches():
-            frames.append(batch.built.events[list(COLUMNS)])
+            frames.append(batch.events[list(COLUMNS)])
             progress.advance(batch.records)
     return audit_identities(pd.concat(frames), identities or (DEFAULT,))
 

@@ -18,15 +18,15 @@ from chatlio_kit.arguments import checked, named, wrong
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection.manual_steps import ManualSteps
 from chatlio_kit.connection.production import require_leave
-from chatlio_kit.connection.provision import StepCallback, build
+from chatlio_kit.connection.provision import StepCallback, provision
 from chatlio_kit.connection.resources.dataflows import dataflow_resources
-from chatlio_kit.connection.resources.names import Names, Role, in_words
+from chatlio_kit.connection.resources.names import ResourceNames, Role, in_words
 from chatlio_kit.connection.resources.people import People
 from chatlio_kit.connection.resources.resource import Action, known
 from chatlio_kit.connection.resources.shared import shared_resources
 from chatlio_kit.connection.resources.survey import DataflowState, Survey, a_platform, open_survey
 from chatlio_kit.connection.rows import read_rows
-from chatlio_kit.display import Progress, Sheet
+from chatlio_kit.display import Progress, Sheet, SheetDisplay
 from chatlio_kit.errors import ConnectionIncomplete, OutputError, UsageError, option
 from chatlio_kit.private_files import new_file
 from chatlio_kit.settings import Secret, sealed
@@ -111,7 +111,7 @@ class Dataflow:
 
 
 @dataclass(repr=False)
-class Connection:
+class Connection(SheetDisplay):
     """Chatlio's connection to one dataset.
 
     Attributes:
@@ -197,14 +197,14 @@ class Connection:
         if kind not in self.history:
             require_leave(self.platform, production)
             survey, dataflow = open_survey(self.platform, self.name), DataflowState(Role.HISTORY, kind)
-            build(survey, [dataflow], progress)
+            provision(survey, [dataflow], progress)
             self.history[kind] = _dataflow_of(dataflow)
             self.schema_changed_at = max(self.schema_changed_at, survey.schema_changed_at)
         return self.history[kind]
 
     def ids_by_name(self) -> dict[str, str]:
         """Return the ids of its objects by their names on the platform."""
-        naming = Names(self.name)
+        naming = ResourceNames(self.name)
         ids = {
             naming.shared("field group"): self.field_group_id,
             naming.shared("schema"): self.schema_id,
@@ -363,12 +363,6 @@ class Connection:
 
     def _flows(self) -> tuple[tuple[Role, dict[Kind, Dataflow]], ...]:
         return (Role.LIVE, self.live), (Role.HISTORY, self.history)
-
-    def __repr__(self) -> str:
-        return str(self.sheet())
-
-    def _repr_html_(self) -> str:
-        return self.sheet()._repr_html_()
 
 
 def a_connection(name: str, value: object) -> None:

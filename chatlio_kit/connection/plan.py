@@ -14,14 +14,14 @@ from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection.connection import Connection, connection_of
 from chatlio_kit.connection.manual_steps import ManualSteps
 from chatlio_kit.connection.production import require_leave
-from chatlio_kit.connection.provision import StepCallback, build
+from chatlio_kit.connection.provision import StepCallback, provision
 from chatlio_kit.connection.resources.dataflows import dataflow_resources
 from chatlio_kit.connection.resources.names import Role
 from chatlio_kit.connection.resources.people import People
 from chatlio_kit.connection.resources.resource import Action
 from chatlio_kit.connection.resources.shared import UnionResource, shared_resources
 from chatlio_kit.connection.resources.survey import DataflowState, a_platform, open_survey
-from chatlio_kit.display import Progress, Sheet
+from chatlio_kit.display import Progress, Sheet, SheetDisplay
 from chatlio_kit.errors import ConnectionIncomplete, UsageError, in_words, option
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Planned:
     id: str | None
 
 
-class Plan:
+class Plan(SheetDisplay):
     """The objects that a connection needs, and what has to be done with each.
 
     Attributes:
@@ -173,7 +173,7 @@ class Plan:
         if self.conflicts:
             listed = "; ".join(f"the {item.object} {item.name!r}: {item.reason}" for item in self.conflicts)
             raise ConnectionIncomplete(
-                f"The plan cannot be applied, since objects stand in the way: {listed}."
+                f"The plan cannot be applied, because objects are in the way: {listed}."
             )
         self._require_consent(audit, despite_audit=despite_audit, confirm=confirm)
         require_leave(self.platform, production)
@@ -189,7 +189,7 @@ class Plan:
                 if progress is not None:
                     progress(sentence)
 
-            build(survey, dataflows, report)
+            provision(survey, dataflows, report)
         return connection_of(survey, dataflows)
 
     def picture(self) -> Picture:
@@ -237,12 +237,6 @@ class Plan:
             ),
         )
 
-    def __repr__(self) -> str:
-        return str(self.sheet())
-
-    def _repr_html_(self) -> str:
-        return self.sheet()._repr_html_()
-
 
 @checked(
     platform=a_platform,
@@ -282,7 +276,7 @@ def plan_connection(
     chosen = [identities] if isinstance(identities, str) else list(identities)
     survey = open_survey(platform, name, People.of(chosen, profile=profile, slim=slim))
     of_dataflows = [
-        each for kind in kinds for each in dataflow_resources(survey, DataflowState(Role.LIVE, kind))
+        resource for kind in kinds for resource in dataflow_resources(survey, DataflowState(Role.LIVE, kind))
     ]
     objects = []
     with Progress("looking", None, "objects", quiet=quiet) as progress:

@@ -19,11 +19,11 @@ from chatlio_kit.connection.mapping_check import try_people
 from chatlio_kit.connection.plan import plan_connection
 from chatlio_kit.connection.production import sandbox_type
 from chatlio_kit.connection.resources.blueprint import SOURCE_SPEC
-from chatlio_kit.connection.resources.names import Names, Role
+from chatlio_kit.connection.resources.names import ResourceNames, Role
 from chatlio_kit.connection.resources.resource import Action
 from chatlio_kit.connection.resources.shared import shared_resources
 from chatlio_kit.connection.resources.survey import a_platform, open_survey
-from chatlio_kit.display import Progress, Sheet
+from chatlio_kit.display import Progress, Sheet, SheetDisplay
 from chatlio_kit.errors import (
     ChatlioKitError,
     ConnectionIncomplete,
@@ -73,7 +73,7 @@ class Check:
 
 
 @dataclass(frozen=True, repr=False)
-class Preflight:
+class Preflight(SheetDisplay):
     """The results of a preflight.
 
     Attributes:
@@ -123,7 +123,7 @@ class Preflight:
         ]
         ending = {
             Verdict.PASS: "Everything is as it should be: connect when you like.",
-            Verdict.WARN: "Nothing stands in the way; what is warned of shows only when it is tried.",
+            Verdict.WARN: "Nothing prevents a connection. Making it shows whether the warnings matter.",
             Verdict.FAIL: "Put right what failed, then ask the doctor again.",
         }[self.verdict]
         return Sheet(
@@ -132,12 +132,6 @@ class Preflight:
             [(check.name, check.verdict.value, check.finding) for check in self.checks],
             (*steps, ending),
         )
-
-    def __repr__(self) -> str:
-        return str(self.sheet())
-
-    def _repr_html_(self) -> str:
-        return self.sheet()._repr_html_()
 
 
 @checked(platform=a_platform)
@@ -152,7 +146,7 @@ def check_platform(platform: Platform, name: str = "chatlio", *, quiet: bool = F
     Raises:
         UsageError: the name cannot be a connection's name.
     """
-    Names(name)
+    ResourceNames(name)
     settings = platform.settings
     place = f"{settings.platform_name}, sandbox {settings.sandbox}"
     checks = []
@@ -274,7 +268,7 @@ class _Checks:
         yield Check(
             "right: mapping sets",
             Verdict.WARN,
-            "no permission stands for them; whether every field may be mapped shows when one is made",
+            "no permission covers them; whether every field may be mapped shows when one is made",
             "If that is refused, let the credential's role see every field of the schema.",
         )
 
@@ -296,7 +290,7 @@ class _Checks:
     def _names(self, name: str) -> Iterator[Check]:
         plan = plan_connection(self._platform, self._name, quiet=True)
         for item in plan.conflicts:
-            advice = "Choose another name for the connection, or remove what stands in the way."
+            advice = "Choose another name for the connection, or remove what is in the way."
             yield Check(name, Verdict.FAIL, f"the {item.object} {item.name!r}: {item.reason}", advice)
         if not plan.conflicts:
             ours = sum(item.id is not None for item in plan.objects)
@@ -308,7 +302,7 @@ class _Checks:
         advice = "Set this machine's clock: future times are rejected, and waiting times are counted by it."
         if skew is None:
             advice = "Compare this machine's clock with another one."
-            yield Check(name, Verdict.WARN, "the platform told no time", advice)
+            yield Check(name, Verdict.WARN, "the platform returned no time", advice)
         elif abs(skew) >= WORRYING_SKEW:
             verdict = Verdict.FAIL if abs(skew) >= WRONG_SKEW else Verdict.WARN
             way = "behind" if skew > 0 else "ahead of"

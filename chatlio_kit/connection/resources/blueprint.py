@@ -14,7 +14,7 @@ from chatlio_kit.chatlio.catalogue import MESSAGES_KEY, Dtype, Field, nested_fie
 from chatlio_kit.chatlio.identities import Identity
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection.resources.mappings import is_ours, mappings
-from chatlio_kit.connection.resources.names import Names, Role, in_words
+from chatlio_kit.connection.resources.names import ResourceNames, Role, in_words
 from chatlio_kit.connection.resources.people import People
 
 Json = dict[str, Any]
@@ -51,7 +51,7 @@ class Blueprint:
         people: the identities of its events, and whether they feed Profile.
     """
 
-    naming: Names
+    naming: ResourceNames
     tenant_id: str
     people: People = field(default_factory=People)
 
@@ -76,7 +76,7 @@ class Blueprint:
         chatlio = {
             "type": "object",
             "title": "Chatlio",
-            "description": "What Chatlio tells about a live chat",
+            "description": "What Chatlio sends about a live chat",
             "properties": self.chatlio_properties(),
         }
         tenant = {"type": "object", "properties": {"chatlio": chatlio}}

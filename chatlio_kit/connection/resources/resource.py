@@ -242,7 +242,7 @@ class DatasetResource(Resource):
         dataset_id = next(iter(ours))
         if len(ours) > 1:  # the one that our dataflows write to
             used = self.survey.used_datasets()
-            dataset_id = next((each for each in ours if each in used), dataset_id)
+            dataset_id = next((own for own in ours if own in used), dataset_id)
         tags = ours[dataset_id].get("tags") or {}
         if self.survey.design.people.profile and not feeds_profile(tags):
             reason = "it does not feed Profile, and what landed never would; choose another name"

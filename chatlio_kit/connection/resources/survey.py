@@ -11,7 +11,7 @@ from chatlio_kit.aep.schema_registry import RESOURCE_TYPES, ResourceType
 from chatlio_kit.arguments import named, text
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection.resources.blueprint import Blueprint, Json
-from chatlio_kit.connection.resources.names import Names, Role
+from chatlio_kit.connection.resources.names import ResourceNames, Role
 from chatlio_kit.connection.resources.people import People
 from chatlio_kit.errors import NotFound, UsageError, option
 
@@ -66,8 +66,8 @@ class Survey:
     _descriptors: dict[str, list[Json]] = field(default_factory=dict, repr=False)
 
     @property
-    def naming(self) -> Names:
-        """Names and mark."""
+    def naming(self) -> ResourceNames:
+        """ResourceNames and mark."""
         return self.design.naming
 
     def forget(self) -> None:
@@ -182,7 +182,7 @@ def open_survey(platform: Platform, name: str, people: People | None = None) -> 
     """
     a_platform("platform", platform)
     text("name", name)
-    naming = Names(name)
+    naming = ResourceNames(name)
     return Survey(platform, Blueprint(naming, platform.schemas.tenant_id(), people or People()))
 
 
