@@ -20,6 +20,8 @@ _COMMANDS = {
     "status": "delivery.status",
     "replay": "delivery.replay",
     "reconcile": "delivery.reconcile",
+    "explore": "explore.explore",
+    "trace": "trace.trace",
     "forget": "forget.forget",
     "local-platform": "local_platform.local_platform_group",
 }

@@ -1,0 +1,50 @@
+"""The commands that show single chats: reading them, and tracing what became of one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from chatlio_kit.cli.command import CommandResult, Context, command
+from chatlio_kit.jobs.explore import explore as run_explore
+from chatlio_kit.tables.explorer import ROWS_OF_A_FILE
+
+
+@click.command()
+@click.argument("tables", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The page; by default explorer.html in the folder of the tables.",
+)
+@click.option("--query", default="", help="Only conversations in which all these words occur.")
+@click.option("--since", metavar="TIME", help="Only from this day or RFC 3339 time on, UTC.")
+@click.option("--until", metavar="TIME", help="Only before this day or time.")
+@click.option(
+    "--limit",
+    default=ROWS_OF_A_FILE,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="How many messages and events the page may hold; it holds the latest.",
+)
+@command
+def explore(
+    context: Context,
+    tables: Path,
+    out: Path | None,
+    query: str,
+    since: str | None,
+    until: str | None,
+    limit: int,
+) -> CommandResult:
+    """Write a page on which conversations are searched, filtered and read, from tables that convert wrote.
+
+    The page works offline. Where the state folder has a ledger, it shows what became of each event.
+    """
+    explorer = run_explore(
+        tables, state=context.state, query=query, since=since, until=until, limit=limit
+    )
+    path = explorer.save(out or tables / "explorer.html")
+    content = {"page": str(path), "holds": explorer.holds, "entries": len(explorer)}
+    return CommandResult(content, f"{explorer.holds}\nOpen {path} in a browser.")
