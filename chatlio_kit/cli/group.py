@@ -21,7 +21,7 @@ _COMMANDS = {
     "replay": "delivery.replay",
     "reconcile": "delivery.reconcile",
     "explore": "explore.explore",
-    "trace": "trace.trace",
+    "trace": "explore.trace",
     "forget": "forget.forget",
     "local-platform": "local_platform.local_platform_group",
 }

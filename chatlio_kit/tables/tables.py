@@ -102,8 +102,8 @@ class Tables:
     ) -> Explorer:
         """Return a page on which conversations are searched, filtered and read.
 
-        It shows itself in a notebook; ``explore().save("chats.html")`` writes it as a file that works offline.
-        :func:`chatlio_kit.explore` reads what became of each event from the ledger of a state folder.
+        It shows itself in a notebook; ``explore().save("chats.html")`` writes it as a file that works
+        offline. :func:`chatlio_kit.explore` reads what became of each event from a state folder's ledger.
 
         Args:
             run: what :func:`chatlio_kit.stream` returned, to show what became of each event.

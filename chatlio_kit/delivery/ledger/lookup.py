@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,9 +14,9 @@ from chatlio_kit.delivery.ledger.models import FORGOTTEN_SOURCE, Fate
 from chatlio_kit.tables.explorer import Status
 
 _SELECT = """
-SELECT destination.platform, org, sandbox, dataset, name, lower(hex(event_id)), kind, fate, landed, run, request,
-    attempts, source_file, source_record, transaction_id, reason, answer, settled_at, gone, batch_id, state,
-    coalesce(readback.at, readback.began_at),
+SELECT destination.platform, org, sandbox, dataset, name, lower(hex(event_id)), kind, fate, landed, run,
+    request, attempts, source_file, source_record, transaction_id, reason, answer, settled_at, gone,
+    batch_id, state, coalesce(readback.at, readback.began_at),
     (SELECT max(at) FROM readback AS last WHERE last.destination = event.destination)
 FROM event
 JOIN destination ON destination.id = event.destination
@@ -147,10 +147,19 @@ def find_ids_at(ledger: Ledger, file: str, record: int) -> list[str]:
     return [event_id for (event_id,) in ledger.fetch_all(_IDS_AT, values)]
 
 
-def find_ids_in_dead_letters(ledger: Ledger, text: str) -> list[str]:
-    """Return the ids of the dead letters whose kept record holds a text, in any case."""
-    query = "SELECT lower(hex(event_id)) FROM kept_body WHERE instr(lower(CAST(body AS TEXT)), lower(?))"
-    return [event_id for (event_id,) in ledger.fetch_all(query, (text,))]
+def find_ids_in_dead_letters(ledger: Ledger, text: str, names_it: Callable[[str], bool]) -> list[str]:
+    """Return the ids of the dead letters whose kept record holds a text.
+
+    Args:
+        ledger: the ledger.
+        text: what is searched for, lower-cased.
+        names_it: whether a record with that text is meant.
+    """
+    query = (
+        "SELECT lower(hex(event_id)), CAST(body AS TEXT) FROM kept_body"
+        " WHERE instr(lower(CAST(body AS TEXT)), ?)"
+    )
+    return [event_id for event_id, body in ledger.fetch_all(query, (text,), (str, str)) if names_it(body)]
 
 
 def was_read_to_its_end(ledger: Ledger, file: str) -> bool:

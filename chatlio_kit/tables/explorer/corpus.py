@@ -200,17 +200,17 @@ class Corpus:
             UsageError: when it holds no such tables.
         """
         with _database() as opened:
-            for name, columns in _COLUMNS.items():
+            for name in _COLUMNS:
                 if not (folder / f"{name}.parquet").is_file():
                     raise UsageError(
-                        f"{str(folder)!r} holds no tables that convert wrote: {name}.parquet is missing. Name "
-                        "the folder that was given to --out."
+                        f"{str(folder)!r} holds no tables that convert wrote: {name}.parquet is missing. "
+                        "Name the folder that was given to --out."
                     )
                 opened.execute(view_of(name, folder))
             yield cls(opened, lambda: read_rejections(folder), ledger)
 
     def entries(self, filters: Filters) -> Iterator[Entry]:
-        """Yield the entries that match, the latest first, then rejected records, without events and messages."""
+        """Yield what matches, the latest first, then rejected records; events and messages are not loaded."""
         words = filters.words
         reader = self._database.execute(_query(), {"longest": LONGEST_TEXT, "with_words": bool(words)})
         for batch in reader.to_arrow_reader(20_000):

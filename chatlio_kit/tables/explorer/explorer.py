@@ -133,11 +133,12 @@ class Explorer:
 
 
 def find(corpus: Corpus, filters: Filters) -> pd.DataFrame:
-    """Return what an explorer would find in all chats: a row for each entry, the latest first, then rejected records.
+    """Return what an explorer would find in all chats: the latest first, then rejected records.
 
     Returns:
-        ``type``, ``id``, ``started_at``, ``visitor``, ``visitor_email``, ``agent``, ``page_url``,
-        ``messages`` (how many), ``status``, and ``match``, the first text in which a word was found.
+        A row for each entry: ``type``, ``id``, ``started_at``, ``visitor``, ``visitor_email``, ``agent``,
+        ``page_url``, ``messages`` (how many), ``status``, and ``match``, the first text in which a word was
+        found.
     """
     entries = list(corpus.entries(filters))
     corpus.load([entry for entry in entries if entry.type != REJECTED])
@@ -182,8 +183,8 @@ class _Choice:
         )
         return (
             f"This page holds a part: the latest {self._held[False]:,} of {chats:,} conversations and other "
-            f"events{since}, and {self._held[True]:,} of {rejects:,} rejected records{scope}. A search on this "
-            f"page finds only what it holds; {advice}."
+            f"events{since}, and {self._held[True]:,} of {rejects:,} rejected records{scope}. A search on "
+            f"this page finds only what it holds; {advice}."
         )
 
     @staticmethod
