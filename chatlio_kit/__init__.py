@@ -18,7 +18,7 @@ The names, in the order of the journey:
     open_connection   a connection that was made before
     read_export       captured webhooks in files; ``to_tables()`` makes frames of them
     stream            frames to the dataset, each event once; ``reconcile()`` reads back what landed
-    backfill          captures of any size to the dataset in one go, piece by piece; resumes by itself
+    backfill          captures of any size to the dataset in one go, batch by batch; resumes by itself
     replay            what the platform would not take, again
     explore           conversations to search, filter and read, with what became of each
     trace             what became of one event, conversation, visitor, address or record

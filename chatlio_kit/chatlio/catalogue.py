@@ -67,7 +67,7 @@ class Field:
         dtype: what it holds.
         privacy: how much it says about a person.
         meaning: a sentence for the data dictionary.
-        places: path in the payload for each shape that carries it; in ``messages``, path in the message.
+        paths: path in the payload for each shape that carries it; in ``messages``, path in the message.
         rule: what its values keep; None when anything of the dtype goes.
         required: whether every row has it. ``required_in`` limits that to some payload shapes.
         xdm: where it lands in XDM, relative to the schema's root; None when it is not sent.
@@ -80,7 +80,7 @@ class Field:
     dtype: Dtype
     privacy: Privacy
     meaning: str
-    places: dict[Shape, str] = field(default_factory=dict)
+    paths: dict[Shape, str] = field(default_factory=dict)
     rule: Rule | None = None
     required: bool = False
     required_in: frozenset[Shape] = frozenset()
@@ -133,13 +133,13 @@ def _f(
     any_scalar: bool = False,
     form: Form | None = None,
 ) -> Field:
-    places = {_SHAPES[letter]: path for letter, path in (("C", C), ("O", O), ("T", T)) if path}
+    paths = {_SHAPES[letter]: path for letter, path in (("C", C), ("O", O), ("T", T)) if path}
     return Field(
         name,
         dtype,
         privacy,
         meaning,
-        places,
+        paths,
         rule,
         required is True,
         frozenset(_SHAPES[letter] for letter in required) if isinstance(required, str) else frozenset(),
@@ -288,7 +288,7 @@ MESSAGES_KEY = "chat_messages"
 
 def fields_of(shape: Shape) -> Iterator[Field]:
     """Return the event fields that a payload shape can carry, in catalogue order."""
-    return (column for column in EVENTS if shape in column.places)
+    return (column for column in EVENTS if shape in column.paths)
 
 
 def sent_fields() -> Iterator[Field]:

@@ -11,6 +11,7 @@ from chatlio_kit.jobs.explore import explore as run_explore
 from chatlio_kit.jobs.trace import capture_named_in
 from chatlio_kit.jobs.trace import trace as run_trace
 from chatlio_kit.tables.explorer import ROWS_OF_A_FILE
+from chatlio_kit.tables.report import EXPLORER
 
 
 @click.command()
@@ -45,7 +46,7 @@ def explore(
     The page works offline. Where the state folder has a ledger, it shows what became of each event.
     """
     explorer = run_explore(tables, state=context.state, query=query, since=since, until=until, limit=limit)
-    path = explorer.save(out or tables / "explorer.html")
+    path = explorer.save(out or tables / EXPLORER)
     content = {"page": str(path), "holds": explorer.holds, "entries": len(explorer)}
     return CommandResult(content, f"{explorer.holds}\nOpen {path} in a browser.")
 

@@ -19,7 +19,7 @@ from chatlio_kit.connection.mapping_check import check_mappings
 from chatlio_kit.connection.plan import plan_connection
 from chatlio_kit.connection.production import sandbox_type
 from chatlio_kit.connection.resources.blueprint import SOURCE_SPEC
-from chatlio_kit.connection.resources.names import Names, Role
+from chatlio_kit.connection.resources.names import ResourceNames, Role
 from chatlio_kit.connection.resources.resource import Action, shared_resources
 from chatlio_kit.connection.resources.survey import a_platform, open_survey
 from chatlio_kit.display import Progress, Sheet
@@ -151,7 +151,7 @@ def check_platform(platform: Platform, name: str = "chatlio", *, quiet: bool = F
     Raises:
         UsageError: the name cannot be a connection's name.
     """
-    Names(name)
+    ResourceNames(name)
     settings = platform.settings
     place = f"{settings.platform_name}, sandbox {settings.sandbox}"
     checks = []

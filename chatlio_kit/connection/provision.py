@@ -44,7 +44,9 @@ _CREATES = 3
 _BUILDS = 3
 
 
-def build(survey: Survey, dataflows: Sequence[DataflowState], progress: StepCallback | None = None) -> None:
+def provision(
+    survey: Survey, dataflows: Sequence[DataflowState], progress: StepCallback | None = None
+) -> None:
     """Build the shared resources and the dataflows, and wait until all dataflows receive data.
 
     Before a mapping set is created or replaced, the platform maps samples with it, and the results are

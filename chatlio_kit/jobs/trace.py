@@ -15,7 +15,7 @@ import pandas as pd
 
 from chatlio_kit.arguments import checked, place, text
 from chatlio_kit.captures import RawBatch
-from chatlio_kit.chatlio.event_ids import digest, own_words
+from chatlio_kit.chatlio.event_ids import digest, id_parts
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.chatlio.rejections import Rejection, on_one_line
 from chatlio_kit.delivery import Ledger
@@ -34,7 +34,7 @@ from chatlio_kit.jobs.backfill import REPORTS
 from chatlio_kit.settings import DEFAULT_STATE
 from chatlio_kit.tables import EventBatch, Export, read_export
 from chatlio_kit.tables.explorer import Status
-from chatlio_kit.tables.lookup import EventRow, Wanted, find_rejections, find_rows
+from chatlio_kit.tables.lookup import EventRow, Wanted, find_rejections, find_rows, is_same_file
 from chatlio_kit.tables.pipeline import validate_batches
 
 _EVENT_ID = re.compile(r"[0-9a-fA-F]{64}")
@@ -53,15 +53,19 @@ class CaptureRecord:
         file: its file.
         record: its number in that file.
         raw: its beginning, as text.
-        event_id: the id of its event; None for a record that would be rejected.
+        event_id: the id of its event.
         kind: the kind of its event.
     """
 
     file: str
     record: int
     raw: str
-    event_id: str | None = None
-    kind: str | None = None
+    event_id: str
+    kind: str
+
+    def is_at(self, file: str, record: int) -> bool:
+        """Whether it is this record."""
+        return record == self.record and is_same_file(file, self.file)
 
 
 @dataclass
@@ -189,7 +193,7 @@ class Trace:
         steps += [
             ("also read from", f"{record.file} record {record.record:,}, a duplicate")
             for record in event.in_captures
-            if event.accepted_from not in (None, (record.file, record.record))
+            if event.accepted_from is not None and not record.is_at(*event.accepted_from)
         ]
         steps += [("as captured", _excerpt(record.raw)) for record in event.in_captures[:1]]
         steps.append(("tables", self._tables_step(event)))
@@ -328,7 +332,7 @@ class _Search:
         unaccepted = []
         for batch in self._capture_batches():
             for index, row in self._rows_of(batch.events).iterrows():
-                raw = batch.raw(int(str(index)))[:_EXCERPT + 1]
+                raw = batch.raw(int(str(index)))[: _EXCERPT + 1]
                 origin = str(row["source_file"]), int(row["source_record"])
                 found = CaptureRecord(*origin, raw, str(row["event_id"]), str(row["kind"]))
                 self._event(str(row["event_id"])).in_captures.append(found)
@@ -343,12 +347,12 @@ class _Search:
         captures.read = {}
         if wanted.record is None:
             with self._export.create_pool() as pool:
-                yield from validate_batches(captures.pieces(), self._export.settling, pool)
+                yield from validate_batches(captures.batches(), self._export.options, pool)
             return
         outer = replace(wanted, file=str(wanted.file).partition("!")[0])
         captures.files = [file for file in captures.files if outer.is_at(file.name, wanted.record)]
-        holding = (piece for piece in captures.pieces() if _holds(piece, wanted))
-        yield from validate_batches(holding, self._export.settling, None)
+        holding = (raw_batch for raw_batch in captures.batches() if _holds(raw_batch, wanted))
+        yield from validate_batches(holding, self._export.options, None)
 
     def _rows_of(self, events: pd.DataFrame) -> pd.DataFrame:
         wanted = self._wanted
@@ -375,8 +379,8 @@ class _Search:
             name = str(wanted.name_id or wanted.address)
             ids = find_ids_in_dead_letters(ledger, name, wanted.is_named_in)
             if wanted.name_id is not None:  # the id of a conversation's start follows from the conversation's
-                (words,) = own_words(Kind.CONVERSATION_STARTED, [name], [None])
-                started = digest(words or b"")
+                (parts,) = id_parts(Kind.CONVERSATION_STARTED, [name], [None])
+                started = digest(parts or b"")
                 ids += [started] if find_events(ledger, [started]) else []
         for event_id in ids:
             self._event(event_id)
@@ -426,11 +430,11 @@ class _Search:
             )
 
 
-def _holds(piece: RawBatch, wanted: Wanted) -> bool:
+def _holds(raw_batch: RawBatch, wanted: Wanted) -> bool:
     """Whether a batch holds the record that is wanted."""
-    return any(map(wanted.is_rejection, piece.rejected)) or any(
+    return any(map(wanted.is_rejection, raw_batch.rejected)) or any(
         wanted.is_at(part.file.name, wanted.record) and wanted.record in part.records.numbers
-        for part in piece.stretches
+        for part in raw_batch.slices
         if wanted.record is not None
     )
 

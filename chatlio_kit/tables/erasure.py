@@ -18,7 +18,7 @@ from chatlio_kit.chatlio.catalogue import TABLES
 from chatlio_kit.chatlio.person import CONVERSATION, EVENT_IDS, VISITOR, WHO, Person
 from chatlio_kit.errors import UsageError
 from chatlio_kit.tables.output import write_json, write_whole
-from chatlio_kit.tables.report import PAGE, REJECTED, REPORT
+from chatlio_kit.tables.report import EXPLORER, PAGE, REJECTED, REPORT
 
 ERASED = "(erased)"
 FORGOTTEN_FILE = "(forgotten)"
@@ -113,13 +113,14 @@ def erase_from_report(folder: Path, person: Person, erased: ErasedFiles) -> None
     Raises:
         OutputError: when a file cannot be written.
     """
-    rejected, page, report = (folder / name for name in (REJECTED, PAGE, REPORT))
+    rejected, report = folder / REJECTED, folder / REPORT
     lines = rejected.read_bytes().splitlines(keepends=True) if rejected.exists() else []
     kept = [_kept_line(line, person) for line in lines]
-    if page.exists() and (kept != lines or person.quoted_in(unescape(page.read_text(encoding="utf-8")))):
-        page.unlink()
-        erased.pages += 1
-    for name in (REJECTED, PAGE, REPORT, *(f"{table}.parquet" for table in TABLES)):
+    for page in (folder / PAGE, folder / EXPLORER):
+        if page.exists() and (kept != lines or person.quoted_in(unescape(page.read_text(encoding="utf-8")))):
+            page.unlink()
+            erased.pages += 1
+    for name in (REJECTED, PAGE, EXPLORER, REPORT, *(f"{table}.parquet" for table in TABLES)):
         for partial_file in folder.glob(f".{name}*.partial"):
             partial_file.unlink()
             erased.partials += 1
@@ -145,7 +146,7 @@ def _kept_line(line: bytes, person: Person) -> bytes | None:
     if not isinstance(rejection, dict):
         return None
     file, detail = str(rejection.get("file", "")), str(rejection.get("detail", ""))
-    if any(person.speaks(text) for text in _texts({**rejection, "file": ""})):
+    if any(person.is_named_in(text) for text in _texts({**rejection, "file": ""})):
         return None
     new_file = FORGOTTEN_FILE if person.names_file(file) else file
     new_detail = person.without_names(detail, FORGOTTEN_FILE)
@@ -206,8 +207,8 @@ def _names_person(person: Person, column: str, value: str) -> bool:
     if column in EVENT_IDS:
         return value in person.events
     if column in (*WHO, VISITOR, CONVERSATION):
-        return person.is_name(value) or person.speaks(value)
-    return person.speaks(value)
+        return person.is_name(value) or person.is_named_in(value)
+    return person.is_named_in(value)
 
 
 def _kept(rows: Any, person: Person) -> Any:

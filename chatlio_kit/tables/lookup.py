@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 from chatlio_kit.chatlio.catalogue import TABLES
@@ -31,6 +32,14 @@ _ROWS = {
     "visitors": ("visitor_id", "visitor_id"),
     "offline_messages": ("event_id", "event_id"),
 }
+
+
+def is_same_file(name: str, other: str) -> bool:
+    """Whether two names may mean one file: they are equal, or one is the end of the other's path.
+
+    Captures have the names that they were given with, so ``captures/a.ndjson`` may be ``a.ndjson`` elsewhere.
+    """
+    return name == other or name.endswith(f"/{other}") or other.endswith(f"/{name}")
 
 
 @dataclass(frozen=True)
@@ -78,7 +87,7 @@ class Wanted:
 
     def is_at(self, file: str, record: int) -> bool:
         """Whether a record is the one that is looked for."""
-        return record == self.record and (file == self.file or file.endswith(f"/{self.file}"))
+        return record == self.record and is_same_file(file, str(self.file))
 
     def is_rejection(self, rejection: Rejection) -> bool:
         """Whether a rejected record is the one that is looked for, or names it."""
@@ -88,9 +97,11 @@ class Wanted:
 
     def is_named_in(self, record: str) -> bool:
         """Whether a record as text holds the id or address as a whole word."""
-        return Person(self.name_id, self.address).speaks(record) or any(
-            event_id in record for event_id in self.event_ids
-        )
+        return self._person.is_named_in(record) or any(event_id in record for event_id in self.event_ids)
+
+    @cached_property
+    def _person(self) -> Person:
+        return Person(self.name_id, self.address)
 
     @property
     def needle(self) -> bytes:

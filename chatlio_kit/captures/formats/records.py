@@ -55,7 +55,7 @@ class NotUtf8(ValueError):
         self.ends_early = ends_early
 
 
-class Refused(ValueError):
+class InvalidRecord(ValueError):
     """A record that is JSON, but from which no payload can be unwrapped."""
 
     def __init__(self, reason: Reason, field: str | None, detail: str) -> None:
@@ -309,7 +309,7 @@ def row_of(cells: dict[str, Any]) -> bytes:
 
 def refusal(wrong: Exception, *, cut: bool = False) -> tuple[Reason, str | None, str]:
     """Return why a text could not be parsed: reason, field and sentence."""
-    if isinstance(wrong, Refused):
+    if isinstance(wrong, InvalidRecord):
         return wrong.reason, wrong.field, wrong.detail
     if isinstance(wrong, RepeatedKey):
         key = str(wrong)

@@ -28,10 +28,11 @@ _TYPES = (
     *(int, str, int, str | None, str | None, str | None, int | None, str | None, str | None, str | None),
     *(int | None, int | None),
 )
-_IDS_AT = """
-SELECT DISTINCT lower(hex(event_id)) FROM event
-WHERE source_record = :record AND (source_file = :file OR substr(source_file, -length(:tail)) = :tail)
-"""
+_IS_FILE = (
+    "({0} = :file OR substr({0}, -length(:file) - 1) = '/' || :file"
+    " OR substr(:file, -length({0}) - 1) = '/' || {0})"
+)
+"""Whether a column names a file, or the end of its path, or it the end of the column's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +144,9 @@ def find_ids_at(ledger: Ledger, file: str, record: int) -> list[str]:
         file: the file's name, or its last parts.
         record: the record's number.
     """
-    values = {"file": file, "record": record, "tail": f"/{file}"}
-    return [event_id for (event_id,) in ledger.fetch_all(_IDS_AT, values)]
+    is_file = _IS_FILE.format("source_file")
+    query = f"SELECT DISTINCT lower(hex(event_id)) FROM event WHERE source_record = :record AND {is_file}"  # noqa: S608 - a constant
+    return [event_id for (event_id,) in ledger.fetch_all(query, {"file": file, "record": record})]
 
 
 def find_ids_in_dead_letters(ledger: Ledger, text: str, names_it: Callable[[str], bool]) -> list[str]:
@@ -164,8 +166,8 @@ def find_ids_in_dead_letters(ledger: Ledger, text: str, names_it: Callable[[str]
 
 def was_read_to_its_end(ledger: Ledger, file: str) -> bool:
     """Whether a run read a file to its end and rejected none of its records."""
-    query = "SELECT 1 FROM file_read WHERE name = ? OR substr(name, -length(?)) = ? LIMIT 1"
-    return bool(ledger.fetch_all(query, (file, f"/{file}", f"/{file}")))
+    query = f"SELECT 1 FROM file_read WHERE {_IS_FILE.format('name')}"  # noqa: S608 - a constant
+    return bool(ledger.fetch_all(query, {"file": file}))
 
 
 def _entry(*row: Any) -> LedgerEntry:
