@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from copy import copy
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -316,11 +316,13 @@ class _Search:
         reports = sorted((self._state / REPORTS).glob("*"))
         for folder, rejection in find_rejections([*self._folders, *reports], self._wanted):
             trace.rejections.setdefault(rejection, []).append(str(folder))
-        listed = {(rejection.file, rejection.record) for rejection in trace.rejections}
         for rejection in unaccepted:
-            if (rejection.file, rejection.record) not in listed:
+            if not any(_are_one_record(rejection, listed) for listed in trace.rejections):
                 trace.rejections[rejection] = ["captures, as they are read now"]
-        trace.events = list(self._events.values())
+        last = datetime.max.replace(tzinfo=UTC)
+        trace.events = sorted(
+            self._events.values(), key=lambda event: event.row.occurred_at if event.row else last
+        )
         trace.notes = list(self._notes(trace))
         return trace
 
@@ -430,6 +432,10 @@ class _Search:
             )
 
 
+def _are_one_record(rejection: Rejection, other: Rejection) -> bool:
+    return rejection.record == other.record and is_same_file(rejection.file, other.file)
+
+
 def _holds(raw_batch: RawBatch, wanted: Wanted) -> bool:
     """Whether a batch holds the record that is wanted."""
     return any(map(wanted.is_rejection, raw_batch.rejected)) or any(
@@ -478,13 +484,11 @@ def _batch(entry: LedgerEntry) -> str:
 def _dataset_row(entry: LedgerEntry) -> str:
     if entry.gone is not None:
         return f"gone, {entry.gone}: a read found it before, and the read of {_moment(entry.read_at)} did not"
+    if entry.landed and entry.is_forgotten and entry.found_at is None:
+        return "landed before the person was forgotten; reconcile reads whether it is still there"
     if entry.landed:
-        found = (
-            f"the read of {_moment(entry.found_at)} found it"
-            if entry.found_at
-            else "an earlier read found it"
-        )
-        return f"landed: {found}, as _id {entry.event_id}"
+        when = f"the read of {_moment(entry.found_at)}" if entry.found_at else "an earlier read"
+        return f"landed: {when} found it, as _id {entry.event_id}"
     if entry.fate is not Fate.DELIVERED:
         return "none: it was not accepted"
     if entry.read_at is None:

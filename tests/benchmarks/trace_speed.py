@@ -104,9 +104,8 @@ def main() -> None:
             convert(Export([captures], ReadOptions()), tables, quiet=True)
             fill(tables, state)
         size = (state / "ledger.db").stat().st_size
-        print(
-            f"{pq.read_metadata(tables / 'events.parquet').num_rows:,} events, ledger of {size / 1e6:,.0f} MB\n"
-        )
+        rows = pq.read_metadata(tables / "events.parquet").num_rows
+        print(f"{rows:,} events, ledger of {size / 1e6:,.0f} MB\n")
         print("| what | ledger | ledger and tables | command, all |\n| --- | ---: | ---: | ---: |")
         for name, what in examples(tables).items():
             seconds = []
