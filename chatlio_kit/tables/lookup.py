@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from chatlio_kit.chatlio.catalogue import TABLES
 from chatlio_kit.chatlio.person import Person
@@ -18,20 +19,19 @@ from chatlio_kit.tables.erasure import check_tables
 from chatlio_kit.tables.explorer.corpus import parse_rejection
 from chatlio_kit.tables.report import REJECTED
 
-_ADDRESSES = ("visitor_email", "contact_email", "reply_to_email", "contact_mailbox")
+_ADDRESSES, _MAILBOX = ("visitor_email", "contact_email", "reply_to_email"), "contact_mailbox"
 _EVENTS = """
 SELECT event_id, kind, epoch_ms(occurred_at), conversation_id, visitor_id, source_file, source_record
 FROM events WHERE {condition} ORDER BY occurred_at, event_id
 """
-_OF_CONVERSATIONS = """
-{direct} OR conversation_id IN (SELECT conversation_id FROM events WHERE {direct})
-"""
 _ROWS = {
-    "conversations": ("conversation_id", "conversation_id"),
-    "messages": ("conversation_id", "coalesce(conversation_id, event_id)"),
-    "visitors": ("visitor_id", "visitor_id"),
-    "offline_messages": ("event_id", "event_id"),
+    "conversations": "conversation_id",
+    "messages": "conversation_id",
+    "visitors": "visitor_id",
+    "offline_messages": "event_id",
 }
+_MOST_CONSTANTS = 200
+"""Up to so many keys are written into a query, which then skips what cannot hold them."""
 
 
 def is_same_file(name: str, other: str) -> bool:
@@ -65,6 +65,12 @@ class EventRow:
     file: str
     record: int
     rows: dict[str, int] = field(default_factory=dict)
+
+    def key(self, column: str) -> str | None:
+        """Return what the rows of another table have in a column."""
+        if column == "visitor_id":
+            return self.visitor_id
+        return (self.conversation_id if column == "conversation_id" else None) or self.event_id
 
 
 @dataclass(frozen=True)
@@ -122,21 +128,10 @@ def find_rows(folder: Path, wanted: Wanted) -> list[EventRow]:
         present = [name for name in TABLES if (folder / f"{name}.parquet").is_file()]
         for name in present:
             opened.execute(view_of(name, folder))
-        if "events" not in present:
-            return []
-        condition, values = _condition(wanted)
-        found = opened.execute(_EVENTS.format(condition=condition), values).fetchall()
-        events = [
-            EventRow(event_id, kind, datetime.fromtimestamp(moment / 1000, UTC), *rest)
-            for event_id, kind, moment, *rest in found
-        ]
-        for name, (column, key) in _ROWS.items():
+        events = _find_events(opened, wanted) if "events" in present else []
+        for name, column in _ROWS.items():
             if name in present:
-                keys = {_key(event, column) for event in events} - {None}
-                query = f"SELECT {key}, count(*) FROM {name} WHERE {key} IN (SELECT unnest($keys)) GROUP BY 1"  # noqa: S608 - names from above
-                counts = dict(opened.execute(query, {"keys": sorted(map(str, keys))}).fetchall())
-                for event in events:
-                    event.rows[name] = counts.get(_key(event, column), 0)
+                _count_rows(opened, name, column, events)
     return events
 
 
@@ -155,25 +150,54 @@ def find_rejections(folders: Iterable[Path], wanted: Wanted) -> Iterator[tuple[P
                     yield folder, rejection
 
 
-def _condition(wanted: Wanted) -> tuple[str, dict[str, object]]:
+def _find_events(opened: Any, wanted: Wanted) -> list[EventRow]:
     if wanted.record is not None:
         condition = (
-            "source_record = $record AND (source_file = $file OR ends_with(source_file, '/' || $file))"
+            "source_record = ? AND (source_file = ? OR ends_with(source_file, '/' || ?)"
+            " OR ends_with(?, '/' || source_file))"
         )
-        return f"({condition}) OR event_id IN (SELECT unnest($ids))", {
-            "record": wanted.record, "file": wanted.file, "ids": list(wanted.event_ids)
-        }  # fmt: skip
+        by_id, ids = _is_in("event_id", wanted.event_ids)
+        return _fetch_events(opened, f"({condition}) OR {by_id}", [wanted.record, *[wanted.file] * 3, *ids])
+    if wanted.event_ids:
+        return _fetch_events(opened, *_is_in("event_id", wanted.event_ids))
     if wanted.name_id is not None:
-        direct = "lower(conversation_id) = $name OR lower(visitor_id) = $name"
-        return _OF_CONVERSATIONS.format(direct=direct), {"name": wanted.name_id}
-    if wanted.address is not None:
-        direct = " OR ".join(f"lower({column}) = $name" for column in _ADDRESSES[:-1])
-        direct += f" OR contains(lower({_ADDRESSES[-1]}), '<' || $name || '>')"
-        return _OF_CONVERSATIONS.format(direct=direct), {"name": wanted.address}
-    return "event_id IN (SELECT unnest($ids))", {"ids": list(wanted.event_ids)}
+        spellings = (wanted.name_id, wanted.name_id.upper())
+        conditions = [_is_in(column, spellings) for column in ("conversation_id", "visitor_id")]
+        condition = " OR ".join(words for words, _ in conditions)
+        named = _fetch_events(opened, condition, [value for _, values in conditions for value in values])
+    else:
+        condition = " OR ".join(f"lower({column}) = ?" for column in _ADDRESSES)
+        condition += f" OR contains(lower({_MAILBOX}), '<' || ? || '>')"
+        named = _fetch_events(opened, condition, [wanted.address] * (len(_ADDRESSES) + 1))
+    conversations = {event.conversation_id for event in named} - {None}
+    by_id, ids = _is_in("event_id", [event.event_id for event in named])
+    by_conversation, keys = _is_in("conversation_id", sorted(map(str, conversations)))
+    return _fetch_events(opened, f"{by_id} OR {by_conversation}", [*ids, *keys])
 
 
-def _key(event: EventRow, column: str) -> str | None:
-    if column == "visitor_id":
-        return event.visitor_id
-    return event.event_id if column == "event_id" else event.conversation_id or event.event_id
+def _fetch_events(opened: Any, condition: str, values: Sequence[object]) -> list[EventRow]:
+    rows = opened.execute(_EVENTS.format(condition=condition), values).fetchall()
+    return [
+        EventRow(event_id, kind, datetime.fromtimestamp(moment / 1000, UTC), *rest)
+        for event_id, kind, moment, *rest in rows
+    ]
+
+
+def _count_rows(opened: Any, name: str, column: str, events: Sequence[EventRow]) -> None:
+    """Count the rows of a table that belong to each event; an event without a conversation is one itself."""
+    keys = {event.key(column) for event in events}
+    counts: dict[str, int] = {}
+    by_event = [column, "event_id"] if name == "messages" else [column]
+    for searched in by_event:
+        condition, values = _is_in(searched, sorted(key for key in keys if key is not None))
+        query = f"SELECT {searched}, count(*) FROM {name} WHERE {condition} GROUP BY 1"  # noqa: S608 - names from above
+        counts |= dict(opened.execute(query, values).fetchall())
+    for event in events:
+        event.rows[name] = counts.get(event.key(column) or "", 0)
+
+
+def _is_in(column: str, keys: Sequence[str]) -> tuple[str, list[object]]:
+    """Return the condition that a column has one of these values, and its parameters."""
+    if len(keys) > _MOST_CONSTANTS:
+        return f"{column} IN (SELECT unnest(?))", [list(keys)]
+    return (f"{column} IN ({', '.join('?' * len(keys))})", list(keys)) if keys else ("false", [])

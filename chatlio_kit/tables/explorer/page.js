@@ -192,7 +192,8 @@
   };
 
   at("filters").addEventListener("submit", event => event.preventDefault());
-  for (const field of [query, status, type, from, to]) field.addEventListener("input", search);
+  query.addEventListener("input", search);
+  for (const field of [status, type, from, to]) field.addEventListener("change", search);
   at("more").addEventListener("click", () => {
     const first = shown;
     showMore();
