@@ -12,17 +12,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
-from importlib import resources
+from importlib import import_module, resources
 from pathlib import Path
 from typing import Any, Protocol
-from unicodedata import normalize
 
 import orjson
 import pandas as pd
 import pyarrow as pa
 
+from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.chatlio.rejections import Reason, Rejection
-from chatlio_kit.errors import FrameError, UsageError, option
+from chatlio_kit.errors import CaptureError, FrameError, UsageError, option
 from chatlio_kit.tables.derive.database import database
 from chatlio_kit.tables.derive.files import view_of
 from chatlio_kit.tables.report import REJECTED as REJECTED_FILE
@@ -33,27 +33,50 @@ LONGEST_TEXT = 10_000
 MOST_MESSAGES = 1_000
 """How many messages of one conversation a page shows."""
 
+_ENTRIES_AT_ONCE = 20_000
+_FACTS = (
+    *("conversation_id", "visitor_name", "contact_name", "visitor_email", "contact_email", "visitor_id"),
+    *("agent_name", "page_url"),
+)
+"""The columns of events that are shown and searched as they are."""
 _COLUMNS = {
     "events": (
-        *("event_id", "kind", "occurred_at", "conversation_id", "visitor_id", "visitor_email"),
-        *("visitor_name", "contact_name", "contact_email", "agent_name", "page_url", "message", "subject"),
-        *("started_at", "ended_at", "source_file", "source_record"),
+        *("event_id", "kind", "occurred_at", "started_at", "ended_at", "message", "subject"),
+        *("source_file", "source_record", *_FACTS),
     ),
     "messages": ("conversation_id", "event_id", "sent_at", "position", "author", "username", "text"),
 }
-_EVENTS = """
+_FOLDED = f"""
+WITH texts AS (
+    SELECT
+        coalesce(conversation_id, event_id) AS entry,
+        concat_ws(
+            chr(10), event_id, source_file, concat_ws(': ', subject, message), {", ".join(_FACTS)}
+        ) AS plain
+    FROM events
+    UNION ALL
+    SELECT coalesce(conversation_id, event_id), concat_ws(chr(10), username, text) FROM messages
+),
+folded AS (
+    SELECT entry, CASE
+        WHEN strlen(plain) = length(plain) THEN lower(plain)  -- bytes and characters: ASCII alone
+        ELSE replace(replace(lower(plain), 'i' || chr(775), 'i'), chr(962), chr(963))
+    END AS folded
+    FROM texts
+)
+"""  # noqa: S608 - names from above
+_EVENTS = f"""
 SELECT rank, event_id, kind, epoch_ms(occurred_at), source_file, source_record,
-    nullif(concat_ws(': ', subject, left(message, $longest)), '')
+    nullif(concat_ws(': ', subject, left(message, $longest)), ''), epoch_ms(ended_at), {", ".join(_FACTS)}
 FROM events JOIN chosen ON chosen.entry = coalesce(conversation_id, event_id)
 ORDER BY rank, occurred_at, event_id
-"""
+"""  # noqa: S608 - names from above
 _MESSAGES = """
 SELECT rank, author, epoch_ms(sent_at), username, left(text, $longest), greatest(length(text) - $longest, 0)
 FROM messages JOIN chosen ON chosen.entry = coalesce(conversation_id, event_id)
 QUALIFY row_number() OVER (PARTITION BY rank ORDER BY sent_at, position) <= $most
 ORDER BY rank, sent_at, position
 """
-_FACTS = ("conversation_id", "visitor", "visitor_email", "visitor_id", "agent", "page_url")
 
 
 class Status(StrEnum):
@@ -114,44 +137,65 @@ class Filters:
         return (self.since is None or moment >= self.since) and (self.until is None or moment < self.until)
 
 
-@dataclass
+@dataclass(slots=True)
 class Entry:
     """A conversation with its events and messages, an event outside any conversation, or a rejected record.
 
     Attributes:
         id: the conversation id, the event id, or ``file:record``.
-        type: ``conversation``, the kind of the event, or ``rejected record``.
         started_at: milliseconds since 1970; None for a rejected record.
-        ended_at: the same.
-        facts: who took part and where, by name.
-        flags: ``unanswered`` and ``feedback``, where they apply.
-        event_ids: the ids of its events.
+        event_count: how many events it has.
         message_count: how many messages it has.
         characters: about how many characters it takes to show.
+        type: ``conversation``, the kind of the event, or ``rejected record``.
         status: what became of it.
-        events: id, kind, time, file, record, text, status and detail of each event; loaded on demand.
-        messages: author, time, name, text and number of hidden characters; loaded on demand.
+        ended_at: milliseconds since 1970.
+        facts: who took part and where: values by name, the latest first.
+        events: id, kind, time, file, record, text, status and detail of each event.
+        messages: author, time, name, text and number of hidden characters of each message.
         raw: the beginning of a rejected record.
     """
 
     id: str
-    type: str
     started_at: int | None = None
-    ended_at: int | None = None
-    facts: dict[str, str] = field(default_factory=dict)
-    flags: list[str] = field(default_factory=list)
-    event_ids: list[str] = field(default_factory=list)
+    event_count: int = 0
     message_count: int = 0
     characters: int = 0
+    type: str = REJECTED
     status: Status = Status.ACCEPTED
+    ended_at: int | None = None
+    facts: dict[str, list[str]] = field(default_factory=dict)
     events: list[tuple[Any, ...]] = field(default_factory=list)
     messages: list[tuple[Any, ...]] = field(default_factory=list)
     raw: str | None = None
 
     @property
+    def is_rejected(self) -> bool:
+        """Whether it is a rejected record."""
+        return self.status is Status.REJECTED
+
+    @property
     def rows(self) -> int:
         """How many rows it takes to show."""
-        return 1 + len(self.event_ids) + min(self.message_count, MOST_MESSAGES)
+        return 1 + self.event_count + min(self.message_count, MOST_MESSAGES)
+
+    @property
+    def flags(self) -> list[str]:
+        """``unanswered`` and ``feedback``, where an event of the conversation is one."""
+        kinds = {event[1] for event in self.events} if self.type == CONVERSATION else set()
+        return [kind for kind in (Kind.UNANSWERED, Kind.FEEDBACK) if kind in kinds]
+
+    def add_event(self, event: tuple[Any, ...], ended_at: int | None, facts: Iterable[str | None]) -> None:
+        """Add an event that follows those before in time, and what it says of the conversation."""
+        for name, value in zip(_FACTS, facts, strict=True):
+            if value:
+                values = self.facts.setdefault(name, [])
+                if (shown := value[:LONGEST_TEXT]) in values:
+                    values.remove(shown)
+                values.insert(0, shown)
+        self.type = CONVERSATION if "conversation_id" in self.facts else str(event[1]).replace("_", " ")
+        self.ended_at = max(filter(None, (self.ended_at, ended_at)), default=None)
+        self.events.append(event)
 
 
 class Corpus:
@@ -210,43 +254,45 @@ class Corpus:
             yield cls(opened, lambda: read_rejections(folder), ledger)
 
     def entries(self, filters: Filters) -> Iterator[Entry]:
-        """Yield what matches, the latest first, then rejected records; events and messages are not loaded."""
+        """Yield what matches, the latest first, with its size alone; then rejected records."""
         words = filters.words
-        reader = self._database.execute(_query(), {"longest": LONGEST_TEXT, "with_words": bool(words)})
-        for batch in reader.to_arrow_reader(20_000):
-            for row in batch.to_pylist():
-                if filters.match_time(row["started_at"]) and _matches(words, row["words"]):
-                    yield _entry(row)
+        with _explained():
+            self._database.execute(
+                f"CREATE OR REPLACE TEMP TABLE matched AS {_matched(len(words))}", words * 2
+            )
+            rows = self._database.execute(_query(), {"longest": LONGEST_TEXT, "is_search": bool(words)})
+            for batch in rows.to_arrow_reader(_ENTRIES_AT_ONCE):
+                for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                    if filters.match_time(values[1]):
+                        yield Entry(*values)
         if filters.match_time(None):
             for rejection in self._rejections():
                 entry = _rejected(rejection)
-                if _matches(words, "\n".join([entry.id, *entry.facts.values(), rejection.raw or ""])):
+                texts = [entry.id, *(value for values in entry.facts.values() for value in values)]
+                folded = fold("\n".join([*texts, rejection.raw or ""]))
+                if all(word in folded for word in words):
                     yield entry
 
     def load(self, entries: Sequence[Entry]) -> None:
-        """Load the events and messages of entries, as far as a page shows them."""
+        """Load what is shown of entries: their events, messages, facts and statuses."""
+        entries = [entry for entry in entries if not entry.is_rejected]
         ids = pa.array([entry.id for entry in entries], pa.large_string())
-        chosen = pa.table({"entry": ids, "rank": pa.array(range(len(entries)), pa.int64())})
-        self._database.register("chosen", chosen)
-        statuses = self.read_statuses(entries)
-        for rank, event_id, *rest in self._fetch(_EVENTS, longest=LONGEST_TEXT):
-            status, detail = statuses.get(event_id, (None, ""))
-            entries[rank].events.append((event_id, *rest, status, detail))
-        for rank, *message in self._fetch(_MESSAGES, longest=LONGEST_TEXT, most=MOST_MESSAGES):
+        with _explained():
+            self._database.register(
+                "chosen", pa.table({"entry": ids, "rank": pa.array(range(len(entries)), pa.int64())})
+            )
+            events = self._fetch(_EVENTS, longest=LONGEST_TEXT)
+            messages = self._fetch(_MESSAGES, longest=LONGEST_TEXT, most=MOST_MESSAGES)
+        unknown = (Status.ACCEPTED if self._ledger is None else Status.NOT_SENT, "")
+        known = self._ledger.statuses([event[1] for event in events]) if self._ledger else {}
+        for rank, *event, ended_at, facts in ((*row[:8], row[8:]) for row in events):
+            status = known.get(event[0], unknown)
+            entries[rank].add_event((*event, *status), ended_at, facts)
+        for rank, *message in messages:
             entries[rank].messages.append(tuple(message))
-
-    def read_statuses(self, entries: Sequence[Entry]) -> dict[str, tuple[Status, str]]:
-        """Look up what became of all events, and set the status of each entry."""
-        if self._ledger is None:
-            return {}
-        ids = [event_id for entry in entries for event_id in entry.event_ids]
-        known = self._ledger.statuses(ids)
-        statuses = {event_id: known.get(event_id, (Status.NOT_SENT, "")) for event_id in ids}
         order = list(Status)
         for entry in entries:
-            if entry.event_ids:
-                entry.status = min((statuses[one][0] for one in entry.event_ids), key=order.index)
-        return statuses
+            entry.status = min((event[6] for event in entry.events), key=order.index)
 
     def _fetch(self, query: str, **values: int) -> list[tuple[Any, ...]]:
         rows: list[tuple[Any, ...]] = self._database.execute(query, values).fetchall()
@@ -254,8 +300,8 @@ class Corpus:
 
 
 def fold(text: str) -> str:
-    """Return a text as it is compared; the page's script does the same."""
-    return text.lower() if text.isascii() else normalize("NFC", text).lower()
+    """Return a text as it is compared; the query and the page's script do the same."""
+    return text.lower().replace("i\u0307", "i").replace("\u03c2", "\u03c3")
 
 
 def read_rejections(folder: Path) -> Iterator[Rejection]:
@@ -292,42 +338,37 @@ def _database() -> Iterator[Any]:
         yield opened
 
 
-def _matches(words: Sequence[str], text: str) -> bool:
+def _matched(words: int) -> str:
+    """Return the query for the entries in which all of so many words occur."""
     if not words:
-        return True
-    folded = fold(text)
-    return all(word in folded for word in words)
+        return "SELECT '' AS entry"
+    conditions = ["contains(folded, ?)"] * words
+    any_word = " OR ".join(conditions)
+    all_words = " AND ".join(f"bool_or({condition})" for condition in conditions)
+    return f"{_FOLDED} SELECT entry FROM folded WHERE {any_word} GROUP BY entry HAVING {all_words}"  # noqa: S608 - a constant
 
 
-def _entry(row: Mapping[str, Any]) -> Entry:
-    is_conversation = row["conversation_id"] is not None
-    flags = {"unanswered": row["was_unanswered"], "feedback": row["has_feedback"]}
-    return Entry(
-        row["entry"],
-        CONVERSATION if is_conversation else row["kind"].replace("_", " "),
-        row["started_at"],
-        row["ended_at"],
-        {name: row[name][:LONGEST_TEXT] for name in _FACTS if row[name]},
-        [flag for flag, applies in flags.items() if applies and is_conversation],
-        row["event_ids"],
-        row["messages"],
-        row["characters"],
-    )
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Report in a sentence that memory or disk space does not suffice."""
+    try:
+        yield
+    except (import_module("duckdb").Error, pa.ArrowException) as error:
+        words = str(error).partition("\n")[0].rstrip(".")
+        raise CaptureError(
+            f"The tables could not be searched: {words}. Free memory or disk space, or convert "
+            "the captures again."
+        ) from error
 
 
 def _rejected(rejection: Rejection) -> Entry:
-    facts = {
-        "reason": rejection.reason,
-        "field": rejection.field or "",
-        "detail": rejection.detail,
-    }
+    facts = {"reason": rejection.reason, "field": rejection.field, "detail": rejection.detail}
     raw = None if rejection.raw is None else rejection.raw[:LONGEST_TEXT]
     return Entry(
         f"{rejection.file}:{rejection.record}",
-        REJECTED,
-        facts={name: value for name, value in facts.items() if value},
         characters=len(raw or ""),
         status=Status.REJECTED,
+        facts={name: [str(value)] for name, value in facts.items() if value},
         raw=raw,
     )
 

@@ -24,7 +24,7 @@ from chatlio_kit.arguments import checked
 from chatlio_kit.chatlio.rejections import shortened
 from chatlio_kit.display.visible import visible
 from chatlio_kit.errors import in_words
-from chatlio_kit.tables.explorer.corpus import MOST_MESSAGES, REJECTED, Corpus, Entry, Filters, Status, fold
+from chatlio_kit.tables.explorer.corpus import MOST_MESSAGES, Corpus, Entry, Filters, Status, fold
 from chatlio_kit.tables.output import write_whole
 
 ROWS, ROWS_OF_A_FILE = 10_000, 100_000
@@ -34,10 +34,16 @@ _CHARACTERS_PER_ROW = 200
 _REJECTED_SHARE = 4
 _HEIGHT = 640
 _SNIPPET = 200
+_ENTRIES_AT_ONCE = 20_000
+_VISITOR = ("contact_name", "visitor_name", "contact_email", "visitor_email")
 _NAMES = {
     "conversation_id": "conversation",
+    "visitor_name": "visitor",
+    "contact_name": "contact",
     "visitor_email": "e-mail",
+    "contact_email": "contact's e-mail",
     "visitor_id": "visitor id",
+    "agent_name": "agent",
     "page_url": "page",
     "detail": "what happened",
 }
@@ -81,7 +87,7 @@ class Explorer:
         """
         choice = _Choice(limit)
         choice.add(corpus.entries(filters))
-        corpus.load([entry for entry in choice.chosen if entry.type != REJECTED])
+        corpus.load(choice.chosen)
         return cls(choice.chosen, choice.sentence(filters))
 
     def to_html(self) -> str:
@@ -141,8 +147,11 @@ def find(corpus: Corpus, filters: Filters) -> pd.DataFrame:
         found.
     """
     entries = list(corpus.entries(filters))
-    corpus.load([entry for entry in entries if entry.type != REJECTED])
-    rows = [_row(entry, filters.words) for entry in entries]
+    rows: list[tuple[object, ...]] = []
+    while entries:  # what was loaded of one chunk is released before the next
+        loaded, entries = entries[:_ENTRIES_AT_ONCE], entries[_ENTRIES_AT_ONCE:]
+        corpus.load(loaded)
+        rows += [_row(entry, filters.words) for entry in loaded]
     frame = pd.DataFrame(rows, columns=list(_COLUMNS))
     texts = {name: "str" for name in _COLUMNS if name not in ("started_at", "messages")}
     return frame.astype({**texts, "messages": "int64"}).assign(
@@ -161,7 +170,7 @@ class _Choice:
     def add(self, entries: Iterable[Entry]) -> None:
         """Choose from entries in their order, until the page is full."""
         for entry in entries:
-            is_rejected = entry.type == REJECTED
+            is_rejected = entry.is_rejected
             self._all[is_rejected] += 1
             if (self._rejects if is_rejected else self._chats).take(entry):
                 self._held[is_rejected] += 1
@@ -219,8 +228,10 @@ def _as_json(entry: Entry) -> dict[str, Any]:
         "type": entry.type,
         "at": entry.started_at,
         "end": entry.ended_at,
-        "name": entry.facts.get("visitor") or entry.facts.get("visitor_email"),
-        "facts": [(_NAMES.get(name, name), value) for name, value in entry.facts.items()],
+        "name": _first(entry, *_VISITOR),
+        "facts": [
+            (_NAMES.get(name, name), value) for name, values in entry.facts.items() for value in values
+        ],
         "flags": entry.flags,
         "status": entry.status,
         "events": entry.events,
@@ -231,15 +242,27 @@ def _as_json(entry: Entry) -> dict[str, Any]:
     return {name: value for name, value in members.items() if value not in (None, [], 0)}
 
 
+def _first(entry: Entry, *names: str) -> str | None:
+    """Return the latest value of the first of these facts that is known."""
+    return next((entry.facts[name][0] for name in names if name in entry.facts), None)
+
+
 def _row(entry: Entry, words: list[str]) -> tuple[object, ...]:
+    facts = [value for values in entry.facts.values() for value in values]
     texts = [str(message[3] or "") for message in entry.messages]
-    texts += [str(event[5] or "") for event in entry.events] + [entry.raw or "", *entry.facts.values()]
+    texts += [str(event[5] or "") for event in entry.events] + [entry.raw or "", *facts]
     match = next((text for text in texts if any(word in fold(text) for word in words)), "")
-    match = match or next(filter(None, texts), "")
-    facts = (entry.facts.get(name) for name in ("visitor", "visitor_email", "agent", "page_url"))
     return (
-        *(entry.type, entry.id, entry.started_at, *facts, entry.message_count, entry.status),
-        match[:_SNIPPET],
+        entry.type,
+        entry.id,
+        entry.started_at,
+        _first(entry, *_VISITOR[:2]),
+        _first(entry, *_VISITOR[2:]),
+        _first(entry, "agent_name"),
+        _first(entry, "page_url"),
+        entry.message_count,
+        entry.status,
+        (match or next(filter(None, texts), ""))[:_SNIPPET],
     )
 
 

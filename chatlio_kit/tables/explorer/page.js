@@ -8,7 +8,7 @@
   const list = at("list"), reader = at("reader");
   let found = [], words = [], shown = 0, opened = null;
 
-  const fold = text => text.normalize("NFC").toLowerCase();
+  const fold = text => text.toLowerCase().replaceAll("i\u0307", "i").replaceAll("\u03c2", "\u03c3");
 
   // Characters that a reader cannot see, or that change the direction of others, are written as escapes.
   const visible = text =>
