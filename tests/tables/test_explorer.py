@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import chatlio_kit as ck
+from chatlio_kit.chatlio.slack_text import decode
 from chatlio_kit.errors import FrameError, UsageError
 from chatlio_kit.samples import write_sample
 from chatlio_kit.tables import Export, ReadOptions, Tables
@@ -112,7 +113,7 @@ def test_every_record_is_on_the_page(tables: Tables, page: Page) -> None:
         tables.events["event_id"]
     )
     texts = [message[3] for entry in entries for message in entry.get("messages", [])]
-    assert sorted(texts) == sorted(tables.messages["text"])
+    assert sorted(texts) == sorted(tables.messages["text"].map(decode))
     rejected = [entry["id"] for entry in entries if entry["type"] == "rejected record"]
     assert rejected == [f"{rejection.file}:{rejection.record}" for rejection in tables.rejections]
     chats = [entry for entry in entries if entry["type"] == "conversation"]
@@ -223,7 +224,9 @@ def test_no_text_of_a_stranger_leaves_the_data(planted: Explorer) -> None:
     assert "img" not in {tag for tag, _ in page.tags}
     assert "<" not in page.content["data"]
     texts = {message[3] for entry in page.data["entries"] for message in entry.get("messages", [])}
-    assert texts == set(PLANTED)
+    assert texts == set(map(decode, PLANTED))
+    names = {message[2] for entry in page.data["entries"] for message in entry.get("messages", [])}
+    assert names == set(PLANTED)
     assert sum(entry["status"] == "rejected" for entry in page.data["entries"]) == len(PLANTED)
 
 
@@ -295,6 +298,25 @@ def test_any_spelling_of_a_text_finds_it(letters: Tables, text: str) -> None:
     for query in (text, text.upper(), text.lower()):
         assert letters.search(query)["id"].tolist() == page.found(query)
     assert text in set(letters.search(text)["match"])
+
+
+def test_messages_are_shown_and_found_as_their_writers_saw_them(
+    tmp_path: Path, ndjson: Callable[[Path, Iterable[Any]], Path]
+) -> None:
+    """Slack's escapes are decoded on the page and in the search, and the frame keeps what Chatlio sent."""
+    text = "<@U1|sam>: R&amp;D &lt;3, see <https://a.example|the page>"
+    chat = {
+        "conversationUUID": "7c1e9a52-3b6d-4f08-5a91-0d4e6b2f8c13",
+        "startedAt": "2024-03-11T09:00:00Z",
+        "endedAt": "2024-03-11T09:03:10Z",
+        "messages": [{"ts": "1710144005.000200", "text": text, "isVisitorMsg": False}],
+    }
+    path = ndjson(tmp_path / "a.ndjson", [{"kind": "transcript", "payload": chat}])
+    tables = ck.read_export(path).to_tables(quiet=True)
+    (entry,) = Page(tables.explore().to_html()).data["entries"]
+    assert entry["messages"][0][3] == "@sam: R&D <3, see the page (https://a.example)"
+    assert (len(tables.search("R&D page")), len(tables.search("&amp;"))) == (1, 0)
+    assert tables.messages["text"].tolist() == [text]
 
 
 def test_long_texts_are_cut_and_counted(

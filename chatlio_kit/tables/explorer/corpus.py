@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.chatlio.rejections import Reason, Rejection
+from chatlio_kit.chatlio.slack_text import decode
 from chatlio_kit.errors import CaptureError, FrameError, UsageError, option
 from chatlio_kit.tables.derive.database import database
 from chatlio_kit.tables.derive.files import view_of
@@ -46,6 +47,7 @@ _COLUMNS = {
     ),
     "messages": ("conversation_id", "event_id", "sent_at", "position", "author", "username", "text"),
 }
+_DECODED = "CASE WHEN contains(text, '<') OR contains(text, '&') THEN decoded(text) ELSE text END"
 _FOLDED = f"""
 WITH texts AS (
     SELECT
@@ -55,7 +57,7 @@ WITH texts AS (
         ) AS plain
     FROM events
     UNION ALL
-    SELECT coalesce(conversation_id, event_id), concat_ws(chr(10), username, text) FROM messages
+    SELECT coalesce(conversation_id, event_id), concat_ws(chr(10), username, {_DECODED}) FROM messages
 ),
 folded AS (
     SELECT entry, CASE
@@ -71,12 +73,13 @@ SELECT rank, event_id, kind, epoch_ms(occurred_at), source_file, source_record,
 FROM events JOIN chosen ON chosen.entry = coalesce(conversation_id, event_id)
 ORDER BY rank, occurred_at, event_id
 """  # noqa: S608 - names from above
-_MESSAGES = """
-SELECT rank, author, epoch_ms(sent_at), username, left(text, $longest), greatest(length(text) - $longest, 0)
-FROM messages JOIN chosen ON chosen.entry = coalesce(conversation_id, event_id)
+_MESSAGES = f"""
+SELECT rank, author, epoch_ms(sent_at), username, left(shown, $longest), greatest(length(shown) - $longest, 0)
+FROM (SELECT *, {_DECODED} AS shown FROM messages)
+JOIN chosen ON chosen.entry = coalesce(conversation_id, event_id)
 QUALIFY row_number() OVER (PARTITION BY rank ORDER BY sent_at, position) <= $most
 ORDER BY rank, sent_at, position
-"""
+"""  # noqa: S608 - names from above
 
 
 class Status(StrEnum):
@@ -152,7 +155,7 @@ class Entry:
         ended_at: milliseconds since 1970.
         facts: who took part and where: values by name, the latest first.
         events: id, kind, time, file, record, text, status and detail of each event.
-        messages: author, time, name, text and number of hidden characters of each message.
+        messages: author, time, name, decoded text and number of hidden characters of each message.
         raw: the beginning of a rejected record.
     """
 
@@ -335,6 +338,7 @@ def parse_rejection(line: bytes) -> Rejection | None:
 @contextmanager
 def _database() -> Iterator[Any]:
     with tempfile.TemporaryDirectory(prefix="chatlio-kit-") as folder, database(Path(folder)) as opened:
+        opened.create_function("decoded", decode, ["VARCHAR"], "VARCHAR")
         yield opened
 
 

@@ -84,8 +84,8 @@
       (last === null || entry.at < last));
     const messages = found.reduce((sum, entry) => sum + (entry.messages || []).length, 0);
     at("count").textContent =
-      `${found.length.toLocaleString("en")} of ${entries.length.toLocaleString("en")} found, ` +
-      `with ${messages.toLocaleString("en")} messages`;
+      `${found.length.toLocaleString("en")} of ${entries.length.toLocaleString("en")} found` +
+      (messages ? `, with ${messages.toLocaleString("en")} messages` : "");
     list.replaceChildren();
     shown = 0;
     showMore();
