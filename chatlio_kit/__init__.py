@@ -13,7 +13,7 @@ sent. Whatever goes wrong is a ``ChatlioKitError`` that says what happened and w
 The names, in the order of the journey:
 
     open_platform     the local platform on this machine, or Experience Platform
-    check_platform    what stands in the way of a connection; changes nothing
+    check_platform    what prevents a connection; changes nothing
     plan_connection   what a connection needs and what is there; ``apply()`` makes the rest
     open_connection   a connection that was made before
     read_export       captured webhooks in files; ``to_tables()`` makes frames of them

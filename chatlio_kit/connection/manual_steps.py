@@ -125,10 +125,10 @@ class ManualSteps:
             f"Choose the existing dataset {dataset!r}, name the dataflow as in "
             "the table, and switch partial ingestion and error diagnostics on where they are offered. Next.",
             "Remove the mappings that are suggested and enter those of the kind's table: a source field is "
-            "picked from the sample, a calculated field is pasted as it stands. Next, then Finish.",
+            "picked from the sample, a calculated field is pasted as it is. Next, then Finish.",
             "Open the dataflow under Sources, Dataflows: the panel beside its runs shows Dataflow ID and "
             "Streaming endpoint.",
-            f"Put the two together: {URL_FORM}. It is a secret: whoever has it can write to the dataset.",
+            f"Put the two together: {URL_FORM}. It is a secret: anybody who has it can write to the dataset.",
             "Wait five minutes: what comes before that may be lost without a word.",
             "In Chatlio open the widget's settings, tab Behavior, section Webhooks and post-chat actions; "
             "paste the URL into the kind's field. Transcripts also have a box to tick.",

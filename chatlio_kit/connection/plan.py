@@ -104,7 +104,7 @@ class Plan:
         if self.conflicts:
             listed = "; ".join(f"the {item.object} {item.name!r}: {item.reason}" for item in self.conflicts)
             raise ConnectionIncomplete(
-                f"The plan cannot be applied, since objects stand in the way: {listed}."
+                f"The plan cannot be applied, because objects are in the way: {listed}."
             )
         require_leave(self.platform, production)
         survey = open_survey(self.platform, self.name)

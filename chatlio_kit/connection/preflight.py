@@ -122,7 +122,7 @@ class Preflight:
         ]
         ending = {
             Verdict.PASS: "Everything is as it should be: connect when you like.",
-            Verdict.WARN: "Nothing stands in the way; what is warned of shows only when it is tried.",
+            Verdict.WARN: "Nothing prevents a connection. Making it shows whether the warnings matter.",
             Verdict.FAIL: "Put right what failed, then ask the doctor again.",
         }[self.verdict]
         return Sheet(
@@ -273,7 +273,7 @@ class _Checks:
         yield Check(
             "right: mapping sets",
             Verdict.WARN,
-            "no permission stands for them; whether every field may be mapped shows when one is made",
+            "no permission covers them; whether every field may be mapped shows when one is made",
             "If that is refused, let the credential's role see every field of the schema.",
         )
 
@@ -295,7 +295,7 @@ class _Checks:
     def _names(self, name: str) -> Iterator[Check]:
         plan = plan_connection(self._platform, self._name, quiet=True)
         for item in plan.conflicts:
-            advice = "Choose another name for the connection, or remove what stands in the way."
+            advice = "Choose another name for the connection, or remove what is in the way."
             yield Check(name, Verdict.FAIL, f"the {item.object} {item.name!r}: {item.reason}", advice)
         if not plan.conflicts:
             ours = sum(item.id is not None for item in plan.objects)
@@ -307,7 +307,7 @@ class _Checks:
         advice = "Set this machine's clock: future times are rejected, and waiting times are counted by it."
         if skew is None:
             advice = "Compare this machine's clock with another one."
-            yield Check(name, Verdict.WARN, "the platform told no time", advice)
+            yield Check(name, Verdict.WARN, "the platform returned no time", advice)
         elif abs(skew) >= WORRYING_SKEW:
             verdict = Verdict.FAIL if abs(skew) >= WRONG_SKEW else Verdict.WARN
             way = "behind" if skew > 0 else "ahead of"

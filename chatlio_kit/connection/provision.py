@@ -124,7 +124,7 @@ def _ensure(resource: Resource, report: StepCallback) -> None:
         resource.survey.forget()
     elif state.action is Action.CONFLICT:
         raise ConnectionIncomplete(
-            f"The {resource.type_name} {resource.name!r} ({state.id}) stands in the way: {state.reason}."
+            f"The {resource.type_name} {resource.name!r} ({state.id}) is in the way: {state.reason}."
         )
 
 

@@ -296,7 +296,7 @@ class FieldFindings:
             )
         if self.loose:
             compared = (
-                "they were not compared with records read before them, since no file's name says that it "
+                "they were not compared with records read before them, because no file's name says that it "
                 "holds a table"
                 if self.missed_twins
                 else "they were compared with all other records of this run, and nothing is there twice"
@@ -310,7 +310,7 @@ class FieldFindings:
             notes.append(f"redacted {self.redacted.total():,} values: {self.redaction}")
         if self.redaction.way_of(Privacy.PSEUDONYM) is Way.DROP:
             notes.append(
-                "Without ids nothing tells conversations and visitors apart, so these tables have no rows; "
+                "Without ids, conversations and visitors are indistinguishable, so these tables are empty; "
                 "--redact drop,pseudonym=mask (in Python redact=) keeps them."
             )
         if why := self.file_times.suspicion():

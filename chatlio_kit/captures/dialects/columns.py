@@ -54,7 +54,7 @@ def nested(row: Mapping[str, Any], separator: str) -> dict[str, Any]:
         if root == MESSAGES and rest:
             detail = (
                 f"{key} is a part of messages that were flattened into one text, and a comma in a message "
-                "cannot be told from one between two. Capture the webhook's body as it is sent instead."
+                "looks like one between two. Capture the webhook's body as it is sent instead."
             )
             raise InvalidRecord(Reason.WRONG_TYPE, MESSAGES, detail)
         if root not in NESTED:
@@ -79,7 +79,5 @@ def _read(value: Any) -> Any:
 
 
 def _twice(key: str) -> InvalidRecord:
-    detail = (
-        f"The column {key} stands where another one stands already. Keep one of the two and read it again."
-    )
+    detail = f"The column {key} has the place of another column. Keep one of the two and read it again."
     return InvalidRecord(Reason.DUPLICATE_KEY, key, detail)

@@ -15,7 +15,7 @@ _OFFSET = "without-offset"
 MEANINGS = {
     **{name: f"the payload: {body}" for name, body in _PAYLOADS.items()},
     **{name: f"when it was captured: {clock}" for name, clock in CLOCKS.items()},
-    "kind": "the kind, or a path or URL that names one; a word that names none is told, not passed over",
+    "kind": "the kind, or a path or URL that names one; a word that names none is reported, not ignored",
     "widget": "the widget, as text",
     _OFFSET: "no place, but what times without an offset mean, in the payload too: `UTC`, or as in `+01:00`",
 }
@@ -93,7 +93,7 @@ def _walk(paths: Mapping[str, FieldPath], payload: str) -> tuple[str, ...]:
     walk = walks.get(payload, ())
     for name, keys in walks.items():
         if walk[: len(keys)] != keys:
-            raise _unusable(f"{name!r} walks {'.'.join(keys)}, but the payload does not stand in it")
+            raise _unusable(f"{name!r} walks {'.'.join(keys)}, but the payload is not in it")
     if walk[0] == EACH:
         raise _unusable(f"the payload's place begins with {EACH}; elements of a file's own array are records")
     return walk
@@ -106,7 +106,7 @@ def _pairs(text: str) -> dict[str, str]:
         if not equals:
             raise _unusable(f"{pair.strip()!r} is not name=place")
         if name in paths:
-            raise _unusable(f"{name!r} stands twice")
+            raise _unusable(f"{name!r} is named twice")
         paths[name] = place
     return paths
 

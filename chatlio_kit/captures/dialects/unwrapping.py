@@ -90,7 +90,7 @@ def _no_shape(fields: Dialect | None) -> str:
     detail = "The record is none of Chatlio's shapes: transcript, offline message or conversation."
     if fields is None:
         return (
-            f"{detail} If a logger wrote it, say with --fields (in Python fields=) where its payload stands."
+            f"{detail} If a logger wrote it, name the path of its payload with --fields (in Python fields=)."
         )
     named = ", ".join(map(str, fields.needs))
     return f"{detail} It does not have {named}, which --fields (in Python fields=) names."
@@ -130,7 +130,9 @@ def recognise(value: Mapping[str, Any]) -> Dialect:
     fitting = [dialect for dialect in _candidates(_MARKS.intersection(value)) if dialect.fits(value)]
     if len(fitting) > 1:
         names = " and ".join(dialect.name for dialect in fitting)
-        detail = f"Its fields are those of {names} alike. Say with --fields where its payload stands."
+        detail = (
+            f"Its fields fit {names} alike. Name the path of its payload with --fields (in Python fields=)."
+        )
         raise InvalidRecord(Reason.SHAPE_UNKNOWN, None, detail)
     if fitting:
         return fitting[0]

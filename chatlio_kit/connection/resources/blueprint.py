@@ -71,7 +71,7 @@ class Blueprint:
         chatlio = {
             "type": "object",
             "title": "Chatlio",
-            "description": "What Chatlio tells about a live chat",
+            "description": "What Chatlio sends about a live chat",
             "properties": self.chatlio_properties(),
         }
         tenant = {"type": "object", "properties": {"chatlio": chatlio}}

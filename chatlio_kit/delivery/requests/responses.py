@@ -173,7 +173,7 @@ def _all_delivered(elements: list[Any], count: int) -> list[str] | None:
 def _by_index(responses: list[Any], count: int) -> dict[int, dict[str, Any]]:
     """Match elements to records by the index in their transaction ids, else by position.
 
-    Indexes that repeat or lie outside the request are not used; then only a full set of elements can be
+    Indexes that repeat or are outside the request are not used; then only a full set of elements can be
     matched, by position.
     """
     elements = [element if isinstance(element, dict) else {} for element in responses]

@@ -217,7 +217,7 @@ def unwrap_record(value: Any, fields: Dialect | None) -> Unwrapped:
     if not isinstance(unwrapped.payload, dict):
         detail = (
             f"The envelope's payload is {_type_name(unwrapped.payload)}, not an object. JSON and base64 are "
-            "read as texts too. If the payload stands elsewhere, name it with --fields (in Python fields=)."
+            "read as texts too. If the payload is elsewhere, name its path with --fields (in Python fields=)."
         )
         raise InvalidRecord(Reason.NOT_AN_OBJECT, "payload", detail)
     return unwrapped

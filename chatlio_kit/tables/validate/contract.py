@@ -9,7 +9,7 @@
 The words are dlt's (dlt documentation: schema contracts), with two differences that follow from every record
 ending in exactly one place. ``freeze`` rejects the record and goes on where dlt stops. And there is no
 ``discard_row``, which drops a row without telling: the word is answered with what comes near it. ``freeze``
-leaves the record out too, but tells it; and of a transcript it leaves out no single message. Whatever the
+leaves the record out too, but reports it; and of a transcript it leaves out no single message. Whatever the
 mode, every unknown field is counted and reported.
 """
 
