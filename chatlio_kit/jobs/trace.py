@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from chatlio_kit.arguments import checked, place, text
+from chatlio_kit.arguments import a_path_or_paths, checked, place, text
 from chatlio_kit.captures import RawBatch
 from chatlio_kit.chatlio.event_ids import digest, id_parts
 from chatlio_kit.chatlio.kinds import Kind
@@ -253,10 +253,11 @@ def trace(
         LedgerError: when there is a ledger that cannot be used.
     """
     wanted = _wanted(what.strip())
-    folders = [Path(folder) for folder in ([tables] if isinstance(tables, Path | str) else tables)]
-    if not isinstance(captures, Export) and not captures:
-        captures = capture_named_in(what) or ()
-    export = captures if isinstance(captures, Export) else read_export(captures) if captures else None
+    folders = [Path(folder) for folder in _paths("tables", tables)]
+    if not isinstance(captures, Export):
+        found = capture_named_in(what)
+        paths = _paths("captures", captures) or ([found] if found else [])
+    export = captures if isinstance(captures, Export) else read_export(paths) if paths else None
     state = Path(state)
     with ExitStack() as opened:
         has_ledger = (state / LEDGER).exists()
@@ -271,6 +272,10 @@ def capture_named_in(what: str) -> Path | None:
         return None
     path = Path(match[1].partition("!")[0])
     return path if path.is_file() else None
+
+
+def _paths(name: str, value: object) -> list[Path | str]:
+    return [] if isinstance(value, list | tuple) and not value else a_path_or_paths(name, value)
 
 
 def _wanted(what: str) -> Wanted:

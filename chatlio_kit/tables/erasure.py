@@ -59,7 +59,7 @@ def check_tables(out: Path) -> None:
     """
     if not any((out / f"{name}.parquet").is_file() for name in TABLES):
         raise UsageError(
-            f"{str(out)!r} holds no tables that convert wrote. Name the folder that was given to --out."
+            f"{str(out)!r} holds no tables that convert wrote. Name the folder that it wrote to."
         )
 
 

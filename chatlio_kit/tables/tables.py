@@ -11,7 +11,7 @@ from chatlio_kit.chatlio.catalogue import TABLES, Field
 from chatlio_kit.chatlio.rejections import Rejection
 from chatlio_kit.display import Sheet
 from chatlio_kit.errors import FrameError, UsageError
-from chatlio_kit.tables.explorer import ROWS, Corpus, Explorer, Filters, Ledgered, find
+from chatlio_kit.tables.explorer import ROWS, Corpus, Explorer, Filters, Ledgered, a_run, find
 from chatlio_kit.tables.findings import FieldFindings, RecordCounts
 from chatlio_kit.tables.next_steps import NextSteps
 from chatlio_kit.tables.transcripts import Transcript
@@ -92,7 +92,7 @@ class Tables:
         messages = self.messages[self.messages["conversation_id"] == conversation_id]
         return Transcript.of(rows.iloc[0], messages)
 
-    @checked(query=text, since=optional(text), until=optional(text), limit=whole_number(1))
+    @checked(run=a_run, query=text, since=optional(text), until=optional(text), limit=whole_number(1))
     def explore(
         self,
         run: Ledgered | None = None,
@@ -123,7 +123,7 @@ class Tables:
         with Corpus.of_frames(self.frames(), self.rejections, run) as corpus:
             return Explorer.of(corpus, filters, limit)
 
-    @checked(query=text, since=optional(text), until=optional(text))
+    @checked(run=a_run, query=text, since=optional(text), until=optional(text))
     def search(
         self, query: str, run: Ledgered | None = None, *, since: str | None = None, until: str | None = None
     ) -> pd.DataFrame:

@@ -177,7 +177,7 @@ def test_wrong_use_is_a_sentence(tables: Tables) -> None:
         tables.explore(limit=0)
     edited = deepcopy(tables)
     edited.messages = edited.messages.drop(columns="text")
-    with pytest.raises(FrameError, match=r"tables\.messages lacks the column 'text'"):
+    with pytest.raises(FrameError, match="The frame messages lacks the column 'text'"):
         edited.search("order")
 
 

@@ -20,10 +20,12 @@ import orjson
 import pandas as pd
 import pyarrow as pa
 
+from chatlio_kit.arguments import wrong
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.chatlio.rejections import Reason, Rejection
 from chatlio_kit.chatlio.slack_text import decode
 from chatlio_kit.errors import CaptureError, FrameError, UsageError, option
+from chatlio_kit.tables.arrow import arrow_schema
 from chatlio_kit.tables.derive.database import database
 from chatlio_kit.tables.derive.files import view_of
 from chatlio_kit.tables.report import REJECTED as REJECTED_FILE
@@ -103,6 +105,12 @@ class Ledgered(Protocol):
 
     def statuses(self, event_ids: Sequence[str]) -> Mapping[str, tuple[Status, str]]:
         """Return the status of each event, and a sentence about it; an unknown event was not sent."""
+
+
+def a_run(name: str, value: object) -> None:
+    """Accept what knows the statuses of events, or None."""
+    if value is not None and not callable(getattr(value, "statuses", None)):
+        raise wrong(name, "what stream() returned", value)
 
 
 @dataclass(frozen=True)
@@ -226,16 +234,11 @@ class Corpus:
         """Open frames in memory.
 
         Raises:
-            FrameError: when a frame lacks a column.
+            FrameError: when a frame lacks a column, or holds other types.
         """
         with _database() as opened:
-            for name, columns in _COLUMNS.items():
-                if missing := [column for column in columns if column not in frames[name]]:
-                    raise FrameError(
-                        f"tables.{name} lacks the column {missing[0]!r}. Convert again, and keep all columns."
-                    )
-                rows = pa.Table.from_pandas(frames[name][list(columns)], preserve_index=False)
-                opened.register(name, rows)
+            for name in _COLUMNS:
+                opened.register(name, _arrow_rows(name, frames[name]))
             yield cls(opened, lambda: rejections, ledger)
 
     @classmethod
@@ -251,7 +254,7 @@ class Corpus:
                 if not (folder / f"{name}.parquet").is_file():
                     raise UsageError(
                         f"{str(folder)!r} holds no tables that convert wrote: {name}.parquet is missing. "
-                        "Name the folder that was given to --out."
+                        "Name the folder that it wrote to."
                     )
                 opened.execute(view_of(name, folder))
             yield cls(opened, lambda: read_rejections(folder), ledger)
@@ -300,6 +303,24 @@ class Corpus:
     def _fetch(self, query: str, **values: int) -> list[tuple[Any, ...]]:
         rows: list[tuple[Any, ...]] = self._database.execute(query, values).fetchall()
         return rows
+
+
+def _arrow_rows(name: str, frame: pd.DataFrame) -> Any:
+    columns = list(_COLUMNS[name])
+    if missing := [column for column in columns if column not in frame]:
+        raise FrameError(
+            f"The frame {name} lacks the column {missing[0]!r}. Convert again, and keep all columns."
+        )
+    schema = arrow_schema(name)
+    fields = pa.schema([schema.field(column) for column in columns])
+    try:
+        return pa.Table.from_pandas(frame[columns], schema=fields, preserve_index=False)
+    except (pa.ArrowException, ValueError, TypeError, AttributeError) as error:
+        words = str(error).partition("\n")[0].rstrip(".")
+        raise FrameError(
+            f"The frame {name} has other types than to_tables() gives it: {words}. Convert again, or restore "
+            "the column."
+        ) from error
 
 
 def fold(text: str) -> str:
