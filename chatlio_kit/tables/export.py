@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -25,6 +27,8 @@ from chatlio_kit.tables.tables import Tables
 from chatlio_kit.tables.validate.event_batch import EventBatch, ReadOptions
 
 _LISTED_FILES = 12
+_RENAMED = {"crew": "create_pool", "settling": "options", "sifted": "batches", "terms": "policy"}
+"""Former names of public attributes."""
 
 
 class Export:
@@ -34,10 +38,10 @@ class Export:
         captures: what was found, or files, folders, patterns such as ``captures/**/*.ndjson``, and URLs such
             as ``s3://bucket/path/``.
         options: how records are read.
-        terms: what becomes of values about people and of unknown fields.
+        policy: what becomes of values about people and of unknown fields.
         workers: how many processes decode and validate; by default as many as pay. The results are the same.
         exclude: patterns for files and members of archives that are not to be read.
-        encoding: what lines are in that are not UTF-8.
+        encoding: the encoding of lines that are not UTF-8.
 
     Attributes:
         findings: what was found besides events, filled while reading.
@@ -61,6 +65,17 @@ class Export:
         self.findings = FieldFindings(self.policy.redaction.without_key())
         self.next_steps = NextSteps()
         self._workers = workers
+
+    def __getattr__(self, name: str) -> Any:
+        """Return an attribute by its former name, with a warning."""
+        if name not in _RENAMED:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        warnings.warn(
+            f"Export.{name} is now Export.{_RENAMED[name]}. The former name works until version 0.2.0.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return getattr(self, _RENAMED[name])
 
     def create_pool(self) -> AbstractContextManager[Pool | None]:
         """Start the processes that decode and validate: as many as pay, or as were asked for."""
