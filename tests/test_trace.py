@@ -249,6 +249,19 @@ def test_without_a_ledger_the_explorer_shows_what_was_accepted(work: Work, tmp_p
     assert (refused.exit_code, "holds no tables" in refused.stderr) == (2, True)
 
 
+@pytest.mark.parametrize("content", [b"", b"PAR1 but not really PAR1"])
+def test_a_damaged_table_is_a_sentence(work: Work, tmp_path: Path, content: bytes) -> None:
+    """Neither command shows a traceback of a file that is no Parquet."""
+    tables = tmp_path / "tables"
+    tables.mkdir()
+    for name in ("events", "messages"):
+        (tables / f"{name}.parquet").write_bytes(content)
+    for arguments in (("explore", tables), ("trace", "0" * 64, "--tables", tables)):
+        result = _run(*arguments, "--state", work.state)
+        assert result.exit_code == 1
+        assert result.stderr.startswith("The tables could not be searched: ")
+
+
 def _data(page: str) -> dict[str, Any]:
     text = page.partition('<script type="application/json" id="data">')[2].partition("</script>")[0]
     content: dict[str, Any] = orjson.loads(text)

@@ -16,7 +16,7 @@ from chatlio_kit.chatlio.rejections import Rejection
 from chatlio_kit.tables.derive.database import database
 from chatlio_kit.tables.derive.files import view_of
 from chatlio_kit.tables.erasure import check_tables
-from chatlio_kit.tables.explorer.corpus import parse_rejection
+from chatlio_kit.tables.explorer.corpus import explained, parse_rejection
 from chatlio_kit.tables.report import REJECTED
 
 _ADDRESSES, _MAILBOX = ("visitor_email", "contact_email", "reply_to_email"), "contact_mailbox"
@@ -122,9 +122,14 @@ def find_rows(folder: Path, wanted: Wanted) -> list[EventRow]:
 
     Raises:
         UsageError: when the folder holds no tables.
+        CaptureError: when a table cannot be read.
     """
     check_tables(folder)
-    with tempfile.TemporaryDirectory(prefix="chatlio-kit-") as work, database(Path(work)) as opened:
+    with (
+        tempfile.TemporaryDirectory(prefix="chatlio-kit-") as work,
+        database(Path(work)) as opened,
+        explained(),
+    ):
         present = [name for name in TABLES if (folder / f"{name}.parquet").is_file()]
         for name in present:
             opened.execute(view_of(name, folder))

@@ -31,7 +31,17 @@ PLANTED = (
     "$data $script ${style}",
     "\u202egnp.exe \x1b[2J",
 )
-LETTERS = ("İSTANBUL", "ΟΔΟΣ", "οδος", "STRASSE Straße GROẞ", "ﬁn", "Zoë café", "100 % ок_", "東京 🙏", "I\u0307x")
+LETTERS = (
+    "İSTANBUL",
+    "ΟΔΟΣ",
+    "οδος",
+    "STRASSE Straße GROẞ",
+    "ﬁn",
+    "Zoë café",
+    "100 % ок_",
+    "東京 🙏",
+    "I\u0307x",
+)
 WORDS = [
     "order",
     "ORDER",

@@ -249,7 +249,7 @@ class Corpus:
         Raises:
             UsageError: when it holds no such tables.
         """
-        with _database() as opened:
+        with _database() as opened, explained():
             for name in _COLUMNS:
                 if not (folder / f"{name}.parquet").is_file():
                     raise UsageError(
@@ -262,7 +262,7 @@ class Corpus:
     def entries(self, filters: Filters) -> Iterator[Entry]:
         """Yield what matches, the latest first, with its size alone; then rejected records."""
         words = filters.words
-        with _explained():
+        with explained():
             self._database.execute(
                 f"CREATE OR REPLACE TEMP TABLE matched AS {_matched(len(words))}", words * 2
             )
@@ -283,7 +283,7 @@ class Corpus:
         """Load what is shown of entries: their events, messages, facts and statuses."""
         entries = [entry for entry in entries if not entry.is_rejected]
         ids = pa.array([entry.id for entry in entries], pa.large_string())
-        with _explained():
+        with explained():
             self._database.register(
                 "chosen", pa.table({"entry": ids, "rank": pa.array(range(len(entries)), pa.int64())})
             )
@@ -374,15 +374,19 @@ def _matched(words: int) -> str:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
-    """Report in a sentence that memory or disk space does not suffice."""
+def explained() -> Iterator[None]:
+    """Report in a sentence that a file is damaged, or that memory or disk space does not suffice.
+
+    Raises:
+        CaptureError: in these cases.
+    """
     try:
         yield
     except (import_module("duckdb").Error, pa.ArrowException) as error:
         words = str(error).partition("\n")[0].rstrip(".")
         raise CaptureError(
-            f"The tables could not be searched: {words}. Free memory or disk space, or convert "
-            "the captures again."
+            f"The tables could not be searched: {words}. Convert the captures again, or free memory and disk "
+            "space."
         ) from error
 
 
