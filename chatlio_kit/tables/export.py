@@ -14,7 +14,7 @@ import pyarrow as pa
 from chatlio_kit.arguments import a_path_or_paths, checked
 from chatlio_kit.captures import Captures, parse
 from chatlio_kit.chatlio.numbers import indented
-from chatlio_kit.display import Progress, Sheet
+from chatlio_kit.display import Progress, Sheet, SheetDisplay
 from chatlio_kit.pool import Pool, create_pool, default_workers
 from chatlio_kit.tables import pipeline
 from chatlio_kit.tables.arrow import NESTED_SCHEMA, events_of, frame_of
@@ -31,7 +31,7 @@ _RENAMED = {"crew": "create_pool", "settling": "options", "sifted": "batches", "
 """Former names of public attributes."""
 
 
-class Export:
+class Export(SheetDisplay):
     """Captured webhooks in files and folders, ready to be converted.
 
     Args:
@@ -144,13 +144,7 @@ class Export:
             **{name: frame_of(table) for name, table in derive_rows(events).items()},
         )
 
-    def __repr__(self) -> str:
-        return str(self._sheet())
-
-    def _repr_html_(self) -> str:
-        return self._sheet()._repr_html_()
-
-    def _sheet(self) -> Sheet:
+    def sheet(self) -> Sheet:
         """List the files, or their folders if there are many."""
         sizes: dict[tuple[str, str], list[int]] = {}
         for file in self.captures.files:
