@@ -41,7 +41,8 @@ def explore(
 
     Raises:
         UsageError: when the folder holds no tables, or a time cannot be read.
-        FrameError: when a frame lacks a column.
+        FrameError: when a frame lacks a column, or holds other types.
+        CaptureError: when a file of the folder cannot be read.
         LedgerError: when there is a ledger that cannot be used.
     """
     filters = Filters.of(query, since, until)

@@ -250,6 +250,7 @@ def trace(
     Raises:
         UsageError: when ``what`` is none of these, or a folder holds no tables.
         MissingPath: when captures are named that do not exist.
+        CaptureError: when captures or tables cannot be read.
         LedgerError: when there is a ledger that cannot be used.
     """
     wanted = _wanted(what.strip())

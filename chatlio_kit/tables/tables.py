@@ -117,7 +117,7 @@ class Tables:
 
         Raises:
             UsageError: when a time cannot be read.
-            FrameError: when a frame lacks a column.
+            FrameError: when a frame lacks a column, or holds other types.
         """
         filters = Filters.of(query, since, until)
         with Corpus.of_frames(self.frames(), self.rejections, run) as corpus:
