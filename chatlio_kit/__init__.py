@@ -21,6 +21,8 @@ The names, in the order of the journey:
     stream            frames to the dataset, each event once; ``reconcile()`` reads back what landed
     backfill          captures of any size to the dataset in one go, batch by batch; resumes by itself
     replay            what the platform would not take, again
+    explore           conversations to search, filter and read, with what became of each
+    trace             what became of one event, conversation, visitor, address or record
     disconnect        takes a connection's dataflows down; schema and data stay
     forget            takes one person out of all that is kept on this machine
     write_sample      a realistic export to practise on
@@ -38,9 +40,11 @@ if TYPE_CHECKING:
     from chatlio_kit.delivery import replay, stream
     from chatlio_kit.errors import ChatlioKitError
     from chatlio_kit.jobs.backfill import backfill
+    from chatlio_kit.jobs.explore import explore
     from chatlio_kit.jobs.forget import forget
     from chatlio_kit.jobs.notebooks import open_lesson
     from chatlio_kit.jobs.platforms import open_platform
+    from chatlio_kit.jobs.trace import trace
     from chatlio_kit.samples import write_sample
     from chatlio_kit.tables import Export, Tables, read_export
 
@@ -53,6 +57,7 @@ __all__ = [
     "backfill",
     "check_platform",
     "disconnect",
+    "explore",
     "forget",
     "open_connection",
     "open_lesson",
@@ -61,6 +66,7 @@ __all__ = [
     "read_export",
     "replay",
     "stream",
+    "trace",
     "write_sample",
 ]
 
@@ -72,6 +78,7 @@ _ROOMS = {
     "backfill": "jobs.backfill",
     "check_platform": "connection",
     "disconnect": "connection",
+    "explore": "jobs.explore",
     "forget": "jobs.forget",
     "open_connection": "connection",
     "open_lesson": "jobs.notebooks",
@@ -80,6 +87,7 @@ _ROOMS = {
     "read_export": "tables",
     "replay": "delivery",
     "stream": "delivery",
+    "trace": "jobs.trace",
     "write_sample": "samples",
 }
 
