@@ -58,7 +58,7 @@ def forecast(
         MissingPath: when a path does not exist.
         CaptureError: when there are no files.
     """
-    export = _export_of(captures)
+    export = export_of(captures)
     with ExitStack() as stack:
         settled = None
         try:
@@ -67,6 +67,7 @@ def forecast(
             where = f"{platform.settings.platform_name}, where no connection {name!r} is yet"
             result = Forecast(where, pace or MESSAGES_PER_SECOND)
         else:
+            connection.require_events()
             result = Forecast(str(connection.destination), pace or pace_for(connection))
             if (platform.settings.state / LEDGER).exists():
                 ledger = stack.enter_context(Ledger(platform.settings.state))
@@ -123,7 +124,7 @@ def backfill(
         ConnectionIncomplete: when there is no connection and none may be created.
         LedgerBusy: when another run is sending from the same state folder.
     """
-    export = _export_of(captures)
+    export = export_of(captures)
     state = platform.settings.state
     if connect or platform.settings.is_local:
         connection = plan_connection(platform, name, quiet=quiet).apply(production=production, quiet=quiet)
@@ -168,7 +169,7 @@ def _visitors_of(captures: Export | Path | str | Sequence[Path | str]) -> Conver
     A transcript names no visitor, and the event that does may be in any other file.
     """
     visitors = ConversationVisitors()
-    for batch in _export_of(captures).batches():
+    for batch in export_of(captures).batches():
         visitors.add(batch.events)
         release_memory()
     return visitors
@@ -216,7 +217,7 @@ def _fingerprint(file: CaptureFile, options: object) -> str | None:
     return None if version is None else sha256(f"{version}|{options!r}".encode()).hexdigest()
 
 
-def _export_of(captures: Export | Path | str | Sequence[Path | str]) -> Export:
+def export_of(captures: Export | Path | str | Sequence[Path | str]) -> Export:
     """Return an export whose list of files may be shortened without changing the caller's."""
     export = copy(captures) if isinstance(captures, Export) else read_export(captures)
     export.captures = copy(export.captures)
