@@ -91,7 +91,12 @@ class PeopleCounter:
             self._under_way.pop(row, None)
 
     def rows(self) -> Iterator[tuple[str, int]]:
-        """Yield the lines of the page: delivered events by what they are for people."""
+        """Yield the lines of the page: delivered events by what they are for people.
+
+        A replay sends records as they were and counts none of them.
+        """
+        if not self.counts:
+            return
         for name in (IN_PROFILE if self._connection.people.profile else IDENTIFIED, *LAKE_ONLY):
             if name in self.counts or name == NO_IDENTITY:
                 yield name, self.counts[name]

@@ -24,7 +24,7 @@ from chatlio_kit.connection.connection import GUARD_AFTER_PROFILE
 from chatlio_kit.connection.expiry import profile_expiry
 from chatlio_kit.connection.labels import labelled_fields, write_labels
 from chatlio_kit.connection.resources.blueprint import Blueprint
-from chatlio_kit.connection.resources.names import Names, Role
+from chatlio_kit.connection.resources.names import ResourceNames, Role
 from chatlio_kit.connection.resources.people import People
 from chatlio_kit.delivery.requests.wire import wire_records
 from chatlio_kit.errors import ConnectionIncomplete, ProductionSandbox, UsageError
@@ -180,12 +180,15 @@ def test_a_connection_for_profile_is_made_once(open_settings: OpenPlatform, audi
         assert census(platform) == before
         flow = connection.history[Kind.TRANSCRIPT]
         assert connection.guard_until(flow) - flow.changed > GUARD_AFTER_PROFILE * 0.9
+        change = {"op": "replace", "path": "/description", "value": "Ours. chatlio-kit:people"}
         expiry = profile_expiry(connection)
         assert expiry is not None
         assert expiry.text == "P30D"
         share = audit.share_older_than(expiry.span, platform.now())
         assert f"older than 30 days: {share:.0%}" in expiry.sentence(share)
         assert share > 0.5
+        platform.schemas.patch("schemas", connection.schema_id, [change])  # somebody edits it in the screen
+        assert "no longer says" in ck.plan_connection(platform, "people", []).conflicts[0].reason
 
 
 class Killed(BaseException):
@@ -356,7 +359,7 @@ def test_the_preview_of_a_thousand_events_equals_python(
     named = 0
     with open_settings() as platform:
         connection = ck.plan_connection(platform, "people", [], identities=identities).apply()
-        design = Blueprint(Names("people"), connection.tenant_id, people)
+        design = Blueprint(ResourceNames("people"), connection.tenant_id, people)
         for kind in Kind:
             events = tables.events[tables.events["kind"] == kind]
             events = pd.concat([events] * (1000 // len(events) + 1))[:1000].reset_index(drop=True)

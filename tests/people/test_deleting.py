@@ -54,8 +54,17 @@ def send(platform: Platform, sample: Path, tables: Tables, *, identities: bool =
     assert page.run.landed == len(tables.events)
 
 
+def _orders(request: requests.PreparedRequest) -> bool:
+    return request.method == "POST" and str(request.url).endswith("/data/core/hygiene/workorder")
+
+
 def test_a_person_is_deleted_and_reconcile_says_erased(
-    open_settings: OpenPlatform, command: Any, sample: Path, sample_tables: Tables, somebody: tuple[str, int]
+    open_settings: OpenPlatform,
+    command: Any,
+    sample: Path,
+    sample_tables: Tables,
+    somebody: tuple[str, int],
+    sent: list[requests.PreparedRequest],
 ) -> None:
     """A work order by namespace and value; the rows are gone from lake and Profile, and stay gone."""
     visitor, events = somebody
@@ -80,6 +89,14 @@ def test_a_person_is_deleted_and_reconcile_says_erased(
         assert json.loads(again.stdout)["delivered"] == 0
         order = platform.work_orders.get(deletion["work_order"])
         assert visitor not in json.dumps(order)
+        (ordered,) = [json.loads(request.body or b"") for request in sent if _orders(request)]
+        assert ordered.pop("displayName")
+        assert ordered == {
+            "action": "delete_identity",
+            "datasetId": connection.dataset_id,
+            "description": "",
+            "namespacesIdentities": [{"namespace": {"code": "ChatlioVisitor"}, "IDs": [visitor]}],
+        }
 
 
 def test_without_confirmation_nothing_is_ordered(

@@ -24,7 +24,7 @@ from chatlio_kit.connection.rows import stored_rows
 from chatlio_kit.delivery import run
 from chatlio_kit.delivery.canary import RECORDS, Canary
 from chatlio_kit.delivery.requests.pacing import MESSAGES_PER_SECOND_TO_PROFILE
-from chatlio_kit.delivery.requests.wire import WireRecord, WireRecords
+from chatlio_kit.delivery.requests.wire import WireRecord, WireRecords, wire_records
 from chatlio_kit.jobs.backfill import backfill
 from chatlio_kit.local_platform.lake import lake
 from chatlio_kit.tables import Tables
@@ -41,11 +41,17 @@ def connect(platform: Platform, tables: Tables, *, profile: bool = True, slim: b
 
 
 def edited(tables: Tables) -> Tables:
-    """The frames with what Profile leaves out: a long transcript, and events whose visitor nobody names."""
+    """The frames with what Profile leaves out: transcripts around its limit, events of nobody."""
     events, messages = tables.events.copy(), tables.messages.copy()
     transcripts = events.index[events["kind"] == Kind.TRANSCRIPT]
     long = events.loc[transcripts[:3], "event_id"]
     messages.loc[messages["event_id"].isin(long), "text"] = "x" * 9_000
+    around = events.loc[transcripts[9:]]
+    around = around[around["event_id"].isin(messages["event_id"])]
+    for number, record in enumerate(wire_records(around, messages)):
+        first = messages.index[messages["event_id"] == record.event_id][0]
+        room = 9_600 + 12 * number - len(record.body)
+        messages.loc[first, "text"] += "y" * room
     lonely = events["conversation_id"].isin(events.loc[transcripts[5:9], "conversation_id"])
     keep = ~(lonely & (events["kind"] != Kind.TRANSCRIPT))
     return Tables(

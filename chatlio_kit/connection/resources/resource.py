@@ -220,6 +220,11 @@ class SchemaResource(_Registered):
     def _compare_people(self, schema_id: str) -> ResourceState | None:
         """Take over what the description says; return a conflict where something else is asked for."""
         design, stored = self.survey.design, People.read(self._body.get("description"))
+        if "union" in (self._body.get("meta:immutableTags") or []) and not stored.profile:
+            reason = (
+                "it feeds Profile, and its description no longer says with which identities; put that back"
+            )
+            return ResourceState(Action.CONFLICT, reason, schema_id)
         if not design.people.identities:
             self.survey.design = replace(design, people=stored)
         elif design.people.profile != stored.profile:
