@@ -303,10 +303,10 @@ def test_without_adobes_field_groups_nothing_is_made(
     with open_settings("enabled") as platform:
         group = platform.schemas.adobe_field_group
         lean = {**group(GROUP), "properties": {"conversation": {"properties": {"turnID": {}}}}}
-        monkeypatch.setattr(SchemaRegistry, "adobe_field_group", lambda _, group_id: lean)
-        conflicts = ck.plan_connection(platform, turns=True, quiet=True).conflicts
+        with monkeypatch.context() as patched:
+            patched.setattr(SchemaRegistry, "adobe_field_group", lambda _, group_id: lean)
+            conflicts = ck.plan_connection(platform, turns=True, quiet=True).conflicts
         assert "lacks conversation.conversationID" in conflicts[0].reason
-        monkeypatch.undo()
         use_settings(platform)
         doctor = CliRunner().invoke(main, ["doctor", "--platform", "aep", "--json"])
         checks = [check for check in json.loads(doctor.stdout)["checks"] if check["check"] == "turns"]
