@@ -64,6 +64,11 @@ class Destination:
     dataset: str
     name: str
 
+    @property
+    def is_for_turns(self) -> bool:
+        """Whether it takes conversation turns or their feedback instead of events."""
+        return bool(ResourceNames(self.name).part)
+
     def __str__(self) -> str:
         host = urlsplit(self.platform).hostname or self.platform
         return f"{host}/{self.sandbox}/{self.name}"
@@ -146,7 +151,7 @@ class Connection(SheetDisplay):
     @property
     def is_for_turns(self) -> bool:
         """Whether it takes conversation turns or their feedback instead of events."""
-        return bool(ResourceNames(self.name).part)
+        return self.destination.is_for_turns
 
     def require_events(self) -> None:
         """Refuse events where conversation turns belong.

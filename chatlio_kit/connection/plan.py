@@ -300,13 +300,13 @@ def plan_connection(
     people = People.of(chosen, profile=profile, slim=slim)
     if turns and (profile or webhooks is not None):
         raise UsageError(
-            f"Turns are sent from files alone and never feed Profile. Leave out {option('webhook', '[...]')} "
-            f"and {option('profile', 'True')}."
+            "Turns are sent from files alone and never feed Profile. Leave out "
+            f"{in_words('--webhook and --profile', 'webhooks and profile')}."
         )
+    surveys = [open_survey(platform, part, people) for part in _parts(name, turns=turns)]
     objects: dict[tuple[str, str], Planned] = {}
     with Progress("looking", None, "objects", quiet=quiet) as progress:
-        for part in _parts(name, turns=turns):
-            survey = open_survey(platform, part, people)
+        for survey in surveys:
             of_dataflows = (
                 resource
                 for dataflow in _dataflows(survey, kinds)

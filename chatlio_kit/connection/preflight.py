@@ -301,7 +301,11 @@ class _Checks:
         """Check the field groups that only turns need: without them the rest works all the same."""
         survey = open_survey(self._platform, f"{self._name}/{TURNS}")
         groups = [AdobeGroupResource(survey, group_id) for group_id in survey.design.adobe_groups]
-        states = [(group, group.inspect()) for group in groups]
+        try:
+            states = [(group, group.inspect()) for group in groups]
+        except PlatformError as error:
+            yield Check(name, Verdict.WARN, f"cannot be seen: {error.reason}", "Only turns need them.")
+            return
         missing = [(group, state) for group, state in states if state.action is Action.CONFLICT]
         for group, state in missing:
             finding, _, advice = state.reason.partition("; ")

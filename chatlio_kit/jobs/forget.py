@@ -17,6 +17,7 @@ from chatlio_kit import local_platform
 from chatlio_kit.aep import Platform
 from chatlio_kit.arguments import checked, place
 from chatlio_kit.chatlio.person import ADDRESS, CONVERSATION, VISITOR, WHO, Person
+from chatlio_kit.chatlio.turns import turn_row_id
 from chatlio_kit.connection import Destination, require_leave
 from chatlio_kit.delivery import Ledger
 from chatlio_kit.delivery.ledger.erasure import (
@@ -351,6 +352,7 @@ class _Erasure:
         Duplicates are searched like any other record, because they name the person too.
         """
         person = self._person
+        has_turns = any(destination.is_for_turns for destination in self._ledger.destinations())
         locations: set[tuple[str, int]] = set()
         unread: set[tuple[str, int]] = set()
         with export.create_pool() as pool:
@@ -365,6 +367,10 @@ class _Erasure:
                 rows = events[is_theirs]
                 person.learn_fields(rows["extra_fields"], events.loc[~is_theirs, "extra_fields"])
                 person.learn(rows[[*WHO, CONVERSATION, "event_id"]].astype(object).to_dict("records"))
+                if has_turns:
+                    messages = batch.messages.dropna(subset=[CONVERSATION])
+                    messages = messages[messages["event_id"].isin(rows["event_id"])]
+                    person.events |= set(map(turn_row_id, messages[CONVERSATION], messages["ts"]))
                 locations |= set(zip(rows["source_file"], rows["source_record"].astype(int), strict=True))
                 unread |= {
                     (reject.file, reject.record)

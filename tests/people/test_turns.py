@@ -316,7 +316,8 @@ def test_without_adobes_field_groups_nothing_is_made(
 def test_commands_make_send_and_show_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The steps for Adobe's screens are printed; options that are not for turns are refused."""
     monkeypatch.chdir(tmp_path)
-    captures = str(write(tmp_path / "captures", transcript=[transcript([message(0, "visitor")])]))
+    said = transcript([message(0, "visitor")])
+    captures = str(write(tmp_path / "captures", transcript=[said], conversation_started=[started()]))
 
     def run(*words: str) -> Any:
         return CliRunner().invoke(main, [*words])
@@ -328,10 +329,10 @@ def test_commands_make_send_and_show_turns(tmp_path: Path, monkeypatch: pytest.M
     assert all(
         item["id"] for item in content["objects"] if item["object"] in ("schema", "dataset", "dataflow")
     )
-    page = run("backfill", captures, "--turns")
+    dated = ("--undated-as", "visitor-created")
+    page = run("backfill", captures, "--turns", *dated)
     assert "messages 1 = rows 1 + repeated 0 + left out 0" in page.stdout
     assert "Configure before you backfill" in page.stdout
-    assert "1 rows carry no identity" in page.stdout
     shown = run("reconcile", "--name", "chatlio/turns", "--json")
     assert json.loads(shown.stdout)["total"]["landed"] == 1
     for words, sentence in (
@@ -350,6 +351,9 @@ def test_commands_make_send_and_show_turns(tmp_path: Path, monkeypatch: pytest.M
         refused = run(*words)
         assert refused.exit_code == 2, refused.output
         assert sentence in refused.output
+    forgetting = run("forget", captures, *dated, "--visitor-id", VISITOR, "--yes", "--json")
+    forgotten = json.loads(forgetting.stdout)
+    assert (forgotten["lake_rows"], forgotten["events"]) == (1, 1)
     removed = json.loads(run("disconnect", "--yes", "--name", "chatlio/turns", "--json").stdout)["removed"]
     assert {item["name"].partition(" history ")[0] for item in removed} == {"chatlio turns"}
 
@@ -408,3 +412,19 @@ def test_forgetting_reaches_turns(open_settings: OpenPlatform, tmp_path: Path) -
         turns = next(one for one in result.deletions if one.destination.name == "chatlio/turns")
         assert (turns.rows, turns.nameless, turns.left) == (2, 0, 0), result
         assert landed(platform, "chatlio/turns") == []
+        assert result.events == 2
+
+
+def test_forgetting_without_the_platform_counts_the_turns_that_are_left_there(
+    open_settings: OpenPlatform, tmp_path: Path
+) -> None:
+    """The captures lead to the turns: the ledger's rows are erased, and what is left is named."""
+    said = [message(0, "visitor", "Hi"), message(9, "agent", "Hello")]
+    captures = write(tmp_path / "a", transcript=[transcript(said)], conversation_started=[started()])
+    with open_settings() as platform:
+        send_dated(platform, captures)
+        state = platform.settings.state
+        result = ck.forget(captures, undated_as="visitor-created", state=state, visitor_id=VISITOR)
+    left = {store.name: store.left for store in result.stores if "chatlio/turns" in store.name}
+    assert list(left.values()) == [2], result
+    assert result.events == 2
