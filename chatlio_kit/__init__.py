@@ -24,7 +24,7 @@ The names, in the order of the journey:
     explore           conversations to search, filter and read, with what became of each
     trace             what became of one event, conversation, visitor, address or record
     disconnect        takes a connection's dataflows down; schema and data stay
-    forget            takes one person out of all that is kept on this machine
+    forget            removes one person from all that is kept here and, given a platform, from its dataset
     write_sample      a realistic export to practise on
     open_lesson       the ground of the guided notebooks
     __version__       the version that is installed
