@@ -17,6 +17,8 @@ The names, in the order of the journey:
     plan_connection   what a connection needs and what is there; ``apply()`` makes the rest
     open_connection   a connection that was made before
     read_export       captured webhooks in files; ``to_tables()`` makes frames of them
+    read_tables       the tables that ``chatlio-kit convert`` wrote
+    measure           what chats answer: waits, outcomes, volume; in calendar and business time
     stream            frames to the dataset, each event once; ``reconcile()`` reads back what landed
     backfill          captures of any size to the dataset in one go, piece by piece; resumes by itself
     replay            what the platform would not take, again
@@ -32,6 +34,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from chatlio_kit.analysis.measure import measure
     from chatlio_kit.connection import check_platform, disconnect, open_connection, plan_connection
     from chatlio_kit.delivery import replay, stream
     from chatlio_kit.errors import ChatlioKitError
@@ -40,7 +43,7 @@ if TYPE_CHECKING:
     from chatlio_kit.jobs.notebooks import open_lesson
     from chatlio_kit.jobs.platforms import open_platform
     from chatlio_kit.samples import write_sample
-    from chatlio_kit.tables import Export, Tables, read_export
+    from chatlio_kit.tables import Export, Tables, read_export, read_tables
 
 __all__ = [
     "ChatlioKitError",
@@ -51,11 +54,13 @@ __all__ = [
     "check_platform",
     "disconnect",
     "forget",
+    "measure",
     "open_connection",
     "open_lesson",
     "open_platform",
     "plan_connection",
     "read_export",
+    "read_tables",
     "replay",
     "stream",
     "write_sample",
@@ -69,11 +74,13 @@ _ROOMS = {
     "check_platform": "connection",
     "disconnect": "connection",
     "forget": "jobs.forget",
+    "measure": "analysis.measure",
     "open_connection": "connection",
     "open_lesson": "jobs.notebooks",
     "open_platform": "jobs.platforms",
     "plan_connection": "connection",
     "read_export": "tables",
+    "read_tables": "tables",
     "replay": "delivery",
     "stream": "delivery",
     "write_sample": "samples",

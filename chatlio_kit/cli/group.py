@@ -13,6 +13,7 @@ from chatlio_kit.errors import spoken_at_the_prompt
 _COMMANDS = {
     "sample": "sample.sample",
     "convert": "convert.convert",
+    "metrics": "metrics.metrics",
     "connect": "connection.connect",
     "doctor": "connection.doctor",
     "disconnect": "connection.disconnect",

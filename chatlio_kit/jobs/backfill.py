@@ -25,7 +25,6 @@ from chatlio_kit.tables import (
     REPORT,
     Export,
     RejectedFile,
-    count,
     make_folder,
     read_export,
     write_json,
@@ -71,7 +70,7 @@ def forecast(
                 ledger = stack.enter_context(Ledger(platform.settings.state))
                 settled = DestinationLedger(ledger, connection.destination).settled
         for batches in export.batches(settled):
-            count(result.counts, batches)
+            result.counts.add_batch(batches)
             result.add(batches.built.events, batches.built.messages)
     result.notes += [*export.notes(), *export.next_steps.sentences()]
     return result
@@ -177,7 +176,7 @@ def _send(run: Run, export: Export, rejected_path: Path) -> int:
     with_rejects: set[str] = set()
     with RejectedFile(rejected_path) as rejected, lean_memory():
         for batches in export.batches(ledger.settled):
-            count(run.counts, batches)
+            run.counts.add_batch(batches)
             rejected.add(batches.built.rejected)
             # the name of a zip's member starts with the zip's name, and the whole zip is read again
             with_rejects |= {name for reject in batches.built.rejected for name in archives_of(reject.file)}

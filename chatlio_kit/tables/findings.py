@@ -89,9 +89,13 @@ class RecordCounts:
         self.duplicates += batch.duplicates
         for rejection in batch.built.rejected:
             self.rejected_by_reason[rejection.reason] += 1
-            examples = self.examples.setdefault(rejection.reason, [])
-            if len(examples) < _EXAMPLES:
-                examples.append(replace(rejection, raw=rejection.raw and rejection.raw[:_EXAMPLE_LENGTH]))
+            self.add_example(rejection)
+
+    def add_example(self, rejection: Rejection) -> None:
+        """Keep a rejection as an example if its reason has few."""
+        examples = self.examples.setdefault(rejection.reason, [])
+        if len(examples) < _EXAMPLES:
+            examples.append(replace(rejection, raw=rejection.raw and rejection.raw[:_EXAMPLE_LENGTH]))
 
     def timeline(self) -> dict[str, dict[str, int]]:
         """Return the accepted events of each month that has some, by kind."""
@@ -125,11 +129,6 @@ class RecordCounts:
         rows += [(f"  {reason}", count) for reason, count in counts["rejected_by_reason"].items()]
         rows += [("duplicates", self.duplicates)]
         return Sheet(title, ("records", "count"), rows, list(notes))
-
-
-def count(counts: RecordCounts, batch: DeduplicatedBatch) -> None:
-    """Add a batch to the counts."""
-    counts.add_batch(batch)
 
 
 @dataclass
