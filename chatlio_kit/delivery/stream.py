@@ -96,9 +96,9 @@ def stream(
         for start in range(0, len(batch), _CHUNK_ROWS):
             chunk = deduplicator.apply(accepted.part(start, start + _CHUNK_ROWS))
             run.counts.add_batch(chunk)
-            run.rejections += chunk.built.rejected
-            run.pass_over(chunk.duplicates + len(chunk.built.rejected))
-            run.send(chunk.built.events, chunk.built.messages)
+            run.rejections += chunk.rejected
+            run.pass_over(chunk.duplicates + len(chunk.rejected))
+            run.send(chunk.events, chunk.messages)
         if options is not None:
             run.page.notes += option_notes(run.destination_ledger, run.number, options)
         message_count = pc.sum(batch.rows["message_count"]).as_py() or 0

@@ -29,7 +29,7 @@ from chatlio_kit.tables import (
     read_export,
     write_json,
 )
-from chatlio_kit.tables.arrow import give_memory_back, lean_memory
+from chatlio_kit.tables.arrow import release_memory, system_allocator
 from chatlio_kit.tables.output import write_page
 from chatlio_kit.tables.report import PAGE
 
@@ -69,9 +69,9 @@ def forecast(
             if (platform.settings.state / LEDGER).exists():
                 ledger = stack.enter_context(Ledger(platform.settings.state))
                 settled = DestinationLedger(ledger, connection.destination).settled
-        for batches in export.batches(settled):
-            result.counts.add_batch(batches)
-            result.add(batches.built.events, batches.built.messages)
+        for batch in export.batches(settled):
+            result.counts.add_batch(batch)
+            result.add(batch.events, batch.messages)
     result.notes += [*export.notes(), *export.next_steps.sentences()]
     return result
 
@@ -140,7 +140,7 @@ def backfill(
     ) as run:
         report = state / REPORTS / f"{str(connection.destination).replace('/', '-')}-{run.number:04d}"
         make_folder(report)
-        options = RunOptions.of(export.terms.redaction, export.settling)
+        options = RunOptions.of(export.policy.redaction, export.options)
         record_options(run.destination_ledger, run.number, options)
         run.prepare({file.kind: None for file in export.captures.files if file.kind is not None})
         unchanged = _send(run, export, report / REJECTED)
@@ -163,7 +163,7 @@ def _send(run: Run, export: Export, rejected_path: Path) -> int:
     ledger, captures = run.destination_ledger, export.captures
     # An archive is read again when members are excluded that it was read with, and vice versa.
     selection = (captures.exclude, captures.encoding)
-    options = (export.settling, selection) if any(selection) else export.settling
+    options = (export.options, selection) if any(selection) else export.options
     fingerprints = {file.name: _fingerprint(file, options) for file in captures.files}
     processed = ledger.processed_files()
     unchanged = {
@@ -174,14 +174,14 @@ def _send(run: Run, export: Export, rejected_path: Path) -> int:
     run.counts.duplicates += sum(processed[name].records for name in unchanged)
     captures.files = [file for file in captures.files if file.name not in unchanged]
     with_rejects: set[str] = set()
-    with RejectedFile(rejected_path) as rejected, lean_memory():
-        for batches in export.batches(ledger.settled):
-            run.counts.add_batch(batches)
-            rejected.add(batches.built.rejected)
+    with RejectedFile(rejected_path) as rejected, system_allocator():
+        for batch in export.batches(ledger.settled):
+            run.counts.add_batch(batch)
+            rejected.add(batch.rejected)
             # the name of a zip's member starts with the zip's name, and the whole zip is read again
-            with_rejects |= {name for reject in batches.built.rejected for name in archives_of(reject.file)}
-            run.send(batches.built.events, batches.built.messages)
-            give_memory_back()
+            with_rejects |= {name for reject in batch.rejected for name in archives_of(reject.file)}
+            run.send(batch.events, batch.messages)
+            release_memory()
     if not run.is_stopped:
         ledger.record_processed_files(
             ProcessedFile(name, fingerprint, records)
@@ -196,7 +196,7 @@ def _fingerprint(file: CaptureFile, options: object) -> str | None:
 
     A file with a reject is always read again, because the report has to list the reject again.
     """
-    version = file.place.mark()
+    version = file.source.mark()
     return None if version is None else sha256(f"{version}|{options!r}".encode()).hexdigest()
 
 

@@ -166,8 +166,8 @@ def _reasons(counts: RecordCounts) -> Part:
     reasons = by_frequency(counts.rejected_by_reason)
     return Part(
         "Rejected records",
-        "Each stands in rejected.jsonl with its file, number, field and reason. Once settled, the next run "
-        "takes it in, and only it.",
+        "rejected.jsonl lists each with file, number, field and reason. Correct them, or settle them with "
+        "an option: the next run reads them again, and only them.",
         sheet=Sheet(
             "",
             ("reason", "records", "what settles it"),
@@ -212,7 +212,7 @@ def _examples(counts: RecordCounts) -> Part:
 
 _ROWS = {
     "events": "each event, whatever its kind",
-    "conversations": "each conversation, told from its events and its fullest transcript",
+    "conversations": "each conversation, from its events and its fullest transcript",
     "messages": "each message of each conversation, once",
     "visitors": "each visitor, with the latest known facts",
     "offline_messages": "each message left while nobody was there",
