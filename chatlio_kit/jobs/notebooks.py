@@ -39,18 +39,26 @@ finally:
 
 
 class Step(StrEnum):
-    """The five lessons, in their order."""
+    """The lessons, in their order."""
 
     START = "start"
     CONNECT = "connect"
     CONVERT = "convert"
     STREAM = "stream"
     VERIFY = "verify"
+    ANSWERS = "answers"
 
 
-_ORDER = tuple(Step)
+_NUMBERS = {
+    Step.START: 0,
+    Step.CONNECT: 1,
+    Step.CONVERT: 2,
+    Step.STREAM: 3,
+    Step.VERIFY: 4,
+    Step.ANSWERS: 7,
+}
 _AVAILABLE_IN = {
-    "captures": (Step.START, Step.CONVERT, Step.STREAM, Step.VERIFY),
+    "captures": (Step.START, Step.CONVERT, Step.ANSWERS, Step.STREAM, Step.VERIFY),
     "connection": (Step.STREAM, Step.VERIFY),
     "tables": (Step.STREAM, Step.VERIFY),
     "run": (Step.VERIFY,),
@@ -160,7 +168,7 @@ class NotebookSetup:
             name: "ready" for name, steps in _AVAILABLE_IN.items() if self.step in steps
         }
         return Sheet(
-            f"Lesson {_ORDER.index(self.step):02}, {self.step.value}", ("", ""), list(available.items())
+            f"Lesson {_NUMBERS[self.step]:02}, {self.step.value}", ("", ""), list(available.items())
         )
 
     def __repr__(self) -> str:
@@ -180,7 +188,7 @@ def open_lesson(
     undated_as: str | None = None,
     state: Path | str | None = None,
 ) -> NotebookSetup:
-    """Open one of the guided lessons: start, connect, convert, stream or verify.
+    """Open one of the guided lessons: start, connect, convert, stream, verify or answers.
 
     On the local platform it starts where the lesson before it ended, in a temporary folder that is removed
     with the notebook. On Experience Platform it continues with what is there, and changes nothing by itself.
