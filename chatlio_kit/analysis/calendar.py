@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from chatlio_kit.arguments import named
+from chatlio_kit.arguments import named, wrong
 from chatlio_kit.arguments import time_zone as check_time_zone
 from chatlio_kit.errors import UsageError, option
 
@@ -201,12 +201,21 @@ def _minutes(time: str) -> int:
 
 
 def _names(holidays: str | date | Iterable[str | date] | None) -> tuple[str, ...]:
-    listed = [] if holidays is None else [holidays] if isinstance(holidays, str | date) else list(holidays)
-    return tuple(
-        name.strip()
-        for day in listed
-        for name in (day.isoformat()[:10] if isinstance(day, date) else str(day)).split(",")
-    )
+    listed: list[object] = [holidays]
+    if holidays is None:
+        listed = []
+    elif isinstance(holidays, Iterable) and not isinstance(holidays, str):
+        listed = list(holidays)
+    names: list[str] = []
+    for day in listed:
+        if not isinstance(day, str | date):
+            raise _not_holidays(day)
+        names += (day.isoformat()[:10] if isinstance(day, date) else day).split(",")
+    return tuple(name.strip() for name in names)
+
+
+def _not_holidays(value: object) -> UsageError:
+    return wrong("holidays", "a country or region, such as DE or DE-BE, or dates such as 2024-12-24", value)
 
 
 @lru_cache(maxsize=1024)
@@ -219,7 +228,4 @@ def _holidays(name: str, year: int) -> tuple[date, ...]:
         known = import_module("holidays").country_holidays(country, subdiv=region or None, years=year)
         return tuple(day for day in known if isinstance(day, date))
     except (NotImplementedError, ValueError):
-        raise UsageError(
-            f"{option('holidays')} is a country or region, such as DE or DE-BE, or dates such as 2024-12-24, "
-            f"not {named(name)}."
-        ) from None
+        raise _not_holidays(name) from None

@@ -16,10 +16,11 @@ from chatlio_kit.analysis.calendar import Calendar
 from chatlio_kit.analysis.definitions import METRICS, PERIODS, definitions
 from chatlio_kit.analysis.summary import BUSINESS, HEADLINES, check_name, summarize
 from chatlio_kit.analysis.words import in_words
-from chatlio_kit.arguments import checked, optional, text, wrong
+from chatlio_kit.arguments import checked, flag, optional, text, wrong
 from chatlio_kit.display import Sheet
 from chatlio_kit.display.workbook import write_workbook
-from chatlio_kit.tables import Tables
+from chatlio_kit.errors import FrameError
+from chatlio_kit.tables import Tables, empty
 from chatlio_kit.tables.output import write_whole
 
 if TYPE_CHECKING:
@@ -51,8 +52,12 @@ def measure(
 
     Raises:
         UsageError: when an argument cannot be understood.
+        FrameError: when an edited frame lacks a column, or has one of another dtype.
     """
-    return Metrics(tables.frames(), Calendar(hours, time_zone=time_zone, holidays=holidays))
+    frames = tables.frames()
+    for name, frame in frames.items():
+        _check_columns(name, frame)
+    return Metrics(frames, Calendar(hours, time_zone=time_zone, holidays=holidays))
 
 
 class Metrics:
@@ -100,6 +105,7 @@ class Metrics:
         """
         return summarize(self.rows(metric), metric, by, self.calendar, span=self._span)
 
+    @checked(business=flag)
     def figure(
         self,
         metric: str,
@@ -117,7 +123,7 @@ class Metrics:
             style: a style sheet of matplotlib, such as ``"dark_background"``, or rcParams to change.
 
         Raises:
-            UsageError: as in :meth:`frame`, or when there are no opening hours.
+            UsageError: as in :meth:`frame`, or when there are no opening hours, or no such style.
         """
         from chatlio_kit.analysis.pictures import draw  # noqa: PLC0415 - matplotlib takes half a second to load
 
@@ -180,6 +186,7 @@ class Metrics:
             content["metrics"][name] = found
         return content
 
+    @checked()
     def to_excel(self, path: Path | str, by: str = "month") -> Path:
         """Write the overview, the metrics by period, by agent and by page, and the definitions as a workbook.
 
@@ -248,6 +255,20 @@ class Metrics:
 
     def _repr_html_(self) -> str:
         return self.sheet()._repr_html_()
+
+
+def _check_columns(table: str, frame: pd.DataFrame) -> None:
+    names = list(frame.columns)
+    for column, dtype in empty(table).dtypes.items():
+        if names.count(str(column)) != 1:
+            raise FrameError(
+                f"tables.{table} has no column {column!r}, or several. Keep the columns of to_tables()."
+            )
+        if frame[column].dtype != dtype:
+            raise FrameError(
+                f"The column {column!r} of tables.{table} is of dtype {frame[column].dtype}, not {dtype}. "
+                f"Convert it with astype({str(dtype)!r})."
+            )
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:

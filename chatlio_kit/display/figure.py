@@ -20,6 +20,7 @@ from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from chatlio_kit.arguments import wrong
 from chatlio_kit.display.palette import INK, LINE, PALETTE, PANEL, QUIET
 from chatlio_kit.display.visible import visible
 
@@ -114,7 +115,7 @@ def panel(
         numbers: rows of texts that are written next to it, the headings first.
         style_sheet: a style sheet of matplotlib, or rcParams, that changes the style.
     """
-    with style.context([STYLE, *([style_sheet] if style_sheet else []), _SAFE]):
+    with style.context(_styles(style_sheet)):
         widths = [max(map(len, column)) for column in zip(*numbers, strict=True)] if numbers else []
         side = (sum(widths) + _GAP * len(widths)) * _CHARACTER
         lines = textwrap.wrap(title, int((WIDTH + side) * _TITLE_DENSITY))
@@ -132,6 +133,23 @@ def panel(
         if grid:
             axes.grid(axis=grid)
         yield picture, axes
+
+
+def _styles(style_sheet: StyleSheet) -> list[Any]:
+    """Return the styles to apply, one over the other.
+
+    Raises:
+        UsageError: when matplotlib does not know the style.
+    """
+    if style_sheet is None:
+        return [STYLE]
+    try:
+        with style.context(style_sheet):
+            return [STYLE, style_sheet, _SAFE]
+    except (OSError, KeyError, ValueError, TypeError, AttributeError):
+        raise wrong(
+            "style", "a style sheet of matplotlib, such as 'dark_background', or its rcParams", style_sheet
+        ) from None
 
 
 def _write_numbers(axes: Axes, numbers: Numbers, widths: Sequence[int]) -> None:

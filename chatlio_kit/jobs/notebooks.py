@@ -167,9 +167,7 @@ class NotebookSetup:
         available = {"platform": where} | {
             name: "ready" for name, steps in _AVAILABLE_IN.items() if self.step in steps
         }
-        return Sheet(
-            f"Lesson {_NUMBERS[self.step]:02}, {self.step.value}", ("", ""), list(available.items())
-        )
+        return Sheet(f"Lesson {_NUMBERS[self.step]:02}, {self.step.value}", ("", ""), list(available.items()))
 
     def __repr__(self) -> str:
         return str(self._sheet())

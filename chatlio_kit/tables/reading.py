@@ -30,7 +30,7 @@ def read_tables(folder: Path | str) -> Tables:
     measured and edited like them. ``tables.next_steps`` is empty: the captures are not read again.
 
     Args:
-        folder: what was given to ``--out``.
+        folder: what was given to ``convert`` as ``--out``.
 
     Raises:
         MissingPath: when there is no such folder.
@@ -39,14 +39,13 @@ def read_tables(folder: Path | str) -> Tables:
     """
     out = Path(folder)
     if not out.is_dir():
-        raise MissingPath(f"There is no folder {str(out)!r}. Name the folder that was given to --out.")
+        raise MissingPath(f"There is no folder {str(out)!r}. Name the folder that convert wrote.")
     missing = [
         name for name in (*(f"{table}.parquet" for table in TABLES), REPORT) if not (out / name).is_file()
     ]
     if missing:
         raise UsageError(
-            f"{str(out)!r} lacks {', '.join(missing)}. Name the folder that was given to --out, or "
-            "convert again."
+            f"{str(out)!r} lacks {', '.join(missing)}. Name the folder that convert wrote, or convert again."
         )
     frames: dict[str, Any] = {name: _read_table(out / f"{name}.parquet", name) for name in TABLES}
     try:

@@ -19,7 +19,7 @@ from chatlio_kit.analysis.definitions import GROUPS, METRICS, PERIODS, definitio
 from chatlio_kit.analysis.measure import Metrics
 from chatlio_kit.chatlio.catalogue import TABLES
 from chatlio_kit.cli import main
-from chatlio_kit.errors import UsageError
+from chatlio_kit.errors import FrameError, UsageError
 from chatlio_kit.tables import Tables, convert, empty
 from chatlio_kit.tables.findings import RecordCounts
 
@@ -119,6 +119,20 @@ def test_edited_frames_are_measured() -> None:
     tables = _chats(["2024-01-01T10:00Z", "2024-01-02T20:00Z"])
     tables.conversations = tables.conversations.iloc[:1]
     assert ck.measure(tables).frame("conversations", "all")["number"].tolist() == [1]
+
+
+def test_an_edited_frame_that_no_longer_fits_is_refused() -> None:
+    """The sentence names the column, and how to bring it back."""
+    tables = _chats(["2024-01-01T10:00Z"])
+    tables.conversations = tables.conversations.drop(columns="ended_at")
+    with pytest.raises(FrameError, match=r"tables\.conversations has no column 'ended_at'"):
+        ck.measure(tables)
+    tables = _chats(["2024-01-01T10:00Z"])
+    tables.conversations["transcripts"] = 0.5
+    with pytest.raises(
+        FrameError, match=r"'transcripts' of tables\.conversations is of dtype float64, not Int64"
+    ):
+        ck.measure(tables)
 
 
 def test_empty_tables_have_empty_answers(nothing: Metrics) -> None:
