@@ -17,7 +17,7 @@ from chatlio_kit.analysis.definitions import METRICS, PERIODS, definitions
 from chatlio_kit.analysis.summary import BUSINESS, HEADLINES, check_name, summarize
 from chatlio_kit.analysis.words import in_words
 from chatlio_kit.arguments import checked, flag, optional, text, wrong
-from chatlio_kit.display import Sheet
+from chatlio_kit.display import Sheet, SheetDisplay
 from chatlio_kit.display.workbook import write_workbook
 from chatlio_kit.errors import FrameError
 from chatlio_kit.tables import Tables, empty
@@ -60,7 +60,7 @@ def measure(
     return Metrics(frames, Calendar(hours, time_zone=time_zone, holidays=holidays))
 
 
-class Metrics:
+class Metrics(SheetDisplay):
     """The metrics of some tables. They show themselves as an overview, month by month.
 
     Args:
@@ -249,12 +249,6 @@ class Metrics:
             )
             notes.append(f"business: {self.calendar.hours}, {self.calendar.time_zone}{holidays}")
         return [*notes, f"times: {self.calendar.time_zone}"]
-
-    def __repr__(self) -> str:
-        return str(self.sheet())
-
-    def _repr_html_(self) -> str:
-        return self.sheet()._repr_html_()
 
 
 def _check_columns(table: str, frame: pd.DataFrame) -> None:
