@@ -74,7 +74,7 @@ _ALL = (
     Metric("one_touch", "one-touch conversations", SHARE, "Of conversations in which an agent wrote, those with one turn of agents", "dbt_zendesk: is_one_touch_resolution"),
     Metric("two_touch", "two-touch conversations", SHARE, "Of the same conversations, those with two turns of agents", "dbt_zendesk: is_two_touch_resolution"),
     Metric("multi_touch", "multi-touch conversations", SHARE, "Of the same conversations, those with more than two turns of agents", "dbt_zendesk: is_multi_touch_resolution"),
-    Metric("handed_over", "conversations handed over", SHARE, "Of conversations in which an agent wrote, those in which several did", "dbt_zendesk: unique_assignee_count; dbt_intercom: count_assignments"),
+    Metric("handed_over", "conversations handed over", SHARE, "Of conversations in which a known agent wrote, those in which several did", "dbt_zendesk: unique_assignee_count; dbt_intercom: count_assignments"),
     Metric("reopened", "reopened conversations", SHARE, "Of conversations with a transcript, those with a message after their first end and a later end", "dbt_zendesk: count_reopens; dbt_intercom: count_reopens"),
     Metric("feedback", "conversations with feedback", SHARE, "Of all conversations, those whose visitor left feedback", "Zendesk Chat: rating; dbt_intercom: conversation_rating"),
 )

@@ -233,14 +233,15 @@ def multi_touch(conversations: pd.DataFrame, turns: pd.DataFrame, calendar: Cale
 
 
 def handed_over(conversations: pd.DataFrame, messages: pd.DataFrame, calendar: Calendar = EVERY_HOUR) -> Rows:
-    """Return for each conversation in which an agent wrote whether several did.
+    """Return for each conversation in which a known agent wrote whether several did.
 
     Agents are distinguished by their Slack user; where none is known, by the name shown.
     """
-    chats = _with_agent(_chats(conversations))
+    chats = _chats(conversations)
     by_agents = messages[messages["author"] == "agent"]
     who = by_agents["slack_user_id"].fillna(by_agents["username"])
     agents = who.groupby(by_agents["conversation_id"]).nunique()
+    chats = chats[chats.index.isin(agents.index[agents > 0])]
     return _rows(chats, agents.reindex(chats.index) > 1, calendar)
 
 

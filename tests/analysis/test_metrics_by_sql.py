@@ -74,14 +74,14 @@ _FIRST = """(SELECT min_by(struct_pack(asked := sent_at, reply := reply), number
 
 def _span(a: str, b: str, source: str, who: str = "answered_by") -> str:
     """Return a query of seconds from a to b, in calendar time and in business time."""
-    return f"""SELECT moment, {who} AS agent, seconds(a, b) AS value, open_seconds(a, b) AS business
+    return f"""SELECT moment, page_url, {who} AS agent, seconds(a, b) AS value, open_seconds(a, b) AS business
         FROM (SELECT *, {a} AS a, {b} AS b {source}) WHERE b >= a"""
 
 
 def _flag(condition: str, source: str = "FROM chats") -> str:
     """Return a query of a value that counts for business when the conversation began in opening hours."""
     return f"""SELECT *, CASE WHEN is_open(moment) THEN value END AS business
-        FROM (SELECT moment, answered_by AS agent, ({condition})::DOUBLE AS value {source})"""
+        FROM (SELECT moment, page_url, answered_by AS agent, ({condition})::DOUBLE AS value {source})"""
 
 
 def _together(how: str, author: str) -> str:
@@ -154,9 +154,11 @@ SQL = {
     "two_touch": _flag(f"{_TOUCHES} = 2", "FROM chats WHERE agent_messages > 0"),
     "multi_touch": _flag(f"{_TOUCHES} > 2", "FROM chats WHERE agent_messages > 0"),
     "handed_over": _flag(
-        """(SELECT count(DISTINCT coalesce(slack_user_id, username)) FROM said
-        WHERE said.conversation_id = chats.conversation_id AND author = 'agent') > 1""",
-        "FROM chats WHERE agent_messages > 0",
+        "agents > 1",
+        """FROM chats JOIN (
+            SELECT conversation_id, count(DISTINCT coalesce(slack_user_id, username)) AS agents
+            FROM said WHERE author = 'agent' GROUP BY ALL HAVING agents > 0
+        ) USING (conversation_id)""",
     ),
     "reopened": _flag(
         """last_end > first_end AND EXISTS (SELECT 1 FROM '{folder}/messages.parquet' m
@@ -199,17 +201,36 @@ def test_there_is_a_query_for_each_metric() -> None:
     assert len(SQL) > 20
 
 
-@pytest.mark.parametrize("by", ["month", "agent"])
-@pytest.mark.parametrize("metric", METRICS)
+CASES = [
+    *((metric, by) for metric in METRICS for by in ("month", "agent")),
+    *(("conversations", by) for by in ("day", "week", "quarter", "hour", "weekday", "page", "site")),
+    *(("first_reply_time", by) for by in ("hour", "weekday", "page")),
+]
+_LOCAL = f"timezone('{ZONE}', moment)"
+_PAGE = "regexp_replace(page_url, '[?#].*', '')"
+NAMES = {
+    "day": f"strftime({_LOCAL}, '%Y-%m-%d')",
+    "week": f"strftime({_LOCAL}, '%G-W%V')",
+    "month": f"strftime({_LOCAL}, '%Y-%m')",
+    "quarter": f"year({_LOCAL}) || '-Q' || quarter({_LOCAL})",
+    "hour": f"hour({_LOCAL})",
+    "weekday": f"dayname({_LOCAL})",
+    "agent": "coalesce(agent, '(none)')",
+    "page": f"coalesce({_PAGE}, '(none)')",
+    "site": f"coalesce(split_part({_PAGE}, '/', 3), '(none)')",
+}
+
+
+@pytest.mark.parametrize(("metric", "by"), CASES)
 def test_a_metric_equals_its_query(
     metric: str, by: str, database: duckdb.DuckDBPyConnection, measured: Metrics, folder: Path
 ) -> None:
-    """By month and by agent: every count, quartile, mean, sum and share."""
+    """By month, by agent, and by whatever else: every count, quartile, mean, sum and share."""
     if by == "agent" and "agent" not in measured.rows(metric):
         with pytest.raises(ck.ChatlioKitError, match="not known by agent"):
             measured.frame(metric, "agent")
         return
-    group = f"strftime(timezone('{ZONE}', moment), '%Y-%m')" if by == "month" else "coalesce(agent, '(none)')"
+    group = NAMES[by]
     summary = SUMMARY[METRICS[metric].measure]
     expected = (
         database.sql(
