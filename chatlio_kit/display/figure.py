@@ -32,7 +32,7 @@ _GAP = 2  # characters between columns of numbers
 _LINE = 14.0  # points from one row of numbers to the next
 _CHARACTER = 0.078  # inches
 _DPI, _OVERSAMPLING = 110, 1.5
-_FRAME = "max-width:100%;height:auto;border:1px solid #E3E6E4;border-radius:8px"
+_FRAME = "max-width:100%;height:auto;box-sizing:border-box;border:1px solid #E3E6E4;border-radius:8px"
 
 _SAFE: dict[str, Any] = {
     "text.parse_math": False,  # dollar signs in strangers' texts are no formulas
