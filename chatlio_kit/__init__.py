@@ -18,6 +18,8 @@ The names, in the order of the journey:
     open_connection   a connection that was made before
     audit_identities  whether identities would make people of events, or glue strangers together
     read_export       captured webhooks in files; ``to_tables()`` makes frames of them
+    read_tables       the tables that ``chatlio-kit convert`` wrote
+    measure           what chats answer: waits, outcomes, volume; in calendar and business time
     stream            frames to the dataset, each event once; ``reconcile()`` reads back what landed
     backfill          captures of any size to the dataset in one go, batch by batch; resumes by itself
     replay            what the platform would not take, again
@@ -36,6 +38,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from chatlio_kit.analysis.identity_audit import audit_identities
+    from chatlio_kit.analysis.measure import measure
     from chatlio_kit.connection import check_platform, disconnect, open_connection, plan_connection
     from chatlio_kit.delivery import replay, stream
     from chatlio_kit.errors import ChatlioKitError
@@ -46,7 +49,7 @@ if TYPE_CHECKING:
     from chatlio_kit.jobs.platforms import open_platform
     from chatlio_kit.jobs.trace import trace
     from chatlio_kit.samples import write_sample
-    from chatlio_kit.tables import Export, Tables, read_export
+    from chatlio_kit.tables import Export, Tables, read_export, read_tables
 
 __all__ = [
     "ChatlioKitError",
@@ -59,11 +62,13 @@ __all__ = [
     "disconnect",
     "explore",
     "forget",
+    "measure",
     "open_connection",
     "open_lesson",
     "open_platform",
     "plan_connection",
     "read_export",
+    "read_tables",
     "replay",
     "stream",
     "trace",
@@ -80,11 +85,13 @@ _ROOMS = {
     "disconnect": "connection",
     "explore": "jobs.explore",
     "forget": "jobs.forget",
+    "measure": "analysis.measure",
     "open_connection": "connection",
     "open_lesson": "jobs.notebooks",
     "open_platform": "jobs.platforms",
     "plan_connection": "connection",
     "read_export": "tables",
+    "read_tables": "tables",
     "replay": "delivery",
     "stream": "delivery",
     "trace": "jobs.trace",
