@@ -18,6 +18,8 @@ The names, in the order of the journey:
     open_connection   a connection that was made before
     audit_identities  whether identities would make people of events, or glue strangers together
     read_export       captured webhooks in files; ``to_tables()`` makes frames of them
+    read_tables       the tables that ``chatlio-kit convert`` wrote
+    measure           what chats answer: waits, outcomes, volume; in calendar and business time
     stream            frames to the dataset, each event once; ``reconcile()`` reads back what landed
     backfill          captures of any size to the dataset in one go, batch by batch; resumes by itself
     backfill_turns    conversation turns of captures, for Customer Journey Analytics, instead of events
@@ -25,7 +27,7 @@ The names, in the order of the journey:
     explore           conversations to search, filter and read, with what became of each
     trace             what became of one event, conversation, visitor, address or record
     disconnect        takes a connection's dataflows down; schema and data stay
-    forget            takes one person out of all that is kept on this machine
+    forget            removes one person from all that is kept here and, given a platform, from its dataset
     write_sample      a realistic export to practise on
     open_lesson       the ground of the guided notebooks
     __version__       the version that is installed
@@ -37,6 +39,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from chatlio_kit.analysis.identity_audit import audit_identities
+    from chatlio_kit.analysis.measure import measure
     from chatlio_kit.connection import check_platform, disconnect, open_connection, plan_connection
     from chatlio_kit.delivery import replay, stream
     from chatlio_kit.errors import ChatlioKitError
@@ -48,7 +51,7 @@ if TYPE_CHECKING:
     from chatlio_kit.jobs.trace import trace
     from chatlio_kit.jobs.turns import backfill_turns
     from chatlio_kit.samples import write_sample
-    from chatlio_kit.tables import Export, Tables, read_export
+    from chatlio_kit.tables import Export, Tables, read_export, read_tables
 
 __all__ = [
     "ChatlioKitError",
@@ -62,11 +65,13 @@ __all__ = [
     "disconnect",
     "explore",
     "forget",
+    "measure",
     "open_connection",
     "open_lesson",
     "open_platform",
     "plan_connection",
     "read_export",
+    "read_tables",
     "replay",
     "stream",
     "trace",
@@ -84,11 +89,13 @@ _ROOMS = {
     "disconnect": "connection",
     "explore": "jobs.explore",
     "forget": "jobs.forget",
+    "measure": "analysis.measure",
     "open_connection": "connection",
     "open_lesson": "jobs.notebooks",
     "open_platform": "jobs.platforms",
     "plan_connection": "connection",
     "read_export": "tables",
+    "read_tables": "tables",
     "replay": "delivery",
     "stream": "delivery",
     "trace": "jobs.trace",

@@ -84,12 +84,22 @@ def calls(
     export = ck.read_export(captures)
     plan = ck.plan_connection(platform, quiet=True)
     run = ck.stream(tables, connection, quiet=True)
+    measured = ck.measure(tables)
     return {
         "open_platform": (ck.open_platform, {"platform": "moon", "state": folder / "none"}),
+        "audit_identities": (ck.audit_identities, {"tables": tables}),
         "check_platform": (ck.check_platform, {"platform": platform}),
         "plan_connection": (ck.plan_connection, {"platform": platform}),
         "open_connection": (ck.open_connection, {"platform": platform}),
         "read_export": (ck.read_export, {"paths": captures}),
+        "read_tables": (ck.read_tables, {"folder": folder / "none"}),
+        "measure": (ck.measure, {"tables": tables}),
+        "frames": (tables.frames, {}),
+        "to_excel": (tables.to_excel, {"path": folder / "chats.xlsx"}),
+        "measured.frame": (measured.frame, {"metric": "missed"}),
+        "figure": (measured.figure, {"metric": "missed"}),
+        "overview": (measured.overview, {}),
+        "measured.to_excel": (measured.to_excel, {"path": folder / "metrics.xlsx"}),
         "stream": (ck.stream, {"tables": tables, "connection": connection}),
         "replay": (ck.replay, {"connection": connection}),
         "backfill": (ck.backfill, {"captures": captures, "platform": platform}),
@@ -118,6 +128,7 @@ def calls(
 CALLABLES = [
     *(name for name in ck.__all__ if inspect.isfunction(getattr(ck, name))),
     *("to_tables", "read_conversation", "dictionary", "apply", "plan.sheet", "write_webhook_urls"),
+    *("frames", "to_excel", "measured.frame", "figure", "overview", "measured.to_excel"),
     *("history_flow", "read_rows", "sheet", "write_samples", "reconcile", "tables.explore", "search"),
 ]
 

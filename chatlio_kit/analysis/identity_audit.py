@@ -40,7 +40,7 @@ from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.chatlio.redaction import MASK, masked
 from chatlio_kit.display import Progress, Sheet
 from chatlio_kit.errors import UsageError, option
-from chatlio_kit.tables import Export, Tables, empty
+from chatlio_kit.tables import Export, Tables, empty, revalidate
 
 if TYPE_CHECKING:
     from chatlio_kit.display.figure import Picture
@@ -245,11 +245,18 @@ def audit_identities(
 
     Raises:
         UsageError: an identity is invalid, or a field may not be one.
+        FrameError: a frame no longer has its columns and dtypes.
     """
-    events = (tables if isinstance(tables, pd.DataFrame) else tables.events).reset_index(drop=True)
     chosen = parse_identities([identities] if isinstance(identities, str) else identities)
     if not chosen:
         raise UsageError(f"Name an identity to audit, e.g. identities=[{DEFAULT!r}].")
+    frame = tables if isinstance(tables, pd.DataFrame) else tables.events
+    return _audited(revalidate(frame, empty("messages")).events, chosen)
+
+
+def _audited(frame: pd.DataFrame, chosen: tuple[Identity, ...]) -> IdentityAudit:
+    """Audit accepted events, of which only some columns are needed."""
+    events = frame.reset_index(drop=True)
     conversations = ConversationVisitors()
     conversations.add(events)
     visitors = conversations.of(events)
@@ -290,13 +297,13 @@ def audit_export(
     Raises:
         UsageError: an identity is invalid, or a field may not be one.
     """
-    parse_identities(identities or ())  # a wrong one is reported before anything is read
+    chosen = parse_identities(identities or (DEFAULT,))  # a wrong one is reported before anything is read
     frames = [empty("events")[list(COLUMNS)]]
     with Progress("reading", None, "records", quiet=quiet) as progress:
         for batch in export.batches():
             frames.append(batch.events[list(COLUMNS)])
             progress.advance(batch.records)
-    return audit_identities(pd.concat(frames), identities or (DEFAULT,))
+    return _audited(pd.concat(frames), chosen)
 
 
 class _Audit:

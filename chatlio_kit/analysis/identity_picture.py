@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from matplotlib import style
-from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from chatlio_kit.analysis.identity_graphs import LARGEST
@@ -35,8 +34,9 @@ def draw(audit: IdentityAudit) -> Picture:
         + "."
     )
     with style.context(STYLE):
-        figure = Figure(figsize=(WIDTH, 3.0))
-        left, right = figure.subplots(1, 2)
+        picture = Picture(figsize=(WIDTH, 3.0), layout="constrained")
+        picture.words = words
+        left, right = picture.subplots(1, 2)
         left.grid(axis="x")
         left.barh(
             [kind.replace("_", " ") for kind in shares], list(shares.values()), color=_COLORS[audit.light]
@@ -50,4 +50,4 @@ def draw(audit: IdentityAudit) -> Picture:
         columns[-1].set_color(VERMILLION)
         right.bar_label(columns, labels=[f"{count:,}" for count in graphs.values()], fontsize=8.5)
         right.set_title("people, by number of their identities", fontsize=10, loc="left")
-        return Picture.of(figure, words)
+        return picture

@@ -165,7 +165,7 @@ class Page(SheetDisplay):
             )
         if self.throttled:
             sentences.append(f"The platform asked {self.throttled:,} times for less; sending slowed down.")
-        if self.heavy:
+        if self.heavy and not self.people:  # else the lines about people count them, in the bytes of XDM
             sentences.append(
                 f"{self.heavy:,} records are over 10 KB: the lake keeps them, Profile drops them."
             )

@@ -15,10 +15,10 @@ import pandas as pd
 
 from chatlio_kit import local_platform
 from chatlio_kit.aep import Platform
-from chatlio_kit.arguments import checked, place
+from chatlio_kit.arguments import SECONDS, callable_, checked, optional, place
 from chatlio_kit.chatlio.person import ADDRESS, CONVERSATION, VISITOR, WHO, Person
 from chatlio_kit.chatlio.turns import turn_row_id
-from chatlio_kit.connection import Destination, require_leave
+from chatlio_kit.connection import Destination, a_platform, require_leave
 from chatlio_kit.delivery import Ledger
 from chatlio_kit.delivery.ledger.erasure import (
     answers_to,
@@ -175,7 +175,7 @@ class Forgotten(SheetDisplay):
         return Sheet(title, ("looked at", "removed", "left"), rows, [*notes, *self.notes, *sql])
 
 
-@checked(state=place)
+@checked(state=place, platform=optional(a_platform), confirm=optional(callable_), wait=SECONDS)
 def forget(
     captures: Export | Path | str | Sequence[Path | str] = (),
     *,
@@ -445,6 +445,11 @@ class _Erasure:
             name = f"dataset of {deletion.destination}"
             advice = f"in dataset {deletion.dataset} {deletion.advice()}." if deletion.left else ""
             self.result.add(name, removed, left=deletion.left, remove_by=advice)
+            if deletion.work_order and deletion.others:
+                self.result.notes.append(
+                    f"{deletion.others:,} further rows of {deletion.destination} carry the same primary "
+                    "identities, so the record delete removes them too."
+                )
             if deletion.work_order and removed:
                 self.result.notes.append(
                     f"The record delete {deletion.work_order} removed {removed:,} rows from "

@@ -47,11 +47,20 @@ class Step(StrEnum):
     STREAM = "stream"
     VERIFY = "verify"
     PEOPLE = "people"
+    ANSWERS = "answers"
 
 
-_NUMBERS = {**{step: number for number, step in enumerate(Step)}, Step.PEOPLE: 6}
+_NUMBERS = {
+    Step.START: 0,
+    Step.CONNECT: 1,
+    Step.CONVERT: 2,
+    Step.STREAM: 3,
+    Step.VERIFY: 4,
+    Step.PEOPLE: 6,
+    Step.ANSWERS: 7,
+}
 _AVAILABLE_IN = {
-    "captures": (Step.START, Step.CONVERT, Step.PEOPLE, Step.STREAM, Step.VERIFY),
+    "captures": (Step.START, Step.CONVERT, Step.PEOPLE, Step.ANSWERS, Step.STREAM, Step.VERIFY),
     "connection": (Step.STREAM, Step.VERIFY),
     "tables": (Step.PEOPLE, Step.STREAM, Step.VERIFY),
     "run": (Step.VERIFY,),
@@ -174,7 +183,7 @@ def open_lesson(
     undated_as: str | None = None,
     state: Path | str | None = None,
 ) -> NotebookSetup:
-    """Open one of the guided lessons: start, connect, convert, stream, verify or people.
+    """Open one of the guided lessons: start, connect, convert, stream, verify, people or answers.
 
     On the local platform it starts where the lesson before it ended, in a temporary folder that is removed
     with the notebook. On Experience Platform it continues with what is there, and changes nothing by itself.

@@ -71,6 +71,7 @@ class RecordDelete:
             "dataset": self.dataset,
             "rows": self.rows,
             "without_identity": self.nameless,
+            "others": self.others,
             "left": self.left,
             "work_order": self.work_order,
             "status": self.status,
