@@ -17,6 +17,8 @@ The names, in the order of the journey:
     plan_connection   what a connection needs and what is there; ``apply()`` makes the rest
     open_connection   a connection that was made before
     read_export       captured webhooks in files; ``to_tables()`` makes frames of them
+    inspect_slack     how a Slack workspace export could be read; changes nothing
+    read_slack        conversations out of a Slack workspace export, alone or merged with webhooks
     stream            frames to the dataset, each event once; ``reconcile()`` reads back what landed
     backfill          captures of any size to the dataset in one go, piece by piece; resumes by itself
     replay            what the platform would not take, again
@@ -39,8 +41,9 @@ if TYPE_CHECKING:
     from chatlio_kit.jobs.forget import forget
     from chatlio_kit.jobs.notebooks import open_lesson
     from chatlio_kit.jobs.platforms import open_platform
+    from chatlio_kit.jobs.slack import inspect_slack
     from chatlio_kit.samples import write_sample
-    from chatlio_kit.tables import Export, Tables, read_export
+    from chatlio_kit.tables import Export, Tables, read_export, read_slack
 
 __all__ = [
     "ChatlioKitError",
@@ -51,11 +54,13 @@ __all__ = [
     "check_platform",
     "disconnect",
     "forget",
+    "inspect_slack",
     "open_connection",
     "open_lesson",
     "open_platform",
     "plan_connection",
     "read_export",
+    "read_slack",
     "replay",
     "stream",
     "write_sample",
@@ -69,11 +74,13 @@ _ROOMS = {
     "check_platform": "connection",
     "disconnect": "connection",
     "forget": "jobs.forget",
+    "inspect_slack": "jobs.slack",
     "open_connection": "connection",
     "open_lesson": "jobs.notebooks",
     "open_platform": "jobs.platforms",
     "plan_connection": "connection",
     "read_export": "tables",
+    "read_slack": "tables",
     "replay": "delivery",
     "stream": "delivery",
     "write_sample": "samples",

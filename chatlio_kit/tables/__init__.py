@@ -3,7 +3,7 @@
 from chatlio_kit.tables.convert import convert
 from chatlio_kit.tables.deduplicate.deduplicate import Deduplicator, FirstOccurrence
 from chatlio_kit.tables.deduplicate.seen_ids import as_keys
-from chatlio_kit.tables.export import Export, read_export
+from chatlio_kit.tables.export import Export, read_export, read_slack
 from chatlio_kit.tables.findings import FieldFindings, RecordCounts, count
 from chatlio_kit.tables.output import RejectedFile, make_folder, write_json
 from chatlio_kit.tables.policy import FieldPolicy
@@ -34,6 +34,7 @@ __all__ = [
     "failures",
     "make_folder",
     "read_export",
+    "read_slack",
     "revalidate",
     "schema",
     "write_json",

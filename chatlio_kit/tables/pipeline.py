@@ -1,7 +1,8 @@
 """The order of steps from captured records to accepted events; ``convert`` and ``backfill`` both run it.
 
 1. decode: parse records into columns (:mod:`~chatlio_kit.tables.decode`)
-2. validate: date events, compute their ids, check every rule (:mod:`~chatlio_kit.tables.validate`)
+2. validate: date events, compute their ids, check every rule (:mod:`~chatlio_kit.tables.validate`).
+   Conversations of a Slack export join here, after all captures (:mod:`~chatlio_kit.tables.slack`)
 3. enforce the contract: keep, discard or reject unknown fields (:mod:`~chatlio_kit.tables.validate.contract`)
 4. deduplicate: remove events that were read before, reject conflicts (:mod:`~chatlio_kit.tables.deduplicate`)
 5. redact: drop, mask or hash values about people (:mod:`~chatlio_kit.tables.policy`)
@@ -16,15 +17,18 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 
 from chatlio_kit.captures import Captures, RawBatch
 from chatlio_kit.pool import map_in_order
+from chatlio_kit.slack import SlackHistory, Webhooks
 from chatlio_kit.tables.arrow import drop_null_columns, fill_missing_columns
 from chatlio_kit.tables.deduplicate.deduplicate import DeduplicatedBatch, Deduplicator, Settled
 from chatlio_kit.tables.deduplicate.twins import may_hold_tables
 from chatlio_kit.tables.findings import FieldFindings
 from chatlio_kit.tables.next_steps import RejectSample
 from chatlio_kit.tables.policy import FieldPolicy
+from chatlio_kit.tables.slack import add_webhooks, slack_batches
 from chatlio_kit.tables.validate.event_batch import EventBatch, ReadOptions, build
 from chatlio_kit.tables.validate.schemas import PANDERA
 
@@ -41,6 +45,7 @@ def batches(
     *,
     findings: FieldFindings,
     sample: RejectSample,
+    slack: SlackHistory | None = None,
 ) -> Iterator[DeduplicatedBatch]:
     """Run all steps, a batch at a time, in the order of the captures.
 
@@ -52,12 +57,22 @@ def batches(
         executor: where batches are decoded and validated; None for this process.
         findings: filled with what is found besides events.
         sample: filled with some of the rejected records, as they were read.
+        slack: the Slack export that is read after the captures and merged with them.
     """
+    webhooks = Webhooks()
     with_twins = may_hold_tables(file.name for file in captures.files)
     with Deduplicator(settled, with_twins=with_twins) as deduplicator:
-        for validated in validate_batches(captures.pieces(), options, executor):
+        captured = validate_batches(captures.pieces(), options, executor)
+        exported = slack_batches(slack, webhooks, policy.redaction.file_name) if slack else ()
+        for validated in chain(captured, exported):
+            is_captured = bool(validated.piece.read)
+            if slack is not None and is_captured:
+                add_webhooks(webhooks, validated.rows)
             findings.add_read(validated)
             batch = deduplicator.apply(policy.contract.hold(validated, findings.fields))
+            if slack is not None and not is_captured:
+                slack.counts.accepted += len(batch.built)
+                slack.counts.duplicates += batch.duplicates
             findings.add_accepted(batch.built)
             findings.missed_twins = deduplicator.missed_twins
             sample.add(batch.built)

@@ -11,6 +11,7 @@ from chatlio_kit.chatlio.catalogue import TABLES, Field
 from chatlio_kit.chatlio.rejections import Rejection
 from chatlio_kit.display import Sheet
 from chatlio_kit.errors import FrameError, UsageError
+from chatlio_kit.slack import SlackCounts
 from chatlio_kit.tables.findings import FieldFindings, RecordCounts
 from chatlio_kit.tables.next_steps import NextSteps
 from chatlio_kit.tables.transcripts import Transcript
@@ -34,6 +35,7 @@ class Tables:
         notes: sentences about files without records, and about what was found besides events.
         findings: what was found besides events: fields that nobody documented, redacted values.
         next_steps: for each reason of rejection the options that settle it, tried on rejected records.
+        slack: what became of a Slack export's messages and conversations, if one was read.
     """
 
     events: pd.DataFrame
@@ -46,6 +48,7 @@ class Tables:
     notes: list[str]
     findings: FieldFindings = field(default_factory=FieldFindings)
     next_steps: NextSteps = field(default_factory=NextSteps)
+    slack: SlackCounts | None = None
 
     def __setattr__(self, name: str, value: object) -> None:
         if name in TABLES and not isinstance(value, pd.DataFrame):

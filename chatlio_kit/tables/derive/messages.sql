@@ -1,4 +1,5 @@
--- Each message once, as the fullest transcript of its conversation that holds it has it.
+-- Each message once, as the fullest transcript of its conversation that holds it has it; a webhook's
+-- transcript goes before one from a Slack export.
 -- A transcript without a conversation id is a conversation of its own: its messages stay as they are.
 --
 -- From: events, message_parts (messages of every transcript, by the row of their event)
@@ -12,30 +13,31 @@ WITH conversations_of_transcripts AS (
 
 transcripts AS (
     SELECT
-        row, conversation_id, event_id, conversation_key,
+        row, conversation_id, event_id, conversation_key, origin,
         row_number() OVER by_fullness AS fullness,
         count(*) OVER (PARTITION BY conversation_key) AS versions
     FROM conversations_of_transcripts
     WHERE ($first IS NULL OR conversation_key >= $first) AND ($last IS NULL OR conversation_key < $last)
     WINDOW by_fullness AS (
         PARTITION BY conversation_key
-        ORDER BY message_count DESC NULLS LAST, ended_at DESC NULLS LAST, row
+        ORDER BY origin = 'slack_export', message_count DESC NULLS LAST, ended_at DESC NULLS LAST, row
     )
 ),
 
 single AS (
-    SELECT message_parts.* EXCLUDE (row), conversation_id, event_id, conversation_key, fullness
+    SELECT message_parts.* EXCLUDE (row), conversation_id, event_id, origin, conversation_key, fullness
     FROM message_parts JOIN transcripts USING (row)
     WHERE versions = 1
 ),
 
 repeated AS (
-    SELECT message_parts.* EXCLUDE (row), conversation_id, event_id, conversation_key, fullness
+    SELECT message_parts.* EXCLUDE (row), conversation_id, event_id, origin, conversation_key, fullness
     FROM message_parts JOIN transcripts USING (row)
     WHERE versions > 1
     QUALIFY row_number() OVER (PARTITION BY conversation_key, ts ORDER BY fullness) = 1
 )
 
-SELECT conversation_id, ts, sent_at, author, username, slack_user_id, text, position, event_id
+SELECT
+    conversation_id, ts, sent_at, author, username, slack_user_id, text, slack_text, position, event_id, origin
 FROM (SELECT * FROM single UNION ALL SELECT * FROM repeated)
 ORDER BY conversation_key, sent_at, position, fullness
