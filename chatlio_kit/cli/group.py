@@ -12,6 +12,7 @@ from chatlio_kit.errors import spoken_at_the_prompt
 
 _COMMANDS = {
     "sample": "sample.sample",
+    "slack": "slack.slack_group",
     "convert": "convert.convert",
     "connect": "connection.connect",
     "doctor": "connection.doctor",

@@ -21,9 +21,7 @@ from chatlio_kit.samples import write_sample
 @click.option("--bad-share", default=0.0, show_default=True, help="Share of broken records, 0 to 0.5.")
 @click.option("--slack", is_flag=True, help="Write OUT.slack.zip, too: a Slack export of the same chats.")
 @command
-def sample(
-    _: Context, out: Path, events: int, seed: int, bad_share: float, slack: bool
-) -> CommandResult:
+def sample(_: Context, out: Path, events: int, seed: int, bad_share: float, slack: bool) -> CommandResult:
     """Write a realistic export to try everything on."""
     export = write_sample(out, events=events, seed=seed, bad_share=bad_share, slack=slack)
     content = {**asdict(export), "path": str(export.path), "manifest": str(export.manifest)}

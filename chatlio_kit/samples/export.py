@@ -43,7 +43,12 @@ class SampleExport:
     slack: Path | None = None
 
 
-@checked(events=whole_number(1), seed=whole_number(), bad_share=number("a share from 0 to 0.5", most=0.5), slack=flag)
+@checked(
+    events=whole_number(1),
+    seed=whole_number(),
+    bad_share=number("a share from 0 to 0.5", most=0.5),
+    slack=flag,
+)
 def write_sample(
     out: Path | str, *, events: int = 1000, seed: int = 7, bad_share: float = 0.0, slack: bool = False
 ) -> SampleExport:

@@ -84,14 +84,19 @@ class SlackWorkspace:
         if agents and rng.random() < 0.1:
             self._thread_note(channel_id, said[-1].ts, agents[0])
         if rng.random() < 0.05:
-            line = {"subtype": "bot_message", "bot_id": _MUSIC_BOT, "username": "radio", "text": "Now playing"}
+            line = {
+                "subtype": "bot_message",
+                "bot_id": _MUSIC_BOT,
+                "username": "radio",
+                "text": "Now playing",
+            }
             self._add(channel_id, slack_ts(ended - 300_000), line)
         self._bot(channel_id, slack_ts(ended - 200_000), "The chat has ended.", form)
         text = f"<@{BOT_USER}> archived the channel (w/ {len(agents) + 1} members)"
         self._event(channel_id, ended, "channel_archive", BOT_USER, text)
 
     def write(self, path: Path) -> None:
-        """Write the export as a zip; nothing in it is compressed, so that its bytes are the same everywhere."""
+        """Write the export as a zip, uncompressed, so that its bytes are the same everywhere."""
         for widget in WIDGETS:
             self._channels.setdefault(widget.lobby_id, _channel(widget.lobby_id, widget.lobby_name))
         self._channels[_GENERAL] = {**_channel(_GENERAL, "general"), "is_general": True}

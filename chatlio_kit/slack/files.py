@@ -107,9 +107,7 @@ class ExportFiles:
         except (BadZipFile, NotImplementedError):
             return self._recover(path)
         named = ((_parts(info), info) for info in archive.infolist() if not info.is_dir())
-        return {
-            parts: _ZipMember(archive, info) for parts, info in named if parts and not _is_litter(parts)
-        }
+        return {parts: _ZipMember(archive, info) for parts, info in named if parts and not _is_litter(parts)}
 
     def _recover(self, path: Path) -> dict[Path_, Member]:
         """Find the members of a zip that has lost the list of its members."""
@@ -313,7 +311,9 @@ def _what_it_is(path: Path, members: Iterable[Path_]) -> str:
     names = {parts[-1] for parts in members}
     found = f"{str(path)!r} is no Slack export that can be read: "
     if "slackdump.sqlite" in names:
-        found += "it is a slackdump archive (SQLite). `slackdump convert -f export` makes an export of it, then"
+        found += (
+            "it is a slackdump archive (SQLite). `slackdump convert -f export` makes an export of it, then"
+        )
         return f"{found} name that."
     if any(re.fullmatch(r"[CDG][A-Z0-9]{6,}(-\d+\.\d+)?\.json", name) for name in names):
         return f"{found}it is a slackdump dump, one file a channel. {_WHAT_TO_DO}."
@@ -321,7 +321,7 @@ def _what_it_is(path: Path, members: Iterable[Path_]) -> str:
         return f"{found}it is an older slackdump archive of chunks. {_WHAT_TO_DO}."
     if any(DAY_FILE.fullmatch(name) for name in names):
         return (
-            f"{found}it has files of days, but no {CHANNELS}, which says the id of each channel. Put the file "
+            f"{found}it has files of days, but no {CHANNELS}, which says each channel's id. Put the file "
             "back, or export it again."
         )
     if names and all(name.endswith(".txt") for name in names):
@@ -334,8 +334,8 @@ def _what_file_it_is(path: Path, head: bytes) -> str:
     found = f"{str(path)!r} is no Slack export that can be read: "
     if head.startswith(b"SQLite format 3\0"):
         return (
-            f"{found}it is an SQLite database, as slackdump archives are. `slackdump convert -f export` makes "
-            "an export of one, then name that."
+            f"{found}it is an SQLite database, as slackdump archives are. `slackdump convert -f export` "
+            "makes an export of one, then name that."
         )
     if b'"channel_id"' in head:
         return f"{found}it is a dump of one channel, not a workspace. {_WHAT_TO_DO}."

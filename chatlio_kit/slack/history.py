@@ -169,9 +169,7 @@ class SlackHistory:
         self._start()
         authors = Authors(self.workspace, self.settings)
         matching = [
-            channel
-            for channel in self.workspace.channels
-            if self.settings.matches(channel.id, channel.name)
+            channel for channel in self.workspace.channels if self.settings.matches(channel.id, channel.name)
         ]
         self.counts.channels = len(matching)
         for channel, folder in sorted(self.workspace.folders_of(matching), key=lambda pair: pair[0].id):
@@ -211,13 +209,13 @@ class SlackHistory:
             )
         if counts.unclear_starts:
             notes.append(
-                f"{counts.unclear_starts:,} webhooks about a conversation's start fit none or several of their "
-                "channel's conversations, and are not joined"
+                f"{counts.unclear_starts:,} webhooks about a conversation's start fit none or several of "
+                "their channel's conversations, and are not joined"
             )
         if counts.divided:
             notes.append(
-                f"{counts.divided:,} stretches hold several of Chatlio's conversations, and are cut where each "
-                "begins"
+                f"{counts.divided:,} stretches hold several of Chatlio's conversations, and are cut where "
+                "each begins"
             )
         if counts.cut_heads:
             notes.append(
@@ -316,7 +314,7 @@ class _ChannelReader:
     def _refuse(self, stretches: Sequence[Stretch]) -> None:
         """Reject a channel's conversations, because they cannot be merged with its webhooks."""
         counts = self._history.counts
-        self._history._refused += 1  # noqa: SLF001 - of the same module
+        self._history._refused += 1
         detail = (
             "Webhooks cover this channel at the same time, but share no message with it, so both cannot be "
             "of one workspace. Name the right export, or read it without these captures."

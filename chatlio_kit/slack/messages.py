@@ -174,8 +174,11 @@ class Authors:
         if isinstance(profile, dict):
             ids += [profile.get("app_id"), profile.get("id")]
         app, bot, user, *more = [id_ if isinstance(id_, str) else "" for id_ in ids]
-        return app in self.apps or bot in self.bots or user in self.bot_users or (
-            bool(more) and (more[0] in self.apps or more[1] in self.bots)
+        return (
+            app in self.apps
+            or bot in self.bots
+            or user in self.bot_users
+            or (bool(more) and (more[0] in self.apps or more[1] in self.bots))
         )
 
     def _set_author(self, line: Line, raw: Mapping[str, Any], *, is_own: bool) -> None:

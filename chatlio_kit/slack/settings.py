@@ -67,7 +67,9 @@ class SlackSettings:
         names = [field.name for field in fields(cls)]
         if unknown := [key for key in values if key not in names]:
             listed = ", ".join(map(repr, unknown))
-            raise UsageError(f"{place}{listed} is no setting of a Slack export. There are {', '.join(names)}.")
+            raise UsageError(
+                f"{place}{listed} is no setting of a Slack export. There are {', '.join(names)}."
+            )
         checked: dict[str, Any] = {}
         for name, value in values.items():
             checked[name] = _texts(name, value, place) if name in _LISTS else value
@@ -131,8 +133,8 @@ def _check(values: Mapping[str, Any], place: str) -> None:
         raise UsageError(f"{place}channels names no channels. Name them by a pattern such as z-*.")
     if not any(values.get(name) for name in ("app_ids", "bot_ids", "bot_users")):
         raise UsageError(
-            f"{place}nothing names the app that writes visitors' messages: set app_ids, bot_ids or bot_users. "
-            "`chatlio-kit slack inspect` proposes them."
+            f"{place}nothing names the app that writes visitors' messages: set app_ids, bot_ids or "
+            "bot_users. `chatlio-kit slack inspect` proposes them."
         )
     for pattern in values["channels"]:
         if len(pattern) > 1 and pattern.startswith("/") and pattern.endswith("/"):

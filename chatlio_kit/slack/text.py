@@ -75,7 +75,9 @@ class Renderer:
             shown = (target, target.partition("://")[2])
             if not bar or not label or label == target:
                 return target
-            return label if label.rstrip("/") in [text.rstrip("/") for text in shown] else f"{label} ({target})"
+            return (
+                label if label.rstrip("/") in [text.rstrip("/") for text in shown] else f"{label} ({target})"
+            )
         return _unescaped(token[0])
 
     def _blocks(self, blocks: object, depth: int) -> Iterator[str]:

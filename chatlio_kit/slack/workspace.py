@@ -90,8 +90,8 @@ class Workspace:
                     self.users.setdefault(user.id, user)
         if files.has_workspaces:
             self.notes.append(
-                f"{files.name} holds several workspaces; those under teams/ are not read. Unpack it, and name "
-                "one of these folders"
+                f"{files.name} holds several workspaces; those under teams/ are not read. Unpack it, and "
+                "name one of these folders"
             )
 
     def _add_channels(self, name: str, *, is_public: bool) -> None:
@@ -155,7 +155,7 @@ class Workspace:
         claims = Counter(folder for _, folder in matches if folder is not None)
         shared = 0
         for channel, folder in matches:
-            if names[channel.name] > 1 and folder == channel.name or (folder and claims[folder] > 1):
+            if (names[channel.name] > 1 and folder == channel.name) or (folder and claims[folder] > 1):
                 shared += 1
                 yield channel, None
             else:

@@ -151,7 +151,7 @@ class Export:
         for file in self.captures.files:
             name = file.name.rpartition("/")[0] if len(self.captures.files) > _LISTED_FILES else file.name
             sizes.setdefault((name, file.kind or "by shape"), []).append(file.size or 0)
-        rows: list[tuple[object, ...]] = [
+        rows: list[tuple[str | int | None, ...]] = [
             (name, len(in_it), sum(in_it), kind) for (name, kind), in_it in sizes.items()
         ]
         if self.slack is not None:
@@ -252,8 +252,7 @@ def read_slack(
         split_on: what ends a conversation: ``channel_archive``, and optionally a silence such as ``gap=6h``.
         closed_only: whether conversations without an end are left out.
         workspace_domain: the part of Slack's address before ``.slack.com``, for links to the archive.
-        kind: for captures, as :func:`read_export` has it; likewise ``undated_as``, ``fields``, ``exclude`` and
-            ``encoding``.
+        kind: for captures, as :func:`read_export` has it.
         undated_as: likewise.
         fields: likewise.
         redact: what becomes of values about people, as :func:`read_export` has it.

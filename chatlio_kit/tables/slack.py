@@ -135,9 +135,7 @@ def _events(
         "agent_email": [conversation.agent_email for conversation in conversations],
         "agent_name": [conversation.agent_name for conversation in conversations],
         "archive_url": [conversation.archive_url for conversation in conversations],
-        "message_ts": [
-            " ".join(line.ts for line in conversation.messages) for conversation in conversations
-        ],
+        "message_ts": [" ".join(line.ts for line in conversation.messages) for conversation in conversations],
         "origin": [SLACK_EXPORT] * count,
         "ended_by": [conversation.ended_by for conversation in conversations],
         "payload_digest": [conversation.content_digest for conversation in conversations],
