@@ -13,14 +13,14 @@ sent. Whatever goes wrong is a ``ChatlioKitError`` that says what happened and w
 The names, in the order of the journey:
 
     open_platform     the local platform on this machine, or Experience Platform
-    check_platform    what stands in the way of a connection; changes nothing
+    check_platform    what prevents a connection; changes nothing
     plan_connection   what a connection needs and what is there; ``apply()`` makes the rest
     open_connection   a connection that was made before
     read_export       captured webhooks in files; ``to_tables()`` makes frames of them
     inspect_slack     how a Slack workspace export could be read; changes nothing
     read_slack        conversations out of a Slack workspace export, alone or merged with webhooks
     stream            frames to the dataset, each event once; ``reconcile()`` reads back what landed
-    backfill          captures of any size to the dataset in one go, piece by piece; resumes by itself
+    backfill          captures of any size to the dataset in one go, batch by batch; resumes by itself
     replay            what the platform would not take, again
     disconnect        takes a connection's dataflows down; schema and data stay
     forget            takes one person out of all that is kept on this machine

@@ -161,7 +161,7 @@ def text_or_texts(name: str, value: object) -> None:
         list_of_texts(name, value)
 
 
-def places(name: str, value: object) -> list[Path | str]:
+def a_path_or_paths(name: str, value: object) -> list[Path | str]:
     """Return the paths in an argument that takes one or several.
 
     Raises:

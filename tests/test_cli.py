@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import orjson
 import pandas as pd
 import pytest
@@ -256,3 +257,19 @@ def test_the_same_on_a_real_command_line(export: Path, tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, check=False)
     assert done.returncode == 3
     assert orjson.loads(done.stdout)["read"] == 600
+
+
+def test_help_lists_each_command_and_imports_none() -> None:
+    """The list of commands is quick: it loads neither pandas nor the rooms."""
+    program = (
+        "import sys\nfrom chatlio_kit.cli import main\n"
+        "main(['--help'], standalone_mode=False)\n"
+        "print([name for name in ('pandas', 'pyarrow', 'requests') if name in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    *lines, loaded = shown.splitlines()
+    assert loaded == "[]"
+    context = click.Context(main)
+    commands = {name: main.get_command(context, name) for name in main.list_commands(context)}
+    assert all(commands.values())
+    assert commands.keys() <= {line.split()[0] for line in lines if line.startswith("  ")}

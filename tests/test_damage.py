@@ -267,12 +267,12 @@ def _convert(folder: Path) -> Told:
     export = Export([folder], ReadOptions(), workers=0)
     told = Told({}, [], {}, 0)
     for batches in export.batches():
-        events = batches.built.events
+        events = batches.events
         places = list(zip(events["source_file"], map(int, events["source_record"]), strict=True))
         told.accepted |= dict(zip(places, events["payload_digest"], strict=True))
         told.extra |= dict(zip(places, events["extra_fields"], strict=True))
-        told.rejected += batches.built.rejected
-        told.read += len(events) + len(batches.built.rejected) + batches.duplicates
+        told.rejected += batches.rejected
+        told.read += len(events) + len(batches.rejected) + batches.duplicates
     assert told.read == sum(export.captures.read.values())
     return told
 
@@ -387,7 +387,7 @@ from chatlio_kit.captures.formats import compression, text_blocks
 text_blocks.MOST_SKIPPED, compression.MOST_UNPACKED = 10_000_000, 30_000_000
 captures = Captures([sys.argv[1]])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-rejected = [(each.file, each.record, each.reason) for piece in captures.pieces() for each in piece.rejected]
+rejected = [(each.file, each.record, each.reason) for piece in captures.batches() for each in piece.rejected]
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(json.dumps({"rejected": rejected, "read": captures.read, "kilobytes": after - before}))
 """

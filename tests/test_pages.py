@@ -44,7 +44,7 @@ def _commands(group: click.Group, before: str = "") -> Iterator[str]:
 
 
 def _row(field: Field) -> str:
-    places = "<br>".join(f"{shape}: `{place}`" for shape, place in field.places.items())
+    places = "<br>".join(f"{shape}: `{place}`" for shape, place in field.paths.items())
     sent = f"`{field.xdm}`" if field.xdm else ""
     return f"| `{field.name}` | {field.dtype} | {field.meaning} | {field.privacy} | {places} | {sent} |"
 

@@ -233,5 +233,5 @@ def _advice(service: str, status: int, code: str | None, body: Mapping[str, Any]
     if status == 429:
         return "Wait a minute, then try again."
     if status >= 500:
-        return "Try again in a few minutes; status.adobe.com tells about outages."
+        return "Try again in a few minutes; status.adobe.com lists outages."
     return ""

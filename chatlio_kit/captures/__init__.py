@@ -10,7 +10,7 @@ from chatlio_kit.captures.dialects import (
     recognise,
     unwrap,
 )
-from chatlio_kit.captures.formats.records import Text, floats_in, is_exact, keeps_quotes, parse, refusal
+from chatlio_kit.captures.formats.records import Text, is_exact, keeps_quotes, parse, refusal
 from chatlio_kit.captures.sources.discovery import find_files
 from chatlio_kit.captures.sources.files import CaptureFile, archives_of
 from chatlio_kit.captures.sources.local import LocalSource
@@ -28,7 +28,6 @@ __all__ = [
     "Unwrapped",
     "archives_of",
     "find_files",
-    "floats_in",
     "is_exact",
     "keeps_quotes",
     "named_fields",

@@ -31,8 +31,8 @@ from chatlio_kit.captures.sources.exclusion import Exclusion
 from chatlio_kit.captures.sources.files import CaptureFile, Names, note
 from chatlio_kit.chatlio.rejections import Rejection, shortened
 
-PIECE_RECORDS = 20_000
-PIECE_BYTES = 5_000_000
+BATCH_RECORDS = 20_000
+BATCH_BYTES = 5_000_000
 _EMPTY = Remark("is empty: no record was read from it", "files are empty: no record was read from them")
 _NESTED = "It is an archive within an archive. Unpack the outer one, and read what was in it"
 
@@ -53,26 +53,26 @@ class RawBatch:
     """A part of an export that is held in memory at once; its records are not parsed yet.
 
     Attributes:
-        stretches: its records, by file.
+        slices: its records, by file.
         rejected: what could not be read as a record.
     """
 
-    stretches: list[FileSlice] = field(default_factory=list)
+    slices: list[FileSlice] = field(default_factory=list)
     rejected: list[Rejection] = field(default_factory=list)
 
     @property
     def read(self) -> int:
         """The number of its records."""
-        return sum(map(len, self.stretches)) + len(self.rejected)
+        return sum(map(len, self.slices)) + len(self.rejected)
 
     @cached_property
     def raws(self) -> list[bytes]:
         """The bytes of all its records, slice by slice."""
-        return [raw for file_slice in self.stretches for raw in file_slice.records.raws]
+        return [raw for file_slice in self.slices for raw in file_slice.records.raws]
 
-    def shown(self, place: int) -> str:
+    def text(self, row: int) -> str:
         """Return one record as text."""
-        return self.raws[place].decode("utf-8", errors="replace")
+        return self.raws[row].decode("utf-8", errors="replace")
 
 
 _Read = tuple[CaptureFile, Records | ReadFault]
@@ -119,14 +119,14 @@ class Captures:
         """The encoding of lines that are not UTF-8, if it was named."""
         return self._recoding.encoding if self._recoding else None
 
-    def called(self, name: Callable[[str], str]) -> Captures:
+    def renamed(self, name: Callable[[str], str]) -> Captures:
         """Return the same captures with other names for files and members of archives."""
         others = copy(self)
         others._rename = name
-        others._start(self._found.called(name))
+        others._start(self._found.renamed(name))
         return others
 
-    def reading(self, fields: Dialect | None) -> Captures:
+    def with_fields(self, fields: Dialect | None) -> Captures:
         """Return the same captures, to be read with the fields that the user named."""
         others = copy(self)
         others._fields = fields
@@ -137,7 +137,7 @@ class Captures:
         """The bytes of all files as they are stored, as far as that is known."""
         return sum(file.size or 0 for file in self.files)
 
-    def pieces(self, records: int = PIECE_RECORDS, size: int = PIECE_BYTES) -> Iterator[RawBatch]:
+    def batches(self, records: int = BATCH_RECORDS, size: int = BATCH_BYTES) -> Iterator[RawBatch]:
         """Yield batches of at most ``records`` records and about ``size`` bytes."""
         self.notes = self._found.notes
         self._excluded, self._strays = list(self._found.excluded), []
@@ -152,7 +152,7 @@ class Captures:
                     batch.rejected.append(_rejection(part, chunk))
                     records_left -= 1
                 else:
-                    batch.stretches.append(FileSlice(part, chunk))
+                    batch.slices.append(FileSlice(part, chunk))
                     records_left -= len(chunk)
                     bytes_left -= chunk.size
                 if records_left <= 0 or bytes_left <= 0:
@@ -191,18 +191,18 @@ class Captures:
     def _read_file(self, file: CaptureFile) -> Iterator[_Read]:
         """Read a file, or each member of an archive."""
         try:
-            with file.place.open() as handle:
+            with file.source.open() as handle:
                 if is_zip(handle):
                     yield from self._read_archive(file, zip_members(handle, self._rename))
                 elif is_tar(opened := unpacked(handle)):
                     yield from self._read_archive(file, tar_members(opened, self._rename))
-                elif not file.is_named and is_stray(file.name, handle.peek(PEEK), file.place.open):
+                elif not file.is_named and is_stray(file.name, handle.peek(PEEK), file.source.open):
                     self._strays.append((file, file))
                 else:
                     yield from self._read_records(file, opened)
         except BREAKS as broken:
             yield file, _unopened(broken)
-        if (change := file.place.change_of(file.size)) is not None:
+        if (change := file.source.change_of(file.size)) is not None:
             self._remarks[change].add(file.name)
 
     def _read_archive(self, file: CaptureFile, members: Iterable[Member]) -> Iterator[_Read]:

@@ -67,7 +67,7 @@ class Field:
         dtype: what it holds.
         privacy: how much it says about a person.
         meaning: a sentence for the data dictionary.
-        places: path in the payload for each shape that carries it; in ``messages``, path in the message.
+        paths: path in the payload for each shape that carries it; in ``messages``, path in the message.
         rule: what its values keep; None when anything of the dtype goes.
         required: whether every row has it. ``required_in`` limits that to some payload shapes.
         xdm: where it lands in XDM, relative to the schema's root; None when it is not sent.
@@ -81,7 +81,7 @@ class Field:
     dtype: Dtype
     privacy: Privacy
     meaning: str
-    places: dict[Shape, str] = field(default_factory=dict)
+    paths: dict[Shape, str] = field(default_factory=dict)
     rule: Rule | None = None
     required: bool = False
     required_in: frozenset[Shape] = frozenset()
@@ -140,13 +140,13 @@ def _f(
     form: Form | None = None,
     unsent: str | None = None,
 ) -> Field:
-    places = {_SHAPES[letter]: path for letter, path in (("C", C), ("O", O), ("T", T)) if path}
+    paths = {_SHAPES[letter]: path for letter, path in (("C", C), ("O", O), ("T", T)) if path}
     return Field(
         name,
         dtype,
         privacy,
         meaning,
-        places,
+        paths,
         rule,
         required is True,
         frozenset(_SHAPES[letter] for letter in required) if isinstance(required, str) else frozenset(),
@@ -171,7 +171,7 @@ EVENTS: tuple[Field, ...] = (
     _f("visitor_email", TEXT, PERSONAL, "The visitor's e-mail address, when known", C="visitor.email", O="visitor.email", T="visitorEmail", live="COT", form=EMAIL),
     _f("visitor_name", TEXT, PERSONAL, "The visitor's name; in transcripts a generated handle when no name is known", C="visitor.name", O="visitor.name", T="visitorName", live="OT"),
     _f("user_id", TEXT, PERSONAL, "The site's own id of the visitor, always as text", C="visitor.identUserId", O="visitor.identUserId", T="visitor.identUserId", live="O", any_scalar=True),
-    _f("visitor_traits", JSON, CONTENT, "What the site told about the visitor, as JSON text", C="visitor.identTraits", O="visitor.identTraits", T="visitorTraits", live="O"),
+    _f("visitor_traits", JSON, CONTENT, "What the site passed about the visitor, as JSON text", C="visitor.identTraits", O="visitor.identTraits", T="visitorTraits", live="O"),
     _f("visitor_handle", TEXT, PSEUDONYM, "The nickname that Chatlio makes up for the visitor", C="visitor.handle", O="visitor.handle", T="visitor.handle", live="O"),
     _f("user_agent", TEXT, PERSONAL, "The visitor's browser in its own words", C="visitor.userAgent", O="visitor.userAgent", T="visitor.userAgent", live="O"),
     _f("page_url", TEXT, PERSONAL, "The page the visitor was on", C="visitor.currentPage", O="visitor.currentPage", T="visitor.currentPage", live="O", form=URL),
@@ -210,7 +210,7 @@ EVENTS: tuple[Field, ...] = (
 MESSAGES: tuple[Field, ...] = (
     _f("conversation_id", TEXT, PSEUDONYM, "The conversation", UUID, xdm=None),
     _f("ts", TEXT, PLAIN, "Slack's id of the message, as Chatlio gives it", SLACK_TS, T="ts", required=True, xdm="ts"),
-    _f("sent_at", TIME, PLAIN, "When it was sent, exact to the microsecond: from ts, since Chatlio's sentAt is rounded", PAST, required=True, xdm="sent_at"),
+    _f("sent_at", TIME, PLAIN, "When it was sent, exact to the microsecond: from ts, because Chatlio's sentAt is rounded", PAST, required=True, xdm="sent_at"),
     _f("author", TEXT, PLAIN, "Who wrote it: visitor, agent or unknown", AUTHORS, required=True, xdm="author"),
     _f("username", TEXT, PERSONAL, "The name shown beside the message", T="username", xdm="username"),
     _f("slack_user_id", TEXT, STAFF, "The agent's Slack user; absent for visitors", T="userId", xdm="slack_user_id"),
@@ -236,7 +236,7 @@ CONVERSATIONS: tuple[Field, ...] = (
     _f("visitor_messages", INTEGER, PLAIN, "Messages written by the visitor", COUNT, required=True, xdm=None),
     _f("agent_messages", INTEGER, PLAIN, "Messages written by agents", COUNT, required=True, xdm=None),
     _f("unknown_messages", INTEGER, PLAIN, "Messages that do not tell their author", COUNT, required=True, xdm=None),
-    _f("transcripts", INTEGER, PLAIN, "How many transcripts of it were read; the fullest one is shown", COUNT, required=True, xdm=None),
+    _f("transcripts", INTEGER, PLAIN, "How many of its transcripts were read; the fullest one is shown", COUNT, required=True, xdm=None),
     _f("origin", TEXT, PLAIN, "Where the transcript that is shown was read from; absent without a transcript", ORIGINS, xdm=None),
     _f("ended_by", TEXT, PLAIN, "What ended it, where that transcript comes from a Slack export", ENDS, xdm=None),
     _f("start_is_whole", FLAG, PLAIN, "Whether that transcript certainly has its beginning", xdm=None),
@@ -304,7 +304,7 @@ MESSAGES_KEY = "chat_messages"
 
 def fields_of(shape: Shape) -> Iterator[Field]:
     """Return the event fields that a payload shape can carry, in catalogue order."""
-    return (column for column in EVENTS if shape in column.places)
+    return (column for column in EVENTS if shape in column.paths)
 
 
 def sent_fields() -> Iterator[Field]:

@@ -50,21 +50,21 @@ def event_id(
         widget: the widget that the capture names, if any.
         received: when it was captured, RFC 3339 UTC with microseconds, if known.
     """
-    own = own_words_of(kind, payload)
-    return digest(own or words_by_body(kind, body, widget=widget, received=received))
+    own = id_parts_of(kind, payload)
+    return digest(own or id_parts_from_body(kind, body, widget=widget, received=received))
 
 
-WORDS = ("conversationUUID", "endedAt")
+ID_KEYS = ("conversationUUID", "endedAt")
 """The keys whose values may determine an event's id without its body."""
 
 
-def own_words_of(kind: Kind, payload: Mapping[str, Any]) -> bytes | None:
+def id_parts_of(kind: Kind, payload: Mapping[str, Any]) -> bytes | None:
     """Return the text whose digest is an event's id; None when the id depends on its body."""
-    (own,) = own_words(kind, *[[payload.get(key)] for key in WORDS])
+    (own,) = id_parts(kind, *[[payload.get(key)] for key in ID_KEYS])
     return own
 
 
-def own_words(
+def id_parts(
     kind: Kind, conversations: Sequence[str | None], ends: Sequence[str | None]
 ) -> list[bytes | None]:
     """Return the texts whose digests are the ids of events of one kind; None where an id depends on the body.
@@ -84,6 +84,6 @@ def own_words(
     return [None] * len(conversations)
 
 
-def words_by_body(kind: str, body: bytes, *, widget: str | None, received: str | None) -> bytes:
+def id_parts_from_body(kind: str, body: bytes, *, widget: str | None, received: str | None) -> bytes:
     """Return the text whose digest is the id of an event that depends on its body; see :func:`event_id`."""
     return f"{kind}|{widget or ''}|{received or ''}|".encode() + body

@@ -85,25 +85,7 @@ def shape_of(payload: Mapping[str, Any]) -> Shape | None:
     return None
 
 
-def shape_of_all(payloads: Sequence[Mapping[str, Any]]) -> Shape | None:
-    """Return the one shape that :func:`shape_of` returns for all payloads; None where that is uncertain.
-
-    Checking all at once takes a fraction of the time.
-    """
-    if all(isinstance(payload.get("messages"), list) for payload in payloads):
-        return Shape.TRANSCRIPT
-    keys = set().union(*payloads)
-    if not keys.isdisjoint(_TRANSCRIPT_KEYS) or "messages" in keys:
-        return None
-    shape = Shape.CONVERSATION
-    if not keys.isdisjoint(_OFFLINE_KEYS):
-        if "conversationUUID" in keys:
-            return None
-        shape = Shape.OFFLINE
-    return shape if all(TOLD_BY[shape] <= payload.keys() for payload in payloads) else None
-
-
-TOLD_BY: dict[Shape, frozenset[str]] = {
+DISTINCTIVE_KEYS: dict[Shape, frozenset[str]] = {
     Shape.TRANSCRIPT: frozenset({"messages"}),
     Shape.OFFLINE: frozenset({"email"}),
     Shape.CONVERSATION: frozenset({"visitor", "message", "channelId"}),

@@ -71,7 +71,7 @@ class Person:
         return len(self.events) + sum(map(len, self._names.values()))
 
     def as_dict(self) -> dict[str, list[str]]:
-        """Return all that is known, as :meth:`take_up` expects it."""
+        """Return all that is known, as :meth:`restore` expects it."""
         return {
             **{sort: sorted(names) for sort, names in self._names.items()},
             "aliases": sorted(self._aliases),
@@ -79,7 +79,7 @@ class Person:
             "words": sorted(self.words | self.fields),
         }
 
-    def take_up(self, known: Mapping[str, Iterable[str]]) -> None:
+    def restore(self, known: Mapping[str, Iterable[str]]) -> None:
         """Add what :meth:`as_dict` returned."""
         for sort in self._names:
             self.add(sort, known[sort])
@@ -107,7 +107,7 @@ class Person:
         self._bytes = re.compile(rb"(?<![\w.+%%-])(?:%s)(?!\.?[\w-])" % either.encode()) if either else None
         self._loose = re.compile(rf"(?<![^\W_])(?:{either})(?![^\W_])") if either else None
 
-    def speaks(self, text: str) -> bool:
+    def is_named_in(self, text: str) -> bool:
         """Whether a text, perhaps JSON, HTML or a URL, names the person or one of their events."""
         plain = fold(text)
         return (
@@ -118,7 +118,7 @@ class Person:
 
     def quoted_in(self, text: str) -> bool:
         """Whether a text names the person, or repeats a message about one of their events."""
-        return self.speaks(text) or any(words in text for words in self.words | self.fields)
+        return self.is_named_in(text) or any(words in text for words in self.words | self.fields)
 
     def names_file(self, name: str) -> bool:
         """Whether a file's name may hold one of the names; where an address in it ends is unknown."""

@@ -253,7 +253,7 @@ def left_by_mask(column: Field) -> str:
     if column.form is Form.EMAIL:
         return "the domain, where the value is one address and nothing else"
     if column.form is Form.URL:
-        return "what stands before `?` and `#`, without parts that may hold an address"
+        return "the part before `?` and `#`, without segments that may hold an address"
     return "the country, where it is made of letters" if column.form is Form.PLACE else "nothing"
 
 

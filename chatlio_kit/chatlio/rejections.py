@@ -60,7 +60,7 @@ HINTS: dict[Reason, str] = {
         "A time is no RFC 3339 time, such as 2024-03-11T09:03:10Z. Correct the record, or name how its "
         "logger writes times with --fields."
     ),
-    Reason.FUTURE_TIME: "A time lies in the future. Correct the record, and the clock that wrote it.",
+    Reason.FUTURE_TIME: "A time is in the future. Correct the record, and the clock that wrote it.",
     Reason.INVALID_VALUE: "A value breaks its field's rule. Correct the record.",
     Reason.REPEATED: "Two messages of one transcript have the same ts. Correct the record.",
     Reason.CONFLICTING_DUPLICATE: "An earlier record has its id and another payload. Keep one of them.",

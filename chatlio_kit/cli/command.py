@@ -48,7 +48,7 @@ _CAPTURE_OPTIONS = (
     click.option(
         "--fields",
         metavar="NAME=PLACE,...",
-        help="Where payload, received, kind and widget stand in records of an unknown logger, "
+        help="Paths of payload, received, kind and widget in records of an unknown logger, "
         "as in payload=request.body,received=request.time.",
     ),
     click.option(

@@ -11,19 +11,20 @@ from chatlio_kit.cli.streams import usable_streams
 from chatlio_kit.errors import spoken_at_the_prompt
 
 _COMMANDS = {
-    "sample": "sample.sample",
-    "slack": "slack.slack_group",
-    "convert": "convert.convert",
-    "connect": "connection.connect",
-    "doctor": "connection.doctor",
-    "disconnect": "connection.disconnect",
-    "backfill": "delivery.backfill",
-    "status": "delivery.status",
-    "replay": "delivery.replay",
-    "reconcile": "delivery.reconcile",
-    "forget": "forget.forget",
-    "local-platform": "local_platform.local_platform_group",
+    "sample": ("sample.sample", "Write a realistic export to try everything on."),
+    "slack": ("slack.slack_group", "Read the history out of a Slack workspace export."),
+    "convert": ("convert.convert", "Turn captured webhooks into validated tables."),
+    "connect": ("connection.connect", "Make the connection: schema, dataset, dataflows."),
+    "doctor": ("connection.doctor", "Check whether a connection can be made; change nothing."),
+    "disconnect": ("connection.disconnect", "Remove dataflows; schema and data stay."),
+    "backfill": ("delivery.backfill", "Convert, stream, and read back what landed."),
+    "status": ("delivery.status", "Show the ledger in numbers."),
+    "replay": ("delivery.replay", "Send dead letters again after a fix."),
+    "reconcile": ("delivery.reconcile", "Compare the ledger with what the dataset holds now."),
+    "forget": ("forget.forget", "Remove one person from everything that is kept here."),
+    "local-platform": ("local_platform.local_platform_group", "Run the embedded platform by itself."),
 }
+"""Each command's function and summary. The list of commands shows the summary, and imports no command."""
 
 
 class _LazyGroup(click.Group):
@@ -33,8 +34,12 @@ class _LazyGroup(click.Group):
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        module, _, name = _COMMANDS.get(cmd_name, "").partition(".")
+        module, _, name = _COMMANDS.get(cmd_name, ("", ""))[0].partition(".")
         return getattr(import_module(f"chatlio_kit.cli.{module}"), name) if module else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in _COMMANDS.items()])
 
     def main(self, *arguments: Any, **options: Any) -> Any:
         """Run a command on usable standard streams."""

@@ -16,9 +16,9 @@ from chatlio_kit.arguments import checked, named, wrong
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection.manual_steps import ManualSteps
 from chatlio_kit.connection.production import require_leave
-from chatlio_kit.connection.provision import StepCallback, build
+from chatlio_kit.connection.provision import StepCallback, provision
 from chatlio_kit.connection.resources.dataflows import dataflow_resources
-from chatlio_kit.connection.resources.names import Names, Role, in_words
+from chatlio_kit.connection.resources.names import ResourceNames, Role, in_words
 from chatlio_kit.connection.resources.resource import Action, known, shared_resources
 from chatlio_kit.connection.resources.survey import DataflowState, Survey, a_platform, open_survey
 from chatlio_kit.connection.rows import read_rows
@@ -188,14 +188,14 @@ class Connection:
         if kind not in self.history:
             require_leave(self.platform, production)
             survey, dataflow = open_survey(self.platform, self.name), DataflowState(Role.HISTORY, kind)
-            build(survey, [dataflow], progress)
+            provision(survey, [dataflow], progress)
             self.history[kind] = _dataflow_of(dataflow)
             self.schema_changed_at = max(self.schema_changed_at, survey.schema_changed_at)
         return self.history[kind]
 
     def ids_by_name(self) -> dict[str, str]:
         """Return the ids of its objects by their names on the platform."""
-        naming = Names(self.name)
+        naming = ResourceNames(self.name)
         ids = {
             naming.shared("field group"): self.field_group_id,
             naming.shared("schema"): self.schema_id,

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from chatlio_kit.chatlio.kinds import Kind
-from chatlio_kit.connection.resources.names import Names, Role, in_words
+from chatlio_kit.connection.resources.names import ResourceNames, Role, in_words
 from chatlio_kit.display.diagram import Canvas, diagram
 from chatlio_kit.display.figure import WIDTH, Picture
 from chatlio_kit.display.palette import BLUE, GREEN, ORANGE, PURPLE, QUIET, VERMILLION
@@ -36,7 +36,7 @@ class Diagram:
     @property
     def description(self) -> str:
         """The diagram in words."""
-        naming = Names(self.name)
+        naming = ResourceNames(self.name)
         live = [in_words(kind) for role, kind in self.dataflows if role is Role.LIVE]
         history = [in_words(kind) for role, kind in self.dataflows if role is Role.HISTORY]
         sentences = [f"Drawing of the connection {self.name}."]
@@ -64,7 +64,7 @@ class Diagram:
         return canvas.picture
 
     def _draw_dataflow(self, canvas: Canvas, role: Role, kind: Kind, bottom: float) -> None:
-        naming, middle = Names(self.name), bottom + _ROW / 2
+        naming, middle = ResourceNames(self.name), bottom + _ROW / 2
         source = "webhook, own URL" if role is Role.LIVE else "captured files"
         canvas.box((_LEFT, bottom, _KIND, _ROW), in_words(kind), source)
         flow = _LEFT + _KIND + _BETWEEN
@@ -88,7 +88,7 @@ class Diagram:
         canvas.arrow((end + 0.03, middle), (WIDTH - _LEFT - _DATASET - 0.03, middle))
 
     def _draw_shared(self, canvas: Canvas, height: float) -> None:
-        naming = Names(self.name)
+        naming = ResourceNames(self.name)
         left = WIDTH - _LEFT - _DATASET
         top = height - _HEAD
         canvas.box(

@@ -17,7 +17,7 @@ from chatlio_kit.arguments import checked
 from chatlio_kit.chatlio.kinds import SHAPE_OF, Kind
 from chatlio_kit.connection.mapping_check import PAYLOADS
 from chatlio_kit.connection.resources.mappings import Mapping, mappings
-from chatlio_kit.connection.resources.names import WEBHOOK_FIELDS, Names, Role, in_words
+from chatlio_kit.connection.resources.names import WEBHOOK_FIELDS, ResourceNames, Role, in_words
 from chatlio_kit.display import Sheet
 from chatlio_kit.errors import OutputError
 
@@ -88,7 +88,7 @@ class ManualSteps:
     @property
     def flows(self) -> tuple[ManualDataflow, ...]:
         """What each kind needs."""
-        naming = Names(self.name)
+        naming = ResourceNames(self.name)
         return tuple(
             ManualDataflow(
                 kind=kind,
@@ -103,7 +103,7 @@ class ManualSteps:
     @property
     def before(self) -> tuple[str, ...]:
         """What is needed first."""
-        naming = Names(self.name)
+        naming = ResourceNames(self.name)
         return (
             "A Chatlio account with a widget whose settings you may change.",
             "An Experience Platform sandbox whose organisation is offered the Chatlio source, which is beta.",
@@ -118,16 +118,17 @@ class ManualSteps:
     @property
     def steps(self) -> tuple[str, ...]:
         """What to do for each kind, one dataflow after another."""
+        dataset = ResourceNames(self.name).shared("dataset")
         return (
             "In Experience Platform open Sources, Catalog, Marketing automation; at Chatlio choose Add data.",
             "Upload the sample file of the kind; the preview shows it as a row. Next.",
-            f"Choose the existing dataset {Names(self.name).shared('dataset')!r}, name the dataflow as in "
+            f"Choose the existing dataset {dataset!r}, name the dataflow as in "
             "the table, and switch partial ingestion and error diagnostics on where they are offered. Next.",
             "Remove the mappings that are suggested and enter those of the kind's table: a source field is "
-            "picked from the sample, a calculated field is pasted as it stands. Next, then Finish.",
+            "picked from the sample, a calculated field is pasted as it is. Next, then Finish.",
             "Open the dataflow under Sources, Dataflows: the panel beside its runs shows Dataflow ID and "
             "Streaming endpoint.",
-            f"Put the two together: {URL_FORM}. It is a secret: whoever has it can write to the dataset.",
+            f"Put the two together: {URL_FORM}. It is a secret: anybody who has it can write to the dataset.",
             "Wait five minutes: what comes before that may be lost without a word.",
             "In Chatlio open the widget's settings, tab Behavior, section Webhooks and post-chat actions; "
             "paste the URL into the kind's field. Transcripts also have a box to tick.",

@@ -145,7 +145,7 @@ def wire_sample(kind: Kind) -> Json:
     payload = PAYLOADS[SHAPE_OF[kind]]
     record: Json = {"event_id": _sample_id(kind, payload), "occurred_at": "2024-02-05T08:34:10.000Z"}
     for field in history_fields(kind):
-        value = _value_at(payload, field.places.get(SHAPE_OF[kind], ""))
+        value = _value_at(payload, field.paths.get(SHAPE_OF[kind], ""))
         if value is None:
             value = _INVENTED[field.dtype]
         elif field.dtype is Dtype.TIME:
@@ -169,7 +169,7 @@ def _live_expectations(kind: Kind, tenant: str) -> Expectations:
         "eventType": event_type(kind),
     }
     for field in live_fields(kind):
-        expectations[f"{tenant}.{field.xdm}"] = _expected(field, _value_at(payload, field.places[shape]))
+        expectations[f"{tenant}.{field.xdm}"] = _expected(field, _value_at(payload, field.paths[shape]))
     if is_transcript:
         expectations[f"{tenant}.chatlio.{MESSAGES_KEY}"] = [
             {field.name: message[field.name] for field in nested_fields() if field.name in message}

@@ -12,7 +12,7 @@ from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection.connection import Connection, connection_of
 from chatlio_kit.connection.manual_steps import ManualSteps
 from chatlio_kit.connection.production import require_leave
-from chatlio_kit.connection.provision import StepCallback, build
+from chatlio_kit.connection.provision import StepCallback, provision
 from chatlio_kit.connection.resources.dataflows import dataflow_resources
 from chatlio_kit.connection.resources.names import Role
 from chatlio_kit.connection.resources.resource import Action, shared_resources
@@ -104,7 +104,7 @@ class Plan:
         if self.conflicts:
             listed = "; ".join(f"the {item.object} {item.name!r}: {item.reason}" for item in self.conflicts)
             raise ConnectionIncomplete(
-                f"The plan cannot be applied, since objects stand in the way: {listed}."
+                f"The plan cannot be applied, because objects are in the way: {listed}."
             )
         require_leave(self.platform, production)
         survey = open_survey(self.platform, self.name)
@@ -119,7 +119,7 @@ class Plan:
                 if progress is not None:
                     progress(sentence)
 
-            build(survey, dataflows, report)
+            provision(survey, dataflows, report)
         return connection_of(survey, dataflows)
 
     def picture(self) -> Picture:
@@ -196,7 +196,11 @@ def plan_connection(
     survey = open_survey(platform, name)
     resources = [
         *shared_resources(survey),
-        *(each for kind in kinds for each in dataflow_resources(survey, DataflowState(Role.LIVE, kind))),
+        *(
+            resource
+            for kind in kinds
+            for resource in dataflow_resources(survey, DataflowState(Role.LIVE, kind))
+        ),
     ]
     objects = []
     with Progress("looking", len(resources), "objects", quiet=quiet) as progress:

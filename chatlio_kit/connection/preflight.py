@@ -19,7 +19,7 @@ from chatlio_kit.connection.mapping_check import check_mappings
 from chatlio_kit.connection.plan import plan_connection
 from chatlio_kit.connection.production import sandbox_type
 from chatlio_kit.connection.resources.blueprint import SOURCE_SPEC
-from chatlio_kit.connection.resources.names import Names, Role
+from chatlio_kit.connection.resources.names import ResourceNames, Role
 from chatlio_kit.connection.resources.resource import Action, shared_resources
 from chatlio_kit.connection.resources.survey import a_platform, open_survey
 from chatlio_kit.display import Progress, Sheet
@@ -122,7 +122,7 @@ class Preflight:
         ]
         ending = {
             Verdict.PASS: "Everything is as it should be: connect when you like.",
-            Verdict.WARN: "Nothing stands in the way; what is warned of shows only when it is tried.",
+            Verdict.WARN: "Nothing prevents a connection. Whether the warnings matter shows only when it is made.",
             Verdict.FAIL: "Put right what failed, then ask the doctor again.",
         }[self.verdict]
         return Sheet(
@@ -151,7 +151,7 @@ def check_platform(platform: Platform, name: str = "chatlio", *, quiet: bool = F
     Raises:
         UsageError: the name cannot be a connection's name.
     """
-    Names(name)
+    ResourceNames(name)
     settings = platform.settings
     place = f"{settings.platform_name}, sandbox {settings.sandbox}"
     checks = []
@@ -273,7 +273,7 @@ class _Checks:
         yield Check(
             "right: mapping sets",
             Verdict.WARN,
-            "no permission stands for them; whether every field may be mapped shows when one is made",
+            "no permission covers them; whether every field may be mapped shows when one is made",
             "If that is refused, let the credential's role see every field of the schema.",
         )
 
@@ -295,7 +295,7 @@ class _Checks:
     def _names(self, name: str) -> Iterator[Check]:
         plan = plan_connection(self._platform, self._name, quiet=True)
         for item in plan.conflicts:
-            advice = "Choose another name for the connection, or remove what stands in the way."
+            advice = "Choose another name for the connection, or remove what is in the way."
             yield Check(name, Verdict.FAIL, f"the {item.object} {item.name!r}: {item.reason}", advice)
         if not plan.conflicts:
             ours = sum(item.id is not None for item in plan.objects)
@@ -307,7 +307,7 @@ class _Checks:
         advice = "Set this machine's clock: future times are rejected, and waiting times are counted by it."
         if skew is None:
             advice = "Compare this machine's clock with another one."
-            yield Check(name, Verdict.WARN, "the platform told no time", advice)
+            yield Check(name, Verdict.WARN, "the platform returned no time", advice)
         elif abs(skew) >= WORRYING_SKEW:
             verdict = Verdict.FAIL if abs(skew) >= WRONG_SKEW else Verdict.WARN
             way = "behind" if skew > 0 else "ahead of"

@@ -44,7 +44,9 @@ _CREATES = 3
 _BUILDS = 3
 
 
-def build(survey: Survey, dataflows: Sequence[DataflowState], progress: StepCallback | None = None) -> None:
+def provision(
+    survey: Survey, dataflows: Sequence[DataflowState], progress: StepCallback | None = None
+) -> None:
     """Build the shared resources and the dataflows, and wait until all dataflows receive data.
 
     Before a mapping set is created or replaced, the platform maps samples with it, and the results are
@@ -122,7 +124,7 @@ def _ensure(resource: Resource, report: StepCallback) -> None:
         resource.survey.forget()
     elif state.action is Action.CONFLICT:
         raise ConnectionIncomplete(
-            f"The {resource.type_name} {resource.name!r} ({state.id}) stands in the way: {state.reason}."
+            f"The {resource.type_name} {resource.name!r} ({state.id}) is in the way: {state.reason}."
         )
 
 

@@ -33,7 +33,7 @@ def seconds_until_active(connection: Connection, flow: Dataflow) -> float:
     else:
         longest = GUARD_AFTER_SCHEMA_CHANGE
         remaining = connection.guard_until(flow) - now
-    # a change lies in the past, whatever the clocks say
+    # a change is in the past, whatever the clocks say
     return min(max(remaining, timedelta(0)), longest).total_seconds()
 
 

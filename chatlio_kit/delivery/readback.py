@@ -131,7 +131,7 @@ class DatasetReader:
     def _read(self, *, is_full: bool) -> bool:
         if self._ledger.first_sent_at() is None:
             return True
-        # the first call to the platform also tells its time, which the read's number needs
+        # the first call to the platform also returns its time, which the read's number needs
         dataset = self._dataset()
         if is_full or not self._number:
             self._number = self._landings.begin_read(self._platform.now())

@@ -14,7 +14,7 @@ from chatlio_kit.delivery.requests.sending import PATIENCE
 from chatlio_kit.delivery.run import Run
 from chatlio_kit.delivery.run_options import RunOptions, option_notes, record_options
 from chatlio_kit.errors import UsageError, option
-from chatlio_kit.tables import Deduplicator, Tables, count, empty, revalidate
+from chatlio_kit.tables import Deduplicator, Tables, empty, revalidate
 
 _CHUNK_ROWS = 10_000
 
@@ -95,10 +95,10 @@ def stream(
         accepted = replace(batch, rejected=[])
         for start in range(0, len(batch), _CHUNK_ROWS):
             chunk = deduplicator.apply(accepted.part(start, start + _CHUNK_ROWS))
-            count(run.counts, chunk)
-            run.rejections += chunk.built.rejected
-            run.pass_over(chunk.duplicates + len(chunk.built.rejected))
-            run.send(chunk.built.events, chunk.built.messages)
+            run.counts.add_batch(chunk)
+            run.rejections += chunk.rejected
+            run.pass_over(chunk.duplicates + len(chunk.rejected))
+            run.send(chunk.events, chunk.messages)
         if options is not None:
             run.page.notes += option_notes(run.destination_ledger, run.number, options)
         message_count = pc.sum(batch.rows["message_count"]).as_py() or 0

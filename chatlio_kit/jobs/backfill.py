@@ -11,10 +11,14 @@ from pathlib import Path
 from chatlio_kit.aep import Platform
 from chatlio_kit.arguments import checked
 from chatlio_kit.captures import CaptureFile, archives_of
+from chatlio_kit.chatlio.catalogue import Privacy
+from chatlio_kit.chatlio.kinds import Kind
+from chatlio_kit.chatlio.redaction import Way
 from chatlio_kit.connection import a_platform, open_connection, plan_connection, require_leave
 from chatlio_kit.delivery import DestinationLedger, Forecast, Ledger, Page, Run, pace_for
 from chatlio_kit.delivery.ledger.ledger import FILE as LEDGER
 from chatlio_kit.delivery.ledger.models import ProcessedFile
+from chatlio_kit.delivery.ledger.slack import SlackConversations, pair_notes
 from chatlio_kit.delivery.requests.pacing import MESSAGES_PER_SECOND
 from chatlio_kit.delivery.requests.sending import PATIENCE
 from chatlio_kit.delivery.run import wait_seconds
@@ -25,12 +29,11 @@ from chatlio_kit.tables import (
     REPORT,
     Export,
     RejectedFile,
-    count,
     make_folder,
     read_export,
     write_json,
 )
-from chatlio_kit.tables.arrow import give_memory_back, lean_memory
+from chatlio_kit.tables.arrow import release_memory, system_allocator
 from chatlio_kit.tables.output import write_page
 from chatlio_kit.tables.report import PAGE
 
@@ -70,9 +73,9 @@ def forecast(
             if (platform.settings.state / LEDGER).exists():
                 ledger = stack.enter_context(Ledger(platform.settings.state))
                 settled = DestinationLedger(ledger, connection.destination).settled
-        for batches in export.batches(settled):
-            count(result.counts, batches)
-            result.add(batches.built.events, batches.built.messages)
+        for batch in export.batches(settled):
+            result.counts.add_batch(batch)
+            result.add(batch.events, batch.messages)
     result.notes += [*export.notes(), *export.next_steps.sentences()]
     return result
 
@@ -141,10 +144,19 @@ def backfill(
     ) as run:
         report = state / REPORTS / f"{str(connection.destination).replace('/', '-')}-{run.number:04d}"
         make_folder(report)
-        options = RunOptions.of(export.terms.redaction, export.settling)
+        options = RunOptions.of(export.policy.redaction, export.options)
         record_options(run.destination_ledger, run.number, options)
-        run.prepare({file.kind: None for file in export.captures.files if file.kind is not None})
+        kinds = {file.kind: None for file in export.captures.files if file.kind is not None}
+        run.prepare(kinds | ({Kind.TRANSCRIPT: None} if export.slack is not None else {}))
+        conversations = None
+        if export.slack is not None:
+            conversations = SlackConversations(run.destination_ledger)
+            export.slack.known = conversations.known
         unchanged = _send(run, export, report / REJECTED)
+        if export.slack is not None and conversations is not None:
+            may_name = export.policy.redaction.way_of(Privacy.PSEUDONYM) is Way.KEEP
+            pairs = conversations.record(export.slack.sent)
+            run.page.notes += pair_notes(pairs, may_name=may_name)
         run.page.notes += option_notes(run.destination_ledger, run.number, options)
         if unchanged:
             run.page.notes.append(f"{unchanged:,} unchanged files were recognised and not read again")
@@ -155,6 +167,8 @@ def backfill(
         page.notes += [*export.notes(), *next_steps.sentences(), f"rejects and report: {report}"]
         write_page(report / PAGE, page.document(export.findings, next_steps))
         content = {**page.as_dict(), **export.findings.as_dict(), "next_steps": next_steps.as_list()}
+        if export.slack is not None:
+            content["slack"] = export.slack.counts.as_dict()
         write_json(report / REPORT, content)
     return page
 
@@ -162,27 +176,28 @@ def backfill(
 def _send(run: Run, export: Export, rejected_path: Path) -> int:
     """Send what is accepted of an export, and return how many files were unchanged and not read again."""
     ledger, captures = run.destination_ledger, export.captures
+    # Captures next to a Slack export are always read, because it is merged with them.
     # An archive is read again when members are excluded that it was read with, and vice versa.
     selection = (captures.exclude, captures.encoding)
-    options = (export.settling, selection) if any(selection) else export.settling
+    options = (export.options, selection) if any(selection) else export.options
     fingerprints = {file.name: _fingerprint(file, options) for file in captures.files}
     processed = ledger.processed_files()
     unchanged = {
         name
         for name, fingerprint in fingerprints.items()
-        if name in processed and processed[name].fingerprint == fingerprint
+        if name in processed and processed[name].fingerprint == fingerprint and export.slack is None
     }
     run.counts.duplicates += sum(processed[name].records for name in unchanged)
     captures.files = [file for file in captures.files if file.name not in unchanged]
     with_rejects: set[str] = set()
-    with RejectedFile(rejected_path) as rejected, lean_memory():
-        for batches in export.batches(ledger.settled):
-            count(run.counts, batches)
-            rejected.add(batches.built.rejected)
+    with RejectedFile(rejected_path) as rejected, system_allocator():
+        for batch in export.batches(ledger.settled):
+            run.counts.add_batch(batch)
+            rejected.add(batch.rejected)
             # the name of a zip's member starts with the zip's name, and the whole zip is read again
-            with_rejects |= {name for reject in batches.built.rejected for name in archives_of(reject.file)}
-            run.send(batches.built.events, batches.built.messages)
-            give_memory_back()
+            with_rejects |= {name for reject in batch.rejected for name in archives_of(reject.file)}
+            run.send(batch.events, batch.messages)
+            release_memory()
     if not run.is_stopped:
         ledger.record_processed_files(
             ProcessedFile(name, fingerprint, records)
@@ -197,7 +212,7 @@ def _fingerprint(file: CaptureFile, options: object) -> str | None:
 
     A file with a reject is always read again, because the report has to list the reject again.
     """
-    version = file.place.mark()
+    version = file.source.mark()
     return None if version is None else sha256(f"{version}|{options!r}".encode()).hexdigest()
 
 

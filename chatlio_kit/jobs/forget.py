@@ -263,11 +263,11 @@ class _Erasure:
             person.look_again()
             if self._export is not None:
                 self._search_captures(self._export)
-            for event_id, text in dead_letters_naming(ledger, person.speaks).items():
+            for event_id, text in dead_letters_naming(ledger, person.is_named_in).items():
                 person.events.add(event_id)
                 person.learn(_parsed(text))
             if self._store.is_dir():
-                person.learn(local_platform.find_rows(self._store, person.speaks))
+                person.learn(local_platform.find_rows(self._store, person.is_named_in))
             for folder in self._tables:
                 learn_from_tables(folder, person)
         person.words |= answers_to(ledger, person.events)
@@ -287,7 +287,7 @@ class _Erasure:
         erased = local_platform.Erased()
         if self._store.is_dir():
             try:
-                erased = local_platform.erase_rows(self._store, person.speaks)
+                erased = local_platform.erase_rows(self._store, person.is_named_in)
             except local_platform.CannotServe as error:
                 raise _not_ended(error) from error
         elsewhere = sent_elsewhere(self._ledger, person.events)
@@ -311,11 +311,13 @@ class _Erasure:
         locations: set[tuple[str, int]] = set()
         unread: set[tuple[str, int]] = set()
         with export.create_pool() as pool:
-            for batch in validate_batches(export.captures.pieces(), export.settling, pool):
-                naming = {index for index, raw in enumerate(batch.piece.raws) if person.speaks(_text(raw))}
+            for batch in validate_batches(export.captures.batches(), export.options, pool):
+                naming = {
+                    index for index, raw in enumerate(batch.raw_batch.raws) if person.is_named_in(_text(raw))
+                }
                 events = batch.events
                 is_theirs = person.among(events) | pd.Series(
-                    [index in naming for index in batch.places.tolist()], index=events.index, dtype=bool
+                    [index in naming for index in batch.raw_rows.tolist()], index=events.index, dtype=bool
                 )
                 rows = events[is_theirs]
                 person.learn_fields(rows["extra_fields"], events.loc[~is_theirs, "extra_fields"])
@@ -324,7 +326,7 @@ class _Erasure:
                 unread |= {
                     (reject.file, reject.record)
                     for reject in batch.rejected
-                    if person.speaks(reject.raw or "")
+                    if person.is_named_in(reject.raw or "")
                 }
         self.result.captures = sorted(locations | unread)
         self._unread = len(unread)
@@ -363,7 +365,7 @@ class _Erasure:
                 "No captures were named. The ledger keeps digests only, so events that are neither dead "
                 "letters nor on the local platform are found through the captures that were sent."
             )
-        reading = "" if self._export is None else reading_of(self._export.settling)
+        reading = "" if self._export is None else reading_of(self._export.options)
         others = [earlier for earlier in recorded_readings(self._ledger) if earlier != reading]
         if self._export is not None and others:
             how = " and ".join(other or "without options" for other in others)
@@ -420,7 +422,9 @@ class _Erasure:
             overlap = b""
             while block := file.read(_BLOCK):
                 text = overlap + block
-                if self._person.is_in_bytes(text) or (not is_database and self._person.speaks(_text(text))):
+                if self._person.is_in_bytes(text) or (
+                    not is_database and self._person.is_named_in(_text(text))
+                ):
                     return True
                 overlap = text[-_OVERLAP:]
         return False
@@ -433,7 +437,7 @@ def _export(
     encoding: str | None,
 ) -> Export | None:
     if isinstance(captures, Export):
-        return Export(captures.captures, captures.settling)
+        return Export(captures.captures, captures.options)
     paths = [captures] if isinstance(captures, Path | str) else list(captures)
     return Export(paths, options, exclude=exclude, encoding=encoding) if paths else None
 
@@ -442,7 +446,7 @@ def _resume(unfinished: Path, person: Person) -> None:
     """Load what an interrupted call knew."""
     if unfinished.exists():
         with suppress(ValueError):  # it was interrupted before anything was erased
-            person.take_up(json.loads(unfinished.read_bytes()))
+            person.restore(json.loads(unfinished.read_bytes()))
 
 
 def _write_privately(path: Path, person: Person) -> None:

@@ -151,7 +151,7 @@ class NotebookSetup:
         if self.step not in _AVAILABLE_IN[name]:
             raise TooEarly(
                 f"The lesson {self.step.value!r} starts without {name}: {_MADE_BY[name]}. "
-                f"The lesson {_AVAILABLE_IN[name][-1].value!r} starts with all of it."
+                f"The lesson {_AVAILABLE_IN[name][-1].value!r} starts with everything."
             )
 
     def _sheet(self) -> Sheet:

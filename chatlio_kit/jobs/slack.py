@@ -64,10 +64,10 @@ def inspect_slack(
 def _messages_of(export: Export, lobbies: set[str]) -> Iterator[WebhookMessage]:
     """Yield the messages of captured transcripts; the ids of lobbies are added to a set."""
     for batch in export.batches():
-        events = batch.built.events
+        events = batch.events
         lobbies |= set(events["slack_channel_id"].dropna())
         channels = events.set_index("event_id")["channel_id"]
-        messages = batch.built.messages
+        messages = batch.messages
         named = messages.assign(channel_id=messages["event_id"].map(channels)).dropna(subset=["channel_id"])
         columns = ("channel_id", "ts", "author", "slack_user_id")
         for channel_id, ts, author, user_id in zip(*(named[name] for name in columns), strict=True):

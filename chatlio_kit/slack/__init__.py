@@ -1,6 +1,6 @@
 """Read conversations out of a Slack workspace export."""
 
-from chatlio_kit.slack.conversations import Conversation
+from chatlio_kit.slack.conversations import Conversation, conversation_id
 from chatlio_kit.slack.files import exports_among
 from chatlio_kit.slack.history import ChannelRead, Sent, SlackCounts, SlackHistory
 from chatlio_kit.slack.settings import ARCHIVE, SlackSettings
@@ -16,5 +16,6 @@ __all__ = [
     "SlackSettings",
     "Start",
     "Webhooks",
+    "conversation_id",
     "exports_among",
 ]

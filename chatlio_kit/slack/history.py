@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,6 @@ from chatlio_kit.slack.settings import SlackSettings
 from chatlio_kit.slack.webhooks import Webhooks, overlaps
 from chatlio_kit.slack.workspace import Channel, Workspace
 
-BATCH_MESSAGES = 20_000
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -103,6 +102,7 @@ class Sent:
         last_ts: the ts of its last line.
         conversation_id: its own id.
         webhook_id: Chatlio's id of it, where a webhook names it.
+        has_event: whether it became an event; it does not where webhooks cover it.
     """
 
     channel_id: str
@@ -110,6 +110,7 @@ class Sent:
     last_ts: str
     conversation_id: str
     webhook_id: str | None = None
+    has_event: bool = True
 
 
 Known = Callable[[str], Sequence[Sent]]
@@ -351,7 +352,7 @@ class _ChannelReader:
         sent = Sent(channel.id, anchor, part.lines[-1].ts, own_id, webhook_id)
         if not added:
             counts.covered += 1
-            self._history.sent.append(sent)
+            self._history.sent.append(replace(sent, has_event=False))
             return
         if self._settings.closed_only and part.ended_by == LAST_MESSAGE:
             counts.open += 1

@@ -4,7 +4,7 @@ from chatlio_kit.tables.convert import convert
 from chatlio_kit.tables.deduplicate.deduplicate import Deduplicator, FirstOccurrence
 from chatlio_kit.tables.deduplicate.seen_ids import as_keys
 from chatlio_kit.tables.export import Export, read_export, read_slack
-from chatlio_kit.tables.findings import FieldFindings, RecordCounts, count
+from chatlio_kit.tables.findings import FieldFindings, RecordCounts
 from chatlio_kit.tables.output import RejectedFile, make_folder, write_json
 from chatlio_kit.tables.policy import FieldPolicy
 from chatlio_kit.tables.report import REJECTED, REPORT, Converted
@@ -29,7 +29,6 @@ __all__ = [
     "Tables",
     "as_keys",
     "convert",
-    "count",
     "empty",
     "failures",
     "make_folder",

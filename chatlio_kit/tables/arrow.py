@@ -130,7 +130,7 @@ def fill_missing_columns(nested: Any) -> Any:
 
 
 @contextmanager
-def lean_memory() -> Iterator[None]:
+def system_allocator() -> Iterator[None]:
     """Allocate Arrow's memory from the process's heap, so that everything else can use what Arrow frees."""
     with suppress(OSError, AttributeError, TypeError):  # another C library than glibc
         # One heap for all threads, which keeps freed memory up to a limit instead of mapping it anew.
@@ -149,6 +149,6 @@ def lean_memory() -> Iterator[None]:
         pa.set_memory_pool(before)
 
 
-def give_memory_back() -> None:
+def release_memory() -> None:
     """Release Arrow's unused memory; a system pool keeps fragments, too."""
     pa.default_memory_pool().release_unused()

@@ -25,7 +25,7 @@ from chatlio_kit.display import Progress
 from chatlio_kit.errors import UsageError
 from chatlio_kit.pool import Pool
 from chatlio_kit.private_files import is_left_by
-from chatlio_kit.tables.arrow import events_of, lean_memory
+from chatlio_kit.tables.arrow import events_of, system_allocator
 from chatlio_kit.tables.derive import EventFiles
 from chatlio_kit.tables.export import Export
 from chatlio_kit.tables.findings import RecordCounts
@@ -70,7 +70,7 @@ def convert(export: Export, out: Path, *, executor: Executor | None = None, quie
         with (
             _atomic_folder(out) as folder,
             nullcontext(executor) if executor else export.create_pool() as pool,
-            lean_memory(),
+            system_allocator(),
             _table_files(folder) as files,
             EventFiles(folder) as events,
         ):
@@ -80,9 +80,9 @@ def convert(export: Export, out: Path, *, executor: Executor | None = None, quie
             ):
                 for batch in export.batches(executor=pool):
                     converted.counts.add_batch(batch)
-                    rejected.add(batch.built.rejected)
-                    files["events"].add(events_of(batch.built.rows))
-                    events.add(batch.built.rows)
+                    rejected.add(batch.rejected)
+                    files["events"].add(events_of(batch.rows))
+                    events.add(batch.rows)
                     progress.advance(batch.records)
             if isinstance(pool, Pool):
                 pool.shutdown()  # its memory is needed now
@@ -108,7 +108,7 @@ def _reject_overlap(export: Export, out: Path) -> None:
     """Reject a folder whose earlier tables would be read as captures."""
     folder = out.resolve()
     for file in export.captures.files:
-        if isinstance(file.place, LocalSource) and file.place.path.resolve().parent == folder:
+        if isinstance(file.source, LocalSource) and file.source.path.resolve().parent == folder:
             raise UsageError(
                 f"{str(out)!r} is among the captures, so its files would be read as captures. "
                 "Choose a folder of its own for the tables."

@@ -145,7 +145,7 @@ def _kept_line(line: bytes, person: Person) -> bytes | None:
     if not isinstance(rejection, dict):
         return None
     file, detail = str(rejection.get("file", "")), str(rejection.get("detail", ""))
-    if any(person.speaks(text) for text in _texts({**rejection, "file": ""})):
+    if any(person.is_named_in(text) for text in _texts({**rejection, "file": ""})):
         return None
     new_file = FORGOTTEN_FILE if person.names_file(file) else file
     new_detail = person.without_names(detail, FORGOTTEN_FILE)
@@ -206,8 +206,8 @@ def _names_person(person: Person, column: str, value: str) -> bool:
     if column in EVENT_IDS:
         return value in person.events
     if column in (*WHO, VISITOR, CONVERSATION):
-        return person.is_name(value) or person.speaks(value)
-    return person.speaks(value)
+        return person.is_name(value) or person.is_named_in(value)
+    return person.is_named_in(value)
 
 
 def _kept(rows: Any, person: Person) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from chatlio_kit.arguments import checked, optional, place, places
+from chatlio_kit.arguments import a_path_or_paths, checked, optional, place
 from chatlio_kit.captures import Captures, parse
 from chatlio_kit.chatlio.numbers import indented
 from chatlio_kit.display import Progress, Sheet
@@ -18,13 +18,13 @@ from chatlio_kit.pool import Pool, create_pool, default_workers
 from chatlio_kit.slack import ARCHIVE, SlackHistory, SlackSettings, exports_among
 from chatlio_kit.tables import pipeline
 from chatlio_kit.tables.arrow import NESTED_SCHEMA, events_of, frame_of
-from chatlio_kit.tables.deduplicate.deduplicate import DeduplicatedBatch, Settled
+from chatlio_kit.tables.deduplicate.deduplicate import Settled
 from chatlio_kit.tables.derive import derive_rows
 from chatlio_kit.tables.findings import FieldFindings, RecordCounts
 from chatlio_kit.tables.next_steps import NextSteps, RejectSample
 from chatlio_kit.tables.policy import FieldPolicy
 from chatlio_kit.tables.tables import Tables
-from chatlio_kit.tables.validate.event_batch import ReadOptions
+from chatlio_kit.tables.validate.event_batch import EventBatch, ReadOptions
 
 _LISTED_FILES = 12
 
@@ -35,7 +35,7 @@ class Export:
     Args:
         captures: what was found, or files, folders, patterns such as ``captures/**/*.ndjson``, and URLs such
             as ``s3://bucket/path/``.
-        settling: how records are read.
+        options: how records are read.
         terms: what becomes of values about people and of unknown fields.
         workers: how many processes decode and validate; by default as many as pay. The results are the same.
         exclude: patterns for files and members of archives that are not to be read.
@@ -50,8 +50,8 @@ class Export:
     def __init__(
         self,
         captures: Captures | Sequence[Path | str],
-        settling: ReadOptions,
-        terms: FieldPolicy | None = None,
+        options: ReadOptions,
+        policy: FieldPolicy | None = None,
         *,
         workers: int | None = None,
         exclude: Iterable[str] = (),
@@ -59,13 +59,13 @@ class Export:
         slack: SlackHistory | None = None,
     ) -> None:
         if not isinstance(captures, Captures):
-            paths = [] if slack is not None and not captures else places("paths", captures)
+            paths = [] if slack is not None and not captures else a_path_or_paths("paths", captures)
             _refuse_exports(paths, is_beside=slack is not None)
             captures = Captures(paths, exclude, encoding)
         self.slack = slack
-        self.settling, self.terms = settling, terms or FieldPolicy()
-        self.captures = captures.called(self.terms.redaction.file_name).reading(settling.fields)
-        self.findings = FieldFindings(self.terms.redaction.without_key())
+        self.options, self.policy = options, policy or FieldPolicy()
+        self.captures = captures.renamed(self.policy.redaction.file_name).with_fields(options.fields)
+        self.findings = FieldFindings(self.policy.redaction.without_key())
         self.next_steps = NextSteps()
         self._workers = workers
 
@@ -76,21 +76,21 @@ class Export:
 
     def batches(
         self, settled: Settled | None = None, *, executor: Executor | None = None
-    ) -> Iterator[DeduplicatedBatch]:
+    ) -> Iterator[EventBatch]:
         """Run all steps of :mod:`chatlio_kit.tables.pipeline`, with one batch in memory at a time.
 
         Args:
             settled: looks up the events that were settled before this run.
             executor: where batches are decoded and validated; by default a pool of this run's own.
         """
-        self.findings = FieldFindings(self.terms.redaction.without_key())
+        self.findings = FieldFindings(self.policy.redaction.without_key())
         sample = RejectSample()
-        self.next_steps = NextSteps(sample, self.settling, self.terms)
+        self.next_steps = NextSteps(sample, self.options, self.policy)
         with nullcontext(executor) if executor else self.create_pool() as pool:
             yield from pipeline.batches(
                 self.captures,
-                self.settling,
-                self.terms,
+                self.options,
+                self.policy,
                 settled,
                 pool,
                 findings=self.findings,
@@ -105,7 +105,7 @@ class Export:
 
     def peek(self) -> str:
         """Return the first record as it was captured, indented if it is JSON."""
-        for raw_batch in self.captures.pieces(1):
+        for raw_batch in self.captures.batches(1):
             raw = b"".join(raw_batch.raws)
             with suppress(ValueError):
                 return indented(parse(raw))
@@ -122,10 +122,10 @@ class Export:
         with Progress("converting", None, "records", quiet=quiet) as progress:
             for batch in self.batches():
                 counts.add_batch(batch)
-                rows.append(batch.built.rows)
-                rejections += batch.built.rejected
+                rows.append(batch.rows)
+                rejections += batch.rejected
                 progress.advance(batch.records)
-        if self.terms.redaction.is_on:
+        if self.policy.redaction.is_on:
             self.next_steps.drop_records()
         events = pa.concat_tables(rows)
         return Tables(
@@ -200,7 +200,7 @@ def read_export(
         SettingsError: when values are to be hashed with a key and there is none.
     """
     return Export(
-        places("paths", paths),
+        a_path_or_paths("paths", paths),
         ReadOptions.from_options(kind, undated_as, fields),
         FieldPolicy.from_options(redact, contract),
         exclude=[exclude] if isinstance(exclude, str) else exclude,
@@ -285,7 +285,7 @@ def read_slack(
             }
         )
     return Export(
-        [] if captures is None else places("captures", captures),
+        [] if captures is None else a_path_or_paths("captures", captures),
         ReadOptions.from_options(kind, undated_as, fields),
         FieldPolicy.from_options(redact, contract),
         exclude=[exclude] if isinstance(exclude, str) else exclude,

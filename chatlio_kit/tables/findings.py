@@ -19,7 +19,6 @@ from chatlio_kit.chatlio.redaction import Redaction, Way
 from chatlio_kit.chatlio.rejections import Reason, Rejection, on_one_line
 from chatlio_kit.display import Sheet
 from chatlio_kit.tables.arrow import combine_chunks
-from chatlio_kit.tables.deduplicate.deduplicate import DeduplicatedBatch
 from chatlio_kit.tables.validate.contract import count_names
 from chatlio_kit.tables.validate.event_batch import EventBatch
 
@@ -74,9 +73,9 @@ class RecordCounts:
         self.rejected_by_reason.update(reasons)
         self.duplicates += duplicates
 
-    def add_batch(self, batch: DeduplicatedBatch) -> None:
+    def add_batch(self, batch: EventBatch) -> None:
         """Count a batch: its accepted events, its rejected records, and its duplicates."""
-        rows = batch.built.rows
+        rows = batch.rows
         encoded = combine_chunks(rows["kind"]).dictionary_encode()
         kinds = encoded.dictionary.to_pylist()
         instants = combine_chunks(rows["occurred_at"]).cast(pa.int64()).to_numpy()
@@ -87,7 +86,7 @@ class RecordCounts:
             self.by_kind[kinds[index]] += count
             self.by_month[month, kinds[index]] += count
         self.duplicates += batch.duplicates
-        for rejection in batch.built.rejected:
+        for rejection in batch.rejected:
             self.rejected_by_reason[rejection.reason] += 1
             examples = self.examples.setdefault(rejection.reason, [])
             if len(examples) < _EXAMPLES:
@@ -125,11 +124,6 @@ class RecordCounts:
         rows += [(f"  {reason}", count) for reason, count in counts["rejected_by_reason"].items()]
         rows += [("duplicates", self.duplicates)]
         return Sheet(title, ("records", "count"), rows, list(notes))
-
-
-def count(counts: RecordCounts, batch: DeduplicatedBatch) -> None:
-    """Add a batch to the counts."""
-    counts.add_batch(batch)
 
 
 @dataclass
@@ -239,7 +233,7 @@ class FieldFindings:
 
     def add_accepted(self, batch: EventBatch) -> None:
         """Add a batch's accepted events, before they are redacted."""
-        self.loose += int(np.isin(batch.places, list(batch.remarks.loose)).sum())
+        self.loose += int(np.isin(batch.raw_rows, list(batch.remarks.loose)).sum())
         self.file_times.add(batch.rows)
 
     @property
@@ -302,7 +296,7 @@ class FieldFindings:
             )
         if self.loose:
             compared = (
-                "they were not compared with records read before them, since no file's name says that it "
+                "they were not compared with records read before them, because no file's name says that it "
                 "holds a table"
                 if self.missed_twins
                 else "they were compared with all other records of this run, and nothing is there twice"
@@ -316,7 +310,7 @@ class FieldFindings:
             notes.append(f"redacted {self.redacted.total():,} values: {self.redaction}")
         if self.redaction.way_of(Privacy.PSEUDONYM) is Way.DROP:
             notes.append(
-                "Without ids nothing tells conversations and visitors apart, so these tables have no rows; "
+                "Without ids, conversations and visitors cannot be distinguished, so these tables have no rows; "
                 "--redact drop,pseudonym=mask (in Python redact=) keeps them."
             )
         if why := self.file_times.suspicion():

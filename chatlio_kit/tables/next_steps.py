@@ -21,7 +21,7 @@ from chatlio_kit.display import Sheet
 from chatlio_kit.tables.findings import FileTimes
 from chatlio_kit.tables.policy import FieldPolicy
 from chatlio_kit.tables.validate.contract import Contract, Mode
-from chatlio_kit.tables.validate.event_batch import EventBatch, ReadOptions, build
+from chatlio_kit.tables.validate.event_batch import EventBatch, ReadOptions, validate_batch
 from chatlio_kit.tables.validate.event_time import Undated, UndatedAs
 
 _SAMPLED = 30
@@ -130,7 +130,7 @@ class RejectSample:
                 if index >= _SAMPLED:
                     continue
             if files is None:
-                files = {slice_.file.name: slice_.file for slice_ in batch.piece.stretches}
+                files = {slice_.file.name: slice_.file for slice_ in batch.raw_batch.slices}
             if rejection.file in files:
                 sample[index : index + 1] = [_Record(files[rejection.file], rejection.record, raw.encode())]
         if len(self._accepted) < _ACCEPTED_SAMPLED:
@@ -138,22 +138,22 @@ class RejectSample:
 
     def _add_accepted(self, batch: EventBatch) -> None:
         rejected = {(rejection.file, rejection.record) for rejection in batch.rejected}
-        for slice_ in batch.piece.stretches:
+        for slice_ in batch.raw_batch.slices:
             number, raw = slice_.records.numbers[0], slice_.records.head
             if (slice_.file.name, number) not in rejected and len(raw) <= _LONGEST:
                 self._accepted.append(_Record(slice_.file, number, raw))
                 if len(self._accepted) == _ACCEPTED_SAMPLED:
                     return
 
-    def next_steps(self, settling: ReadOptions, terms: FieldPolicy) -> list[NextStep]:
+    def next_steps(self, options: ReadOptions, policy: FieldPolicy) -> list[NextStep]:
         """Return, for each reason with an option that accepts records, the one that accepts most.
 
         Args:
-            settling: the options that the export was read with.
-            terms: likewise.
+            options: the options that the export was read with.
+            policy: likewise.
         """
         trials = {
-            reason: _Trial(self._rejected[reason], self._accepted, settling, terms)
+            reason: _Trial(self._rejected[reason], self._accepted, options, policy)
             for reason in Reason
             if self._rejected.get(reason)
         }
@@ -168,18 +168,18 @@ class NextSteps(Sequence[NextStep]):
 
     Args:
         sample: some of the rejected records.
-        settling: the options that the export was read with.
-        terms: likewise.
+        options: the options that the export was read with.
+        policy: likewise.
     """
 
     def __init__(
         self,
         sample: RejectSample | None = None,
-        settling: ReadOptions | None = None,
-        terms: FieldPolicy | None = None,
+        options: ReadOptions | None = None,
+        policy: FieldPolicy | None = None,
     ) -> None:
         self._sample = sample or RejectSample()
-        self._settling, self._terms = settling or ReadOptions(), terms or FieldPolicy()
+        self._options, self._policy = options or ReadOptions(), policy or FieldPolicy()
 
     def drop_records(self) -> None:
         """Try the options now, and release the records that they are tried on."""
@@ -193,7 +193,7 @@ class NextSteps(Sequence[NextStep]):
 
     @cached_property
     def _steps(self) -> list[NextStep]:
-        return self._sample.next_steps(self._settling, self._terms)
+        return self._sample.next_steps(self._options, self._policy)
 
     def __len__(self) -> int:
         return len(self._steps)
@@ -227,11 +227,11 @@ class _Trial:
     """Options, tried on the sampled records of one reason."""
 
     def __init__(
-        self, records: Sequence[_Record], others: Sequence[_Record], settling: ReadOptions, terms: FieldPolicy
+        self, records: Sequence[_Record], others: Sequence[_Record], options: ReadOptions, policy: FieldPolicy
     ) -> None:
         self._records, self._others = records, others
-        self._settling, self._contract = settling, terms.contract
-        self._may_name = terms.redaction.way_of(Privacy.CONTENT) is Way.KEEP
+        self._options, self._contract = options, policy.contract
+        self._may_name = policy.redaction.way_of(Privacy.CONTENT) is Way.KEEP
 
     def best(self, reason: Reason, records: int) -> NextStep | None:
         """Return the simplest options that accept most records; None if none accepts any."""
@@ -257,9 +257,9 @@ class _Trial:
             yield {"contract": self._thawed()}, ""
             return
         fields = [(options, caution) for options, caution in self._fields() if _settles(reason, options)]
-        kinds = [{"kind": str(_KINDS_OF_ONE_SHAPE[0])}] if self._settling.kind is None else []
+        kinds = [{"kind": str(_KINDS_OF_ONE_SHAPE[0])}] if self._options.kind is None else []
         times = [{"undated_as": str(Undated.VISITOR_CREATED)}, {"undated_as": str(Undated.FILE_TIME)}]
-        if self._settling.undated_as.choice is not Undated.REJECT:
+        if self._options.undated_as.choice is not Undated.REJECT:
             times = []
         stand_ins = [*kinds, *times, *(kind | time for kind in kinds for time in times)]
         yield from fields
@@ -279,7 +279,7 @@ class _Trial:
 
     def _fields(self) -> Iterator[tuple[Options, str]]:
         """Yield paths of fields, unless the user named some or content is redacted."""
-        if self._settling.fields is not None or not self._may_name:
+        if self._options.fields is not None or not self._may_name:
             return
         values = []
         for record in self._records:
@@ -313,15 +313,15 @@ class _Trial:
 
     def _read(self, records: Sequence[_Record], options: Options) -> EventBatch:
         slices = [FileSlice(record.file, ByteRecords([record.number], [record.raw])) for record in records]
-        settling = self._settling
+        read_options = self._options
         if "kind" in options:
-            settling = replace(settling, kind=Kind(options["kind"]))
+            read_options = replace(read_options, kind=Kind(options["kind"]))
         if "undated_as" in options:
-            settling = replace(settling, undated_as=UndatedAs.from_text(options["undated_as"]))
+            read_options = replace(read_options, undated_as=UndatedAs.from_text(options["undated_as"]))
         if "fields" in options:
-            settling = replace(settling, fields=named_fields(options["fields"]))
+            read_options = replace(read_options, fields=named_fields(options["fields"]))
         contract = Contract.from_text(options["contract"]) if "contract" in options else self._contract
-        return contract.hold(build(RawBatch(slices), settling), Counter())
+        return contract.enforce(validate_batch(RawBatch(slices), read_options), Counter())
 
 
 def _settles(reason: Reason, options: Options) -> bool:

@@ -23,13 +23,13 @@ from chatlio_kit.captures import Captures, RawBatch
 from chatlio_kit.pool import map_in_order
 from chatlio_kit.slack import SlackHistory, Webhooks
 from chatlio_kit.tables.arrow import drop_null_columns, fill_missing_columns
-from chatlio_kit.tables.deduplicate.deduplicate import DeduplicatedBatch, Deduplicator, Settled
+from chatlio_kit.tables.deduplicate.deduplicate import Deduplicator, Settled
 from chatlio_kit.tables.deduplicate.twins import may_hold_tables
 from chatlio_kit.tables.findings import FieldFindings
 from chatlio_kit.tables.next_steps import RejectSample
 from chatlio_kit.tables.policy import FieldPolicy
 from chatlio_kit.tables.slack import add_webhooks, slack_batches
-from chatlio_kit.tables.validate.event_batch import EventBatch, ReadOptions, build
+from chatlio_kit.tables.validate.event_batch import EventBatch, ReadOptions, validate_batch
 from chatlio_kit.tables.validate.schemas import PANDERA
 
 PRELOAD = (__name__, PANDERA)
@@ -46,7 +46,7 @@ def batches(
     findings: FieldFindings,
     sample: RejectSample,
     slack: SlackHistory | None = None,
-) -> Iterator[DeduplicatedBatch]:
+) -> Iterator[EventBatch]:
     """Run all steps, a batch at a time, in the order of the captures.
 
     Args:
@@ -62,22 +62,22 @@ def batches(
     webhooks = Webhooks()
     with_twins = may_hold_tables(file.name for file in captures.files)
     with Deduplicator(settled, with_twins=with_twins) as deduplicator:
-        captured = validate_batches(captures.pieces(), options, executor)
-        exported = slack_batches(slack, webhooks, policy.redaction.file_name) if slack else ()
+        captured = validate_batches(captures.batches(), options, executor)
+        exported = slack_batches(slack, webhooks, policy.redaction) if slack else ()
         for validated in chain(captured, exported):
-            is_captured = bool(validated.piece.read)
+            is_captured = bool(validated.raw_batch.read)
             if slack is not None and is_captured:
                 add_webhooks(webhooks, validated.rows)
             findings.add_read(validated)
-            batch = deduplicator.apply(policy.contract.hold(validated, findings.fields))
+            batch = deduplicator.apply(policy.contract.enforce(validated, findings.fields))
             if slack is not None and not is_captured:
-                slack.counts.accepted += len(batch.built)
+                slack.counts.accepted += len(batch)
                 slack.counts.duplicates += batch.duplicates
-            findings.add_accepted(batch.built)
+            findings.add_accepted(batch)
             findings.missed_twins = deduplicator.missed_twins
-            sample.add(batch.built)
-            batch.built = policy.redact(batch.built, findings.redacted)
-            batch.built.rejected.sort(key=lambda rejection: (rejection.file, rejection.record))
+            sample.add(batch)
+            batch = policy.redact(batch, findings.redacted)
+            batch.rejected.sort(key=lambda rejection: (rejection.file, rejection.record))
             yield batch
 
 
@@ -92,10 +92,10 @@ def validate_batches(
         executor: where the work is done; None for this process.
     """
     for raw_batch, validated in map_in_order(executor, partial(_validate, options), raw_batches):
-        yield replace(validated, rows=fill_missing_columns(validated.rows), piece=raw_batch)
+        yield replace(validated, rows=fill_missing_columns(validated.rows), raw_batch=raw_batch)
 
 
 def _validate(options: ReadOptions, raw_batch: RawBatch) -> EventBatch:
     """Decode and validate a batch; the texts of its records do not travel back from a worker."""
-    validated = build(raw_batch, options)
-    return replace(validated, rows=drop_null_columns(validated.rows), piece=RawBatch())
+    validated = validate_batch(raw_batch, options)
+    return replace(validated, rows=drop_null_columns(validated.rows), raw_batch=RawBatch())

@@ -49,5 +49,5 @@ class FieldPolicy:
         counts.update({f"messages.{column}": count for column, count in counted_in_messages.items()})
         nested = nest(events, messages, message_counts(batch.rows))
         return replace(
-            batch, rows=nested, rejected=[self.redaction.rejection(each) for each in batch.rejected]
+            batch, rows=nested, rejected=[self.redaction.rejection(rejection) for rejection in batch.rejected]
         )

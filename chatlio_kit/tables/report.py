@@ -170,7 +170,7 @@ def _reasons(counts: RecordCounts) -> Part:
     reasons = by_frequency(counts.rejected_by_reason)
     return Part(
         "Rejected records",
-        "Each stands in rejected.jsonl with its file, number, field and reason. Once settled, the next run "
+        "Each is listed in rejected.jsonl with its file, number, field and reason. Once settled, the next run "
         "takes it in, and only it.",
         sheet=Sheet(
             "",
@@ -216,7 +216,7 @@ def _examples(counts: RecordCounts) -> Part:
 
 _ROWS = {
     "events": "each event, whatever its kind",
-    "conversations": "each conversation, told from its events and its fullest transcript",
+    "conversations": "each conversation, from its events and its fullest transcript",
     "messages": "each message of each conversation, once",
     "visitors": "each visitor, with the latest known facts",
     "offline_messages": "each message left while nobody was there",

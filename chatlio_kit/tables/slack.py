@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from chatlio_kit.captures import RawBatch
-from chatlio_kit.chatlio.catalogue import EVENTS
+from chatlio_kit.chatlio.catalogue import EVENTS, Privacy
 from chatlio_kit.chatlio.kinds import Kind
+from chatlio_kit.chatlio.redaction import Redaction, Way
 from chatlio_kit.chatlio.rejections import Rejection
 from chatlio_kit.chatlio.timestamps import ARROW_TIME, read_slack_ts
 from chatlio_kit.slack import Conversation, SlackHistory, Start, Webhooks
@@ -51,15 +53,13 @@ def add_webhooks(webhooks: Webhooks, rows: pa.Table) -> None:
         webhooks.add_start(channel, Start(conversation, message or "", at))
 
 
-def slack_batches(
-    history: SlackHistory, webhooks: Webhooks, file_name: Callable[[str], str]
-) -> Iterator[EventBatch]:
+def slack_batches(history: SlackHistory, webhooks: Webhooks, redaction: Redaction) -> Iterator[EventBatch]:
     """Read an export, and yield its conversations as validated events.
 
     Args:
         history: the export.
         webhooks: what captured webhooks hold of it.
-        file_name: redacts the name of a file.
+        redaction: what becomes of values about people; a file's name may lead to one.
     """
     conversations: list[Conversation] = []
     rejected: list[Rejection] = []
@@ -69,20 +69,20 @@ def slack_batches(
         rejected += channel.rejected
         messages += sum(len(conversation.messages) for conversation in channel.conversations)
         if messages + len(rejected) >= _BATCH_MESSAGES:
-            yield _validated(history, conversations, rejected, file_name)
+            yield _validated(history, conversations, rejected, redaction)
             conversations, rejected, messages = [], [], 0
     if conversations or rejected:
-        yield _validated(history, conversations, rejected, file_name)
+        yield _validated(history, conversations, rejected, redaction)
 
 
 def _validated(
     history: SlackHistory,
     conversations: Sequence[Conversation],
     rejected: Sequence[Rejection],
-    file_name: Callable[[str], str],
+    redaction: Redaction,
 ) -> EventBatch:
     """Return conversations as events; those that break a rule are rejected."""
-    events = _events(history, conversations, file_name)
+    events = _events(history, conversations, redaction)
     messages, counts = _messages(conversations)
     faults: dict[int, Rejection] = {}
     owners = np.repeat(np.arange(len(conversations)), counts)
@@ -106,15 +106,14 @@ def _validated(
         history.counts.kept -= len(conversations[row].messages)
         history.counts.rejected += len(conversations[row].messages)
     rows = nest(events, messages, np.array(counts, dtype=np.int64))
-    batch = EventBatch(rows, list(rejected), RawBatch(), np.arange(len(conversations)))
+    refused = [replace(each, file=_file_name(each.file, redaction)) for each in rejected]
+    batch = EventBatch(rows, refused, RawBatch(), np.arange(len(conversations)))
     batch.dialects[SLACK_EXPORT] += len(conversations)
     kept = [row for row in range(len(conversations)) if row not in faults]
     return batch.keep(kept, faults.values()) if faults else batch
 
 
-def _events(
-    history: SlackHistory, conversations: Sequence[Conversation], file_name: Callable[[str], str]
-) -> pa.Table:
+def _events(history: SlackHistory, conversations: Sequence[Conversation], redaction: Redaction) -> pa.Table:
     count = len(conversations)
     started, ended = (
         pa.array(times, pa.int64()).cast(ARROW_TIME)
@@ -140,7 +139,8 @@ def _events(
         "ended_by": [conversation.ended_by for conversation in conversations],
         "payload_digest": [conversation.content_digest for conversation in conversations],
         "source_file": [
-            file_name(f"{history.name}!{conversation.channel_id}") for conversation in conversations
+            _file_name(f"{history.name}!{conversation.channel_id}", redaction)
+            for conversation in conversations
         ],
     }
     columns = {field.name: pa.nulls(count, ARROW_DTYPES[field.dtype]) for field in EVENTS}
@@ -154,6 +154,13 @@ def _events(
         "source_record": pa.array([conversation.number for conversation in conversations], pa.int64()),
     }
     return arrow_table("events", columns)
+
+
+def _file_name(name: str, redaction: Redaction) -> str:
+    """Return a file's name; without the channel's id where such ids are redacted."""
+    if redaction.way_of(Privacy.PSEUDONYM) is not Way.KEEP:
+        name = name.partition("!")[0]
+    return redaction.file_name(name)
 
 
 def _messages(conversations: Sequence[Conversation]) -> tuple[pa.Table, list[int]]:

@@ -61,7 +61,9 @@ class Tables:
     @property
     def rejected(self) -> pd.DataFrame:
         """One row for each record that was not accepted: file, record, reason, field, detail, raw."""
-        frame = pd.DataFrame([asdict(each) for each in self.rejections], columns=list(_REJECTED_COLUMNS))
+        frame = pd.DataFrame(
+            [asdict(rejection) for rejection in self.rejections], columns=list(_REJECTED_COLUMNS)
+        )
         texts = {name: "str" for name in _REJECTED_COLUMNS if name != "record"}
         return frame.astype({**texts, "record": "Int64"})
 

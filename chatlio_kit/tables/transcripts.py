@@ -87,11 +87,11 @@ class Transcript:
             f"{line.after:>8}  {line.author:<7}  {visible(line.name)}: {_indented(line.text)}"
             for line in self.lines
         ]
-        return "\n".join([visible(self._heading()), *(lines or ["No transcript of it was read."])])
+        return "\n".join([visible(self._heading()), *(lines or ["None of its transcripts were read."])])
 
     def _repr_html_(self) -> str:
         body = "".join(_bubble(line) for line in self.lines)
-        body = body or f'<div style="{_QUIET_STYLE}">No transcript of it was read.</div>'
+        body = body or f'<div style="{_QUIET_STYLE}">None of its transcripts were read.</div>'
         return f'<div style="{_PANEL}"><div style="{_QUIET_STYLE}">{_html(self._heading())}</div>{body}</div>'
 
     def _heading(self) -> str:

@@ -330,7 +330,7 @@ def _compare(inputs: list[Input], folder: Path) -> Outcome:
     places: Counter[tuple[str, int]] = Counter()
     outcome = Outcome(len(inputs))
     for batches in export.batches():
-        events = batches.built.events
+        events = batches.events
         outcome.duplicates += batches.duplicates
         outcome.accepted += len(events)
         for file, record, payload in zip(
@@ -338,7 +338,7 @@ def _compare(inputs: list[Input], folder: Path) -> Outcome:
         ):
             places[file, record] += 1
             accepted[_input_of(file)].add(payload)
-        for each in batches.built.rejected:
+        for each in batches.rejected:
             places[each.file, each.record] += 1
             outcome.rejected[each.reason] += 1
             if each.reason == "unreadable":

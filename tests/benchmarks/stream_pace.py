@@ -264,9 +264,7 @@ def measured(function: Callable[..., Facts], *values: Any) -> Facts:
 def prepare(folder: Path, events: int) -> None:
     """Convert a sample once, for all measurements."""
     sample = write_sample(folder / "captures", events=events, seed=7)
-    frames = [
-        (each.built.events, each.built.messages) for each in Export([sample.path], ReadOptions()).batches()
-    ]
+    frames = [(each.events, each.messages) for each in Export([sample.path], ReadOptions()).batches()]
     (folder / "frames.pickle").write_bytes(pickle.dumps(frames))
     (folder / "tables.pickle").write_bytes(pickle.dumps(ck.read_export(sample.path).to_tables(quiet=True)))
 

@@ -76,7 +76,7 @@ def test_patterns_and_single_objects(bucket: str) -> None:
     (file,) = find_files(["memory://bucket/x/feedback/b.ndjson"]).files
     assert (file.name, file.kind, file.size) == ("b.ndjson", "feedback", 9)
     assert file.modified_at is not None
-    assert file.place.mark() is not None
+    assert file.source.mark() is not None
 
 
 def test_what_is_not_there_or_cannot_be_read_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,9 +148,9 @@ def web(tmp_path: Path) -> Iterator[str]:
 def test_a_web_server_is_read_as_a_stream(web: str) -> None:
     """Files come from a server that gives no parts, zips too; names hold nothing of the query."""
     captures = Captures([f"{web}/a.ndjson.gz?token=SECRET", f"{web}/b.zip?token=SECRET"])
-    counts = {each.file.name: 0 for piece in captures.pieces() for each in piece.stretches}
-    for piece in captures.pieces():
-        for each in piece.stretches:
+    counts = {each.file.name: 0 for piece in captures.batches() for each in piece.slices}
+    for piece in captures.batches():
+        for each in piece.slices:
             counts[each.file.name] += len(each)
             assert "SECRET" not in repr(each)
     assert counts == {"a.ndjson.gz": 1000, "b.zip!inside": 1000}

@@ -46,8 +46,8 @@ def _read(path: Path) -> tuple[dict[str, int], list[tuple[str, str, str]], list[
     captures = Captures([path])
     counts: dict[str, int] = {}
     rejected = []
-    for piece in captures.pieces():
-        for each in piece.stretches:
+    for piece in captures.batches():
+        for each in piece.slices:
             counts[each.file.name] = counts.get(each.file.name, 0) + len(each)
         rejected += [(each.file, str(each.reason), each.detail) for each in piece.rejected]
     assert captures.read == {path.name: sum(counts.values()) + len(rejected)}
@@ -77,7 +77,7 @@ def test_members_of_a_tar_are_read(tmp_path: Path, name: str, form: int) -> None
     assert counts == {f"{name}!{each}": count for each, count in expected.items()}
     assert rejected == []
     assert notes == [f"{name}!empty is empty: no record was read from it."]
-    files = {each.file.name: each.file for piece in captures.pieces() for each in piece.stretches}
+    files = {each.file.name: each.file for piece in captures.batches() for each in piece.slices}
     assert files[f"{name}!{long}"].kind is Kind.FEEDBACK
     assert files[f"{name}!{long}"].modified_at is None
     modified_at = files[f"{name}!b.ndjson.gz (2)"].modified_at
@@ -199,10 +199,10 @@ def test_a_file_that_grows_or_shrinks_is_noted(tmp_path: Path) -> None:
     path.write_bytes(LINE * 2)
     captures = Captures([path])
     path.write_bytes(LINE * 3)
-    assert sum(piece.read for piece in captures.pieces()) == 3
+    assert sum(piece.read for piece in captures.batches()) == 3
     assert [note[:12] for note in captures.notes] == ["a grew after"]
     path.write_bytes(LINE)
-    assert sum(piece.read for piece in captures.pieces()) == 1
+    assert sum(piece.read for piece in captures.batches()) == 1
     assert [note[:20] for note in captures.notes] == ["a is shorter than wh"]
 
 
@@ -216,7 +216,7 @@ def test_an_archive_without_files_to_read_is_empty(tmp_path: Path, name: str) ->
         with tarfile.open(tmp_path / name, "w") as tar:
             tar.addfile(tarfile.TarInfo(".hidden"))
     captures = Captures([tmp_path / name])
-    assert list(captures.pieces()) == []
+    assert list(captures.batches()) == []
     assert captures.notes == [
         f"left out (hidden, or left behind by a system): {name}!.hidden",
         f"{name} is empty: no record was read from it.",

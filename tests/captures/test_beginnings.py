@@ -25,8 +25,8 @@ def _read(tmp_path: Path, content: bytes) -> tuple[list[tuple[int, bytes]], list
     (tmp_path / "a").write_bytes(content)
     captures = Captures([tmp_path / "a"])
     records, rejected = [], []
-    for piece in captures.pieces():
-        for each in piece.stretches:
+    for piece in captures.batches():
+        for each in piece.slices:
             records += zip(each.records.numbers, each.records.raws, strict=True)
         rejected += [(each.record, str(each.reason)) for each in piece.rejected]
     return records, rejected, captures.notes
@@ -206,7 +206,7 @@ import resource, sys
 from chatlio_kit.captures import Captures
 def peak(path):
     captures = Captures([path])
-    count = sum(piece.read for piece in captures.pieces())
+    count = sum(piece.read for piece in captures.batches())
     return count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 first = peak(sys.argv[1])
 second = peak(sys.argv[2])

@@ -81,7 +81,7 @@ from chatlio_kit.captures.formats import parquet_tables
 captures = Captures([sys.argv[1]])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 read, rejected = 0, []
-for piece in captures.pieces():
+for piece in captures.batches():
     read += piece.read
     rejected += [each.reason for each in piece.rejected]
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -111,7 +111,7 @@ def test_a_large_honest_parquet_is_read_whole(tmp_path: Path) -> None:
         for number in range(5000)
     ]  # fmt: skip
     (tmp_path / "a").write_bytes(_parquet(pa.Table.from_pylist(rows), row_group_size=1500))
-    found = [orjson.loads(raw) for piece in Captures([tmp_path / "a"]).pieces() for raw in piece.raws]
+    found = [orjson.loads(raw) for piece in Captures([tmp_path / "a"]).batches() for raw in piece.raws]
     assert [each["payload"]["n"] for each in found] == list(range(5000))
     assert [each["tags"] for each in found] == [row["tags"] for row in rows]
     assert all(each["inside"] == rows[0]["inside"] for each in found)
@@ -124,7 +124,7 @@ def test_a_packed_bomb_is_given_up(tmp_path: Path, pack: Callable[[bytes], bytes
     """A file of some kB that unpacks to 45 MB of lines is given up at a part of it; what came stands."""
     (tmp_path / "a").write_bytes(pack(b'{"n": 1}\n' * 5_000_000))
     captures = Captures([tmp_path / "a"])
-    rejected = [each.detail for piece in captures.pieces() for each in piece.rejected]
+    rejected = [each.detail for piece in captures.batches() for each in piece.rejected]
     assert len(rejected) == 1
     assert "unpacks to over 1,100 times its size" in rejected[0]
     assert 0 < captures.read["a"] < 2_500_000

@@ -111,7 +111,7 @@ def test_every_container_gives_the_same_tables(
 def _read(path: Path) -> tuple[list[tuple[str, int]], Captures]:
     """Give the records of each file or member, and what was noted on the way."""
     found = Captures([path])
-    files = [(each.file.name, len(each)) for piece in found.pieces() for each in piece.stretches]
+    files = [(each.file.name, len(each)) for piece in found.batches() for each in piece.slices]
     return files, found
 
 
@@ -133,7 +133,7 @@ def test_members_are_read_in_order_under_their_own_names(tmp_path: Path) -> None
     assert [name for name, _ in files] == [
         "a.zip!../../etc/x", "a.zip!/abs", "a.zip!b.ndjson", "a.zip!feedback/1", "a.zip!https://user:pw@host/x",
     ]  # fmt: skip
-    kinds = {each.file.name: each.file.kind for piece in found.pieces() for each in piece.stretches}
+    kinds = {each.file.name: each.file.kind for piece in found.batches() for each in piece.slices}
     assert kinds["a.zip!feedback/1"] is Kind.FEEDBACK
     assert found.read == {"a.zip": 5}
     assert found.notes == [
@@ -162,7 +162,7 @@ def test_an_overlapping_zip_is_told(tmp_path: Path) -> None:
     (tmp_path / "z").write_bytes(packed)
     files, found = _read(tmp_path / "z")
     assert files == [("z!a", 50)]
-    assert [(each.file, each.reason) for piece in found.pieces() for each in piece.rejected] == [
+    assert [(each.file, each.reason) for piece in found.batches() for each in piece.rejected] == [
         ("z!b", "unreadable")
     ]
 
@@ -178,8 +178,8 @@ def test_a_member_has_a_time_only_with_its_zone(tmp_path: Path, conversation: di
             archive.writestr(member, b"{}\n")
     times = {
         each.file.name: each.file.modified_at
-        for piece in Captures([tmp_path / "z"]).pieces()
-        for each in piece.stretches
+        for piece in Captures([tmp_path / "z"]).batches()
+        for each in piece.slices
     }
     expected = pd.Timestamp("2024-03-11T09:03:10Z").to_pydatetime()
     assert times == {"z!unix": expected, "z!windows": expected, "z!dos": None}
@@ -187,8 +187,8 @@ def test_a_member_has_a_time_only_with_its_zone(tmp_path: Path, conversation: di
     with zipfile.ZipFile(tmp_path / "z", "w") as archive:
         archive.writestr(zipfile.ZipInfo("dos", (2024, 3, 11, 9, 3, 10)), line)
         archive.writestr(unix, line)
-    settling = ReadOptions.from_options(undated_as="file-time")
-    tables = Export([tmp_path / "z"], settling, workers=0).to_tables(quiet=True)
+    options = ReadOptions.from_options(undated_as="file-time")
+    tables = Export([tmp_path / "z"], options, workers=0).to_tables(quiet=True)
     assert tables.events["occurred_at"].tolist() == [expected]
     (rejected,) = tables.rejections
     assert (rejected.file, rejected.reason) == ("z!dos", "undated")
@@ -211,7 +211,7 @@ def test_a_file_that_is_gone_when_its_turn_comes_is_told(tmp_path: Path) -> None
     (tmp_path / "a").write_bytes(b"{}\n")
     found = Captures([tmp_path / "a"])
     (tmp_path / "a").unlink()
-    (rejected,) = [each for piece in found.pieces() for each in piece.rejected]
+    (rejected,) = [each for piece in found.batches() for each in piece.rejected]
     assert (rejected.file, rejected.record, rejected.reason) == ("a", 1, "unreadable")
     assert rejected.detail == "The file cannot be read: No such file or directory."
 
@@ -230,7 +230,7 @@ def test_where_blocks_end_changes_nothing(
     (tmp_path / "a").write_bytes(b"[" + text + b"]" if b"," in between else text)
     for name in ("BLOCK", "PEEK"):
         monkeypatch.setattr(blocks, name, size)
-    raws = [raw for piece in Captures([tmp_path / "a"]).pieces() for raw in piece.raws]
+    raws = [raw for piece in Captures([tmp_path / "a"]).batches() for raw in piece.raws]
     assert set(lines) <= set(raws)
     if not damaged:
         assert raws == lines

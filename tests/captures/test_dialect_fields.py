@@ -17,7 +17,7 @@ from chatlio_kit import read_export
 from chatlio_kit.aep import Platform
 from chatlio_kit.captures.dialects import Clock, FieldPath, named_fields, unwrap
 from chatlio_kit.captures.dialects.dialect import kind_of_label
-from chatlio_kit.captures.formats.records import Refused, RepeatedKey
+from chatlio_kit.captures.formats.records import InvalidRecord, RepeatedKey
 from chatlio_kit.cli import main
 from chatlio_kit.errors import UsageError
 from chatlio_kit.jobs.backfill import forecast
@@ -114,7 +114,7 @@ def test_moments_are_read_as_they_are_declared(
 )
 def test_a_moment_in_another_way_is_refused(clock: Clock, value: Any) -> None:
     """No way of writing is guessed: what is not in the declared one is told, and names its place."""
-    with pytest.raises(Refused, match=r"request\.at is .*; expected") as refused:
+    with pytest.raises(InvalidRecord, match=r"request\.at is .*; expected") as refused:
         clock.read(value, "request.at")
     assert refused.value.reason == "invalid_time"
 
@@ -135,11 +135,11 @@ def test_no_microsecond_is_lost(micros: int) -> None:
         ("", "is not name=place"),
         ("request.body", "is not name=place"),
         ("body=request.body", "'body' is none of payload"),
-        ("payload=", "'payload' has no place"),
-        ("payload=a..b", "'payload' has no place"),
+        ("payload=", "'payload' has no path"),
+        ("payload=a..b", "'payload' has no path"),
         ("payload=a,payload=b", "'payload' stands twice"),
         ("received=a,received-seconds=b", "only one of received and received-seconds"),
-        ({"payload": 7}, "'payload' has no place"),
+        ({"payload": 7}, "'payload' has no path"),
         ({}, "nothing is named"),
     ],
 )
@@ -162,9 +162,9 @@ def test_wrong_fields_end_a_command(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_named_fields_reach_workers_and_report(tmp_path: Path, unknown: Payload) -> None:
     """They are sent to the processes that build frames, and the report counts what they read."""
     (tmp_path / "a.json").write_text(json.dumps(unknown))
-    settling = ReadOptions.from_options(fields="payload=request.body,received=request.at,kind=meta.hook")
-    sent = pickle.loads(pickle.dumps(settling))  # noqa: S301  our own
-    assert sent == settling
+    options = ReadOptions.from_options(fields="payload=request.body,received=request.at,kind=meta.hook")
+    sent = pickle.loads(pickle.dumps(options))  # noqa: S301  our own
+    assert sent == options
     report = convert(Export([tmp_path], sent, workers=0), tmp_path / "out", quiet=True).report()
     assert (report["accepted"], report["dialects"]) == (1, {"named fields": 1})
     assert json.loads((tmp_path / "out" / "report.json").read_text())["dialects"] == {"named fields": 1}
@@ -292,7 +292,7 @@ def test_envelopes_have_an_end(conversation: Payload) -> None:
     record: Payload = conversation
     for _ in range(5):
         record = _log(record)
-    with pytest.raises(Refused, match="none of Chatlio's shapes"):
+    with pytest.raises(InvalidRecord, match="none of Chatlio's shapes"):
         unwrap(record)
 
 

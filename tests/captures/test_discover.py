@@ -141,7 +141,7 @@ def test_a_folder_that_may_not_be_read_is_told() -> None:
             if was == 0:
                 os.seteuid(65534)  # nobody: to root everything is readable
             captures = Captures([folder / "x"])
-            pieces = list(captures.pieces())
+            pieces = list(captures.batches())
         finally:
             os.seteuid(was)
             (folder / "x" / "shut").chmod(0o755)
@@ -175,7 +175,7 @@ def test_an_empty_file_is_noted_and_costs_nothing(tmp_path: Path) -> None:
     _touch(tmp_path / "x" / "empty.ndjson", "")
     _touch(tmp_path / "x" / "full.ndjson")
     captures = Captures([tmp_path / "x"])
-    assert sum(piece.read for piece in captures.pieces()) == 1
+    assert sum(piece.read for piece in captures.batches()) == 1
     assert captures.notes == ["x/empty.ndjson is empty: no record was read from it."]
 
 

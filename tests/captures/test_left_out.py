@@ -200,7 +200,7 @@ def test_text_alone_in_an_archive_is_no_export(tmp_path: Path) -> None:
         archive.writestr("README", README)
         archive.writestr("sub/notes.md", README)
     captures = Captures([tmp_path / "wrong"])
-    (batch,) = captures.pieces()
+    (batch,) = captures.batches()
     assert [each.file for each in batch.rejected] == ["wrong/a.zip!README", "wrong/a.zip!sub/notes.md"]
     assert (captures.read, captures.notes) == ({"wrong/a.zip": 2}, [])
 

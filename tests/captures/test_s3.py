@@ -89,7 +89,7 @@ def put(s3: Any) -> Callable[..., None]:
 def _read(*addresses: str) -> tuple[dict[str, int], list[str]]:
     """Give the records of each file, and what was noted."""
     captures = Captures(addresses)
-    rejected = [each for piece in captures.pieces() for each in piece.rejected]
+    rejected = [each for piece in captures.batches() for each in piece.rejected]
     assert not rejected
     return captures.read, captures.notes
 
@@ -156,11 +156,11 @@ def test_the_latest_version_is_read(s3: Any, put: Callable[..., None]) -> None:
     """Of a bucket that keeps versions the latest is read; what was deleted is not there."""
     s3.put_bucket_versioning(Bucket="hooks", VersioningConfiguration={"Status": "Enabled"})
     put("a", "gone")
-    first = find_files(["s3://hooks/a"]).files[0].place.mark()
+    first = find_files(["s3://hooks/a"]).files[0].source.mark()
     put("a", content=LINE * 3)
     s3.delete_object(Bucket="hooks", Key="gone")
     assert _read("s3://hooks/")[0] == {"hooks/a": 3}
-    assert find_files(["s3://hooks/a"]).files[0].place.mark() != first
+    assert find_files(["s3://hooks/a"]).files[0].source.mark() != first
 
 
 def test_wrong_credentials_are_one_sentence(
@@ -228,7 +228,7 @@ def test_answers_that_are_always_cut_are_told(
     with _proxy(server, cut) as (address, _):
         monkeypatch.setenv("AWS_ENDPOINT_URL", address)
         captures = Captures(["s3://hooks/x/"])
-        rejected = [each for piece in captures.pieces() for each in piece.rejected]
+        rejected = [each for piece in captures.batches() for each in piece.rejected]
     assert [(each.file, each.reason) for each in rejected] == [("x/a", "unreadable")]
     assert captures.read["x/b"] == 1
 
@@ -239,7 +239,7 @@ def test_what_changes_or_goes_between_listing_and_reading_is_told(s3: Any, put: 
     captures = Captures(["s3://hooks/x/"])
     s3.delete_object(Bucket="hooks", Key="x/a")
     put("x/b", content=LINE * 5)
-    rejected = [each for piece in captures.pieces() for each in piece.rejected]
+    rejected = [each for piece in captures.batches() for each in piece.rejected]
     assert [(each.file, each.reason) for each in rejected] == [("x/a", "unreadable")]
     assert captures.read["x/b"] == 5
 

@@ -138,7 +138,7 @@ def test_one_element_of_a_page_is_told_too(tmp_path: Path, conversation: Payload
         ("received=a.*.d", "does not stand in it"),
         ("payload=*.b", "begins with"),
         ("without-offset=CET", "no offset"),
-        ("without-offset=", "no place"),
+        ("without-offset=", "no path"),
     ],
 )
 def test_walks_that_cannot_be_meant(fields: str, why: str) -> None:

@@ -28,7 +28,7 @@ def test_sent_fields_land_in_different_places() -> None:
     """No two fields share a place in XDM, and a live mapping has a place to read from."""
     for fields in (list(sent_fields()), list(nested_fields())):
         assert len({field.xdm for field in fields}) == len(fields)
-    assert all(field.live <= field.places.keys() for field in EVENTS)
+    assert all(field.live <= field.paths.keys() for field in EVENTS)
 
 
 def test_columns_that_others_rely_on() -> None:

@@ -5,14 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from chatlio_kit.chatlio.kinds import Kind, Shape, kind_in_path, kind_of_shape, shape_of, shape_of_all
-
-KEYS = ("messages", "textBody", "endedAt", "email", "emailPretty", "conversationUUID", "channelId",
-        "slackChannelId", "visitor", "message", "ping")  # fmt: skip
-PAYLOADS = st.dictionaries(st.sampled_from(KEYS), st.sampled_from(["x", None, [], {}]))
+from chatlio_kit.chatlio.kinds import Kind, Shape, kind_in_path, kind_of_shape, shape_of
 
 
 def test_documented_samples_have_their_shapes(
@@ -34,25 +28,6 @@ def test_adobes_sample_is_a_conversation() -> None:
 def test_other_objects_have_no_shape(payload: dict[str, Any]) -> None:
     """What is none of the three shapes stays unknown."""
     assert shape_of(payload) is None
-
-
-@given(st.lists(PAYLOADS, min_size=1, max_size=3))
-def test_a_shape_that_all_share_is_the_shape_of_each(payloads: list[dict[str, Any]]) -> None:
-    """Whatever shape payloads have together, each has alone."""
-    shape = shape_of_all(payloads)
-    assert shape is None or {shape_of(each) for each in payloads} == {shape}
-
-
-def test_documented_samples_are_told_together_too(
-    conversation: dict[str, Any], offline: dict[str, Any], transcript: dict[str, Any]
-) -> None:
-    """Samples of one shape are told without looking at each; of several shapes nothing is said."""
-    nameless = {key: value for key, value in conversation.items() if key != "conversationUUID"}
-    assert shape_of_all([conversation, nameless]) is Shape.CONVERSATION
-    assert shape_of_all([offline, offline]) is Shape.OFFLINE
-    assert shape_of_all([transcript, {"messages": []}]) is Shape.TRANSCRIPT
-    assert shape_of_all([conversation, offline]) is None
-    assert shape_of_all([conversation, transcript]) is None
 
 
 def test_only_two_shapes_name_their_kind() -> None:

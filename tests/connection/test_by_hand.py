@@ -12,7 +12,7 @@ from chatlio_kit.chatlio.kinds import SHAPE_OF, Kind, shape_of
 from chatlio_kit.connection import plan_connection
 from chatlio_kit.connection.manual_steps import ManualSteps
 from chatlio_kit.connection.resources.blueprint import Blueprint
-from chatlio_kit.connection.resources.names import Names, Role
+from chatlio_kit.connection.resources.names import ResourceNames, Role
 from chatlio_kit.errors import OutputError
 
 HAND = ManualSteps("chatlio", "acmechat", tuple(Kind))
@@ -43,7 +43,7 @@ def test_samples_are_files_of_the_documented_shapes(tmp_path: Path) -> None:
 def test_what_is_entered_by_hand_is_what_the_plan_makes(platform: Platform) -> None:
     """Entered as told, the mappings of each kind are accepted and map its sample as the plan's do."""
     connection = plan_connection(platform).apply()
-    design = Blueprint(Names("chatlio"), connection.tenant_id)
+    design = Blueprint(ResourceNames("chatlio"), connection.tenant_id)
     for flow in connection.by_hand().flows:
         entered = [
             {

@@ -13,7 +13,7 @@ from chatlio_kit.aep import Platform
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection import plan_connection
 from chatlio_kit.connection.resources.blueprint import Blueprint
-from chatlio_kit.connection.resources.names import Names, Role
+from chatlio_kit.connection.resources.names import ResourceNames, Role
 from chatlio_kit.local_platform import RunningPlatform, running
 
 BASE = "/definitions/customFields/properties/_acmechat/properties/chatlio/properties"
@@ -60,7 +60,7 @@ def test_a_dry_run_on_a_half_built_connection_names_each_object(
     connection = plan_connection(platform, webhooks=["transcript", "feedback", "unanswered"]).apply()
     remove = [{"op": "remove", "path": f"{BASE}/agent_name"}]
     platform.schemas.patch("fieldgroups", connection.field_group_id, remove)
-    design = Blueprint(Names("chatlio"), connection.tenant_id)
+    design = Blueprint(ResourceNames("chatlio"), connection.tenant_id)
     shorter = design.mapping_set(Role.LIVE, Kind.FEEDBACK, connection.schema_id)
     shorter["mappings"].pop()
     platform.mapping_sets.replace(connection.live[Kind.FEEDBACK].mapping_set_id, shorter)
@@ -115,7 +115,7 @@ def test_taking_down_twice_leaves_data_and_foreign_objects(
         },
     )
     schema_id = str(foreign_schema["$id"])
-    design, role, kind = Blueprint(Names("chatlio"), "acmechat"), Role.LIVE, Kind.FEEDBACK
+    design, role, kind = Blueprint(ResourceNames("chatlio"), "acmechat"), Role.LIVE, Kind.FEEDBACK
     bare = {"description": "Not ours."}
     dataset = platform.catalog.create_dataset(design.dataset(schema_id) | bare | {"name": "foreign"})
     mapping_set, version = platform.mapping_sets.create(

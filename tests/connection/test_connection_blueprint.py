@@ -12,10 +12,10 @@ from chatlio_kit.chatlio.kinds import SHAPE_OF, Kind, Shape, event_type, shape_o
 from chatlio_kit.connection.mapping_check import PAYLOADS, wire_sample
 from chatlio_kit.connection.resources.blueprint import Blueprint, transformation
 from chatlio_kit.connection.resources.mappings import mappings
-from chatlio_kit.connection.resources.names import Names, Role
+from chatlio_kit.connection.resources.names import ResourceNames, Role
 from chatlio_kit.errors import UsageError
 
-DESIGN = Blueprint(Names("chatlio"), "acmechat")
+DESIGN = Blueprint(ResourceNames("chatlio"), "acmechat")
 LANES = [(role, kind) for role in Role for kind in Kind]
 TRANSCRIPT_TIME = (
     'date(concat(substr(endedAt,0,19), iif(matches_regex(endedAt,".*Z"),"Z",right(endedAt,6))), '
@@ -142,7 +142,7 @@ def test_live_mappings_read_only_what_every_sample_has(kind: Kind) -> None:
     for each in EVENTS:
         if each.name in wanted:
             source_type, source = lines[f"_acmechat.chatlio.{each.name}"]
-            place = each.places[shape]
+            place = each.paths[shape]
             assert (source == place) if each.dtype is not Dtype.TIME else (place in source)
             assert source_type == ("EXPRESSION" if each.dtype is Dtype.TIME else "ATTRIBUTE")
 
@@ -177,7 +177,7 @@ def test_history_mappings_take_every_key_of_a_wire_record(kind: Kind) -> None:
     wanted = {
         each.name
         for each in EVENTS
-        if each.xdm and each.xdm.startswith("chatlio.") and (shape in each.places or not each.places)
+        if each.xdm and each.xdm.startswith("chatlio.") and (shape in each.paths or not each.paths)
     }
     messages = {"chat_messages"} if shape is Shape.TRANSCRIPT else set()
     assert {source for _, source in lines.values()} == wanted | messages
@@ -203,8 +203,8 @@ def test_names_and_titles_do_not_collide() -> None:
 
 def test_names_say_chatlio_once() -> None:
     """Another connection's objects are called by its name and chatlio."""
-    assert Names("chatlio").shared("schema") == "chatlio schema"
-    assert Names("shop").shared("schema") == "shop chatlio schema"
+    assert ResourceNames("chatlio").shared("schema") == "chatlio schema"
+    assert ResourceNames("shop").shared("schema") == "shop chatlio schema"
 
 
 @pytest.mark.parametrize(
@@ -225,14 +225,14 @@ def test_names_say_chatlio_once() -> None:
 )
 def test_the_mark_is_told_from_longer_ones(description: object, ours: bool) -> None:
     """Only the whole mark makes an object ours."""
-    assert Names("shop").owns(description) is ours
+    assert ResourceNames("shop").owns(description) is ours
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a,b", "a==b", "-x", "ä", "x" * 41, "a\n"])
 def test_names_that_cannot_be_searched_for_are_refused(name: str) -> None:
     """A name that would break filters is refused with the rule."""
     with pytest.raises(UsageError, match="letters, digits"):
-        Names(name)
+        ResourceNames(name)
 
 
 def test_the_samples_have_the_documented_shapes() -> None:
@@ -242,6 +242,6 @@ def test_the_samples_have_the_documented_shapes() -> None:
         for each in EVENTS:
             if shape in each.live:
                 value: Any = payload
-                for step in each.places[shape].split("."):
+                for step in each.paths[shape].split("."):
                     value = value[step]
                 assert value is not None

@@ -13,7 +13,7 @@ from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection import disconnect, open_connection, plan_connection
 from chatlio_kit.connection.mapping_check import check_mappings
 from chatlio_kit.connection.resources.blueprint import Blueprint
-from chatlio_kit.connection.resources.names import Names, Role
+from chatlio_kit.connection.resources.names import ResourceNames, Role
 from chatlio_kit.errors import ConnectionIncomplete, PermissionMissing, Unavailable, Unreachable
 from chatlio_kit.jobs.platforms import settings_of
 from chatlio_kit.local_platform import running
@@ -136,7 +136,7 @@ def test_a_platform_that_stays_down_is_told(platform: Platform, monkeypatch: pyt
 def test_foreign_objects_stay_untouched(platform: Platform, census: Census) -> None:
     """Objects of our names without our mark, and another connection, survive connect and disconnect."""
     other = plan_connection(platform, name="chatlio-2", webhooks=["feedback"]).apply()
-    design = Blueprint(Names("chatlio"), other.tenant_id)
+    design = Blueprint(ResourceNames("chatlio"), other.tenant_id)
     role, kind = Role.LIVE, Kind.FEEDBACK
     bare = {"description": "Somebody's. chatlio-kit:chatlio-3"}
     source = platform.flows.create_endpoint("source", design.source(role, kind) | bare)
@@ -188,7 +188,7 @@ def test_a_title_taken_by_somebody_else_is_a_conflict(platform: Platform, census
 
 def test_a_dataset_that_moved_to_another_schema_is_a_conflict(platform: Platform) -> None:
     """A dataset of ours whose schema is not ours is not built upon."""
-    design = Blueprint(Names("chatlio"), platform.schemas.tenant_id())
+    design = Blueprint(ResourceNames("chatlio"), platform.schemas.tenant_id())
     group = platform.schemas.create("fieldgroups", design.field_group())
     odd = platform.schemas.create("schemas", design.schema(str(group["$id"])) | {"title": "odd"})
     platform.catalog.create_dataset(design.dataset(str(odd["$id"])))
@@ -198,7 +198,7 @@ def test_a_dataset_that_moved_to_another_schema_is_a_conflict(platform: Platform
 
 def test_missing_fields_are_added_and_the_guard_grows(platform: Platform) -> None:
     """A field group of an older version gains the missing fields, nested ones too, and keeps its others."""
-    design = Blueprint(Names("chatlio"), platform.schemas.tenant_id())
+    design = Blueprint(ResourceNames("chatlio"), platform.schemas.tenant_id())
     body = design.field_group()
     chatlio = body["definitions"]["customFields"]["properties"][design.tenant]["properties"]["chatlio"]
     del chatlio["properties"]["agent_name"]
@@ -221,7 +221,7 @@ def test_missing_fields_are_added_and_the_guard_grows(platform: Platform) -> Non
 
 def test_a_field_of_another_type_is_a_conflict(platform: Platform) -> None:
     """A field group whose field has another type is not overwritten."""
-    design = Blueprint(Names("chatlio"), platform.schemas.tenant_id())
+    design = Blueprint(ResourceNames("chatlio"), platform.schemas.tenant_id())
     body = design.field_group()
     chatlio = body["definitions"]["customFields"]["properties"][design.tenant]["properties"]["chatlio"]
     chatlio["properties"]["agent_name"] = {"type": "integer"}
@@ -237,7 +237,7 @@ def test_a_field_of_another_type_is_a_conflict(platform: Platform) -> None:
 
 def test_a_schema_without_our_field_group_gets_it(platform: Platform) -> None:
     """A schema of ours that lacks the field group is completed."""
-    design = Blueprint(Names("chatlio"), platform.schemas.tenant_id())
+    design = Blueprint(ResourceNames("chatlio"), platform.schemas.tenant_id())
     body = design.schema("none")
     body["allOf"].pop()
     platform.schemas.create("schemas", body)
@@ -250,7 +250,7 @@ def test_a_schema_without_our_field_group_gets_it(platform: Platform) -> None:
 def test_changed_mappings_are_put_right_and_applied(platform: Platform, census: Census) -> None:
     """A mapping set that somebody changed is replaced, and the dataflow told its new version."""
     connection = plan_connection(platform, webhooks=["feedback"]).apply()
-    design = Blueprint(Names("chatlio"), connection.tenant_id)
+    design = Blueprint(ResourceNames("chatlio"), connection.tenant_id)
     mapping_set = connection.live[Kind.FEEDBACK].mapping_set_id
     body = design.mapping_set(Role.LIVE, Kind.FEEDBACK, connection.schema_id)
     body["mappings"].pop()
@@ -285,7 +285,7 @@ def test_an_outdated_history_flow_is_brought_up_to_date_when_needed(platform: Pl
     """A history dataflow with other mappings is not used as it stands: it is mended at the next call."""
     connection = plan_connection(platform, webhooks=[]).apply()
     flow = connection.history_flow(Kind.FEEDBACK)
-    design = Blueprint(Names("chatlio"), connection.tenant_id)
+    design = Blueprint(ResourceNames("chatlio"), connection.tenant_id)
     body = design.mapping_set(Role.HISTORY, Kind.FEEDBACK, connection.schema_id)
     body["mappings"].pop()
     platform.mapping_sets.replace(flow.mapping_set_id, body)
@@ -324,7 +324,7 @@ def test_a_mapper_that_does_otherwise_stops_the_connect(
 ) -> None:
     """Any field that comes out of the trial differently is named with what was expected and what came."""
     connection = plan_connection(platform, webhooks=[]).apply()
-    design = Blueprint(Names("chatlio"), connection.tenant_id)
+    design = Blueprint(ResourceNames("chatlio"), connection.tenant_id)
 
     def preview(records: list[Any], body: Any) -> list[Any]:
         made = platform.mapping_sets.preview(records, body)

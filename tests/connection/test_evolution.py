@@ -149,6 +149,6 @@ def test_the_platform_itself_refuses_to_take_away_what_holds_data(
 def test_the_catalogue_is_read_when_it_is_needed(version: Version) -> None:
     """The other tests here would prove nothing if a room kept a copy of the catalogue of its own."""
     with version(without("agent_name")):
-        design = blueprint_module.Blueprint(blueprint_module.Names("chatlio"), "acmechat")
+        design = blueprint_module.Blueprint(blueprint_module.ResourceNames("chatlio"), "acmechat")
         assert "agent_name" not in design.chatlio_properties()
         assert "agent_name" not in str(rehearsal_module.wire_sample(Kind.TRANSCRIPT))

@@ -22,7 +22,7 @@ from chatlio_kit.aep import Platform
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection import plan_connection
 from chatlio_kit.connection.resources.blueprint import Blueprint
-from chatlio_kit.connection.resources.names import Names, Role
+from chatlio_kit.connection.resources.names import ResourceNames, Role
 from chatlio_kit.delivery.requests.wire import wire_records
 from chatlio_kit.samples.conversations import captures
 from chatlio_kit.tables import read_export
@@ -124,7 +124,7 @@ def in_batches(
 def mapping_set(platform: Platform) -> Callable[[Role, Kind], Json]:
     """Give the body of a mapping set for a schema that is on the platform."""
     connection = plan_connection(platform, webhooks=[]).apply()
-    design = Blueprint(Names("chatlio"), connection.tenant_id)
+    design = Blueprint(ResourceNames("chatlio"), connection.tenant_id)
     return lambda role, kind: design.mapping_set(role, kind, connection.schema_id)
 
 
@@ -246,7 +246,7 @@ def test_a_thousand_wire_records_are_mapped_as_python_expects(
     (folder / "events.ndjson").write_text("\n".join(lines) + "\n", encoding="utf-8", newline="")
     records: list[Json] = []
     for batches in read_export(folder).batches():
-        built = batches.built
+        built = batches
         records += [json.loads(each.body) for each in wire_records(built.events, built.messages)]
     assert len(records) > 0.98 * OF_EACH_KIND
     for record, row, errors in in_batches(platform, records, mapping_set(Role.HISTORY, kind)):

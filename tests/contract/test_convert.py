@@ -124,11 +124,11 @@ def content_of(out: Path) -> Content:
     return content
 
 
-def converted(captures: Path, out: Path, terms: FieldPolicy | None = None, *, workers: int = 0) -> Content:
+def converted(captures: Path, out: Path, policy: FieldPolicy | None = None, *, workers: int = 0) -> Content:
     """Convert captures, all of them written at one time, and return the content."""
     for path in (captures, *captures.rglob("*")):
         os.utime(path, (WRITTEN_AT, WRITTEN_AT))
-    convert(Export([captures], ReadOptions(), terms, workers=workers), out, quiet=True)
+    convert(Export([captures], ReadOptions(), policy, workers=workers), out, quiet=True)
     return content_of(out)
 
 
@@ -142,8 +142,8 @@ def expected() -> dict[str, Content]:
 @pytest.mark.parametrize("name", CORPORA)
 def test_the_content_is_as_frozen(name: str, expected: dict[str, Content], tmp_path: Path) -> None:
     """Tables, rejects and report are those of the day on which they were frozen."""
-    corpus, terms = CORPORA[name]
-    assert converted(corpus(tmp_path), tmp_path / "out", terms) == expected[name]
+    corpus, policy = CORPORA[name]
+    assert converted(corpus(tmp_path), tmp_path / "out", policy) == expected[name]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -152,8 +152,8 @@ def test_workers_change_nothing(
     name: str, workers: int, expected: dict[str, Content], tmp_path: Path
 ) -> None:
     """However many processes decode and validate, the content is the same."""
-    corpus, terms = CORPORA[name]
-    found = converted(corpus(tmp_path), tmp_path / "out", terms, workers=workers)
+    corpus, policy = CORPORA[name]
+    found = converted(corpus(tmp_path), tmp_path / "out", policy, workers=workers)
     assert found == expected[name]
 
 
@@ -162,10 +162,10 @@ def test_batch_sizes_change_nothing(
     records: int, size: int, expected: dict[str, Content], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many records are held at once, the content is the same."""
-    pieces = Captures.pieces
-    monkeypatch.setattr(Captures, "pieces", lambda self: pieces(self, records, size))
-    corpus, terms = CORPORA["30 % damaged"]
-    assert converted(corpus(tmp_path), tmp_path / "out", terms) == expected["30 % damaged"]
+    batches = Captures.batches
+    monkeypatch.setattr(Captures, "batches", lambda self: batches(self, records, size))
+    corpus, policy = CORPORA["30 % damaged"]
+    assert converted(corpus(tmp_path), tmp_path / "out", policy) == expected["30 % damaged"]
 
 
 def test_the_order_of_files_changes_no_derived_table(expected: dict[str, Content], tmp_path: Path) -> None:
@@ -183,9 +183,9 @@ def test_the_order_of_files_changes_no_derived_table(expected: dict[str, Content
 def main() -> None:
     """Freeze the content as it is today."""
     found = {}
-    for name, (corpus, terms) in CORPORA.items():
+    for name, (corpus, policy) in CORPORA.items():
         with tempfile.TemporaryDirectory() as folder:
-            found[name] = converted(corpus(Path(folder)), Path(folder) / "out", terms)
+            found[name] = converted(corpus(Path(folder)), Path(folder) / "out", policy)
     DIGESTS.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 
 

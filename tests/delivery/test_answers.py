@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chatlio_kit.delivery.requests.responses import NextStep, Response, next_step, read_verdicts
+from chatlio_kit.delivery.requests.responses import NextAction, Response, next_action, read_verdicts
 
 
 def _multi(*responses: Any, **around: Any) -> Response:
@@ -87,14 +87,14 @@ def test_a_single_post_is_acknowledged_by_its_transaction_id() -> None:
 @pytest.mark.parametrize(
     ("status", "body", "step"),
     [
-        *((status, b"", NextStep.RETRY) for status in (0, 204, 408, 429, 500, 503)),
-        *((status, b"{}", NextStep.SPLIT) for status in (400, 413, 415)),
-        *((status, b"", NextStep.STOP) for status in (401, 403)),
-        *((status, b"{}", NextStep.READ) for status in (200, 207)),
-        (404, b"", NextStep.WAIT),
-        (400, b'{"title":"Inlet does not exist (Reference id: 1)"}', NextStep.WAIT),
+        *((status, b"", NextAction.RETRY) for status in (0, 204, 408, 429, 500, 503)),
+        *((status, b"{}", NextAction.SPLIT) for status in (400, 413, 415)),
+        *((status, b"", NextAction.STOP) for status in (401, 403)),
+        *((status, b"{}", NextAction.READ) for status in (200, 207)),
+        (404, b"", NextAction.WAIT),
+        (400, b'{"title":"Inlet does not exist (Reference id: 1)"}', NextAction.WAIT),
     ],
 )
-def test_a_request_as_a_whole(status: int, body: bytes, step: NextStep) -> None:
+def test_a_request_as_a_whole(status: int, body: bytes, step: NextAction) -> None:
     """Each status has its consequence; a body decides only where the status is not enough."""
-    assert next_step(Response(status, body)) is step
+    assert next_action(Response(status, body)) is step

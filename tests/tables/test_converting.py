@@ -67,8 +67,8 @@ def test_where_pieces_are_cut_changes_no_table(
     """Whatever the size of pieces in memory and of parts on disk, the tables are the same."""
     out = tmp_path_factory.mktemp("out")
     with pytest.MonkeyPatch.context() as patch:
-        pieces = Captures.pieces
-        patch.setattr(Captures, "pieces", lambda self: pieces(self, records, size))
+        batches = Captures.batches
+        patch.setattr(Captures, "batches", lambda self: batches(self, records, size))
         patch.setattr(files, "RANGE_ROWS", part)
         convert(Export([export], ReadOptions(), workers=0), out, quiet=True)
     _assert_equal(out, tables)
@@ -109,7 +109,7 @@ def test_a_place_that_cannot_be_written_is_told_first(
     def read(*_: object, **__: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(Captures, "pieces", read)
+    monkeypatch.setattr(Captures, "batches", read)
     (tmp_path / "file").write_bytes(b"")
     (tmp_path / "out" / "events.parquet").mkdir(parents=True)
     for out in ("file", "out"):

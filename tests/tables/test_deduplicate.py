@@ -40,7 +40,7 @@ def test_an_id_counts_once_however_far_apart(batches: list[list[int]], most: int
             ids = [f"{number:064x}" for number in numbers]  # equal beginnings, as no digest has them
             found = deduplicator.apply(_batch(ids, 1))
             new = [number for number in dict.fromkeys(numbers) if number not in seen]
-            assert found.built.rows["event_id"].to_pylist() == [f"{number:064x}" for number in new]
+            assert found.rows["event_id"].to_pylist() == [f"{number:064x}" for number in new]
             assert found.duplicates == len(numbers) - len(new)
             seen.update(new)
 

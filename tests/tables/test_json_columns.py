@@ -87,27 +87,10 @@ OVER_AND_OVER: dict[str, Callable[[int], str]] = {
 
 
 @pytest.mark.parametrize("thing", OVER_AND_OVER)
-def test_time_grows_as_a_record_does(tmp_path: Path, thing: str) -> None:
-    """A record four times as long takes about four times as long; were it the square, sixteen times."""
-
-    def least(size: int) -> float:
-        inside = OVER_AND_OVER[thing](size)
-        path = tmp_path / f"{size}.ndjson"
-        text = json.dumps(CONVERSATION)[:-1] + "," + inside + "}\n"
-        path.write_text(text)
-        taken = []
-        for _ in range(3):
-            started = time.process_time()
-            _tables(path)
-            taken.append(time.process_time() - started)
-        return min(taken)
-
-    least(1000)
-    nothing = least(1000)
-    ratios = []
-    for _ in range(3):  # a busy machine only ever adds to a time: one quiet attempt is proof enough
-        short, long = (max(least(size) - nothing, 0.005) for size in (100_000, 400_000))
-        ratios.append(long / short)
-        if ratios[-1] < 10:
-            break
-    assert min(ratios) < 10
+def test_a_long_record_takes_no_time_to_speak_of(tmp_path: Path, thing: str) -> None:
+    """A record of 2 MB takes seconds. With a step for every pair of characters it took hours."""
+    path = tmp_path / "long.ndjson"
+    path.write_text(json.dumps(CONVERSATION)[:-1] + "," + OVER_AND_OVER[thing](2_000_000) + "}\n")
+    started = time.process_time()
+    _tables(path)
+    assert time.process_time() - started < 60

@@ -145,8 +145,8 @@ def test_no_value_of_a_person_is_written(
     (folder / "in.ndjson").write_bytes(b"\n".join(lines))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CHATLIO_KIT_REDACTION_KEY", KEY)
-        terms = FieldPolicy.from_options(way, contract)
-    converted = convert(Export([folder / "in.ndjson"], ReadOptions(), terms), folder / "out", quiet=True)
+        policy = FieldPolicy.from_options(way, contract)
+    converted = convert(Export([folder / "in.ndjson"], ReadOptions(), policy), folder / "out", quiet=True)
     said = _all_bytes(folder / "out")
     assert converted.counts.read == len(people)
     assert SECRET.lower() not in said.lower()
@@ -201,8 +201,8 @@ def test_an_agents_name_is_staff_wherever_it_stands(documented: Path) -> None:
 
 def test_the_report_says_what_was_redacted(documented: Path, tmp_path: Path) -> None:
     """For each column: its class, its way, and how many values; the same in report.json and on the page."""
-    terms = FieldPolicy.from_options("personal=mask")
-    report = convert(Export([documented], ReadOptions(), terms), tmp_path, quiet=True).report()
+    policy = FieldPolicy.from_options("personal=mask")
+    report = convert(Export([documented], ReadOptions(), policy), tmp_path, quiet=True).report()
     told = {each["column"]: each for each in report["redacted"]}
     assert told["events.visitor_email"] == {
         "column": "events.visitor_email", "class": "personal", "way": "mask", "values": 1,

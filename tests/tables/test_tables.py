@@ -19,7 +19,7 @@ from chatlio_kit.errors import FrameError
 from chatlio_kit.samples import write_sample
 from chatlio_kit.tables import Export, ReadOptions, Tables, empty, failures, revalidate, schema
 from chatlio_kit.tables.deduplicate.deduplicate import Deduplicator
-from chatlio_kit.tables.validate.event_batch import build
+from chatlio_kit.tables.validate.event_batch import validate_batch
 
 Payload = dict[str, Any]
 Write = Callable[[Path, Iterable[Any]], Path]
@@ -133,8 +133,8 @@ def test_where_pieces_are_cut_changes_nothing(export: Path, tables: Tables, size
     whole = tables.events.head(600)
     found: list[str] = []
     with Deduplicator() as deduplicator:
-        for piece in Captures([export]).pieces(records=size):
-            found += deduplicator.apply(build(piece, ReadOptions())).built.events["event_id"].tolist()
+        for piece in Captures([export]).batches(records=size):
+            found += deduplicator.apply(validate_batch(piece, ReadOptions())).events["event_id"].tolist()
             if len(found) >= len(whole):
                 break
     assert found[: len(whole)] == whole["event_id"].tolist()

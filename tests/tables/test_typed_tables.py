@@ -209,14 +209,14 @@ def test_twins_are_found_across_pieces_and_runs(tmp_path: Path, captures: list[P
     export = Export([tmp_path], ReadOptions())
     found = {}
     for batches in export.batches():
-        for row in batches.built.rows.to_pylist():
+        for row in batches.rows.to_pylist():
             found[row["event_id"]] = row
     settled = {
         key: FirstOccurrence(row["payload_digest"], row["source_file"], row["source_record"])
         for key, row in found.items()
     }
     again = list(export.batches(lambda ids: {each: settled[each] for each in ids if each in settled}))
-    assert sum(len(each.built) for each in again) == 0
+    assert sum(len(each) for each in again) == 0
     assert sum(each.duplicates for each in again) == 2 * len(captures)
 
 
@@ -225,8 +225,8 @@ def test_a_table_that_its_name_hides_is_told(tmp_path: Path, captures: list[Payl
     _json(tmp_path / "a.ndjson", captures)
     _arrow(tmp_path / "b.json", captures)
     with_tables = Export([tmp_path], ReadOptions())
-    pieces = list(with_tables.captures.pieces(len(captures)))
-    with_tables.captures.pieces = lambda: iter(pieces)  # type: ignore[method-assign,assignment]
+    pieces = list(with_tables.captures.batches(len(captures)))
+    with_tables.captures.batches = lambda: iter(pieces)  # type: ignore[method-assign,assignment]
     tables = with_tables.to_tables(quiet=True)
     assert "were not compared" in tables.notes[-1]
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from chatlio_kit.captures.dialects.clocks import advice, with_offset_if
-from chatlio_kit.captures.formats.records import Refused
+from chatlio_kit.captures.formats.records import InvalidRecord
 from chatlio_kit.chatlio.kinds import KINDS
 from chatlio_kit.chatlio.rejections import Reason, shortened
 from chatlio_kit.chatlio.timestamps import as_rfc3339, is_absent
@@ -41,7 +41,7 @@ def respelled(record: Mapping[str, Any], offset: str = "") -> dict[str, Any]:
         offset: the offset of times that are written without one.
 
     Raises:
-        Refused: when a key in another spelling holds no time.
+        InvalidRecord: when a key in another spelling holds no time.
     """
     result = _respelled(record)
     for key in record.keys() - result.keys():
@@ -77,7 +77,7 @@ def _require_time(value: Any, key: str) -> None:
     if isinstance(value, str) and (is_absent(value) or as_rfc3339(value)):
         return
     detail = f"{key} is {shortened(value)}; expected an RFC 3339 time. {advice(value, key)}"
-    raise Refused(Reason.INVALID_TIME, key, detail)
+    raise InvalidRecord(Reason.INVALID_TIME, key, detail)
 
 
 def beside_fields(payload: Mapping[str, Any], offset: str = "") -> tuple[dict[str, Any], dict[str, Any]]:

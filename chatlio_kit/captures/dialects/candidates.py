@@ -19,9 +19,9 @@ from typing import Any
 import orjson
 
 from chatlio_kit.captures.dialects.clocks import CLOCKS, Clock
-from chatlio_kit.captures.dialects.columns import PLACES
+from chatlio_kit.captures.dialects.columns import PAYLOAD_PATHS
 from chatlio_kit.captures.dialects.dialect import kind_of_label
-from chatlio_kit.captures.formats.records import Refused
+from chatlio_kit.captures.formats.records import InvalidRecord
 from chatlio_kit.chatlio.kinds import Shape, shape_of
 
 _DEEPEST = 6
@@ -166,7 +166,7 @@ def _is_json_payload(raw: bytes) -> bool:
 def _beside(record: Mapping[str, Any], payload: Path) -> Iterator[tuple[Path, Any]]:
     """Yield the scalars around a payload; of a record that is one itself, those that Chatlio never sends."""
     if not payload:
-        named = {place.partition(".")[0] for place in PLACES}
+        named = {place.partition(".")[0] for place in PAYLOAD_PATHS}
         outside = {key: value for key, value in record.items() if key not in named}
         yield from ((path, value) for path, value in _walk(outside, lambda _: False) if _is_scalar(value))
         return
@@ -208,6 +208,6 @@ def _clocks(path: Path, values: Sequence[Any]) -> Iterator[str]:
 def _can_be(clock: Clock, value: Any) -> bool:
     try:
         time = datetime.fromisoformat((clock.read(value, "") or "").replace("Z", "+00:00"))
-    except (Refused, ValueError):
+    except (InvalidRecord, ValueError):
         return False
     return _EARLIEST <= time <= datetime.now(UTC) + timedelta(days=1)

@@ -8,7 +8,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from chatlio_kit.captures.formats.records import Refused
+from chatlio_kit.captures.formats.records import InvalidRecord
 from chatlio_kit.chatlio.rejections import Reason, shortened
 from chatlio_kit.chatlio.timestamps import as_rfc3339
 
@@ -31,14 +31,14 @@ class Clock(StrEnum):
         """Return a time as RFC 3339, cut to microseconds where it was a number; None where there is none.
 
         Raises:
-            Refused: when it has another format.
+            InvalidRecord: when it has another format.
         """
         if value is None or value == "":
             return None
         written = self.written(value)
         if written is None:
             detail = f"{place} is {shortened(value)}; expected {self}. {advice(value, place)}"
-            raise Refused(Reason.INVALID_TIME, place, detail)
+            raise InvalidRecord(Reason.INVALID_TIME, place, detail)
         return written
 
     def written(self, value: Any) -> str | None:

@@ -1,26 +1,26 @@
-"""Nest rows whose payload's keys became columns, by the catalogue's places."""
+"""Nest rows whose payload's keys became columns, by the catalogue's paths."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from chatlio_kit.captures.formats.records import Refused, parse
+from chatlio_kit.captures.formats.records import InvalidRecord, parse
 from chatlio_kit.chatlio.catalogue import EVENTS, Dtype
 from chatlio_kit.chatlio.rejections import Reason
 
 VISITOR, MESSAGES = "visitor", "messages"
 ZAPIER, DOTS = SEPARATORS = ("__", ".")
-PLACES = frozenset(place for column in EVENTS for place in column.places.values())
+PAYLOAD_PATHS = frozenset(path for column in EVENTS for path in column.paths.values())
 """The catalogue's paths in payloads."""
-TIME_PLACES = sorted(
-    {place for column in EVENTS if column.dtype is Dtype.TIME for place in column.places.values()}
+TIME_PATHS = sorted(
+    {path for column in EVENTS if column.dtype is Dtype.TIME for path in column.paths.values()}
 )
 """The paths of times in payloads."""
-_TOP = frozenset(place for place in PLACES if "." not in place)
+_TOP = frozenset(path for path in PAYLOAD_PATHS if "." not in path)
 NESTED = frozenset(
-    {place.partition(".")[0] for place in PLACES if "." in place}
-    | {place for column in EVENTS if column.dtype is Dtype.JSON for place in column.places.values()} & _TOP
+    {path.partition(".")[0] for path in PAYLOAD_PATHS if "." in path}
+    | {path for column in EVENTS if column.dtype is Dtype.JSON for path in column.paths.values()} & _TOP
     | {MESSAGES}
 )
 """Keys of a payload that hold objects or arrays."""
@@ -43,7 +43,7 @@ def nested(row: Mapping[str, Any], separator: str) -> dict[str, Any]:
     """Return the payload that a row's columns make up; an empty cell is an absent field.
 
     Raises:
-        Refused: when messages were flattened too, or two columns have one path.
+        InvalidRecord: when messages were flattened too, or two columns have one path.
         ValueError: when a nested field's text is not JSON.
     """
     payload: dict[str, Any] = {}
@@ -54,9 +54,9 @@ def nested(row: Mapping[str, Any], separator: str) -> dict[str, Any]:
         if root == MESSAGES and rest:
             detail = (
                 f"{key} is a part of messages that were flattened into one text, and a comma in a message "
-                "cannot be told from one between two. Capture the webhook's body as it is sent instead."
+                "looks like one between two. Capture the webhook's body as it is sent instead."
             )
-            raise Refused(Reason.WRONG_TYPE, MESSAGES, detail)
+            raise InvalidRecord(Reason.WRONG_TYPE, MESSAGES, detail)
         if root not in NESTED:
             payload[key] = value
             continue
@@ -78,8 +78,6 @@ def _read(value: Any) -> Any:
     return parse(value.encode()) if isinstance(value, str) else value
 
 
-def _twice(key: str) -> Refused:
-    detail = (
-        f"The column {key} stands where another one stands already. Keep one of the two and read it again."
-    )
-    return Refused(Reason.DUPLICATE_KEY, key, detail)
+def _twice(key: str) -> InvalidRecord:
+    detail = f"The column {key} has the place of another column. Keep one of the two and read it again."
+    return InvalidRecord(Reason.DUPLICATE_KEY, key, detail)

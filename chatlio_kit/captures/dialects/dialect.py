@@ -153,7 +153,7 @@ class Dialect:
             offset: the offset of a time that is written without one.
 
         Raises:
-            Refused: when it has another format than this dialect's.
+            InvalidRecord: when it has another format than this dialect's.
         """
         if self.received is None:
             return None

@@ -15,7 +15,7 @@ _OFFSET = "without-offset"
 MEANINGS = {
     **{name: f"the payload: {body}" for name, body in _PAYLOADS.items()},
     **{name: f"when it was captured: {clock}" for name, clock in CLOCKS.items()},
-    "kind": "the kind, or a path or URL that names one; a word that names none is told, not passed over",
+    "kind": "the kind, or a path or URL that names one; a word that names none is reported, not ignored",
     "widget": "the widget, as text",
     _OFFSET: "no place, but what times without an offset mean, in the payload too: `UTC`, or as in `+01:00`",
 }
@@ -35,28 +35,28 @@ def named_fields(fields: str | Mapping[str, str] | None) -> Dialect | None:
     """
     if fields is None:
         return None
-    places = dict(fields) if isinstance(fields, Mapping) else _pairs(fields)
-    if not places:
+    named = dict(fields) if isinstance(fields, Mapping) else _pairs(fields)
+    if not named:
         raise _unusable("nothing is named")
-    for name, place in places.items():
+    for name, path in named.items():
         if name not in FIELDS:
             raise _unusable(f"{name!r} is none of {', '.join(FIELDS)}")
-        if not isinstance(place, str) or not all(FieldPath.of(place).keys or ("",)):
-            raise _unusable(f"{name!r} has no place")
-    offset = _offset(places.pop(_OFFSET, ""))
-    paths = {name: FieldPath.of(place) for name, place in places.items()}
-    payloads, clocks = _PAYLOADS.keys() & paths, CLOCKS.keys() & paths
+        if not isinstance(path, str) or not all(FieldPath.of(path).keys or ("",)):
+            raise _unusable(f"{name!r} has no path")
+    offset = _offset(named.pop(_OFFSET, ""))
+    field_paths = {name: FieldPath.of(path) for name, path in named.items()}
+    payloads, clocks = _PAYLOADS.keys() & named, CLOCKS.keys() & named
     for choices in (payloads, clocks):
         if len(choices) > 1:
             raise _unusable(f"only one of {' and '.join(sorted(choices))} can be")
-    walk = _walk(paths, next(iter(payloads), ""))
-    paths = {name: path.first() for name, path in paths.items()}
+    walk = _walk(field_paths, next(iter(payloads), ""))
+    paths = {name: path.first() for name, path in field_paths.items()}
     payload = paths[next(iter(payloads))] if payloads else FieldPath(())
     clock = next(iter(clocks), "received")
     received, label, widget = (paths.get(name) for name in (clock, "kind", "widget"))
-    named = tuple(path for path in (received, label, widget) if path)
+    envelope = tuple(path for path in (received, label, widget) if path)
     body = _PAYLOADS[next(iter(payloads))] if payloads else Body.ITSELF
-    needs = (FieldPath(walk[:1]),) if walk else (payload,) if payloads else named
+    needs = (FieldPath(walk[:1]),) if walk else (payload,) if payloads else envelope
     return Dialect(
         NAME,
         "Fields that the user named",
@@ -93,22 +93,22 @@ def _walk(paths: Mapping[str, FieldPath], payload: str) -> tuple[str, ...]:
     walk = walks.get(payload, ())
     for name, keys in walks.items():
         if walk[: len(keys)] != keys:
-            raise _unusable(f"{name!r} walks {'.'.join(keys)}, but the payload does not stand in it")
+            raise _unusable(f"{name!r} walks {'.'.join(keys)}, but the payload is not in it")
     if walk[0] == EACH:
         raise _unusable(f"the payload's place begins with {EACH}; elements of a file's own array are records")
     return walk
 
 
 def _pairs(text: str) -> dict[str, str]:
-    places: dict[str, str] = {}
+    paths: dict[str, str] = {}
     for pair in text.split(","):
         name, equals, place = (part.strip() for part in pair.partition("="))
         if not equals:
             raise _unusable(f"{pair.strip()!r} is not name=place")
-        if name in places:
-            raise _unusable(f"{name!r} stands twice")
-        places[name] = place
-    return places
+        if name in paths:
+            raise _unusable(f"{name!r} is named twice")
+        paths[name] = place
+    return paths
 
 
 def _unusable(why: str) -> UsageError:

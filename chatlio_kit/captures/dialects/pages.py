@@ -51,21 +51,21 @@ _PARENTS = frozenset(keys[:count] for keys in _LIST_PATHS for count in range(1, 
 
 
 @dataclass(frozen=True)
-class Page:
+class CapturePage:
     """A page's captures and where it lists them."""
 
     place: FieldPath
     captures: list[dict[str, Any]]
 
 
-def page_of(value: Any) -> Page | None:
+def page_of(value: Any) -> CapturePage | None:
     """Return an object as a page if it lists objects where loggers' pages do, and is no payload."""
     if not isinstance(value, Mapping) or _PAYLOAD in value or shape_of(value) is not None:
         return None
     for path in LISTS.values():
         items = path.find(value)
         if isinstance(items, list) and all(isinstance(item, dict) for item in items):
-            return Page(path, items)
+            return CapturePage(path, items)
     return None
 
 

@@ -19,11 +19,11 @@ from chatlio_kit.captures.dialects.beside import (
     respelled,
 )
 from chatlio_kit.captures.dialects.clocks import with_offset_if
-from chatlio_kit.captures.dialects.columns import TIME_PLACES, nested
+from chatlio_kit.captures.dialects.columns import TIME_PATHS, nested
 from chatlio_kit.captures.dialects.dialect import Body, Dialect, FieldPath
 from chatlio_kit.captures.dialects.pages import page_of
 from chatlio_kit.captures.dialects.table import BARE, ENVELOPE, LOGGERS
-from chatlio_kit.captures.formats.records import Refused, RepeatedKey, message_of, parse
+from chatlio_kit.captures.formats.records import InvalidRecord, RepeatedKey, message_of, parse
 from chatlio_kit.chatlio.kinds import shape_of
 from chatlio_kit.chatlio.rejections import Reason, shortened
 
@@ -75,13 +75,13 @@ def unwrap(value: Mapping[str, Any], fields: Dialect | None = None) -> Unwrapped
         fields: a dialect that the user named; other records are recognised by the table of dialects.
 
     Raises:
-        Refused: when it is a logger's record without a Chatlio payload, or two dialects fit it.
+        InvalidRecord: when it is a logger's record without a Chatlio payload, or two dialects fit it.
         ValueError: when its body is not JSON.
     """
     dialect = fields if fields is not None and fields.fits(value) else recognise(value)
     if dialect is BARE:
         if shape_of(value) is None:
-            raise Refused(Reason.SHAPE_UNKNOWN, None, _no_shape(fields))
+            raise InvalidRecord(Reason.SHAPE_UNKNOWN, None, _no_shape(fields))
         return _bare(value)
     return _enveloped(value) if dialect is ENVELOPE else _opened(value, dialect, 1)
 
@@ -90,7 +90,7 @@ def _no_shape(fields: Dialect | None) -> str:
     detail = "The record is none of Chatlio's shapes: transcript, offline message or conversation."
     if fields is None:
         return (
-            f"{detail} If a logger wrote it, say with --fields (in Python fields=) where its payload stands."
+            f"{detail} If a logger wrote it, name the path of its payload with --fields (in Python fields=)."
         )
     named = ", ".join(map(str, fields.needs))
     return f"{detail} It does not have {named}, which --fields (in Python fields=) names."
@@ -108,7 +108,7 @@ def _enveloped(value: Mapping[str, Any], offset: str = "") -> Unwrapped:
     if PAYLOAD not in envelope:
         names = " and ".join(key for key in envelope if meaning(key) == PAYLOAD)
         detail = f"{names} may each hold the payload. Name the right one with --fields payload=."
-        raise Refused(Reason.SHAPE_UNKNOWN, None, detail)
+        raise InvalidRecord(Reason.SHAPE_UNKNOWN, None, detail)
     payload = envelope[PAYLOAD]
     if (
         not isinstance(payload, str)
@@ -125,13 +125,15 @@ def recognise(value: Mapping[str, Any]) -> Dialect:
     """Return a record's dialect, by its fields.
 
     Raises:
-        Refused: when two dialects fit, or when the record is a page of captures.
+        InvalidRecord: when two dialects fit, or when the record is a page of captures.
     """
     fitting = [dialect for dialect in _candidates(_MARKS.intersection(value)) if dialect.fits(value)]
     if len(fitting) > 1:
         names = " and ".join(dialect.name for dialect in fitting)
-        detail = f"Its fields are those of {names} alike. Say with --fields where its payload stands."
-        raise Refused(Reason.SHAPE_UNKNOWN, None, detail)
+        detail = (
+            f"Its fields fit {names} alike. Name the path of its payload with --fields (in Python fields=)."
+        )
+        raise InvalidRecord(Reason.SHAPE_UNKNOWN, None, detail)
     if fitting:
         return fitting[0]
     if shape_of(value) is not None:
@@ -144,7 +146,7 @@ def recognise(value: Mapping[str, Any]) -> Dialect:
             f"It is a page that lists {len(page.captures):,} captures in {page.place}. Such pages have to "
             "stand in files of their own: there each capture is a record."
         )
-        raise Refused(Reason.SHAPE_UNKNOWN, str(page.place), detail)
+        raise InvalidRecord(Reason.SHAPE_UNKNOWN, str(page.place), detail)
     return BARE
 
 
@@ -174,7 +176,7 @@ def _opened(value: Mapping[str, Any], dialect: Dialect, depth: int, offset: str 
                 f"It is of the dialect {dialect.name}, but {where} is none of Chatlio's shapes: transcript, "
                 "offline message or conversation."
             )
-            raise Refused(Reason.SHAPE_UNKNOWN, str(dialect.payload) or None, detail)
+            raise InvalidRecord(Reason.SHAPE_UNKNOWN, str(dialect.payload) or None, detail)
         is_ours = inner is ENVELOPE
         within = _enveloped(payload, offset) if is_ours else _opened(payload, inner, depth + 1, offset)
         _merge(outer, within, dialect)
@@ -212,7 +214,7 @@ def _unread(value: Mapping[str, Any], dialect: Dialect) -> tuple[str, ...]:
 def _add_offsets(unwrapped: Unwrapped, offset: str) -> None:
     """Add an offset to each time that is written without one."""
     unwrapped.received_at = with_offset_if(unwrapped.received_at, offset)
-    for place in TIME_PLACES:
+    for place in TIME_PATHS:
         *parents, key = place.split(".")
         parent = FieldPath(tuple(parents)).find(unwrapped.payload)
         if isinstance(parent, dict) and key in parent:
@@ -229,11 +231,11 @@ def _payload(value: Mapping[str, Any], dialect: Dialect) -> dict[str, Any]:
     body = dialect.payload.find(value)
     if body is None or body == "":
         detail = f"It is of the dialect {dialect.name}, but its {place} is empty: it holds no payload."
-        raise Refused(Reason.SHAPE_UNKNOWN, place, detail)
+        raise InvalidRecord(Reason.SHAPE_UNKNOWN, place, detail)
     is_base64 = dialect.base64_flag is not None and dialect.base64_flag.find(value) in (True, "base64")
     body = _decoded(body, place, Body.BASE64 if is_base64 else dialect.body)
     if not isinstance(body, dict):
-        raise Refused(Reason.NOT_AN_OBJECT, place, f"{place} is {shortened(body)}; expected an object.")
+        raise InvalidRecord(Reason.NOT_AN_OBJECT, place, f"{place} is {shortened(body)}; expected an object.")
     return body
 
 
@@ -272,7 +274,7 @@ def _read(text: str, place: str, written: Body) -> Any:
         if written is Body.JSON and (decoded := object_in_base64(text)) is not None:
             return decoded
         detail = f"{place} is not JSON: {message_of(wrong)}. Correct the record and read it again."
-    raise Refused(Reason.NOT_JSON, place, detail)
+    raise InvalidRecord(Reason.NOT_JSON, place, detail)
 
 
 def object_in_base64(text: str) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from itertools import islice
 
 import orjson
 
-from chatlio_kit.captures.dialects.columns import NESTED, PLACES
+from chatlio_kit.captures.dialects.columns import NESTED, PAYLOAD_PATHS
 from chatlio_kit.captures.formats.records import (
     MOST_BYTES,
     ByteRecords,
@@ -128,7 +128,9 @@ def _is_table(layout: Layout, lines: Sequence[str]) -> bool:
 
 def _without_blanks(names: Sequence[str]) -> tuple[str, ...]:
     """Strip the names of a payload's own fields."""
-    bare = [name.strip() if _ROOT.split(name.strip())[0] in PLACES | NESTED else name for name in names]
+    bare = [
+        name.strip() if _ROOT.split(name.strip())[0] in PAYLOAD_PATHS | NESTED else name for name in names
+    ]
     return tuple(bare if len(set(bare)) == len(bare) else names)
 
 
@@ -196,7 +198,7 @@ def _are_names(names: Sequence[str]) -> bool:
 
 def _are_fields(names: Sequence[str]) -> bool:
     roots = {_ROOT.split(name.strip())[0] for name in names}
-    return len(roots & (PLACES | NESTED)) > 1 or any(
+    return len(roots & (PAYLOAD_PATHS | NESTED)) > 1 or any(
         name.strip().startswith(("visitor__", "visitor.")) for name in names
     )
 

@@ -428,7 +428,7 @@ class Values:
         wrong = self._wrong.removesuffix(" starting at")  # a position would follow
         detail = (
             f"The file is cut off in this record, or a quote or bracket in it is not closed: {wrong}. "
-            "Records before it stand."
+            "Records before it are kept."
         )
         return unreadable(number, tail, detail)
 

@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from chatlio_kit.captures.dialects.columns import NESTED, PLACES, TIME_PLACES
+from chatlio_kit.captures.dialects.columns import NESTED, PAYLOAD_PATHS, TIME_PATHS
 from chatlio_kit.captures.formats.records import (
     MOST_BYTES,
     ByteRecords,
@@ -57,7 +57,7 @@ _BUFFER = 1 << 20
 _IN_MEMORY = 1 << 24
 _UUIDS = frozenset({"UUID", "conversationUUID"})
 _UUID_BYTES = 16
-_TIMES = frozenset(place.rpartition(".")[2] for place in TIME_PLACES) | {"sentAt"}
+_TIMES = frozenset(place.rpartition(".")[2] for place in TIME_PATHS) | {"sentAt"}
 _TEXTS = frozenset({"ts"})
 """What is a text although it looks like a decimal number."""
 _LAST_ZEROS = re.compile(r"(?:\.|(\.\d*?[1-9]))0+(?=$|[Z+-])")
@@ -193,7 +193,8 @@ def read_parquet(handle: io.BufferedReader) -> Iterator[ByteRecords | ReadFault]
 def _keeps_text(schema: Any) -> bool:
     """Whether the table holds payloads as JSON text rather than as typed columns."""
     return not any(
-        field.name in PLACES | NESTED or pa.types.is_nested(getattr(field.type, "storage_type", field.type))
+        field.name in PAYLOAD_PATHS | NESTED
+        or pa.types.is_nested(getattr(field.type, "storage_type", field.type))
         for field in schema
     )
 

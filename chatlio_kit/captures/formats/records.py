@@ -55,7 +55,7 @@ class NotUtf8(ValueError):
         self.ends_early = ends_early
 
 
-class Refused(ValueError):
+class InvalidRecord(ValueError):
     """A record that is JSON, but from which no payload can be unwrapped."""
 
     def __init__(self, reason: Reason, field: str | None, detail: str) -> None:
@@ -309,12 +309,12 @@ def row_of(cells: dict[str, Any]) -> bytes:
 
 def refusal(wrong: Exception, *, cut: bool = False) -> tuple[Reason, str | None, str]:
     """Return why a text could not be parsed: reason, field and sentence."""
-    if isinstance(wrong, Refused):
+    if isinstance(wrong, InvalidRecord):
         return wrong.reason, wrong.field, wrong.detail
     if isinstance(wrong, RepeatedKey):
         key = str(wrong)
         detail = (
-            f"The key {shortened(key)} stands twice in one object, and which value is meant cannot be known. "
+            f"The key {shortened(key)} occurs twice in one object, so the intended value is unknown. "
             "Correct the record and read it again."
         )
         return Reason.DUPLICATE_KEY, key, detail
@@ -337,7 +337,7 @@ def _advice(wrong: Exception) -> str:
     if isinstance(wrong, json.JSONDecodeError):
         rest = wrong.doc[wrong.pos :].lstrip()
         if wrong.msg.startswith("unexpected content after") and rest.startswith("{"):
-            return "More than one object stands on the line. Give each a line of its own and read it again."
+            return "More than one object is on the line. Put each on a line of its own and read it again."
         if re.match(r"\{\s*'", wrong.doc):
             return "It is written as Python shows an object. Write it with json.dumps and read it again."
     return "Correct the record and read it again."

@@ -77,9 +77,9 @@ def read_records(
 
 
 def _break(broken: Exception) -> str:
-    before = "Records before it stand."
+    before = "Records before it are kept."
     if any(word in str(broken) for word in _CHECKSUM_ERRORS):
-        before = "Its checksum is wrong: records before it are as they stand there, and may be altered."
+        before = "Its checksum is wrong: records before it are kept as they are, and may be altered."
     return f"The file breaks off here: {message_of(broken)}. {before}"
 
 
@@ -120,7 +120,7 @@ def _after_words(blocks: Blocks, start: bytes) -> Iterator[ReadItem]:
             lines = text.split(b"\n")
             index = next(index for index, line in enumerate(lines) if is_record(line))
             if skipped := number + index:
-                detail = f"Its first {skipped:,} lines hold no captures. Records behind them stand."
+                detail = f"Its first {skipped:,} lines hold no captures. Records after them are kept."
                 yield unreadable(skipped, lines[0][:1000], detail)
             yield from _by_line(blocks, chain([b"\n".join(lines[index:])], source), skipped)
             return

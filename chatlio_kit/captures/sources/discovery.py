@@ -42,7 +42,7 @@ class FoundFiles:
         """Sentences about what was left out."""
         return [note(why, Names.of(names)) for why, names in sorted(self.left_out.items())]
 
-    def called(self, name: Callable[[str], str]) -> FoundFiles:
+    def renamed(self, name: Callable[[str], str]) -> FoundFiles:
         """Return the same under other names; later ones of several files with one name are numbered."""
         files = [replace(file, name=name(file.name)) for file in self.files]
         left_out = {why: list(map(name, names)) for why, names in self.left_out.items()}
@@ -97,7 +97,7 @@ def find_files(paths: Sequence[Path | str], exclusion: Exclusion | None = None) 
         root = argument.root if roots[argument.root] == 1 else argument.whole
         parts = (root, *entry.inside)
         name = printable("/".join(parts))
-        if entry.left_out or entry.place is None:
+        if entry.left_out or entry.source is None:
             left_out.setdefault(entry.left_out, []).append(name)
             continue
         exclusion_paths = argument.exclusion_paths(entry) if exclusion else ()
@@ -106,7 +106,7 @@ def find_files(paths: Sequence[Path | str], exclusion: Exclusion | None = None) 
             continue
         is_named = not entry.inside
         kind = kind_in_path([argument.parent, argument.root] if is_named else "/".join(parts).split("/"))
-        file = CaptureFile(name, kind, entry.place, entry.size, entry.modified_at, is_named, exclusion_paths)
+        file = CaptureFile(name, kind, entry.source, entry.size, entry.modified_at, is_named, exclusion_paths)
         known = files.setdefault(entry.identity, file)
         if is_named and not known.is_named:
             files[entry.identity] = replace(known, is_named=True)
@@ -166,7 +166,7 @@ def _pattern(text: str) -> _Argument:
         base, entries = matching(text)
     except ValueError:
         entries = []
-    if all(entry.place is None for entry in entries):
+    if all(entry.source is None for entry in entries):
         raise MissingPath(f"No file matches {shown(text)!r}. Check the pattern and try again.")
     return _under(base, entries)
 

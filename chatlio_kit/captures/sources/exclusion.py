@@ -29,7 +29,7 @@ class Exclusion:
 
     def __init__(self, patterns: Iterable[str] = ()) -> None:
         self.patterns = tuple(dict.fromkeys(patterns))
-        if any(not each.strip("/! ") for each in self.patterns):
+        if any(not pattern.strip("/! ") for pattern in self.patterns):
             raise UsageError(f"{option('exclude')} names nothing. Name a file, a folder or a pattern.")
         self._rules = [
             (pattern, _compiled(pattern), _SEPARATORS.search(pattern.strip("/")) is not None)

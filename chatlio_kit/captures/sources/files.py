@@ -60,7 +60,7 @@ class Entry:
 
     Attributes:
         inside: its path below what was named, part by part; empty for a file that was named itself.
-        place: its source; None for what is left out.
+        source: its source; None for what is left out.
         identity: equal for two ways to the same file.
         size: its bytes; None where that is unknown.
         modified_at: its time, UTC; None where that is unknown.
@@ -69,7 +69,7 @@ class Entry:
     """
 
     inside: tuple[str, ...]
-    place: Source | None = None
+    source: Source | None = None
     identity: str = ""
     size: int | None = None
     modified_at: datetime | None = None
@@ -86,7 +86,7 @@ class CaptureFile:
             that it does not depend on the machine or on the working directory. It is printable and holds
             nothing secret. An archive's member is ``a.zip!member``.
         kind: the kind that its name or its folders' names say, if any.
-        place: its source, or the source of the archive that holds it.
+        source: its source, or the source of the archive that holds it.
         size: its bytes as they are stored; None where that is unknown.
         modified_at: its time, UTC; None where that is unknown.
         is_named: whether it was named itself, not found in a folder or an archive.
@@ -95,7 +95,7 @@ class CaptureFile:
 
     name: str
     kind: Kind | None
-    place: Source
+    source: Source
     size: int | None = None
     modified_at: datetime | None = None
     is_named: bool = False

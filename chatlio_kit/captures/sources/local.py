@@ -160,7 +160,7 @@ def _folders(folder: Path, inside: Parts) -> list[tuple[Path, Parts]]:
     """Return a folder and all folders below it that hold files."""
     folders = {inside}
     for entry in below(folder, inside):
-        if isinstance(entry.place, LocalSource):
+        if isinstance(entry.source, LocalSource):
             folders |= {entry.inside[:depth] for depth in range(len(inside) + 1, len(entry.inside))}
     return [(folder.joinpath(*parts[len(inside) :]), parts) for parts in sorted(folders)]
 

@@ -13,7 +13,7 @@ from typing import Any
 from chatlio_kit.chatlio.catalogue import MESSAGES_KEY, Dtype, Field, nested_fields, sent_fields
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection.resources.mappings import is_ours, mappings
-from chatlio_kit.connection.resources.names import Names, Role, in_words
+from chatlio_kit.connection.resources.names import ResourceNames, Role, in_words
 
 Json = dict[str, Any]
 
@@ -47,7 +47,7 @@ class Blueprint:
         tenant_id: the tenant's id, without underscore.
     """
 
-    naming: Names
+    naming: ResourceNames
     tenant_id: str
 
     @property
@@ -71,7 +71,7 @@ class Blueprint:
         chatlio = {
             "type": "object",
             "title": "Chatlio",
-            "description": "What Chatlio tells about a live chat",
+            "description": "What Chatlio sends about a live chat",
             "properties": self.chatlio_properties(),
         }
         tenant = {"type": "object", "properties": {"chatlio": chatlio}}

@@ -127,7 +127,7 @@ class TargetResource(_EndpointResource):
     def inspect(self) -> ResourceState:
         """Check that it lands in our dataset with our schema."""
         endpoints = self._endpoints()
-        self.dataflow.target_id = next((each.id for each in endpoints if self._fits(each)), None)
+        self.dataflow.target_id = next((endpoint.id for endpoint in endpoints if self._fits(endpoint)), None)
         if self.dataflow.target_id is not None:
             return ResourceState(Action.REUSE, "lands in the dataset", self.dataflow.target_id)
         if endpoints:
@@ -232,7 +232,7 @@ def dataflow_resources(survey: Survey, dataflow: DataflowState) -> list[Dataflow
 
 
 def _by_age(listed: Iterable[Endpoint | Flow]) -> list[str]:
-    return [each.id for each in sorted(listed, key=lambda each: (each.created_at, each.id))]
+    return [item.id for item in sorted(listed, key=lambda item: (item.created_at, item.id))]
 
 
 def _schema_of(mapping_set: Mapping[str, Any]) -> str:

@@ -57,7 +57,7 @@ def live_fields(kind: Kind) -> Iterator[Field]:
     """
     shape = SHAPE_OF[kind]
     for field in EVENTS:
-        needed_anyway = kind is Kind.CONVERSATION_STARTED and field.places.get(shape) == "conversationUUID"
+        needed_anyway = kind is Kind.CONVERSATION_STARTED and field.paths.get(shape) == "conversationUUID"
         if field.xdm and (shape in field.live or needed_anyway):
             yield field
 
@@ -66,7 +66,7 @@ def history_fields(kind: Kind) -> Iterator[Field]:
     """Yield the event fields that a history dataflow maps, without id, kind and time."""
     shape = SHAPE_OF[kind]
     for field in sent_fields():
-        if is_ours(field) and (shape in field.places or not field.places):
+        if is_ours(field) and (shape in field.paths or not field.paths):
             yield field
 
 
@@ -100,13 +100,13 @@ def _without_decimals(path: str) -> str:
 
 def _live(kind: Kind, tenant: str) -> Iterator[Mapping]:
     shape = SHAPE_OF[kind]
-    paths = {field.name: field.places[shape] for field in EVENTS if shape in field.places}
+    paths = {field.name: field.paths[shape] for field in EVENTS if shape in field.paths}
     occurred_at = time_expression(paths["ended_at"]) if "ended_at" in paths else "now()"
     yield Mapping("EXPRESSION", _LIVE_IDS.get(kind, _RANDOM_ID), "_id")
     yield Mapping("EXPRESSION", occurred_at, "timestamp")
     yield Mapping("STATIC", event_type(kind), "eventType")
     for field in live_fields(kind):
-        path, destination = field.places[shape], f"{tenant}.{field.xdm}"
+        path, destination = field.paths[shape], f"{tenant}.{field.xdm}"
         if field.dtype is Dtype.TIME:
             yield Mapping("EXPRESSION", known_time_expression(path), destination)
         else:

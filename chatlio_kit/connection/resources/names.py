@@ -1,4 +1,4 @@
-"""Names and marks of our objects, so that we find them again and touch no others."""
+"""ResourceNames and marks of our objects, so that we find them again and touch no others."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Role(StrEnum):
 
 
 @dataclass(frozen=True)
-class Names:
-    """Names of everything that one connection owns, and the mark that identifies it.
+class ResourceNames:
+    """ResourceNames of everything that one connection owns, and the mark that identifies it.
 
     Titles of schemas and field groups are unique across a tenant. Other names may repeat on the platform, so
     the mark in the description identifies ours.

@@ -222,7 +222,7 @@ class DatasetResource(Resource):
         dataset_id = next(iter(ours))
         if len(ours) > 1:  # the one that our dataflows write to
             used = self.survey.used_datasets()
-            dataset_id = next((each for each in ours if each in used), dataset_id)
+            dataset_id = next((own for own in ours if own in used), dataset_id)
         if (ours[dataset_id].get("schemaRef") or {}).get("id") != self.survey.schema_id:
             reason = "it has another schema; rename or delete it, or choose another name"
             return ResourceState(Action.CONFLICT, reason, dataset_id)

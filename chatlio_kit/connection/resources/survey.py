@@ -11,7 +11,7 @@ from chatlio_kit.aep.schema_registry import RESOURCE_TYPES, ResourceType
 from chatlio_kit.arguments import named, text
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection.resources.blueprint import Blueprint, Json
-from chatlio_kit.connection.resources.names import Names, Role
+from chatlio_kit.connection.resources.names import ResourceNames, Role
 from chatlio_kit.errors import NotFound, UsageError, option
 
 _DELETING = "delete"  # the states of an object that is being deleted contain this word
@@ -59,8 +59,8 @@ class Survey:
     _endpoints: dict[Side, list[Endpoint]] = field(default_factory=dict, repr=False)
 
     @property
-    def naming(self) -> Names:
-        """Names and mark."""
+    def naming(self) -> ResourceNames:
+        """ResourceNames and mark."""
         return self.design.naming
 
     def forget(self) -> None:
@@ -150,7 +150,7 @@ def open_survey(platform: Platform, name: str) -> Survey:
     """
     a_platform("platform", platform)
     text("name", name)
-    naming = Names(name)
+    naming = ResourceNames(name)
     return Survey(platform, Blueprint(naming, platform.schemas.tenant_id()))
 
 

@@ -34,7 +34,7 @@ _ENVELOPE_REQUIRED = b"'header' field is mandatory"
 _TRANSIENT = frozenset({408, 425, 429})
 
 
-class NextStep(Enum):
+class NextAction(Enum):
     """What to do with a request as a whole."""
 
     READ = "read the verdicts"
@@ -80,19 +80,19 @@ class RecordVerdicts:
     transient: list[int] = field(default_factory=list)
 
 
-def next_step(answer: Response) -> NextStep:
+def next_action(answer: Response) -> NextAction:
     """Classify an answer by its status, and by its body only where the status is not enough."""
     if answer.status in (200, 207):
-        return NextStep.READ
+        return NextAction.READ
     if answer.status == 404 or b"Inlet does not exist" in answer.body:
-        return NextStep.WAIT
+        return NextAction.WAIT
     if answer.status in (401, 403):
-        return NextStep.STOP
+        return NextAction.STOP
     if answer.status in (400, 413):
-        return NextStep.SPLIT
+        return NextAction.SPLIT
     if answer.status in _TRANSIENT or answer.status >= 500 or answer.status < 400:
-        return NextStep.RETRY
-    return NextStep.SPLIT
+        return NextAction.RETRY
+    return NextAction.SPLIT
 
 
 def read_verdicts(answer: Response, count: int) -> RecordVerdicts:
@@ -173,7 +173,7 @@ def _all_delivered(elements: list[Any], count: int) -> list[str] | None:
 def _by_index(responses: list[Any], count: int) -> dict[int, dict[str, Any]]:
     """Match elements to records by the index in their transaction ids, else by position.
 
-    Indexes that repeat or lie outside the request are not used; then only a full set of elements can be
+    Indexes that repeat or are outside the request are not used; then only a full set of elements can be
     matched, by position.
     """
     elements = [element if isinstance(element, dict) else {} for element in responses]

@@ -16,10 +16,10 @@ from chatlio_kit.delivery.ledger.models import DeadLetter, Delivered, Refused
 from chatlio_kit.delivery.requests.pacing import Pace
 from chatlio_kit.delivery.requests.packing import RequestBody
 from chatlio_kit.delivery.requests.responses import (
-    NextStep,
+    NextAction,
     Refusal,
     Response,
-    next_step,
+    next_action,
     read_verdicts,
     refusal_of,
     requires_envelopes,
@@ -200,8 +200,8 @@ class Sender:
             number = next(self._numbers)
             answer = self._post(inlet, part)
             outcome.requests += 1
-            step = next_step(answer)
-            if step is NextStep.READ:
+            step = next_action(answer)
+            if step is NextAction.READ:
                 if requires_envelopes(answer):
                     outcome.singles += part.singles()
                     continue
@@ -213,15 +213,15 @@ class Sender:
                     continue
                 tries = 0 if len(unknown) < len(part) else tries
                 part = unknown
-            elif step is NextStep.SPLIT:
+            elif step is NextAction.SPLIT:
                 self._silent_since = None
                 if len(part) > 1:
                     todo.extendleft(reversed(part.halves()))
                 else:
                     outcome.refused.append(refuse(part, 0, number, refusal_of(answer)))
                 continue
-            elif step is NextStep.STOP or (
-                step is NextStep.WAIT and time.monotonic() - started > INLET_PATIENCE
+            elif step is NextAction.STOP or (
+                step is NextAction.WAIT and time.monotonic() - started > INLET_PATIENCE
             ):
                 self._stop(part, answer, outcome)
                 continue
@@ -229,7 +229,7 @@ class Sender:
                 throttled += 1
                 outcome.throttled += 1
                 self._pace.slow_down(asked_pause(answer.retry_after))
-            elif step is not NextStep.WAIT:
+            elif step is not NextAction.WAIT:
                 tries += 1
             if answer.status == 0:
                 outcome.unanswered += len(part)

@@ -15,13 +15,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from chatlio_kit.chatlio.catalogue import EVENTS
-from chatlio_kit.chatlio.event_ids import own_words
+from chatlio_kit.chatlio.event_ids import id_parts
 from chatlio_kit.chatlio.kinds import Kind, Shape
 from chatlio_kit.tables.decode.strict import MESSAGE_FIELDS, ParsedPayload
 
 TEXT, WHOLE = pa.large_string(), pa.int64()
 _COMPUTED = ("event_id", "kind", "received_at", "widget_id", "message_count", "message_ts", "extra_fields")
-EVENT_COLUMNS = (*_COMPUTED, "payload_digest", *(field.name for field in EVENTS if field.places))
+EVENT_COLUMNS = (*_COMPUTED, "payload_digest", *(field.name for field in EVENTS if field.paths))
 """The columns that a record itself can fill."""
 MESSAGE_COLUMNS = (*(field.name for field, _ in MESSAGE_FIELDS), "author", "position")
 _ID_COLUMNS = ("conversation_id", "ended_at")
@@ -151,14 +151,14 @@ def build_chunk(kind: Kind, records: Sequence[DecodedRecord], payloads: PayloadC
         payloads: the columns of their payloads.
     """
     events, messages = payloads.events, payloads.messages
-    id_parts = own_words(
+    parts = id_parts(
         kind,
         *[events[name].to_pylist() if name in events else [None] * len(records) for name in _ID_COLUMNS],
     )
     counts = np.array(payloads.message_counts, dtype=np.int64)
     ends = np.cumsum(counts)
     events |= {
-        "event_id": digests(id_parts),
+        "event_id": digests(parts),
         "kind": pa.repeat(pa.scalar(str(kind), TEXT), len(records)),
         "received_at": string_array([record.received_at for record in records]),
         "widget_id": string_array([record.widget_id for record in records]),
@@ -177,7 +177,7 @@ def build_chunk(kind: Kind, records: Sequence[DecodedRecord], payloads: PayloadC
         events,
         counts,
         messages,
-        {record.row: record.body for record, own in zip(records, id_parts, strict=True) if own is None},
+        {record.row: record.body for record, own in zip(records, parts, strict=True) if own is None},
     )
 
 

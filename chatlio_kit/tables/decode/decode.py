@@ -101,7 +101,7 @@ def decode_batch(batch: RawBatch, fallback: Kind | None, fields: Dialect | None 
     """
     decoder = _BatchDecoder(fallback, fields)
     first = 0
-    for file_slice in batch.stretches:
+    for file_slice in batch.slices:
         decoder.decode(first, file_slice)
         first += len(file_slice)
     return decoder.finish()

@@ -62,7 +62,7 @@ class PayloadParser:
 
     def __init__(self, shape: Shape) -> None:
         self._shape = shape
-        fields = [(field, field.places[shape]) for field in fields_of(shape)]
+        fields = [(field, field.paths[shape]) for field in fields_of(shape)]
         self.top = [(field, path) for field, path in fields if "." not in path]
         self.visitor = [(field, path.removeprefix(f"{VISITOR}.")) for field, path in fields if "." in path]
         self.required = [field for field, _ in fields if shape in field.required_in]
@@ -85,7 +85,7 @@ class PayloadParser:
             values[field.name] = to_text(field, visitor.get(key), f"{VISITOR}.{key}")
         for field in self.required:
             if values[field.name] is None:
-                path = field.places[self._shape]
+                path = field.paths[self._shape]
                 detail = f"{path} is missing or empty. Every such event carries it."
                 raise InvalidRecord(Reason.MISSING, path, detail)
         messages = _parse_messages(payload) if self._shape is Shape.TRANSCRIPT else []
@@ -141,7 +141,7 @@ def _parse_messages(payload: Mapping[str, Any]) -> list[MessageRow]:
 
 
 MESSAGE_FIELDS = [
-    (field, key) for field in MESSAGES if (key := field.places.get(Shape.TRANSCRIPT)) is not None
+    (field, key) for field in MESSAGES if (key := field.paths.get(Shape.TRANSCRIPT)) is not None
 ]
 """The fields of a message, each with its key."""
 _KNOWN_MESSAGE_KEYS = frozenset({key for _, key in MESSAGE_FIELDS} | LEFT_BEHIND_IN_MESSAGES)
@@ -217,7 +217,7 @@ def unwrap_record(value: Any, fields: Dialect | None) -> Unwrapped:
     if not isinstance(unwrapped.payload, dict):
         detail = (
             f"The envelope's payload is {_type_name(unwrapped.payload)}, not an object. JSON and base64 are "
-            "read as texts too. If the payload stands elsewhere, name it with --fields (in Python fields=)."
+            "read as texts too. If the payload is elsewhere, name its path with --fields (in Python fields=)."
         )
         raise InvalidRecord(Reason.NOT_AN_OBJECT, "payload", detail)
     return unwrapped

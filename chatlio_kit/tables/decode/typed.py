@@ -26,7 +26,7 @@ from msgspec.json import Decoder, Encoder
 
 from chatlio_kit.captures import BARE, ENVELOPE, Text, Unwrapped, keeps_quotes, parse
 from chatlio_kit.chatlio.catalogue import LEFT_BEHIND, LEFT_BEHIND_IN_MESSAGES, Dtype, Field
-from chatlio_kit.chatlio.kinds import KINDS, SHAPE_OF, TOLD_BY, Kind, Shape
+from chatlio_kit.chatlio.kinds import DISTINCTIVE_KEYS, KINDS, SHAPE_OF, Kind, Shape
 from chatlio_kit.tables.decode.columns import Columns, DecodedRecord, PayloadColumns, string_array
 from chatlio_kit.tables.decode.strict import MESSAGE_FIELDS, PARSERS, VISITOR, author_of, is_free, to_text
 
@@ -217,7 +217,7 @@ def _payload_type(shape: Shape, *, is_exact: bool) -> tuple[Any, Any]:
     """Return the type of a shape's payloads, and the type of their visitors."""
     parser = PARSERS[shape]
     ignored = str if is_exact else Any
-    full = {field.places[shape].removeprefix(f"{VISITOR}.") for field in parser.required}
+    full = {field.paths[shape].removeprefix(f"{VISITOR}.") for field in parser.required}
     named = dict.fromkeys(full, _FULL_TEXT)
     visitor = _struct("Visitor", _types_of(parser.visitor, is_exact) | named, full, is_exact)
     fields = _types_of(parser.top, is_exact) | dict.fromkeys(LEFT_BEHIND[shape], ignored)
@@ -229,7 +229,9 @@ def _payload_type(shape: Shape, *, is_exact: bool) -> tuple[Any, Any]:
         message[_FLAG] = bool if is_exact else bool | Literal[""] | None
         listed = GenericAlias(list, (_struct("Message", message, {"ts"}, is_exact),))
         fields[_MESSAGES] = listed if is_exact else listed | Literal[""] | None
-    return _struct("Payload", fields, needed | TOLD_BY[shape] if is_exact else needed, is_exact), visitor
+    return _struct(
+        "Payload", fields, needed | DISTINCTIVE_KEYS[shape] if is_exact else needed, is_exact
+    ), visitor
 
 
 def _types_of(fields: Iterable[tuple[Field, str]], is_exact: bool) -> dict[str, Any]:

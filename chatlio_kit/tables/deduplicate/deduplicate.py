@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from types import TracebackType
 
 from chatlio_kit.chatlio.rejections import Reason, Rejection
@@ -20,23 +20,10 @@ from chatlio_kit.tables.deduplicate.seen_ids import (
 from chatlio_kit.tables.deduplicate.twins import ComparableBatch, Twins
 from chatlio_kit.tables.validate.event_batch import EventBatch
 
-__all__ = ["DeduplicatedBatch", "Deduplicator", "FirstOccurrence", "Settled"]
+__all__ = ["Deduplicator", "FirstOccurrence", "Settled"]
 
 Settled = Callable[[list[str]], Mapping[str, FirstOccurrence]]
 """Looks up which of these ids were settled before this run."""
-
-
-@dataclass
-class DeduplicatedBatch:
-    """A batch without its duplicates, and how many they were."""
-
-    built: EventBatch
-    duplicates: int
-
-    @property
-    def records(self) -> int:
-        """How many records the batch was read from."""
-        return len(self.built) + len(self.built.rejected) + self.duplicates
 
 
 class Deduplicator:
@@ -73,7 +60,7 @@ class Deduplicator:
     ) -> None:
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def apply(self, batch: EventBatch) -> DeduplicatedBatch:
+    def apply(self, batch: EventBatch) -> EventBatch:
         """Remove events that were read before; reject those with an earlier event's id and another payload.
 
         Loose records and their twins are treated alike.
@@ -86,7 +73,7 @@ class Deduplicator:
         except OSError as error:
             raise temporary_folder_unusable(error) from error
 
-    def _apply(self, batch: EventBatch) -> DeduplicatedBatch:
+    def _apply(self, batch: EventBatch) -> EventBatch:
         rows = batch.rows
         keys = as_keys(rows["event_id"])
         earlier_by_row = self._seen.look_up(keys)
@@ -101,7 +88,7 @@ class Deduplicator:
             self._remember(batch, keys)
             if comparable and self._twins is not None:
                 self._twins.add(batch, comparable, range(len(batch)))
-            return DeduplicatedBatch(batch, 0)
+            return batch
         columns = [
             rows[name].to_pylist() for name in ("event_id", "payload_digest", "source_file", "source_record")
         ]
@@ -130,14 +117,14 @@ class Deduplicator:
         self._remember(distinct, keys[kept])
         if comparable and self._twins is not None:  # events settled before this run have twins in it, too
             self._twins.add(batch, comparable, [*kept, *duplicates])
-        return DeduplicatedBatch(distinct, len(duplicates))
+        return replace(distinct, duplicates=len(duplicates))
 
     def _comparable(self, batch: EventBatch) -> ComparableBatch | None:
         """Return a batch in the form in which twins are equal; None if there are no twins to look for.
 
         A batch without records comes from a Slack export, whose events have no twins among captures.
         """
-        if not batch.piece.stretches:
+        if not batch.raw_batch.slices:
             return None
         if self._twins is None and batch.remarks.loose:
             self._twins = Twins(self._folder)

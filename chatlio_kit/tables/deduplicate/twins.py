@@ -43,7 +43,7 @@ from chatlio_kit.tables.validate.event_batch import EventBatch
 
 _JSON_NAME = re.compile(r"\.(json|jsonl|ndjson|log|txt|har)(\.(gz|bz2|xz|zst|lz4))?$", re.IGNORECASE)
 _UUID = re.compile(r"[0-9A-F]{8}(-[0-9A-F]{4}){3}-[0-9A-F]{12}", re.IGNORECASE)
-_FIELDS = [each for each in EVENTS if each.places or each.name in ("extra_fields", "message_ts")]
+_COMPARED = [column for column in EVENTS if column.paths or column.name in ("extra_fields", "message_ts")]
 _WITH_CASE = frozenset({"conversation_id", "visitor_id", "user_id"})
 _MESSAGE_COLUMNS = ("text", "username", "slack_user_id", "author")
 _SEPARATOR, _MESSAGE_SEPARATOR = "\x1f", "\x1d"
@@ -114,7 +114,7 @@ class Twins:
         """Return a batch in that form, with the earlier twins of its rows."""
         bodies = _bodies(batch.rows)
         keys = as_keys(_keys(batch.rows, bodies))
-        is_loose = np.isin(batch.places, list(batch.remarks.loose))
+        is_loose = np.isin(batch.raw_rows, list(batch.remarks.loose))
         rows = np.flatnonzero(is_loose)
         of_loose_rows = self._seen[False].look_up(keys[rows])
         earlier = {int(rows[index]): twin for index, twin in of_loose_rows.items()}
@@ -134,7 +134,7 @@ class Twins:
 def _bodies(rows: Any) -> Any:
     """Return a digest of what each event holds, an Arrow column of hexadecimal digits."""
     columns = [combine_chunks(rows["kind"])]
-    columns += [_coarse(each.name, each.dtype, combine_chunks(rows[each.name])) for each in _FIELDS]
+    columns += [_coarse(column.name, column.dtype, combine_chunks(rows[column.name])) for column in _COMPARED]
     messages, _ = explode_messages(rows)
     offsets = pa.array(np.concatenate(([0], np.cumsum(message_counts(rows)))), pa.int64())
     for name in _MESSAGE_COLUMNS if len(messages) else ():

@@ -4,12 +4,12 @@
 | --- | --- | --- |
 | ``evolve`` | is accepted | is kept in ``extra_fields`` |
 | ``discard_value`` | is accepted | is left out |
-| ``freeze`` | is rejected as ``unknown_field`` | stands in the reject |
+| ``freeze`` | is rejected as ``unknown_field`` | is in the reject |
 
 The words are dlt's (dlt documentation: schema contracts), with two differences that follow from every record
 ending in exactly one place. ``freeze`` rejects the record and goes on where dlt stops. And there is no
 ``discard_row``, which drops a row without telling: the word is answered with what comes near it. ``freeze``
-leaves the record out too, but tells it; and of a transcript it leaves out no single message. Whatever the
+leaves the record out too, but reports it; and of a transcript it leaves out no single message. Whatever the
 mode, every unknown field is counted and reported.
 """
 
@@ -31,7 +31,7 @@ from chatlio_kit.errors import UsageError, option
 from chatlio_kit.tables.validate.event_batch import EventBatch
 
 _OF_MESSAGES = re.compile(r"messages\[\d+\]\.")
-_PLACE_IN_LIST = re.compile(r"\[\d+\]")
+_LIST_INDEX = re.compile(r"\[\d+\]")
 _MOST_NAMES = 200
 _OTHERS = "(other fields)"
 _LONGEST_NAME = 80
@@ -62,10 +62,10 @@ class Contract:
         """
         modes: dict[str, Mode] = {}
         for part in text.split(",") if text is not None else ():
-            table, is_single, mode = (each.strip() for each in part.rpartition("="))
+            table, is_single, mode = (word.strip() for word in part.rpartition("="))
             if mode == _DISCARD_ROW:
                 raise UsageError(
-                    f"{option('contract', repr(part.strip()))}: nothing is dropped here without being told. "
+                    f"{option('contract', repr(part.strip()))}: every dropped field is reported. "
                     f"Say {table}{is_single}freeze: such a record is left out too, a transcript as a whole, "
                     "and the run goes on; rejected.jsonl names its file, number and field."
                 )
@@ -77,16 +77,16 @@ class Contract:
             modes |= {table: Mode(mode)} if is_single else dict.fromkeys(cls.__dataclass_fields__, Mode(mode))
         return cls(**modes)
 
-    def hold(self, built: EventBatch, seen: Counter[str]) -> EventBatch:
-        """Hold a piece to the contract.
+    def enforce(self, batch: EventBatch, seen: Counter[str]) -> EventBatch:
+        """Return a batch with its unknown fields kept, discarded or rejected.
 
         Args:
-            built: the piece.
-            seen: where unknown fields are counted, by their place in the payload.
+            batch: the batch.
+            seen: where unknown fields are counted, by their path in the payload.
         """
-        extra = built.rows["extra_fields"]
+        extra = batch.rows["extra_fields"]
         if extra.null_count == len(extra):
-            return built
+            return batch
         rejected: dict[int, Rejection] = {}
         texts: list[str | None] = extra.to_pylist()
         kept = list(texts)
@@ -97,40 +97,40 @@ class Contract:
             _count(fields, seen)
             frozen = next((name for name in fields if self._mode(name) is Mode.FREEZE), None)
             if frozen is not None:
-                rejected[row] = _rejection(built, row, frozen)
+                rejected[row] = _rejection(batch, row, frozen)
             left = {name: value for name, value in fields.items() if self._mode(name) is Mode.EVOLVE}
             if len(left) < len(fields):
                 kept[row] = canonical(left).decode() if left else None
         if kept != texts:
-            place = built.rows.schema.get_field_index("extra_fields")
+            index = batch.rows.schema.get_field_index("extra_fields")
             column = pa.array(kept, extra.type)
-            rows = built.rows.set_column(place, built.rows.schema.field(place), column)
-            built = replace(built, rows=rows)
+            rows = batch.rows.set_column(index, batch.rows.schema.field(index), column)
+            batch = replace(batch, rows=rows)
         if not rejected:
-            return built
-        return built.keep([row for row in range(len(built)) if row not in rejected], rejected.values())
+            return batch
+        return batch.keep([row for row in range(len(batch)) if row not in rejected], rejected.values())
 
     def _mode(self, name: str) -> Mode:
         return self.messages if _OF_MESSAGES.match(name) else self.events
 
 
 def _count(fields: dict[str, Any], seen: Counter[str]) -> None:
-    """Count a record's unknown fields, each once; of very many names only the first are told apart."""
-    count_names(Counter({_PLACE_IN_LIST.sub("[]", each)[:_LONGEST_NAME] for each in fields}), seen)
+    """Count a record's unknown fields, each once. Only the first of very many names get their own count."""
+    count_names(Counter({_LIST_INDEX.sub("[]", field)[:_LONGEST_NAME] for field in fields}), seen)
 
 
 def count_names(names: Mapping[str, int], seen: Counter[str]) -> None:
-    """Add counts of strangers' names; of very many only the first are told apart, and long ones are cut."""
-    for each, count in names.items():
-        name = each[:_LONGEST_NAME]
+    """Add counts of names. Only the first of very many get their own count; long names are cut."""
+    for full_name, count in names.items():
+        name = full_name[:_LONGEST_NAME]
         seen[name if name in seen or len(seen) < _MOST_NAMES else _OTHERS] += count
 
 
-def _rejection(built: EventBatch, row: int, name: str) -> Rejection:
+def _rejection(batch: EventBatch, row: int, name: str) -> Rejection:
     table = "messages" if _OF_MESSAGES.match(name) else "events"
     detail = (
         f"{shortened(name)} is a field that the catalogue does not know, and the contract freezes {table}. "
         f"Let it in with --contract {table}=evolve."
     )
-    file, record = (built.rows[column][row].as_py() for column in ("source_file", "source_record"))
-    return Rejection(file, record, Reason.UNKNOWN_FIELD, name, detail, built.raw(row))
+    file, record = (batch.rows[column][row].as_py() for column in ("source_file", "source_record"))
+    return Rejection(file, record, Reason.UNKNOWN_FIELD, name, detail, batch.raw(row))

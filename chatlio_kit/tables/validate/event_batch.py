@@ -1,4 +1,4 @@
-"""One piece of an export to validated frames: accepted rows, and a rejection for every other record."""
+"""Validate a batch of decoded records: accepted events, and a rejection for every other record."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from chatlio_kit.captures import Dialect, RawBatch, named_fields, parse
 from chatlio_kit.captures.dialects import advice, meaning, with_offset
 from chatlio_kit.chatlio.catalogue import EVENTS, MESSAGES, Dtype
-from chatlio_kit.chatlio.event_ids import words_by_body
+from chatlio_kit.chatlio.event_ids import id_parts_from_body
 from chatlio_kit.chatlio.kinds import SHAPE_OF, Kind
 from chatlio_kit.chatlio.rejections import Reason, Rejection, shortened
 from chatlio_kit.chatlio.timestamps import ARROW_TIME, RFC3339, read_rfc3339, read_slack_ts, write_rfc3339
@@ -34,11 +34,13 @@ WEBHOOK = "webhook"
 _AS_IN = "2024-03-11T09:03:10.0009+01:00"
 _ENVELOPE_KEYS = {"received_at": "receivedAt", "widget_id": "widget", "kind": "kind"}
 _PATH_OF_TIME = {"ended_at": "endedAt", "visitor_created": "visitor.createdAt"}
-_TIME_COLUMNS = [each.name for each in EVENTS if each.dtype is Dtype.TIME and each.name != "occurred_at"]
-_EVENT_PATHS = {each.name: each.places for each in EVENTS}
-_MESSAGE_KEYS = {each.name: next(iter(each.places.values()), each.name) for each in MESSAGES}
+_TIME_COLUMNS = [
+    column.name for column in EVENTS if column.dtype is Dtype.TIME and column.name != "occurred_at"
+]
+_EVENT_PATHS = {column.name: column.paths for column in EVENTS}
+_MESSAGE_KEYS = {column.name: next(iter(column.paths.values()), column.name) for column in MESSAGES}
 _MESSAGE_KEYS["sent_at"] = "ts"
-# What no capture can spoil is not looked at again for every piece; a message's ids are its event's.
+# What no capture can spoil is not checked again in every batch; a message's ids are its event's.
 _COMPUTED = frozenset(
     {
         "event_id", "kind", "occurred_at_source", "message_count", "payload_digest", "source_file",
@@ -48,7 +50,7 @@ _COMPUTED = frozenset(
 _COMPUTED_OF_MESSAGES = frozenset(
     {"event_id", "conversation_id", "author", "position", "origin", "slack_text"}
 )
-_DATED_MESSAGES = _COMPUTED_OF_MESSAGES | {"ts"}  # a time is read from none but a well-formed ts
+_DATED_MESSAGES = _COMPUTED_OF_MESSAGES | {"ts"}  # a time is read from a well-formed ts only
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,8 @@ class ReadOptions:
 
     Attributes:
         kind: the kind of records that nothing else names; it overrides nothing.
-        undated_as: what stands in for a missing time.
-        fields: where payload, time and kind stand in records of loggers that no dialect is known of.
+        undated_as: the time of an event that has none.
+        fields: the paths of payload, time and kind in records of a logger that no dialect covers.
     """
 
     kind: Kind | None = None
@@ -79,33 +81,41 @@ class ReadOptions:
         """
         if kind is not None and kind not in set(Kind):
             raise UsageError(f"{option('kind', repr(kind))} is none of the five kinds: {', '.join(Kind)}.")
-        told = Kind(kind) if kind is not None else None
-        return cls(told, UndatedAs.from_text(undated_as), named_fields(fields))
+        return cls(
+            Kind(kind) if kind is not None else None, UndatedAs.from_text(undated_as), named_fields(fields)
+        )
 
 
 @dataclass
 class EventBatch:
-    """A piece's accepted events, and a rejection for every other record.
+    """The accepted events of a raw batch, and a rejection for every other record.
 
     Attributes:
         rows: the accepted events as an Arrow table, each with its messages
             (:mod:`chatlio_kit.tables.arrow`).
         rejected: the records that were not accepted.
-        piece: the records that it was built of; none where it was built elsewhere.
-        places: for each row the place of its record in the piece.
-        dialects: how many of the piece's records a payload was taken from, by dialect.
-        remarks: what else was found in the piece's records.
+        raw_batch: the records that it was read from; empty where another process read them.
+        raw_rows: for each row the index of its record in the raw batch.
+        duplicates: how many records were removed as duplicates.
+        dialects: how many payloads were unwrapped, by dialect.
+        remarks: what else was noticed in the records.
     """
 
     rows: Any
     rejected: list[Rejection]
-    piece: RawBatch
-    places: NDArray[np.int64]
+    raw_batch: RawBatch
+    raw_rows: NDArray[np.int64]
+    duplicates: int = 0
     dialects: Counter[str] = field(default_factory=Counter)
     remarks: Remarks = field(default_factory=Remarks)
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def records(self) -> int:
+        """How many records the batch was read from."""
+        return len(self) + len(self.rejected) + self.duplicates
 
     @property
     def events(self) -> pd.DataFrame:
@@ -118,22 +128,25 @@ class EventBatch:
         return frame_of(messages_of(self.rows))
 
     def keep(self, rows: Sequence[int], rejected: Iterable[Rejection] = ()) -> EventBatch:
-        """Keep some of the events with their messages, and add rejections of others."""
+        """Return the batch with these events only, and with rejections of others added."""
         chosen = np.asarray(rows, dtype=np.int64)
-        told = [*self.rejected, *rejected]
-        rows = self.rows.take(pa.array(chosen))
-        return replace(self, rows=rows, rejected=told, places=self.places[chosen])
+        return replace(
+            self,
+            rows=self.rows.take(pa.array(chosen)),
+            rejected=[*self.rejected, *rejected],
+            raw_rows=self.raw_rows[chosen],
+        )
 
     def part(self, start: int, end: int) -> EventBatch:
         """Return the events of these rows, in a table that shares its memory with this one."""
-        return replace(self, rows=self.rows.slice(start, end - start), places=self.places[start:end])
+        return replace(self, rows=self.rows.slice(start, end - start), raw_rows=self.raw_rows[start:end])
 
     def raw(self, row: int) -> str:
         """Return the record of a row as text."""
-        return self.piece.shown(int(self.places[row]))
+        return self.raw_batch.text(int(self.raw_rows[row]))
 
 
-def build(batch: RawBatch, options: ReadOptions) -> EventBatch:
+def validate_batch(batch: RawBatch, options: ReadOptions) -> EventBatch:
     """Return a batch's records as validated events.
 
     A record whose event or any of whose messages breaks a rule is rejected whole, with its first fault
@@ -142,8 +155,8 @@ def build(batch: RawBatch, options: ReadOptions) -> EventBatch:
     result = decode_batch(batch, options.kind, options.fields)
     rejected = [*batch.rejected, *result.rejected]
     if not len(result.decoded.rows):
-        rows, places = NESTED_SCHEMA.empty_table(), result.decoded.rows
-        return EventBatch(rows, rejected, batch, places, result.dialects, result.remarks)
+        rows, raw_rows = NESTED_SCHEMA.empty_table(), result.decoded.rows
+        return EventBatch(rows, rejected, batch, raw_rows, dialects=result.dialects, remarks=result.remarks)
     return _Validation(batch, result, options).finish(rejected)
 
 
@@ -153,10 +166,10 @@ class _Validation:
     def __init__(self, batch: RawBatch, result: DecodeResult, options: ReadOptions) -> None:
         self._batch, self._options = batch, options
         self._decoded, self._dialects, self._remarks = result.decoded, result.dialects, result.remarks
-        lengths = list(map(len, batch.stretches))
-        self._files = [file_slice.file for file_slice in batch.stretches]
+        lengths = list(map(len, batch.slices))
+        self._files = [file_slice.file for file_slice in batch.slices]
         self._file_of = np.repeat(np.arange(len(lengths)), lengths)[self._decoded.rows]
-        numbers = [np.asarray(file_slice.records.numbers, dtype=np.int64) for file_slice in batch.stretches]
+        numbers = [np.asarray(file_slice.records.numbers, dtype=np.int64) for file_slice in batch.slices]
         self._record_numbers = np.concatenate(numbers)[self._decoded.rows]
         self._columns = self._decoded.events
         self._faults: dict[int, Rejection] = {}
@@ -180,14 +193,21 @@ class _Validation:
             path = f"messages[{index}].{_MESSAGE_KEYS[failure.column]}"
             self._fault(owner, failure.reason, path, failure.sentence(path))
         rows = nest(events, messages, np.bincount(owners, minlength=len(events)))
-        built = EventBatch(rows, rejected, self._batch, self._decoded.rows, self._dialects, self._remarks)
+        validated = EventBatch(
+            rows,
+            rejected,
+            self._batch,
+            self._decoded.rows,
+            dialects=self._dialects,
+            remarks=self._remarks,
+        )
         if not self._faults:
-            return built
+            return validated
         kept = [row for row in range(len(rows)) if row not in self._faults]
-        return built.keep(kept, self._faults.values())
+        return validated.keep(kept, self._faults.values())
 
     def _fill_columns(self) -> None:
-        """Add what a record does not say itself: its file, times, the event's time, ids that bodies tell."""
+        """Fill the columns that a record does not hold itself: file, times, event time, ids."""
         columns = self._columns
         columns["source_file"] = string_array([file.name for file in self._files]).take(
             pa.array(self._file_of)
@@ -228,7 +248,7 @@ class _Validation:
         kinds, widgets = (self._columns[name].filter(missing).to_pylist() for name in ("kind", "widget_id"))
         received = write_rfc3339(self._columns["received_at"].filter(missing))
         parts = [
-            words_by_body(kind, self._decoded.bodies[row], widget=widget, received=received_at)
+            id_parts_from_body(kind, self._decoded.bodies[row], widget=widget, received=received_at)
             for row, kind, widget, received_at in zip(rows, kinds, widgets, received, strict=True)
         ]
         return pc.replace_with_mask(ids, missing, digests(parts))
@@ -273,7 +293,7 @@ class _Validation:
     def _fault(self, row: int, reason: Reason, path: str, detail: str) -> None:
         if row not in self._faults:
             file, number = self._files[self._file_of[row]].name, int(self._record_numbers[row])
-            raw = self._batch.shown(int(self._decoded.rows[row]))
+            raw = self._batch.text(int(self._decoded.rows[row]))
             self._faults[row] = Rejection(file, number, reason, path, detail, raw)
 
 

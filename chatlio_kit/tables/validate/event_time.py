@@ -19,7 +19,7 @@ from chatlio_kit.errors import UsageError, option
 
 
 class Undated(StrEnum):
-    """What stands in for the time of an event that has none."""
+    """The time of an event that has none of its own."""
 
     REJECT = "reject"
     FILE_TIME = "file-time"
@@ -58,12 +58,12 @@ class UndatedAs:
 def date_events(
     columns: Mapping[str, Any], file_times: Callable[[], Any], undated_as: UndatedAs
 ) -> tuple[Any, Any]:
-    """Say when events happened, and where that comes from; what stays undated stays missing.
+    """Return when events happened and where each time comes from; an undated event has a missing time.
 
     Args:
         columns: ``ended_at``, ``received_at`` and ``visitor_created_at`` as Arrow times.
         file_times: gives when each event's file was written.
-        undated_as: what stands in where the capture gives no time.
+        undated_as: the time used where the capture gives none.
 
     Returns:
         The columns ``occurred_at`` and ``occurred_at_source``.

@@ -23,7 +23,7 @@ def revalidate(events: pd.DataFrame, messages: pd.DataFrame) -> EventBatch:
         messages: the table ``messages``, each message once.
 
     Raises:
-        FrameError: when a frame no longer has its columns and dtypes, or an event stands in it twice.
+        FrameError: when a frame no longer has its columns and dtypes, or holds an event twice.
     """
     events, messages = events.reset_index(drop=True), messages.reset_index(drop=True)
     event_failures, message_failures = failures("events", events), failures("messages", messages)
@@ -33,16 +33,16 @@ def revalidate(events: pd.DataFrame, messages: pd.DataFrame) -> EventBatch:
             f"The frame events holds {len(repeated):,} event ids more than once, the first of them "
             f"{repeated.iat[0]}. Drop the repeated rows."
         )
-    unfolded, places = unfold(events, messages)
+    unfolded, positions = unfold(events, messages)
     rejected: dict[int, Rejection] = {}
     for failure in event_failures:
         rejected.setdefault(failure.row, _rejection(events, failure.row, failure))
     faulty = {failure.row: failure for failure in reversed(message_failures)}
     row_of = {event_id: row for row, event_id in enumerate(events["event_id"])}
     owners = np.array([row_of[event_id] for event_id in unfolded["event_id"]], dtype=np.int64)
-    for owner, place in zip(owners.tolist(), places, strict=True):
-        if place in faulty:
-            rejected.setdefault(owner, _rejection(events, owner, faulty[place]))
+    for owner, position in zip(owners.tolist(), positions, strict=True):
+        if position in faulty:
+            rejected.setdefault(owner, _rejection(events, owner, faulty[position]))
     kept = [row for row in range(len(events)) if row not in rejected]
     by_owner = np.argsort(owners, kind="stable")
     rows = nest(

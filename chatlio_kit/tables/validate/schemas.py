@@ -49,11 +49,11 @@ class Failure:
     hint: str
 
     def sentence(self, name: str) -> str:
-        """Say what is wrong with the value, calling the field as the payload does."""
+        """Return what is wrong with the value, with the field's name in the payload."""
         if self.reason is Reason.MISSING:
             return f"{name} is missing or empty. Every such record needs it."
         if self.reason is Reason.FUTURE_TIME:
-            return f"{name} lies in the future ({self.value}). An event can only be sent after it happened."
+            return f"{name} is in the future ({self.value}). An event can only be sent after it happened."
         return f"{name} is {shortened(self.value)}; expected {self.hint}."
 
 
@@ -141,7 +141,7 @@ def failures(table: str, rows: pd.DataFrame) -> list[Failure]:
     cases = _cases(schema(table) if ruled is None else _rules(table, ruled), rows)
     if cases is None:
         return []
-    # A wrong dtype is told once for the column or once for each of its rows, as pandera's engine has it.
+    # pandera reports a wrong dtype once for the column, or once for each of its rows.
     structural = cases[cases["index"].isna() | cases["check"].astype(str).str.startswith("dtype(")]
     if len(structural):
         raise FrameError(_structure_sentence(table, rows, structural.drop_duplicates(["column", "check"])))
@@ -166,7 +166,7 @@ def failures_of(table: str, rows: Any, computed: frozenset[str]) -> list[Failure
 
 
 def _lies_behind_us(field: Field, times: Any) -> bool:
-    """Whether no time is in the future, since the latest is not, and none is missing that must be there."""
+    """Whether the latest time is not in the future, and no required time is missing."""
     if field.rule is not PAST or (field.required and times.null_count):
         return False
     latest = pc.max(times).as_py()
@@ -221,7 +221,7 @@ def _checks(field: Field) -> list[Any]:
 
 
 def _match(pattern: str, texts: pd.Series[str]) -> pd.Series[bool]:
-    """Tell which texts match: pandas' own ``str.match`` reads the pattern anew each time it is asked."""
+    """Return which texts match: pandas' own ``str.match`` reads the pattern anew each time it is asked."""
     found = pc.match_substring_regex(pyarrow.array(texts), pattern)
     return pd.Series(found.to_numpy(zero_copy_only=False), index=texts.index)
 
