@@ -88,7 +88,7 @@ class SlackCounts:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the counts as JSON has them."""
-        left_out = dict(sorted((+self.left_out).items(), key=lambda item: (-item[1], item[0])))
+        left_out = dict(sorted(self.left_out.items(), key=lambda item: (-item[1], item[0])))
         return {**vars(self), "left_out": left_out}
 
 
@@ -344,7 +344,8 @@ class _ChannelReader:
         owner = next((owners[line.ts] for line in messages if line.ts in owners), None)
         webhook_id = joined if owner is None or owner.startswith("event:") else owner
         added = tuple(line for line in messages if line.ts not in owners)
-        counts.left_out["in_webhook"] += len(messages) - len(added)
+        if len(added) < len(messages):
+            counts.left_out["in_webhook"] += len(messages) - len(added)
         counts.edited += sum(line.is_edited for line in messages if line.ts in owners)
         before = _same(part, earlier)
         anchor = before.anchor if before is not None else part.anchor
