@@ -9,7 +9,8 @@ Ids, over UTF-8 text:
 - a conversation: the first 32 digits of SHA-256 of ``slack-conversation|<channel id>|<anchor>``, as a UUID of
   version 8 and variant 8 to b (RFC 9562), which no id of Chatlio has.
 - its event: SHA-256 of ``slack_transcript|<channel id>|<anchor>|<end, RFC 3339 UTC with microseconds>|`` and
-  the SHA-256 of ts, author and text of its messages. A fuller or edited transcript is a new event of the same
+  the SHA-256 of ts, author and text of its messages, the latter as the export has it: names in mentions may
+  change. A fuller or edited transcript is a new event of the same
   conversation.
 """
 
@@ -102,10 +103,10 @@ class Conversation:
 
     @property
     def content_digest(self) -> str:
-        """The SHA-256 of ts, author and text of its messages, all that an export says the same again."""
+        """The SHA-256 of ts, author and raw text of its messages, which every export has alike."""
         content = sha256()
         for line in self.messages:
-            for text in (line.ts, line.author, line.text):
+            for text in (line.ts, line.author, line.raw_text):
                 encoded = text.encode("utf-8", errors="surrogatepass")
                 content.update(f"{len(encoded)}:".encode() + encoded)
         return content.hexdigest()
