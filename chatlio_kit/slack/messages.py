@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from chatlio_kit.chatlio.rejections import Reason, shortened
+from chatlio_kit.chatlio.rejections import Reason
 from chatlio_kit.slack.settings import SlackSettings
 from chatlio_kit.slack.text import Renderer
 from chatlio_kit.slack.workspace import SLACKBOT, Channel, Workspace
@@ -72,7 +72,7 @@ class Line:
 
 
 class InvalidLine(Exception):
-    """A line that cannot be read."""
+    """A line that cannot be read; the detail quotes nothing, as it may be the address of a file."""
 
     def __init__(self, reason: Reason, place: str | None, detail: str) -> None:
         super().__init__(detail)
@@ -125,13 +125,13 @@ class Authors:
             InvalidLine: it is no object, or has no valid ts.
         """
         if not isinstance(raw, dict):
-            detail = f"The message is {shortened(raw)}, not an object."
+            detail = "The message is not an object."
             raise InvalidLine(Reason.NOT_AN_OBJECT, None, detail)
         ts = raw.get("ts")
         if ts is None or ts == "":
             raise InvalidLine(Reason.MISSING, "ts", "ts is missing or empty; it names the message.")
         if not isinstance(ts, str) or not _TS.fullmatch(ts):
-            detail = f"ts is {shortened(ts)}; expected text as in 1710144005.000200."
+            detail = "ts is no text as in 1710144005.000200."
             raise InvalidLine(Reason.INVALID_VALUE, "ts", detail)
         seconds, _, part = ts.partition(".")
         subtype = _string(raw.get("subtype"))

@@ -1,0 +1,132 @@
+"""A Slack export reaches the dataset: once, honestly marked, and paired with webhooks that turn up later."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from slack_exports import CHANNEL, SETTINGS, Json, by_visitor, channel, event, said, write_export
+
+import chatlio_kit as ck
+from chatlio_kit.aep import Platform
+from chatlio_kit.chatlio import catalogue
+from chatlio_kit.connection.resources import blueprint, mappings
+from chatlio_kit.delivery.requests.wire import wire_records
+from chatlio_kit.jobs.backfill import backfill
+
+Payload = dict[str, Any]
+NEW_FIELDS = {"origin", "ended_by", "start_is_whole"}
+LINES = [
+    event("1710144000.000100", "channel_join"),
+    by_visitor("1710144005.000200", "Is the beta open?"),
+    said("1710144061.448129", "Yes, since today."),
+]
+MORE = said("1710144101.000100", "It needs a key.")
+
+
+def _captures(tmp_path: Path, payloads: list[Payload]) -> Path:
+    path = tmp_path / "captures.ndjson"
+    path.write_text("".join(f"{json.dumps(payload)}\n" for payload in payloads), encoding="utf-8")
+    return path
+
+
+def _slack(path: Path, lines: list[Json], **more: Any) -> Any:
+    return ck.read_slack(write_export(path, lines), **{**SETTINGS, **more})
+
+
+def test_an_export_lands_once_and_grows(local: Platform, tmp_path: Path) -> None:
+    first = backfill(_slack(tmp_path, LINES), local, quiet=True).as_dict()
+    assert (first["read"], first["accepted"], first["landed"]) == (1, 1, 1)
+    again = backfill(_slack(tmp_path, LINES), local, quiet=True).as_dict()
+    assert (again["accepted"], again["duplicates"], again["total"]["landed"]) == (0, 1, 1)
+    grown = backfill(_slack(tmp_path, [*LINES, MORE]), local, quiet=True).as_dict()
+    assert (grown["accepted"], grown["total"]["landed"]) == (1, 2)
+    rows = ck.open_connection(local, quiet=True).read_rows(quiet=True)
+    assert rows["conversation_id"].nunique() == 1
+    assert sorted(rows["message_count"]) == [2, 3]
+    assert set(rows["origin"]) == {"slack_export"}
+    assert set(rows["ended_by"]) == {"last_message"}
+    assert list(rows["start_is_whole"]) == [True, True]
+    assert set(rows["occurred_at_source"]) == {"slack_ts"}
+
+
+def test_a_later_export_without_its_head_is_the_same_conversation(local: Platform, tmp_path: Path) -> None:
+    backfill(_slack(tmp_path, [*LINES, MORE]), local, quiet=True)
+    later = said("1710144301.000100", "One more thing.")
+    page = backfill(_slack(tmp_path, [*LINES[2:], MORE, later]), local, quiet=True)
+    assert page.as_dict()["accepted"] == 1
+    rows = ck.open_connection(local, quiet=True).read_rows(quiet=True)
+    assert rows["conversation_id"].nunique() == 1
+    assert sorted(rows["start_is_whole"]) == [False, True]
+
+
+def test_captures_that_turn_up_later_are_named_as_pairs(
+    local: Platform, tmp_path: Path, transcript: Payload
+) -> None:
+    alone = _slack(tmp_path, [*LINES, MORE])
+    own_id = alone.to_tables(quiet=True).events["conversation_id"].iat[0]
+    backfill(alone, local, quiet=True)
+    captures = _captures(tmp_path, [{**transcript, "channelId": CHANNEL}])
+    page = backfill(_slack(tmp_path, [*LINES, MORE], captures=captures), local, quiet=True)
+    assert page.as_dict()["by_kind"] == {"transcript": 2}
+    (note,) = [note for note in page.notes if "under two ids" in note]
+    assert f"{own_id} and {transcript['conversationUUID']}" in note
+    again = backfill(_slack(tmp_path, [*LINES, MORE], captures=captures), local, quiet=True)
+    assert (again.as_dict()["accepted"], again.as_dict()["duplicates"]) == (0, 2)
+    assert any("under two ids" in note for note in again.notes)
+
+
+def test_captures_are_always_read_next_to_an_export(local: Platform, tmp_path: Path, transcript: Payload) -> None:
+    """Although they are unchanged: what they cover must not be sent from Slack."""
+    captures = _captures(tmp_path, [{**transcript, "channelId": CHANNEL}])
+    backfill(captures, local, quiet=True)
+    export = _slack(tmp_path, LINES, captures=captures)
+    page = backfill(export, local, quiet=True).as_dict()
+    assert (page["accepted"], page["duplicates"]) == (0, 1)
+    assert export.slack.counts.covered == 1
+
+
+def test_redacted_ids_are_not_in_the_name_of_the_file(tmp_path: Path) -> None:
+    tables = _slack(tmp_path, [*LINES, None], redact="mask").to_tables(quiet=True)
+    assert list(tables.events["source_file"]) == ["export.zip"]
+    assert [each.file for each in tables.rejections] == ["export.zip"]
+    assert not any(CHANNEL in note for note in tables.notes)
+
+
+def test_a_webhook_s_record_is_sent_as_before(tmp_path: Path, transcript: Payload) -> None:
+    """Absence means a webhook, as in every event that a live dataflow or an earlier version sent."""
+    tables = ck.read_export(_captures(tmp_path, [transcript])).to_tables(quiet=True)
+    (record,) = wire_records(tables.events, tables.messages)
+    assert not NEW_FIELDS & json.loads(record.body).keys()
+    tables = _slack(tmp_path, LINES).to_tables(quiet=True)
+    (record,) = wire_records(tables.events, tables.messages)
+    body = json.loads(record.body)
+    assert {name: body[name] for name in NEW_FIELDS} == {
+        "origin": "slack_export",
+        "ended_by": "last_message",
+        "start_is_whole": True,
+    }
+    assert body["chat_messages"][0].keys() == {"ts", "sent_at", "author", "username", "text"}
+
+
+def test_a_connection_made_before_is_updated_by_plan(
+    local: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, transcript: Payload
+) -> None:
+    """The field group grows by three fields; live dataflows stay as they are."""
+    with monkeypatch.context() as earlier:
+        fields = [field for field in catalogue.sent_fields() if field.name not in NEW_FIELDS]
+        earlier.setattr(blueprint, "sent_fields", lambda: iter(fields))
+        earlier.setattr(mappings, "sent_fields", lambda: iter(fields))
+        backfill(_captures(tmp_path, [transcript]), local, quiet=True)
+    plan = ck.plan_connection(local, quiet=True)
+    changing = [(item.object, item.reason) for item in plan.objects if item.action == "update"]
+    assert changing == [("field group", "to be added: ended_by, origin, start_is_whole")]
+    channels = [channel(id_="C0NEW")]
+    path = write_export(tmp_path, LINES, channels=channels)
+    page = backfill(ck.read_slack(path, **SETTINGS), local, quiet=True)
+    assert page.as_dict()["total"]["landed"] == 2
+    rows = ck.open_connection(local, quiet=True).read_rows(quiet=True)
+    assert sorted(rows["origin"].fillna("")) == ["", "slack_export"]
+    assert not ck.plan_connection(local, quiet=True).changes
