@@ -28,14 +28,26 @@ def by_visitor(ts: str, text: str, username: str = "ana", **more: Any) -> Json:
 
 def event(ts: str, subtype: str, user: str = BOT_USER, **more: Any) -> Json:
     """A line about the channel."""
-    return {"type": "message", "subtype": subtype, "user": user, "text": f"<@{user}> {subtype}", "ts": ts, **more}
+    return {
+        "type": "message",
+        "subtype": subtype,
+        "user": user,
+        "text": f"<@{user}> {subtype}",
+        "ts": ts,
+        **more,
+    }
 
 
 def users() -> list[Json]:
     """One agent, and the app's user."""
     bot = {"real_name": "Chatlio", "bot_id": BOT, "api_app_id": APP}
     return [
-        {"id": "U1", "name": "sam", "is_bot": False, "profile": {"real_name": "Sam Lee", "display_name": "sam"}},
+        {
+            "id": "U1",
+            "name": "sam",
+            "is_bot": False,
+            "profile": {"real_name": "Sam Lee", "display_name": "sam"},
+        },
         {"id": BOT_USER, "name": "chatlio", "is_bot": True, "profile": bot},
     ]
 

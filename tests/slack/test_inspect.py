@@ -33,6 +33,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> SampleExport:
 
 
 def test_a_proposal_has_ids_and_counts(tmp_path: Path) -> None:
+    """A proposal has ids and counts."""
     lobby = channel("C0LOBBY", "live-chat", creator="U1", members=["U1", "U0BOT"])
     other = channel("C0OTHER", "board", creator="U1", members=["U1"])
     path = write_export(tmp_path, LINES, channels=[channel(), lobby, other], integration_logs=LOG)
@@ -61,6 +62,7 @@ def test_a_proposal_has_ids_and_counts(tmp_path: Path) -> None:
 
 
 def test_what_it_writes_is_what_the_reader_takes(tmp_path: Path, sample: SampleExport) -> None:
+    """What it writes is what the reader takes."""
     target = tmp_path / "slack.toml"
     result = CliRunner().invoke(
         main, ["slack", "inspect", str(sample.slack), str(sample.path), "--write", str(target), "--json"]
@@ -87,6 +89,7 @@ def test_what_it_writes_is_what_the_reader_takes(tmp_path: Path, sample: SampleE
 
 
 def test_a_written_proposal_is_not_replaced(tmp_path: Path) -> None:
+    """A written proposal is not replaced."""
     path = write_export(tmp_path, LINES)
     ck.inspect_slack(path, write=tmp_path / "slack.toml")
     with pytest.raises(OutputError, match="may hold your changes"):
@@ -94,6 +97,7 @@ def test_a_written_proposal_is_not_replaced(tmp_path: Path) -> None:
 
 
 def test_without_a_named_app_nothing_is_opened(tmp_path: Path) -> None:
+    """Without a named app nothing is opened."""
     path = write_export(tmp_path, LINES, people=[], channels=[channel(creator="U5")])
     proposal = ck.inspect_slack(path)
     assert (proposal.channels, proposal.messages, proposal.patterns) == (0, 0, {"z-*": 1})
@@ -103,19 +107,29 @@ def test_without_a_named_app_nothing_is_opened(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("toml", "words"),
     [
-        ('channels = ["z-*"]\napp_ids = ["A1"]\nlobbies = ["x"]\n', "'lobbies' is no setting of a Slack export"),
+        (
+            'channels = ["z-*"]\napp_ids = ["A1"]\nlobbies = ["x"]\n',
+            "'lobbies' is no setting of a Slack export",
+        ),
         ('channels = ["z-*"]\n', "nothing names the app"),
         ('app_ids = ["A1"]\n', "channels names no channels"),
         ('channels = ["/(/"]\napp_ids = ["A1"]\n', "no regular expression"),
         ('channels = ["z-*"]\napp_ids = ["A1"]\nsplit_on = ["gap=x"]\n', "split_on is"),
-        ('channels = ["z-*"]\napp_ids = ["A1"]\nbot_without_username = "nobody"\n', "is one of unknown, visitor"),
+        (
+            'channels = ["z-*"]\napp_ids = ["A1"]\nbot_without_username = "nobody"\n',
+            "is one of unknown, visitor",
+        ),
         ('channels = ["z-*"]\napp_ids = [1]\n', "app_ids is a list of texts"),
         ('channels = ["z-*"]\napp_ids = ["A1"]\nclosed_only = "yes"\n', "closed_only is true or false"),
-        ('channels = ["z-*"]\napp_ids = ["A1"]\nworkspace_domain = "https://x"\n', "the part before .slack.com"),
+        (
+            'channels = ["z-*"]\napp_ids = ["A1"]\nworkspace_domain = "https://x"\n',
+            "the part before .slack.com",
+        ),
         ("channels = [", "cannot be read as TOML"),
     ],
 )
 def test_wrong_settings_are_one_sentence(tmp_path: Path, toml: str, words: str) -> None:
+    """Wrong settings are one sentence."""
     settings = tmp_path / "slack.toml"
     settings.write_text(toml, encoding="utf-8")
     path = write_export(tmp_path, LINES)
@@ -129,11 +143,13 @@ def test_wrong_settings_are_one_sentence(tmp_path: Path, toml: str, words: str) 
 
 
 def test_missing_settings_are_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(MissingPath, match="slack inspect EXPORT --write slack.toml"):
+    """Missing settings are one sentence."""
+    with pytest.raises(MissingPath, match=r"slack inspect EXPORT --write slack\.toml"):
         ck.read_slack(write_export(tmp_path, LINES), settings=tmp_path / "slack.toml")
 
 
 def test_patterns_are_globs_regular_expressions_or_ids() -> None:
+    """Patterns are globs regular expressions or ids."""
     settings = SlackSettings(("z-*", "/^cl-\\d+$/", "C0X"), ("A1",), lobby=("z-lobby",))
     names = {"z-ana": True, "cl-12": True, "cl-ab": False, "board": False, "z-lobby": False}
     assert {name: settings.matches("C0Y", name) for name in names} == names
@@ -142,6 +158,7 @@ def test_patterns_are_globs_regular_expressions_or_ids() -> None:
 
 @pytest.mark.parametrize("place", ["export.zip", "captures/export.zip", "captures"])
 def test_an_export_is_never_taken_for_captures(tmp_path: Path, place: str) -> None:
+    """An export is never taken for captures."""
     folder = tmp_path / "captures"
     folder.mkdir()
     path = write_export(tmp_path, LINES)
@@ -157,6 +174,7 @@ def test_an_export_is_never_taken_for_captures(tmp_path: Path, place: str) -> No
 
 
 def test_an_unpacked_export_is_never_taken_for_captures(tmp_path: Path) -> None:
+    """An unpacked export is never taken for captures."""
     for name, content in members_of(LINES).items():
         path = tmp_path / "unpacked" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -166,6 +184,7 @@ def test_an_unpacked_export_is_never_taken_for_captures(tmp_path: Path) -> None:
 
 
 def test_a_second_export_is_refused(tmp_path: Path) -> None:
+    """A second export is refused."""
     path = write_export(tmp_path, LINES)
     other = write_zip(tmp_path / "other.zip", members_of(LINES))
     with pytest.raises(UsageError, match="one Slack export at a time"):
@@ -173,6 +192,7 @@ def test_a_second_export_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_encrypted_zip_is_one_sentence(tmp_path: Path) -> None:
+    """An encrypted zip is one sentence."""
     path = write_export(tmp_path, LINES)
     data = bytearray(path.read_bytes())
     for signature, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
@@ -180,11 +200,14 @@ def test_an_encrypted_zip_is_one_sentence(tmp_path: Path) -> None:
         while (start := data.find(signature, start + 1)) >= 0:
             data[start + at] |= 1
     path.write_bytes(bytes(data))
-    with pytest.raises(ck.ChatlioKitError, match=r"channels.json cannot be read: it is encrypted. Unpack the zip"):
+    with pytest.raises(
+        ck.ChatlioKitError, match=r"channels.json cannot be read: it is encrypted. Unpack the zip"
+    ):
         ck.read_slack(path, channels="z-*", app_ids="A0CHAT")
 
 
 def test_a_broken_index_is_one_sentence(tmp_path: Path) -> None:
+    """A broken index is one sentence."""
     path = write_export(tmp_path, LINES, channels=b"{")
     with pytest.raises(ck.ChatlioKitError, match=r"channels.json is no JSON"):
         ck.read_slack(path, channels="z-*", app_ids="A0CHAT")

@@ -41,13 +41,21 @@ def _read(tmp_path: Path, lines: list[Json], payloads: list[Payload]) -> tuple[T
 
 
 def test_what_webhooks_cover_sends_nothing(tmp_path: Path, webhook: Payload) -> None:
+    """What webhooks cover sends nothing."""
     tables, counts = _read(tmp_path, [*LINES, ARCHIVED], [webhook])
     assert list(tables.events["origin"]) == ["webhook"]
     assert (counts.covered, counts.accepted, counts.left_out["in_webhook"]) == (1, 0, 2)
 
 
-def test_slack_adds_messages_that_webhooks_lack_to_their_conversation(tmp_path: Path, webhook: Payload) -> None:
-    edited = {**LINES[2], "text": "Yes, since yesterday.", "edited": {"user": "U1", "ts": "1710144070.000000"}}
+def test_slack_adds_messages_that_webhooks_lack_to_their_conversation(
+    tmp_path: Path, webhook: Payload
+) -> None:
+    """Slack adds messages that webhooks lack to their conversation."""
+    edited = {
+        **LINES[2],
+        "text": "Yes, since yesterday.",
+        "edited": {"user": "U1", "ts": "1710144070.000000"},
+    }
     tables, counts = _read(tmp_path, [*LINES[:2], edited, MORE, ARCHIVED], [webhook])
     assert (counts.merged, counts.accepted, counts.edited) == (1, 1, 1)
     assert set(tables.events["conversation_id"]) == {webhook["conversationUUID"]}
@@ -65,6 +73,7 @@ def test_slack_adds_messages_that_webhooks_lack_to_their_conversation(tmp_path: 
 
 
 def test_several_transcripts_of_one_conversation_count_once(tmp_path: Path, webhook: Payload) -> None:
+    """Several transcripts of one conversation count once."""
     again = {**deepcopy(webhook), "endedAt": "2024-03-11T09:05:10.0009+01:00"}
     _, counts = _read(tmp_path, [*LINES, MORE, ARCHIVED], [webhook, again])
     assert (counts.conversations, counts.merged, counts.divided) == (1, 1, 0)
@@ -73,9 +82,16 @@ def test_several_transcripts_of_one_conversation_count_once(tmp_path: Path, webh
 def test_two_conversations_in_one_stretch_are_cut_at_the_second_s_first_message(
     tmp_path: Path, webhook: Payload
 ) -> None:
+    """Two conversations in one stretch are cut at the second's first message."""
     second = deepcopy(webhook) | {"conversationUUID": OTHER}
     second["messages"] = [{**second["messages"][1], "ts": "1710144150.000100"}]
-    lines = [*LINES[1:], MORE, said("1710144150.000100", "second"), said("1710144151.000100", "late"), ARCHIVED]
+    lines = [
+        *LINES[1:],
+        MORE,
+        said("1710144150.000100", "second"),
+        said("1710144151.000100", "late"),
+        ARCHIVED,
+    ]
     tables, counts = _read(tmp_path, lines, [webhook, second])
     assert (counts.conversations, counts.divided, counts.merged) == (2, 1, 2)
     added = tables.events[tables.events["origin"] == "slack_export"].sort_values("ended_at")
@@ -89,6 +105,7 @@ def test_two_conversations_in_one_stretch_are_cut_at_the_second_s_first_message(
 def test_a_start_gives_the_one_stretch_that_fits_its_conversation_s_id(
     tmp_path: Path, conversation: Payload
 ) -> None:
+    """A start gives the one stretch that fits its conversation's id."""
     start = {"kind": "conversation_started", "receivedAt": "2024-03-11T08:00:07Z"}
     start["payload"] = {**conversation, "channelId": CHANNEL}
     tables, counts = _read(tmp_path, LINES, [start])
@@ -109,6 +126,7 @@ def test_a_start_gives_the_one_stretch_that_fits_its_conversation_s_id(
 def test_a_start_that_does_not_fit_is_not_joined(
     tmp_path: Path, conversation: Payload, change: dict[str, str]
 ) -> None:
+    """A start that does not fit is not joined."""
     start = {"kind": "conversation_started", "receivedAt": "2024-03-11T08:00:07Z"}
     start |= {"receivedAt": change.get("receivedAt", start["receivedAt"])}
     payload = {**conversation, "channelId": CHANNEL, **change}
@@ -119,14 +137,19 @@ def test_a_start_that_does_not_fit_is_not_joined(
 
 
 def test_two_stretches_that_fit_one_start_are_not_joined(tmp_path: Path, conversation: Payload) -> None:
+    """Two stretches that fit one start are not joined."""
     start = {"kind": "conversation_started", "receivedAt": "2024-03-11T08:00:07Z"}
     start["payload"] = {**conversation, "channelId": CHANNEL}
-    again = [event("1710144300.000100", "channel_unarchive"), by_visitor("1710144301.000100", "Is the beta open?")]
+    again = [
+        event("1710144300.000100", "channel_unarchive"),
+        by_visitor("1710144301.000100", "Is the beta open?"),
+    ]
     _, counts = _read(tmp_path, [*LINES, ARCHIVED, *again], [start])
     assert (counts.joined, counts.unclear_starts) == (0, 1)
 
 
 def test_no_common_message_in_a_common_time_is_refused(tmp_path: Path, webhook: Payload) -> None:
+    """No common message in a common time is refused."""
     shifted = [{**line, "ts": line["ts"][:-6] + "777777"} for line in LINES]
     shifted.append(by_visitor("1710144030.000100", "between"))
     tables, counts = _read(tmp_path, shifted, [webhook])
@@ -139,6 +162,7 @@ def test_no_common_message_in_a_common_time_is_refused(tmp_path: Path, webhook: 
 
 
 def test_another_time_is_no_contradiction(tmp_path: Path, webhook: Payload) -> None:
+    """Another time is no contradiction."""
     later = [by_visitor("1720000000.000100", "much later")]
     tables, counts = _read(tmp_path, later, [webhook])
     assert (counts.accepted, len(tables.conversations)) == (1, 2)

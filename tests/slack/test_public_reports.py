@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import struct
 from pathlib import Path
 from random import Random
@@ -73,23 +74,27 @@ def _raw_zip(path: Path, members: dict[bytes, bytes], *, flag: int) -> Path:
     ids=["1: flag missing", "2: flag set", "2: odd blank"],
 )
 def test_names_are_read_as_utf8_where_they_are(tmp_path: Path, name: str, flag: int) -> None:
+    """Names are read as UTF-8 where they are."""
     members = members_of([said(TS, "hi")], channels=[channel(name=name)], folder=name)
     named = {member.encode(): content for member, content in members.items()}
     assert _texts(_read(_raw_zip(tmp_path / "export.zip", named, flag=flag))) == ["hi"]
 
 
 def test_3_a_folder_matches_its_entry_in_normal_form(tmp_path: Path) -> None:
+    """A folder matches its entry in normal form."""
     path = write_export(tmp_path, [said(TS, "hi")], channels=[channel(name="z-ビューア")], folder="z-ﾋﾞｭｰｱ")
     assert _texts(_read(path)) == ["hi"]
 
 
 def test_4_backslashes_separate_too(tmp_path: Path) -> None:
+    """Backslashes separate too."""
     members = members_of([said(TS, "hi")])
     named = {name.replace("/", "\\"): content for name, content in members.items()}
     assert _texts(_read(write_zip(tmp_path / "export.zip", named))) == ["hi"]
 
 
 def test_5_a_folder_may_enclose_everything(tmp_path: Path) -> None:
+    """A folder may enclose everything."""
     members = {f"acme export/{name}": content for name, content in members_of([said(TS, "hi")]).items()}
     members["__MACOSX/acme export/._channels.json"] = b"\0"
     members["acme export/.DS_Store"] = b"\0"
@@ -102,6 +107,7 @@ def test_5_a_folder_may_enclose_everything(tmp_path: Path) -> None:
 
 
 def test_6_slackbot_is_no_agent(tmp_path: Path) -> None:
+    """Slackbot is no agent."""
     export = _export(write_export(tmp_path, [said(TS, "hi", "USLACKBOT"), said("1710144006.000200", "yes")]))
     assert _texts(export.to_tables(quiet=True)) == ["yes"]
     assert export.slack is not None
@@ -109,6 +115,7 @@ def test_6_slackbot_is_no_agent(tmp_path: Path) -> None:
 
 
 def test_7_an_unknown_user_keeps_the_id_or_the_message_s_own_name(tmp_path: Path) -> None:
+    """An unknown user keeps the id or the message's own name."""
     lines = [said(TS, "hi", "U9"), said("1710144006.000200", "yo", "U8", user_profile={"real_name": "Kim"})]
     tables = _read(write_export(tmp_path, lines, people=[]), bot_users=[BOT_USER])
     assert list(tables.messages["username"]) == ["U9", "Kim"]
@@ -116,6 +123,7 @@ def test_7_an_unknown_user_keeps_the_id_or_the_message_s_own_name(tmp_path: Path
 
 
 def test_8_a_bot_message_without_bot_id_is_the_app_s_in_its_own_channel(tmp_path: Path) -> None:
+    """A bot message without bot id is the app's in its own channel."""
     line = {"type": "message", "subtype": "bot_message", "text": "x", "username": "ana", "ts": TS}
     tables = _read(write_export(tmp_path, [line]))
     assert (_authors(tables), list(tables.messages["username"])) == (["visitor"], ["ana"])
@@ -125,12 +133,14 @@ def test_8_a_bot_message_without_bot_id_is_the_app_s_in_its_own_channel(tmp_path
 
 
 def test_9_a_message_without_user_has_an_unknown_author(tmp_path: Path) -> None:
+    """A message without user has an unknown author."""
     tables = _read(write_export(tmp_path, [{"type": "message", "text": "x", "ts": TS}]))
     assert _authors(tables) == ["unknown"]
     assert tables.messages["slack_user_id"].isna().all()
 
 
 def test_10_a_thread_needs_no_list_of_replies(tmp_path: Path) -> None:
+    """A thread needs no list of replies."""
     lines = [
         said(TS, "head", reply_count=1, thread_ts=TS),
         said("1710144006.000200", "reply", thread_ts=TS),
@@ -141,6 +151,7 @@ def test_10_a_thread_needs_no_list_of_replies(tmp_path: Path) -> None:
 
 
 def test_11_a_reply_is_found_in_another_day_s_file(tmp_path: Path) -> None:
+    """A reply is found in another day's file."""
     days = {
         "2024-03-11": [said(TS, "head", thread_ts=TS), said("1710144010.000200", "next")],
         "2024-03-14": [said("1710403205.000200", "reply", thread_ts=TS)],
@@ -154,6 +165,7 @@ HIDDEN = [{"id": "F1", "mode": "tombstone"}, {"id": "F2", "mode": "hidden_by_lim
 
 
 def test_12_and_13_hidden_files_are_counted_and_the_text_stays(tmp_path: Path) -> None:
+    """Hidden files are counted and the text stays."""
     export = _export(write_export(tmp_path, [said(TS, "hi", files=HIDDEN)]))
     assert _texts(export.to_tables(quiet=True)) == ["hi"]
     assert export.slack is not None
@@ -161,6 +173,7 @@ def test_12_and_13_hidden_files_are_counted_and_the_text_stays(tmp_path: Path) -
 
 
 def test_14_text_goes_before_blocks(tmp_path: Path) -> None:
+    """Text goes before blocks."""
     rich = {"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": [_run("a b")]}]}
     card = {"type": "section", "text": {"type": "mrkdwn", "text": "card"}}
     assert _texts(_read(write_export(tmp_path, [said(TS, "a b", blocks=[rich, card])]))) == ["a b"]
@@ -180,16 +193,21 @@ def _run(text: str) -> Json:
             {"blocks": [{"type": "rich_text", "elements": [{"elements": [_run("x &amp; "), _run("y")]}]}]},
             "x &amp; y",
         ),
-        ({"blocks": [{"type": "section", "text": {"text": "block"}}], "attachments": [{"text": "no"}]}, "block"),
+        (
+            {"blocks": [{"type": "section", "text": {"text": "block"}}], "attachments": [{"text": "no"}]},
+            "block",
+        ),
     ],
 )
 def test_15_an_empty_text_is_filled_from_blocks_or_else_attachments(
     tmp_path: Path, more: Json, text: str
 ) -> None:
+    """An empty text is filled from blocks or else attachments."""
     assert _texts(_read(write_export(tmp_path, [by_visitor(TS, "", **more)]))) == [text]
 
 
 def test_17_a_bomb_is_refused_and_costs_nothing_else(tmp_path: Path) -> None:
+    """A bomb is refused and costs nothing else."""
     days = {"2024-03-11": [said(TS, "hi")], "2024-03-12": b" " * 100_000_000}
     tables = _read(write_export(tmp_path, days))
     assert _texts(tables) == ["hi"]
@@ -199,6 +217,7 @@ def test_17_a_bomb_is_refused_and_costs_nothing_else(tmp_path: Path) -> None:
 
 
 def test_18_an_absent_address_stays_absent(tmp_path: Path) -> None:
+    """An absent address stays absent."""
     tables = _read(write_export(tmp_path, [said(TS, "hi")]))
     assert tables.events["agent_email"].isna().all()
     assert list(tables.events["agent_name"]) == ["Sam Lee"]
@@ -209,12 +228,14 @@ def test_18_an_absent_address_stays_absent(tmp_path: Path) -> None:
 
 
 def test_19_a_null_list_of_channels_is_empty(tmp_path: Path) -> None:
+    """A null list of channels is empty."""
     export = _export(write_export(tmp_path, [said(TS, "hi")], channels=b"null"))
     assert export.to_tables(quiet=True).events.empty
     assert "export.zip!channels.json lists no channels" in export.notes()
 
 
-def test_20_a_folder_that_two_entries_claim_is_told_and_not_read(tmp_path: Path) -> None:
+def test_20_a_folder_that_two_entries_claim_is_reported_and_not_read(tmp_path: Path) -> None:
+    """A folder that two entries claim is reported and not read."""
     members = members_of([said(TS, "hi")], channels=[channel(), channel("C0OTHER")])
     members["b'z-general'/2024-03-11.json"] = b"[]"
     export = _export(write_zip(tmp_path / "export.zip", members))
@@ -224,10 +245,12 @@ def test_20_a_folder_that_two_entries_claim_is_told_and_not_read(tmp_path: Path)
 
 
 def test_21_private_channels_stand_in_groups(tmp_path: Path) -> None:
+    """Private channels stand in groups."""
     assert _texts(_read(write_export(tmp_path, [said(TS, "hi")], channels=[], groups=[channel()]))) == ["hi"]
 
 
 def test_22_ts_keeps_all_its_digits(tmp_path: Path) -> None:
+    """Ts keeps all its digits."""
     lines = [said("1710144005.000390", "second"), said("1710144005.000389", "first")]
     tables = _read(write_export(tmp_path, lines))
     assert list(tables.messages["ts"]) == ["1710144005.000389", "1710144005.000390"]
@@ -235,8 +258,30 @@ def test_22_ts_keeps_all_its_digits(tmp_path: Path) -> None:
     assert list(tables.messages["sent_at"].dt.microsecond) == [389, 390]
 
 
+def test_a_day_file_s_name_dates_nothing(tmp_path: Path) -> None:
+    """A file is named by the day in California; times come from ts alone, in the order of ts."""
+    days = {"2031-01-01": [said("1710144006.000200", "second")], "2031-01-02": [said(TS, "first")]}
+    tables = _read(write_export(tmp_path, days))
+    assert _texts(tables) == ["first", "second"]
+    assert str(tables.messages["sent_at"].min()) == "2024-03-11 08:00:05.000200+00:00"
+
+
+def test_a_byte_order_mark_and_line_breaks_are_no_fault(tmp_path: Path) -> None:
+    """Whoever rewrote a file may have added them."""
+    days = {DAY: b"\xef\xbb\xbf[\r\n" + json.dumps(said(TS, "hi")).encode() + b"\r\n]\r\n"}
+    assert _texts(_read(write_export(tmp_path, days))) == ["hi"]
+
+
+def test_a_folder_may_be_named_by_the_channel_s_id(tmp_path: Path) -> None:
+    """Other tools name folders so; files of other names are no days."""
+    members = members_of([said(TS, "hi")], folder=CHANNEL)
+    members[f"{CHANNEL}/canvas_in_the_conversation.json"] = b"[1]"
+    assert _texts(_read(write_zip(tmp_path / "export.zip", members))) == ["hi"]
+
+
 @pytest.mark.parametrize("members", [[], None])
 def test_23_an_archived_channel_has_no_members(tmp_path: Path, members: list[str] | None) -> None:
+    """An archived channel has no members."""
     entry = channel(is_archived=True)
     if members is None:
         del entry["members"]
@@ -244,6 +289,7 @@ def test_23_an_archived_channel_has_no_members(tmp_path: Path, members: list[str
 
 
 def test_24_ids_are_the_same_again_and_a_longer_export_is_a_fuller_event(tmp_path: Path) -> None:
+    """Ids are the same again and a longer export is a fuller event."""
     lines = [event("1710144000.000100", "channel_join"), by_visitor(TS, "hi")]
     first = _read(write_export(tmp_path, lines)).events
     again = _read(write_export(tmp_path, lines)).events
@@ -255,11 +301,13 @@ def test_24_ids_are_the_same_again_and_a_longer_export_is_a_fuller_event(tmp_pat
 
 
 def test_25_a_message_needs_no_user_profile(tmp_path: Path) -> None:
+    """A message needs no user profile."""
     assert list(_read(write_export(tmp_path, [said(TS, "hi")])).messages["username"]) == ["Sam Lee"]
 
 
 @pytest.mark.parametrize("blocks", [[5, {"type": "call"}], None, "x", [[[]]]])
 def test_26_odd_blocks_are_ignored(tmp_path: Path, blocks: object) -> None:
+    """Odd blocks are ignored."""
     lines = [said(TS, "hi", blocks=blocks), by_visitor("1710144006.000200", "", blocks=blocks)]
     assert _texts(_read(write_export(tmp_path, lines))) == ["hi", None]
 
@@ -274,6 +322,7 @@ def test_26_odd_blocks_are_ignored(tmp_path: Path, blocks: object) -> None:
     ],
 )
 def test_27_other_files_are_refused_by_what_they_are(tmp_path: Path, content: bytes, words: str) -> None:
+    """Other files are refused by what they are."""
     path = tmp_path / "C1.json"
     path.write_bytes(content)
     with pytest.raises(CaptureError, match=words):
@@ -292,11 +341,13 @@ def test_27_other_files_are_refused_by_what_they_are(tmp_path: Path, content: by
     ],
 )
 def test_other_zips_are_refused_by_what_they_are(tmp_path: Path, name: str, words: str) -> None:
+    """Other zips are refused by what they are."""
     with pytest.raises(CaptureError, match=words):
         _export(write_zip(tmp_path / "other.zip", {name: b"x"}))
 
 
 def test_28_bots_that_name_nobody_are_unknown_or_another_s(tmp_path: Path) -> None:
+    """Bots that name nobody are unknown, or another bot."""
     pssst = {"subtype": "bot_message", "text": "Pssst!", "type": "message", "ts": TS}
     own = by_visitor("1710144006.000200", "own")
     del own["username"]
@@ -309,6 +360,7 @@ def test_28_bots_that_name_nobody_are_unknown_or_another_s(tmp_path: Path) -> No
 
 
 def test_29_what_a_cut_zip_still_holds_is_read(tmp_path: Path) -> None:
+    """What a cut zip still holds is read."""
     texts = [Random(day).randbytes(400).hex() for day in range(10)]
     days = {f"2024-03-1{day}": [said(f"171011{day}005.000200", text)] for day, text in enumerate(texts)}
     path = write_export(tmp_path, days)
@@ -323,6 +375,7 @@ def test_29_what_a_cut_zip_still_holds_is_read(tmp_path: Path) -> None:
 
 
 def test_29_a_zip_damaged_in_the_middle_loses_one_day(tmp_path: Path) -> None:
+    """A zip damaged in the middle loses one day."""
     days = {f"2024-03-{day}": [said(f"17101{day}005.000200", f"hi {day}" * 9)] for day in range(10, 13)}
     path = write_export(tmp_path, days)
     data = bytearray(path.read_bytes())
@@ -335,6 +388,7 @@ def test_29_a_zip_damaged_in_the_middle_loses_one_day(tmp_path: Path) -> None:
 
 
 def test_30_a_day_that_is_no_json_is_rejected_and_the_channel_read(tmp_path: Path) -> None:
+    """A day that is no JSON is rejected and the channel read."""
     days = {DAY: [said(TS, "hi")], "2024-03-12": b'[{"type":"message" "ts":"1"}]'}
     export = _export(write_export(tmp_path, days))
     tables = export.to_tables(quiet=True)

@@ -79,7 +79,15 @@ def test_both_have_the_same_conversations(by_webhooks: Tables, by_slack: Tables)
     both = fullest.merge(by_slack.events, on=["channel_id", "message_ts"], suffixes=("", "_slack"))
     assert len(both) == len(fullest) == transcripts["conversation_id"].nunique()
     known = {field.name for field in TABLES["events"]} - CANNOT_KNOW
-    assert known == {"kind", "channel_id", "channel_name", "message_ts", "message_count", "ended_at", "agent_name"}
+    assert known == {
+        "kind",
+        "channel_id",
+        "channel_name",
+        "message_ts",
+        "message_count",
+        "ended_at",
+        "agent_name",
+    }
     assert (both["message_count"] == both["message_count_slack"]).all()
     assert (both["agent_name"].fillna("") == both["agent_name_slack"].fillna("")).all()
     assert ((both["ended_at"] - both["ended_at_slack"]).abs() <= pd.Timedelta(microseconds=1)).mean() > 0.9
@@ -89,6 +97,7 @@ def test_both_have_the_same_conversations(by_webhooks: Tables, by_slack: Tables)
 
 
 def test_read_together_no_message_is_there_twice(sample: SampleExport, by_slack: Tables) -> None:
+    """Read together no message is there twice."""
     export = ck.read_slack(sample.slack or "", captures=sample.path, **SETTINGS)
     tables = export.to_tables(quiet=True)
     assert not tables.messages.duplicated(["conversation_id", "ts"]).any()
@@ -101,6 +110,7 @@ def test_read_together_no_message_is_there_twice(sample: SampleExport, by_slack:
 
 
 def test_the_same_seed_gives_the_same_bytes_and_the_same_captures(tmp_path: Path) -> None:
+    """The same seed gives the same bytes and the same captures."""
     first = ck.write_sample(tmp_path / "a" / "captures", events=60, slack=True)
     second = ck.write_sample(tmp_path / "b" / "captures", events=60, slack=True)
     without = ck.write_sample(tmp_path / "c" / "captures", events=60)
@@ -115,6 +125,7 @@ def test_the_same_seed_gives_the_same_bytes_and_the_same_captures(tmp_path: Path
 
 
 def test_the_sample_knows_several_forms_of_a_bot_s_message(sample: SampleExport) -> None:
+    """The sample knows several forms of a bot's message."""
     forms = set()
     with ZipFile(sample.slack or "") as archive:
         for name in archive.namelist():

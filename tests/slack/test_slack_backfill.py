@@ -37,6 +37,7 @@ def _slack(path: Path, lines: list[Json], **more: Any) -> Any:
 
 
 def test_an_export_lands_once_and_grows(local: Platform, tmp_path: Path) -> None:
+    """An export lands once and grows."""
     first = backfill(_slack(tmp_path, LINES), local, quiet=True).as_dict()
     assert (first["read"], first["accepted"], first["landed"]) == (1, 1, 1)
     again = backfill(_slack(tmp_path, LINES), local, quiet=True).as_dict()
@@ -53,6 +54,7 @@ def test_an_export_lands_once_and_grows(local: Platform, tmp_path: Path) -> None
 
 
 def test_a_later_export_without_its_head_is_the_same_conversation(local: Platform, tmp_path: Path) -> None:
+    """A later export without its head is the same conversation."""
     backfill(_slack(tmp_path, [*LINES, MORE]), local, quiet=True)
     later = said("1710144301.000100", "One more thing.")
     page = backfill(_slack(tmp_path, [*LINES[2:], MORE, later]), local, quiet=True)
@@ -65,6 +67,7 @@ def test_a_later_export_without_its_head_is_the_same_conversation(local: Platfor
 def test_captures_that_turn_up_later_are_named_as_pairs(
     local: Platform, tmp_path: Path, transcript: Payload
 ) -> None:
+    """Captures that turn up later are named as pairs."""
     alone = _slack(tmp_path, [*LINES, MORE])
     own_id = alone.to_tables(quiet=True).events["conversation_id"].iat[0]
     backfill(alone, local, quiet=True)
@@ -78,7 +81,9 @@ def test_captures_that_turn_up_later_are_named_as_pairs(
     assert any("under two ids" in note for note in again.notes)
 
 
-def test_captures_are_always_read_next_to_an_export(local: Platform, tmp_path: Path, transcript: Payload) -> None:
+def test_captures_are_always_read_next_to_an_export(
+    local: Platform, tmp_path: Path, transcript: Payload
+) -> None:
     """Although they are unchanged: what they cover must not be sent from Slack."""
     captures = _captures(tmp_path, [{**transcript, "channelId": CHANNEL}])
     backfill(captures, local, quiet=True)
@@ -89,6 +94,7 @@ def test_captures_are_always_read_next_to_an_export(local: Platform, tmp_path: P
 
 
 def test_redacted_ids_are_not_in_the_name_of_the_file(tmp_path: Path) -> None:
+    """Redacted ids are not in the name of the file."""
     tables = _slack(tmp_path, [*LINES, None], redact="mask").to_tables(quiet=True)
     assert list(tables.events["source_file"]) == ["export.zip"]
     assert [each.file for each in tables.rejections] == ["export.zip"]

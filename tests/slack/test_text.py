@@ -36,6 +36,7 @@ RENDERER = Renderer({"U1": "Sam Lee"}, {"C1": "general"})
     ],
 )  # fmt: skip
 def test_a_text_is_read_as_people_read_it(raw: str, text: str) -> None:
+    """A text is read as people read it."""
     assert RENDERER.text_of({"text": raw})[0] == text
 
 
@@ -48,6 +49,7 @@ def test_what_somebody_typed_comes_back_as_it_was(typed: str) -> None:
 
 
 def test_the_raw_text_is_kept_where_it_differs(tmp_path: Path) -> None:
+    """The raw text is kept where it differs."""
     lines = [said("1710144005.000200", "a &amp; b"), said("1710144006.000200", "plain")]
     tables = ck.read_slack(write_export(tmp_path, lines), **SETTINGS).to_tables(quiet=True)
     assert list(tables.messages["text"]) == ["a & b", "plain"]
@@ -55,6 +57,7 @@ def test_the_raw_text_is_kept_where_it_differs(tmp_path: Path) -> None:
 
 
 def test_private_channels_are_named_in_no_text(tmp_path: Path) -> None:
+    """Private channels are named in no text."""
     lines = [said("1710144005.000200", "ask in <#G1>")]
     path = write_export(tmp_path, lines, groups=[channel("G1", "merger-plans")])
     assert list(ck.read_slack(path, **SETTINGS).to_tables(quiet=True).messages["text"]) == ["ask in #G1"]
