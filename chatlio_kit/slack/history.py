@@ -139,8 +139,8 @@ class SlackHistory:
 
     Attributes:
         counts: what became of messages and conversations, filled while reading.
-        sent: the stretches that became events, filled while reading.
-        known: looks up stretches that earlier runs sent.
+        known: looks up stretches that earlier runs read; None without a ledger.
+        sent: the stretches of this reading, for the ledger; filled only where there is one.
 
     Raises:
         MissingPath: there is no such file or folder.
@@ -151,7 +151,7 @@ class SlackHistory:
         self.files = ExportFiles(path)
         self.workspace = Workspace(self.files)
         self.name, self.settings = self.files.name, settings
-        self.known: Known = lambda _: ()
+        self.known: Known | None = None
         self._index_notes = self.workspace.notes
         self._start()
 
@@ -274,7 +274,7 @@ class _ChannelReader:
         counts.unclear_starts += unclear
         joined = {id(free[index]): conversation for index, conversation in by_start.items()}
         counts.joined += len(joined)
-        earlier = self._history.known(self._channel.id)
+        earlier = self._history.known(self._channel.id) if self._history.known else ()
         for part in filled:
             self._add(part, owners, joined.get(id(part)), earlier)
         return self._read
@@ -353,13 +353,13 @@ class _ChannelReader:
         sent = Sent(channel.id, anchor, part.lines[-1].ts, own_id, webhook_id)
         if not added:
             counts.covered += 1
-            self._history.sent.append(replace(sent, has_event=False))
+            self._note(replace(sent, has_event=False))
             return
         if self._settings.closed_only and part.ended_by == LAST_MESSAGE:
             counts.open += 1
             counts.left_out["open"] += len(added)
             return
-        self._history.sent.append(sent)
+        self._note(sent)
         counts.kept += len(added)
         counts.merged += owner is not None
         counts.cut_heads += not part.start_is_whole and before is None
@@ -384,6 +384,10 @@ class _ChannelReader:
                 messages=added,
             )
         )
+
+    def _note(self, sent: Sent) -> None:
+        if self._history.known is not None:
+            self._history.sent.append(sent)
 
     def _team(self) -> str | None:
         named = [(count, team) for team, count in self._teams.items() if team]
