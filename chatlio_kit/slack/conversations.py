@@ -23,7 +23,7 @@ from hashlib import sha256
 from itertools import chain
 
 from chatlio_kit.chatlio.event_ids import digest
-from chatlio_kit.slack.messages import AGENT, UNKNOWN, VISITOR, Line
+from chatlio_kit.slack.messages import UNKNOWN, Line
 
 ENDED_BY = ("channel_archive", "gap", "next_conversation", "last_message")
 ARCHIVED, GAP, NEXT, LAST_MESSAGE = ENDED_BY
@@ -196,17 +196,3 @@ def started_at(messages: Sequence[Line]) -> int:
 def first_by(author: str, messages: Sequence[Line]) -> Line | None:
     """Return the first message of an author: ``visitor`` or ``agent``."""
     return next((line for line in messages if line.author == author), None)
-
-
-__all__ = [
-    "AGENT",
-    "ENDED_BY",
-    "VISITOR",
-    "Conversation",
-    "Stretch",
-    "conversation_id",
-    "cut",
-    "divide",
-    "first_by",
-    "started_at",
-]

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Protocol
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
+from chatlio_kit.chatlio.rejections import on_one_line
 from chatlio_kit.errors import CaptureError, MissingPath
 
 CHANNELS, GROUPS, USERS = "channels.json", "groups.json", "users.json"
@@ -36,7 +37,8 @@ _STEP = 1 << 16
 _LITTER = ("__MACOSX", ".")
 _WHAT_TO_DO = "Export it with Slack itself or with `slackdump export`, and name that zip or folder"
 
-Path_ = tuple[str, ...]
+Parts = tuple[str, ...]
+"""A path within an export, part by part."""
 
 
 class Unreadable(Exception):
@@ -70,7 +72,7 @@ class ExportFiles:
     """
 
     def __init__(self, path: Path) -> None:
-        self.name = os.path.basename(os.path.realpath(path))
+        self.name = on_one_line(os.path.basename(os.path.realpath(path)))
         self.notes: list[str] = []
         try:
             members = self._open(path)
@@ -93,7 +95,7 @@ class ExportFiles:
             elif len(parts) == depth + 3 and parts[depth] == "teams" and parts[-1] == CHANNELS:
                 self.has_workspaces = True
 
-    def _open(self, path: Path) -> dict[Path_, Member]:
+    def _open(self, path: Path) -> dict[Parts, Member]:
         if not path.exists():
             raise MissingPath(f"There is no file or folder {str(path)!r}. Check the path and try again.")
         if path.is_dir():
@@ -109,11 +111,11 @@ class ExportFiles:
         named = ((_parts(info), info) for info in archive.infolist() if not info.is_dir())
         return {parts: _ZipMember(archive, info) for parts, info in named if parts and not _is_litter(parts)}
 
-    def _recover(self, path: Path) -> dict[Path_, Member]:
+    def _recover(self, path: Path) -> dict[Parts, Member]:
         """Find the members of a zip that has lost the list of its members."""
         with path.open("rb") as handle:
             content = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
-        members: dict[Path_, Member] = dict(_recovered(content))
+        members: dict[Parts, Member] = dict(_recovered(content))
         whole = sum(member is not _CUT for member in members.values())
         self.notes.append(
             f"{self.name} has no list of its members at its end, as when it is cut off: {whole:,} members "
@@ -217,9 +219,9 @@ def _is_bomb(size: int, packed: int) -> bool:
     return size > _SURELY_SMALL and size > _MOST_RATIO * max(1, packed)
 
 
-def _folder_members(path: Path) -> Iterator[tuple[Path_, Member]]:
+def _folder_members(path: Path) -> Iterator[tuple[Parts, Member]]:
     """List a folder's files down to the depth that an export has; nothing is opened."""
-    pending: list[tuple[str, Path_]] = [(str(path), ())]
+    pending: list[tuple[str, Parts]] = [(str(path), ())]
     while pending:
         folder, parts = pending.pop()
         with os.scandir(folder) as entries:
@@ -235,7 +237,7 @@ def _folder_members(path: Path) -> Iterator[tuple[Path_, Member]]:
                     yield inside, _FolderMember(entry.path)
 
 
-def _parts(info: ZipInfo) -> Path_:
+def _parts(info: ZipInfo) -> Parts:
     r"""Return a member's path, part by part.
 
     Slack's zips hold UTF-8 names without the flag that says so, which Python reads as code page 437. A
@@ -248,15 +250,15 @@ def _parts(info: ZipInfo) -> Path_:
     return _split(name)
 
 
-def _split(name: str) -> Path_:
+def _split(name: str) -> Parts:
     return tuple(part for part in re.split(r"[/\\]", name) if part)
 
 
-def _is_litter(parts: Path_) -> bool:
+def _is_litter(parts: Parts) -> bool:
     return any(part.startswith(_LITTER) for part in parts)
 
 
-def _recovered(content: mmap.mmap) -> Iterator[tuple[Path_, Member]]:
+def _recovered(content: mmap.mmap) -> Iterator[tuple[Parts, Member]]:
     """Yield the members of a zip by the headers in front of them."""
     at = 0
     while at + _LOCAL_HEADER.size <= len(content):
@@ -295,7 +297,7 @@ def _deflated_end(content: mmap.mmap, start: int) -> int | None:
     return at - len(unpacker.unused_data) if unpacker.eof else None
 
 
-def _root(members: Iterable[Path_]) -> Path_ | None:
+def _root(members: Iterable[Parts]) -> Parts | None:
     """Return the folder that holds the list of channels: the top, or the only one at the top that has it."""
     for name in (CHANNELS, GROUPS):
         roots = {parts[:-1] for parts in members if parts[-1] == name and len(parts) <= 2}
@@ -306,7 +308,7 @@ def _root(members: Iterable[Path_]) -> Path_ | None:
     return None
 
 
-def _what_it_is(path: Path, members: Iterable[Path_]) -> str:
+def _what_it_is(path: Path, members: Iterable[Parts]) -> str:
     """Return the sentence about a zip or folder that is no export."""
     names = {parts[-1] for parts in members}
     found = f"{str(path)!r} is no Slack export that can be read: "
@@ -371,5 +373,5 @@ def _export_in(path: Path) -> Path | None:
     return path if root is not None and _has_days(names, len(root)) else None
 
 
-def _has_days(names: Iterable[Path_], depth: int) -> bool:
+def _has_days(names: Iterable[Parts], depth: int) -> bool:
     return any(len(parts) == depth + 2 and DAY_FILE.fullmatch(parts[-1]) for parts in names)

@@ -12,7 +12,6 @@ import orjson
 
 from chatlio_kit.chatlio.rejections import Reason, Rejection
 from chatlio_kit.slack.conversations import (
-    AGENT,
     LAST_MESSAGE,
     Conversation,
     Stretch,
@@ -23,7 +22,7 @@ from chatlio_kit.slack.conversations import (
     started_at,
 )
 from chatlio_kit.slack.files import DAY_BYTES, ExportFiles, Unreadable
-from chatlio_kit.slack.messages import VISITOR, Authors, InvalidLine, Line, files_in, in_order, team_of
+from chatlio_kit.slack.messages import AGENT, VISITOR, Authors, InvalidLine, Line, files_in, in_order, team_of
 from chatlio_kit.slack.settings import SlackSettings
 from chatlio_kit.slack.webhooks import Webhooks, overlaps
 from chatlio_kit.slack.workspace import Channel, Workspace
@@ -61,6 +60,7 @@ class SlackCounts:
         cut_heads: conversations whose beginning may be missing.
         edited: messages that were edited in Slack, of which the webhook's text is kept.
         files: files that hang on messages; only their number is kept.
+        refused_channels: channels that share no message with the webhooks of the same time.
     """
 
     channels: int = 0
@@ -85,6 +85,7 @@ class SlackCounts:
     cut_heads: int = 0
     edited: int = 0
     files: int = 0
+    refused_channels: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """Return the counts as JSON has them."""
@@ -158,8 +159,15 @@ class SlackHistory:
     def _start(self) -> None:
         self.counts, self.sent = SlackCounts(), list[Sent]()
         self.workspace.notes = list(self._index_notes)
-        self._refused = 0
         self._was_read = False
+
+    def webhooks(self) -> Webhooks:
+        """Return an empty collection for what captured webhooks say of the matching channels."""
+        return Webhooks({channel.id for channel in self._matching()})
+
+    def _matching(self) -> list[Channel]:
+        matches = self.settings.matches
+        return [channel for channel in self.workspace.channels if matches(channel.id, channel.name)]
 
     def channels(self, webhooks: Webhooks) -> Iterator[ChannelRead]:
         """Read channel after channel.
@@ -169,9 +177,7 @@ class SlackHistory:
         """
         self._start()
         authors = Authors(self.workspace, self.settings)
-        matching = [
-            channel for channel in self.workspace.channels if self.settings.matches(channel.id, channel.name)
-        ]
+        matching = self._matching()
         self.counts.channels = len(matching)
         for channel, folder in sorted(self.workspace.folders_of(matching), key=lambda pair: pair[0].id):
             if folder is None:
@@ -227,9 +233,9 @@ class SlackHistory:
                 f"{counts.edited:,} messages were edited in Slack after a webhook held them; the webhook's "
                 "text is kept"
             )
-        if self._refused:
+        if counts.refused_channels:
             notes.append(
-                f"{self._refused:,} channels share no message with the webhooks of the same time, so merging "
+                f"{counts.refused_channels:,} channels share no message with the webhooks of the same time, so merging "
                 "them would count messages twice; they are rejected. Name the right export, or read it "
                 "without these captures"
             )
@@ -315,7 +321,7 @@ class _ChannelReader:
     def _refuse(self, stretches: Sequence[Stretch]) -> None:
         """Reject a channel's conversations, because they cannot be merged with its webhooks."""
         counts = self._history.counts
-        self._history._refused += 1
+        counts.refused_channels += 1
         detail = (
             "Webhooks cover this channel at the same time, but share no message with it, so both cannot be "
             "of one workspace. Name the right export, or read it without these captures."

@@ -71,7 +71,7 @@ class Proposal:
     Attributes:
         export: the export's name.
         settings: the proposed settings, as :func:`~chatlio_kit.read_slack` takes them.
-        apps: apps named Chatlio, by id.
+        apps: apps named Chatlio, or that wrote visitors' messages, by id.
         bot_users: their users.
         bot_ids: their bots.
         patterns: patterns of channels' names, and how many channels they match.
@@ -138,7 +138,7 @@ class Proposal:
     def sheet(self) -> Sheet:
         """Return the proposal as a table."""
         rows: list[tuple[str, str | int]] = [
-            ("apps named Chatlio", _listed(f"{id_} ({name})" for id_, name in self.apps.items())),
+            ("apps", _listed(f"{id_} ({name})" for id_, name in self.apps.items())),
             ("their users", _listed(self.bot_users)),
             ("their bots", _listed(self.bot_ids)),
             ("channels by name", _listed(f"{name} {count:,}" for name, count in self.patterns.items())),
@@ -194,14 +194,38 @@ def inspect(
     ]
     proposal.bot_users = sorted(user.id for user in bots)
     proposal.bot_ids = sorted({user.bot_id for user in bots if user.bot_id})
+    if captured and not (proposal.apps or bots):
+        _learn_app(workspace, proposal, captured)
     chats = _chats(workspace, proposal, captured)
     named = set(lobbies)
     _add_lobbies(workspace, proposal, {channel.id for channel in chats}, named)
-    if proposal.apps or bots:
+    if proposal.apps or proposal.bot_ids or bots:
         _read(workspace, proposal, chats, captured)
     proposal.notes = workspace.notes
     _propose(proposal)
     return proposal
+
+
+def _learn_app(
+    workspace: Workspace, proposal: Proposal, captured: Mapping[str, Mapping[str, WebhookMessage]]
+) -> None:
+    """Propose the app that wrote the visitors' messages that webhooks have, where no app is named Chatlio."""
+    both = [channel for channel in workspace.channels if channel.id in captured]
+    ids: dict[str, set[str]] = {"app_id": set(), "bot_id": set()}
+    for channel, folder in workspace.folders_of(both):
+        for raw in _raw_lines(workspace.files, folder, Proposal("")) if folder is not None else ():
+            message = captured[channel.id].get(str(raw.get("ts"))) if isinstance(raw, dict) else None
+            if message is not None and message.author == VISITOR:
+                for key, found in ids.items():
+                    if isinstance(id_ := raw.get(key), str) and _ID.fullmatch(id_):
+                        found.add(id_)
+    proposal.apps = dict.fromkeys(sorted(ids["app_id"]), "wrote visitors' messages")
+    proposal.bot_ids = sorted(ids["bot_id"])
+    if any(ids.values()):
+        proposal.unclear.append(
+            "no app of this export is named Chatlio; the proposed ids are of the app that wrote the visitors' "
+            "messages that captured webhooks have"
+        )
 
 
 def _chats(workspace: Workspace, proposal: Proposal, captured: Mapping[str, Any]) -> list[Channel]:
@@ -355,7 +379,7 @@ def _propose(proposal: Proposal) -> None:
         "workspace_domain": "",
     }
     unclear = proposal.unclear
-    if not (proposal.apps or proposal.bot_users):
+    if not (proposal.apps or proposal.bot_ids or proposal.bot_users):
         unclear.append(
             "no app or bot of this export is named Chatlio: look its id up in Slack, and set app_ids, "
             "bot_ids or bot_users"

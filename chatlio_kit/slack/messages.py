@@ -9,9 +9,8 @@ Source: Slack's documentation, message events and the conversation object.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from chatlio_kit.chatlio.rejections import Reason
@@ -77,16 +76,6 @@ class InvalidLine(Exception):
     def __init__(self, reason: Reason, place: str | None, detail: str) -> None:
         super().__init__(detail)
         self.reason, self.place, self.detail = reason, place, detail
-
-
-@dataclass
-class BotForms:
-    """How the named app writes, in counts; for those who decide about messages that name nobody."""
-
-    with_username: int = 0
-    without_username: int = 0
-    classic: int = 0
-    ids: Counter[str] = field(default_factory=Counter)
 
 
 class Authors:

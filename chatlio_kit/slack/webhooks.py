@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from chatlio_kit.slack.conversations import Stretch, first_by
@@ -23,9 +23,14 @@ class Start:
 
 
 class Webhooks:
-    """The messages and starts of captured webhooks, by channel."""
+    """The messages and starts of captured webhooks, by channel.
 
-    def __init__(self) -> None:
+    Args:
+        channels: the ids of the channels that matter; others are left out.
+    """
+
+    def __init__(self, channels: Container[str]) -> None:
+        self._channels = channels
         self._transcripts: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
         self._starts: defaultdict[str, list[Start]] = defaultdict(list)
 
@@ -37,11 +42,13 @@ class Webhooks:
             conversation: its conversation's id, or ``event:`` and its own id where it names none.
             message_ts: the ts of its messages, with blanks between.
         """
-        self._transcripts[channel_id].append((conversation, message_ts))
+        if channel_id in self._channels:
+            self._transcripts[channel_id].append((conversation, message_ts))
 
     def add_start(self, channel_id: str, start: Start) -> None:
         """Add a webhook that names a conversation by its first message."""
-        self._starts[channel_id].append(start)
+        if channel_id in self._channels:
+            self._starts[channel_id].append(start)
 
     def owners(self, channel_id: str) -> dict[str, str]:
         """Return which conversation owns each message of a channel, by ts, as far as webhooks know."""

@@ -83,6 +83,8 @@ class Workspace:
         for name, is_public in ((CHANNELS, True), (GROUPS, False)):
             if files.has(name):
                 self._add_channels(name, is_public=is_public)
+        if not files.has(CHANNELS):
+            self.notes.append(f"{files.name} has no {CHANNELS}, so only private channels are known")
         self.users: dict[str, User] = {}
         for name in (USERS, "org_users.json"):
             for entry in self._entries(name):

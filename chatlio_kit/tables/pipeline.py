@@ -21,7 +21,7 @@ from itertools import chain
 
 from chatlio_kit.captures import Captures, RawBatch
 from chatlio_kit.pool import map_in_order
-from chatlio_kit.slack import SlackHistory, Webhooks
+from chatlio_kit.slack import SlackHistory
 from chatlio_kit.tables.arrow import drop_null_columns, fill_missing_columns
 from chatlio_kit.tables.deduplicate.deduplicate import Deduplicator, Settled
 from chatlio_kit.tables.deduplicate.twins import may_hold_tables
@@ -59,14 +59,14 @@ def batches(
         sample: filled with some of the rejected records, as they were read.
         slack: the Slack export that is read after the captures and merged with them.
     """
-    webhooks = Webhooks()
+    webhooks = slack.webhooks() if slack is not None else None
     with_twins = may_hold_tables(file.name for file in captures.files)
     with Deduplicator(settled, with_twins=with_twins) as deduplicator:
         captured = validate_batches(captures.batches(), options, executor)
-        exported = slack_batches(slack, webhooks, policy.redaction) if slack else ()
+        exported = slack_batches(slack, webhooks, policy.redaction) if slack and webhooks else ()
         for validated in chain(captured, exported):
             is_captured = bool(validated.raw_batch.read)
-            if slack is not None and is_captured:
+            if webhooks is not None and is_captured:
                 add_webhooks(webhooks, validated.rows)
             findings.add_read(validated)
             batch = deduplicator.apply(policy.contract.enforce(validated, findings.fields))

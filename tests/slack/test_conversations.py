@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from slack_exports import CHANNEL, DAY, SETTINGS, Json, by_visitor, channel, event, said, users, write_export
 
 import chatlio_kit as ck
-from chatlio_kit.slack import SlackCounts, SlackHistory, SlackSettings, Webhooks
+from chatlio_kit.slack import SlackCounts, SlackHistory, SlackSettings
 from chatlio_kit.tables import Tables
 
 JOIN = event("1710144000.000100", "channel_join")
@@ -254,7 +254,7 @@ def test_whatever_a_channel_holds_every_line_ends_in_one_place(
     """Whatever a channel holds every line ends in one place."""
     path = write_export(tmp_path_factory.mktemp("export"), lines)
     history = SlackHistory(path, SlackSettings(("z-*",), ("A0CHAT",), closed_only=closed_only))
-    webhooks = Webhooks()
+    webhooks = history.webhooks()
     for number, second in enumerate(known):
         webhooks.add_transcript(CHANNEL, f"conversation-{number % 2}", f"17101{second:05}.000100")
     for read in history.channels(webhooks):

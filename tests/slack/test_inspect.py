@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -102,6 +103,19 @@ def test_without_a_named_app_nothing_is_opened(tmp_path: Path) -> None:
     proposal = ck.inspect_slack(path)
     assert (proposal.channels, proposal.messages, proposal.patterns) == (0, 0, {"z-*": 1})
     assert any("no app or bot of this export is named Chatlio" in each for each in proposal.unclear)
+
+
+def test_captures_tell_the_app_that_no_name_tells(tmp_path: Path, transcript: dict[str, Any]) -> None:
+    """The app is the author of the visitors' messages that webhooks have."""
+    path = write_export(tmp_path, LINES, people=[], channels=[channel(creator="U5")])
+    captures = tmp_path / "captures.json"
+    captures.write_text(json.dumps({**transcript, "channelId": "C0ANA"}), encoding="utf-8")
+    proposal = ck.inspect_slack(path, captures)
+    assert proposal.settings["bot_ids"] == ["B0CHAT"]
+    assert proposal.calibration is not None
+    assert (proposal.calibration.found, proposal.calibration.messages) == (2, 2)
+    assert proposal.calibration.visitors == {"bot_message, username": 1}
+    assert any("no app of this export is named Chatlio" in question for question in proposal.unclear)
 
 
 @pytest.mark.parametrize(

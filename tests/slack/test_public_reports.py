@@ -267,7 +267,7 @@ def test_a_day_file_s_name_dates_nothing(tmp_path: Path) -> None:
 
 
 def test_a_byte_order_mark_and_line_breaks_are_no_fault(tmp_path: Path) -> None:
-    """Whoever rewrote a file may have added them."""
+    """A tool that rewrote a file may have added them."""
     days = {DAY: b"\xef\xbb\xbf[\r\n" + json.dumps(said(TS, "hi")).encode() + b"\r\n]\r\n"}
     assert _texts(_read(write_export(tmp_path, days))) == ["hi"]
 

@@ -51,11 +51,11 @@ def by_slack(sample: SampleExport) -> Tables:
 def test_both_have_the_same_messages(by_webhooks: Tables, by_slack: Tables) -> None:
     """Their ts, author and text; a webhook's text has links in Slack's markup."""
     channels = by_webhooks.events.drop_duplicates("event_id").set_index("event_id")["channel_id"]
-    told = by_webhooks.messages.assign(channel_id=by_webhooks.messages["event_id"].map(channels))
+    sent = by_webhooks.messages.assign(channel_id=by_webhooks.messages["event_id"].map(channels))
     channels = by_slack.events.set_index("event_id")["channel_id"]
-    found = by_slack.messages.assign(channel_id=by_slack.messages["event_id"].map(channels))
-    both = told.merge(found, on=["channel_id", "ts"], suffixes=("", "_slack"))
-    assert len(both) == len(told) > 900
+    exported = by_slack.messages.assign(channel_id=by_slack.messages["event_id"].map(channels))
+    both = sent.merge(exported, on=["channel_id", "ts"], suffixes=("", "_slack"))
+    assert len(both) == len(sent) > 900
     assert (both["author"] == both["author_slack"]).all()
     assert (both["sent_at"] == both["sent_at_slack"]).all()
     agents = both[both["author"] == "agent"]
