@@ -235,8 +235,8 @@ class SlackHistory:
             )
         if counts.refused_channels:
             notes.append(
-                f"{counts.refused_channels:,} channels share no message with the webhooks of the same time, so merging "
-                "them would count messages twice; they are rejected. Name the right export, or read it "
+                f"{counts.refused_channels:,} channels share no message with the webhooks of the same "
+                "time, so merging them would count messages twice; they are rejected. Name the right export, or read it "
                 "without these captures"
             )
         return notes

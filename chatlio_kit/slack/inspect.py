@@ -223,8 +223,8 @@ def _learn_app(
     proposal.bot_ids = sorted(ids["bot_id"])
     if any(ids.values()):
         proposal.unclear.append(
-            "no app of this export is named Chatlio; the proposed ids are of the app that wrote the visitors' "
-            "messages that captured webhooks have"
+            "no app of this export is named Chatlio; the proposed ids are of the app that wrote the "
+            "visitors' messages that captured webhooks have"
         )
 
 
