@@ -122,7 +122,7 @@ class Preflight:
         ]
         ending = {
             Verdict.PASS: "Everything is as it should be: connect when you like.",
-            Verdict.WARN: "Nothing prevents a connection. Whether the warnings matter shows only when it is made.",
+            Verdict.WARN: "Nothing prevents a connection. Making it shows whether the warnings matter.",
             Verdict.FAIL: "Put right what failed, then ask the doctor again.",
         }[self.verdict]
         return Sheet(

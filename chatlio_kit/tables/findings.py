@@ -310,7 +310,7 @@ class FieldFindings:
             notes.append(f"redacted {self.redacted.total():,} values: {self.redaction}")
         if self.redaction.way_of(Privacy.PSEUDONYM) is Way.DROP:
             notes.append(
-                "Without ids, conversations and visitors cannot be distinguished, so these tables have no rows; "
+                "Without ids, conversations and visitors are indistinguishable, so these tables are empty; "
                 "--redact drop,pseudonym=mask (in Python redact=) keeps them."
             )
         if why := self.file_times.suspicion():

@@ -170,8 +170,8 @@ def _reasons(counts: RecordCounts) -> Part:
     reasons = by_frequency(counts.rejected_by_reason)
     return Part(
         "Rejected records",
-        "Each is listed in rejected.jsonl with its file, number, field and reason. Once settled, the next run "
-        "takes it in, and only it.",
+        "rejected.jsonl lists each with file, number, field and reason. Correct them, or settle them with "
+        "an option: the next run reads them again, and only them.",
         sheet=Sheet(
             "",
             ("reason", "records", "what settles it"),

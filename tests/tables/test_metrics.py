@@ -137,8 +137,8 @@ def test_a_conversation_without_transcript_says_so(documented_tables: Tables) ->
     """Without messages there is a heading and a sentence."""
     documented_tables.messages = empty("messages")
     shown = documented_tables.read_conversation(STARTED)
-    assert repr(shown).endswith("No transcript of it was read.")
-    assert "No transcript of it was read." in shown._repr_html_()
+    assert repr(shown).endswith("None of its transcripts were read.")
+    assert "None of its transcripts were read." in shown._repr_html_()
 
 
 def test_an_unknown_conversation_is_told(documented_tables: Tables) -> None:
