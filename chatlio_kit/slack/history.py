@@ -236,8 +236,8 @@ class SlackHistory:
         if counts.refused_channels:
             notes.append(
                 f"{counts.refused_channels:,} channels share no message with the webhooks of the same "
-                "time, so merging them would count messages twice; they are rejected. Name the right export, or read it "
-                "without these captures"
+                "time, so merging them would count messages twice; they are rejected. Name the right export, "
+                "or read it without these captures"
             )
         return notes
 

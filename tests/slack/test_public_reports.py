@@ -28,6 +28,7 @@ from slack_exports import (
 
 import chatlio_kit as ck
 from chatlio_kit.errors import CaptureError
+from chatlio_kit.slack import SlackHistory, SlackSettings
 from chatlio_kit.tables import Export, Tables
 
 TS = "1710144005.000200"
@@ -204,6 +205,19 @@ def test_15_an_empty_text_is_filled_from_blocks_or_else_attachments(
 ) -> None:
     """An empty text is filled from blocks or else attachments."""
     assert _texts(_read(write_export(tmp_path, [by_visitor(TS, "", **more)]))) == [text]
+
+
+def test_16_one_channel_is_in_memory_at_a_time(tmp_path: Path) -> None:
+    """A channel is read when it is asked for; nothing of the next one was read before."""
+    members: dict[str, bytes] = {}
+    names = [f"z-{number}" for number in range(5)]
+    channels = [channel(f"C{number}", name) for number, name in enumerate(names)]
+    for number, name in enumerate(names):
+        members |= members_of([said(f"171014400{number}.000200", name)], channels=channels, folder=name)
+    history = SlackHistory(write_zip(tmp_path / "export.zip", members), SlackSettings.of(SETTINGS))
+    for number, read in enumerate(history.channels(history.webhooks()), 1):
+        assert [line.text for line in read.conversations[0].messages] == [names[number - 1]]
+        assert (history.counts.channels_read, history.counts.messages) == (number, number)
 
 
 def test_17_a_bomb_is_refused_and_costs_nothing_else(tmp_path: Path) -> None:
