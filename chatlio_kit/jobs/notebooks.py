@@ -125,10 +125,9 @@ class NotebookSetup:
         self._require("slack")
         if self._slack is not None:
             return self._slack
-        if not self.is_local or self._captures is not None:
+        export = self._sample.slack if self.is_local and self._captures is None else None
+        if export is None:
             raise TooEarly("Only the sample has a Slack export. Name your own export in SLACK.")
-        export = self._sample.slack
-        assert export is not None  # the sample of this lesson has one
         return export
 
     @cached_property

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from chatlio_kit.arguments import checked
+from chatlio_kit.arguments import checked, optional, place
 from chatlio_kit.errors import OutputError
 from chatlio_kit.private_files import new_file
 from chatlio_kit.slack.files import ExportFiles
@@ -15,7 +15,7 @@ from chatlio_kit.slack.inspect import Proposal, WebhookMessage, inspect
 from chatlio_kit.tables import Export, read_export
 
 
-@checked()
+@checked(write=optional(place))
 def inspect_slack(
     path: Path | str,
     captures: Export | Path | str | Sequence[Path | str] | None = None,

@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from chatlio_kit.errors import MissingPath, UsageError
+from chatlio_kit.errors import MissingPath, UsageError, in_words
 
 ARCHIVE = "channel_archive"
 WITHOUT_USERNAME = ("unknown", "visitor", "notice")
@@ -88,8 +88,11 @@ class SlackSettings:
             values = tomllib.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise MissingPath(
-                f"There is no settings file {str(path)!r}. `chatlio-kit slack inspect EXPORT --write "
-                f"{path.name}` proposes one."
+                f"There is no settings file {str(path)!r}. "
+                + in_words(
+                    f"`chatlio-kit slack inspect EXPORT --write {path.name}` proposes one.",
+                    "inspect_slack(path, write=...) proposes one.",
+                )
             ) from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
             raise UsageError(f"{str(path)!r} cannot be read as TOML: {error}. Correct it.") from None
@@ -134,7 +137,8 @@ def _check(values: Mapping[str, Any], place: str) -> None:
     if not any(values.get(name) for name in ("app_ids", "bot_ids", "bot_users")):
         raise UsageError(
             f"{place}nothing names the app that writes visitors' messages: set app_ids, bot_ids or "
-            "bot_users. `chatlio-kit slack inspect` proposes them."
+            "bot_users. "
+            + in_words("`chatlio-kit slack inspect` proposes them.", "inspect_slack() proposes them.")
         )
     for pattern in values["channels"]:
         if len(pattern) > 1 and pattern.startswith("/") and pattern.endswith("/"):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from chatlio_kit.arguments import a_path_or_paths, checked, optional, place
+from chatlio_kit.arguments import a_path_or_paths, checked, flag, optional, place, text, text_or_texts
 from chatlio_kit.captures import Captures, parse
 from chatlio_kit.chatlio.numbers import indented
 from chatlio_kit.display import Progress, Sheet
@@ -208,7 +208,19 @@ def read_export(
     )
 
 
-@checked(settings=optional(place))
+@checked(
+    settings=optional(place),
+    channels=optional(text_or_texts),
+    app_ids=text_or_texts,
+    bot_ids=text_or_texts,
+    bot_users=text_or_texts,
+    lobby=text_or_texts,
+    bot_without_username=text,
+    thread_replies=text,
+    split_on=text_or_texts,
+    closed_only=flag,
+    workspace_domain=text,
+)
 def read_slack(
     path: Path | str,
     *,
@@ -307,6 +319,6 @@ def _refuse_exports(paths: Iterable[Path | str], *, is_beside: bool) -> None:
         + in_words(
             f"`chatlio-kit slack inspect {name} --write slack.toml` proposes how to read it; then add "
             "--slack slack.toml.",
-            "Read it with read_slack(); `chatlio-kit slack inspect` proposes how.",
+            "Read it with read_slack(); inspect_slack() proposes how.",
         )
     )

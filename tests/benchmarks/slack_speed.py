@@ -35,6 +35,12 @@ WAYS = {
     from chatlio_kit.slack.workspace import Workspace
     print(len(Workspace(ExportFiles(Path(sys.argv[1]))).channels))
 """,
+    "read: conversations as validated events": """
+    import sys
+    import chatlio_kit as ck
+    export = ck.read_slack(sys.argv[1], settings=sys.argv[1] + ".toml")
+    print(sum(map(len, export.batches())))
+""",
     "chatlio-kit convert --slack": """
     import sys
     from chatlio_kit.cli import main
@@ -97,10 +103,10 @@ def main() -> None:
                 if options.only not in way:
                     continue
                 if way == PEER and not has_peer:
-                    print(f"{way:38} not run")
+                    print(f"{way:40} not run")
                     continue
                 run = measure(code, path)
-                print(f"\r{way:38} {run.seconds:7.1f} s {run.peak:8,.0f} MB  {run.wrong}", flush=True)
+                print(f"\r{way:40} {run.seconds:7.1f} s {run.peak:8,.0f} MB  {run.wrong}", flush=True)
 
 
 if __name__ == "__main__":

@@ -158,7 +158,7 @@ def test_wrong_settings_are_one_sentence(tmp_path: Path, toml: str, words: str) 
 
 def test_missing_settings_are_one_sentence(tmp_path: Path) -> None:
     """Missing settings are one sentence."""
-    with pytest.raises(MissingPath, match=r"slack inspect EXPORT --write slack\.toml"):
+    with pytest.raises(MissingPath, match=r"inspect_slack\(path, write=...\) proposes one"):
         ck.read_slack(write_export(tmp_path, LINES), settings=tmp_path / "slack.toml")
 
 
