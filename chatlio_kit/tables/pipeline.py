@@ -17,9 +17,9 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
-from itertools import chain
 
 from chatlio_kit.captures import Captures, RawBatch
+from chatlio_kit.chatlio.redaction import Redaction
 from chatlio_kit.pool import map_in_order
 from chatlio_kit.slack import SlackHistory
 from chatlio_kit.tables.arrow import drop_null_columns, fill_missing_columns
@@ -59,18 +59,12 @@ def batches(
         sample: filled with some of the rejected records, as they were read.
         slack: the Slack export that is read after the captures and merged with them.
     """
-    webhooks = slack.webhooks() if slack is not None else None
     with_twins = may_hold_tables(file.name for file in captures.files)
     with Deduplicator(settled, with_twins=with_twins) as deduplicator:
-        captured = validate_batches(captures.batches(), options, executor)
-        exported = slack_batches(slack, webhooks, policy.redaction) if slack and webhooks else ()
-        for validated in chain(captured, exported):
-            is_captured = bool(validated.raw_batch.read)
-            if webhooks is not None and is_captured:
-                add_webhooks(webhooks, validated.rows)
+        for validated in read_batches(captures, options, executor, slack, policy.redaction):
             findings.add_read(validated)
             batch = deduplicator.apply(policy.contract.enforce(validated, findings.fields))
-            if slack is not None and not is_captured:
+            if slack is not None and not validated.raw_batch.read:
                 slack.counts.accepted += len(batch)
                 slack.counts.duplicates += batch.duplicates
             findings.add_accepted(batch)
@@ -79,6 +73,31 @@ def batches(
             batch = policy.redact(batch, findings.redacted)
             batch.rejected.sort(key=lambda rejection: (rejection.file, rejection.record))
             yield batch
+
+
+def read_batches(
+    captures: Captures,
+    options: ReadOptions,
+    executor: Executor | None,
+    slack: SlackHistory | None,
+    redaction: Redaction,
+) -> Iterator[EventBatch]:
+    """Decode and validate captures, then the conversations of a Slack export, merged with them.
+
+    Args:
+        captures: where records are read from.
+        options: how they are read.
+        executor: where the work is done; None for this process.
+        slack: the Slack export, if there is one.
+        redaction: decides how much the names of the export's files may say.
+    """
+    webhooks = slack.webhooks() if slack is not None else None
+    for validated in validate_batches(captures.batches(), options, executor):
+        if webhooks is not None:
+            add_webhooks(webhooks, validated.rows)
+        yield validated
+    if slack is not None and webhooks is not None:
+        yield from slack_batches(slack, webhooks, redaction)
 
 
 def validate_batches(

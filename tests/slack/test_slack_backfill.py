@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from slack_exports import CHANNEL, SETTINGS, Json, by_visitor, channel, event, said, write_export
 
 import chatlio_kit as ck
+from chatlio_kit import local_platform
 from chatlio_kit.aep import Platform
 from chatlio_kit.chatlio import catalogue
+from chatlio_kit.cli import main
 from chatlio_kit.connection.resources import blueprint, mappings
+from chatlio_kit.delivery import Ledger
 from chatlio_kit.delivery.requests.wire import wire_records
 from chatlio_kit.jobs.backfill import backfill
 
@@ -24,6 +29,17 @@ LINES = [
     said("1710144061.448129", "Yes, since today."),
 ]
 MORE = said("1710144101.000100", "It needs a key.")
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[Path]:
+    """A state folder with a local platform of its own process."""
+    state = tmp_path / "own"
+    local_platform.ensure_running(
+        state / "local", options=local_platform.Options(enabling_delay=0.02, processing_delay=0.02)
+    )
+    yield state
+    local_platform.stop(state / "local")
 
 
 def _captures(tmp_path: Path, payloads: list[Payload]) -> Path:
@@ -91,6 +107,27 @@ def test_captures_are_always_read_next_to_an_export(
     page = backfill(export, local, quiet=True).as_dict()
     assert (page["accepted"], page["duplicates"]) == (0, 1)
     assert export.slack.counts.covered == 1
+
+
+def test_a_visitor_s_conversation_from_slack_is_forgotten_too(
+    state: Path, tmp_path: Path, conversation: Payload
+) -> None:
+    """The webhook about its start leads from the visitor to it."""
+    start = {"kind": "conversation_started", "receivedAt": "2024-03-11T08:00:07Z"}
+    start["payload"] = {**conversation, "channelId": CHANNEL}
+    captures = _captures(tmp_path, [start])
+    settings = tmp_path / "slack.toml"
+    settings.write_text('channels = ["z-*"]\napp_ids = ["A0CHAT"]\n', encoding="utf-8")
+    with ck.open_platform("local", state=state) as platform:
+        backfill(_slack(tmp_path, LINES, captures=captures), platform, quiet=True)
+    options = ["--visitor-id", conversation["visitor"]["UUID"], "--state", str(state), "--yes"]
+    paths = [str(tmp_path / "export.zip"), str(captures), "--slack", str(settings)]
+    result = CliRunner().invoke(main, ["forget", *paths, *options, "--json"])
+    assert result.exit_code == 0, result.output
+    content = json.loads(result.stdout)
+    assert content["events"] == 2
+    with Ledger(state) as ledger:
+        assert set(ledger.as_frame()["source_file"]) == {"(forgotten)"}
 
 
 def test_redacted_ids_are_not_in_the_name_of_the_file(tmp_path: Path) -> None:
