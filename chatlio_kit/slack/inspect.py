@@ -186,14 +186,16 @@ def inspect(
     captured: dict[str, dict[str, WebhookMessage]] = {}
     for message in webhooks:
         captured.setdefault(message.channel_id, {})[message.ts] = message
-    proposal.apps = {id_: name for id_, name in workspace.apps.items() if _APP_NAME in name.lower()}
+    proposal.apps = {
+        id_: name for id_, name in workspace.apps.items() if _APP_NAME in name.lower() and _ID.fullmatch(id_)
+    }
     bots = [
         user
         for user in workspace.users.values()
         if user.app_id in proposal.apps or (user.is_bot and any(_APP_NAME in name for name in user.names))
     ]
-    proposal.bot_users = sorted(user.id for user in bots)
-    proposal.bot_ids = sorted({user.bot_id for user in bots if user.bot_id})
+    proposal.bot_users = sorted(user.id for user in bots if _ID.fullmatch(user.id))
+    proposal.bot_ids = sorted({user.bot_id for user in bots if user.bot_id and _ID.fullmatch(user.bot_id)})
     if captured and not (proposal.apps or bots):
         _learn_app(workspace, proposal, captured)
     chats = _chats(workspace, proposal, captured)
@@ -258,6 +260,7 @@ def _add_lobbies(workspace: Workspace, proposal: Proposal, chats: set[str], name
         channel.id
         for channel in workspace.channels
         if channel.id not in chats
+        and _ID.fullmatch(channel.id)
         and (channel.id in named or (channel.is_public and set(channel.members) & set(proposal.bot_users)))
     )
 

@@ -69,6 +69,24 @@ def test_an_export_lands_once_and_grows(local: Platform, tmp_path: Path) -> None
     assert set(rows["occurred_at_source"]) == {"slack_ts"}
 
 
+def test_frames_of_an_export_are_streamed_like_any_other(
+    local: Platform, tmp_path: Path, transcript: Payload
+) -> None:
+    """Merged with webhooks, each event with its own messages."""
+    captures = _captures(tmp_path, [{**transcript, "channelId": CHANNEL}])
+    tables = _slack(tmp_path, [*LINES, MORE], captures=captures).to_tables(quiet=True)
+    connection = ck.plan_connection(local, quiet=True).apply(quiet=True)
+    page = ck.stream(tables, connection, quiet=True).reconcile()
+    assert page.as_dict()["landed"] == 2
+    rows = connection.read_rows(quiet=True)
+    sent = rows.set_index(rows["origin"].fillna("webhook"))["chat_messages"]
+    texts = {origin: [message["text"] for message in messages] for origin, messages in sent.items()}
+    assert texts == {
+        "webhook": ["Is the beta open?", "Yes, since today."],
+        "slack_export": ["It needs a key."],
+    }
+
+
 def test_a_later_export_without_its_head_is_the_same_conversation(local: Platform, tmp_path: Path) -> None:
     """A later export without its head is the same conversation."""
     backfill(_slack(tmp_path, [*LINES, MORE]), local, quiet=True)
