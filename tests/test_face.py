@@ -156,3 +156,13 @@ def test_help_reads_well() -> None:
             assert "Raises:" in str(public.__doc__), name
             described = str(public.__doc__)
             assert all(f"{each}:" in described for each in inspect.signature(public).parameters), name
+
+
+@pytest.mark.parametrize(("former", "name"), [("settling", "options"), ("terms", "policy")])
+def test_a_former_name_works_with_a_warning(tmp_path: Path, former: str, name: str) -> None:
+    """Renamed attributes of public classes work for one more release."""
+    found = ck.read_export(ck.write_sample(tmp_path / "captures", events=10).path)
+    with pytest.warns(DeprecationWarning, match=f"Export.{former} is now Export.{name}"):
+        assert getattr(found, former) is getattr(found, name)
+    with pytest.raises(AttributeError, match="has no attribute 'never'"):
+        found.never  # noqa: B018

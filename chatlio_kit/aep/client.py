@@ -15,11 +15,11 @@ from chatlio_kit.aep.flow_service import FlowService
 from chatlio_kit.aep.ingestion import Inlet
 from chatlio_kit.aep.schema_registry import SchemaRegistry
 from chatlio_kit.aep.transport import Transport
-from chatlio_kit.display import Sheet
+from chatlio_kit.display import Sheet, SheetDisplay
 from chatlio_kit.settings import Secret, Settings
 
 
-class Platform:
+class Platform(SheetDisplay):
     """One sandbox of Experience Platform, as one credential sees it.
 
     Nothing is sent before the first call.
@@ -107,9 +107,3 @@ class Platform:
             ("client secret", str(settings.client_secret)),
         ]
         return Sheet(f"Platform {settings.platform_name}", ("", ""), rows)
-
-    def __repr__(self) -> str:
-        return str(self.sheet())
-
-    def _repr_html_(self) -> str:
-        return self.sheet()._repr_html_()

@@ -32,7 +32,7 @@ class Dtype(StrEnum):
 class Privacy(StrEnum):
     """How much a value says about a person."""
 
-    PLAIN = "plain"
+    PLAIN = "plain"  # leads to nobody; never redacted
     PSEUDONYM = "pseudonym"  # an id that leads to a person with other data
     PERSONAL = "personal"  # leads to a visitor by itself
     CONTENT = "content"  # words or data written by strangers: may hold anything

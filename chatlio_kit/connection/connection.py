@@ -22,7 +22,7 @@ from chatlio_kit.connection.resources.names import ResourceNames, Role, in_words
 from chatlio_kit.connection.resources.resource import Action, known, shared_resources
 from chatlio_kit.connection.resources.survey import DataflowState, Survey, a_platform, open_survey
 from chatlio_kit.connection.rows import read_rows
-from chatlio_kit.display import Progress, Sheet
+from chatlio_kit.display import Progress, Sheet, SheetDisplay
 from chatlio_kit.errors import ConnectionIncomplete, OutputError, UsageError, option
 from chatlio_kit.private_files import new_file
 from chatlio_kit.settings import Secret, sealed
@@ -106,7 +106,7 @@ class Dataflow:
 
 
 @dataclass(repr=False)
-class Connection:
+class Connection(SheetDisplay):
     """Chatlio's connection to one dataset.
 
     Attributes:
@@ -318,12 +318,6 @@ class Connection:
 
     def _flows(self) -> tuple[tuple[Role, dict[Kind, Dataflow]], ...]:
         return (Role.LIVE, self.live), (Role.HISTORY, self.history)
-
-    def __repr__(self) -> str:
-        return str(self.sheet())
-
-    def _repr_html_(self) -> str:
-        return self.sheet()._repr_html_()
 
 
 def a_connection(name: str, value: object) -> None:

@@ -17,7 +17,7 @@ from chatlio_kit.connection.resources.dataflows import dataflow_resources
 from chatlio_kit.connection.resources.names import Role
 from chatlio_kit.connection.resources.resource import Action, shared_resources
 from chatlio_kit.connection.resources.survey import DataflowState, a_platform, open_survey
-from chatlio_kit.display import Progress, Sheet
+from chatlio_kit.display import Progress, Sheet, SheetDisplay
 from chatlio_kit.errors import ConnectionIncomplete, UsageError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Planned:
     id: str | None
 
 
-class Plan:
+class Plan(SheetDisplay):
     """The objects that a connection needs, and what has to be done with each.
 
     Attributes:
@@ -163,12 +163,6 @@ class Plan:
             [row[:width] for row in rows],
             (changes if self.changes or self.conflicts else _NO_CHANGE,),
         )
-
-    def __repr__(self) -> str:
-        return str(self.sheet())
-
-    def _repr_html_(self) -> str:
-        return self.sheet()._repr_html_()
 
 
 @checked(platform=a_platform, webhooks=optional(list_of_texts))

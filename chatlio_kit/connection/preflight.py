@@ -22,7 +22,7 @@ from chatlio_kit.connection.resources.blueprint import SOURCE_SPEC
 from chatlio_kit.connection.resources.names import ResourceNames, Role
 from chatlio_kit.connection.resources.resource import Action, shared_resources
 from chatlio_kit.connection.resources.survey import a_platform, open_survey
-from chatlio_kit.display import Progress, Sheet
+from chatlio_kit.display import Progress, Sheet, SheetDisplay
 from chatlio_kit.errors import (
     ChatlioKitError,
     ConnectionIncomplete,
@@ -72,7 +72,7 @@ class Check:
 
 
 @dataclass(frozen=True, repr=False)
-class Preflight:
+class Preflight(SheetDisplay):
     """The results of a preflight.
 
     Attributes:
@@ -131,12 +131,6 @@ class Preflight:
             [(check.name, check.verdict.value, check.finding) for check in self.checks],
             (*steps, ending),
         )
-
-    def __repr__(self) -> str:
-        return str(self.sheet())
-
-    def _repr_html_(self) -> str:
-        return self.sheet()._repr_html_()
 
 
 @checked(platform=a_platform)

@@ -18,7 +18,7 @@ from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection.production import require_leave
 from chatlio_kit.connection.resources.names import WEBHOOK_FIELDS, Role
 from chatlio_kit.connection.resources.survey import Survey, a_platform, open_survey
-from chatlio_kit.display import Progress, Sheet
+from chatlio_kit.display import Progress, Sheet, SheetDisplay
 from chatlio_kit.errors import AuthenticationFailed, NotFound, PlatformError, Unavailable, Unreachable
 
 ADVICE = (
@@ -48,7 +48,7 @@ class Removed:
 
 
 @dataclass(frozen=True, repr=False)
-class Removal:
+class Removal(SheetDisplay):
     """The objects that were removed, or would be.
 
     Attributes:
@@ -98,12 +98,6 @@ class Removal:
             ],
             (ADVICE, _STAYING) if self.objects else ("Nothing to remove.", _STAYING),
         )
-
-    def __repr__(self) -> str:
-        return str(self.sheet())
-
-    def _repr_html_(self) -> str:
-        return self.sheet()._repr_html_()
 
 
 @checked(platform=a_platform)

@@ -14,7 +14,7 @@ from chatlio_kit.delivery.requests.pacing import (
 )
 from chatlio_kit.delivery.requests.packing import ADVISED_RECORD, fits, pack
 from chatlio_kit.delivery.requests.wire import wire_records
-from chatlio_kit.display import Sheet
+from chatlio_kit.display import Sheet, SheetDisplay
 from chatlio_kit.tables import RecordCounts
 
 BATCH_API_SECONDS = 4 * 3600.0
@@ -32,8 +32,8 @@ class Share:
     too_large: int = 0
 
 
-@dataclass
-class Forecast:
+@dataclass(repr=False)
+class Forecast(SheetDisplay):
     """What a backfill would send.
 
     Attributes:
@@ -109,9 +109,3 @@ class Forecast:
             notes.append("This is bulk: files for the batch ingestion API would serve better than streaming.")
         headings = ("kind", "records", "bytes", "requests", "over 10 KB", "least seconds")
         return Sheet(f"Forecast for {self.destination}", headings, rows, [*notes, *self.notes])
-
-    def __repr__(self) -> str:
-        return str(self.sheet())
-
-    def _repr_html_(self) -> str:
-        return self.sheet()._repr_html_()

@@ -8,15 +8,15 @@ from typing import Any
 
 from chatlio_kit.delivery.ledger.models import FateCounts, Readback
 from chatlio_kit.delivery.reconcile import Reconciliation, explain, explain_gone, is_amiss
-from chatlio_kit.display import Document, Part, Sheet, Tile
+from chatlio_kit.display import Document, Part, Sheet, SheetDisplay, Tile
 from chatlio_kit.errors import DONE, FAILED, INCOMPLETE, UNCONFIRMED
 from chatlio_kit.tables import FieldFindings, RecordCounts
 from chatlio_kit.tables.next_steps import NextStep
 from chatlio_kit.tables.report import further_parts, record_parts, record_tiles
 
 
-@dataclass
-class Page:
+@dataclass(repr=False)
+class Page(SheetDisplay):
     """What a run did, and what its destination holds in total.
 
     ``read = accepted + rejected + duplicates`` and ``accepted = delivered + dead_lettered + pending``.
@@ -184,9 +184,3 @@ class Page:
                 f"{run.pending:,} events have no verdict yet. Run the backfill or stream again to send them."
             )
         return [*sentences, *self.notes]
-
-    def __repr__(self) -> str:
-        return str(self.sheet())
-
-    def _repr_html_(self) -> str:
-        return self.sheet()._repr_html_()

@@ -31,7 +31,7 @@ from chatlio_kit.delivery.ledger.encoding import from_milliseconds
 from chatlio_kit.delivery.ledger.ledger import Ledger
 from chatlio_kit.delivery.ledger.models import EventRef, FateCounts, Gone, Readback
 from chatlio_kit.delivery.readback import DatasetReader, read_back
-from chatlio_kit.display import Sheet
+from chatlio_kit.display import Sheet, SheetDisplay
 from chatlio_kit.errors import DONE, FAILED, INCOMPLETE, UNCONFIRMED, NotFound
 
 LOST = "lost_after_acceptance"
@@ -96,8 +96,8 @@ class RunCounters:
         return f"{counts}, {self.warned:,} with warnings" if self.warned else counts
 
 
-@dataclass
-class Reconciliation:
+@dataclass(repr=False)
+class Reconciliation(SheetDisplay):
     """What was sent, what arrived, and what became of the rest.
 
     Attributes:
@@ -211,12 +211,6 @@ class Reconciliation:
         counts = (self.dead_by_reason.get(LOST, 0), self.under_way, self.total.gone)
         further = sum(max(0, count - SHOWN) for count in counts)
         return [*lines, f"... and {further:,} more; --json names {LISTED:,}"] if further else lines
-
-    def __repr__(self) -> str:
-        return str(self.sheet())
-
-    def _repr_html_(self) -> str:
-        return self.sheet()._repr_html_()
 
 
 def reconcile(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -70,6 +71,20 @@ class Sheet:
         """Whether a column holds only numbers."""
         cells = [row[column] for row in self.rows if row[column] is not None]
         return bool(cells) and all(isinstance(cell, int | float) for cell in cells)
+
+
+class SheetDisplay(ABC):
+    """Displays itself as its sheet, in terminals and notebooks."""
+
+    @abstractmethod
+    def sheet(self) -> Sheet:
+        """Return what it displays."""
+
+    def __repr__(self) -> str:
+        return str(self.sheet())
+
+    def _repr_html_(self) -> str:
+        return self.sheet()._repr_html_()
 
 
 def _html(text: str) -> str:

@@ -28,7 +28,7 @@ from chatlio_kit.delivery.ledger.erasure import (
     source_files,
 )
 from chatlio_kit.delivery.run_options import reading_of, recorded_readings
-from chatlio_kit.display import Sheet
+from chatlio_kit.display import Sheet, SheetDisplay
 from chatlio_kit.errors import DONE, FAILED, OutputError, UsageError, option
 from chatlio_kit.jobs.backfill import REPORTS
 from chatlio_kit.jobs.platforms import STORE
@@ -77,8 +77,8 @@ class SearchedStore:
     remove_by: str = ""
 
 
-@dataclass
-class Forgotten:
+@dataclass(repr=False)
+class Forgotten(SheetDisplay):
     """Where a person was searched for, what was removed, and what is left for others to remove.
 
     Attributes:
@@ -161,12 +161,6 @@ class Forgotten:
         title = "Forgotten" if self.found else "Nobody was found, and nothing was taken out."
         sql = [self.sql] if self.sql else []
         return Sheet(title, ("looked at", "removed", "left"), rows, [*notes, *self.notes, *sql])
-
-    def __repr__(self) -> str:
-        return str(self.sheet())
-
-    def _repr_html_(self) -> str:
-        return self.sheet()._repr_html_()
 
 
 @checked(state=place)

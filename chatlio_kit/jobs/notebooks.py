@@ -14,7 +14,7 @@ from chatlio_kit.aep import Platform
 from chatlio_kit.arguments import checked, optional, place, text
 from chatlio_kit.connection import Connection, open_connection, plan_connection
 from chatlio_kit.delivery import Run, stream
-from chatlio_kit.display import Sheet
+from chatlio_kit.display import Sheet, SheetDisplay
 from chatlio_kit.errors import ChatlioKitError, UsageError
 from chatlio_kit.jobs.platforms import open_platform
 from chatlio_kit.samples import SampleExport, write_sample
@@ -74,7 +74,7 @@ class NothingAccepted(ChatlioKitError):
     """Captures were read, and every record was rejected."""
 
 
-class NotebookSetup:
+class NotebookSetup(SheetDisplay):
     """The starting point of a lesson: what the lessons before it made.
 
     Attributes:
@@ -182,7 +182,8 @@ class NotebookSetup:
                 f"The lesson {_AVAILABLE_IN[name][-1].value!r} starts with everything."
             )
 
-    def _sheet(self) -> Sheet:
+    def sheet(self) -> Sheet:
+        """Return what the notebook has to work with."""
         where = "the embedded local platform" if self.is_local else "Experience Platform"
         available = {"platform": where} | {
             name: "ready" for name, steps in _AVAILABLE_IN.items() if self.step in steps
@@ -190,12 +191,6 @@ class NotebookSetup:
         return Sheet(
             f"Lesson {_ORDER.index(self.step):02}, {self.step.value}", ("", ""), list(available.items())
         )
-
-    def __repr__(self) -> str:
-        return str(self._sheet())
-
-    def _repr_html_(self) -> str:
-        return self._sheet()._repr_html_()
 
 
 @checked(step=text, platform=text, captures=optional(place), state=optional(place), slack=optional(place))

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from chatlio_kit.display import Sheet
+from chatlio_kit.display import Sheet, SheetDisplay
 from chatlio_kit.slack.conversations import ARCHIVED, cut
 from chatlio_kit.slack.files import DAY_BYTES, ExportFiles, Unreadable
 from chatlio_kit.slack.messages import AGENT, UNKNOWN, VISITOR, Authors, InvalidLine, Line, in_order
@@ -64,8 +64,8 @@ class Calibration:
     without_username_found: int = 0
 
 
-@dataclass
-class Proposal:
+@dataclass(repr=False)
+class Proposal(SheetDisplay):
     """How a workspace export could be read, for a person to confirm.
 
     Attributes:
@@ -163,12 +163,6 @@ class Proposal:
             ]
         notes = [*self.notes, *(f"unclear: {question}" for question in self.unclear)]
         return Sheet(f"Proposal for {self.export}", ("found", "value"), rows, notes)
-
-    def __repr__(self) -> str:
-        return str(self.sheet())
-
-    def _repr_html_(self) -> str:
-        return self.sheet()._repr_html_()
 
 
 def inspect(

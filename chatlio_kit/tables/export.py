@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
 from chatlio_kit.arguments import a_path_or_paths, checked, flag, optional, place, text, text_or_texts
 from chatlio_kit.captures import Captures, parse
 from chatlio_kit.chatlio.numbers import indented
-from chatlio_kit.display import Progress, Sheet
+from chatlio_kit.display import Progress, Sheet, SheetDisplay
 from chatlio_kit.errors import UsageError, in_words
 from chatlio_kit.pool import Pool, create_pool, default_workers
 from chatlio_kit.slack import ARCHIVE, SlackHistory, SlackSettings, exports_among
@@ -27,19 +29,21 @@ from chatlio_kit.tables.tables import Tables
 from chatlio_kit.tables.validate.event_batch import EventBatch, ReadOptions
 
 _LISTED_FILES = 12
+_RENAMED = {"crew": "create_pool", "settling": "options", "sifted": "batches", "terms": "policy"}
+"""Former names of public attributes."""
 
 
-class Export:
+class Export(SheetDisplay):
     """Captured webhooks in files and folders, ready to be converted.
 
     Args:
         captures: what was found, or files, folders, patterns such as ``captures/**/*.ndjson``, and URLs such
             as ``s3://bucket/path/``.
         options: how records are read.
-        terms: what becomes of values about people and of unknown fields.
+        policy: what becomes of values about people and of unknown fields.
         workers: how many processes decode and validate; by default as many as pay. The results are the same.
         exclude: patterns for files and members of archives that are not to be read.
-        encoding: what lines are in that are not UTF-8.
+        encoding: the encoding of lines that are not UTF-8.
         slack: a Slack export that is read after the captures, and merged with them; these may be missing.
 
     Attributes:
@@ -68,6 +72,17 @@ class Export:
         self.findings = FieldFindings(self.policy.redaction.without_key())
         self.next_steps = NextSteps()
         self._workers = workers
+
+    def __getattr__(self, name: str) -> Any:
+        """Return an attribute by its former name, with a warning."""
+        if name not in _RENAMED:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        warnings.warn(
+            f"Export.{name} is now Export.{_RENAMED[name]}. The former name works until version 0.2.0.",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return getattr(self, _RENAMED[name])
 
     def create_pool(self) -> AbstractContextManager[Pool | None]:
         """Start the processes that decode and validate: as many as pay, or as were asked for."""
@@ -139,13 +154,7 @@ class Export:
             **{name: frame_of(table) for name, table in derive_rows(events).items()},
         )
 
-    def __repr__(self) -> str:
-        return str(self._sheet())
-
-    def _repr_html_(self) -> str:
-        return self._sheet()._repr_html_()
-
-    def _sheet(self) -> Sheet:
+    def sheet(self) -> Sheet:
         """List the files, or their folders if there are many."""
         sizes: dict[tuple[str, str], list[int]] = {}
         for file in self.captures.files:

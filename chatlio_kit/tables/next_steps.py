@@ -17,7 +17,7 @@ from chatlio_kit.chatlio.catalogue import Privacy
 from chatlio_kit.chatlio.kinds import SHAPE_OF, Kind, Shape
 from chatlio_kit.chatlio.redaction import Way
 from chatlio_kit.chatlio.rejections import Reason
-from chatlio_kit.display import Sheet
+from chatlio_kit.display import Sheet, SheetDisplay
 from chatlio_kit.tables.findings import FileTimes
 from chatlio_kit.tables.policy import FieldPolicy
 from chatlio_kit.tables.validate.contract import Contract, Mode
@@ -161,7 +161,7 @@ class RejectSample:
         return [step for step in steps if step is not None]
 
 
-class NextSteps(Sequence[NextStep]):
+class NextSteps(SheetDisplay, Sequence[NextStep]):
     """For each reason of rejection that an option settles, that option.
 
     The options are tried when they are first looked at, so that they cost nothing until somebody asks.
@@ -213,14 +213,9 @@ class NextSteps(Sequence[NextStep]):
         """Return the steps as ``report.json`` has them."""
         return [step.as_dict() for step in self]
 
-    def _sheet(self) -> Sheet:
+    def sheet(self) -> Sheet:
+        """Return the steps, a line each."""
         return Sheet("Next steps", (), [], self.sentences(is_python=True) or ["No option settles a reject."])
-
-    def __repr__(self) -> str:
-        return str(self._sheet())
-
-    def _repr_html_(self) -> str:
-        return self._sheet()._repr_html_()
 
 
 class _Trial:

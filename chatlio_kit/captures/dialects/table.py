@@ -1,7 +1,9 @@
 """The table of dialects: one row for each way in which loggers record webhooks.
 
-To add one, add a row here and a sample of it to ``tests/captures/test_dialect_samples.py``. A row names only
-fields that its source documents.
+To add one, add a row here and a sample to ``tests/captures/test_dialect_samples.py``. A row names only fields
+that its source documents. :class:`Dialect` explains the arguments: unless ``body=`` and ``clock=`` say
+otherwise, the payload is an object or JSON text, and times are RFC 3339. Records are recognised by their
+fields, not by the order of rows.
 """
 
 from __future__ import annotations
