@@ -148,15 +148,12 @@ def backfill(
         record_options(run.destination_ledger, run.number, options)
         kinds = {file.kind: None for file in export.captures.files if file.kind is not None}
         run.prepare(kinds | ({Kind.TRANSCRIPT: None} if export.slack is not None else {}))
-        conversations = None
-        if export.slack is not None:
-            conversations = SlackConversations(run.destination_ledger)
-            export.slack.known = conversations.known
+        conversations = _slack_conversations(run, export)
         unchanged = _send(run, export, report / REJECTED)
         if export.slack is not None and conversations is not None:
-            may_name = export.policy.redaction.way_of(Privacy.PSEUDONYM) is Way.KEEP
             pairs = conversations.record(export.slack.sent)
-            run.page.notes += pair_notes(pairs, may_name=may_name)
+            is_named = export.policy.redaction.way_of(Privacy.PSEUDONYM) is Way.KEEP
+            run.page.notes += pair_notes(pairs, may_name=is_named)
         run.page.notes += option_notes(run.destination_ledger, run.number, options)
         if unchanged:
             run.page.notes.append(f"{unchanged:,} unchanged files were recognised and not read again")
@@ -171,6 +168,21 @@ def backfill(
             content["slack"] = export.slack.counts.as_dict()
         write_json(report / REPORT, content)
     return page
+
+
+def _slack_conversations(run: Run, export: Export) -> SlackConversations | None:
+    """Return what the destination has of Slack exports, if one is read, and let the export look it up."""
+    if export.slack is None:
+        return None
+    conversations = SlackConversations(run.destination_ledger)
+    export.slack.known = conversations.known
+    others = conversations.from_other_files(export.slack.name)
+    if others and not export.captures.files:
+        run.page.notes.append(
+            f"{others:,} transcripts of this destination were read from other files than this export. If these "
+            "are captures, name them next to the export: otherwise their messages are sent from Slack, too"
+        )
+    return conversations
 
 
 def _send(run: Run, export: Export, rejected_path: Path) -> int:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from zipfile import ZipFile
 
 import orjson
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
 import chatlio_kit as ck
 from chatlio_kit.chatlio.catalogue import TABLES
+from chatlio_kit.cli import main
 from chatlio_kit.samples import SampleExport
 from chatlio_kit.samples.slack import APP_ID
 from chatlio_kit.slack.text import Renderer
@@ -107,6 +110,15 @@ def test_read_together_no_message_is_there_twice(sample: SampleExport, by_slack:
     assert counts.covered + counts.accepted == len(by_slack.conversations)
     assert counts.merged == 0
     assert counts.joined > 0
+
+
+def test_the_command_says_where_it_wrote_the_export(tmp_path: Path) -> None:
+    """Next to the captures, under their name."""
+    out = tmp_path / "captures"
+    result = CliRunner().invoke(main, ["sample", str(out), "--events", "20", "--slack", "--json"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["slack"] == f"{out}.slack.zip"
+    assert Path(f"{out}.slack.zip").is_file()
 
 
 def test_the_same_seed_gives_the_same_bytes_and_the_same_captures(tmp_path: Path) -> None:

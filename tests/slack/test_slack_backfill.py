@@ -115,6 +115,18 @@ def test_captures_that_turn_up_later_are_named_as_pairs(
     assert any("under two ids" in note for note in again.notes)
 
 
+def test_an_export_without_the_captures_that_were_sent_is_warned_about(
+    local: Platform, tmp_path: Path, transcript: Payload
+) -> None:
+    """What webhooks cover is known only from captures that the same run reads."""
+    backfill(_captures(tmp_path, [transcript]), local, quiet=True)
+    page = backfill(_slack(tmp_path, LINES), local, quiet=True)
+    (note,) = [note for note in page.notes if "other files than this export" in note]
+    assert note.startswith("1 transcripts of this destination")
+    again = backfill(_slack(tmp_path, LINES, captures=_captures(tmp_path, [transcript])), local, quiet=True)
+    assert not any("other files than this export" in note for note in again.notes)
+
+
 def test_captures_are_always_read_next_to_an_export(
     local: Platform, tmp_path: Path, transcript: Payload
 ) -> None:

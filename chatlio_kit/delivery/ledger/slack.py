@@ -30,6 +30,11 @@ ON CONFLICT DO UPDATE SET last_ts = max(last_ts, excluded.last_ts),
     has_own_id = max(has_own_id, excluded.has_own_id)
 """
 
+_FROM_OTHER_FILES = """
+SELECT count(*) FROM event WHERE destination = :destination AND kind = 'transcript' AND source_file != :name
+    AND instr(source_file, :name || '!') != 1
+"""
+
 
 class SlackConversations:
     """A destination's conversations from Slack exports.
@@ -49,6 +54,10 @@ class SlackConversations:
         return [
             Sent(channel_id, anchor, last_ts, conversation_id(channel_id, anchor)) for anchor, last_ts in rows
         ]
+
+    def from_other_files(self, name: str) -> int:
+        """Return how many transcripts of the destination were read from other files than this export."""
+        return int(self._ledger.fetch_all(_FROM_OTHER_FILES, {"destination": self._id, "name": name})[0][0])
 
     def record(self, conversations: Sequence[Sent]) -> list[Sent]:
         """Record conversations, and return those that are in the dataset under two ids.
