@@ -149,7 +149,11 @@ def backfill(
         kinds = {file.kind: None for file in export.captures.files if file.kind is not None}
         run.prepare(kinds | ({Kind.TRANSCRIPT: None} if export.slack is not None else {}))
         conversations = _slack_conversations(run, export)
-        unchanged = _send(run, export, report / REJECTED)
+        try:
+            unchanged = _send(run, export, report / REJECTED)
+        finally:
+            if export.slack is not None:
+                export.slack.known = None  # the ledger is closed when the caller reads the export again
         if export.slack is not None and conversations is not None:
             pairs = conversations.record(export.slack.sent)
             is_named = export.policy.redaction.way_of(Privacy.PSEUDONYM) is Way.KEEP
@@ -179,8 +183,8 @@ def _slack_conversations(run: Run, export: Export) -> SlackConversations | None:
     others = conversations.from_other_files(export.slack.name)
     if others and not export.captures.files:
         run.page.notes.append(
-            f"{others:,} transcripts of this destination were read from other files than this export. If these "
-            "are captures, name them next to the export: otherwise their messages are sent from Slack, too"
+            f"{others:,} transcripts of this destination were read from other files than this export. If "
+            "these are captures, name them next to the export: otherwise their messages are sent from Slack, too"
         )
     return conversations
 

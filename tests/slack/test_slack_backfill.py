@@ -137,6 +137,7 @@ def test_captures_are_always_read_next_to_an_export(
     page = backfill(export, local, quiet=True).as_dict()
     assert (page["accepted"], page["duplicates"]) == (0, 1)
     assert export.slack.counts.covered == 1
+    assert len(export.to_tables(quiet=True).messages) == 2
 
 
 def test_a_visitor_s_conversation_from_slack_is_forgotten_too(
