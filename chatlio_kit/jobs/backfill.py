@@ -184,7 +184,8 @@ def _slack_conversations(run: Run, export: Export) -> SlackConversations | None:
     if others and not export.captures.files:
         run.page.notes.append(
             f"{others:,} transcripts of this destination were read from other files than this export. If "
-            "these are captures, name them next to the export: otherwise their messages are sent from Slack, too"
+            "these are captures, name them next to the export: otherwise their messages are sent from Slack, "
+            "too"
         )
     return conversations
 
