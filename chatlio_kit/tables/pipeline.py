@@ -13,7 +13,7 @@ Every record ends in one place: among a batch's events, among its rejections, or
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import replace
 from functools import partial
@@ -61,10 +61,11 @@ def batches(
     """
     with_twins = may_hold_tables(file.name for file in captures.files)
     with Deduplicator(settled, with_twins=with_twins) as deduplicator:
-        for validated in read_batches(captures, options, executor, slack, policy.redaction):
-            findings.add_read(validated)
-            batch = deduplicator.apply(policy.contract.enforce(validated, findings.fields))
-            if slack is not None and not validated.raw_batch.read:
+        enforce = partial(policy.contract.enforce, seen=findings.fields)
+        for enforced in read_batches(captures, options, executor, slack, policy.redaction, enforce):
+            findings.add_read(enforced)
+            batch = deduplicator.apply(enforced)
+            if slack is not None and not enforced.raw_batch.read:
                 slack.counts.accepted += len(batch)
                 slack.counts.duplicates += batch.duplicates
             findings.add_accepted(batch)
@@ -81,6 +82,7 @@ def read_batches(
     executor: Executor | None,
     slack: SlackHistory | None,
     redaction: Redaction,
+    enforce: Callable[[EventBatch], EventBatch] | None = None,
 ) -> Iterator[EventBatch]:
     """Decode and validate captures, then the conversations of a Slack export, merged with them.
 
@@ -90,12 +92,14 @@ def read_batches(
         executor: where the work is done; None for this process.
         slack: the Slack export, if there is one.
         redaction: decides how much the names of the export's files may say.
+        enforce: enforces the contract for unknown fields; what it rejects covers nothing of the export.
     """
     webhooks = slack.webhooks() if slack is not None else None
     for validated in validate_batches(captures.batches(), options, executor):
+        enforced = enforce(validated) if enforce is not None else validated
         if webhooks is not None:
-            add_webhooks(webhooks, validated.rows)
-        yield validated
+            add_webhooks(webhooks, enforced.rows)
+        yield enforced
     if slack is not None and webhooks is not None:
         yield from slack_batches(slack, webhooks, redaction)
 

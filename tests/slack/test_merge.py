@@ -161,6 +161,16 @@ def test_no_common_message_in_a_common_time_is_refused(tmp_path: Path, webhook: 
     assert list(tables.events["origin"]) == ["webhook"]
 
 
+def test_what_the_contract_rejects_covers_nothing(tmp_path: Path, webhook: Payload) -> None:
+    """Else its messages would be nowhere."""
+    captures = tmp_path / "captures.json"
+    captures.write_text(json.dumps({**webhook, "brandNew": 1}), encoding="utf-8")
+    export = ck.read_slack(write_export(tmp_path, LINES), captures=captures, contract="freeze", **SETTINGS)
+    tables = export.to_tables(quiet=True)
+    assert [each.reason for each in tables.rejections] == ["unknown_field"]
+    assert list(tables.events["origin"]) == ["slack_export"]
+
+
 def test_another_time_is_no_contradiction(tmp_path: Path, webhook: Payload) -> None:
     """Another time is no contradiction."""
     later = [by_visitor("1720000000.000100", "much later")]
