@@ -72,6 +72,15 @@ def test_slack_adds_messages_that_webhooks_lack_to_their_conversation(
     assert str(row["ended_at"]) == "2024-03-11 08:03:10.000900+00:00"
 
 
+def test_a_webhook_s_facts_win_however_much_slack_adds(tmp_path: Path, webhook: Payload) -> None:
+    """Its end and its agent, although the event from Slack has more messages."""
+    more = [said(f"171014411{number}.000100", "More") for number in range(5)]
+    tables, _ = _read(tmp_path, [*LINES, *more, ARCHIVED], [webhook])
+    (row,) = tables.conversations.to_dict("records")
+    assert (row["origin"], row["agent_messages"], row["agent_email"]) == ("webhook", 6, "sam@example.com")
+    assert str(row["ended_at"]) == "2024-03-11 08:03:10.000900+00:00"
+
+
 def test_several_transcripts_of_one_conversation_count_once(tmp_path: Path, webhook: Payload) -> None:
     """Several transcripts of one conversation count once."""
     again = {**deepcopy(webhook), "endedAt": "2024-03-11T09:05:10.0009+01:00"}

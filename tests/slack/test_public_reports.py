@@ -220,9 +220,10 @@ def test_16_one_channel_is_in_memory_at_a_time(tmp_path: Path) -> None:
         assert (history.counts.channels_read, history.counts.messages) == (number, number)
 
 
-def test_17_a_bomb_is_refused_and_costs_nothing_else(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [100_000_000, 30_000_000])
+def test_17_a_bomb_is_refused_and_costs_nothing_else(tmp_path: Path, size: int) -> None:
     """A bomb is refused and costs nothing else."""
-    days = {"2024-03-11": [said(TS, "hi")], "2024-03-12": b" " * 100_000_000}
+    days = {"2024-03-11": [said(TS, "hi")], "2024-03-12": b" " * size}
     tables = _read(write_export(tmp_path, days))
     assert _texts(tables) == ["hi"]
     (rejected,) = tables.rejections

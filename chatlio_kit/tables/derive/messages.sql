@@ -1,5 +1,4 @@
--- Each message once, as the fullest transcript of its conversation that holds it has it; a webhook's
--- transcript goes before one from a Slack export.
+-- Each message once, as the fullest transcript of its conversation that holds it has it.
 -- A transcript without a conversation id is a conversation of its own: its messages stay as they are.
 --
 -- From: events, message_parts (messages of every transcript, by the row of their event)
@@ -20,7 +19,7 @@ transcripts AS (
     WHERE ($first IS NULL OR conversation_key >= $first) AND ($last IS NULL OR conversation_key < $last)
     WINDOW by_fullness AS (
         PARTITION BY conversation_key
-        ORDER BY origin = 'slack_export', message_count DESC NULLS LAST, ended_at DESC NULLS LAST, row
+        ORDER BY message_count DESC NULLS LAST, ended_at DESC NULLS LAST, row
     )
 ),
 
