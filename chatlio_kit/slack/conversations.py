@@ -72,7 +72,7 @@ class Conversation:
         channel_name: that channel's current name.
         number: the number of its stretch in the channel.
         anchor: the ts of the stretch's first line.
-        conversation_id: the webhooks' id of it, where they know it; else its own.
+        conversation_id: the id that webhooks give it, if they do; else its own.
         started_at: its first message of a visitor or agent, else of anybody.
         ended_at: its end.
         ended_by: what ended it.

@@ -102,7 +102,7 @@ class Sent:
         anchor: the ts of the stretch's first line.
         last_ts: the ts of its last line.
         conversation_id: its own id.
-        webhook_id: Chatlio's id of it, where a webhook names it.
+        webhook_id: Chatlio's id, if a webhook names it.
         has_event: whether it became an event; it does not where webhooks cover it.
     """
 

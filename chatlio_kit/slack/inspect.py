@@ -1,7 +1,7 @@
 """Propose how a workspace export is to be read: ids and counts, never a text.
 
 Only channels that the app made, that have a chat's name, or that captured webhooks name are opened. What the
-export cannot answer stays a question for whoever confirms the proposal.
+export cannot answer stays a question for the person who confirms the proposal.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class WebhookMessage(NamedTuple):
 
 @dataclass
 class Calibration:
-    """What captured transcripts and the export say of the same messages.
+    """What captured transcripts and the export have in common.
 
     Attributes:
         channels: channels that both have.
@@ -88,7 +88,7 @@ class Proposal(SheetDisplay):
         first: the oldest line, in microseconds since 1970.
         last: the newest one.
         unreadable: files of a day that cannot be read.
-        calibration: what captured webhooks say, if there are any.
+        calibration: the comparison with captured webhooks, if there are any.
         notes: sentences about the export.
         unclear: questions that the export does not answer.
     """
@@ -323,7 +323,7 @@ def _count(proposal: Proposal, channel: Channel, lines: list[Line], forms: Mappi
 
 
 def _form(raw: Mapping[str, Any]) -> str:
-    """Return the form in which the app wrote a message, without anything of it."""
+    """Return the form in which the app wrote a message, and nothing from its content."""
     kind = "bot_message" if raw.get("subtype") == "bot_message" else "user and bot_id"
     bot = "" if raw.get("bot_id") else ", no bot_id"
     return f"{kind}{bot}, {'username' if raw.get('username') else 'no username'}"

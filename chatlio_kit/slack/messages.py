@@ -44,7 +44,7 @@ class Line:
     """One line of a channel, of any kind.
 
     Attributes:
-        ts: Slack's id of it.
+        ts: the line's id in Slack.
         at: the same in microseconds since 1970.
         left_out: why it is no message of a chat; empty for one that is.
         is_archive: whether it ends the channel's conversation.
@@ -79,7 +79,7 @@ class InvalidLine(Exception):
 
 
 class Authors:
-    """Tells who wrote a line.
+    """Finds the author of a line.
 
     Args:
         workspace: users and channels.

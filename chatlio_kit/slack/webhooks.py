@@ -1,4 +1,4 @@
-"""What captured webhooks say of the channels in an export: which messages they hold, and whose these are."""
+"""What captured webhooks know about channels: which messages they hold, and of which conversation."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ class Workspace:
 
     @cached_property
     def apps(self) -> dict[str, str]:
-        """The names of apps by their ids, as the log of integrations and the users say them."""
+        """The names of apps by their ids, from the log of integrations and from the users."""
         apps: dict[str, str] = {}
         for entry in self._entries("integration_logs.json"):
             for kind in ("app", "service"):
