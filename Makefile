@@ -40,8 +40,8 @@ notebooks-test: $(READY) ## re-run the notebooks and compare every stored output
 notebooks-long: $(READY) ## run the notebooks on other captures and platforms, up to 100,000 events
 	$(BIN)/python tests/benchmarks/notebooks_at_length.py
 
-test-browser: $(READY) ## run the notebooks in headless Chromium; pictures in build/screenshots
-	$(BIN)/pytest tests/browser/notebooks_in_browser.py
+test-browser: $(READY) ## notebooks and explorer in headless Chromium; pictures in build/screenshots
+	$(BIN)/pytest tests/browser/notebooks_in_browser.py tests/browser/explorer_in_browser.py
 
 lint: $(READY) ## ruff, strict types, order of imports
 	$(BIN)/ruff check
@@ -65,6 +65,7 @@ bench: $(READY) ## measure side by side with what an analyst would otherwise use
 	$(BIN)/python tests/benchmarks/split_speed.py
 	$(BIN)/python tests/benchmarks/repeat_speed.py
 	$(BIN)/python tests/benchmarks/stream_pace.py
+	$(BIN)/python tests/benchmarks/trace_speed.py
 	$(BIN)/python tests/benchmarks/backfill_memory.py
 	$(BIN)/python tests/benchmarks/fault_matrix.py
 

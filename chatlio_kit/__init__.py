@@ -22,6 +22,8 @@ The names, in the order of the journey:
     stream            frames to the dataset, each event once; ``reconcile()`` reads back what landed
     backfill          captures of any size to the dataset in one go, batch by batch; resumes by itself
     replay            what the platform would not take, again
+    explore           conversations to search, filter and read, with what became of each
+    trace             what became of one event, conversation, visitor, address or record
     disconnect        takes a connection's dataflows down; schema and data stay
     forget            takes one person out of all that is kept on this machine
     write_sample      a realistic export to practise on
@@ -38,10 +40,12 @@ if TYPE_CHECKING:
     from chatlio_kit.delivery import replay, stream
     from chatlio_kit.errors import ChatlioKitError
     from chatlio_kit.jobs.backfill import backfill
+    from chatlio_kit.jobs.explore import explore
     from chatlio_kit.jobs.forget import forget
     from chatlio_kit.jobs.notebooks import open_lesson
     from chatlio_kit.jobs.platforms import open_platform
     from chatlio_kit.jobs.slack import inspect_slack
+    from chatlio_kit.jobs.trace import trace
     from chatlio_kit.samples import write_sample
     from chatlio_kit.tables import Export, Tables, read_export, read_slack
 
@@ -53,6 +57,7 @@ __all__ = [
     "backfill",
     "check_platform",
     "disconnect",
+    "explore",
     "forget",
     "inspect_slack",
     "open_connection",
@@ -63,6 +68,7 @@ __all__ = [
     "read_slack",
     "replay",
     "stream",
+    "trace",
     "write_sample",
 ]
 
@@ -73,6 +79,7 @@ _ROOMS = {
     "backfill": "jobs.backfill",
     "check_platform": "connection",
     "disconnect": "connection",
+    "explore": "jobs.explore",
     "forget": "jobs.forget",
     "inspect_slack": "jobs.slack",
     "open_connection": "connection",
@@ -83,6 +90,7 @@ _ROOMS = {
     "read_slack": "tables",
     "replay": "delivery",
     "stream": "delivery",
+    "trace": "jobs.trace",
     "write_sample": "samples",
 }
 

@@ -264,6 +264,20 @@ def test_tables_are_cleaned_too(
     assert ("zqother" in _everything(out)) == (way != "hash:keyed")
 
 
+def test_an_explorer_that_shows_the_person_is_deleted(tmp_path: Path, captures: Path) -> None:
+    """The page in the tables' folder goes with the person's rows; somebody unknown costs no page."""
+    out, state = tmp_path / "out", tmp_path / "state"
+    state.mkdir()
+    _run("convert", captures, "--out", out)
+    _run("explore", out, "--state", state)
+    _run("forget", "--email", "nobody@x.org", "--tables", out, "--yes", "--state", state)
+    assert (out / "explorer.html").exists()
+    _run("forget", "--email", ADDRESS, "--tables", out, "--yes", "--state", state)
+    assert not (out / "explorer.html").exists()
+    _run("explore", out, "--state", state)
+    assert _left(out) == []
+
+
 def test_a_folder_without_tables_is_told(tmp_path: Path) -> None:
     """A folder that convert did not write is a usage error, and nothing is touched."""
     (tmp_path / "state").mkdir()

@@ -100,7 +100,11 @@ def calls(
         "forget": (ck.forget, {"state": folder / "none", "email": "nobody@example.org"}),
         "write_sample": (ck.write_sample, {"out": folder / "sample", "events": 3}),
         "open_lesson": (ck.open_lesson, {"step": "moon"}),
+        "explore": (ck.explore, {"tables": tables, "state": folder / "state"}),
+        "trace": (ck.trace, {"what": "a/b:1", "state": folder / "state"}),
         "to_tables": (export.to_tables, {}),
+        "tables.explore": (tables.explore, {}),
+        "search": (tables.search, {"query": "order"}),
         "read_conversation": (tables.read_conversation, {}),
         "dictionary": (tables.dictionary, {"table": "events"}),
         "apply": (plan.apply, {}),
@@ -117,7 +121,7 @@ def calls(
 CALLABLES = [
     *(name for name in ck.__all__ if inspect.isfunction(getattr(ck, name))),
     *("to_tables", "read_conversation", "dictionary", "apply", "plan.sheet", "write_webhook_urls"),
-    *("history_flow", "read_rows", "sheet", "write_samples", "reconcile"),
+    *("history_flow", "read_rows", "sheet", "write_samples", "reconcile", "tables.explore", "search"),
 ]
 
 
@@ -199,6 +203,26 @@ def test_an_edited_frame_that_no_longer_fits(
     finally:
         setattr(tables, table, frame)
     assert f"frame {table}" in said
+
+
+@pytest.mark.parametrize("edit", EDITS)
+@pytest.mark.parametrize("table", ["events", "messages"])
+def test_an_edited_frame_is_searched_or_refused(tables: Tables, edit: str, table: str) -> None:
+    """A search works, or says which frame it cannot read."""
+    frame = getattr(tables, table)
+    try:
+        changed = EDITS[edit](frame)
+    except KeyError:  # messages have no such column
+        return
+    setattr(tables, table, changed)
+    said = f"The frame {table} "
+    try:
+        assert len(tables.search("order")) <= len(tables.search(""))
+    except FrameError as error:
+        said = str(error)
+    finally:
+        setattr(tables, table, frame)
+    assert f"The frame {table} " in said
 
 
 def test_a_local_platform_that_has_ended(folder: Path, tables: Tables) -> None:

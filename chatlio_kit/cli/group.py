@@ -21,6 +21,8 @@ _COMMANDS = {
     "status": ("delivery.status", "Show the ledger in numbers."),
     "replay": ("delivery.replay", "Send dead letters again after a fix."),
     "reconcile": ("delivery.reconcile", "Compare the ledger with what the dataset holds now."),
+    "explore": ("explore.explore", "Write a page on which conversations are searched and read."),
+    "trace": ("explore.trace", "Show what became of one event, conversation, visitor or record."),
     "forget": ("forget.forget", "Remove one person from everything that is kept here."),
     "local-platform": ("local_platform.local_platform_group", "Run the embedded platform by itself."),
 }

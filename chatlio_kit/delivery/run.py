@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, fields
@@ -23,6 +23,7 @@ from chatlio_kit.connection import Connection, Dataflow
 from chatlio_kit.delivery.activation import CANARY_RECORDS, wait_for_canary, wait_until_active
 from chatlio_kit.delivery.ledger.destination import DestinationLedger
 from chatlio_kit.delivery.ledger.ledger import Ledger
+from chatlio_kit.delivery.ledger.lookup import LedgerStatuses
 from chatlio_kit.delivery.ledger.models import Fate, FateCounts, RetryableRecord
 from chatlio_kit.delivery.page import Page
 from chatlio_kit.delivery.reconcile import reconcile, reconcile_deleted
@@ -46,6 +47,7 @@ from chatlio_kit.delivery.requests.wire import WireRecord, WireRecords, wire_rec
 from chatlio_kit.display import Progress
 from chatlio_kit.errors import PlatformError
 from chatlio_kit.tables import RecordCounts
+from chatlio_kit.tables.explorer import Status
 
 WAIT_SECONDS = 120.0
 
@@ -265,6 +267,14 @@ class Run:
             events = ledger.as_frame()
         is_here = events["dataset"] == self.connection.dataset_id
         return events.loc[is_here & (events["fate"] == Fate.DEAD_LETTERED), columns].reset_index(drop=True)
+
+    def statuses(self, event_ids: Sequence[str]) -> Mapping[str, tuple[Status, str]]:
+        """Return what became of each of these events at the destination, and a sentence about it.
+
+        ``tables.explore(run)`` shows it.
+        """
+        with Ledger(self._state) as ledger:
+            return LedgerStatuses(ledger, self.connection.destination).statuses(event_ids)
 
     @property
     def page(self) -> Page:

@@ -1,8 +1,6 @@
 """The text of a message as people read it.
 
-Slack escapes ``&``, ``<`` and ``>`` in ``text``, and puts mentions and links into angle brackets. Tokens are
-read first and entities last, so that an escaped bracket never begins a token. Texts within ``rich_text``
-blocks are not escaped.
+Slack escapes ``text`` (:mod:`chatlio_kit.chatlio.slack_text`), but not the texts within ``rich_text`` blocks.
 
 Source: Slack's documentation, formatting message text; text of public exports.
 """
@@ -13,10 +11,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-_TOKEN = re.compile(r"<([^<>\n]+)>")
+from chatlio_kit.chatlio.slack_text import decode_with_names
+
 _SECRET = re.compile(r"(?:[?&]t=)?xox[a-z]-[A-Za-z0-9%_-]+")
-_LINK = re.compile(r"https?://\S+")
-_SPECIAL = ("here", "channel", "everyone")
 _DEEPEST = 12
 
 
@@ -49,36 +46,7 @@ class Renderer:
 
     def rendered(self, text: str) -> str:
         """Return a text with its tokens and entities replaced."""
-        if "<" not in text:
-            return _unescaped(text)
-        parts, end = [], 0
-        for token in _TOKEN.finditer(text):
-            parts += [_unescaped(text[end : token.start()]), self._token(token)]
-            end = token.end()
-        return "".join([*parts, _unescaped(text[end:])])
-
-    def _token(self, token: re.Match[str]) -> str:
-        target, bar, label = token[1].partition("|")
-        target, label = _unescaped(target), _unescaped(label)
-        sign, name = target[:1], target[1:]
-        if sign == "@" and name:
-            return f"@{self._users.get(name) or label or name}"
-        if sign == "#" and name:
-            return f"#{label or self._channels.get(name) or name}"
-        if sign == "!" and name in _SPECIAL:
-            return f"@{name}"
-        if sign == "!" and label and name.startswith(("subteam^", "date^")):
-            return label
-        if target.startswith(("mailto:", "tel:")):
-            return label or target.partition(":")[2]
-        if _LINK.fullmatch(target):
-            shown = (target, target.partition("://")[2])
-            if not bar or not label or label == target:
-                return target
-            return (
-                label if label.rstrip("/") in [text.rstrip("/") for text in shown] else f"{label} ({target})"
-            )
-        return _unescaped(token[0])
+        return decode_with_names(text, self._users, self._channels)
 
     def _blocks(self, blocks: object, depth: int) -> Iterator[str]:
         """Yield the texts of blocks; whatever has another form than documented is left out."""
@@ -136,13 +104,6 @@ class Renderer:
 def without_secrets(text: str) -> str:
     """Return a text without tokens of Slack, such as the one that opens a file's address."""
     return _SECRET.sub("", text) if "xox" in text else text
-
-
-def _unescaped(text: str) -> str:
-    """Replace Slack's three entities, the ampersand's last; any other entity was typed so."""
-    if "&" not in text:
-        return text
-    return text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
 
 
 def _listed(value: object) -> list[Any]:

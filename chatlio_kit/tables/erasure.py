@@ -18,7 +18,7 @@ from chatlio_kit.chatlio.catalogue import TABLES
 from chatlio_kit.chatlio.person import CONVERSATION, EVENT_IDS, VISITOR, WHO, Person
 from chatlio_kit.errors import UsageError
 from chatlio_kit.tables.output import write_json, write_whole
-from chatlio_kit.tables.report import PAGE, REJECTED, REPORT
+from chatlio_kit.tables.report import EXPLORER, PAGE, REJECTED, REPORT
 
 ERASED = "(erased)"
 FORGOTTEN_FILE = "(forgotten)"
@@ -59,7 +59,7 @@ def check_tables(out: Path) -> None:
     """
     if not any((out / f"{name}.parquet").is_file() for name in TABLES):
         raise UsageError(
-            f"{str(out)!r} holds no tables that convert wrote. Name the folder that was given to --out."
+            f"{str(out)!r} holds no tables that convert wrote. Name the folder that it wrote to."
         )
 
 
@@ -113,13 +113,14 @@ def erase_from_report(folder: Path, person: Person, erased: ErasedFiles) -> None
     Raises:
         OutputError: when a file cannot be written.
     """
-    rejected, page, report = (folder / name for name in (REJECTED, PAGE, REPORT))
+    rejected, report = folder / REJECTED, folder / REPORT
     lines = rejected.read_bytes().splitlines(keepends=True) if rejected.exists() else []
     kept = [_kept_line(line, person) for line in lines]
-    if page.exists() and (kept != lines or person.quoted_in(unescape(page.read_text(encoding="utf-8")))):
-        page.unlink()
-        erased.pages += 1
-    for name in (REJECTED, PAGE, REPORT, *(f"{table}.parquet" for table in TABLES)):
+    for page in (folder / PAGE, folder / EXPLORER):
+        if page.exists() and (kept != lines or person.quoted_in(unescape(page.read_text(encoding="utf-8")))):
+            page.unlink()
+            erased.pages += 1
+    for name in (REJECTED, PAGE, EXPLORER, REPORT, *(f"{table}.parquet" for table in TABLES)):
         for partial_file in folder.glob(f".{name}*.partial"):
             partial_file.unlink()
             erased.partials += 1

@@ -18,6 +18,7 @@ from chatlio_kit.tables.next_steps import NextStep, NextSteps, at_prompt, in_pyt
 REJECTED = "rejected.jsonl"
 REPORT = "report.json"
 PAGE = "report.html"
+EXPLORER = "explorer.html"
 _MOST_PERIODS = 60
 
 

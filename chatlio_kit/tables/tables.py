@@ -6,12 +6,13 @@ from dataclasses import asdict, dataclass, field, fields
 
 import pandas as pd
 
-from chatlio_kit.arguments import checked, named, text
+from chatlio_kit.arguments import checked, named, optional, text, whole_number
 from chatlio_kit.chatlio.catalogue import TABLES, Field
 from chatlio_kit.chatlio.rejections import Rejection
 from chatlio_kit.display import Sheet
 from chatlio_kit.errors import FrameError, UsageError
 from chatlio_kit.slack import SlackCounts
+from chatlio_kit.tables.explorer import ROWS, Corpus, Explorer, Filters, Ledgered, a_run, find
 from chatlio_kit.tables.findings import FieldFindings, RecordCounts
 from chatlio_kit.tables.next_steps import NextSteps
 from chatlio_kit.tables.transcripts import Transcript
@@ -93,6 +94,58 @@ class Tables:
             )
         messages = self.messages[self.messages["conversation_id"] == conversation_id]
         return Transcript.of(rows.iloc[0], messages)
+
+    @checked(run=a_run, query=text, since=optional(text), until=optional(text), limit=whole_number(1))
+    def explore(
+        self,
+        run: Ledgered | None = None,
+        *,
+        query: str = "",
+        since: str | None = None,
+        until: str | None = None,
+        limit: int = ROWS,
+    ) -> Explorer:
+        """Return a page on which conversations are searched, filtered and read.
+
+        It shows itself in a notebook; ``explore().save("chats.html")`` writes it as a file that works
+        offline. :func:`chatlio_kit.explore` reads what became of each event from a state folder's ledger.
+
+        Args:
+            run: what :func:`chatlio_kit.stream` returned, to show what became of each event.
+            query: only conversations in which all these words occur.
+            since: only conversations from this day or RFC 3339 time on, UTC.
+            until: only conversations before this day or time.
+            limit: how many messages and events the page may hold, the latest, and a quarter as many rejected
+                records.
+
+        Raises:
+            UsageError: when a time cannot be read.
+            FrameError: when a frame lacks a column, or holds other types.
+        """
+        filters = Filters.of(query, since, until)
+        with Corpus.of_frames(self.frames(), self.rejections, run) as corpus:
+            return Explorer.of(corpus, filters, limit)
+
+    @checked(run=a_run, query=text, since=optional(text), until=optional(text))
+    def search(
+        self, query: str, run: Ledgered | None = None, *, since: str | None = None, until: str | None = None
+    ) -> pd.DataFrame:
+        """Return what :meth:`explore` finds, of all that the tables hold.
+
+        Args:
+            query: words that all have to occur in a conversation, each anywhere and in any case.
+            run: as for :meth:`explore`.
+            since: as for :meth:`explore`.
+            until: as for :meth:`explore`.
+
+        Returns:
+            A row for each conversation, event outside any conversation and rejected record: ``type``, ``id``,
+            ``started_at``, ``visitor``, ``visitor_email``, ``agent``, ``page_url``, ``messages`` (how many),
+            ``status``, and ``match``, the beginning of the first text with one of the words. The latest come
+            first, rejected records last.
+        """
+        with Corpus.of_frames(self.frames(), self.rejections, run) as corpus:
+            return find(corpus, Filters.of(query, since, until))
 
     @checked(table=text)
     def dictionary(self, table: str) -> pd.DataFrame:

@@ -25,20 +25,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from selenium import webdriver
-from selenium.webdriver.chrome.options import Options
-from selenium.webdriver.chrome.service import Service
+from chromium import PICTURES, ROOT, WIDTH, open_chromium, require_chromium
 
-ROOT = Path(__file__).parent.parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-PICTURES = ROOT / "build" / "screenshots"
 THEMES = ("JupyterLab Light", "JupyterLab Dark")
-CHROMIUM, DRIVER = "chromium", "chromedriver"
-MISSING = (
-    "The browser test needs Chromium and its driver, and did not find {}. "
-    "On Debian: apt-get install chromium chromium-driver."
-)
-WIDTH, HEIGHT = 1280, 900
 LONGEST_SECONDS = 60
 
 NOT_OURS = (
@@ -46,11 +36,6 @@ NOT_OURS = (
     "Blocked attempt to show a 'beforeunload'",  # Chromium, when a changed notebook is left
 )
 _WIDGET = "application/vnd.jupyter.widget-view+json"
-_FLAGS = (
-    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage",
-    "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--force-device-scale-factor=1", "--hide-scrollbars", f"--window-size={WIDTH},{HEIGHT}",
-)  # fmt: skip
 _SETTINGS = {
     # Every cell is drawn, also what is out of sight, so that one screenshot holds the whole notebook.
     "notebook-extension/tracker": {"windowingMode": "none"},
@@ -167,12 +152,7 @@ class Browser:
     """
 
     def __init__(self, work: Path) -> None:
-        options = Options()
-        options.binary_location = str(shutil.which(CHROMIUM))
-        for flag in (*_FLAGS, f"--user-data-dir={work / 'profile'}"):
-            options.add_argument(flag)
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        self._driver = webdriver.Chrome(options, Service(shutil.which(DRIVER)))
+        self._driver = open_chromium(work)
         self._driver.set_script_timeout(LONGEST_SECONDS)
         # JupyterLab has no current notebook in a window without focus, as a headless one may be.
         self._driver.execute_cdp_cmd("Emulation.setFocusEmulationEnabled", {"enabled": True})
@@ -254,9 +234,7 @@ def _wait_for(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
 @pytest.fixture(scope="module")
 def laboratory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Browser]]:
     """JupyterLab and a browser; without Chromium the run ends with a sentence."""
-    missing = [name for name in (CHROMIUM, DRIVER) if shutil.which(name) is None]
-    if missing:
-        pytest.exit(MISSING.format(" and ".join(missing)), returncode=1)
+    require_chromium()
     work = tmp_path_factory.mktemp("laboratory")
     folder = work / "notebooks"
     shutil.copytree(ROOT / "notebooks", folder, ignore=shutil.ignore_patterns(".*"))

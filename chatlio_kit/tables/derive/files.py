@@ -86,11 +86,11 @@ class EventFiles:
             return
         with database(self._folder / "temporary") as connection:
             for name in ("events", "message_parts"):
-                connection.execute(_view(name, self._folder))
+                connection.execute(view_of(name, self._folder))
             for table in DERIVED:
                 yield table, self._derive(connection, table)
                 if table == "messages":
-                    connection.execute(_view(table, self._folder))
+                    connection.execute(view_of(table, self._folder))
 
     def _derive(self, connection: Any, table: str) -> Iterator[Any]:
         sample = self._samples.get(table)
@@ -106,7 +106,7 @@ def _every_so_many(column: Any) -> Any:
     return column.take(pa.array(range(0, len(column), _SAMPLED), pa.int64()))
 
 
-def _view(name: str, folder: Path) -> str:
+def view_of(name: str, folder: Path) -> str:
     """Return the statement that creates a view of a file, with its rows numbered in the column ``row``."""
     path = escape(str(folder / f"{name}.parquet")).replace("'", "''")  # a path may look like a pattern
     rows = "* EXCLUDE (file_row_number)" if name == "message_parts" else "* RENAME (file_row_number AS row)"

@@ -1,0 +1,186 @@
+"""Look up single events in the ledger, without writing to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from chatlio_kit.connection import Destination
+from chatlio_kit.delivery.ledger.encoding import ID_IN_KEYS, from_milliseconds, key_parameters
+from chatlio_kit.delivery.ledger.ledger import Ledger
+from chatlio_kit.delivery.ledger.models import FORGOTTEN_SOURCE, Fate
+from chatlio_kit.tables.explorer import Status
+
+_SELECT = """
+SELECT destination.platform, org, sandbox, dataset, name, lower(hex(event_id)), kind, fate, landed, run,
+    request, attempts, source_file, source_record, transaction_id, reason, answer, settled_at, gone,
+    batch_id, state, coalesce(readback.at, readback.began_at),
+    (SELECT max(at) FROM readback AS last WHERE last.destination = event.destination)
+FROM event
+JOIN destination ON destination.id = event.destination
+LEFT JOIN batch_read ON batch_read.number = event.batch
+LEFT JOIN readback ON readback.destination = event.destination AND readback.number = event.readback
+"""
+_TYPES = (
+    *(str, str, str, str, str, str, str, str, int, int, int | None),
+    *(int, str, int, str | None, str | None, str | None, int | None, str | None, str | None, str | None),
+    *(int | None, int | None),
+)
+_IS_FILE = (
+    "({0} = :file OR substr({0}, -length(:file) - 1) = '/' || :file"
+    " OR substr(:file, -length({0}) - 1) = '/' || {0})"
+)
+"""Whether a column names a file, or the end of its path, or it the end of the column's."""
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """All that the ledger knows of one event at one destination.
+
+    Attributes:
+        destination: where it was sent.
+        event_id: its id.
+        kind: its kind.
+        fate: delivered, dead-lettered or pending.
+        landed: whether the last read that looked for it found it in the dataset.
+        run: the number of the run that sent it last.
+        request: the number of the request, within the run, whose answer settled it.
+        attempts: how often it was sent.
+        file: the file it was read from.
+        record: the number of the record in that file.
+        transaction_id: the platform's receipt, if it issued one.
+        reason: why it is a dead letter, if it is one.
+        answer: the platform's answer to a dead letter.
+        settled_at: when the platform's verdict was written.
+        gone: why it is no longer in the dataset, if it was there once.
+        batch_id: the batch in which the last read found it.
+        batch_state: what is known of that batch.
+        found_at: when that read was.
+        read_at: when the dataset was last read; None when it never was.
+    """
+
+    destination: Destination
+    event_id: str
+    kind: str
+    fate: Fate
+    landed: bool
+    run: int
+    request: int | None
+    attempts: int
+    file: str
+    record: int
+    transaction_id: str | None
+    reason: str | None
+    answer: str | None
+    settled_at: datetime | None
+    gone: str | None
+    batch_id: str | None
+    batch_state: str | None
+    found_at: datetime | None
+    read_at: datetime | None
+
+    @property
+    def is_forgotten(self) -> bool:
+        """Whether ``forget`` erased what names a person."""
+        return self.file == FORGOTTEN_SOURCE
+
+    @property
+    def status(self) -> Status:
+        """What became of it."""
+        if self.gone is not None:
+            return Status.GONE
+        if self.landed:
+            return Status.LANDED
+        return Status.SENT if self.fate is Fate.DELIVERED else Status(self.fate)
+
+
+class LedgerStatuses:
+    """The statuses of a ledger's events, as an explorer shows them.
+
+    Args:
+        ledger: the open ledger.
+        destination: only of this destination; by default of the one where an event needs attention most.
+    """
+
+    def __init__(self, ledger: Ledger, destination: Destination | None = None) -> None:
+        self._ledger, self._destination = ledger, destination
+
+    def statuses(self, event_ids: Sequence[str]) -> Mapping[str, tuple[Status, str]]:
+        """Return the status of each event that the ledger knows, and a sentence about it."""
+        order = list(Status)
+        worst: dict[str, LedgerEntry] = {}
+        for entry in find_events(self._ledger, event_ids):
+            if self._destination in (None, entry.destination):
+                other = worst.setdefault(entry.event_id, entry)
+                if order.index(entry.status) < order.index(other.status):
+                    worst[entry.event_id] = entry
+        return {event_id: (entry.status, _sentence(entry)) for event_id, entry in worst.items()}
+
+
+def find_events(ledger: Ledger, event_ids: Iterable[str]) -> list[LedgerEntry]:
+    """Return what the ledger knows of these events, a row for each event and destination."""
+    keys = key_parameters(event_ids)
+    rows = [
+        row
+        for (number,) in ledger.fetch_all("SELECT id FROM destination ORDER BY id")
+        for row in ledger.fetch_all(
+            f"{_SELECT} WHERE event.destination = :destination AND {ID_IN_KEYS}",
+            {"destination": number, **keys},
+            _TYPES,
+        )
+    ]
+    if any(row[7] not in list(Fate) for row in rows):
+        raise ledger.damaged()
+    return [_entry(*row) for row in rows]
+
+
+def find_ids_at(ledger: Ledger, file: str, record: int) -> list[str]:
+    """Return the ids of the events that were read from a record.
+
+    Args:
+        ledger: the ledger.
+        file: the file's name, or its last parts.
+        record: the record's number.
+    """
+    is_file = _IS_FILE.format("source_file")
+    query = f"SELECT DISTINCT lower(hex(event_id)) FROM event WHERE source_record = :record AND {is_file}"  # noqa: S608 - a constant
+    return [event_id for (event_id,) in ledger.fetch_all(query, {"file": file, "record": record})]
+
+
+def find_ids_in_dead_letters(ledger: Ledger, text: str, names_it: Callable[[str], bool]) -> list[str]:
+    """Return the ids of the dead letters whose kept record holds a text.
+
+    Args:
+        ledger: the ledger.
+        text: what is searched for, lower-cased.
+        names_it: whether a record with that text is meant.
+    """
+    query = (
+        "SELECT lower(hex(event_id)), CAST(body AS TEXT) FROM kept_body"
+        " WHERE instr(lower(CAST(body AS TEXT)), ?)"
+    )
+    return [event_id for event_id, body in ledger.fetch_all(query, (text,), (str, str)) if names_it(body)]
+
+
+def was_read_to_its_end(ledger: Ledger, file: str) -> bool:
+    """Whether a run read a file to its end and rejected none of its records."""
+    query = f"SELECT 1 FROM file_read WHERE {_IS_FILE.format('name')}"  # noqa: S608 - a constant
+    return bool(ledger.fetch_all(query, {"file": file}))
+
+
+def _entry(*row: Any) -> LedgerEntry:
+    where, (event_id, kind, fate, landed), sent, settled = row[:5], row[5:9], row[9:17], row[18:21]
+    times = [from_milliseconds(row[place]) for place in (17, 21, 22)]
+    known = (event_id, kind, Fate(fate), bool(landed), *sent, times[0], *settled, *times[1:])
+    return LedgerEntry(Destination(*where), *known)
+
+
+def _sentence(entry: LedgerEntry) -> str:
+    words = {
+        Status.GONE: f"no longer in the dataset: {entry.gone}",
+        Status.LANDED: f"batch {entry.batch_id}" if entry.batch_id else "",
+        Status.DEAD_LETTERED: str(entry.reason),
+    }.get(entry.status, "")
+    return f"{entry.destination}: {words}" if words else str(entry.destination)
