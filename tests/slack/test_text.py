@@ -56,6 +56,14 @@ def test_the_raw_text_is_kept_where_it_differs(tmp_path: Path) -> None:
     assert tables.messages["slack_text"].fillna("-").tolist() == ["a &amp; b", "-"]
 
 
+def test_a_text_is_decoded_once(tmp_path: Path) -> None:
+    """Searching and reading take it as it is; a webhook's text, which Slack escaped, they decode."""
+    lines = [said("1710144005.000200", "typed &amp;lt;b&amp;gt;")]
+    tables = ck.read_slack(write_export(tmp_path, lines), **SETTINGS).to_tables(quiet=True)
+    assert list(tables.messages["text"]) == ["typed &lt;b&gt;"]
+    assert list(tables.search("&lt;b")["match"]) == ["typed &lt;b&gt;"]
+
+
 def test_private_channels_are_named_in_no_text(tmp_path: Path) -> None:
     """Private channels are named in no text."""
     lines = [said("1710144005.000200", "ask in <#G1>")]
