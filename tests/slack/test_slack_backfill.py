@@ -79,7 +79,7 @@ def test_frames_of_an_export_are_streamed_like_any_other(
     page = ck.stream(tables, connection, quiet=True).reconcile()
     assert page.as_dict()["landed"] == 2
     rows = connection.read_rows(quiet=True)
-    sent = rows.set_index(rows["origin"].fillna("webhook"))["chat_messages"]
+    sent = rows.set_index("origin")["chat_messages"]
     texts = {origin: [message["text"] for message in messages] for origin, messages in sent.items()}
     assert texts == {
         "webhook": ["Is the beta open?", "Yes, since today."],
@@ -202,5 +202,5 @@ def test_a_connection_made_before_is_updated_by_plan(
     page = backfill(ck.read_slack(path, **SETTINGS), local, quiet=True)
     assert page.as_dict()["total"]["landed"] == 2
     rows = ck.open_connection(local, quiet=True).read_rows(quiet=True)
-    assert sorted(rows["origin"].fillna("")) == ["", "slack_export"]
+    assert sorted(rows["origin"]) == ["slack_export", "webhook"]
     assert not ck.plan_connection(local, quiet=True).changes
