@@ -19,6 +19,7 @@ $(READY): pyproject.toml constraints.txt requirements.lock
 	@touch $@
 
 lock: $(READY) ## write requirements.lock anew from constraints.txt, with hashes
+	mkdir -p build
 	$(PIP) install --dry-run --ignore-installed --report build/installation.json -c constraints.txt ".[dev]" setuptools
 	$(BIN)/python tests/lock.py build/installation.json
 

@@ -19,6 +19,8 @@ The names, in the order of the journey:
     read_export       captured webhooks in files; ``to_tables()`` makes frames of them
     inspect_slack     how a Slack workspace export could be read; changes nothing
     read_slack        conversations out of a Slack workspace export, alone or merged with webhooks
+    read_tables       the tables that ``chatlio-kit convert`` wrote
+    measure           what chats answer: waits, outcomes, volume; in calendar and business time
     stream            frames to the dataset, each event once; ``reconcile()`` reads back what landed
     backfill          captures of any size to the dataset in one go, batch by batch; resumes by itself
     replay            what the platform would not take, again
@@ -36,6 +38,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from chatlio_kit.analysis.measure import measure
     from chatlio_kit.connection import check_platform, disconnect, open_connection, plan_connection
     from chatlio_kit.delivery import replay, stream
     from chatlio_kit.errors import ChatlioKitError
@@ -47,7 +50,7 @@ if TYPE_CHECKING:
     from chatlio_kit.jobs.slack import inspect_slack
     from chatlio_kit.jobs.trace import trace
     from chatlio_kit.samples import write_sample
-    from chatlio_kit.tables import Export, Tables, read_export, read_slack
+    from chatlio_kit.tables import Export, Tables, read_export, read_slack, read_tables
 
 __all__ = [
     "ChatlioKitError",
@@ -60,12 +63,14 @@ __all__ = [
     "explore",
     "forget",
     "inspect_slack",
+    "measure",
     "open_connection",
     "open_lesson",
     "open_platform",
     "plan_connection",
     "read_export",
     "read_slack",
+    "read_tables",
     "replay",
     "stream",
     "trace",
@@ -82,12 +87,14 @@ _ROOMS = {
     "explore": "jobs.explore",
     "forget": "jobs.forget",
     "inspect_slack": "jobs.slack",
+    "measure": "analysis.measure",
     "open_connection": "connection",
     "open_lesson": "jobs.notebooks",
     "open_platform": "jobs.platforms",
     "plan_connection": "connection",
     "read_export": "tables",
     "read_slack": "tables",
+    "read_tables": "tables",
     "replay": "delivery",
     "stream": "delivery",
     "trace": "jobs.trace",

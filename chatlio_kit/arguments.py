@@ -15,6 +15,7 @@ from inspect import signature
 from numbers import Integral, Real
 from pathlib import Path
 from typing import ParamSpec, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from chatlio_kit.errors import UsageError, option
 
@@ -90,6 +91,17 @@ def place(name: str, value: object) -> None:
     path = os.fspath(value)
     if not isinstance(path, str) or not path.strip() or "\0" in path:
         raise wrong(name, "a path, as text or Path", path)
+
+
+def time_zone(name: str, value: object) -> None:
+    """Accept the IANA name of a time zone."""
+    try:
+        if isinstance(value, str):
+            ZoneInfo(value)
+            return
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        pass
+    raise wrong(name, "the name of a time zone, such as Europe/Berlin", value)
 
 
 def callable_(name: str, value: object) -> None:
@@ -211,6 +223,7 @@ SHARED: dict[str, Rule] = {
     "conversation_id": optional(text),
     "visitor_id": optional(text),
     "email": optional(text),
+    "time_zone": optional(time_zone),
     "path": place,
     "out": place,
     "folder": place,

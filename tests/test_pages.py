@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
+from chatlio_kit.analysis.definitions import GROUPS, METRICS
 from chatlio_kit.captures.dialects import DIALECTS, FIELDS, LISTS, Body, Dialect
 from chatlio_kit.captures.dialects.named_fields import MEANINGS
 from chatlio_kit.chatlio.catalogue import TABLES, Field
@@ -124,6 +125,21 @@ def _fields() -> Iterator[str]:
         yield f"| {_code(name)} | {MEANINGS[name]} |"
 
 
+def _metrics() -> Iterator[str]:
+    yield "| metric | in words | summed up as | what it measures | standard in |"
+    yield "| --- | --- | --- | --- | --- |"
+    for metric in METRICS.values():
+        source = metric.source.replace("_", r"\_").replace("*", r"\*")
+        yield f"| `{metric.name}` | {metric.title} | {metric.measure} | {metric.meaning} | {source} |"
+
+
+def _groups() -> Iterator[str]:
+    yield "| `by` | groups |"
+    yield "| --- | --- |"
+    for name, meaning in GROUPS.items():
+        yield f"| `{name}` | {meaning} |"
+
+
 PAGES: dict[str, dict[str, Callable[[], Iterator[str]]]] = {
     "README.md": {
         "commands": lambda: _commands(main),
@@ -131,6 +147,7 @@ PAGES: dict[str, dict[str, Callable[[], Iterator[str]]]] = {
         "dictionary": _dictionary,
     },
     "docs/captures.md": {"dialects": _dialects, "pages": _pages, "fields": _fields},
+    "docs/metrics.md": {"metrics": _metrics, "groups": _groups},
 }
 
 

@@ -85,6 +85,7 @@ def calls(
     slack = captures.with_name("captures.slack.zip")
     plan = ck.plan_connection(platform, quiet=True)
     run = ck.stream(tables, connection, quiet=True)
+    measured = ck.measure(tables)
     return {
         "open_platform": (ck.open_platform, {"platform": "moon", "state": folder / "none"}),
         "check_platform": (ck.check_platform, {"platform": platform}),
@@ -93,6 +94,14 @@ def calls(
         "read_export": (ck.read_export, {"paths": captures}),
         "read_slack": (ck.read_slack, {"path": slack, "channels": "z-*", "app_ids": "A0CHATLIO1"}),
         "inspect_slack": (ck.inspect_slack, {"path": slack}),
+        "read_tables": (ck.read_tables, {"folder": folder / "none"}),
+        "measure": (ck.measure, {"tables": tables}),
+        "frames": (tables.frames, {}),
+        "to_excel": (tables.to_excel, {"path": folder / "chats.xlsx"}),
+        "measured.frame": (measured.frame, {"metric": "missed"}),
+        "figure": (measured.figure, {"metric": "missed"}),
+        "overview": (measured.overview, {}),
+        "measured.to_excel": (measured.to_excel, {"path": folder / "metrics.xlsx"}),
         "stream": (ck.stream, {"tables": tables, "connection": connection}),
         "replay": (ck.replay, {"connection": connection}),
         "backfill": (ck.backfill, {"captures": captures, "platform": platform}),
@@ -121,6 +130,7 @@ def calls(
 CALLABLES = [
     *(name for name in ck.__all__ if inspect.isfunction(getattr(ck, name))),
     *("to_tables", "read_conversation", "dictionary", "apply", "plan.sheet", "write_webhook_urls"),
+    *("frames", "to_excel", "measured.frame", "figure", "overview", "measured.to_excel"),
     *("history_flow", "read_rows", "sheet", "write_samples", "reconcile", "tables.explore", "search"),
 ]
 

@@ -1,118 +1,256 @@
-"""Plots of small frames of numbers. Each function draws a plot and displays it.
+"""Plots of small frames of numbers. Each function returns a matplotlib figure, which shows itself.
 
 Display the frame next to the plot, so that every value can be read and compared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+import textwrap
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
+from matplotlib.colors import to_hex
+from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 
-from chatlio_kit.display.figure import legend_above, panel
-from chatlio_kit.display.palette import BLUE, INK, LINE, PALETTE, QUIET, VERMILLION
+from chatlio_kit.display.figure import Numbers, Picture, StyleSheet, legend_above, panel
 from chatlio_kit.display.visible import label
 
 _HEIGHT = 3.2
 _ROW = 0.36
-_MOST_LABELS = 13
+_MOST_VALUES = 13
+_CHARACTERS = 92  # below a plot
+_MARKS = 6
 
 
-def stacked(numbers: pd.DataFrame, *, unit: str) -> None:
+@dataclass(frozen=True)
+class Scale:
+    """How values are written, and which axis suits them.
+
+    Attributes:
+        form: writes a value.
+        steps: the distances that marks of an axis may have; by default decimal ones.
+        is_whole: whether marks are whole numbers.
+    """
+
+    form: Callable[[float], str]
+    steps: Sequence[float] = ()
+    is_whole: bool = False
+
+
+COUNTS = Scale(lambda value: f"{value:,.10g}", is_whole=True)
+"""Whole numbers with thousands separators."""
+
+
+def stacked(numbers: pd.DataFrame, *, unit: str, title: str = "", style: StyleSheet = None) -> Picture:
     """Draw a column for each row, its parts one above the other.
 
     Args:
         numbers: a row for each column of the plot, a column for each part.
         unit: what is counted, e.g. ``events``.
+        title: what it shows, as a sentence.
+        style: a style sheet of matplotlib, or rcParams.
     """
     what = f"Stacked columns of {label(unit)}, parts {', '.join(map(label, numbers.columns))}: "
-    with panel(_HEIGHT, what + _in_words(numbers.sum(axis=1)), grid="y") as axes:
+    words = what + _in_words(numbers.sum(axis=1), COUNTS)
+    with panel(_HEIGHT, words, grid="y", title=title, style_sheet=style) as (picture, axes):
         base = pd.Series(0, index=numbers.index)
-        for color, part in zip(PALETTE, numbers.columns, strict=False):
-            axes.bar(
-                range(len(numbers)), numbers[part], bottom=base, color=color, label=label(part), width=0.82
-            )
+        for part in numbers.columns:
+            axes.bar(range(len(numbers)), numbers[part], bottom=base, label=label(part), width=0.82)
             base = base + numbers[part]
         _name_columns(axes, numbers.index)
-        _count_upwards(axes, unit)
+        _mark(axes.yaxis, COUNTS)
+        axes.set_ylabel(_wrapped(unit))
         legend_above(axes, len(numbers.columns))
+    return picture
 
 
-def columns(numbers: pd.Series[int], *, unit: str) -> None:
+def columns(
+    numbers: pd.Series[Any],
+    *,
+    unit: str,
+    scale: Scale = COUNTS,
+    title: str = "",
+    beside: Numbers | None = None,
+    style: StyleSheet = None,
+) -> Picture:
     """Draw a column for each row.
 
     Args:
         numbers: a value for each column of the plot.
         unit: what is counted, e.g. ``conversations``.
+        scale: how values are written.
+        title: what it shows, as a sentence.
+        beside: rows of texts that are written next to it, the headings first.
+        style: a style sheet of matplotlib, or rcParams.
     """
-    with panel(_HEIGHT, f"Columns of {label(unit)}: {_in_words(numbers)}", grid="y") as axes:
-        axes.bar(range(len(numbers)), numbers, color=BLUE, width=0.82)
+    words = f"Columns of {label(unit)}: {_in_words(numbers, scale)}"
+    with panel(_HEIGHT, words, grid="y", title=title, numbers=beside, style_sheet=style) as (picture, axes):
+        axes.bar(range(len(numbers)), numbers, width=0.82)
         _name_columns(axes, numbers.index)
-        _count_upwards(axes, unit)
+        axes.set_ylim(0, _highest(numbers) * 1.08)
+        _mark(axes.yaxis, scale)
+        axes.set_ylabel(_wrapped(unit))
+    return picture
 
 
-def bars(numbers: pd.Series[int], *, unit: str) -> None:
+def bars(
+    numbers: pd.Series[Any],
+    *,
+    unit: str,
+    scale: Scale = COUNTS,
+    title: str = "",
+    beside: Numbers | None = None,
+    style: StyleSheet = None,
+) -> Picture:
     """Draw a bar for each row, the first on top, with its value at the end.
 
     Args:
         numbers: a value for each bar.
         unit: what is counted.
+        scale: how values are written.
+        title: what it shows, as a sentence.
+        beside: rows of texts that are written next to it, the headings first.
+        style: a style sheet of matplotlib, or rcParams.
     """
-    with panel(0.9 + _ROW * len(numbers), f"Bars of {label(unit)}: {_in_words(numbers)}", grid="x") as axes:
-        axes.barh(range(len(numbers)), numbers, color=BLUE, height=0.68)
-        for row, value in enumerate(numbers):
-            _annotate(axes, f"{value:,}", (value, row), (5, 0))
+    words = f"Bars of {label(unit)}: {_in_words(numbers, scale)}"
+    height = 0.9 + _ROW * len(numbers)
+    with panel(height, words, grid="x", title=title, numbers=beside, style_sheet=style) as (picture, axes):
+        axes.barh(range(len(numbers)), numbers, height=0.68)
+        for row, value in enumerate(numbers.fillna(0)):
+            _annotate(axes, scale.form(value), (value, row), (5, 0))
         _name_rows(axes, numbers.index)
-        axes.set_xlim(0, _highest(numbers) * 1.08)
-        _count_along(axes.xaxis)
+        axes.set_xlim(0, _highest(numbers) * 1.12)
+        _mark(axes.xaxis, scale)
         axes.set_xlabel(label(unit))
+    return picture
 
 
-def quartiles(numbers: pd.DataFrame, *, unit: str) -> None:
+def quartiles(
+    numbers: pd.DataFrame,
+    *,
+    unit: str,
+    scale: Scale = COUNTS,
+    title: str = "",
+    beside: Numbers | None = None,
+    style: StyleSheet = None,
+) -> Picture:
     """Draw the middle half of some values as a band and their median as a dot, a row for each group.
 
     Args:
         numbers: a row for each group, with ``lower_quartile``, ``median`` and ``upper_quartile``.
         unit: of the values, e.g. ``seconds``.
+        scale: how values are written.
+        title: what it shows, as a sentence.
+        beside: rows of texts that are written next to it, the headings first.
+        style: a style sheet of matplotlib, or rcParams.
     """
     what = f"Bands of {label(unit)}, from the lower to the upper quartile, with the median: "
-    with panel(1.2 + _ROW * len(numbers), what + _in_words(numbers["median"]), grid="x") as axes:
+    words, height = what + _in_words(numbers["median"], scale), 1.2 + _ROW * len(numbers)
+    with panel(height, words, grid="x", title=title, numbers=beside, style_sheet=style) as (picture, axes):
         rows = range(len(numbers))
         low, high = numbers["lower_quartile"], numbers["upper_quartile"]
-        axes.hlines(rows, low, high, color=BLUE, linewidth=7, alpha=0.35, label="middle half")
-        axes.plot(numbers["median"], rows, "o", color=BLUE, markersize=8, label="median")
+        axes.hlines(rows, low, high, color=_color(0), linewidth=7, alpha=0.35, label="middle half")
+        axes.plot(numbers["median"], rows, "o", markersize=8, label="median")
         for row, value in enumerate(numbers["median"]):
-            _annotate(axes, f"{value:,.0f}", (value, row), (0, 8))
+            if value == value:  # noqa: PLR0124 - NaN is not
+                _annotate(axes, scale.form(value), (value, row), (0, 8))
         _name_rows(axes, numbers.index)
         axes.set_ylim(len(numbers) - 0.4, -0.75)
-        axes.set_xlim(left=0)
+        axes.set_xlim(0, _highest(numbers[["upper_quartile", "median"]]) * 1.08)
+        _mark(axes.xaxis, scale)
         axes.set_xlabel(label(unit))
         legend_above(axes, 2)
+    return picture
 
 
-def shares(numbers: pd.Series[float], *, of: str) -> None:
-    """Draw shares as columns from 0 % upwards, each with its value on top.
+def band(
+    numbers: pd.DataFrame,
+    *,
+    unit: str,
+    scale: Scale = COUNTS,
+    title: str = "",
+    beside: Numbers | None = None,
+    style: StyleSheet = None,
+) -> Picture:
+    """Draw the median of some values as a line in the band of their middle half, from left to right.
 
     Args:
-        numbers: a share between 0 and 1 for each column of the plot.
-        of: what it is a share of, e.g. ``share of conversations``.
+        numbers: a row for each period, with ``lower_quartile``, ``median`` and ``upper_quartile``.
+        unit: of the values, e.g. ``seconds``.
+        scale: how values are written.
+        title: what it shows, as a sentence.
+        beside: rows of texts that are written next to it, the headings first.
+        style: a style sheet of matplotlib, or rcParams.
     """
-    with panel(_HEIGHT - 0.4, f"Columns, {label(of)}: {_in_words(numbers, '.0%')}", grid="y") as axes:
-        axes.bar(range(len(numbers)), numbers, color=VERMILLION, width=0.7)
-        for column, value in enumerate(numbers):
-            _annotate(axes, f"{value:.0%}", (column, value), (0, 3))
+    what = f"A line of the median of {label(unit)}, in the band from the lower to the upper quartile: "
+    words = what + _in_words(numbers["median"], scale)
+    with panel(_HEIGHT, words, grid="y", title=title, numbers=beside, style_sheet=style) as (picture, axes):
+        places = np.arange(len(numbers))
+        low, high, median = (
+            numbers[name].to_numpy(dtype="float64") for name in ("lower_quartile", "upper_quartile", "median")
+        )
+        axes.fill_between(places, low, high, color=_color(0), alpha=0.25, linewidth=0, label="middle half")
+        axes.plot(places, median, "o-", color=_color(0), markersize=4.5, label="median")
         _name_columns(axes, numbers.index)
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        axes.set_ylim(0, _highest(numbers) * 1.18)
-        axes.set_ylabel(label(of))
+        axes.set_ylim(0, _highest(numbers[["upper_quartile", "median"]]) * 1.08)
+        _mark(axes.yaxis, scale)
+        axes.set_ylabel(_wrapped(unit))
+        legend_above(axes, 2)
+    return picture
 
 
-def arrived(numbers: pd.DataFrame, *, expected: Hashable, found: Hashable, unit: str) -> None:
+def heat(
+    numbers: pd.DataFrame,
+    *,
+    unit: str,
+    scale: Scale = COUNTS,
+    title: str = "",
+    style: StyleSheet = None,
+) -> Picture:
+    """Draw a frame as a map of its values, each written in its cell.
+
+    Args:
+        numbers: a row for each row of the map.
+        unit: of the values.
+        scale: how values are written.
+        title: what it shows, as a sentence.
+        style: a style sheet of matplotlib, or rcParams.
+    """
+    cells = {f"{row} {name}": numbers.at[row, name] for row in numbers.index for name in numbers}
+    words = f"A map of {label(unit)}: {_in_words(pd.Series(cells), scale)}"
+    with panel(0.9 + _ROW * len(numbers), words, grid=None, title=title, style_sheet=style) as (
+        picture,
+        axes,
+    ):
+        values = numbers.to_numpy(dtype="float64")
+        highest = _highest(numbers)
+        axes.imshow(values, aspect="auto", cmap="Blues", vmin=0, vmax=highest * 1.25)
+        for (row, column), value in np.ndenumerate(values):
+            if value:
+                color = "white" if value > highest * 0.75 else "#22272B"
+                text = "" if np.isnan(value) else scale.form(value)
+                axes.text(column, row, text, ha="center", va="center", fontsize=7, color=color)
+        axes.set_xticks(range(numbers.shape[1]), [label(name) for name in numbers.columns])
+        axes.set_yticks(range(len(numbers)), [label(name) for name in numbers.index])
+        axes.set_xlabel(label(numbers.columns.name or unit))
+    return picture
+
+
+def arrived(
+    numbers: pd.DataFrame,
+    *,
+    expected: Hashable,
+    found: Hashable,
+    unit: str,
+    title: str = "",
+    style: StyleSheet = None,
+) -> Picture:
     """Draw the number found as a bar inside the number expected: a full bar means that all are there.
 
     Args:
@@ -120,40 +258,45 @@ def arrived(numbers: pd.DataFrame, *, expected: Hashable, found: Hashable, unit:
         expected: the column with the expected numbers.
         found: the column with the numbers found.
         unit: what is counted.
+        title: what it shows, as a sentence.
+        style: a style sheet of matplotlib, or rcParams.
     """
     fractions = [
         f"{part:,} of {whole:,}" for part, whole in zip(numbers[found], numbers[expected], strict=True)
     ]
     values = ", ".join(f"{label(row)} {words}" for row, words in zip(numbers.index, fractions, strict=True))
     words = f"Bars of {label(unit)}, {label(found)} of {label(expected)}: {values}"
-    with panel(0.95 + _ROW * 1.15 * len(numbers), words, grid="x") as axes:
+    height = 0.95 + _ROW * 1.15 * len(numbers)
+    with panel(height, words, grid="x", title=title, style_sheet=style) as (picture, axes):
         rows = range(len(numbers))
-        axes.barh(rows, numbers[expected], color=LINE, height=0.78, label=label(expected))
-        axes.barh(rows, numbers[found], color=BLUE, height=0.46, label=label(found))
+        axes.barh(rows, numbers[expected], color="0.5", alpha=0.22, height=0.78, label=label(expected))
+        axes.barh(rows, numbers[found], color=_color(0), height=0.46, label=label(found))
         is_complete = numbers[found] == numbers[expected]
         for row, end in enumerate(numbers[[expected, found]].max(axis=1)):
-            color = INK if is_complete.iat[row] else VERMILLION
+            color = None if is_complete.iat[row] else _color(3)
             _annotate(axes, fractions[row], (end, row), (6, 0), color=color)
         _name_rows(axes, numbers.index)
         axes.set_xlim(0, _highest(numbers[[expected, found]]) * 1.2)
-        _count_along(axes.xaxis)
+        _mark(axes.xaxis, COUNTS)
         axes.set_xlabel(label(unit))
         legend_above(axes, 2)
+    return picture
 
 
-def _in_words(numbers: pd.Series[Any], form: str = ",.10g") -> str:
+def _in_words(numbers: pd.Series[Any], scale: Scale) -> str:
     """Return all values in words; of many, the first, the highest and the last."""
-    values = [f"{label(row)} {value:{form}}" for row, value in numbers.items()]
-    if len(values) <= _MOST_LABELS:
+    known = numbers.dropna()
+    values = [f"{label(row)} {scale.form(value)}" for row, value in known.items()]
+    if len(values) <= _MOST_VALUES:
         return ", ".join(values)
-    highest = int(numbers.to_numpy().argmax())
+    highest = int(known.to_numpy().argmax())
     return (
         f"{len(values)} values, the first {values[0]}, the highest {values[highest]}, the last {values[-1]}"
     )
 
 
 def _annotate(
-    axes: Axes, text: str, point: tuple[float, float], offset: tuple[int, int], *, color: str = INK
+    axes: Axes, text: str, point: tuple[float, float], offset: tuple[int, int], *, color: str | None = None
 ) -> None:
     """Write a text to the right of a point, or above it."""
     is_above = offset[0] == 0
@@ -164,8 +307,13 @@ def _annotate(
         textcoords="offset points",
         ha="center" if is_above else "left",
         va="baseline" if is_above else "center",
-        color=color,
+        color=color or rcParams["text.color"],
     )
+
+
+def _color(number: int) -> str:
+    """Return a colour of the style that is in use."""
+    return to_hex(f"C{number}")
 
 
 def _highest(numbers: pd.Series[Any] | pd.DataFrame) -> float:
@@ -173,27 +321,31 @@ def _highest(numbers: pd.Series[Any] | pd.DataFrame) -> float:
     return float(np.nan_to_num(numbers.to_numpy(dtype="float64")).max(initial=0.0)) or 1.0
 
 
-def _name_columns(axes: Axes, index: pd.Index[str]) -> None:
+def _name_columns(axes: Axes, index: pd.Index[Any]) -> None:
     """Name the columns below them; of many, only as many as can be read."""
     names = [label(name) for name in index]
-    step = 1 if len(names) <= _MOST_LABELS else -(-len(names) // 9)
+    room = max((len(name) + 2 for name in names), default=1)
+    step = max(1, -(-len(names) * room // _CHARACTERS))
     axes.set_xticks(list(range(0, len(names), step)), names[::step])
     axes.set_xlim(-0.7, len(names) - 0.3)
     if index.name is not None:
-        axes.set_xlabel(label(index.name), color=QUIET)
+        axes.set_xlabel(label(index.name))
 
 
-def _name_rows(axes: Axes, index: pd.Index[str]) -> None:
+def _name_rows(axes: Axes, index: pd.Index[Any]) -> None:
     names: Sequence[str] = [label(name) for name in index]
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
 
 
-def _count_upwards(axes: Axes, unit: str) -> None:
-    _count_along(axes.yaxis)
-    axes.set_ylabel(label(unit))
+def _mark(axis: Axis, scale: Scale) -> None:
+    """Mark an axis with about six values."""
+    highest = max(axis.get_view_interval())
+    step = next((step for step in scale.steps if step * _MARKS >= highest), None)
+    decimal = MaxNLocator(_MARKS, steps=[1, 2, 5, 10], integer=scale.is_whole)
+    axis.set_major_locator(MultipleLocator(step) if step else decimal)
+    axis.set_major_formatter(FuncFormatter(lambda value, _: scale.form(value)))
 
 
-def _count_along(axis: Axis) -> None:
-    axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=True))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+def _wrapped(unit: str) -> str:
+    return "\n".join(textwrap.wrap(label(unit), 26))

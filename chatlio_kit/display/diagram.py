@@ -10,7 +10,6 @@ from contextlib import contextmanager
 
 from matplotlib import style
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from chatlio_kit.display.figure import STYLE, WIDTH, Picture
@@ -112,12 +111,13 @@ def diagram(height: float, words: str) -> Iterator[Canvas]:
         height: in inches; the width is always the same.
         words: the description, for those who cannot see the picture.
     """
-    with style.context({**STYLE, "figure.constrained_layout.use": False}):
-        figure = Figure(figsize=(WIDTH, height))
-        axes = figure.add_axes((0, 0, 1, 1))
+    with style.context(STYLE):
+        picture = Picture(figsize=(WIDTH, height))
+        picture.words = words
+        axes = picture.add_axes((0, 0, 1, 1))
         axes.set_axis_off()
         axes.set_xlim(0, WIDTH)
         axes.set_ylim(0, height)
         canvas = Canvas(axes)
         yield canvas
-        canvas.picture = Picture.of(figure, words)
+        canvas.picture = picture

@@ -1,36 +1,47 @@
 """The style of pictures: one palette, a quiet grid, a light panel that suits light and dark pages.
 
-A picture is an image with a description for those who cannot see it; a terminal shows the description.
+A picture shows itself as an image with a description for those who cannot see it; a terminal shows the
+description.
 """
 
 from __future__ import annotations
 
 import base64
 import io
+import textwrap
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from IPython.display import display
+from cycler import cycler
 from matplotlib import style
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from chatlio_kit.display.palette import INK, LINE, PANEL, QUIET
+from chatlio_kit.arguments import wrong
+from chatlio_kit.display.palette import INK, LINE, PALETTE, PANEL, QUIET
 from chatlio_kit.display.visible import visible
 
 WIDTH = 8.4
+Numbers = Sequence[Sequence[str]]
+StyleSheet = str | dict[str, Any] | None
+_TITLE_DENSITY = 10.5  # characters in an inch
+_GAP = 2  # characters between columns of numbers
+_LINE = 14.0  # points from one row of numbers to the next
+_CHARACTER = 0.078  # inches
 _DPI, _OVERSAMPLING = 110, 1.5
-_FRAME = "max-width:100%;height:auto;border:1px solid #E3E6E4;border-radius:8px"
+_FRAME = "max-width:100%;height:auto;box-sizing:border-box;border:1px solid #E3E6E4;border-radius:8px"
 
+_SAFE: dict[str, Any] = {
+    "text.parse_math": False,  # dollar signs in strangers' texts are no formulas
+    "text.usetex": False,
+}
 STYLE: dict[str, Any] = {
     "figure.facecolor": PANEL,
     "figure.dpi": _DPI,
-    "figure.constrained_layout.use": True,
+    "axes.prop_cycle": cycler(color=PALETTE),
     "axes.facecolor": PANEL,
     "axes.edgecolor": LINE,
     "axes.labelcolor": QUIET,
@@ -44,72 +55,123 @@ STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9.5,
     "text.color": INK,
-    "xtick.color": QUIET,
-    "ytick.color": QUIET,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "xtick.major.size": 0,
     "ytick.major.size": 0,
     "xtick.major.pad": 6,
     "legend.frameon": False,
     "legend.fontsize": 9,
-    "text.parse_math": False,  # dollar signs in strangers' texts are no formulas
-    "text.usetex": False,
+    **_SAFE,
 }
 
 
-@dataclass(frozen=True, repr=False)
-class Picture:
-    """An image with a description.
+class Picture(Figure):
+    """A matplotlib figure that shows itself as an image with a description.
+
+    It can be changed and saved like any other.
 
     Attributes:
-        words: the description, for those who cannot see the image.
-        png: the image, with more pixels than are shown.
-        width: in pixels, as shown.
-        height: in pixels, as shown.
+        words: the description, for those who cannot see it.
     """
 
-    words: str
-    png: bytes
-    width: int
-    height: int
+    words: str = ""
 
-    @classmethod
-    def of(cls, figure: Figure, words: str) -> Picture:
-        """Return a figure as a picture."""
-        png = io.BytesIO()
-        FigureCanvasAgg(figure)
+    def savefig(self, *args: Any, **kwargs: Any) -> None:
+        """Save the figure, as matplotlib does; a character that its font lacks is drawn as a box."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
-            figure.savefig(png, format="png", dpi=_DPI * _OVERSAMPLING, metadata={"Software": None})
-        width, height = (round(inches * _DPI) for inches in figure.get_size_inches())
-        return cls(words, png.getvalue(), width, height)
+            super().savefig(*args, **kwargs)
 
     def __repr__(self) -> str:
         return visible(self.words)
 
     def _repr_html_(self) -> str:
-        source = f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
-        size = f'width="{self.width}" height="{self.height}"'
+        png = io.BytesIO()
+        self.savefig(png, format="png", dpi=_DPI * _OVERSAMPLING, metadata={"Software": None})
+        width, height = (round(inches * _DPI) for inches in self.get_size_inches())
+        source = f"data:image/png;base64,{base64.b64encode(png.getvalue()).decode()}"
+        size = f'width="{width}" height="{height}"'
         return f'<img alt="{escape(visible(self.words))}" {size} style="{_FRAME}" src="{source}">'
 
 
 @contextmanager
-def panel(height: float, words: str, *, grid: str) -> Iterator[Axes]:
-    """Yield axes in the style of pictures, and display them at the end.
+def panel(
+    height: float,
+    words: str,
+    *,
+    grid: str | None,
+    title: str = "",
+    numbers: Numbers | None = None,
+    style_sheet: StyleSheet = None,
+) -> Iterator[tuple[Picture, Axes]]:
+    """Yield a plot and its axes in the style of pictures.
 
     Args:
-        height: in inches; the width is always the same.
-        words: the description, for those who cannot see the picture.
+        height: in inches, without the title; the width of the axes is always the same.
+        words: the description, for those who cannot see the plot.
         grid: the axis whose values have grid lines: ``x`` or ``y``.
+        title: a sentence above the plot.
+        numbers: rows of texts that are written next to it, the headings first.
+        style_sheet: a style sheet of matplotlib, or rcParams, that changes the style.
     """
-    with style.context(STYLE):
-        figure = Figure(figsize=(WIDTH, height))
-        axes = figure.subplots()
-        figure.get_layout_engine().set(w_pad=0.14, h_pad=0.12)  # type: ignore[union-attr,call-arg]
-        axes.grid(axis=grid)  # type: ignore[arg-type]
-        yield axes
-        display(Picture.of(figure, words))  # type: ignore[no-untyped-call]
+    with style.context(_styles(style_sheet)):
+        widths = [max(map(len, column)) for column in zip(*numbers, strict=True)] if numbers else []
+        side = (sum(widths) + _GAP * len(widths)) * _CHARACTER
+        lines = textwrap.wrap(title, int((WIDTH + side) * _TITLE_DENSITY))
+        height = max(height, (len(numbers or ()) + 1) * _LINE / 72 + 0.3) + 0.26 * len(lines)
+        picture = Picture(figsize=(WIDTH + side, height), layout="constrained")
+        picture.words = f"{title}. {words}" if title else words
+        axes, *beside = picture.subplots(
+            1, 2 if numbers else 1, width_ratios=[WIDTH, side] if numbers else None, squeeze=False
+        )[0]
+        picture.get_layout_engine().set(w_pad=0.14, h_pad=0.12)  # type: ignore[union-attr,call-arg]
+        if lines:
+            picture.suptitle("\n".join(lines), x=0.14 / (WIDTH + side), ha="left", fontsize=11.5)
+        if numbers:
+            _write_numbers(beside[0], numbers, widths)
+        if grid:
+            axes.grid(axis=grid)
+        yield picture, axes
+
+
+def _styles(style_sheet: StyleSheet) -> list[Any]:
+    """Return the styles to apply, one over the other.
+
+    Raises:
+        UsageError: when matplotlib does not know the style.
+    """
+    if style_sheet is None:
+        return [STYLE]
+    try:
+        with style.context(style_sheet):
+            return [STYLE, style_sheet, _SAFE]
+    except (OSError, KeyError, ValueError, TypeError, AttributeError):
+        raise wrong(
+            "style", "a style sheet of matplotlib, such as 'dark_background', or its rcParams", style_sheet
+        ) from None
+
+
+def _write_numbers(axes: Axes, numbers: Numbers, widths: Sequence[int]) -> None:
+    """Write rows of texts: names on the left, numbers aligned to the right."""
+    axes.set_axis_off()
+    whole = sum(widths) + _GAP * len(widths)
+    for row, cells in enumerate(numbers):
+        right = 0
+        for column, (cell, width) in enumerate(zip(cells, widths, strict=True)):
+            right += width + _GAP
+            axes.annotate(
+                cell,
+                (0 if column == 0 else right / whole, 1),
+                xycoords="axes fraction",
+                xytext=(0, -row * _LINE),
+                textcoords="offset points",
+                ha="left" if column == 0 else "right",
+                va="top",
+                fontsize=8.5,
+                weight="bold" if row == 0 else "normal",
+                annotation_clip=False,
+            )
 
 
 def legend_above(axes: Axes, entries: int) -> None:

@@ -47,11 +47,20 @@ class Step(StrEnum):
     STREAM = "stream"
     VERIFY = "verify"
     SLACK = "slack"
+    ANSWERS = "answers"
 
 
-_ORDER = tuple(Step)
+_NUMBERS = {
+    Step.START: 0,
+    Step.CONNECT: 1,
+    Step.CONVERT: 2,
+    Step.STREAM: 3,
+    Step.VERIFY: 4,
+    Step.SLACK: 5,
+    Step.ANSWERS: 7,
+}
 _AVAILABLE_IN = {
-    "captures": (Step.START, Step.CONVERT, Step.SLACK, Step.STREAM, Step.VERIFY),
+    "captures": (Step.START, Step.CONVERT, Step.SLACK, Step.ANSWERS, Step.STREAM, Step.VERIFY),
     "slack": (Step.SLACK,),
     "connection": (Step.STREAM, Step.VERIFY),
     "tables": (Step.STREAM, Step.VERIFY),
@@ -188,9 +197,7 @@ class NotebookSetup(SheetDisplay):
         available = {"platform": where} | {
             name: "ready" for name, steps in _AVAILABLE_IN.items() if self.step in steps
         }
-        return Sheet(
-            f"Lesson {_ORDER.index(self.step):02}, {self.step.value}", ("", ""), list(available.items())
-        )
+        return Sheet(f"Lesson {_NUMBERS[self.step]:02}, {self.step.value}", ("", ""), list(available.items()))
 
 
 @checked(step=text, platform=text, captures=optional(place), state=optional(place), slack=optional(place))
@@ -204,7 +211,7 @@ def open_lesson(
     state: Path | str | None = None,
     slack: Path | str | None = None,
 ) -> NotebookSetup:
-    """Open one of the guided lessons: start, connect, convert, stream, verify or slack.
+    """Open one of the guided lessons: start, connect, convert, stream, verify, slack or answers.
 
     On the local platform it starts where the lesson before it ended, in a temporary folder that is removed
     with the notebook. On Experience Platform it continues with what is there, and changes nothing by itself.

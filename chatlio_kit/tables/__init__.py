@@ -2,11 +2,11 @@
 
 from chatlio_kit.tables.convert import convert
 from chatlio_kit.tables.deduplicate.deduplicate import Deduplicator, FirstOccurrence
-from chatlio_kit.tables.deduplicate.seen_ids import as_keys
 from chatlio_kit.tables.export import Export, read_export, read_slack
 from chatlio_kit.tables.findings import FieldFindings, RecordCounts
 from chatlio_kit.tables.output import RejectedFile, make_folder, write_json
 from chatlio_kit.tables.policy import FieldPolicy
+from chatlio_kit.tables.reading import read_tables
 from chatlio_kit.tables.report import REJECTED, REPORT, Converted
 from chatlio_kit.tables.tables import Tables
 from chatlio_kit.tables.validate.event_batch import EventBatch, ReadOptions
@@ -27,13 +27,13 @@ __all__ = [
     "RecordCounts",
     "RejectedFile",
     "Tables",
-    "as_keys",
     "convert",
     "empty",
     "failures",
     "make_folder",
     "read_export",
     "read_slack",
+    "read_tables",
     "revalidate",
     "schema",
     "write_json",

@@ -88,9 +88,13 @@ class RecordCounts:
         self.duplicates += batch.duplicates
         for rejection in batch.rejected:
             self.rejected_by_reason[rejection.reason] += 1
-            examples = self.examples.setdefault(rejection.reason, [])
-            if len(examples) < _EXAMPLES:
-                examples.append(replace(rejection, raw=rejection.raw and rejection.raw[:_EXAMPLE_LENGTH]))
+            self.add_example(rejection)
+
+    def add_example(self, rejection: Rejection) -> None:
+        """Keep a rejection as an example if its reason has few."""
+        examples = self.examples.setdefault(rejection.reason, [])
+        if len(examples) < _EXAMPLES:
+            examples.append(replace(rejection, raw=rejection.raw and rejection.raw[:_EXAMPLE_LENGTH]))
 
     def timeline(self) -> dict[str, dict[str, int]]:
         """Return the accepted events of each month that has some, by kind."""

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
 
 import pandas as pd
 
-from chatlio_kit.arguments import checked, named, optional, text, whole_number
+from chatlio_kit.arguments import checked, flag, named, optional, text, whole_number
 from chatlio_kit.chatlio.catalogue import TABLES, Field
 from chatlio_kit.chatlio.rejections import Rejection
+from chatlio_kit.chatlio.slack_text import decode_all
 from chatlio_kit.display import Sheet
+from chatlio_kit.display.workbook import write_workbook
 from chatlio_kit.errors import FrameError, UsageError
 from chatlio_kit.slack import SlackCounts
 from chatlio_kit.tables.explorer import ROWS, Corpus, Explorer, Filters, Ledgered, a_run, find
 from chatlio_kit.tables.findings import FieldFindings, RecordCounts
 from chatlio_kit.tables.next_steps import NextSteps
+from chatlio_kit.tables.output import write_whole
 from chatlio_kit.tables.transcripts import Transcript
 
 _REJECTED_COLUMNS = tuple(column.name for column in fields(Rejection))
@@ -68,9 +72,50 @@ class Tables:
         texts = {name: "str" for name in _REJECTED_COLUMNS if name != "record"}
         return frame.astype({**texts, "record": "Int64"})
 
-    def frames(self) -> dict[str, pd.DataFrame]:
-        """Return the five frames by name."""
-        return {name: getattr(self, name) for name in TABLES}
+    @checked(decode=flag)
+    def frames(self, *, time_zone: str | None = None, decode: bool = False) -> dict[str, pd.DataFrame]:
+        """Return the five frames by name.
+
+        Frames with another time zone or decoded texts are for reading; what is sent stays as it is.
+
+        Args:
+            time_zone: the IANA name of the zone in which times are shown, as in ``"Europe/Berlin"``; UTC by
+                default.
+            decode: whether messages are decoded from Slack's escapes. The column ``raw_text`` then keeps what
+                Chatlio sent.
+        """
+        frames: dict[str, pd.DataFrame] = {name: getattr(self, name) for name in TABLES}
+        if time_zone is not None:
+            for name, frame in frames.items():
+                times = frame.select_dtypes("datetimetz")
+                frames[name] = frame.assign(
+                    **{str(column): times[column].dt.tz_convert(time_zone) for column in times}
+                )
+        if decode:
+            messages = frames["messages"]
+            frames["messages"] = messages.assign(text=decode_all(messages["text"]), raw_text=messages["text"])
+        return frames
+
+    @checked()
+    def to_excel(self, path: Path | str, *, time_zone: str | None = None) -> Path:
+        """Write the five tables and the rejections into an Excel workbook, a sheet for each.
+
+        Texts stay texts: none becomes a formula or a link. Messages are decoded, with the raw text next to
+        them. Rows that do not fit in a sheet go on in a second one.
+
+        Args:
+            path: the workbook; one that is there is replaced.
+            time_zone: the zone in which times are shown; UTC by default.
+
+        Returns:
+            The path.
+
+        Raises:
+            OutputError: when it cannot be written.
+        """
+        sheets = {**self.frames(time_zone=time_zone, decode=True), "rejected": self.rejected}
+        write_whole(Path(path), lambda draft: write_workbook(draft, sheets))
+        return Path(path)
 
     @checked()
     def read_conversation(self, conversation_id: str | None = None) -> Transcript:

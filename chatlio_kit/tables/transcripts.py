@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from chatlio_kit.chatlio.slack_text import decode
 from chatlio_kit.display import visible
 
 _SIDES = {
@@ -32,7 +33,7 @@ class Line:
         after: how long after the first message, e.g. ``+1:05``.
         author: ``visitor``, ``agent`` or ``unknown``.
         name: the name shown with it.
-        text: its text.
+        text: its text, decoded from Slack's escapes.
     """
 
     after: str
@@ -76,7 +77,10 @@ class Transcript:
             tuple(facts),
             tuple(
                 Line(
-                    _after(row["sent_at"] - first), row["author"], _text(row["username"]), _text(row["text"])
+                    _after(row["sent_at"] - first),
+                    row["author"],
+                    _text(row["username"]),
+                    decode(_text(row["text"])),
                 )
                 for row in messages.to_dict("records")
             ),

@@ -15,7 +15,10 @@ from nbformat import NotebookNode
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent.parent / "notebooks").glob("*.ipynb"))
 SANITIZE = Path(__file__).with_name("sanitize.cfg")
-NAMES = ["00_start_here", "01_connect", "02_convert", "03_stream", "04_verify", "05_slack_history"]
+NAMES = [
+    *("00_start_here", "01_connect", "02_convert", "03_stream", "04_verify", "05_slack_history"),
+    "07_answers",
+]
 PARAMETERS = ["PLATFORM", "CAPTURES", "KIND", "UNDATED_AS", "STATE"]
 MORE_PARAMETERS = {"05_slack_history": ["SLACK"]}
 WIDGET = "application/vnd.jupyter.widget"
@@ -86,7 +89,7 @@ def _compare(folder: Path, notebook: NotebookNode) -> subprocess.CompletedProces
 
 
 def test_all_are_there() -> None:
-    """The journey has five notebooks, and another shows where history comes from."""
+    """The journey, where history comes from, and what is asked of the tables."""
     assert [path.stem for path in NOTEBOOKS] == NAMES
 
 
@@ -162,7 +165,7 @@ def test_every_plot_has_its_numbers(notebook: NotebookNode) -> None:
     """An image is not compared, so a table of its numbers stands beside it."""
     for cell in _code(notebook):
         shown = [output.get("data", {}).get("text/html", "") for output in cell.outputs]
-        if "figures." in cell.source:
+        if "figures." in cell.source or ("display(" in cell.source and ".figure(" in cell.source):
             assert any("<img alt=" in each for each in shown), cell.source
             assert any("<table" in each for each in shown), cell.source
 

@@ -70,6 +70,7 @@ def test_converting_holds_with_many_bad_records(tmp_path: Path) -> None:
     """An export in which every fourth record is broken is explored and settled like any other."""
     captures = ck.write_sample(tmp_path / "captures", events=400, seed=11, bad_share=0.25).path
     _run("02_convert", CAPTURES=str(captures))
+    _run("07_answers", CAPTURES=str(captures))
 
 
 def test_verifying_holds_on_a_platform_with_faults(tmp_path: Path, faulty: Path) -> None:
@@ -78,8 +79,8 @@ def test_verifying_holds_on_a_platform_with_faults(tmp_path: Path, faulty: Path)
     _run("04_verify", CAPTURES=str(captures), STATE=str(faulty))
 
 
-@pytest.mark.parametrize("name", ["03_stream", "04_verify"])
-def test_streaming_and_verifying_hold_with_bare_captures(name: str, bare: Path) -> None:
+@pytest.mark.parametrize("name", ["03_stream", "04_verify", "07_answers"])
+def test_notebooks_hold_with_bare_captures(name: str, bare: Path) -> None:
     """What captures do not say is said by two parameters; that there is one kind only breaks nothing."""
     _run(name, CAPTURES=str(bare), KIND="feedback", UNDATED_AS="2024-03-11T09:00:00Z")
 

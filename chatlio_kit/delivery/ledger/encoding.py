@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from chatlio_kit.tables import as_keys
+from chatlio_kit.tables.deduplicate.seen_ids import as_keys
 
 ID_IN_KEYS = "event_id IN (SELECT substr(:keys, value * 32 + 1, 32) FROM json_each(:indexes))"
 """The condition that an event is one of those asked for. Keys are one blob, because JSON has no bytes."""

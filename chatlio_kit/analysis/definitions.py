@@ -1,0 +1,111 @@
+"""What each metric means, and who made it standard: one line a metric.
+
+Each metric is a function of :mod:`chatlio_kit.analysis.metrics` with the same name.
+
+- DURATION and NUMBER are summed up by their quartiles, SHARE by the part of rows that are true, COUNT by a sum.
+- With opening hours, a DURATION counts open seconds only. Every other metric counts what began while it was
+  open.
+- A conversation belongs to the period in which it started and to the agent who wrote first; a reply belongs to
+  the period of the message that it answers, and to the agent who wrote it.
+- A turn is a run of messages by one side: visitor or agent. Messages by nobody known are left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import pandas as pd
+
+
+class Measure(StrEnum):
+    """How the values of a metric are summed up."""
+
+    DURATION = "seconds"
+    NUMBER = "number"
+    SHARE = "share"
+    COUNT = "count"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric.
+
+    Attributes:
+        name: the name of its function.
+        title: its name in words.
+        measure: how it is summed up.
+        meaning: what it measures.
+        source: where it is standard, and what it is called there.
+    """
+
+    name: str
+    title: str
+    measure: Measure
+    meaning: str
+    source: str
+
+
+DURATION, NUMBER, SHARE, COUNT = Measure.DURATION, Measure.NUMBER, Measure.SHARE, Measure.COUNT
+
+# fmt: off
+_ALL = (
+    Metric("conversations", "conversations", COUNT, "Conversations that started", "Zendesk Chat: Chats"),
+    Metric("offline_messages", "offline messages", COUNT, "Messages left while nobody was there", "Zendesk Chat: Offline messages"),
+    Metric("backlog", "backlog at the end of a day", NUMBER, "Conversations that had started and not ended when a local day was over", "dbt_zendesk: zendesk__ticket_backlog"),
+    Metric("concurrency", "conversations at a time", NUMBER, "Conversations that were open when one started, itself included", "Zendesk Chat: Chat concurrency"),
+    Metric("visitor_messages", "messages by the visitor", NUMBER, "Messages of the visitor in a conversation with a transcript", "dbt_zendesk: count_end_user_comments; Zendesk Chat: count.visitor"),
+    Metric("agent_messages", "messages by agents", NUMBER, "Messages of agents in a conversation with a transcript", "dbt_zendesk: count_agent_comments; Zendesk Chat: count.agent"),
+    Metric("returning_visitors", "conversations of returning visitors", SHARE, "Of conversations with a known visitor, those whose visitor had an earlier one in these tables", "Zendesk Chat: Returning visitors"),
+    Metric("first_reply_time", "first reply time", DURATION, "From the visitor's first message to the first message of an agent after it", "dbt_zendesk: first_reply_time_*_minutes; dbt_intercom: time_to_first_response_minutes; Zendesk Chat: response_time.first"),
+    Metric("reply_time", "reply time", DURATION, "From the first message of each of the visitor's turns to the agent's reply", "dbt_zendesk: total_reply_time_calendar_minutes; Zendesk Chat: response_time.avg"),
+    Metric("slowest_reply", "slowest reply of a conversation", DURATION, "The longest reply time in a conversation", "Zendesk Chat: response_time.max"),
+    Metric("visitor_wait", "the visitor's wait in all", DURATION, "All reply times of a conversation together", "dbt_zendesk: requester_wait_time_in_*_minutes"),
+    Metric("agent_wait", "the agent's wait in all", DURATION, "From the first message of each of the agent's turns to the visitor's answer, all of a conversation together", "dbt_zendesk: agent_wait_time_in_*_minutes"),
+    Metric("replied_within_a_minute", "first reply within a minute", SHARE, "Of conversations in which the visitor wrote, those with a first reply time of less than 60 seconds", "dbt_zendesk: zendesk__sla_policies, first_reply_time"),
+    Metric("unanswered", "reported as unanswered", SHARE, "Of all conversations, those that Chatlio reported because nobody answered in time", "Chatlio: webhook visitor unanswered"),
+    Metric("missed", "missed conversations", SHARE, "Of conversations with a transcript or reported as unanswered, those in which no agent wrote", "Zendesk Chat: Missed chats; dbt_zendesk: unreplied_ticket_count"),
+    Metric("abandoned", "abandoned conversations", SHARE, "Of the same conversations, those missed that were not reported as unanswered: the visitor left before", "Zendesk Chat: abandon_time"),
+    Metric("dropped", "dropped conversations", SHARE, "Of conversations in which an agent wrote, those that end with a turn of the visitor", "Zendesk Chat: Dropped chats"),
+    Metric("duration", "duration", DURATION, "From start to end of a conversation with a transcript", "Zendesk Chat: duration"),
+    Metric("handling_time", "handling time", DURATION, "From the first message of an agent to the last message of the conversation", "Zendesk Chat: engagement.duration"),
+    Metric("first_resolution_time", "first resolution time", DURATION, "From start to the first end, of conversations in which an agent wrote", "dbt_zendesk: first_resolution_*_minutes; dbt_intercom: time_to_first_close_minutes"),
+    Metric("resolution_time", "resolution time", DURATION, "From start to the last end, of conversations in which an agent wrote", "dbt_zendesk: final_resolution_calendar_minutes; dbt_intercom: time_to_last_close_minutes"),
+    Metric("one_touch", "one-touch conversations", SHARE, "Of conversations in which an agent wrote, those with one turn of agents", "dbt_zendesk: is_one_touch_resolution"),
+    Metric("two_touch", "two-touch conversations", SHARE, "Of the same conversations, those with two turns of agents", "dbt_zendesk: is_two_touch_resolution"),
+    Metric("multi_touch", "multi-touch conversations", SHARE, "Of the same conversations, those with more than two turns of agents", "dbt_zendesk: is_multi_touch_resolution"),
+    Metric("handed_over", "conversations handed over", SHARE, "Of conversations in which a known agent wrote, those in which several did", "dbt_zendesk: unique_assignee_count; dbt_intercom: count_assignments"),
+    Metric("reopened", "reopened conversations", SHARE, "Of conversations with a transcript, those with a message after their first end and a later end", "dbt_zendesk: count_reopens; dbt_intercom: count_reopens"),
+    Metric("feedback", "conversations with feedback", SHARE, "Of all conversations, those whose visitor left feedback", "Zendesk Chat: rating; dbt_intercom: conversation_rating"),
+)
+# fmt: on
+
+METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
+
+GROUPS: dict[str, str] = {
+    "all": "everything in one row",
+    "day": "local days",
+    "week": "ISO weeks, which begin on Monday",
+    "month": "months",
+    "quarter": "quarters",
+    "year": "years",
+    "hour": "the hour of the local day, from 0 to 23",
+    "weekday": "the local weekday",
+    "hour_of_week": "the hour of each weekday",
+    "agent": "the agent, by the name shown with the message",
+    "page": "the page, without what follows ? or #",
+    "site": "the site of the page",
+}
+"""By what values can be grouped. Days to years have no gaps, and are compared with the one before."""
+
+PERIODS = {"day": "D", "week": "W", "month": "M", "quarter": "Q", "year": "Y"}
+"""The groups that follow each other, with pandas' letter for each."""
+
+
+def definitions() -> pd.DataFrame:
+    """Return a row for each metric: its title, how it is summed up, what it means, and where it is standard."""
+    rows = [
+        (metric.name, metric.title, str(metric.measure), metric.meaning, metric.source) for metric in _ALL
+    ]
+    columns = ["metric", "title", "measure", "meaning", "standard in"]
+    return pd.DataFrame(rows, columns=columns).set_index("metric")

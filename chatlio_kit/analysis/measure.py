@@ -1,0 +1,274 @@
+"""All metrics of some tables, measured in calendar time and in business time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import date
+from functools import cached_property
+from inspect import signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from chatlio_kit.analysis import metrics
+from chatlio_kit.analysis.calendar import Calendar
+from chatlio_kit.analysis.definitions import METRICS, PERIODS, definitions
+from chatlio_kit.analysis.summary import BUSINESS, HEADLINES, check_name, summarize
+from chatlio_kit.analysis.words import in_words
+from chatlio_kit.arguments import checked, flag, optional, text, wrong
+from chatlio_kit.display import Sheet, SheetDisplay
+from chatlio_kit.display.workbook import write_workbook
+from chatlio_kit.errors import FrameError
+from chatlio_kit.tables import Tables, empty
+from chatlio_kit.tables.output import write_whole
+
+if TYPE_CHECKING:
+    from chatlio_kit.display.figure import Picture
+
+
+def _tables(name: str, value: object) -> None:
+    if not isinstance(value, Tables):
+        raise wrong(name, "tables, from read_tables() or to_tables()", value)
+
+
+@checked(tables=_tables, hours=optional(text))
+def measure(
+    tables: Tables,
+    *,
+    hours: str | None = None,
+    time_zone: str = "UTC",
+    holidays: str | date | Iterable[str | date] | None = None,
+) -> Metrics:
+    """Return the metrics of tables.
+
+    Args:
+        tables: what ``read_tables`` or ``to_tables`` returned; edited frames are measured as they are.
+        hours: opening hours, as in ``"Mo-Fr 09:00-17:30; Sa 10:00-14:00"``, or ``24/7``. With them, each
+            metric is measured in business time, too.
+        time_zone: the IANA name of the zone of hours, days and months, as in ``"Europe/Berlin"``.
+        holidays: closed days: a country or region as in ``"DE"`` or ``"DE-BE"``, dates as in
+            ``"2024-12-24"``, or several of both.
+
+    Raises:
+        UsageError: when an argument cannot be understood.
+        FrameError: when an edited frame lacks a column, or has one of another dtype.
+    """
+    frames = tables.frames()
+    for name, frame in frames.items():
+        _check_columns(name, frame)
+    return Metrics(frames, Calendar(hours, time_zone=time_zone, holidays=holidays))
+
+
+class Metrics(SheetDisplay):
+    """The metrics of some tables. They show themselves as an overview, month by month.
+
+    Args:
+        frames: the five tables by name.
+        calendar: the time zone, the opening hours and the holidays.
+    """
+
+    definitions = staticmethod(definitions)
+
+    def __init__(self, frames: Mapping[str, pd.DataFrame], calendar: Calendar) -> None:
+        self.calendar = calendar
+        self._frames = {**frames, "turns": metrics.turns(frames["messages"])}
+        self._rows: dict[str, pd.DataFrame] = {}
+
+    def rows(self, metric: str) -> pd.DataFrame:
+        """Return what a metric was made of: a row for each conversation, reply or day.
+
+        Raises:
+            UsageError: when there is no such metric.
+        """
+        check_name("metric", metric, METRICS)
+        if metric not in self._rows:
+            function = getattr(metrics, metric)
+            frames = [self._frames[name] for name in signature(function).parameters if name != "calendar"]
+            self._rows[metric] = function(*frames, self.calendar)
+        return self._rows[metric]
+
+    def frame(self, metric: str, by: str = "month") -> pd.DataFrame:
+        """Return a metric summed up by period, agent, page or hour, and compared with the period before.
+
+        Args:
+            metric: its name; ``definitions()`` lists all.
+            by: ``all``, ``day``, ``week``, ``month``, ``quarter``, ``year``, ``hour``, ``weekday``,
+                ``hour_of_week``, ``agent``, ``page`` or ``site``.
+
+        Returns:
+            As :func:`~chatlio_kit.analysis.summary.summarize`. Periods are the same for all metrics: from the
+            first event to the last.
+
+        Raises:
+            UsageError: when there is no such metric or group, or the metric is not known by that group.
+        """
+        return summarize(self.rows(metric), metric, by, self.calendar, span=self._span)
+
+    @checked(business=flag)
+    def figure(
+        self,
+        metric: str,
+        by: str = "month",
+        *,
+        business: bool = False,
+        style: str | dict[str, Any] | None = None,
+    ) -> Picture:
+        """Return a picture of a metric as a matplotlib figure, titled with its finding, numbers next to it.
+
+        Args:
+            metric: its name.
+            by: as in :meth:`frame`.
+            business: whether it shows business time.
+            style: a style sheet of matplotlib, such as ``"dark_background"``, or rcParams to change.
+
+        Raises:
+            UsageError: as in :meth:`frame`, or when there are no opening hours, or no such style.
+        """
+        from chatlio_kit.analysis.pictures import draw  # noqa: PLC0415 - matplotlib takes half a second to load
+
+        return draw(
+            METRICS[check_name("metric", metric, METRICS)], by, self.frame(metric, by), business, style
+        )
+
+    def overview(self, by: str = "month") -> pd.DataFrame:
+        """Return a row for each metric: over all time, in the last period, and in the one before.
+
+        Durations are medians, numbers are means. ``change`` is the last period less the one before.
+        """
+        check_name("by", by, PERIODS)
+        rows = []
+        for name, metric in METRICS.items():
+            frame, overall = self.frame(name, by), self.frame(name, "all").iloc[0]
+            column = HEADLINES[metric.measure]
+            row = {"metric": name, "unit": str(metric.measure), "all": overall[column]}
+            row |= dict.fromkeys(("last", "before", "change"), float("nan"))
+            if len(frame):
+                last = frame.iloc[-1]
+                row |= {"last": last[column], "before": last["before"], "change": last["change"]}
+            if self.calendar.hours is not None:
+                row[f"{BUSINESS}all"] = overall[BUSINESS + column]
+                row[f"{BUSINESS}last"] = frame[BUSINESS + column].iloc[-1] if len(frame) else float("nan")
+            rows.append(row)
+        return pd.DataFrame(rows).set_index("metric")
+
+    def table(self, by: str = "month") -> pd.DataFrame:
+        """Return all metrics that are known by a group below each other, their names in ``metric``."""
+        frames = [
+            self.frame(name, by).reset_index().assign(metric=name)
+            for name in METRICS
+            if by not in ("agent", "page", "site")
+            or ("agent" if by == "agent" else "page") in self.rows(name)
+        ]
+        together = pd.concat(frames, ignore_index=True)
+        return together[["metric", *(name for name in together if name != "metric")]]
+
+    def as_dict(self, by: str = "month") -> dict[str, Any]:
+        """Return everything as JSON has it: by period, and by agent where the metric is known by agent."""
+        content: dict[str, Any] = {
+            "hours": self.calendar.hours,
+            "time_zone": self.calendar.time_zone,
+            "holidays": list(self.calendar.holidays),
+            "by": by,
+            "metrics": {},
+        }
+        for name, metric in METRICS.items():
+            found: dict[str, Any] = {
+                "title": metric.title,
+                "unit": str(metric.measure),
+                "meaning": metric.meaning,
+                "standard_in": metric.source,
+                "all": _records(self.frame(name, "all").reset_index(drop=True))[0],
+                f"by_{by}": _records(self.frame(name, by).reset_index()),
+            }
+            if "agent" in self.rows(name):
+                found["by_agent"] = _records(self.frame(name, "agent").reset_index())
+            content["metrics"][name] = found
+        return content
+
+    @checked()
+    def to_excel(self, path: Path | str, by: str = "month") -> Path:
+        """Write the overview, the metrics by period, by agent and by page, and the definitions as a workbook.
+
+        Args:
+            path: the workbook; one that is there is replaced.
+            by: a period.
+
+        Returns:
+            The path.
+
+        Raises:
+            OutputError: when it cannot be written.
+        """
+        sheets = {
+            "overview": self.overview(by).reset_index(),
+            f"by {by}": self.table(by),
+            "by agent": self.table("agent"),
+            "by page": self.table("page"),
+            "definitions": definitions().reset_index(),
+        }
+        write_whole(Path(path), lambda draft: write_workbook(draft, sheets))
+        return Path(path)
+
+    @cached_property
+    def _span(self) -> tuple[pd.Timestamp, pd.Timestamp] | None:
+        """The first and the last time at which something happened; None when nothing did."""
+        times = pd.concat(
+            [self._frames["events"]["occurred_at"], self._frames["conversations"]["started_at"]]
+        )
+        return (times.min(), times.max()) if len(times) else None
+
+    def sheet(self, by: str = "month") -> Sheet:
+        """Return the overview as a table to read."""
+        overview = self.overview(by).drop(columns="unit")
+        names = [str(name) for name in overview]
+        rows = [
+            (
+                METRICS[metric].title,
+                *(
+                    in_words(value, METRICS[metric].measure, is_change=name == "change")
+                    for name, value in zip(names, values, strict=True)
+                ),
+            )
+            for metric, *values in overview.itertuples(name=None)
+        ]
+        return Sheet("Metrics", ("", *(name.replace("_", " ") for name in names)), rows, self._notes(by))
+
+    def _notes(self, by: str) -> list[str]:
+        notes = ["Of durations the median, of numbers the mean."]
+        if self._span is not None:
+            last = self.frame("conversations", by).index[-1]
+            end = self._span[1].tz_convert(self.calendar.time_zone)
+            notes.append(
+                f"last: {last}, compared with the {by} before. The last event is of {end:%Y-%m-%d %H:%M}, "
+                "so it may not be over."
+            )
+        if self.calendar.hours is not None:
+            holidays = f", without the holidays {', '.join(self.calendar.holidays)}" * bool(
+                self.calendar.holidays
+            )
+            notes.append(f"business: {self.calendar.hours}, {self.calendar.time_zone}{holidays}")
+        return [*notes, f"times: {self.calendar.time_zone}"]
+
+
+def _check_columns(table: str, frame: pd.DataFrame) -> None:
+    names = list(frame.columns)
+    for column, dtype in empty(table).dtypes.items():
+        if names.count(str(column)) != 1:
+            raise FrameError(
+                f"tables.{table} has no column {column!r}, or several. Keep the columns of to_tables()."
+            )
+        if frame[column].dtype != dtype:
+            raise FrameError(
+                f"The column {column!r} of tables.{table} is of dtype {frame[column].dtype}, not {dtype}. "
+                f"Convert it with astype({str(dtype)!r})."
+            )
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return rows as JSON has them: no value where none is known."""
+    frame = frame.rename(columns=lambda name: str(name).replace(" ", "_"))
+    return [
+        {str(name): None if pd.isna(value) else value for name, value in row.items()}
+        for row in frame.to_dict("records")
+    ]

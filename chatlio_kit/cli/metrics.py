@@ -1,0 +1,51 @@
+"""The command that measures tables."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+import click
+
+from chatlio_kit.cli.command import CommandResult, Context, command
+
+_PERIODS = ("day", "week", "month", "quarter", "year")
+
+
+@click.command()
+@click.argument("tables", type=click.Path(path_type=Path))
+@click.option(
+    "--by", type=click.Choice(_PERIODS), default="month", show_default=True, help="The period to compare by."
+)
+@click.option(
+    "--hours",
+    help="Opening hours, as in 'Mo-Fr 09:00-17:30; Sa 10:00-14:00': measures in business time, too.",
+)
+@click.option(
+    "--time-zone",
+    default="UTC",
+    show_default=True,
+    help="The zone of days, months and opening hours, as in Europe/Berlin.",
+)
+@click.option(
+    "--holidays", help="Closed days: a country or region as in DE or DE-BE, dates, or several with commas."
+)
+@click.option("--xlsx", type=click.Path(path_type=Path), help="Write everything into this workbook, too.")
+@command
+def metrics(
+    context: Context,  # noqa: ARG001 - measuring needs no platform
+    tables: Path,
+    by: str,
+    hours: str | None,
+    time_zone: str,
+    holidays: str | None,
+    xlsx: Path | None,
+) -> CommandResult:
+    """Measure the tables in a folder that convert wrote: volume, waits, outcomes; by period and agent."""
+    room = import_module("chatlio_kit.tables")
+    measure = import_module("chatlio_kit.analysis.measure").measure
+    measured = measure(room.read_tables(tables), hours=hours, time_zone=time_zone, holidays=holidays)
+    text = str(measured.sheet(by))
+    if xlsx is not None:
+        text += f"\nworkbook: {measured.to_excel(xlsx, by)}"
+    return CommandResult(measured.as_dict(by), text)
