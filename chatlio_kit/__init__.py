@@ -18,6 +18,8 @@ The names, in the order of the journey:
     open_connection   a connection that was made before
     audit_identities  whether identities would make people of events, or glue strangers together
     read_export       captured webhooks in files; ``to_tables()`` makes frames of them
+    inspect_slack     how a Slack workspace export could be read; changes nothing
+    read_slack        conversations out of a Slack workspace export, alone or merged with webhooks
     read_tables       the tables that ``chatlio-kit convert`` wrote
     measure           what chats answer: waits, outcomes, volume; in calendar and business time
     stream            frames to the dataset, each event once; ``reconcile()`` reads back what landed
@@ -47,9 +49,10 @@ if TYPE_CHECKING:
     from chatlio_kit.jobs.forget import forget
     from chatlio_kit.jobs.notebooks import open_lesson
     from chatlio_kit.jobs.platforms import open_platform
+    from chatlio_kit.jobs.slack import inspect_slack
     from chatlio_kit.jobs.trace import trace
     from chatlio_kit.samples import write_sample
-    from chatlio_kit.tables import Export, Tables, read_export, read_tables
+    from chatlio_kit.tables import Export, Tables, read_export, read_slack, read_tables
 
 __all__ = [
     "ChatlioKitError",
@@ -62,12 +65,14 @@ __all__ = [
     "disconnect",
     "explore",
     "forget",
+    "inspect_slack",
     "measure",
     "open_connection",
     "open_lesson",
     "open_platform",
     "plan_connection",
     "read_export",
+    "read_slack",
     "read_tables",
     "replay",
     "stream",
@@ -85,12 +90,14 @@ _ROOMS = {
     "disconnect": "connection",
     "explore": "jobs.explore",
     "forget": "jobs.forget",
+    "inspect_slack": "jobs.slack",
     "measure": "analysis.measure",
     "open_connection": "connection",
     "open_lesson": "jobs.notebooks",
     "open_platform": "jobs.platforms",
     "plan_connection": "connection",
     "read_export": "tables",
+    "read_slack": "tables",
     "read_tables": "tables",
     "replay": "delivery",
     "stream": "delivery",

@@ -49,8 +49,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def captures(folder: Path) -> Path:
-    """A small export."""
-    return ck.write_sample(folder / "captures", events=20, seed=7).path
+    """A small export, with a Slack export of the same chats next to it."""
+    return ck.write_sample(folder / "captures", events=20, seed=7, slack=True).path
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +82,7 @@ def calls(
 ) -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     """Every public callable with arguments that are right."""
     export = ck.read_export(captures)
+    slack = captures.with_name("captures.slack.zip")
     plan = ck.plan_connection(platform, quiet=True)
     run = ck.stream(tables, connection, quiet=True)
     measured = ck.measure(tables)
@@ -92,6 +93,8 @@ def calls(
         "plan_connection": (ck.plan_connection, {"platform": platform}),
         "open_connection": (ck.open_connection, {"platform": platform}),
         "read_export": (ck.read_export, {"paths": captures}),
+        "read_slack": (ck.read_slack, {"path": slack, "channels": "z-*", "app_ids": "A0CHATLIO1"}),
+        "inspect_slack": (ck.inspect_slack, {"path": slack}),
         "read_tables": (ck.read_tables, {"folder": folder / "none"}),
         "measure": (ck.measure, {"tables": tables}),
         "frames": (tables.frames, {}),

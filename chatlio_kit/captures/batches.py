@@ -87,7 +87,7 @@ class Captures:
         read: how many records each file held, filled while reading.
 
     Args:
-        paths: files, folders, patterns such as ``captures/**/*.ndjson``, and URLs.
+        paths: files, folders, patterns such as ``captures/**/*.ndjson``, and URLs; none for no captures.
         exclude: patterns for files and members of archives that are not to be read.
         encoding: the encoding of lines that are not UTF-8.
     """
@@ -99,7 +99,7 @@ class Captures:
         self._rename: Callable[[str], str] = str
         self._exclusion = Exclusion(exclude)
         self._fields: Dialect | None = None
-        self._start(find_files(paths, self._exclusion))
+        self._start(find_files(paths, self._exclusion) if paths else FoundFiles([], {}))
 
     def _start(self, found: FoundFiles) -> None:
         self._found, self.files, self.notes = found, found.files, found.notes

@@ -74,6 +74,7 @@ class Field:
         live: the shapes whose live dataflow may map it.
         any_scalar: whether numbers and truth values are taken as their text.
         form: what its text is made of, where that matters when it is redacted.
+        unsent: the value that is not sent, because an event without the field means it.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Field:
     live: frozenset[Shape] = frozenset()
     any_scalar: bool = False
     form: Form | None = None
+    unsent: str | None = None
 
 
 TEXT, JSON, TIME = Dtype.TEXT, Dtype.JSON, Dtype.TIME
@@ -109,10 +111,14 @@ PAST = Rule("a time that is not in the future", past=True)
 KINDS = Rule("one of the five kinds", allowed=tuple(Kind))
 SOURCES = Rule(
     "where the event's time comes from",
-    allowed=("ended_at", "received_at", "file_time", "visitor_created", "given"),
+    allowed=("ended_at", "received_at", "file_time", "visitor_created", "given", "slack_ts"),
 )
 AUTHORS = Rule("visitor, agent or unknown", allowed=("visitor", "agent", "unknown"))
 COUNT = Rule("zero or more", minimum=0)
+ORIGINS = Rule("webhook or slack_export", allowed=("webhook", "slack_export"))
+ENDS = Rule(
+    "what ended the chat in Slack", allowed=("channel_archive", "gap", "next_conversation", "last_message")
+)
 
 _SHAPES = {"C": Shape.CONVERSATION, "O": Shape.OFFLINE, "T": Shape.TRANSCRIPT}
 
@@ -132,6 +138,7 @@ def _f(
     live: str = "",
     any_scalar: bool = False,
     form: Form | None = None,
+    unsent: str | None = None,
 ) -> Field:
     paths = {_SHAPES[letter]: path for letter, path in (("C", C), ("O", O), ("T", T)) if path}
     return Field(
@@ -147,6 +154,7 @@ def _f(
         frozenset(_SHAPES[letter] for letter in live),
         any_scalar,
         form,
+        unsent,
     )
 
 
@@ -191,6 +199,9 @@ EVENTS: tuple[Field, ...] = (
     _f("message_count", INTEGER, PLAIN, "How many messages the transcript holds", COUNT),
     _f("message_ts", TEXT, PLAIN, "Which messages the transcript holds: their ts in the table messages, with blanks between", xdm=None),
     _f("extra_fields", JSON, CONTENT, "Fields that Chatlio sent and this catalogue does not know, as JSON text"),
+    _f("origin", TEXT, PLAIN, "Where it was read from: a captured webhook, or a Slack export. Only the latter is sent; an event without it is a webhook's", ORIGINS, required=True, unsent="webhook"),
+    _f("ended_by", TEXT, PLAIN, "What ended the chat, where it was read from a Slack export", ENDS),
+    _f("start_is_whole", FLAG, PLAIN, "Whether a chat from a Slack export certainly has its beginning"),
     _f("payload_digest", TEXT, PLAIN, "SHA-256 of the payload as it was captured", DIGEST, required=True, xdm=None),
     _f("source_file", TEXT, PLAIN, "The file it was read from", required=True, xdm=None),
     _f("source_record", INTEGER, PLAIN, "The number of the record in that file, from 1", Rule("one or more", minimum=1), required=True, xdm=None),
@@ -204,8 +215,10 @@ MESSAGES: tuple[Field, ...] = (
     _f("username", TEXT, PERSONAL, "The name shown beside the message", T="username", xdm="username"),
     _f("slack_user_id", TEXT, STAFF, "The agent's Slack user; absent for visitors", T="userId", xdm="slack_user_id"),
     _f("text", TEXT, CONTENT, "The words of the message", T="text", xdm="text"),
+    _f("slack_text", TEXT, CONTENT, "The same as a Slack export writes it, where that differs", xdm=None),
     _f("position", INTEGER, PLAIN, "Its place in the transcript, from 1", Rule("one or more", minimum=1), required=True, xdm=None),
     _f("event_id", TEXT, PLAIN, "The transcript that the row is taken from", DIGEST, required=True, xdm=None),
+    _f("origin", TEXT, PLAIN, "Where that transcript was read from", ORIGINS, required=True, xdm=None),
 )
 
 CONVERSATIONS: tuple[Field, ...] = (
@@ -224,6 +237,9 @@ CONVERSATIONS: tuple[Field, ...] = (
     _f("agent_messages", INTEGER, PLAIN, "Messages written by agents", COUNT, required=True, xdm=None),
     _f("unknown_messages", INTEGER, PLAIN, "Messages that do not tell their author", COUNT, required=True, xdm=None),
     _f("transcripts", INTEGER, PLAIN, "How many of its transcripts were read; the fullest one is shown", COUNT, required=True, xdm=None),
+    _f("origin", TEXT, PLAIN, "Where the transcript that is shown was read from; absent without a transcript", ORIGINS, xdm=None),
+    _f("ended_by", TEXT, PLAIN, "What ended it, where that transcript comes from a Slack export", ENDS, xdm=None),
+    _f("start_is_whole", FLAG, PLAIN, "Whether that transcript certainly has its beginning", xdm=None),
     _f("was_unanswered", FLAG, PLAIN, "Whether Chatlio reported that nobody answered in time", required=True, xdm=None),
     _f("has_feedback", FLAG, PLAIN, "Whether the visitor left feedback", required=True, xdm=None),
 )

@@ -27,6 +27,7 @@ class Reason(StrEnum):
     REPEATED = "repeated"
     CONFLICTING_DUPLICATE = "conflicting_duplicate"
     UNKNOWN_FIELD = "unknown_field"
+    NO_OVERLAP = "no_overlap"
 
 
 HINTS: dict[Reason, str] = {
@@ -64,6 +65,10 @@ HINTS: dict[Reason, str] = {
     Reason.REPEATED: "Two messages of one transcript have the same ts. Correct the record.",
     Reason.CONFLICTING_DUPLICATE: "An earlier record has its id and another payload. Keep one of them.",
     Reason.UNKNOWN_FIELD: "It has a field that nobody documented. Let it in with --contract evolve.",
+    Reason.NO_OVERLAP: (
+        "Webhooks cover its Slack channel at the same time, but share no message with the export. Name the "
+        "right export, or read it without these captures."
+    ),
 }
 """What helps with a rejected record, without any of its values."""
 

@@ -7,11 +7,13 @@ names and marks such as ``*bold*`` stay as they are.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import pandas as pd
 
-_TOKEN = re.compile(r"<([^<>]+)>")
+_TOKEN = re.compile(r"<([^<>\n]+)>")
 _ENTITIES = (("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&"))  # in this order: a typed "&lt;" is "&amp;lt;"
 _BROADCASTS = ("here", "channel", "everyone")
 
@@ -22,8 +24,13 @@ def decode(text: str) -> str:
     >>> decode("<@U1|sam>: 3 &lt; 4, see <https://a.example|the page>")
     '@sam: 3 < 4, see the page (https://a.example)'
     """
+    return decode_with_names(text, {}, {})
+
+
+def decode_with_names(text: str, users: Mapping[str, str], channels: Mapping[str, str]) -> str:
+    """Return the same with the names of users and channels that are known, by their ids."""
     if "<" in text:
-        text = _TOKEN.sub(_words, text)
+        text = _TOKEN.sub(partial(_words, users, channels), text)
     if "&" in text:
         for entity, character in _ENTITIES:
             text = text.replace(entity, character)
@@ -36,17 +43,22 @@ def decode_all(texts: pd.Series[Any]) -> pd.Series[Any]:
     return texts.where(~is_coded, texts[is_coded].map(decode).astype(texts.dtype).reindex(texts.index))
 
 
-def _words(token: re.Match[str]) -> str:
+def _words(users: Mapping[str, str], channels: Mapping[str, str], token: re.Match[str]) -> str:
     target, bar, label = token[1].partition("|")
     sign, name = target[:1], target[1:]
-    if sign in "@#":
-        return f"{sign}{label.removeprefix(sign) or name}"
+    if sign == "@":
+        return f"@{users.get(name) or label.removeprefix('@') or name}"
+    if sign == "#":
+        return f"#{label.removeprefix('#') or channels.get(name) or name}"
     if sign == "!":
         if name in _BROADCASTS:
             return f"@{name}"
         return label if bar and "^" in name else token[0]
     if target.startswith(("https://", "http://")):
-        return f"{label} ({target})" if label and label != target else target
+        if not label:
+            return target
+        is_address = label.rstrip("/") in (target.rstrip("/"), target.partition("://")[2].rstrip("/"))
+        return label if is_address else f"{label} ({target})"
     if target.startswith(("mailto:", "tel:")):
         return label or target.partition(":")[2]
     return token[0]

@@ -83,6 +83,13 @@ _CAPTURE_OPTIONS = (
         "may be repeated.",
     ),
     click.option("--encoding", metavar="NAME", help="What lines are in that are not UTF-8, such as cp1252."),
+    click.option(
+        "--slack",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Read the first PATH as a Slack workspace export, by the settings in this TOML file; "
+        "`slack inspect` proposes one.",
+    ),
 )
 
 
@@ -126,16 +133,23 @@ class CaptureOptions:
     contract: str | None
     exclude: tuple[str, ...]
     encoding: str | None
+    slack: Path | None
 
     def export(self, paths: Sequence[str]) -> Export:
         """Return the export at these paths."""
         tables = import_module("chatlio_kit.tables")
+        history = None
+        if self.slack is not None:
+            slack = import_module("chatlio_kit.slack")
+            history = slack.SlackHistory(Path(paths[0]), slack.SlackSettings.from_file(self.slack))
+            paths = paths[1:]
         export: Export = tables.Export(
             paths,
             tables.ReadOptions.from_options(self.kind, self.undated_as, self.fields),
             tables.FieldPolicy.from_options(self.redact, self.contract),
             exclude=self.exclude,
             encoding=self.encoding,
+            slack=history,
         )
         return export
 

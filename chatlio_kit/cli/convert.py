@@ -44,7 +44,7 @@ def convert(
     captures: CaptureOptions,
 ) -> CommandResult:
     """Turn captured webhooks into validated tables."""
-    workers = default_workers(_bytes_in(paths))
+    workers = default_workers(_bytes_in(paths[1:] if captures.slack else paths))
     with create_pool(workers, _PRELOAD) if workers else nullcontext() as pool:
         with paused_collection():
             tables = import_module("chatlio_kit.tables")  # while the workers import it too

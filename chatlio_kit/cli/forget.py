@@ -66,13 +66,15 @@ def forget(
         )
         if context.as_json or not click.confirm("Take it out?", err=True):
             raise UsageError("Nothing was taken out. Say --yes to take out without being asked.")
+    options = asdict(captures)
+    has_export = options.pop("slack") is not None
     result = run_forget(
-        paths,
+        captures.export(paths) if has_export else paths,
         email=email,
         visitor_id=visitor_id,
         state=context.state,
         tables=tables,
-        **asdict(captures),
+        **options,
         platform=context.open() if context.is_aep else None,
         production=production,
         confirm=None if yes else lambda sentence: click.confirm(f"{sentence} Send it?", err=True),

@@ -12,6 +12,7 @@ from chatlio_kit.errors import spoken_at_the_prompt
 
 _COMMANDS = {
     "sample": ("sample.sample", "Write a realistic export to try everything on."),
+    "slack": ("slack.slack_group", "Read the history out of a Slack workspace export."),
     "convert": ("convert.convert", "Turn captured webhooks into validated tables."),
     "identities": ("identities.identities", "Check whether identities would make people of events."),
     "metrics": ("metrics.metrics", "Measure tables: volume, waits, outcomes; by period and agent."),

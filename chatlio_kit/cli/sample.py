@@ -19,11 +19,15 @@ from chatlio_kit.samples import write_sample
 )
 @click.option("--seed", default=7, show_default=True, help="The same seed gives the same bytes.")
 @click.option("--bad-share", default=0.0, show_default=True, help="Share of broken records, 0 to 0.5.")
+@click.option("--slack", is_flag=True, help="Write OUT.slack.zip, too: a Slack export of the same chats.")
 @command
-def sample(_: Context, out: Path, events: int, seed: int, bad_share: float) -> CommandResult:
+def sample(_: Context, out: Path, events: int, seed: int, bad_share: float, slack: bool) -> CommandResult:
     """Write a realistic export to try everything on."""
-    export = write_sample(out, events=events, seed=seed, bad_share=bad_share)
+    export = write_sample(out, events=events, seed=seed, bad_share=bad_share, slack=slack)
     content = {**asdict(export), "path": str(export.path), "manifest": str(export.manifest)}
+    content["slack"] = str(export.slack) if export.slack else None
     kinds = [(str(kind), count) for kind, count in export.by_kind.items()]
     notes = [f"{export.files:,} files; {export.bad:,} broken records, listed in {export.manifest}"]
+    if export.slack is not None:
+        notes.append(f"a Slack export of the same chats: {export.slack}")
     return CommandResult(content, Sheet(f"Sample export in {export.path}", ("kind", "records"), kinds, notes))

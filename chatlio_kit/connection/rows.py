@@ -43,11 +43,15 @@ def read_rows(platform: Platform, dataset_id: str, tenant_id: str, *, quiet: boo
             UnreadableRows,
             stacklevel=4,
         )
-    names = [field.name for field in sent_fields()]
+    fields = list(sent_fields())
+    names = [field.name for field in fields]
     if not stored:
         return empty("events")[names]
     rows: pd.DataFrame = pa.concat_tables(stored, promote_options="default").to_pandas()
     rows = rows.reindex(columns=[*names, *rows.columns.difference(names)])
+    for field in fields:
+        if field.unsent is not None:  # its absence means this value
+            rows[field.name] = rows[field.name].astype("str").fillna(field.unsent)
     rows["kind"] = rows["kind"].str.removeprefix(EVENT_TYPE_PREFIX)
     return rows.sort_values(["occurred_at", "event_id"], ignore_index=True)
 

@@ -11,11 +11,15 @@ from pathlib import Path
 from chatlio_kit.aep import Platform
 from chatlio_kit.arguments import checked
 from chatlio_kit.captures import CaptureFile, archives_of
+from chatlio_kit.chatlio.catalogue import Privacy
 from chatlio_kit.chatlio.identities import ConversationVisitors
+from chatlio_kit.chatlio.kinds import Kind
+from chatlio_kit.chatlio.redaction import Way
 from chatlio_kit.connection import a_platform, open_connection, plan_connection, require_leave
 from chatlio_kit.delivery import DestinationLedger, Forecast, Ledger, Page, Run, pace_for
 from chatlio_kit.delivery.ledger.ledger import FILE as LEDGER
 from chatlio_kit.delivery.ledger.models import ProcessedFile
+from chatlio_kit.delivery.ledger.slack import SlackConversations, pair_notes
 from chatlio_kit.delivery.people import names_visitors
 from chatlio_kit.delivery.requests.pacing import MESSAGES_PER_SECOND
 from chatlio_kit.delivery.requests.sending import PATIENCE
@@ -146,8 +150,18 @@ def backfill(
         make_folder(report)
         options = RunOptions.of(export.policy.redaction, export.options)
         record_options(run.destination_ledger, run.number, options)
-        run.prepare({file.kind: None for file in export.captures.files if file.kind is not None})
-        unchanged = _send(run, export, report / REJECTED)
+        kinds = {file.kind: None for file in export.captures.files if file.kind is not None}
+        run.prepare(kinds | ({Kind.TRANSCRIPT: None} if export.slack is not None else {}))
+        conversations = _slack_conversations(run, export)
+        try:
+            unchanged = _send(run, export, report / REJECTED)
+        finally:
+            if export.slack is not None:
+                export.slack.known = None  # the ledger is closed when the caller reads the export again
+        if export.slack is not None and conversations is not None:
+            pairs = conversations.record(export.slack.sent)
+            is_named = export.policy.redaction.way_of(Privacy.PSEUDONYM) is Way.KEEP
+            run.page.notes += pair_notes(pairs, may_name=is_named)
         run.page.notes += option_notes(run.destination_ledger, run.number, options)
         if unchanged:
             run.page.notes.append(f"{unchanged:,} unchanged files were recognised and not read again")
@@ -158,6 +172,8 @@ def backfill(
         page.notes += [*export.notes(), *next_steps.sentences(), f"rejects and report: {report}"]
         write_page(report / PAGE, page.document(export.findings, next_steps))
         content = {**page.as_dict(), **export.findings.as_dict(), "next_steps": next_steps.as_list()}
+        if export.slack is not None:
+            content["slack"] = export.slack.counts.as_dict()
         write_json(report / REPORT, content)
     return page
 
@@ -165,18 +181,38 @@ def backfill(
 def _visitors_of(captures: Export | Path | str | Sequence[Path | str]) -> ConversationVisitors:
     """Read all captures once, and return the visitor of each conversation.
 
-    A transcript names no visitor, and the event that does may be in any other file.
+    A transcript names no visitor, and the event that does may be in any other file. A Slack export names no
+    visitors at all.
     """
     visitors = ConversationVisitors()
-    for batch in _export_of(captures).batches():
+    export = _export_of(captures)
+    export.slack = None
+    for batch in export.batches():
         visitors.add(batch.events)
         release_memory()
     return visitors
 
 
+def _slack_conversations(run: Run, export: Export) -> SlackConversations | None:
+    """Return what the destination has of Slack exports, if one is read, and let the export look it up."""
+    if export.slack is None:
+        return None
+    conversations = SlackConversations(run.destination_ledger)
+    export.slack.known = conversations.known
+    others = conversations.from_other_files(export.slack.name)
+    if others and not export.captures.files:
+        run.page.notes.append(
+            f"{others:,} transcripts of this destination were read from other files than this export. If "
+            "these are captures, name them next to the export: otherwise their messages are sent from Slack, "
+            "too"
+        )
+    return conversations
+
+
 def _send(run: Run, export: Export, rejected_path: Path) -> int:
     """Send what is accepted of an export, and return how many files were unchanged and not read again."""
     ledger, captures = run.destination_ledger, export.captures
+    # Captures next to a Slack export are always read, because it is merged with them.
     # An archive is read again when members are excluded that it was read with, and vice versa.
     selection = (captures.exclude, captures.encoding)
     options = (export.options, selection) if any(selection) else export.options
@@ -185,7 +221,7 @@ def _send(run: Run, export: Export, rejected_path: Path) -> int:
     unchanged = {
         name
         for name, fingerprint in fingerprints.items()
-        if name in processed and processed[name].fingerprint == fingerprint
+        if name in processed and processed[name].fingerprint == fingerprint and export.slack is None
     }
     run.counts.duplicates += sum(processed[name].records for name in unchanged)
     captures.files = [file for file in captures.files if file.name not in unchanged]

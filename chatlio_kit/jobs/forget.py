@@ -17,6 +17,7 @@ from chatlio_kit import local_platform
 from chatlio_kit.aep import Platform
 from chatlio_kit.arguments import SECONDS, callable_, checked, optional, place
 from chatlio_kit.chatlio.person import ADDRESS, CONVERSATION, VISITOR, WHO, Person
+from chatlio_kit.chatlio.redaction import Redaction
 from chatlio_kit.connection import Destination, a_platform, require_leave
 from chatlio_kit.delivery import Ledger
 from chatlio_kit.delivery.ledger.erasure import (
@@ -42,7 +43,7 @@ from chatlio_kit.tables.erasure import (
     erase_from_tables,
     learn_from_tables,
 )
-from chatlio_kit.tables.pipeline import validate_batches
+from chatlio_kit.tables.pipeline import read_batches
 
 UNFINISHED = "forgetting.json"
 """Holds what is known of the person during a call; after a kill it stays, and the next call resumes."""
@@ -354,7 +355,7 @@ class _Erasure:
         locations: set[tuple[str, int]] = set()
         unread: set[tuple[str, int]] = set()
         with export.create_pool() as pool:
-            for batch in validate_batches(export.captures.batches(), export.options, pool):
+            for batch in read_batches(export.captures, export.options, pool, export.slack, Redaction()):
                 naming = {
                     index for index, raw in enumerate(batch.raw_batch.raws) if person.is_named_in(_text(raw))
                 }
@@ -498,7 +499,7 @@ def _export(
     encoding: str | None,
 ) -> Export | None:
     if isinstance(captures, Export):
-        return Export(captures.captures, captures.options)
+        return Export(captures.captures, captures.options, slack=captures.slack)
     paths = [captures] if isinstance(captures, Path | str) else list(captures)
     return Export(paths, options, exclude=exclude, encoding=encoding) if paths else None
 

@@ -17,7 +17,7 @@ from chatlio_kit.delivery import Run, stream
 from chatlio_kit.display import Sheet, SheetDisplay
 from chatlio_kit.errors import ChatlioKitError, UsageError
 from chatlio_kit.jobs.platforms import open_platform
-from chatlio_kit.samples import write_sample
+from chatlio_kit.samples import SampleExport, write_sample
 from chatlio_kit.settings import AEP, DEFAULT_STATE, LOCAL
 from chatlio_kit.tables import Export, ReadOptions, Tables
 
@@ -46,6 +46,7 @@ class Step(StrEnum):
     CONVERT = "convert"
     STREAM = "stream"
     VERIFY = "verify"
+    SLACK = "slack"
     PEOPLE = "people"
     ANSWERS = "answers"
 
@@ -56,17 +57,20 @@ _NUMBERS = {
     Step.CONVERT: 2,
     Step.STREAM: 3,
     Step.VERIFY: 4,
+    Step.SLACK: 5,
     Step.PEOPLE: 6,
     Step.ANSWERS: 7,
 }
 _AVAILABLE_IN = {
-    "captures": (Step.START, Step.CONVERT, Step.PEOPLE, Step.ANSWERS, Step.STREAM, Step.VERIFY),
+    "captures": (Step.START, Step.CONVERT, Step.SLACK, Step.PEOPLE, Step.ANSWERS, Step.STREAM, Step.VERIFY),
+    "slack": (Step.SLACK,),
     "connection": (Step.STREAM, Step.VERIFY),
     "tables": (Step.PEOPLE, Step.STREAM, Step.VERIFY),
     "run": (Step.VERIFY,),
 }
 _MADE_BY = {
     "captures": "open_lesson('convert') brings a sample of them",
+    "slack": "open_lesson('slack') brings a sample of it",
     "connection": "it is made in this lesson or the one before, by plan.apply()",
     "tables": "they are made from the captures, by read_export(captures).to_tables()",
     "run": "it begins with stream(tables, connection)",
@@ -90,13 +94,19 @@ class NotebookSetup(SheetDisplay):
     """
 
     def __init__(
-        self, step: Step, platform: str, captures: Path | None, state: Path | None, options: ReadOptions
+        self,
+        step: Step,
+        platform: str,
+        captures: Path | None,
+        state: Path | None,
+        options: ReadOptions,
+        slack: Path | None = None,
     ) -> None:
         self.step = step
         self._options = options
         self.is_local = platform == LOCAL
         self.folder = state or (_temporary_folder() if self.is_local else DEFAULT_STATE)
-        self._captures = captures
+        self._captures, self._slack = captures, slack
         if self.is_local and step is Step.VERIFY:
             self.run.reconcile()
         elif self.is_local and step is Step.STREAM:
@@ -118,9 +128,28 @@ class NotebookSetup(SheetDisplay):
                 "On Experience Platform a lesson brings no sample captures. "
                 "Name the folder of your own ones in CAPTURES."
             )
+        return self._sample.path
+
+    @cached_property
+    def slack(self) -> Path:
+        """The Slack workspace export."""
+        self._require("slack")
+        if self._slack is not None:
+            return self._slack
+        export = self._sample.slack if self.is_local and self._captures is None else None
+        if export is None:
+            raise TooEarly("Only the sample has a Slack export. Name your own export in SLACK.")
+        return export
+
+    @cached_property
+    def _sample(self) -> SampleExport:
         return write_sample(
-            self.folder / "captures", events=SAMPLE_EVENTS, seed=SAMPLE_SEED, bad_share=SAMPLE_BAD_SHARE
-        ).path
+            self.folder / "captures",
+            events=SAMPLE_EVENTS,
+            seed=SAMPLE_SEED,
+            bad_share=SAMPLE_BAD_SHARE,
+            slack=self.step is Step.SLACK,
+        )
 
     @cached_property
     def connection(self) -> Connection:
@@ -173,7 +202,7 @@ class NotebookSetup(SheetDisplay):
         return Sheet(f"Lesson {_NUMBERS[self.step]:02}, {self.step.value}", ("", ""), list(available.items()))
 
 
-@checked(step=text, platform=text, captures=optional(place), state=optional(place))
+@checked(step=text, platform=text, captures=optional(place), state=optional(place), slack=optional(place))
 def open_lesson(
     step: str,
     *,
@@ -182,8 +211,9 @@ def open_lesson(
     kind: str | None = None,
     undated_as: str | None = None,
     state: Path | str | None = None,
+    slack: Path | str | None = None,
 ) -> NotebookSetup:
-    """Open one of the guided lessons: start, connect, convert, stream, verify, people or answers.
+    """Open one of the guided lessons: start, connect, convert, stream, verify, slack, people or answers.
 
     On the local platform it starts where the lesson before it ended, in a temporary folder that is removed
     with the notebook. On Experience Platform it continues with what is there, and changes nothing by itself.
@@ -195,6 +225,7 @@ def open_lesson(
         kind: as in ``read_export``.
         undated_as: as in ``read_export``.
         state: the state folder; by default a temporary one on the local platform, else ``.chatlio-kit``.
+        slack: a Slack workspace export; by default, on the local platform, the sample's.
 
     Raises:
         UsageError: when there is no such lesson, platform, kind or stand-in.
@@ -211,6 +242,7 @@ def open_lesson(
         None if captures is None else Path(captures),
         None if state is None else Path(state),
         ReadOptions.from_options(kind, undated_as),
+        None if slack is None else Path(slack),
     )
 
 

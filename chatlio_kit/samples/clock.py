@@ -111,3 +111,21 @@ def captured(micros: int, offset: int = 0) -> str:
 def european_offset(micros: int) -> int:
     """Return +2 from April to October and +1 otherwise."""
     return 2 if 4 <= int(month_of(micros)[5:]) <= 10 else 1
+
+
+def day_of(micros: int) -> str:
+    """Return the day of a time in UTC, as `2024-03-11`."""
+    return _day(micros // (24 * HOUR))
+
+
+def pacific_offset(micros: int) -> int:
+    """Return the offset of Los Angeles, in hours: -7 from March's second Sunday to November's first."""
+    year = int(day_of(micros)[:4])
+    starts = _sunday_after(date(year, 3, 8)) * 24 + 10
+    ends = _sunday_after(date(year, 11, 1)) * 24 + 9
+    return -7 if starts <= micros // HOUR < ends else -8
+
+
+def _sunday_after(first: date) -> int:
+    """Return the first Sunday on or after a day, in days since 1970."""
+    return (first - _EPOCH).days + (6 - first.weekday()) % 7

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any, NamedTuple
 
-from .clock import HOUR, SECOND, captured, log_normal, moments
+from .clock import HOUR, SECOND, captured, log_normal, moments, slack_ts
 from .people import Crowd, Visitor, chatlio_uuid, pick
+from .slack import Said, SlackWorkspace
 from .transcripts import PATIENCE, Chat, Payload, fill, say, transcript, transcript_again
 from .words import LANGUAGES
 
@@ -41,9 +42,12 @@ class _Plan(NamedTuple):
     kinds: tuple[str, ...]
 
 
-def captures(seed: int, events: int) -> Iterator[Capture]:
-    """Yield exactly `events` webhooks, all good and all distinct, by the time of their capture."""
-    return _History(seed).captures(events)
+def captures(seed: int, events: int, slack: SlackWorkspace | None = None) -> Iterator[Capture]:
+    """Yield exactly `events` webhooks, all good and all distinct, by the time of their capture.
+
+    The chats that triggered them are added to a Slack workspace, if one is given.
+    """
+    return _History(seed, slack).captures(events)
 
 
 def _plans(seed: int) -> Iterator[_Plan]:
@@ -79,8 +83,8 @@ def _count_conversations(seed: int, events: int) -> int:
 class _History:
     """Conversations and offline messages in time order; only captures still to come are kept in memory."""
 
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
+    def __init__(self, seed: int, slack: SlackWorkspace | None = None) -> None:
+        self._seed, self._slack = seed, slack
         self._rng = _stream(seed, "life")
         self._crowd = Crowd(self._rng)
         self._pending: list[tuple[int, int, Capture]] = []
@@ -172,13 +176,24 @@ class _History:
                 UNANSWERED, at + PATIENCE + int(rng.random() * 5 * SECOND), visitor, notice(opening)
             )
         visitor.busy_until = ended + HOUR
+        said = [Said(slack_ts(line.at), line.text, line.agent) for line in lines]
+        archived = ended
         if TRANSCRIPT in kinds:
             first = transcript(rng, chat, lines, ended)
             self._capture(TRANSCRIPT, ended, visitor, first)
+            last = first
             if kinds.count(TRANSCRIPT) > 1:
                 late, second = transcript_again(rng, chat, first, lines, ended)
                 self._capture(TRANSCRIPT, late, visitor, second)
                 visitor.busy_until = late + HOUR
+                archived, last = late, second
+            speakers = [line.agent for line in lines] + [None]
+            said = [
+                Said(message["ts"], message["text"], speaker)
+                for message, speaker in zip(last["messages"], speakers, strict=False)
+            ]
+        if self._slack is not None:
+            self._slack.add_chat(visitor, said, lines[0].at, archived)
         if FEEDBACK in kinds:
             comment = pick(rng, language.praise) if rng.random() < 0.95 else ""
             gone = ended + 5 * SECOND + int(log_normal(rng, 20, 0.9) * SECOND)

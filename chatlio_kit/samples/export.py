@@ -13,12 +13,13 @@ from typing import IO, Any
 
 import orjson
 
-from chatlio_kit.arguments import checked, number, whole_number
+from chatlio_kit.arguments import checked, flag, number, whole_number
 from chatlio_kit.errors import OutputError
 
 from .clock import month_of
 from .conversations import KINDS, TRANSCRIPT, Capture, captures
 from .damage import Breaker, Record
+from .slack import SlackWorkspace
 
 _PACKED_YEARS = ("2023",)
 _FILE_NAME = re.compile(r"\d{4}-\d{2}\.ndjson(\.gz)?")
@@ -29,6 +30,7 @@ class SampleExport:
     """What was written, and where.
 
     `events` counts all records, `by_kind` the good ones of each kind; `manifest` lists the bad ones.
+    `slack` is a workspace export of the same chats, if one was written.
     """
 
     path: Path
@@ -38,11 +40,17 @@ class SampleExport:
     by_kind: dict[str, int]
     manifest: Path
     files: int
+    slack: Path | None = None
 
 
-@checked(events=whole_number(1), seed=whole_number(), bad_share=number("a share from 0 to 0.5", most=0.5))
+@checked(
+    events=whole_number(1),
+    seed=whole_number(),
+    bad_share=number("a share from 0 to 0.5", most=0.5),
+    slack=flag,
+)
 def write_sample(
-    out: Path | str, *, events: int = 1000, seed: int = 7, bad_share: float = 0.0
+    out: Path | str, *, events: int = 1000, seed: int = 7, bad_share: float = 0.0, slack: bool = False
 ) -> SampleExport:
     """Write a realistic export of `events` records, the same bytes for the same arguments.
 
@@ -55,6 +63,7 @@ def write_sample(
         events: how many records, broken ones included.
         seed: the same seed gives the same bytes.
         bad_share: share of broken records, 0 to 0.5.
+        slack: whether to write `OUT.slack.zip`, too: a Slack workspace export of the same chats.
 
     Raises:
         UsageError: for fewer than one event, or a share of bad records outside 0 to 0.5.
@@ -71,14 +80,18 @@ def write_sample(
         folder.mkdir(parents=True, exist_ok=True)
         manifest.write_bytes(b"")  # marks the folder as a sample
         with closing(_Writer(folder)) as writer:
-            by_kind = _write(writer, seed, events, bad)
+            workspace = SlackWorkspace(seed) if slack else None
+            by_kind = _write(writer, seed, events, bad, workspace)
             writer.finish(manifest)
+        slack_export = folder.with_name(f"{folder.name}.slack.zip") if slack else None
+        if workspace is not None and slack_export is not None:
+            workspace.write(slack_export)
     except OSError as error:
         raise OutputError(
             f"The sample could not be written to {str(folder)!r}: {error.strerror or error}. "
             "Choose a folder that you may write to."
         ) from error
-    return SampleExport(folder, events, events - bad, bad, by_kind, manifest, writer.files)
+    return SampleExport(folder, events, events - bad, bad, by_kind, manifest, writer.files, slack_export)
 
 
 def _clear(folder: Path, manifest: Path) -> None:
@@ -106,13 +119,15 @@ def _clear(folder: Path, manifest: Path) -> None:
         path.rmdir()
 
 
-def _write(writer: "_Writer", seed: int, events: int, bad: int) -> dict[str, int]:
+def _write(
+    writer: "_Writer", seed: int, events: int, bad: int, slack: SlackWorkspace | None
+) -> dict[str, int]:
     """Write all captures, breaking exactly `bad` of them at random places."""
     rng = Random(f"chatlio sample {seed}: damage")
     breaker = Breaker(rng)
     by_kind = dict.fromkeys(sorted(KINDS), 0)
     undecided, due = bad, 0
-    for done, capture in enumerate(captures(seed, events)):
+    for done, capture in enumerate(captures(seed, events, slack)):
         left = events - done
         if undecided and rng.random() * left < undecided:
             undecided, due = undecided - 1, due + 1

@@ -2,7 +2,7 @@
 
 from chatlio_kit.tables.convert import convert
 from chatlio_kit.tables.deduplicate.deduplicate import Deduplicator, FirstOccurrence
-from chatlio_kit.tables.export import Export, read_export
+from chatlio_kit.tables.export import Export, read_export, read_slack
 from chatlio_kit.tables.findings import FieldFindings, RecordCounts
 from chatlio_kit.tables.output import RejectedFile, make_folder, write_json
 from chatlio_kit.tables.policy import FieldPolicy
@@ -32,6 +32,7 @@ __all__ = [
     "failures",
     "make_folder",
     "read_export",
+    "read_slack",
     "read_tables",
     "revalidate",
     "schema",

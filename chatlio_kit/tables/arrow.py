@@ -63,7 +63,7 @@ def combine_chunks(column: Any) -> Any:
 
 MESSAGES = "messages"
 """The column that holds each event's messages."""
-_EVENT_COLUMNS = ("event_id", "conversation_id")
+_EVENT_COLUMNS = ("event_id", "conversation_id", "origin")
 """The columns of ``messages`` that a message has from its event."""
 _MESSAGE_TYPES = {
     field.name: ARROW_DTYPES[field.dtype] for field in TABLES["messages"] if field.name not in _EVENT_COLUMNS

@@ -42,7 +42,7 @@ _RANDOM = ("event_id", "payload_digest", "conversation_id", "visitor_id")  # not
 _WITH_DICTIONARY = frozenset(
     {"kind", "source_file", "occurred_at_source", "widget_id", "user_agent", "location", "agent_name",
      "agent_email", "slack_channel_id", "slack_channel_name", "slack_team_id", "author", "username",
-     "slack_user_id", "page_url", "referrer_url"}
+     "slack_user_id", "page_url", "referrer_url", "origin", "ended_by"}
 )  # fmt: skip
 """Columns whose values repeat."""
 
@@ -95,6 +95,7 @@ def convert(export: Export, out: Path, *, executor: Executor | None = None, quie
                 file.close()
             converted.rows = {name: file.rows for name, file in files.items()}
             converted.findings = export.findings
+            converted.slack = export.slack.counts if export.slack is not None else None
             converted.notes, converted.next_steps = export.notes(), export.next_steps
             write_json(folder / REPORT, converted.report())
             write_page(folder / PAGE, converted.document())

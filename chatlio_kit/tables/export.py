@@ -11,11 +11,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from chatlio_kit.arguments import a_path_or_paths, checked
+from chatlio_kit.arguments import a_path_or_paths, checked, flag, optional, place, text, text_or_texts
 from chatlio_kit.captures import Captures, parse
 from chatlio_kit.chatlio.numbers import indented
 from chatlio_kit.display import Progress, Sheet, SheetDisplay
+from chatlio_kit.errors import UsageError, in_words
 from chatlio_kit.pool import Pool, create_pool, default_workers
+from chatlio_kit.slack import ARCHIVE, SlackHistory, SlackSettings, exports_among
 from chatlio_kit.tables import pipeline
 from chatlio_kit.tables.arrow import NESTED_SCHEMA, events_of, frame_of
 from chatlio_kit.tables.deduplicate.deduplicate import Settled
@@ -42,6 +44,7 @@ class Export(SheetDisplay):
         workers: how many processes decode and validate; by default as many as pay. The results are the same.
         exclude: patterns for files and members of archives that are not to be read.
         encoding: the encoding of lines that are not UTF-8.
+        slack: a Slack export that is read after the captures, and merged with them; these may be missing.
 
     Attributes:
         findings: what was found besides events, filled while reading.
@@ -57,9 +60,13 @@ class Export(SheetDisplay):
         workers: int | None = None,
         exclude: Iterable[str] = (),
         encoding: str | None = None,
+        slack: SlackHistory | None = None,
     ) -> None:
         if not isinstance(captures, Captures):
-            captures = Captures(a_path_or_paths("paths", captures), exclude, encoding)
+            paths = [] if slack is not None and not captures else a_path_or_paths("paths", captures)
+            _refuse_exports(paths, is_beside=slack is not None)
+            captures = Captures(paths, exclude, encoding)
+        self.slack = slack
         self.options, self.policy = options, policy or FieldPolicy()
         self.captures = captures.renamed(self.policy.redaction.file_name).with_fields(options.fields)
         self.findings = FieldFindings(self.policy.redaction.without_key())
@@ -103,11 +110,13 @@ class Export(SheetDisplay):
                 pool,
                 findings=self.findings,
                 sample=sample,
+                slack=self.slack,
             )
 
     def notes(self) -> list[str]:
         """Return sentences about what was left out and what was found besides events."""
-        return [*self.captures.notes, *self.findings.notes()]
+        of_slack = self.slack.notes() if self.slack is not None else []
+        return [*self.captures.notes, *of_slack, *self.findings.notes()]
 
     def peek(self) -> str:
         """Return the first record as it was captured, indented if it is JSON."""
@@ -139,6 +148,7 @@ class Export(SheetDisplay):
             rejections=rejections,
             counts=counts,
             notes=self.notes(),
+            slack=self.slack.counts if self.slack is not None else None,
             findings=self.findings,
             next_steps=self.next_steps,
             **{name: frame_of(table) for name, table in derive_rows(events).items()},
@@ -150,7 +160,12 @@ class Export(SheetDisplay):
         for file in self.captures.files:
             name = file.name.rpartition("/")[0] if len(self.captures.files) > _LISTED_FILES else file.name
             sizes.setdefault((name, file.kind or "by shape"), []).append(file.size or 0)
-        rows = [(name, len(in_it), sum(in_it), kind) for (name, kind), in_it in sizes.items()]
+        rows: list[tuple[str | int | None, ...]] = [
+            (name, len(in_it), sum(in_it), kind) for (name, kind), in_it in sizes.items()
+        ]
+        if self.slack is not None:
+            channels = len(self.slack.workspace.channels)
+            rows.append((self.slack.name, 1, None, f"Slack export with {channels:,} channels"))
         notes = self.findings.notes() if self.findings.dialects else []
         return Sheet("Captures", ("place", "files", "bytes", "kind by name"), rows, notes)
 
@@ -199,4 +214,120 @@ def read_export(
         FieldPolicy.from_options(redact, contract),
         exclude=[exclude] if isinstance(exclude, str) else exclude,
         encoding=encoding,
+    )
+
+
+@checked(
+    settings=optional(place),
+    channels=optional(text_or_texts),
+    app_ids=text_or_texts,
+    bot_ids=text_or_texts,
+    bot_users=text_or_texts,
+    lobby=text_or_texts,
+    bot_without_username=text,
+    thread_replies=text,
+    split_on=text_or_texts,
+    closed_only=flag,
+    workspace_domain=text,
+)
+def read_slack(
+    path: Path | str,
+    *,
+    captures: Path | str | Sequence[Path | str] | None = None,
+    settings: Path | str | None = None,
+    channels: str | Sequence[str] | None = None,
+    app_ids: str | Sequence[str] = (),
+    bot_ids: str | Sequence[str] = (),
+    bot_users: str | Sequence[str] = (),
+    lobby: str | Sequence[str] = (),
+    bot_without_username: str = "unknown",
+    thread_replies: str = "leave-out",
+    split_on: str | Sequence[str] = (ARCHIVE,),
+    closed_only: bool = False,
+    workspace_domain: str = "",
+    kind: str | None = None,
+    undated_as: str | None = None,
+    fields: str | Mapping[str, str] | None = None,
+    redact: str | None = None,
+    contract: str | None = None,
+    exclude: str | Sequence[str] = (),
+    encoding: str | None = None,
+) -> Export:
+    """Read conversations out of a Slack workspace export, alone or merged with captured webhooks.
+
+    Nothing is read by default: channels and the app are named here or in a settings file, which
+    ``inspect_slack`` proposes. Direct messages, talks between members and canvases are never read.
+
+    Args:
+        path: Slack's own export, or one of ``slackdump export``: a zip or an unpacked folder.
+        captures: captured webhooks of the same time, as :func:`read_export` takes them.
+        settings: a TOML file with the settings from ``channels`` to ``workspace_domain``.
+        channels: globs such as ``z-*`` or ``/regular expressions/`` for the names of chats' channels.
+        app_ids: ids of the app that writes visitors' messages (``A...``).
+        bot_ids: ids of its bot (``B...``).
+        bot_users: ids of its user (``U...``).
+        lobby: names or ids of channels where chats are announced; never read.
+        bot_without_username: who wrote a message of the app that names nobody: ``unknown``, ``visitor`` or
+            ``notice``, which leaves it out.
+        thread_replies: ``leave-out`` or ``keep``.
+        split_on: what ends a conversation: ``channel_archive``, and optionally a silence such as ``gap=6h``.
+        closed_only: whether conversations without an end are left out.
+        workspace_domain: the part of Slack's address before ``.slack.com``, for links to the archive.
+        kind: for captures, as :func:`read_export` has it.
+        undated_as: likewise.
+        fields: likewise.
+        redact: what becomes of values about people, as :func:`read_export` has it.
+        contract: what becomes of fields that nobody documented, likewise.
+        exclude: likewise.
+        encoding: likewise.
+
+    Raises:
+        MissingPath: when a path does not exist.
+        CaptureError: when the path is no Slack export that can be read; the sentence names what it is.
+        UsageError: when a setting is unknown, missing or invalid.
+    """
+    if settings is not None:
+        if channels is not None:
+            raise UsageError("settings= names a file with all settings; leave out channels= and the others.")
+        chosen = SlackSettings.from_file(Path(settings))
+    else:
+        chosen = SlackSettings.of(
+            {
+                "channels": channels or (),
+                "app_ids": app_ids,
+                "bot_ids": bot_ids,
+                "bot_users": bot_users,
+                "lobby": lobby,
+                "bot_without_username": bot_without_username,
+                "thread_replies": thread_replies,
+                "split_on": split_on,
+                "closed_only": closed_only,
+                "workspace_domain": workspace_domain,
+            }
+        )
+    return Export(
+        [] if captures is None else a_path_or_paths("captures", captures),
+        ReadOptions.from_options(kind, undated_as, fields),
+        FieldPolicy.from_options(redact, contract),
+        exclude=[exclude] if isinstance(exclude, str) else exclude,
+        encoding=encoding,
+        slack=SlackHistory(Path(path), chosen),
+    )
+
+
+def _refuse_exports(paths: Iterable[Path | str], *, is_beside: bool) -> None:
+    """Refuse Slack exports among captures, whose members would be taken for captures."""
+    found = exports_among(map(Path, paths))
+    if not found:
+        return
+    name = str(found[0])
+    if is_beside:
+        raise UsageError(f"{name!r} is a Slack export, too. Read one Slack export at a time.")
+    raise UsageError(
+        f"{name!r} is a Slack export, not captured webhooks. "
+        + in_words(
+            f"`chatlio-kit slack inspect {name} --write slack.toml` proposes how to read it; then add "
+            "--slack slack.toml.",
+            "Read it with read_slack(); inspect_slack() proposes how.",
+        )
     )

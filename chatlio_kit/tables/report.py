@@ -11,6 +11,7 @@ from chatlio_kit.chatlio.catalogue import TABLES
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.chatlio.rejections import HINTS, Reason
 from chatlio_kit.display import Chart, Document, Example, Part, Sheet, Tile
+from chatlio_kit.slack import SlackCounts
 from chatlio_kit.tables.findings import FieldFindings, RecordCounts, by_frequency
 from chatlio_kit.tables.next_steps import NextStep, NextSteps, at_prompt, in_python
 
@@ -32,6 +33,7 @@ class Converted:
         notes: sentences about files without records, and about what was found besides events.
         findings: what was found besides events.
         next_steps: for each reason of rejection the options that settle it, tried on rejected records.
+        slack: what became of a Slack export's messages and conversations, if one was read.
     """
 
     out: Path
@@ -40,6 +42,7 @@ class Converted:
     notes: list[str] = field(default_factory=list)
     findings: FieldFindings = field(default_factory=FieldFindings)
     next_steps: NextSteps = field(default_factory=NextSteps)
+    slack: SlackCounts | None = None
 
     def report(self) -> dict[str, Any]:
         """Return the report, as ``report.json`` has it."""
@@ -49,6 +52,7 @@ class Converted:
             "by_month": self.counts.timeline(),
             **self.findings.as_dict(),
             "next_steps": self.next_steps.as_list(),
+            **({"slack": self.slack.as_dict()} if self.slack is not None else {}),
         }
 
     def document(self) -> Document:

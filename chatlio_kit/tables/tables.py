@@ -15,6 +15,7 @@ from chatlio_kit.chatlio.slack_text import decode_all
 from chatlio_kit.display import Sheet
 from chatlio_kit.display.workbook import write_workbook
 from chatlio_kit.errors import FrameError, UsageError
+from chatlio_kit.slack import SlackCounts
 from chatlio_kit.tables.explorer import ROWS, Corpus, Explorer, Filters, Ledgered, a_run, find
 from chatlio_kit.tables.findings import FieldFindings, RecordCounts
 from chatlio_kit.tables.next_steps import NextSteps
@@ -40,6 +41,7 @@ class Tables:
         notes: sentences about files without records, and about what was found besides events.
         findings: what was found besides events: fields that nobody documented, redacted values.
         next_steps: for each reason of rejection the options that settle it, tried on rejected records.
+        slack: what became of a Slack export's messages and conversations, if one was read.
     """
 
     events: pd.DataFrame
@@ -52,6 +54,7 @@ class Tables:
     notes: list[str]
     findings: FieldFindings = field(default_factory=FieldFindings)
     next_steps: NextSteps = field(default_factory=NextSteps)
+    slack: SlackCounts | None = None
 
     def __setattr__(self, name: str, value: object) -> None:
         if name in TABLES and not isinstance(value, pd.DataFrame):

@@ -90,19 +90,28 @@ def main(events: int) -> None:
     """Run all of them and print a line for each."""
     with tempfile.TemporaryDirectory(prefix="notebooks-at-length-") as name:
         folder = Path(name)
-        clean = ck.write_sample(folder / "clean" / "captures", events=2000, seed=5).path
-        bad = ck.write_sample(folder / "bad" / "captures", events=10_000, seed=11, bad_share=0.25).path
-        many = ck.write_sample(folder / "many" / "captures", events=events, seed=13, bad_share=0.01).path
+        clean = ck.write_sample(folder / "clean" / "captures", events=2000, seed=5, slack=True).path
+        bad = ck.write_sample(
+            folder / "bad" / "captures", events=10_000, seed=11, bad_share=0.25, slack=True
+        ).path
+        many = ck.write_sample(
+            folder / "many" / "captures", events=events, seed=13, bad_share=0.01, slack=True
+        ).path
         hooks = bare(folder / "hooks", clean)
         cases: dict[str, dict[str, Any]] = {
-            "10,000 records, every fourth broken": {"CAPTURES": str(bad)},
-            "a platform with faults": {"CAPTURES": str(clean), "STATE": str(folder / "faulty")},
+            "10,000 records, every fourth broken": {"CAPTURES": str(bad), "SLACK": f"{bad}.slack.zip"},
+            "a platform with faults": {
+                "CAPTURES": str(clean),
+                "SLACK": f"{clean}.slack.zip",
+                "STATE": str(folder / "faulty"),
+            },
             "bare captures": {
                 "CAPTURES": str(hooks),
+                "SLACK": f"{clean}.slack.zip",
                 "KIND": "conversation_started",
                 "UNDATED_AS": "visitor-created",
             },
-            f"{events:,} records": {"CAPTURES": str(many)},
+            f"{events:,} records": {"CAPTURES": str(many), "SLACK": f"{many}.slack.zip"},
         }
         ck.open_platform("local", state=folder / "faulty", faults=FAULTS).close()
         try:

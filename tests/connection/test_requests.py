@@ -45,11 +45,13 @@ NUMBERS = ("message_count",)
 TEXTS = """occurred_at_source widget_id conversation_id visitor_id visitor_email visitor_name user_id
     visitor_traits visitor_handle user_agent page_url referrer_url ip_address location message contact_name
     contact_email contact_mailbox subject channel_id channel_name slack_channel_id slack_channel_name
-    slack_team_id agent_email agent_name reply_to_email archive_url command_words extra_fields"""
+    slack_team_id agent_email agent_name reply_to_email archive_url command_words extra_fields origin
+    ended_by"""
 FIELDS = (
     {name: {"type": "string"} for name in TEXTS.split()}
     | {name: {"type": "string", "format": "date-time"} for name in TIMES}
     | {name: {"type": "integer"} for name in NUMBERS}
+    | {"start_is_whole": {"type": "boolean"}}
 )
 MESSAGE_FIELDS = {
     name: {"type": "string"} for name in ("ts", "author", "username", "slack_user_id", "text")

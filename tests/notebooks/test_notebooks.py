@@ -15,7 +15,12 @@ from nbformat import NotebookNode
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent.parent / "notebooks").glob("*.ipynb"))
 SANITIZE = Path(__file__).with_name("sanitize.cfg")
-NAMES = ["00_start_here", "01_connect", "02_convert", "03_stream", "04_verify", "06_people", "07_answers"]
+NAMES = [
+    *("00_start_here", "01_connect", "02_convert", "03_stream", "04_verify", "05_slack_history"),
+    *("06_people", "07_answers"),
+]
+PARAMETERS = ["PLATFORM", "CAPTURES", "KIND", "UNDATED_AS", "STATE"]
+MORE_PARAMETERS = {"05_slack_history": ["SLACK"]}
 WIDGET = "application/vnd.jupyter.widget"
 
 UNWANTED = {
@@ -84,7 +89,7 @@ def _compare(folder: Path, notebook: NotebookNode) -> subprocess.CompletedProces
 
 
 def test_all_are_there() -> None:
-    """The journey, and what is asked of the tables."""
+    """The journey, where history comes from, and what is asked of the tables."""
     assert [path.stem for path in NOTEBOOKS] == NAMES
 
 
@@ -136,12 +141,13 @@ def test_no_leftovers_of_widgets_or_machines(path: Path, notebook: NotebookNode)
     assert all(set(cell.metadata) <= {"jupyter", "scrolled", "tags"} for cell in notebook.cells)
 
 
-def test_one_cell_holds_the_parameters(notebook: NotebookNode) -> None:
-    """One cell is tagged and sets the five parameters, each with a comment."""
+def test_one_cell_holds_the_parameters(path: Path, notebook: NotebookNode) -> None:
+    """One cell is tagged and sets the parameters, each with a comment."""
     tagged = [cell.source for cell in _code(notebook) if "parameters" in cell.metadata.get("tags", [])]
     assert len(tagged) == 1
     lines = tagged[0].splitlines()
-    assert [line.split(" = ")[0] for line in lines] == ["PLATFORM", "CAPTURES", "KIND", "UNDATED_AS", "STATE"]
+    expected = [*PARAMETERS, *MORE_PARAMETERS.get(path.stem, [])]
+    assert [line.split(" = ")[0] for line in lines] == expected
     assert all("  # " in line for line in lines)
 
 

@@ -85,6 +85,19 @@ def test_notebooks_hold_with_bare_captures(name: str, bare: Path) -> None:
     _run(name, CAPTURES=str(bare), KIND="feedback", UNDATED_AS="2024-03-11T09:00:00Z")
 
 
+def test_history_from_slack_holds_with_other_captures(tmp_path: Path, bare: Path) -> None:
+    """With an export of one's own; also next to captures that share nothing with it."""
+    sample = ck.write_sample(tmp_path / "captures", events=200, seed=5, bad_share=0.1, slack=True)
+    _run("05_slack_history", CAPTURES=str(sample.path), SLACK=str(sample.slack))
+    _run(
+        "05_slack_history",
+        CAPTURES=str(bare),
+        KIND="conversation_started",
+        UNDATED_AS="visitor-created",
+        SLACK=str(sample.slack),
+    )
+
+
 def test_what_is_missing_is_asked_for(bare: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Without them there is nothing to stream, and a sentence says so: no traceback."""
     with pytest.raises(ck.ChatlioKitError, match="KIND and UNDATED_AS"):

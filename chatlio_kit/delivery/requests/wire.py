@@ -176,6 +176,8 @@ def _members(column: pd.Series[Any], field: Field) -> list[pa.Array | pa.Scalar]
     A column without missing values is returned in parts, which saves a copy.
     """
     values = _array(column)
+    if field.unsent is not None:
+        values = pc.if_else(pc.equal(values, field.unsent), None, values)
     if values.null_count == len(values):
         return []
     literals, quote = _literals(values, field.dtype)

@@ -120,7 +120,12 @@ class Deduplicator:
         return replace(distinct, duplicates=len(duplicates))
 
     def _comparable(self, batch: EventBatch) -> ComparableBatch | None:
-        """Return a batch in the form in which twins are equal; None if there are no twins to look for."""
+        """Return a batch in the form in which twins are equal; None if there are no twins to look for.
+
+        A batch without records comes from a Slack export, whose events have no twins among captures.
+        """
+        if not batch.raw_batch.slices:
+            return None
         if self._twins is None and batch.remarks.loose:
             self._twins = Twins(self._folder)
             self.missed_twins = not self._is_first

@@ -1,4 +1,5 @@
--- One row for each conversation, from its events, its fullest transcript and its messages.
+-- One row for each conversation, from its events, its fullest transcript (a webhook's
+-- before a Slack export's) and its messages.
 --
 -- From: events, messages (the finished table; its rows in order of time)
 -- Parameters: $first, $last (conversations from the first on and before the last; NULL for no limit)
@@ -38,12 +39,13 @@ starts AS (
 ),
 
 fullest AS (
-    SELECT conversation_id, started_at, ended_at, agent_name, agent_email
+    SELECT
+        conversation_id, started_at, ended_at, agent_name, agent_email, origin, ended_by, start_is_whole
     FROM named
     WHERE kind = 'transcript'
     QUALIFY row_number() OVER (
         PARTITION BY conversation_id
-        ORDER BY message_count DESC NULLS LAST, ended_at DESC NULLS LAST, row
+        ORDER BY origin = 'slack_export', message_count DESC NULLS LAST, ended_at DESC NULLS LAST, row
     ) = 1
 ),
 
@@ -93,6 +95,9 @@ SELECT
     coalesce(agent_messages, 0) AS agent_messages,
     coalesce(unknown_messages, 0) AS unknown_messages,
     transcripts,
+    origin,
+    ended_by,
+    start_is_whole,
     was_unanswered,
     has_feedback
 FROM known

@@ -12,7 +12,7 @@ WITH conversations_of_transcripts AS (
 
 transcripts AS (
     SELECT
-        row, conversation_id, event_id, conversation_key,
+        row, conversation_id, event_id, conversation_key, origin,
         row_number() OVER by_fullness AS fullness,
         count(*) OVER (PARTITION BY conversation_key) AS versions
     FROM conversations_of_transcripts
@@ -24,18 +24,19 @@ transcripts AS (
 ),
 
 single AS (
-    SELECT message_parts.* EXCLUDE (row), conversation_id, event_id, conversation_key, fullness
+    SELECT message_parts.* EXCLUDE (row), conversation_id, event_id, origin, conversation_key, fullness
     FROM message_parts JOIN transcripts USING (row)
     WHERE versions = 1
 ),
 
 repeated AS (
-    SELECT message_parts.* EXCLUDE (row), conversation_id, event_id, conversation_key, fullness
+    SELECT message_parts.* EXCLUDE (row), conversation_id, event_id, origin, conversation_key, fullness
     FROM message_parts JOIN transcripts USING (row)
     WHERE versions > 1
     QUALIFY row_number() OVER (PARTITION BY conversation_key, ts ORDER BY fullness) = 1
 )
 
-SELECT conversation_id, ts, sent_at, author, username, slack_user_id, text, position, event_id
+SELECT
+    conversation_id, ts, sent_at, author, username, slack_user_id, text, slack_text, position, event_id, origin
 FROM (SELECT * FROM single UNION ALL SELECT * FROM repeated)
 ORDER BY conversation_key, sent_at, position, fullness

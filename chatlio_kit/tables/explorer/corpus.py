@@ -47,9 +47,15 @@ _COLUMNS = {
         *("event_id", "kind", "occurred_at", "started_at", "ended_at", "message", "subject"),
         *("source_file", "source_record", *_FACTS),
     ),
-    "messages": ("conversation_id", "event_id", "sent_at", "position", "author", "username", "text"),
+    "messages": (
+        *("conversation_id", "event_id", "sent_at", "position", "author", "username", "text", "origin"),
+    ),
 }
-_DECODED = "CASE WHEN contains(text, '<') OR contains(text, '&') THEN decoded(text) ELSE text END"
+_DECODED = (
+    "CASE WHEN origin = 'webhook' AND (contains(text, '<') OR contains(text, '&')) THEN decoded(text)"
+    " ELSE text END"
+)
+"""Texts from a Slack export were decoded when they were read."""
 _FOLDED = f"""
 WITH texts AS (
     SELECT

@@ -23,12 +23,14 @@ from chatlio_kit.chatlio.rejections import Reason, Rejection, shortened
 from chatlio_kit.chatlio.timestamps import ARROW_TIME, RFC3339, read_rfc3339, read_slack_ts, write_rfc3339
 from chatlio_kit.errors import UsageError, option
 from chatlio_kit.tables.arrow import NESTED_SCHEMA, arrow_table, events_of, frame_of, messages_of, nest
-from chatlio_kit.tables.decode.columns import digests, string_array
+from chatlio_kit.tables.decode.columns import TEXT, digests, string_array
 from chatlio_kit.tables.decode.decode import DecodeResult, Remarks, decode_batch
 from chatlio_kit.tables.validate.event_time import Undated, UndatedAs, date_events
 from chatlio_kit.tables.validate.schemas import failures_of
 
 _RFC3339 = re.compile(RFC3339)
+WEBHOOK = "webhook"
+"""The origin of events that were read from captures."""
 _AS_IN = "2024-03-11T09:03:10.0009+01:00"
 _ENVELOPE_KEYS = {"received_at": "receivedAt", "widget_id": "widget", "kind": "kind"}
 _PATH_OF_TIME = {"ended_at": "endedAt", "visitor_created": "visitor.createdAt"}
@@ -42,10 +44,12 @@ _MESSAGE_KEYS["sent_at"] = "ts"
 _COMPUTED = frozenset(
     {
         "event_id", "kind", "occurred_at_source", "message_count", "payload_digest", "source_file",
-        "source_record",
+        "source_record", "origin", "ended_by", "start_is_whole",
     }
 )  # fmt: skip
-_COMPUTED_OF_MESSAGES = frozenset({"event_id", "conversation_id", "author", "position"})
+_COMPUTED_OF_MESSAGES = frozenset(
+    {"event_id", "conversation_id", "author", "position", "origin", "slack_text"}
+)
 _DATED_MESSAGES = _COMPUTED_OF_MESSAGES | {"ts"}  # a time is read from a well-formed ts only
 
 
@@ -178,7 +182,10 @@ class _Validation:
             path = self._path(failure.row, failure.column)
             self._fault(failure.row, failure.reason, path, failure.sentence(path))
         columns, owners = self._decoded.messages, self._decoded.owners
-        messages = pa.table({**columns, "sent_at": read_slack_ts(columns["ts"])})
+        texts_of_slack = pa.nulls(len(owners), TEXT)
+        messages = pa.table(
+            {**columns, "sent_at": read_slack_ts(columns["ts"]), "slack_text": texts_of_slack}
+        )
         computed = _COMPUTED_OF_MESSAGES if messages["sent_at"].null_count else _DATED_MESSAGES
         for failure in failures_of("messages", messages, computed):
             owner = int(owners[failure.row])
@@ -206,6 +213,9 @@ class _Validation:
             pa.array(self._file_of)
         )
         columns["source_record"] = pa.array(self._record_numbers)
+        columns["origin"] = pa.repeat(pa.scalar(WEBHOOK, TEXT), len(self._decoded.rows))
+        columns["ended_by"] = pa.nulls(len(self._decoded.rows), TEXT)
+        columns["start_is_whole"] = pa.nulls(len(self._decoded.rows), pa.bool_())
         ended = columns["ended_at"]
         for name in _TIME_COLUMNS:
             columns[name] = self._parse_times(name, columns[name])

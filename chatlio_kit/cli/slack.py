@@ -1,0 +1,35 @@
+"""The commands about Slack workspace exports."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+import click
+
+from chatlio_kit.cli.command import CommandResult, Context, command
+
+
+@click.group("slack")
+def slack_group() -> None:
+    """Read the history out of a Slack workspace export."""
+
+
+@slack_group.command()
+@click.argument("export", type=click.Path(path_type=Path))
+@click.argument("captures", nargs=-1)
+@click.option(
+    "--write",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the proposal as a TOML file to check, for --slack.",
+)
+@command
+def inspect(_: Context, export: Path, captures: tuple[str, ...], write: Path | None) -> CommandResult:
+    """Propose how an export is to be read: ids and counts, never a text.
+
+    With captures of the same time, it also compares the messages that both have.
+    """
+    jobs = import_module("chatlio_kit.jobs.slack")
+    proposal = jobs.inspect_slack(export, captures or None, write=write)
+    return CommandResult(proposal.as_dict(), proposal)

@@ -1,0 +1,21 @@
+"""Read conversations out of a Slack workspace export."""
+
+from chatlio_kit.slack.conversations import Conversation, conversation_id
+from chatlio_kit.slack.files import exports_among
+from chatlio_kit.slack.history import ChannelRead, Sent, SlackCounts, SlackHistory
+from chatlio_kit.slack.settings import ARCHIVE, SlackSettings
+from chatlio_kit.slack.webhooks import Start, Webhooks
+
+__all__ = [
+    "ARCHIVE",
+    "ChannelRead",
+    "Conversation",
+    "Sent",
+    "SlackCounts",
+    "SlackHistory",
+    "SlackSettings",
+    "Start",
+    "Webhooks",
+    "conversation_id",
+    "exports_among",
+]

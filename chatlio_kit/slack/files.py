@@ -1,0 +1,377 @@
+"""The files of a workspace export: a zip, the beginning of a cut zip, or an unpacked folder.
+
+A zip's directory is read once, its members are grouped by folder, and a member is unpacked only when it is
+read, in memory and up to a limit.
+
+Sources: Slack help, how to read Slack data exports; the zip format (PKWARE APPNOTE 4.3).
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import re
+import struct
+import zlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+from zipfile import BadZipFile, ZipFile, ZipInfo
+
+from chatlio_kit.chatlio.rejections import on_one_line
+from chatlio_kit.errors import CaptureError, MissingPath
+
+CHANNELS, GROUPS, USERS = "channels.json", "groups.json", "users.json"
+DAY_FILE = re.compile(r"\d{4}-\d\d-\d\d\.json")
+INDEX_BYTES, DAY_BYTES = 300_000_000, 64_000_000
+"""No member of a real export is larger; a longer one is a bomb, or something else."""
+_MOST_RATIO, _SURELY_SMALL = 400, 1_000_000
+_UTF8_FLAG, _ENCRYPTED, _SIZES_FOLLOW = 0x800, 0x1, 0x8
+_LOCAL_HEADER = struct.Struct("<4sHHHHHIIIHH")
+_LOCAL, _DESCRIPTOR = b"PK\x03\x04", b"PK\x07\x08"
+_STORED, _DEFLATED = 0, 8
+_STEP = 1 << 16
+_LITTER = ("__MACOSX", ".")
+_WHAT_TO_DO = "Export it with Slack itself or with `slackdump export`, and name that zip or folder"
+
+Parts = tuple[str, ...]
+"""A path within an export, part by part."""
+
+
+class Unreadable(Exception):
+    """A member that cannot be read; the message is a clause without a period."""
+
+
+class Member(Protocol):
+    """One file of an export."""
+
+    def read(self, limit: int) -> bytes:
+        """Return its bytes.
+
+        Raises:
+            Unreadable: it is damaged, encrypted, or larger than the limit.
+        """
+
+
+class ExportFiles:
+    """The files of one export.
+
+    Args:
+        path: the zip or folder.
+
+    Attributes:
+        name: the name of the zip or folder.
+        notes: sentences about what cannot be read.
+
+    Raises:
+        MissingPath: there is no such file or folder.
+        CaptureError: it is no Slack export that can be read; the sentence names what it is.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.name = on_one_line(os.path.basename(os.path.realpath(path)))
+        self.notes: list[str] = []
+        try:
+            members = self._open(path)
+        except OSError as error:
+            raise CaptureError(
+                f"{str(path)!r} cannot be opened: {error.strerror or error}. Correct that, and try again."
+            ) from error
+        root = _root(members)
+        if root is None:
+            raise CaptureError(_what_it_is(path, members))
+        self._index = {parts[-1]: member for parts, member in members.items() if parts[:-1] == root}
+        self._days: defaultdict[str, dict[str, Member]] = defaultdict(dict)
+        self.has_workspaces = False
+        depth = len(root)
+        for parts, member in members.items():
+            if len(parts) == depth + 2 and parts[:depth] == root:
+                days = self._days[parts[depth]]
+                if DAY_FILE.fullmatch(parts[-1]):
+                    days[parts[-1]] = member
+            elif len(parts) == depth + 3 and parts[depth] == "teams" and parts[-1] == CHANNELS:
+                self.has_workspaces = True
+
+    def _open(self, path: Path) -> dict[Parts, Member]:
+        if not path.exists():
+            raise MissingPath(f"There is no file or folder {str(path)!r}. Check the path and try again.")
+        if path.is_dir():
+            return dict(_folder_members(path))
+        with path.open("rb") as handle:
+            head = handle.read(300)
+        if not head.startswith(b"PK"):
+            raise CaptureError(_what_file_it_is(path, head))
+        try:
+            archive = ZipFile(path)
+        except (BadZipFile, NotImplementedError):
+            return self._recover(path)
+        named = ((_parts(info), info) for info in archive.infolist() if not info.is_dir())
+        return {parts: _ZipMember(archive, info) for parts, info in named if parts and not _is_litter(parts)}
+
+    def _recover(self, path: Path) -> dict[Parts, Member]:
+        """Find the members of a zip that has lost the list of its members."""
+        with path.open("rb") as handle:
+            content = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
+        members: dict[Parts, Member] = dict(_recovered(content))
+        whole = sum(member is not _CUT for member in members.values())
+        self.notes.append(
+            f"{self.name} has no list of its members at its end, as when it is cut off: {whole:,} members "
+            "before that are whole, what follows them is lost. Get a whole copy of it"
+        )
+        return members
+
+    def has(self, name: str) -> bool:
+        """Whether an index such as ``users.json`` is there."""
+        return name in self._index
+
+    def index(self, name: str) -> bytes:
+        """Return the bytes of an index.
+
+        Raises:
+            CaptureError: it cannot be read.
+        """
+        try:
+            return self._index[name].read(INDEX_BYTES)
+        except Unreadable as why:
+            advice = "Unpack the zip, and name the folder" if "encrypted" in str(why) else "Get a whole copy"
+            raise CaptureError(f"{self.name}!{name} cannot be read: {why}. {advice}.") from None
+
+    @property
+    def folders(self) -> Iterable[str]:
+        """The names of the folders that hold files."""
+        return self._days.keys()
+
+    def days(self, folder: str) -> Mapping[str, Member]:
+        """Return the files of one folder that hold the messages of a day, in the order of their names."""
+        return dict(sorted(self._days.get(folder, {}).items()))
+
+
+@dataclass(frozen=True, slots=True)
+class _FolderMember:
+    path: str
+
+    def read(self, limit: int) -> bytes:
+        try:
+            with Path(self.path).open("rb") as handle:
+                return _limited(handle.read(limit + 1), limit)
+        except OSError as error:
+            raise Unreadable(error.strerror or str(error)) from None
+
+
+@dataclass(frozen=True, slots=True)
+class _ZipMember:
+    archive: ZipFile
+    info: ZipInfo
+
+    def read(self, limit: int) -> bytes:
+        info = self.info
+        if info.flag_bits & _ENCRYPTED:
+            raise Unreadable("it is encrypted")
+        if info.file_size > limit or _is_bomb(info.file_size, info.compress_size):
+            raise Unreadable(f"it would unfold to {info.file_size:,} bytes, more than any real one")
+        try:
+            with self.archive.open(info) as handle:
+                return _limited(handle.read(limit + 1), limit)
+        except (BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError):
+            raise Unreadable("the zip is damaged there") from None
+
+
+@dataclass(frozen=True, slots=True)
+class _RecoveredMember:
+    content: mmap.mmap
+    start: int
+    end: int
+    method: int
+    checksum: int | None
+
+    def read(self, limit: int) -> bytes:
+        packed = self.content[self.start : self.end]
+        try:
+            text = packed if self.method == _STORED else zlib.decompressobj(-15).decompress(packed, limit + 1)
+        except zlib.error:
+            raise Unreadable("the zip is damaged there") from None
+        text = _limited(text, limit)
+        if _is_bomb(len(text), len(packed)):
+            raise Unreadable(f"it unfolds to {len(text):,} bytes, more than any real one")
+        if self.checksum is not None and zlib.crc32(text) != self.checksum:
+            raise Unreadable("the zip is damaged there")
+        return text
+
+
+class _CutMember:
+    def read(self, limit: int) -> bytes:
+        raise Unreadable(f"the zip is cut off in it, so none of its up to {limit:,} bytes can be checked")
+
+
+_CUT = _CutMember()
+
+
+def _limited(content: bytes, limit: int) -> bytes:
+    if len(content) > limit:
+        raise Unreadable(f"it is longer than {limit:,} bytes, more than any real one")
+    return content
+
+
+def _is_bomb(size: int, packed: int) -> bool:
+    return size > _SURELY_SMALL and size > _MOST_RATIO * max(1, packed)
+
+
+def _folder_members(path: Path) -> Iterator[tuple[Parts, Member]]:
+    """List a folder's files down to the depth that an export has; nothing is opened."""
+    pending: list[tuple[str, Parts]] = [(str(path), ())]
+    while pending:
+        folder, parts = pending.pop()
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                inside = (*parts, entry.name)
+                if _is_litter(inside):
+                    continue
+                if entry.is_dir():
+                    if len(inside) <= 3:  # the enclosing folder, teams, a workspace
+                        with suppress(OSError):
+                            pending.append((entry.path, inside))
+                else:
+                    yield inside, _FolderMember(entry.path)
+
+
+def _parts(info: ZipInfo) -> Parts:
+    r"""Return a member's path, part by part.
+
+    Slack's zips hold UTF-8 names without the flag that says so, which Python reads as code page 437. A
+    Windows zipper may separate parts by ``\``.
+    """
+    name = info.orig_filename.partition("\0")[0]
+    if not info.flag_bits & _UTF8_FLAG:
+        with suppress(UnicodeError):
+            name = name.encode("cp437").decode()
+    return _split(name)
+
+
+def _split(name: str) -> Parts:
+    return tuple(part for part in re.split(r"[/\\]", name) if part)
+
+
+def _is_litter(parts: Parts) -> bool:
+    return any(part.startswith(_LITTER) for part in parts)
+
+
+def _recovered(content: mmap.mmap) -> Iterator[tuple[Parts, Member]]:
+    """Yield the members of a zip by the headers in front of them."""
+    at = 0
+    while at + _LOCAL_HEADER.size <= len(content):
+        sign, _, flags, method, _, _, checksum, packed, _, name_length, extra_length = (
+            _LOCAL_HEADER.unpack_from(content, at)
+        )
+        if sign != _LOCAL:
+            return
+        start = at + _LOCAL_HEADER.size + name_length + extra_length
+        raw_name = content[at + _LOCAL_HEADER.size : start - extra_length]
+        parts = _split(raw_name.decode("utf-8", errors="replace"))
+        end: int | None = start + packed
+        known: int | None = checksum
+        if flags & _SIZES_FOLLOW:
+            end, known = (_deflated_end(content, start) if method == _DEFLATED else None), None
+        is_whole = end is not None and end <= len(content) and method in (_STORED, _DEFLATED)
+        if not is_whole or end is None:
+            yield parts, _CUT
+            return
+        if not flags & _ENCRYPTED and not raw_name.endswith(b"/"):
+            yield parts, _RecoveredMember(content, start, end, method, known)
+        at = end
+        if flags & _SIZES_FOLLOW:
+            at += 16 if content[at : at + 4] == _DESCRIPTOR else 12
+
+
+def _deflated_end(content: mmap.mmap, start: int) -> int | None:
+    """Return where a deflated member ends whose header does not say it; None where the file ends first."""
+    unpacker, at = zlib.decompressobj(-15), start
+    with suppress(zlib.error):
+        while not unpacker.eof and at < len(content):
+            chunk = unpacker.unconsumed_tail or content[at : at + _STEP]
+            if not unpacker.unconsumed_tail:
+                at += len(chunk)
+            unpacker.decompress(chunk, _STEP)
+    return at - len(unpacker.unused_data) if unpacker.eof else None
+
+
+def _root(members: Iterable[Parts]) -> Parts | None:
+    """Return the folder that holds the list of channels: the top, or the only one at the top that has it."""
+    for name in (CHANNELS, GROUPS):
+        roots = {parts[:-1] for parts in members if parts[-1] == name and len(parts) <= 2}
+        if () in roots:
+            return ()
+        if len(roots) == 1:
+            return roots.pop()
+    return None
+
+
+def _what_it_is(path: Path, members: Iterable[Parts]) -> str:
+    """Return the sentence about a zip or folder that is no export."""
+    names = {parts[-1] for parts in members}
+    found = f"{str(path)!r} is no Slack export that can be read: "
+    if "slackdump.sqlite" in names:
+        found += (
+            "it is a slackdump archive (SQLite). `slackdump convert -f export` makes an export of it, then"
+        )
+        return f"{found} name that."
+    if any(re.fullmatch(r"[CDG][A-Z0-9]{6,}(-\d+\.\d+)?\.json", name) for name in names):
+        return f"{found}it is a slackdump dump, one file a channel. {_WHAT_TO_DO}."
+    if any(name.endswith(".json.gz") for name in names):
+        return f"{found}it is an older slackdump archive of chunks. {_WHAT_TO_DO}."
+    if any(DAY_FILE.fullmatch(name) for name in names):
+        return (
+            f"{found}it has files of days, but no {CHANNELS}, which says each channel's id. Put the file "
+            "back, or export it again."
+        )
+    if names and all(name.endswith(".txt") for name in names):
+        return f"{found}it is an export as text, which lacks what tells messages apart. {_WHAT_TO_DO}."
+    return f"{found}it has no {CHANNELS}. {_WHAT_TO_DO}."
+
+
+def _what_file_it_is(path: Path, head: bytes) -> str:
+    """Return the sentence about a file that is no zip."""
+    found = f"{str(path)!r} is no Slack export that can be read: "
+    if head.startswith(b"SQLite format 3\0"):
+        return (
+            f"{found}it is an SQLite database, as slackdump archives are. `slackdump convert -f export` "
+            "makes an export of one, then name that."
+        )
+    if b'"channel_id"' in head:
+        return f"{found}it is a dump of one channel, not a workspace. {_WHAT_TO_DO}."
+    if head.lstrip()[:1] == b"{" and (b'"ok"' in head or b'"messages"' in head):
+        return f"{found}it is a page of Slack's API. {_WHAT_TO_DO}."
+    return f"{found}it is neither a zip nor a folder. {_WHAT_TO_DO}."
+
+
+def exports_among(paths: Iterable[Path]) -> list[Path]:
+    """Return which of some files and folders are workspace exports, or hold one as a zip or folder."""
+    found = []
+    for path in paths:
+        with suppress(OSError, ValueError):  # reported when captures are listed
+            if path.exists() and (export := _export_in(path)) is not None:
+                found.append(export)
+    return found
+
+
+def _export_in(path: Path) -> Path | None:
+    if path.is_dir():
+        names = [parts for parts, _ in _folder_members(path)]
+        if (root := _root(names)) is not None and _has_days(names, len(root)):
+            return path.joinpath(*root)
+        zips = (path.joinpath(*parts) for parts in names if parts[-1].lower().endswith(".zip"))
+        return next((inner for inner in zips if _export_in(inner)), None)
+    try:
+        with ZipFile(path) as archive:
+            names = [_parts(info) for info in archive.infolist() if not info.is_dir()]
+    except (BadZipFile, NotImplementedError, OSError, ValueError):
+        return None
+    names = [parts for parts in names if parts and not _is_litter(parts)]
+    root = _root(names)
+    return path if root is not None and _has_days(names, len(root)) else None
+
+
+def _has_days(names: Iterable[Parts], depth: int) -> bool:
+    return any(len(parts) == depth + 2 and DAY_FILE.fullmatch(parts[-1]) for parts in names)

@@ -1,0 +1,206 @@
+"""A Slack export reaches the dataset: once, honestly marked, and paired with webhooks that turn up later."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from slack_exports import CHANNEL, SETTINGS, Json, by_visitor, channel, event, said, write_export
+
+import chatlio_kit as ck
+from chatlio_kit import local_platform
+from chatlio_kit.aep import Platform
+from chatlio_kit.chatlio import catalogue
+from chatlio_kit.cli import main
+from chatlio_kit.connection.resources import blueprint, mappings
+from chatlio_kit.delivery import Ledger
+from chatlio_kit.delivery.requests.wire import wire_records
+from chatlio_kit.jobs.backfill import backfill
+
+Payload = dict[str, Any]
+NEW_FIELDS = {"origin", "ended_by", "start_is_whole"}
+LINES = [
+    event("1710144000.000100", "channel_join"),
+    by_visitor("1710144005.000200", "Is the beta open?"),
+    said("1710144061.448129", "Yes, since today."),
+]
+MORE = said("1710144101.000100", "It needs a key.")
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[Path]:
+    """A state folder with a local platform of its own process."""
+    state = tmp_path / "own"
+    local_platform.ensure_running(
+        state / "local", options=local_platform.Options(enabling_delay=0.02, processing_delay=0.02)
+    )
+    yield state
+    local_platform.stop(state / "local")
+
+
+def _captures(tmp_path: Path, payloads: list[Payload]) -> Path:
+    path = tmp_path / "captures.ndjson"
+    path.write_text("".join(f"{json.dumps(payload)}\n" for payload in payloads), encoding="utf-8")
+    return path
+
+
+def _slack(path: Path, lines: list[Json], **more: Any) -> Any:
+    return ck.read_slack(write_export(path, lines), **{**SETTINGS, **more})
+
+
+def test_an_export_lands_once_and_grows(local: Platform, tmp_path: Path) -> None:
+    """An export lands once and grows."""
+    first = backfill(_slack(tmp_path, LINES), local, quiet=True).as_dict()
+    assert (first["read"], first["accepted"], first["landed"]) == (1, 1, 1)
+    again = backfill(_slack(tmp_path, LINES), local, quiet=True).as_dict()
+    assert (again["accepted"], again["duplicates"], again["total"]["landed"]) == (0, 1, 1)
+    grown = backfill(_slack(tmp_path, [*LINES, MORE]), local, quiet=True).as_dict()
+    assert (grown["accepted"], grown["total"]["landed"]) == (1, 2)
+    rows = ck.open_connection(local, quiet=True).read_rows(quiet=True)
+    assert rows["conversation_id"].nunique() == 1
+    assert sorted(rows["message_count"]) == [2, 3]
+    assert set(rows["origin"]) == {"slack_export"}
+    assert set(rows["ended_by"]) == {"last_message"}
+    assert list(rows["start_is_whole"]) == [True, True]
+    assert set(rows["occurred_at_source"]) == {"slack_ts"}
+
+
+def test_frames_of_an_export_are_streamed_like_any_other(
+    local: Platform, tmp_path: Path, transcript: Payload
+) -> None:
+    """Merged with webhooks, each event with its own messages."""
+    captures = _captures(tmp_path, [{**transcript, "channelId": CHANNEL}])
+    tables = _slack(tmp_path, [*LINES, MORE], captures=captures).to_tables(quiet=True)
+    connection = ck.plan_connection(local, quiet=True).apply(quiet=True)
+    page = ck.stream(tables, connection, quiet=True).reconcile()
+    assert page.as_dict()["landed"] == 2
+    rows = connection.read_rows(quiet=True)
+    sent = rows.set_index("origin")["chat_messages"]
+    texts = {origin: [message["text"] for message in messages] for origin, messages in sent.items()}
+    assert texts == {
+        "webhook": ["Is the beta open?", "Yes, since today."],
+        "slack_export": ["It needs a key."],
+    }
+
+
+def test_a_later_export_without_its_head_is_the_same_conversation(local: Platform, tmp_path: Path) -> None:
+    """A later export without its head is the same conversation."""
+    backfill(_slack(tmp_path, [*LINES, MORE]), local, quiet=True)
+    later = said("1710144301.000100", "One more thing.")
+    page = backfill(_slack(tmp_path, [*LINES[2:], MORE, later]), local, quiet=True)
+    assert page.as_dict()["accepted"] == 1
+    rows = ck.open_connection(local, quiet=True).read_rows(quiet=True)
+    assert rows["conversation_id"].nunique() == 1
+    assert sorted(rows["start_is_whole"]) == [False, True]
+
+
+def test_captures_that_turn_up_later_are_named_as_pairs(
+    local: Platform, tmp_path: Path, transcript: Payload
+) -> None:
+    """Captures that turn up later are named as pairs."""
+    alone = _slack(tmp_path, [*LINES, MORE])
+    own_id = alone.to_tables(quiet=True).events["conversation_id"].iat[0]
+    backfill(alone, local, quiet=True)
+    captures = _captures(tmp_path, [{**transcript, "channelId": CHANNEL}])
+    page = backfill(_slack(tmp_path, [*LINES, MORE], captures=captures), local, quiet=True)
+    assert page.as_dict()["by_kind"] == {"transcript": 2}
+    (note,) = [note for note in page.notes if "under two ids" in note]
+    assert f"{own_id} and {transcript['conversationUUID']}" in note
+    again = backfill(_slack(tmp_path, [*LINES, MORE], captures=captures), local, quiet=True)
+    assert (again.as_dict()["accepted"], again.as_dict()["duplicates"]) == (0, 2)
+    assert any("under two ids" in note for note in again.notes)
+
+
+def test_an_export_without_the_captures_that_were_sent_is_warned_about(
+    local: Platform, tmp_path: Path, transcript: Payload
+) -> None:
+    """What webhooks cover is known only from captures that the same run reads."""
+    backfill(_captures(tmp_path, [transcript]), local, quiet=True)
+    page = backfill(_slack(tmp_path, LINES), local, quiet=True)
+    (note,) = [note for note in page.notes if "other files than this export" in note]
+    assert note.startswith("1 transcripts of this destination")
+    again = backfill(_slack(tmp_path, LINES, captures=_captures(tmp_path, [transcript])), local, quiet=True)
+    assert not any("other files than this export" in note for note in again.notes)
+
+
+def test_captures_are_always_read_next_to_an_export(
+    local: Platform, tmp_path: Path, transcript: Payload
+) -> None:
+    """Although they are unchanged: what they cover must not be sent from Slack."""
+    captures = _captures(tmp_path, [{**transcript, "channelId": CHANNEL}])
+    backfill(captures, local, quiet=True)
+    export = _slack(tmp_path, LINES, captures=captures)
+    page = backfill(export, local, quiet=True).as_dict()
+    assert (page["accepted"], page["duplicates"]) == (0, 1)
+    assert export.slack.counts.covered == 1
+    assert len(export.to_tables(quiet=True).messages) == 2
+
+
+def test_a_visitor_s_conversation_from_slack_is_forgotten_too(
+    state: Path, tmp_path: Path, conversation: Payload
+) -> None:
+    """The webhook about its start leads from the visitor to it."""
+    start = {"kind": "conversation_started", "receivedAt": "2024-03-11T08:00:07Z"}
+    start["payload"] = {**conversation, "channelId": CHANNEL}
+    captures = _captures(tmp_path, [start])
+    settings = tmp_path / "slack.toml"
+    settings.write_text('channels = ["z-*"]\napp_ids = ["A0CHAT"]\n', encoding="utf-8")
+    with ck.open_platform("local", state=state) as platform:
+        backfill(_slack(tmp_path, LINES, captures=captures), platform, quiet=True)
+    options = ["--visitor-id", conversation["visitor"]["UUID"], "--state", str(state), "--yes"]
+    paths = [str(tmp_path / "export.zip"), str(captures), "--slack", str(settings)]
+    result = CliRunner().invoke(main, ["forget", *paths, *options, "--json"])
+    assert result.exit_code == 0, result.output
+    content = json.loads(result.stdout)
+    assert content["events"] == 2
+    with Ledger(state) as ledger:
+        assert set(ledger.as_frame()["source_file"]) == {"(forgotten)"}
+
+
+def test_redacted_ids_are_not_in_the_name_of_the_file(tmp_path: Path) -> None:
+    """Redacted ids are not in the name of the file."""
+    tables = _slack(tmp_path, [*LINES, None], redact="mask").to_tables(quiet=True)
+    assert list(tables.events["source_file"]) == ["export.zip"]
+    assert [each.file for each in tables.rejections] == ["export.zip"]
+    assert not any(CHANNEL in note for note in tables.notes)
+
+
+def test_a_webhook_s_record_is_sent_as_before(tmp_path: Path, transcript: Payload) -> None:
+    """Absence means a webhook, as in every event that a live dataflow or an earlier version sent."""
+    tables = ck.read_export(_captures(tmp_path, [transcript])).to_tables(quiet=True)
+    (record,) = wire_records(tables.events, tables.messages)
+    assert not NEW_FIELDS & json.loads(record.body).keys()
+    tables = _slack(tmp_path, LINES).to_tables(quiet=True)
+    (record,) = wire_records(tables.events, tables.messages)
+    body = json.loads(record.body)
+    assert {name: body[name] for name in NEW_FIELDS} == {
+        "origin": "slack_export",
+        "ended_by": "last_message",
+        "start_is_whole": True,
+    }
+    assert body["chat_messages"][0].keys() == {"ts", "sent_at", "author", "username", "text"}
+
+
+def test_a_connection_made_before_is_updated_by_plan(
+    local: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, transcript: Payload
+) -> None:
+    """The field group grows by three fields; live dataflows stay as they are."""
+    with monkeypatch.context() as earlier:
+        fields = [field for field in catalogue.sent_fields() if field.name not in NEW_FIELDS]
+        earlier.setattr(blueprint, "sent_fields", lambda: iter(fields))
+        earlier.setattr(mappings, "sent_fields", lambda: iter(fields))
+        backfill(_captures(tmp_path, [transcript]), local, quiet=True)
+    plan = ck.plan_connection(local, quiet=True)
+    changing = [(item.object, item.reason) for item in plan.objects if item.action == "update"]
+    assert changing == [("field group", "to be added: ended_by, origin, start_is_whole")]
+    channels = [channel(id_="C0NEW")]
+    path = write_export(tmp_path, LINES, channels=channels)
+    page = backfill(ck.read_slack(path, **SETTINGS), local, quiet=True)
+    assert page.as_dict()["total"]["landed"] == 2
+    rows = ck.open_connection(local, quiet=True).read_rows(quiet=True)
+    assert sorted(rows["origin"]) == ["slack_export", "webhook"]
+    assert not ck.plan_connection(local, quiet=True).changes
