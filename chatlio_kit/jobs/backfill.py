@@ -179,6 +179,21 @@ def backfill(
     return page
 
 
+def _visitors_of(captures: Export | Path | str | Sequence[Path | str]) -> ConversationVisitors:
+    """Read all captures once, and return the visitor of each conversation.
+
+    A transcript names no visitor, and the event that does may be in any other file. A Slack export names no
+    visitors at all.
+    """
+    visitors = ConversationVisitors()
+    export = export_of(captures)
+    export.slack = None
+    for batch in export.batches():
+        visitors.add(batch.events)
+        release_memory()
+    return visitors
+
+
 def _slack_conversations(run: Run, export: Export) -> SlackConversations | None:
     """Return what the destination has of Slack exports, if one is read, and let the export look it up."""
     if export.slack is None:
@@ -193,18 +208,6 @@ def _slack_conversations(run: Run, export: Export) -> SlackConversations | None:
             "too"
         )
     return conversations
-
-
-def _visitors_of(captures: Export | Path | str | Sequence[Path | str]) -> ConversationVisitors:
-    """Read all captures once, and return the visitor of each conversation.
-
-    A transcript names no visitor, and the event that does may be in any other file.
-    """
-    visitors = ConversationVisitors()
-    for batch in export_of(captures).batches():
-        visitors.add(batch.events)
-        release_memory()
-    return visitors
 
 
 def _send(run: Run, export: Export, rejected_path: Path) -> int:

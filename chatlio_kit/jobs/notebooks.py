@@ -62,10 +62,7 @@ _NUMBERS = {
     Step.ANSWERS: 7,
 }
 _AVAILABLE_IN = {
-    "captures": (
-        *(Step.START, Step.CONVERT, Step.SLACK, Step.PEOPLE),
-        *(Step.ANSWERS, Step.STREAM, Step.VERIFY),
-    ),
+    "captures": (Step.START, Step.CONVERT, Step.SLACK, Step.PEOPLE, Step.ANSWERS, Step.STREAM, Step.VERIFY),
     "slack": (Step.SLACK,),
     "connection": (Step.STREAM, Step.VERIFY),
     "tables": (Step.PEOPLE, Step.STREAM, Step.VERIFY),

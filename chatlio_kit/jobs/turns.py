@@ -166,7 +166,9 @@ def backfill_turns(
     require_leave(platform, production)
     connections = [open_connection(platform, f"{name}/{part}", quiet=quiet) for part in (TURNS, FEEDBACK)]
     builder = TurnBuilder(connections[0].people.identities)
-    for batch in export_of(captures).batches():
+    first_pass = export_of(captures)
+    first_pass.slack = None  # a Slack export names no visitors and holds no feedback
+    for batch in first_pass.batches():
         builder.learn(batch.events)
         release_memory()
     state, records, policy = platform.settings.state, RecordCounts(), export.policy
