@@ -16,6 +16,7 @@ The names, in the order of the journey:
     check_platform    what prevents a connection; changes nothing
     plan_connection   what a connection needs and what is there; ``apply()`` makes the rest
     open_connection   a connection that was made before
+    audit_identities  whether identities would make people of events, or glue strangers together
     read_export       captured webhooks in files; ``to_tables()`` makes frames of them
     inspect_slack     how a Slack workspace export could be read; changes nothing
     read_slack        conversations out of a Slack workspace export, alone or merged with webhooks
@@ -27,7 +28,7 @@ The names, in the order of the journey:
     explore           conversations to search, filter and read, with what became of each
     trace             what became of one event, conversation, visitor, address or record
     disconnect        takes a connection's dataflows down; schema and data stay
-    forget            takes one person out of all that is kept on this machine
+    forget            removes one person from all that is kept here and, given a platform, from its dataset
     write_sample      a realistic export to practise on
     open_lesson       the ground of the guided notebooks
     __version__       the version that is installed
@@ -38,6 +39,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from chatlio_kit.analysis.identity_audit import audit_identities
     from chatlio_kit.analysis.measure import measure
     from chatlio_kit.connection import check_platform, disconnect, open_connection, plan_connection
     from chatlio_kit.delivery import replay, stream
@@ -57,6 +59,7 @@ __all__ = [
     "Export",
     "Tables",
     "__version__",
+    "audit_identities",
     "backfill",
     "check_platform",
     "disconnect",
@@ -81,6 +84,7 @@ _ROOMS = {
     "ChatlioKitError": "errors",
     "Export": "tables",
     "Tables": "tables",
+    "audit_identities": "analysis.identity_audit",
     "backfill": "jobs.backfill",
     "check_platform": "connection",
     "disconnect": "connection",

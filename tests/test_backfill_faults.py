@@ -18,7 +18,7 @@ from chatlio_kit.aep import Platform
 from chatlio_kit.aep import http as wire
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection import Connection
-from chatlio_kit.delivery import DestinationLedger, Ledger, Page, activation, reconcile, run
+from chatlio_kit.delivery import DestinationLedger, Ledger, Page, canary, reconcile, run
 from chatlio_kit.delivery import replay as send_again
 from chatlio_kit.delivery.requests import sending
 from chatlio_kit.delivery.requests.packing import pack
@@ -257,7 +257,7 @@ def test_a_canary_is_read_back_before_volume_follows(tmp_path: Path) -> None:
         backfill([more.path], platform, skip_guard=True, wait=20, quiet=True)
     assert len(looks) == times
     first = next(each for each in log if each.accepted)
-    assert first.messages <= activation.CANARY_RECORDS
+    assert first.messages <= canary.RECORDS
     assert 30.0 in looks
     assert (page.exit_code, page.run.landed) == (0, 400)
     with Ledger(state) as ledger:
@@ -279,5 +279,5 @@ def test_a_canary_that_dies_holds_the_volume_back(tmp_path: Path, remap: Remap) 
     assert page.exit_code == 1
     assert page.stopped_by is not None
     assert "not read back" in page.stopped_by
-    assert sum(each.messages for each in log) <= activation.CANARY_RECORDS
+    assert sum(each.messages for each in log) <= canary.RECORDS
     assert page.run.pending + page.run.dead_lettered == 300

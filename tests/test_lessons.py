@@ -85,7 +85,7 @@ def test_on_the_platform_itself_nothing_is_brought(tmp_path: Path, monkeypatch: 
 
 def test_an_unknown_lesson_or_platform_is_told() -> None:
     """The sentence lists what there is."""
-    with pytest.raises(ck.ChatlioKitError, match="start, connect, convert, stream, verify, slack"):
+    with pytest.raises(ck.ChatlioKitError, match="stream, verify, slack, people, answers"):
         ck.open_lesson("dance")
     with pytest.raises(ck.ChatlioKitError, match="neither local nor aep"):
         ck.open_lesson("start", platform="moon")

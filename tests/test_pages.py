@@ -12,6 +12,7 @@ from chatlio_kit.analysis.definitions import GROUPS, METRICS
 from chatlio_kit.captures.dialects import DIALECTS, FIELDS, LISTS, Body, Dialect
 from chatlio_kit.captures.dialects.named_fields import MEANINGS
 from chatlio_kit.chatlio.catalogue import TABLES, Field
+from chatlio_kit.chatlio.labels import label_of
 from chatlio_kit.chatlio.redaction import SPEAKS_OF_PEOPLE, left_by_mask
 from chatlio_kit.cli import main
 
@@ -47,14 +48,16 @@ def _commands(group: click.Group, before: str = "") -> Iterator[str]:
 def _row(field: Field) -> str:
     places = "<br>".join(f"{shape}: `{place}`" for shape, place in field.paths.items())
     sent = f"`{field.xdm}`" if field.xdm else ""
-    return f"| `{field.name}` | {field.dtype} | {field.meaning} | {field.privacy} | {places} | {sent} |"
+    label = (label_of(field) or "") if field.xdm else ""
+    about = f"{field.dtype} | {field.meaning} | {field.privacy}"
+    return f"| `{field.name}` | {about} | {places} | {sent} | {label} |"
 
 
 def _dictionary() -> Iterator[str]:
     for table, fields in TABLES.items():
         yield f"<details><summary><code>{table}</code>, {len(fields)} columns</summary>\n"
-        yield "| column | holds | meaning | privacy | in the payload | in XDM |"
-        yield "| --- | --- | --- | --- | --- | --- |"
+        yield "| column | holds | meaning | privacy | in the payload | in XDM | label |"
+        yield "| --- | --- | --- | --- | --- | --- | --- |"
         yield from (_row(field) for field in fields)
         yield "\n</details>\n"
 

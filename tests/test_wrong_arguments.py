@@ -88,6 +88,7 @@ def calls(
     measured = ck.measure(tables)
     return {
         "open_platform": (ck.open_platform, {"platform": "moon", "state": folder / "none"}),
+        "audit_identities": (ck.audit_identities, {"tables": tables}),
         "check_platform": (ck.check_platform, {"platform": platform}),
         "plan_connection": (ck.plan_connection, {"platform": platform}),
         "open_connection": (ck.open_connection, {"platform": platform}),

@@ -1,6 +1,6 @@
 """Client of Experience Platform's APIs. It knows nothing of Chatlio."""
 
-from chatlio_kit.aep.catalog import Batch
+from chatlio_kit.aep.catalog import Batch, duration_of
 from chatlio_kit.aep.client import Platform
 from chatlio_kit.aep.data_access import StoredFile
 from chatlio_kit.aep.flow_service import FLOW_ID_HEADER, Endpoint, Flow, FlowRun, RunError, webhook_url
@@ -20,6 +20,7 @@ __all__ = [
     "Reply",
     "RunError",
     "StoredFile",
+    "duration_of",
     "masked",
     "masked_url",
     "to_int",

@@ -5,11 +5,15 @@ Source: Catalog Service API guide.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, ClassVar
 
 from chatlio_kit.aep.transport import Api, Json, Parameters, in_path, objects_in
+
+_DURATION = re.compile(r"P(?:(\d{1,4})Y)?(?:(\d{1,5})M)?(?:(\d{1,6})D)?")
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,16 @@ class Catalog(Api):
             NotFound: there is none.
         """
         return self._item("read the dataset", "/dataSets", dataset_id)
+
+    def profile_expiry(self, dataset_id: str) -> str | None:
+        """Return how long Profile keeps a dataset's events, an ISO 8601 duration such as ``P30D``.
+
+        None when nothing is set. Source: Catalog: retention of event datasets.
+        """
+        answer = self._ask_object("read the expiry of the dataset", "GET", f"/ttl/{in_path(dataset_id)}")
+        profile = (answer.get("extensions") or {}).get("adobe_unifiedProfile") or {}
+        value = (profile.get("rowExpiration") or {}).get("ttlValue")
+        return value if isinstance(value, str) else None
 
     def delete_dataset(self, dataset_id: str) -> None:
         """Delete a dataset and all its rows.
@@ -123,6 +137,18 @@ class Catalog(Api):
     def _items(self, operation: str, path: str, query: Parameters) -> Iterator[tuple[str, Json]]:
         pages = self._ask_pages(operation, path, lambda answer: list(answer.items()), query)
         return ((key, body) for key, body in pages if isinstance(body, dict))
+
+
+def duration_of(text: str | None) -> timedelta | None:
+    """Return an ISO 8601 duration of years, months and days; None when there is none.
+
+    A month counts 30 days and a year 365, so the result is never longer than what is meant.
+    """
+    match = _DURATION.fullmatch(text or "")
+    if match is None or not any(match.groups()):
+        return None
+    years, months, days = (int(part or 0) for part in match.groups())
+    return timedelta(days=years * 365 + months * 30 + days)
 
 
 def _batch(key: str, body: Json) -> Batch:

@@ -12,7 +12,9 @@ from chatlio_kit.aep.catalog import Catalog
 from chatlio_kit.aep.data_access import DataAccess
 from chatlio_kit.aep.data_prep import MappingSets
 from chatlio_kit.aep.flow_service import FlowService
+from chatlio_kit.aep.identity import Namespaces, WorkOrders
 from chatlio_kit.aep.ingestion import Inlet
+from chatlio_kit.aep.observability import Observability
 from chatlio_kit.aep.schema_registry import SchemaRegistry
 from chatlio_kit.aep.transport import Transport
 from chatlio_kit.display import Sheet, SheetDisplay
@@ -33,6 +35,9 @@ class Platform(SheetDisplay):
         access: permissions of the credential.
         data_access: files of batches.
         sandboxes: the sandboxes that the credential may use.
+        namespaces: Identity Service.
+        work_orders: Data Hygiene.
+        observability: the platform's own counters.
         sleep: waits some seconds.
     """
 
@@ -47,6 +52,9 @@ class Platform(SheetDisplay):
         self.access = AccessControl(self._transport)
         self.data_access = DataAccess(self._transport)
         self.sandboxes = Sandboxes(self._transport)
+        self.namespaces = Namespaces(self._transport)
+        self.work_orders = WorkOrders(self._transport)
+        self.observability = Observability(self._transport)
 
     def sign_in(self) -> None:
         """Fetch an access token, unless a valid one is cached.

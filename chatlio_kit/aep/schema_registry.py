@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, Literal
 
-from chatlio_kit.aep.transport import Api, Json, Parameters, in_path
+from chatlio_kit.aep.transport import Api, Json, Parameters, in_path, objects_in
 
 ResourceType = Literal["fieldgroups", "schemas", "classes", "datatypes"]
 
@@ -16,6 +16,7 @@ RESOURCE_TYPES: tuple[ResourceType, ...] = ("fieldgroups", "schemas", "classes",
 """Titles are unique across all of these (Schema Registry: troubleshooting guide)."""
 
 _LIST = {"Accept": "application/vnd.adobe.xed-id+json"}
+_DESCRIPTORS = {"Accept": "application/vnd.adobe.xdm+json"}
 _LOOKUP = {"Accept": "application/vnd.adobe.xed+json; version=1"}
 _SINGULARS: dict[ResourceType, str] = {
     "fieldgroups": "field group",
@@ -95,6 +96,32 @@ class SchemaRegistry(Api):
             f"/tenant/{resource_type}/{in_path(resource_id)}",
             body=list(operations),
         )
+
+    def enable_for_profile(self, schema_id: str) -> Json:
+        """Add a schema to the union of its class, which cannot be undone, and return it.
+
+        Raises:
+            PlatformError: it has neither a primary identity nor an identity map, or its fields do not fit.
+        """
+        return self.patch(
+            "schemas", schema_id, [{"op": "add", "path": "/meta:immutableTags", "value": ["union"]}]
+        )
+
+    def descriptors(self, descriptor_type: str) -> list[Json]:
+        """List the descriptors of a type, e.g. ``xdm:descriptorIdentity``; a type without any is absent."""
+        answer = self._ask_object("list the descriptors", "GET", "/tenant/descriptors", headers=_DESCRIPTORS)
+        return objects_in(answer, descriptor_type)
+
+    def create_descriptor(self, body: Json) -> str:
+        """Create a descriptor and return its id."""
+        operation = f"describe the field {body.get('xdm:sourceProperty', '')}"
+        return self._text(
+            operation, self._ask_object(operation, "POST", "/tenant/descriptors", body=body), "@id"
+        )
+
+    def delete_descriptor(self, descriptor_id: str) -> None:
+        """Delete a descriptor."""
+        self._call("delete the descriptor", "DELETE", f"/tenant/descriptors/{in_path(descriptor_id)}")
 
     def add_field_group(self, schema_id: str, field_group_id: str) -> Json:
         """Add a field group to a schema."""

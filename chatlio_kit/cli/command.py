@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import sys
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 import orjson
 
+from chatlio_kit.chatlio.identities import DEFAULT
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.cli.streams import write_answer
 from chatlio_kit.display import visible, visible_json
@@ -35,6 +37,16 @@ SKIP_GUARD = click.option(
 )
 PRODUCTION = click.option(
     "--production", is_flag=True, help="Change a production sandbox; without it only a development one is."
+)
+
+IDENTITIES = click.option(
+    "--identity",
+    "identities",
+    multiple=True,
+    is_flag=False,
+    flag_value=DEFAULT,
+    metavar="[FIELD=NAMESPACE]",
+    help=f"A field that names the visitor, and its namespace; may be repeated. Without a value {DEFAULT}.",
 )
 
 
@@ -97,6 +109,11 @@ class Context:
     as_json: bool
     state: Path
     platform: str | None
+
+    @property
+    def is_aep(self) -> bool:
+        """Whether Experience Platform is chosen, by the option or by the environment."""
+        return (self.platform or os.environ.get("CHATLIO_KIT_PLATFORM")) == AEP
 
     def open(self) -> Platform:
         """Open the chosen platform."""

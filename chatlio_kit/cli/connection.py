@@ -2,39 +2,94 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from chatlio_kit.cli.command import KINDS, NAME, PRODUCTION, CommandResult, Context, command
+from chatlio_kit.cli.command import (
+    IDENTITIES,
+    KINDS,
+    NAME,
+    PRODUCTION,
+    CaptureOptions,
+    CommandResult,
+    Context,
+    capture_options,
+    command,
+)
 from chatlio_kit.connection import check_platform, list_removals, plan_connection, require_leave
 from chatlio_kit.connection import disconnect as run_disconnect
+from chatlio_kit.connection.expiry import profile_expiry
+from chatlio_kit.connection.labels import write_labels
 from chatlio_kit.connection.preflight import unopened
+from chatlio_kit.display import visible
 from chatlio_kit.errors import SettingsError, Unreachable, UsageError
+
+if TYPE_CHECKING:
+    from chatlio_kit.analysis.identity_audit import IdentityAudit
 
 
 @click.command()
+@click.argument("paths", nargs=-1, metavar="[CAPTURES]...")
 @NAME
 @click.option("--webhook", "webhooks", multiple=True, type=KINDS, help="Only these webhooks; all by default.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and change nothing.")
 @click.option(
     "--write-urls", type=click.Path(path_type=Path), help="Write the webhook URLs; they are secrets."
 )
+@IDENTITIES
+@click.option(
+    "--profile",
+    is_flag=True,
+    help="Feed Profile, which can never be undone: a new connection, after an audit of CAPTURES.",
+)
+@click.option("--slim", is_flag=True, help="Leave messages out, so that events fit into Profile's 10 KB.")
+@click.option("--despite-audit", is_flag=True, help="Feed Profile although the audit's verdict is red.")
+@click.option("--confirm", metavar="NAME", help="The connection's name once more, instead of being asked.")
+@click.option("--labels", is_flag=True, help="Write data usage labels, where the registry takes them.")
+@capture_options
 @PRODUCTION
 @command
 def connect(
     context: Context,
+    paths: tuple[str, ...],
     name: str,
     webhooks: tuple[str, ...],
     dry_run: bool,
     write_urls: Path | None,
+    identities: tuple[str, ...],
+    profile: bool,
+    slim: bool,
+    despite_audit: bool,
+    confirm: str | None,
+    labels: bool,
+    captures: CaptureOptions,
     production: bool,
 ) -> CommandResult:
-    """Make the Chatlio connection: schema, dataset, mappings, dataflows, webhook URLs."""
-    plan = plan_connection(context.open(), name, webhooks or None)
+    """Make the Chatlio connection: schema, dataset, mappings, dataflows, webhook URLs.
+
+    With --identity its events carry identities. CAPTURES are only read for the audit of identities; backfill
+    sends them.
+    """
+    audit = _audit(context, captures, paths, identities) if paths else None
+    plan = plan_connection(
+        context.open(), name, webhooks or None, identities=list(identities), profile=profile, slim=slim
+    )
     if dry_run:
-        return CommandResult(plan.as_dict(), plan)
-    connection = plan.apply(production=production)
+        content = {**plan.as_dict(), **({"audit": audit.as_dict()} if audit else {})}
+        return CommandResult(content, _text(audit, plan))
+    if plan.enables_profile and confirm is None and not context.as_json:
+        plan.require_audit(audit, despite_audit=despite_audit)
+        require_leave(plan.platform, production)  # before the question, whose answer would not matter
+        click.echo(visible(_text(audit, plan), keep="\n"), err=True)
+        confirm = click.prompt("Feeding Profile can never be undone. The connection's name", err=True)
+    connection = plan.apply(production=production, audit=audit, despite_audit=despite_audit, confirm=confirm)
+    notes = [write_labels(connection)] if labels else []
+    expiry = profile_expiry(connection)
+    if expiry is not None and audit is not None:
+        notes.append(expiry.sentence(audit.share_older_than(expiry.span, plan.platform.now())))
     if write_urls is not None:
         connection.write_webhook_urls(write_urls)
     content = {
@@ -42,8 +97,25 @@ def connect(
         "changes": plan.changes,
         "destination": str(connection.destination),
         "connection": connection.as_dict(),
+        **({"audit": audit.as_dict()} if audit else {}),
+        **({"profile_expiry": expiry.text if expiry else None} if connection.people.profile else {}),
+        **({"notes": notes} if notes else {}),
     }
-    return CommandResult(content, f"{plan}\n\n{connection}")
+    return CommandResult(content, _text(audit, plan, connection, *notes))
+
+
+def _audit(
+    context: Context, captures: CaptureOptions, paths: tuple[str, ...], identities: tuple[str, ...]
+) -> IdentityAudit:
+    if not identities:
+        raise UsageError("CAPTURES are audited for identities, and none is named. Add --identity.")
+    audits = import_module("chatlio_kit.analysis.identity_audit")  # only now: it takes a second to load
+    audit: IdentityAudit = audits.audit_export(captures.export(paths), identities, quiet=context.as_json)
+    return audit
+
+
+def _text(*parts: object) -> str:
+    return "\n\n".join(str(part) for part in parts if part is not None)
 
 
 @click.command()

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from chatlio_kit.cli.command import (
+    PRODUCTION,
     CaptureOptions,
     CommandResult,
     Context,
@@ -30,6 +31,13 @@ from chatlio_kit.jobs.forget import forget as run_forget
 )
 @capture_options
 @click.option("--yes", is_flag=True, help="Take out without asking.")
+@PRODUCTION
+@click.option(
+    "--wait",
+    default=0.0,
+    type=click.FloatRange(min=0),
+    help="Seconds to wait until a record delete is carried out, which can take days.",
+)
 @command
 def forget(
     context: Context,
@@ -39,8 +47,13 @@ def forget(
     tables: tuple[Path, ...],
     captures: CaptureOptions,
     yes: bool,
+    production: bool,
+    wait: float,
 ) -> CommandResult:
     """Take one person out of the state folder: ledger, dead letters, rejects, reports, local platform.
+
+    With --platform aep their rows are deleted there too, by record delete, where the connection has
+    identities; what is reported was read back. Without identities it says what cannot be done.
 
     Name the captures that were sent, with the options of that backfill, and the ledger's rows of the person
     are found through them; the captures themselves are left as they are, with a list of what to take out of
@@ -62,5 +75,9 @@ def forget(
         state=context.state,
         tables=tables,
         **options,
+        platform=context.open() if context.is_aep else None,
+        production=production,
+        confirm=None if yes else lambda sentence: click.confirm(f"{sentence} Send it?", err=True),
+        wait=wait,
     )
     return CommandResult(result.as_dict(), result, result.exit_code)

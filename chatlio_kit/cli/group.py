@@ -14,6 +14,7 @@ _COMMANDS = {
     "sample": ("sample.sample", "Write a realistic export to try everything on."),
     "slack": ("slack.slack_group", "Read the history out of a Slack workspace export."),
     "convert": ("convert.convert", "Turn captured webhooks into validated tables."),
+    "identities": ("identities.identities", "Check whether identities would make people of events."),
     "metrics": ("metrics.metrics", "Measure tables: volume, waits, outcomes; by period and agent."),
     "connect": ("connection.connect", "Make the connection: schema, dataset, dataflows."),
     "doctor": ("connection.doctor", "Check whether a connection can be made; change nothing."),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,6 +13,7 @@ import orjson
 import pandas as pd
 
 from chatlio_kit.aep import FLOW_ID_HEADER, Inlet, Platform, masked_url, webhook_url
+from chatlio_kit.aep.observability import IN_LAKE, IN_PROFILE
 from chatlio_kit.arguments import checked, named, wrong
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection.manual_steps import ManualSteps
@@ -19,7 +21,9 @@ from chatlio_kit.connection.production import require_leave
 from chatlio_kit.connection.provision import StepCallback, provision
 from chatlio_kit.connection.resources.dataflows import dataflow_resources
 from chatlio_kit.connection.resources.names import ResourceNames, Role, in_words
-from chatlio_kit.connection.resources.resource import Action, known, shared_resources
+from chatlio_kit.connection.resources.people import People
+from chatlio_kit.connection.resources.resource import Action, known
+from chatlio_kit.connection.resources.shared import shared_resources
 from chatlio_kit.connection.resources.survey import DataflowState, Survey, a_platform, open_survey
 from chatlio_kit.connection.rows import read_rows
 from chatlio_kit.display import Progress, Sheet, SheetDisplay
@@ -33,6 +37,7 @@ if TYPE_CHECKING:
 _COUNTERS = ("received", "ingested", "failed")
 GUARD_AFTER_FLOW_CHANGE = timedelta(minutes=5)
 GUARD_AFTER_SCHEMA_CHANGE = timedelta(minutes=15)
+GUARD_AFTER_PROFILE = timedelta(minutes=60)
 
 
 def _a_kind(name: str, value: object) -> None:
@@ -119,6 +124,8 @@ class Connection(SheetDisplay):
         live: the dataflow of each kind that Chatlio's webhooks post to.
         history: the dataflow of each kind that files are streamed through, made when first needed.
         schema_changed_at: when the schema last changed, in milliseconds since 1970; 0 if never.
+        people: the identities that its events carry, and whether they feed Profile.
+        live_without_identity: the kinds whose live dataflow carries no identity, though history does.
     """
 
     name: str
@@ -130,6 +137,8 @@ class Connection(SheetDisplay):
     live: dict[Kind, Dataflow] = field(default_factory=dict)
     history: dict[Kind, Dataflow] = field(default_factory=dict)
     schema_changed_at: int = 0
+    people: People = field(default_factory=People)
+    live_without_identity: tuple[Kind, ...] = ()
 
     @property
     def destination(self) -> Destination:
@@ -232,11 +241,17 @@ class Connection(SheetDisplay):
             }
             for role, flows in self._flows()
         }
-        return {**shared, **of_kinds}
+        people = {
+            "identities": [str(identity) for identity in self.people.identities],
+            "profile": self.people.profile,
+            "slim": self.people.slim,
+            "live_without_identity": [str(kind) for kind in self.live_without_identity],
+        }
+        return {**shared, **(people if self.people.identities else {}), **of_kinds}
 
     def by_hand(self) -> ManualSteps:
         """Return the steps that make the same connection in Adobe's and Chatlio's own screens."""
-        return ManualSteps(self.name, self.tenant_id, tuple(self.live) or tuple(Kind))
+        return ManualSteps(self.name, self.tenant_id, tuple(self.live) or tuple(Kind), self.people)
 
     def dataflow_runs(self) -> pd.DataFrame:
         """Sum the platform's own counters of the history dataflows' runs.
@@ -253,6 +268,17 @@ class Connection(SheetDisplay):
                 runs = self.platform.flows.runs(self.history[kind].flow_id)
                 rows[str(kind)] = [sum(getattr(run, counter) for run in runs) for counter in _COUNTERS]
         return pd.DataFrame.from_dict(rows, orient="index", columns=list(_COUNTERS)).rename_axis("kind")
+
+    def counters(self) -> dict[str, int]:
+        """Return how many records the platform itself counts in the lake and in Profile.
+
+        Profile counts an event once however often it came, and may run an hour behind.
+
+        Raises:
+            PlatformError: the platform refused the call.
+        """
+        ask = self.platform.observability.total
+        return {"lake": ask(IN_LAKE, self.dataset_id), "profile": ask(IN_PROFILE, self.dataset_id)}
 
     @checked()
     def read_rows(self, *, quiet: bool = False) -> pd.DataFrame:
@@ -285,11 +311,13 @@ class Connection(SheetDisplay):
         """Return the time before which data sent to a dataflow may be lost without an error.
 
         It is 5 minutes after the dataflow was created or changed (HTTP API source; update dataflows) and 15
-        after its schema was changed, because validators cache schemas that long (streaming validation).
+        after its schema was changed, because validators cache schemas that long (streaming validation). It is
+        60 where the schema feeds Profile: Adobe's own labs wait that long after enabling one.
         """
+        changed = _moment(self.schema_changed_at)
         return max(
             flow.changed + GUARD_AFTER_FLOW_CHANGE,
-            _moment(self.schema_changed_at) + GUARD_AFTER_SCHEMA_CHANGE,
+            changed + (GUARD_AFTER_PROFILE if self.people.profile else GUARD_AFTER_SCHEMA_CHANGE),
         )
 
     @checked()
@@ -313,8 +341,25 @@ class Connection(SheetDisplay):
         headings = ("object", "id", "takes data at")
         width = len(headings) if ids else 1
         return Sheet(
-            f"Connection {self.name} on {self.destination}", headings[:width], [row[:width] for row in rows]
+            f"Connection {self.name} on {self.destination}",
+            headings[:width],
+            [row[:width] for row in rows],
+            list(self._about_people()),
         )
+
+    def _about_people(self) -> Iterator[str]:
+        if not self.people.identities:
+            return
+        where = "the lake and Profile" if self.people.profile else "the lake"
+        yield f"Events carry identities in {where}: {', '.join(map(str, self.people.identities))}."
+        if self.people.slim:
+            yield "Messages are left out, so that more events stay below the 10 KB that Profile takes."
+        if self.live_without_identity:
+            kinds = ", ".join(in_words(kind) for kind in self.live_without_identity)
+            yield (
+                f"Live events of these kinds carry no identity and land in the lake alone: {kinds}. A "
+                "backfill of their captures gives them one."
+            )
 
     def _flows(self) -> tuple[tuple[Role, dict[Kind, Dataflow]], ...]:
         return (Role.LIVE, self.live), (Role.HISTORY, self.history)
@@ -401,7 +446,18 @@ def connection_of(survey: Survey, dataflows: list[DataflowState]) -> Connection:
         live={kind: flow for (role, kind), flow in flows.items() if role is Role.LIVE},
         history={kind: flow for (role, kind), flow in flows.items() if role is Role.HISTORY},
         schema_changed_at=survey.schema_changed_at,
+        people=survey.design.people,
+        live_without_identity=tuple(
+            dataflow.kind
+            for dataflow in dataflows
+            if dataflow.role is Role.LIVE and survey.design.people.identities and not _is_named(dataflow)
+        ),
     )
+
+
+def _is_named(dataflow: DataflowState) -> bool:
+    """Whether a live dataflow's mapping makes identities."""
+    return dataflow.people is not None and dataflow.people.live_identity(dataflow.kind) is not None
 
 
 def _dataflow_of(dataflow: DataflowState) -> Dataflow:

@@ -6,7 +6,7 @@ Source: Create a Chatlio source connection and dataflow in the UI; Chatlio: webh
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,13 @@ from typing import Any
 import orjson
 
 from chatlio_kit.arguments import checked
+from chatlio_kit.chatlio.catalogue import MESSAGES_KEY, nested_fields, sent_fields
 from chatlio_kit.chatlio.kinds import SHAPE_OF, Kind
+from chatlio_kit.chatlio.labels import MEANINGS, label_of
 from chatlio_kit.connection.mapping_check import PAYLOADS
 from chatlio_kit.connection.resources.mappings import Mapping, mappings
 from chatlio_kit.connection.resources.names import WEBHOOK_FIELDS, ResourceNames, Role, in_words
+from chatlio_kit.connection.resources.people import People
 from chatlio_kit.display import Sheet
 from chatlio_kit.errors import OutputError
 
@@ -79,11 +82,13 @@ class ManualSteps:
         name: the connection's name.
         tenant_id: the tenant, whose fields live under an underscore and this id.
         kinds: the kinds of webhook to connect.
+        people: the identities of the events, and whether they feed Profile.
     """
 
     name: str
     tenant_id: str
     kinds: tuple[Kind, ...]
+    people: People = field(default_factory=People)
 
     @property
     def flows(self) -> tuple[ManualDataflow, ...]:
@@ -95,7 +100,7 @@ class ManualSteps:
                 dataflow=naming.own("dataflow", Role.LIVE, kind),
                 webhook_field=WEBHOOK_FIELDS[kind],
                 sample=PAYLOADS[SHAPE_OF[kind]],
-                mappings=mappings(Role.LIVE, kind, f"_{self.tenant_id}"),
+                mappings=mappings(Role.LIVE, kind, f"_{self.tenant_id}", self.people),
             )
             for kind in self.kinds
         )
@@ -170,6 +175,11 @@ class ManualSteps:
         )
         for flow in self.flows:
             yield flow.sheet()
+        yield Sheet(
+            "Data usage labels that a data steward expects, in the schema's screen, tab Labels",
+            ("field", "label", "because it"),
+            [(f"_{self.tenant_id}.{path}", label, MEANINGS[label]) for path, label in _labels()],
+        )
 
     def __repr__(self) -> str:
         samples = (f"Sample {flow.file_name}\n{flow.sample_text}" for flow in self._distinct())
@@ -190,6 +200,16 @@ class ManualSteps:
             if SHAPE_OF[flow.kind] not in seen:
                 seen.add(SHAPE_OF[flow.kind])
                 yield flow
+
+
+def _labels() -> Iterator[tuple[str, str]]:
+    """Yield path and label of every field that has one, those of messages too."""
+    for field_ in sent_fields():
+        if label := label_of(field_):
+            yield str(field_.xdm), label
+    for field_ in nested_fields():
+        if label := label_of(field_):
+            yield f"chatlio.{MESSAGES_KEY}[].{field_.xdm}", label
 
 
 def _numbered(sentences: tuple[str, ...]) -> Iterator[tuple[str, str]]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from chatlio_kit.aep import Platform
-from chatlio_kit.arguments import checked, list_of_texts, optional
+from chatlio_kit.analysis.identity_audit import IdentityAudit
+from chatlio_kit.arguments import checked, flag, list_of_texts, named, optional, text, text_or_texts
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection.connection import Connection, connection_of
 from chatlio_kit.connection.manual_steps import ManualSteps
@@ -15,16 +17,29 @@ from chatlio_kit.connection.production import require_leave
 from chatlio_kit.connection.provision import StepCallback, provision
 from chatlio_kit.connection.resources.dataflows import dataflow_resources
 from chatlio_kit.connection.resources.names import Role
-from chatlio_kit.connection.resources.resource import Action, shared_resources
+from chatlio_kit.connection.resources.people import People
+from chatlio_kit.connection.resources.resource import Action
+from chatlio_kit.connection.resources.shared import UnionResource, shared_resources
 from chatlio_kit.connection.resources.survey import DataflowState, a_platform, open_survey
 from chatlio_kit.display import Progress, Sheet, SheetDisplay
-from chatlio_kit.errors import ConnectionIncomplete, UsageError
+from chatlio_kit.errors import ConnectionIncomplete, UsageError, in_words, option
 
 if TYPE_CHECKING:
     from chatlio_kit.display.figure import Picture
 
 _CHANGING = (Action.CREATE, Action.UPDATE)
 _NO_CHANGE = "Nothing to do: everything is there."
+_FOR_GOOD = "Enabling the schema for Profile can never be undone: then fields are only ever added."
+
+
+def an_audit(name: str, value: object) -> None:
+    """Accept only an audit of identities.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    if not isinstance(value, IdentityAudit):
+        raise UsageError(f"{option(name)} is what audit_identities() returns, not {named(value)}.")
 
 
 @dataclass(frozen=True)
@@ -55,6 +70,7 @@ class Plan(SheetDisplay):
         kinds: the kinds whose webhooks are connected.
         objects: one entry for each object, in the order of creation.
         tenant_id: the tenant, whose fields live under an underscore and this id.
+        people: the identities of the events, and whether they feed Profile.
     """
 
     def __init__(
@@ -64,9 +80,11 @@ class Plan(SheetDisplay):
         kinds: Sequence[Kind],
         objects: Sequence[Planned],
         tenant_id: str,
+        people: People | None = None,
     ) -> None:
         self.platform = platform
         self.name = name
+        self.people = people or People()
         self.tenant_id = tenant_id
         self.kinds = tuple(kinds)
         self.objects = tuple(objects)
@@ -81,9 +99,56 @@ class Plan(SheetDisplay):
         """The objects in conflict."""
         return tuple(item for item in self.objects if item.action is Action.CONFLICT)
 
-    @checked()
+    @property
+    def enables_profile(self) -> bool:
+        """Whether applying it would enable a schema for Profile, which can never be undone."""
+        return any(
+            item.object == UnionResource.type_name and item.action is Action.CREATE for item in self.objects
+        )
+
+    def require_audit(self, audit: IdentityAudit | None, *, despite_audit: bool) -> None:
+        """Refuse to enable Profile without an audit of the same identities that is not red.
+
+        Raises:
+            UsageError: there is no such audit, or its verdict is red and that is not accepted.
+        """
+        if audit is None or audit.identities != self.people.identities:
+            names = ", ".join(map(str, self.people.identities))
+            how = in_words(
+                "Name captures: chatlio-kit connect CAPTURES... --identity ... --profile",
+                "Give apply(audit=audit_identities(tables, [...]))",
+            )
+            raise UsageError(
+                f"Feeding Profile cannot be undone, so the identities {names} are audited first. {how}."
+            )
+        if audit.exit_code and not despite_audit:
+            raise UsageError(
+                f"The audit of identities is red, so nothing was made: {' '.join(audit.reasons)} Leave that "
+                f"identity out, or add {option('despite_audit', 'True')} when you know better."
+            )
+
+    def _require_consent(
+        self, audit: IdentityAudit | None, *, despite_audit: bool, confirm: str | None
+    ) -> None:
+        if not self.enables_profile:
+            return
+        self.require_audit(audit, despite_audit=despite_audit)
+        if confirm != self.name:
+            raise UsageError(
+                "Feeding Profile can never be undone, so nothing was made. Confirm it with the connection's "
+                f"name: {option('confirm', in_words(self.name, repr(self.name)))}."
+            )
+
+    @checked(audit=optional(an_audit), confirm=optional(text), despite_audit=flag)
     def apply(
-        self, *, production: bool = False, progress: StepCallback | None = None, quiet: bool = False
+        self,
+        *,
+        production: bool = False,
+        audit: IdentityAudit | None = None,
+        despite_audit: bool = False,
+        confirm: str | None = None,
+        progress: StepCallback | None = None,
+        quiet: bool = False,
     ) -> Connection:
         """Create and update what is needed, and wait until every dataflow receives data.
 
@@ -92,10 +157,14 @@ class Plan(SheetDisplay):
 
         Args:
             production: whether a production sandbox may be changed.
+            audit: the audit of the identities; needed to feed Profile.
+            despite_audit: whether to feed Profile although the audit's verdict is red.
+            confirm: the connection's name; needed to feed Profile, which can never be undone.
             progress: is called with a sentence for each step, e.g. ``print``.
             quiet: whether to show no bar.
 
         Raises:
+            UsageError: Profile is to be fed without a good audit, or without confirmation.
             ProductionSandbox: the sandbox is of the type production, or of a type that cannot be read.
             ConnectionIncomplete: an object is in conflict, a mapping gave something else than expected on
                 samples, or a dataflow was not ready within 10 minutes.
@@ -106,8 +175,9 @@ class Plan(SheetDisplay):
             raise ConnectionIncomplete(
                 f"The plan cannot be applied, because objects are in the way: {listed}."
             )
+        self._require_consent(audit, despite_audit=despite_audit, confirm=confirm)
         require_leave(self.platform, production)
-        survey = open_survey(self.platform, self.name)
+        survey = open_survey(self.platform, self.name, self.people)
         dataflows = [DataflowState(Role.LIVE, kind) for kind in self.kinds]
         changing = [item.object for item in self.objects if item.action in _CHANGING]
         # each change, a trial of each new mapping, and the wait for dataflows
@@ -131,7 +201,7 @@ class Plan(SheetDisplay):
 
     def by_hand(self) -> ManualSteps:
         """Return the steps that make the same connection in Adobe's and Chatlio's own screens."""
-        return ManualSteps(self.name, self.tenant_id, self.kinds)
+        return ManualSteps(self.name, self.tenant_id, self.kinds, self.people)
 
     def as_dict(self, *, made: Connection | None = None) -> dict[str, Any]:
         """Return the plan as plain data for JSON.
@@ -161,16 +231,28 @@ class Plan(SheetDisplay):
             f"sandbox {self.platform.settings.sandbox}",
             headings[:width],
             [row[:width] for row in rows],
-            (changes if self.changes or self.conflicts else _NO_CHANGE,),
+            (
+                changes if self.changes or self.conflicts else _NO_CHANGE,
+                *([_FOR_GOOD] if self.enables_profile else []),
+            ),
         )
 
 
-@checked(platform=a_platform, webhooks=optional(list_of_texts))
+@checked(
+    platform=a_platform,
+    webhooks=optional(list_of_texts),
+    identities=text_or_texts,
+    profile=flag,
+    slim=flag,
+)
 def plan_connection(
     platform: Platform,
     name: str = "chatlio",
     webhooks: Sequence[str] | None = None,
     *,
+    identities: str | Sequence[str] = (),
+    profile: bool = False,
+    slim: bool = False,
     quiet: bool = False,
 ) -> Plan:
     """Inspect what exists and return what a connection would need. Reads only.
@@ -180,6 +262,10 @@ def plan_connection(
         name: the connection's name; several connections can exist side by side.
         webhooks: the kinds whose webhooks get a dataflow, all five by default. Files of every kind can be
             streamed in any case.
+        identities: which fields name the visitor, as ``visitor_id=ChatlioVisitor``; none by default, and an
+            existing connection keeps its own.
+        profile: whether its dataset feeds Profile, which can never be undone.
+        slim: whether messages are left out, so that events fit into the 10 KB that Profile takes.
         quiet: whether to show no progress.
 
     Raises:
@@ -187,22 +273,18 @@ def plan_connection(
         PlatformError: the platform refused the call.
     """
     kinds = _kinds(webhooks)
-    survey = open_survey(platform, name)
-    resources = [
-        *shared_resources(survey),
-        *(
-            resource
-            for kind in kinds
-            for resource in dataflow_resources(survey, DataflowState(Role.LIVE, kind))
-        ),
+    chosen = [identities] if isinstance(identities, str) else list(identities)
+    survey = open_survey(platform, name, People.of(chosen, profile=profile, slim=slim))
+    of_dataflows = [
+        resource for kind in kinds for resource in dataflow_resources(survey, DataflowState(Role.LIVE, kind))
     ]
     objects = []
-    with Progress("looking", len(resources), "objects", quiet=quiet) as progress:
-        for resource in resources:
+    with Progress("looking", None, "objects", quiet=quiet) as progress:
+        for resource in chain(shared_resources(survey), of_dataflows):
             state = resource.inspect()
             objects.append(Planned(resource.type_name, resource.name, state.action, state.reason, state.id))
             progress.advance(1)
-    return Plan(platform, name, kinds, objects, survey.design.tenant_id)
+    return Plan(platform, name, kinds, objects, survey.design.tenant_id, survey.design.people)
 
 
 def _kinds(webhooks: Sequence[str] | None) -> list[Kind]:

@@ -15,12 +15,13 @@ from chatlio_kit.aep import Platform
 from chatlio_kit.aep.access_control import DEVELOPMENT, AccessControl
 from chatlio_kit.arguments import checked
 from chatlio_kit.chatlio.kinds import Kind
-from chatlio_kit.connection.mapping_check import check_mappings
+from chatlio_kit.connection.mapping_check import try_people
 from chatlio_kit.connection.plan import plan_connection
 from chatlio_kit.connection.production import sandbox_type
 from chatlio_kit.connection.resources.blueprint import SOURCE_SPEC
 from chatlio_kit.connection.resources.names import ResourceNames, Role
-from chatlio_kit.connection.resources.resource import Action, shared_resources
+from chatlio_kit.connection.resources.resource import Action
+from chatlio_kit.connection.resources.shared import shared_resources
 from chatlio_kit.connection.resources.survey import a_platform, open_survey
 from chatlio_kit.display import Progress, Sheet, SheetDisplay
 from chatlio_kit.errors import (
@@ -317,8 +318,8 @@ class _Checks:
 
     def _mappings(self, name: str, role: Role) -> Iterator[Check]:
         survey = open_survey(self._platform, self._name)
-        group, schema, _ = (resource.inspect() for resource in shared_resources(survey))
-        if survey.schema_id is None or {group.action, schema.action} != {Action.REUSE}:
+        actions = [resource.inspect().action for resource in shared_resources(survey)]
+        if survey.schema_id is None or set(actions[:2]) != {Action.REUSE}:  # field group and schema
             no_schema = survey.schema_id is None
             reason = "there is no schema yet" if no_schema else "the schema is to be extended first"
             yield Check(
@@ -326,7 +327,7 @@ class _Checks:
             )
             return
         for kind in Kind:
-            check_mappings(self._platform, survey.design, role, kind, survey.schema_id)
+            try_people(self._platform, survey.design, role, kind, survey.schema_id)
         yield Check(name, Verdict.PASS, f"samples of all {len(Kind)} kinds came out as Python expects")
 
 

@@ -17,10 +17,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from chatlio_kit.connection.mapping_check import check_mappings
+from chatlio_kit.connection.mapping_check import try_people
 from chatlio_kit.connection.resources.dataflows import dataflow_resources
 from chatlio_kit.connection.resources.names import in_words
-from chatlio_kit.connection.resources.resource import Action, Resource, ResourceState, known, shared_resources
+from chatlio_kit.connection.resources.resource import Action, Resource, ResourceState, known
+from chatlio_kit.connection.resources.shared import shared_resources
 from chatlio_kit.connection.resources.survey import DataflowState, Survey
 from chatlio_kit.errors import (
     Conflict,
@@ -106,9 +107,12 @@ def _build(survey: Survey, dataflows: Sequence[DataflowState], report: StepCallb
     for dataflow, (mapping_set, *_) in zip(dataflows, resources, strict=True):
         if mapping_set.inspect().action is not Action.REUSE:
             report(f"Trying the {dataflow.role} mapping for {in_words(dataflow.kind)} on samples")
-            check_mappings(
-                survey.platform, survey.design, dataflow.role, dataflow.kind, str(survey.schema_id)
+            role, kind = dataflow.role, dataflow.kind
+            dataflow.people, refusal = try_people(
+                survey.platform, survey.design, role, kind, str(survey.schema_id)
             )
+            if refusal:
+                report(f"Live events of the kind {in_words(kind)} will carry no identity: {refusal}")
     for resource in (resource for of_dataflow in resources for resource in of_dataflow):
         _ensure(resource, report)
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -29,8 +31,9 @@ def read_rows(platform: Platform, dataset_id: str, tenant_id: str, *, quiet: boo
     platform.catalog.dataset(dataset_id)  # a deleted dataset is an error, not an empty frame
     unreadable: list[str] = []
     stored = []
+    read = partial(_read_flat, tenant=f"_{tenant_id}")
     with Progress("reading rows", None, "rows", quiet=quiet) as progress:
-        for table in _stored_tables(platform, dataset_id, f"_{tenant_id}", unreadable):
+        for table in _stored_tables(platform, dataset_id, read, unreadable):
             stored.append(table)
             progress.advance(len(table))
     if unreadable:
@@ -53,26 +56,60 @@ def read_rows(platform: Platform, dataset_id: str, tenant_id: str, *, quiet: boo
     return rows.sort_values(["occurred_at", "event_id"], ignore_index=True)
 
 
+def stored_rows(
+    platform: Platform,
+    dataset_id: str,
+    columns: list[str],
+    unreadable: list[str],
+    *,
+    created_after: int = 0,
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a dataset as plain values; a map is a list of pairs.
+
+    Args:
+        platform: the platform.
+        dataset_id: the dataset.
+        columns: the columns to read, as in ``_tenant.chatlio.visitor_id``.
+        unreadable: batches with a missing or damaged file are added to it.
+        created_after: only batches that were created after this, in milliseconds since 1970.
+    """
+
+    def read(file: io.BytesIO) -> pa.Table:
+        with pq.ParquetFile(file) as parquet:
+            return parquet.read(columns=columns)
+
+    for table in _stored_tables(platform, dataset_id, read, unreadable, created_after):
+        yield from table.to_pylist()
+
+
 def _stored_tables(
-    platform: Platform, dataset_id: str, tenant: str, unreadable: list[str]
+    platform: Platform,
+    dataset_id: str,
+    read: Callable[[io.BytesIO], pa.Table],
+    unreadable: list[str],
+    created_after: int = 0,
 ) -> Iterator[pa.Table]:
-    """Yield the flat columns of each stored file; skip batches that consolidation has replaced.
+    """Yield the table of each stored file; skip batches that consolidation has replaced.
 
     A batch with a missing or damaged file is added to ``unreadable``; the other batches are still read.
     """
     access = platform.data_access
-    for batch in platform.catalog.batches(dataset_id, created_after=0):
+    for batch in platform.catalog.batches(dataset_id, created_after=created_after):
         if batch.status in _LANDED and batch.successor_id is None:
             try:
                 files = access.files(batch.id)
                 if not files and batch.metrics.get("outputRecordCount"):
                     unreadable.append(f"batch {batch.id}, whose files are not there")
                 for file in files:
-                    yield _flatten(pq.read_table(io.BytesIO(access.download(file))), tenant)
+                    yield read(io.BytesIO(access.download(file)))
             except NotFound:
                 unreadable.append(f"batch {batch.id}, whose files are not there")
             except (pa.ArrowException, OSError, KeyError):
                 unreadable.append(f"batch {batch.id}, of which a file is damaged")
+
+
+def _read_flat(file: io.BytesIO, tenant: str) -> pa.Table:
+    return _flatten(pq.read_table(file), tenant)
 
 
 def _flatten(table: pa.Table, tenant: str) -> pa.Table:

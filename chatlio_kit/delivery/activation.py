@@ -12,13 +12,12 @@ import time
 from datetime import timedelta
 
 from chatlio_kit.connection import Connection, Dataflow
-from chatlio_kit.connection.connection import GUARD_AFTER_SCHEMA_CHANGE
+from chatlio_kit.connection.connection import GUARD_AFTER_PROFILE, GUARD_AFTER_SCHEMA_CHANGE
 from chatlio_kit.delivery.ledger.destination import DestinationLedger
 from chatlio_kit.delivery.readback import DatasetReader
 from chatlio_kit.display import Progress
 
 LOCAL_GUARD_SECONDS = 0.5
-CANARY_RECORDS = 20
 CANARY_PATIENCE = 5400.0
 """Seconds: streamed records are visible in the lake within an hour (streaming ingestion overview)."""
 _CANARY_INTERVAL = 30.0
@@ -31,7 +30,7 @@ def seconds_until_active(connection: Connection, flow: Dataflow) -> float:
         longest = timedelta(seconds=LOCAL_GUARD_SECONDS)
         remaining = flow.changed + longest - now
     else:
-        longest = GUARD_AFTER_SCHEMA_CHANGE
+        longest = GUARD_AFTER_PROFILE if connection.people.profile else GUARD_AFTER_SCHEMA_CHANGE
         remaining = connection.guard_until(flow) - now
     # a change is in the past, whatever the clocks say
     return min(max(remaining, timedelta(0)), longest).total_seconds()
@@ -70,7 +69,6 @@ def wait_for_canary(
             progress.say(waited=f"{time.monotonic() - started:.0f}s")
             is_settled = not ledger.count_under_way(event_ids)
             if landed and is_settled:
-                ledger.mark_canary_passed(flow.flow_id)
                 return True
             if is_settled or waited >= CANARY_PATIENCE:
                 return False

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chatlio_kit.delivery.ledger.models import FateCounts, Readback
+from chatlio_kit.delivery.people import LAKE_ONLY
 from chatlio_kit.delivery.reconcile import Reconciliation, explain, explain_gone, is_amiss
 from chatlio_kit.display import Document, Part, Sheet, SheetDisplay, Tile
 from chatlio_kit.errors import DONE, FAILED, INCOMPLETE, UNCONFIRMED
@@ -38,6 +39,7 @@ class Page(SheetDisplay):
         heavy: records over 10 KB, which the lake keeps and Profile drops.
         stopped_by: why sending ended early, if it did.
         notes: further sentences.
+        people: delivered events of this run by what they are for people; empty without identities.
     """
 
     destination: str
@@ -57,6 +59,7 @@ class Page(SheetDisplay):
     heavy: int = 0
     stopped_by: str | None = None
     notes: list[str] = field(default_factory=list)
+    people: dict[str, int] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> int:
@@ -89,6 +92,7 @@ class Page(SheetDisplay):
             "gone_by_reason": self.gone_by_reason,
             "total_gone_by_reason": self.total_gone_by_reason,
             **self.readback.as_dict(),
+            **({"people": self.people} if self.people else {}),
         }
 
     def sheet(self) -> Sheet:
@@ -102,6 +106,7 @@ class Page(SheetDisplay):
             *((f"  {reason}", count, None) for reason, count in records["rejected_by_reason"].items()),
             ("duplicates", self.counts.duplicates, None),
             ("delivered", self.run.delivered, self.total.delivered),
+            *((f"  {name}", count, None) for name, count in self.people.items()),
             ("dead-lettered", self.run.dead_lettered, self.total.dead_lettered),
             *((f"  {reason}", count, None) for reason, count in self.dead_by_reason.items()),
             ("pending", self.run.pending, self.total.pending),
@@ -160,10 +165,14 @@ class Page(SheetDisplay):
             )
         if self.throttled:
             sentences.append(f"The platform asked {self.throttled:,} times for less; sending slowed down.")
-        if self.heavy:
+        if self.heavy and not self.people:  # else the lines about people count them, in the bytes of XDM
             sentences.append(
                 f"{self.heavy:,} records are over 10 KB: the lake keeps them, Profile drops them."
             )
+        lake_only = {name: self.people[name] for name in LAKE_ONLY if self.people.get(name)}
+        if lake_only:
+            alone = (f"{name} {count:,}" for name, count in lake_only.items())
+            sentences.append(f"In the lake alone: {', '.join(alone)}.")
         if self.arrived is not None:
             sentences += [*self.readback.sentences(), *explain(self.arrived)]
         else:

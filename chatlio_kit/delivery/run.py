@@ -17,15 +17,18 @@ import pandas as pd
 
 from chatlio_kit.aep import Inlet
 from chatlio_kit.arguments import SECONDS, checked
+from chatlio_kit.chatlio.identities import ConversationVisitors
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.chatlio.rejections import Rejection
-from chatlio_kit.connection import Connection, Dataflow
-from chatlio_kit.delivery.activation import CANARY_RECORDS, wait_for_canary, wait_until_active
+from chatlio_kit.connection import Connection, Dataflow, feeds_profile
+from chatlio_kit.delivery.activation import wait_for_canary, wait_until_active
+from chatlio_kit.delivery.canary import Canary, count_lost_identities
 from chatlio_kit.delivery.ledger.destination import DestinationLedger
 from chatlio_kit.delivery.ledger.ledger import Ledger
 from chatlio_kit.delivery.ledger.lookup import LedgerStatuses
 from chatlio_kit.delivery.ledger.models import Fate, FateCounts, RetryableRecord
 from chatlio_kit.delivery.page import Page
+from chatlio_kit.delivery.people import PeopleCounter
 from chatlio_kit.delivery.reconcile import reconcile, reconcile_deleted
 from chatlio_kit.delivery.requests.pacing import (
     MESSAGES_PER_SECOND,
@@ -67,6 +70,7 @@ class Run:
         patience: seconds without any verdict of the platform after which sending ends; the rest stays
             pending.
         quiet: whether to show no progress.
+        visitors: the visitors of the conversations that are sent, where the connection has identities.
 
     Attributes:
         counts: records read in this run, by what became of them.
@@ -90,8 +94,10 @@ class Run:
         stop_after: int | None = None,
         patience: float = PATIENCE,
         quiet: bool = False,
+        visitors: ConversationVisitors | None = None,
     ) -> None:
         self.connection = connection
+        self._people = PeopleCounter(connection, visitors) if connection.people.identities else None
         self.counts = RecordCounts()
         self.rejections: list[Rejection] = []
         self._state = state
@@ -101,6 +107,7 @@ class Run:
         self._page = Page(str(connection.destination), self.counts)
         self._started = time.monotonic()
         self._active_flows: set[str] = set()
+        self._canaries: dict[str, Canary] = {}
         self._stop_after = self._requests_left = stop_after
         self._canary = canary and not connection.platform.settings.is_local
         pace = pace or pace_for(connection)
@@ -169,8 +176,11 @@ class Run:
         """
         # SQLite and Arrow both release the GIL, so the two run in parallel
         rows = self._inserter.submit(self.destination_ledger.insert_pending, self.number, events)
-        records = wire_records(events, messages)
+        columns = self._people.columns(events) if self._people else []
+        records = wire_records(events, messages[:0] if self.connection.people.slim else messages, columns)
         records = records.with_rows(rows.result())
+        if self._people:
+            self._people.expect(records.rows, events, records.sizes, columns)
         for kind in events["kind"].unique():
             if self.is_stopped:
                 return
@@ -197,22 +207,39 @@ class Run:
 
     def _send_records(self, flow: Dataflow, records: WireRecords) -> None:
         if self._canary and not self.destination_ledger.has_passed_canary(flow.flow_id):
-            first, records = records[:CANARY_RECORDS], records[CANARY_RECORDS:]
-            self._post(flow, pack(first))
-            self._sender.finish()
-            if self.is_stopped:
+            self._canaries.setdefault(flow.flow_id, Canary())
+        if (canary := self._canaries.get(flow.flow_id)) is not None:
+            indexes = canary.choose(records)
+            others = np.setdiff1d(np.arange(len(records)), indexes)
+            if len(indexes) and not self._has_passed(flow, records.take(indexes)):
                 return
-            event_ids = [record.event_id for record in first]
-            if not wait_for_canary(
-                self.connection, self.destination_ledger, flow, event_ids, quiet=self._quiet
-            ):
-                self._pace.stop()
-                self._page.stopped_by = (
-                    f"the first {len(first)} records of the {flow.kind} dataflow were not read back, so "
-                    "nothing more was sent to it; reconcile says what became of them"
-                )
-                return
+            records = records.take(others) if len(indexes) else records
         self._post(flow, pack(records, most=self._largest_request))
+
+    def _has_passed(self, flow: Dataflow, records: WireRecords) -> bool:
+        """Send a dataflow's canary, and return whether volume may follow; if not, end sending."""
+        ledger, since = self.destination_ledger, self.connection.platform.now()
+        self._post(flow, pack(records))
+        self._sender.finish()
+        if self.is_stopped:
+            return False
+        event_ids = [record.event_id for record in records]
+        problem = ""
+        if not wait_for_canary(self.connection, ledger, flow, event_ids, quiet=self._quiet):
+            problem = f"the first {len(records)} records of the {flow.kind} dataflow were not read back"
+        elif self._people and (lost := count_lost_identities(self.connection, records, since)):
+            problem = (
+                f"{lost} of the first {len(records)} records of the {flow.kind} dataflow were read back "
+                "without the identities that they were sent with"
+            )
+        if problem:
+            self._pace.stop()
+            self._page.stopped_by = (
+                f"{problem}, so nothing more was sent to it; reconcile says what became of them"
+            )
+            return False
+        ledger.mark_canary_passed(flow.flow_id)
+        return True
 
     @checked(wait=SECONDS)
     def reconcile(self, *, wait: float = WAIT_SECONDS, again: bool = True) -> Page:
@@ -297,6 +324,7 @@ class Run:
         page.total_gone_by_reason = ledger.landings.gone_by_reason()
         page.readback = ledger.landings.last_readback()
         page.seconds = time.monotonic() - self._started
+        page.people = dict(self._people.rows()) if self._people else {}
 
     def _flow(self, kind: Kind) -> Dataflow:
         flow = self.connection.history_flow(kind, production=self._production)
@@ -343,6 +371,9 @@ class Run:
             total = Outcome.sum(self._unwritten.popleft() for _ in range(len(self._unwritten)))
             self.destination_ledger.record_answers(total.delivered, total.refused, total.pending)
             page = self._page
+            if self._people:
+                self._people.delivered(row for request in total.delivered for row in request.transactions)
+                self._people.refused([letter.row for letter in total.refused] + total.pending)
             page.requests += total.requests
             page.retries += total.retries
             page.unanswered += total.unanswered
@@ -362,8 +393,4 @@ def wait_seconds(connection: Connection, wait: float | None) -> float:
 def pace_for(connection: Connection) -> int:
     """Return the messages a second that the dataset accepts: fewer when it feeds Profile."""
     tags = connection.platform.catalog.dataset(connection.dataset_id).get("tags") or {}
-    # Samples write the value with and without a blank (Catalog: create a dataset).
-    feeds_profile = any(
-        str(tag).replace(" ", "") == "enabled:true" for tag in tags.get("unifiedProfile") or []
-    )
-    return MESSAGES_PER_SECOND_TO_PROFILE if feeds_profile else MESSAGES_PER_SECOND
+    return MESSAGES_PER_SECOND_TO_PROFILE if feeds_profile(tags) else MESSAGES_PER_SECOND

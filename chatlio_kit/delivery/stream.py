@@ -8,8 +8,10 @@ import pandas as pd
 import pyarrow.compute as pc
 
 from chatlio_kit.arguments import checked, named
+from chatlio_kit.chatlio.identities import ConversationVisitors
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection import Connection, a_connection, require_leave
+from chatlio_kit.delivery.people import names_visitors
 from chatlio_kit.delivery.requests.sending import PATIENCE
 from chatlio_kit.delivery.run import Run
 from chatlio_kit.delivery.run_options import RunOptions, option_notes, record_options
@@ -72,6 +74,9 @@ def stream(
         batch = revalidate(tables, empty("messages"))
     else:
         batch = revalidate(tables.events, tables.messages)
+    visitors = ConversationVisitors()
+    if names_visitors(connection):
+        visitors.add(batch.events)
     with (
         Run(
             connection,
@@ -83,6 +88,7 @@ def stream(
             stop_after=stop_after,
             patience=patience,
             quiet=quiet,
+            visitors=visitors,
         ) as run,
         Deduplicator(run.destination_ledger.settled) as deduplicator,
     ):

@@ -12,6 +12,7 @@ from chatlio_kit.aep import Platform
 from chatlio_kit.arguments import checked
 from chatlio_kit.captures import CaptureFile, archives_of
 from chatlio_kit.chatlio.catalogue import Privacy
+from chatlio_kit.chatlio.identities import ConversationVisitors
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.chatlio.redaction import Way
 from chatlio_kit.connection import a_platform, open_connection, plan_connection, require_leave
@@ -19,6 +20,7 @@ from chatlio_kit.delivery import DestinationLedger, Forecast, Ledger, Page, Run,
 from chatlio_kit.delivery.ledger.ledger import FILE as LEDGER
 from chatlio_kit.delivery.ledger.models import ProcessedFile
 from chatlio_kit.delivery.ledger.slack import SlackConversations, pair_notes
+from chatlio_kit.delivery.people import names_visitors
 from chatlio_kit.delivery.requests.pacing import MESSAGES_PER_SECOND
 from chatlio_kit.delivery.requests.sending import PATIENCE
 from chatlio_kit.delivery.run import wait_seconds
@@ -132,6 +134,7 @@ def backfill(
     else:
         connection = open_connection(platform, name, quiet=quiet)
         require_leave(platform, production)
+    visitors = _visitors_of(captures) if names_visitors(connection) else None
     with Run(
         connection,
         state,
@@ -141,6 +144,7 @@ def backfill(
         patience=patience,
         production=production,
         quiet=quiet,
+        visitors=visitors,
     ) as run:
         report = state / REPORTS / f"{str(connection.destination).replace('/', '-')}-{run.number:04d}"
         make_folder(report)
@@ -172,6 +176,21 @@ def backfill(
             content["slack"] = export.slack.counts.as_dict()
         write_json(report / REPORT, content)
     return page
+
+
+def _visitors_of(captures: Export | Path | str | Sequence[Path | str]) -> ConversationVisitors:
+    """Read all captures once, and return the visitor of each conversation.
+
+    A transcript names no visitor, and the event that does may be in any other file. A Slack export names no
+    visitors at all.
+    """
+    visitors = ConversationVisitors()
+    export = _export_of(captures)
+    export.slack = None
+    for batch in export.batches():
+        visitors.add(batch.events)
+        release_memory()
+    return visitors
 
 
 def _slack_conversations(run: Run, export: Export) -> SlackConversations | None:

@@ -14,10 +14,11 @@ import orjson
 import pandas as pd
 
 from chatlio_kit import local_platform
-from chatlio_kit.arguments import checked, place
+from chatlio_kit.aep import Platform
+from chatlio_kit.arguments import SECONDS, callable_, checked, optional, place
 from chatlio_kit.chatlio.person import ADDRESS, CONVERSATION, VISITOR, WHO, Person
 from chatlio_kit.chatlio.redaction import Redaction
-from chatlio_kit.connection import Destination
+from chatlio_kit.connection import Destination, a_platform, require_leave
 from chatlio_kit.delivery import Ledger
 from chatlio_kit.delivery.ledger.erasure import (
     answers_to,
@@ -29,9 +30,10 @@ from chatlio_kit.delivery.ledger.erasure import (
 )
 from chatlio_kit.delivery.run_options import reading_of, recorded_readings
 from chatlio_kit.display import Sheet, SheetDisplay
-from chatlio_kit.errors import DONE, FAILED, OutputError, UsageError, option
+from chatlio_kit.errors import DONE, FAILED, UNCONFIRMED, OutputError, UsageError, in_words, option
 from chatlio_kit.jobs.backfill import REPORTS
 from chatlio_kit.jobs.platforms import STORE
+from chatlio_kit.jobs.record_delete import Confirm, RecordDelete, delete_records
 from chatlio_kit.settings import DEFAULT_STATE
 from chatlio_kit.tables import Export, FieldPolicy, ReadOptions
 from chatlio_kit.tables.erasure import (
@@ -90,6 +92,7 @@ class Forgotten(SheetDisplay):
         tables: rows removed from the tables that were named, by table.
         stores: every store that was searched.
         notes: sentences on what could not be done.
+        deletions: what became of the person's rows on the platform that was given.
         sql: a query that finds the person's rows on Experience Platform; None where nothing was sent there.
         event_ids: the ids of all events that name the person.
     """
@@ -102,6 +105,7 @@ class Forgotten(SheetDisplay):
     tables: dict[str, int] = field(default_factory=dict)
     stores: list[SearchedStore] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    deletions: list[RecordDelete] = field(default_factory=list)
     sql: str | None = None
     event_ids: list[str] = field(default_factory=list)
 
@@ -118,8 +122,15 @@ class Forgotten(SheetDisplay):
 
     @property
     def exit_code(self) -> int:
-        """0 when the person was found, 1 when they were not."""
-        return DONE if self.found else FAILED
+        """0 when the person was found; 1 when they were not, or rows are left on the platform that was given.
+
+        4 while a work order is under way.
+        """
+        if not self.found or any(one.problem for one in self.deletions):
+            return FAILED
+        if any(one.is_under_way for one in self.deletions):
+            return UNCONFIRMED
+        return FAILED if any(one.left for one in self.deletions) else DONE
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields of ``forget --json``."""
@@ -141,6 +152,7 @@ class Forgotten(SheetDisplay):
                 }
                 for store in self.stores
             ],
+            "deletions": [one.as_dict() for one in self.deletions],
             "notes": self.notes,
             "sql": self.sql,
             "event_ids": self.event_ids,
@@ -163,7 +175,7 @@ class Forgotten(SheetDisplay):
         return Sheet(title, ("looked at", "removed", "left"), rows, [*notes, *self.notes, *sql])
 
 
-@checked(state=place)
+@checked(state=place, platform=optional(a_platform), confirm=optional(callable_), wait=SECONDS)
 def forget(
     captures: Export | Path | str | Sequence[Path | str] = (),
     *,
@@ -178,6 +190,10 @@ def forget(
     contract: str | None = None,
     exclude: Sequence[str] = (),
     encoding: str | None = None,
+    platform: Platform | None = None,
+    production: bool = False,
+    confirm: Confirm | None = None,
+    wait: float = 0.0,
 ) -> Forgotten:
     """Erase one person from ledger, dead letters, rejects, reports, the local platform, and tables.
 
@@ -201,6 +217,12 @@ def forget(
         contract: as for :func:`read_export`; it hides no records from the search.
         exclude: as for :func:`read_export`.
         encoding: as for :func:`read_export`.
+        platform: a platform to which events of the person were sent from this state folder: their rows are
+            deleted there by record delete, where the connection has identities.
+        production: whether a production sandbox may be changed.
+        confirm: is called with a sentence before a record delete is sent, and returns whether to send it; by
+            default it is sent.
+        wait: seconds to wait until a record delete is carried out, which can take days.
 
     Returns:
         What was found: each store that was searched, what was removed, what is left and who removes it.
@@ -209,6 +231,8 @@ def forget(
         UsageError: when nobody is named, an option is not valid, or a folder is not what it should be.
         MissingPath: when captures are named that do not exist.
         LedgerBusy: when a run is sending from this state folder; then nothing was changed.
+        ProductionSandbox: when the platform's sandbox is of the type production, or of an unknown type.
+        PlatformError: when the platform cannot be reached; then nothing was changed.
         OutputError: when the local platform does not end, or a file cannot be written.
     """
     state = Path(state)
@@ -222,9 +246,13 @@ def forget(
         check_tables(folder)
     redaction = FieldPolicy.from_options(redact, contract).redaction
     export = _export(captures, ReadOptions.from_options(kind, undated_as, fields), exclude, encoding)
+    if platform is not None:
+        require_leave(platform, production)
     person = Person(visitor_id, email, redaction)
     with Ledger(state) as ledger, ledger.exclusive_lock():
         erasure = _Erasure(state, person, folders, export, ledger)
+        if platform is not None:
+            erasure.delete_records(platform, confirm, wait)
         erasure.search()
         erasure.erase()
         return erasure.result
@@ -251,6 +279,14 @@ class _Erasure:
                 local_platform.stop(self._store)
             except local_platform.CannotServe as error:
                 raise _not_ended(error) from error
+        self._learn()
+        person.words |= answers_to(ledger, person.events)
+        self._ledger_files_naming = [name for name in source_files(ledger) if person.names_file(name)]
+        self.result.event_ids = sorted(person.events)
+
+    def _learn(self, *, from_store: bool = True) -> None:
+        """Learn what the stores know of the person, until no store leads to more."""
+        person, ledger = self._person, self._ledger
         _resume(self._state / UNFINISHED, person)
         known = -1
         while known != person.known:  # each store may lead to more in the others
@@ -261,13 +297,26 @@ class _Erasure:
             for event_id, text in dead_letters_naming(ledger, person.is_named_in).items():
                 person.events.add(event_id)
                 person.learn(_parsed(text))
-            if self._store.is_dir():
+            if from_store and self._store.is_dir():
                 person.learn(local_platform.find_rows(self._store, person.is_named_in))
             for folder in self._tables:
                 learn_from_tables(folder, person)
-        person.words |= answers_to(ledger, person.events)
-        self._ledger_files_naming = [name for name in source_files(ledger) if person.names_file(name)]
-        self.result.event_ids = sorted(person.events)
+
+    def delete_records(self, platform: Platform, confirm: Confirm | None, wait: float) -> None:
+        """Delete the person's rows on a platform, before the ledger forgets what was sent there.
+
+        The ledger is locked, so nothing of the person is sent meanwhile. A call that is interrupted here has
+        erased nothing yet, and the next one deletes what is left.
+        """
+        self._learn(from_store=False)
+        settings = platform.settings
+        here = (settings.platform_name, settings.org_id, settings.sandbox)
+        for destination in self._ledger.destinations():
+            if (destination.platform, destination.org, destination.sandbox) == here:
+                deletion = delete_records(platform, destination, self._person, confirm=confirm, wait=wait)
+                self.result.deletions.append(deletion)
+        if not self.result.deletions:
+            self.result.notes.append(f"Nothing was sent to {settings.platform_name} from this state folder.")
 
     def erase(self) -> None:
         """Erase what was found; the ledger, which leads to the rest, comes last."""
@@ -385,16 +434,34 @@ class _Erasure:
 
     def _report_elsewhere(self, elsewhere: Mapping[Destination, int]) -> None:
         """Report what is left on Experience Platform, and what removes it."""
-        if not elsewhere:
-            return
+        for deletion in self.result.deletions:
+            elsewhere = {where: count for where, count in elsewhere.items() if where != deletion.destination}
+            removed = deletion.rows - deletion.left
+            name = f"dataset of {deletion.destination}"
+            advice = f"in dataset {deletion.dataset} {deletion.advice()}." if deletion.left else ""
+            self.result.add(name, removed, left=deletion.left, remove_by=advice)
+            if deletion.work_order and deletion.others:
+                self.result.notes.append(
+                    f"{deletion.others:,} further rows of {deletion.destination} carry the same primary "
+                    "identities, so the record delete removes them too."
+                )
+            if deletion.work_order and removed:
+                self.result.notes.append(
+                    f"The record delete {deletion.work_order} removed {removed:,} rows from "
+                    f"{deletion.destination}, as was read back."
+                )
         for destination, count in elsewhere.items():
-            advice = (
-                f"in dataset {destination.dataset} nothing removes single rows. They carry no identity, so "
-                "neither a Privacy Service request nor a record delete of data hygiene finds them. What "
-                "removes them is deleting the batches that hold them, with all other rows of these batches, "
-                "or the dataset. The query below finds the rows."
+            how = in_words(
+                "forget again with --platform aep", "forget again with platform=open_platform('aep')"
             )
-            self.result.add(f"Experience Platform, {destination}", left=count, remove_by=advice)
+            advice = (
+                f"in dataset {destination.dataset} they were not looked for. Run {how}: where the connection "
+                "has identities, a record delete removes the rows, and this is read back. Without identities "
+                "neither a Privacy Service request nor a record delete finds single rows"
+            )
+            self.result.add(f"Experience Platform, {destination}", left=count, remove_by=f"{advice}.")
+        if not any(deletion.left for deletion in self.result.deletions) and not elsewhere:
+            return
         self.result.sql = _query(self._person)
         self.result.notes.append(
             "In the query put your dataset's table for your_table and your tenant for _tenant. It finds rows "

@@ -47,6 +47,7 @@ class Step(StrEnum):
     STREAM = "stream"
     VERIFY = "verify"
     SLACK = "slack"
+    PEOPLE = "people"
     ANSWERS = "answers"
 
 
@@ -57,13 +58,14 @@ _NUMBERS = {
     Step.STREAM: 3,
     Step.VERIFY: 4,
     Step.SLACK: 5,
+    Step.PEOPLE: 6,
     Step.ANSWERS: 7,
 }
 _AVAILABLE_IN = {
-    "captures": (Step.START, Step.CONVERT, Step.SLACK, Step.ANSWERS, Step.STREAM, Step.VERIFY),
+    "captures": (Step.START, Step.CONVERT, Step.SLACK, Step.PEOPLE, Step.ANSWERS, Step.STREAM, Step.VERIFY),
     "slack": (Step.SLACK,),
     "connection": (Step.STREAM, Step.VERIFY),
-    "tables": (Step.STREAM, Step.VERIFY),
+    "tables": (Step.PEOPLE, Step.STREAM, Step.VERIFY),
     "run": (Step.VERIFY,),
 }
 _MADE_BY = {
@@ -211,7 +213,7 @@ def open_lesson(
     state: Path | str | None = None,
     slack: Path | str | None = None,
 ) -> NotebookSetup:
-    """Open one of the guided lessons: start, connect, convert, stream, verify, slack or answers.
+    """Open one of the guided lessons: start, connect, convert, stream, verify, slack, people or answers.
 
     On the local platform it starts where the lesson before it ended, in a temporary folder that is removed
     with the notebook. On Experience Platform it continues with what is there, and changes nothing by itself.

@@ -9,6 +9,7 @@ import pandas as pd
 
 from chatlio_kit.arguments import checked, flag, named, optional, text, whole_number
 from chatlio_kit.chatlio.catalogue import TABLES, Field
+from chatlio_kit.chatlio.labels import label_of
 from chatlio_kit.chatlio.rejections import Rejection
 from chatlio_kit.chatlio.slack_text import decode_all
 from chatlio_kit.display import Sheet
@@ -22,7 +23,7 @@ from chatlio_kit.tables.output import write_whole
 from chatlio_kit.tables.transcripts import Transcript
 
 _REJECTED_COLUMNS = tuple(column.name for column in fields(Rejection))
-_DICTIONARY_COLUMNS = ("column", "holds", "meaning", "about a person", "needed", "sent as")
+_DICTIONARY_COLUMNS = ("column", "holds", "meaning", "about a person", "needed", "sent as", "label")
 
 
 @dataclass(repr=False)
@@ -198,7 +199,7 @@ class Tables:
 
         Returns:
             A row for each column: its type, its meaning, its privacy class, whether every row has it, and
-            its name in Experience Platform if it is sent.
+            its name in Experience Platform if it is sent, and the data usage label that it should have there.
 
         Raises:
             UsageError: when there is no such table.
@@ -222,4 +223,13 @@ class Tables:
 
 def _dictionary_row(column: Field) -> tuple[str, ...]:
     needed = "always" if column.required else "by some kinds" if column.required_in else ""
-    return column.name, str(column.dtype), column.meaning, str(column.privacy), needed, column.xdm or ""
+    label = (label_of(column) or "") if column.xdm else ""
+    return (
+        column.name,
+        str(column.dtype),
+        column.meaning,
+        str(column.privacy),
+        needed,
+        column.xdm or "",
+        label,
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -120,9 +120,10 @@ class Api:
             "mappings": mappings or MAPPINGS,
         }
 
-    def new_mapping_set(self, schema: dict[str, Any]) -> dict[str, Any]:
-        """Create a mapping set for a schema."""
-        return _created(self.post(f"{self.data_prep}/mappingSets", self.mapping_set_body(schema)))
+    def new_mapping_set(self, schema: dict[str, Any], more: Sequence[dict[str, str]] = ()) -> dict[str, Any]:
+        """Create a mapping set for a schema, with further mappings after the usual ones."""
+        body = self.mapping_set_body(schema, [*MAPPINGS, *more])
+        return _created(self.post(f"{self.data_prep}/mappingSets", body))
 
     def source_body(self, **changed: Any) -> dict[str, Any]:
         """The body of a source connection."""
@@ -139,12 +140,14 @@ class Api:
             **changed,
         }
 
-    def flow_body(self, schema: dict[str, Any], dataset_id: str, **changed: Any) -> dict[str, Any]:
+    def flow_body(
+        self, schema: dict[str, Any], dataset_id: str, mappings: Sequence[dict[str, str]] = (), **changed: Any
+    ) -> dict[str, Any]:
         """The body of a dataflow, after its connections and mapping set are created."""
         source = _created(self.post(f"{self.flow_service}/sourceConnections", self.source_body()))
         target_body = self.target_body(schema, dataset_id)
         target = _created(self.post(f"{self.flow_service}/targetConnections", target_body))
-        params = {"mappingId": self.new_mapping_set(schema)["id"], "mappingVersion": 0}
+        params = {"mappingId": self.new_mapping_set(schema, mappings)["id"], "mappingVersion": 0}
         return {
             "name": "flow",
             "flowSpec": FLOW_SPEC,
@@ -159,10 +162,15 @@ class Api:
         found: dict[str, Any] = self.get(f"{self.flow_service}/flows/{flow_id}").json()["items"][0]
         return found
 
-    def new_flow(self, schema: dict[str, Any] | None = None, dataset_id: str | None = None) -> dict[str, Any]:
+    def new_flow(
+        self,
+        schema: dict[str, Any] | None = None,
+        dataset_id: str | None = None,
+        mappings: Sequence[dict[str, str]] = (),
+    ) -> dict[str, Any]:
         """Create a dataflow with all it needs, and wait until it is enabled."""
         schema = schema or self.new_schema()
-        body = self.flow_body(schema, dataset_id or self.new_dataset(schema))
+        body = self.flow_body(schema, dataset_id or self.new_dataset(schema), mappings)
         flow_id = _created(self.post(f"{self.flow_service}/flows", body))["id"]
         deadline = time.monotonic() + 10
         while (flow := self.flow(flow_id))["state"] != "enabled":

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from chatlio_kit.local_platform.catalog import observability
-from chatlio_kit.local_platform.catalog.observability import FAILED_BATCHES, KEPT, READ, RECORDS
+from chatlio_kit.local_platform.catalog.observability import FAILED_BATCHES, KEPT, PATH, READ, RECORDS
+from chatlio_kit.local_platform.profile import view
+
+PEOPLE = {"sourceType": "ATTRIBUTE", "source": "people", "destination": "identityMap"}
 
 
 def ask(api, name, dataset_id, **changed):
@@ -16,7 +18,7 @@ def ask(api, name, dataset_id, **changed):
         "metrics": [{**metric, "aggregator": "sum", "downsample": "sum"}],
         **changed,
     }
-    return api.post(f"{api.platform.url}{observability.PATH}", body)
+    return api.post(f"{api.platform.url}{PATH}", body)
 
 
 def total(api, name, dataset_id):
@@ -27,17 +29,21 @@ def total(api, name, dataset_id):
 
 
 def test_the_lake_keeps_what_profile_drops(api, event, monkeypatch):
-    """Repeated ids and oversized events count in the lake; Profile reads them all and keeps each id once."""
-    monkeypatch.setattr(observability, "LARGEST_EVENT", 600)
+    """Repeated, oversized and nameless events are in the lake; Profile reads them, and keeps each id once."""
+
+    def mia(number, **changed):
+        return event(number, people={"Email": [{"id": "mia@example.org", "primary": True}]}, **changed)
+
+    monkeypatch.setattr(view, "LARGEST_EVENT", 600)
     schema = api.new_schema()
     union = [{"op": "add", "path": "/meta:immutableTags", "value": ["union"]}]
     assert api.call("PATCH", api.resource_url(schema), json=union).status_code == 200
     dataset_id = api.new_dataset(schema, tags={"unifiedProfile": ["enabled:true"]})
-    flow = api.new_flow(schema, dataset_id)
+    flow = api.new_flow(schema, dataset_id, mappings=[PEOPLE])
     for count in (1, 2):
-        api.send(flow, [event(1), event(2), event(2), event(3, note="x" * 900), event(4, at="never")])
-        api.wait_for_records(flow, 5 * count)
-    assert total(api, RECORDS, dataset_id) == total(api, READ, dataset_id) == 8
+        api.send(flow, [mia(1), mia(2), mia(2), mia(3, note="x" * 900), event(4, at="never"), event(5)])
+        api.wait_for_records(flow, 6 * count)
+    assert total(api, RECORDS, dataset_id) == total(api, READ, dataset_id) == 10
     assert total(api, KEPT, dataset_id) == 2
     assert total(api, FAILED_BATCHES, dataset_id) == 2
 

@@ -17,7 +17,7 @@ NOTEBOOKS = sorted((Path(__file__).parent.parent.parent / "notebooks").glob("*.i
 SANITIZE = Path(__file__).with_name("sanitize.cfg")
 NAMES = [
     *("00_start_here", "01_connect", "02_convert", "03_stream", "04_verify", "05_slack_history"),
-    "07_answers",
+    *("06_people", "07_answers"),
 ]
 PARAMETERS = ["PLATFORM", "CAPTURES", "KIND", "UNDATED_AS", "STATE"]
 MORE_PARAMETERS = {"05_slack_history": ["SLACK"]}

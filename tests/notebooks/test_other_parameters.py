@@ -79,7 +79,7 @@ def test_verifying_holds_on_a_platform_with_faults(tmp_path: Path, faulty: Path)
     _run("04_verify", CAPTURES=str(captures), STATE=str(faulty))
 
 
-@pytest.mark.parametrize("name", ["03_stream", "04_verify", "07_answers"])
+@pytest.mark.parametrize("name", ["03_stream", "04_verify", "06_people", "07_answers"])
 def test_notebooks_hold_with_bare_captures(name: str, bare: Path) -> None:
     """What captures do not say is said by two parameters; that there is one kind only breaks nothing."""
     _run(name, CAPTURES=str(bare), KIND="feedback", UNDATED_AS="2024-03-11T09:00:00Z")

@@ -7,16 +7,19 @@ Create a Chatlio source connection and dataflow.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from chatlio_kit.chatlio.catalogue import MESSAGES_KEY, Dtype, Field, nested_fields, sent_fields
+from chatlio_kit.chatlio.identities import Identity
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection.resources.mappings import is_ours, mappings
 from chatlio_kit.connection.resources.names import ResourceNames, Role, in_words
+from chatlio_kit.connection.resources.people import People
 
 Json = dict[str, Any]
 
+IDENTITY_DESCRIPTOR = "xdm:descriptorIdentity"
 EVENT_CLASS = "https://ns.adobe.com/xdm/context/experienceevent"
 SOURCE_SPEC = "073127a3-26e3-496c-9d94-9f48fb93fba8"  # Chatlio
 SOURCE_PROVIDER = "521eee4d-8cbe-4906-bb48-fb6bd4450033"
@@ -45,10 +48,12 @@ class Blueprint:
     Attributes:
         naming: names and mark.
         tenant_id: the tenant's id, without underscore.
+        people: the identities of its events, and whether they feed Profile.
     """
 
     naming: ResourceNames
     tenant_id: str
+    people: People = field(default_factory=People)
 
     @property
     def tenant(self) -> str:
@@ -89,26 +94,54 @@ class Blueprint:
         return {
             "type": "object",
             "title": self.naming.shared("schema"),
-            "description": self.naming.describe("Chatlio live-chat events."),
+            "description": self.schema_description,
             "allOf": [{"$ref": EVENT_CLASS}, {"$ref": field_group_id}],
+        }
+
+    @property
+    def schema_description(self) -> str:
+        """The schema's description, which also says what the connection does for people."""
+        return self.naming.describe(self.people.described("Chatlio live-chat events."))
+
+    def descriptor(self, schema_id: str, identity: Identity) -> Json:
+        """Return the body of an identity descriptor, by which privacy jobs find rows; it is never primary."""
+        return {
+            "@type": IDENTITY_DESCRIPTOR,
+            "xdm:sourceSchema": schema_id,
+            "xdm:sourceVersion": 1,
+            "xdm:sourceProperty": f"/{self.tenant}/chatlio/{identity.field}",
+            "xdm:namespace": identity.namespace,
+            "xdm:property": "xdm:code",
+            "xdm:isPrimary": False,
         }
 
     def dataset(self, schema_id: str) -> Json:
         """Return the body of the dataset."""
+        tags = {"unifiedProfile": ["enabled:true"], "unifiedIdentity": ["enabled:true"]}
         return {
+            **({"tags": tags} if self.people.profile else {}),
             "name": self.naming.shared("dataset"),
             "description": self.naming.describe("Chatlio live-chat events, live and from files."),
             "schemaRef": {"id": schema_id, "contentType": _DATASET_SCHEMA},
             "fileDescription": {"persisted": True, "containerFormat": "parquet", "format": "parquet"},
         }
 
-    def mapping_set(self, role: Role, kind: Kind, schema_id: str) -> Json:
-        """Return the body of a dataflow's mapping set."""
+    def mapping_set(self, role: Role, kind: Kind, schema_id: str, people: People | None = None) -> Json:
+        """Return the body of a dataflow's mapping set.
+
+        Args:
+            role: live or history.
+            kind: the kind of its events.
+            schema_id: the schema.
+            people: what it does for people, by default what the connection does.
+        """
         return {
             "name": self.naming.own("mapping set", role, kind),
             "description": self._described(role, kind),
             "outputSchema": {"schemaRef": {"id": schema_id, "contentType": _SCHEMA_VERSION}},
-            "mappings": [mapping.body for mapping in mappings(role, kind, self.tenant)],
+            "mappings": [
+                mapping.body for mapping in mappings(role, kind, self.tenant, people or self.people)
+            ],
         }
 
     def source(self, role: Role, kind: Kind) -> Json:

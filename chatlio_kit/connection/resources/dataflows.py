@@ -11,8 +11,10 @@ from typing import Any, ClassVar
 
 from chatlio_kit.aep import Endpoint, Flow, to_int
 from chatlio_kit.aep.flow_service import Side
+from chatlio_kit.connection.mapping_check import may_lack_identities, try_people, without_identities
 from chatlio_kit.connection.resources.blueprint import Json, transformation
 from chatlio_kit.connection.resources.names import Role
+from chatlio_kit.connection.resources.people import People
 from chatlio_kit.connection.resources.resource import Action, Resource, ResourceState, known
 from chatlio_kit.connection.resources.survey import DataflowState, Survey
 from chatlio_kit.errors import Conflict
@@ -50,7 +52,7 @@ class MappingSetResource(DataflowResource):
             return ResourceState(Action.CREATE, "not there yet")
         dataflow.mapping_set_id, dataflow.mapping_version = str(body["id"]), to_int(body.get("version"))
         is_ours = self.survey.schema_id is not None and _schema_of(body) == self.survey.schema_id
-        dataflow.mapping_is_due = not is_ours or _mappings_of(body) != _mappings_of(self._body())
+        dataflow.mapping_is_due = not is_ours or not self._is_wanted(body)
         if dataflow.mapping_is_due:
             reason = "its mappings differ" if is_ours else "it is for another schema"
             return ResourceState(Action.UPDATE, reason, dataflow.mapping_set_id)
@@ -77,8 +79,28 @@ class MappingSetResource(DataflowResource):
         """Delete a mapping set."""
         self.survey.platform.mapping_sets.delete(resource_id)
 
-    def _body(self) -> Json:
-        return self.survey.design.mapping_set(self.role, self.kind, known(self.survey.schema_id))
+    def _is_wanted(self, body: Json) -> bool:
+        """Whether a mapping set has our mappings; a live one may do without identities.
+
+        Then the platform is asked again whether it makes an identity map of a live record.
+        """
+        survey, dataflow, mappings = self.survey, self.dataflow, _mappings_of(body)
+        if mappings == _mappings_of(self._body()):
+            dataflow.people = dataflow.people or survey.design.people
+            return True
+        if dataflow.people is not None or not may_lack_identities(survey.design, self.role, self.kind):
+            return False
+        plain = without_identities(survey.design.people)
+        if mappings != _mappings_of(self._body(plain)):
+            return False
+        schema_id = known(survey.schema_id)
+        dataflow.people, _ = try_people(survey.platform, survey.design, self.role, self.kind, schema_id)
+        return dataflow.people == plain
+
+    def _body(self, people: People | None = None) -> Json:
+        survey = self.survey
+        people = people or self.dataflow.people
+        return survey.design.mapping_set(self.role, self.kind, known(survey.schema_id), people)
 
 
 class _EndpointResource(DataflowResource):

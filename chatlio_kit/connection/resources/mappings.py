@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from chatlio_kit.chatlio.catalogue import EVENTS, MESSAGES_KEY, Dtype, Field, sent_fields
+from chatlio_kit.chatlio.identities import IDENTITIES_KEY
 from chatlio_kit.chatlio.kinds import SHAPE_OF, Kind, Shape, event_type
 from chatlio_kit.connection.resources.names import Role
+from chatlio_kit.connection.resources.people import People
 
 SourceType = Literal["ATTRIBUTE", "EXPRESSION", "STATIC"]
 
@@ -39,15 +41,37 @@ class Mapping:
         return {"sourceType": self.source_type, "source": self.source, "destination": self.destination}
 
 
-def mappings(role: Role, kind: Kind, tenant: str) -> tuple[Mapping, ...]:
+def mappings(role: Role, kind: Kind, tenant: str, people: People | None = None) -> tuple[Mapping, ...]:
     """Return the mappings of one dataflow.
 
     Args:
         role: live or history.
         kind: the kind of its events.
         tenant: the tenant's namespace, an underscore and the tenant id.
+        people: what the connection does for people; nothing by default.
     """
-    return tuple(_live(kind, tenant) if role is Role.LIVE else _history(kind, tenant))
+    people = people or People()
+    plain = _live(kind, tenant) if role is Role.LIVE else _history(kind, tenant)
+    messages = f"{tenant}.chatlio.{MESSAGES_KEY}"
+    kept = (mapping for mapping in plain if not (people.slim and mapping.destination == messages))
+    return (*kept, *_identities(role, kind, people))
+
+
+def _identities(role: Role, kind: Kind, people: People) -> Iterator[Mapping]:
+    """Yield the mapping of identities: history copies the whole object, live records make one of an id."""
+    if role is Role.HISTORY and people.identities:
+        yield Mapping("ATTRIBUTE", IDENTITIES_KEY, IDENTITIES_KEY)
+    identity = people.live_identity(kind) if role is Role.LIVE else None
+    if identity is not None:
+        path = next(field for field in EVENTS if field.name == identity.field).paths[SHAPE_OF[kind]]
+        yield Mapping("EXPRESSION", _map_expression(identity.namespace, path), IDENTITIES_KEY)
+
+
+def _map_expression(namespace: str, path: str) -> str:
+    """Return an expression that makes an identity map of one id; without a proper id it makes none."""
+    item = f'to_object("id", {path}, "authenticatedState", "ambiguous", "primary", true)'
+    made = f'to_map("{namespace}", to_array(false, {item}))'
+    return f'iif(matches_regex({path}, "[0-9A-Fa-f-]{{36}}"), {made}, nullify())'
 
 
 def live_fields(kind: Kind) -> Iterator[Field]:

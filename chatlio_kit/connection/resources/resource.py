@@ -1,16 +1,17 @@
-"""Resources of a connection, and those that all its dataflows share: field group, schema and dataset."""
+"""Resources of a connection: what they have in common, and field group, schema and dataset."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, ClassVar
 
 from chatlio_kit.aep import to_int
 from chatlio_kit.aep.schema_registry import PLURALS, ResourceType
 from chatlio_kit.connection.resources.blueprint import EVENT_CLASS, Json
+from chatlio_kit.connection.resources.people import People
 from chatlio_kit.connection.resources.survey import Survey
 from chatlio_kit.errors import ConnectionIncomplete
 
@@ -93,15 +94,8 @@ class _Registered(Resource):
             reason = f"the title is taken by a {self.type_name} that is not ours; choose another name"
             return ResourceState(Action.CONFLICT, reason, str(body["$id"]))
         self._body = body
-        self._note_change(body)
+        self.survey.note_change(body)
         return None
-
-    def _note_change(self, body: Json) -> None:
-        """Note when a resource was changed after its creation: each change raises its version."""
-        if str(body.get("version") or "1.0") != "1.0":
-            metadata = body.get("meta:registryMetadata") or {}
-            changed_at = to_int(metadata.get("repo:lastModifiedDate"))
-            self.survey.schema_changed_at = max(self.survey.schema_changed_at, changed_at)
 
 
 class FieldGroupResource(_Registered):
@@ -147,7 +141,9 @@ class FieldGroupResource(_Registered):
             {"op": "add", "path": f"{base}/{path}", "value": body} for path, body in missing.items()
         ]
         registry = self.survey.platform.schemas
-        self._note_change(registry.patch(self.resource_type, known(self.survey.field_group_id), operations))
+        self.survey.note_change(
+            registry.patch(self.resource_type, known(self.survey.field_group_id), operations)
+        )
 
     def _definition(self) -> str | None:
         """Return the name of the definition that holds our object."""
@@ -188,8 +184,13 @@ class SchemaResource(_Registered):
         if EVENT_CLASS not in parts:
             return ResourceState(Action.CONFLICT, "it is not of the class ExperienceEvent", schema_id)
         self.survey.schema_id = schema_id
+        if (state := self._compare_people(schema_id)) is not None:
+            return state
+        self.survey.is_in_union = "union" in (self._body.get("meta:immutableTags") or [])
         if self.survey.field_group_id not in parts:
             return ResourceState(Action.UPDATE, "to be added: the field group", schema_id)
+        if self._body.get("description") != self.survey.design.schema_description:
+            return ResourceState(Action.UPDATE, "to be added: identities", schema_id)
         return ResourceState(Action.REUSE, "has the class and the field group", schema_id)
 
     def create(self) -> str:
@@ -199,11 +200,35 @@ class SchemaResource(_Registered):
         return self.survey.schema_id
 
     def update(self) -> None:
-        """Add the field group."""
-        registry = self.survey.platform.schemas
-        self._note_change(
-            registry.add_field_group(known(self.survey.schema_id), known(self.survey.field_group_id))
-        )
+        """Add the field group, or the identities of which the description speaks."""
+        survey, schema_id = self.survey, known(self.survey.schema_id)
+        registry, body = survey.platform.schemas, self._body
+        if survey.field_group_id not in {str(part.get("$ref")) for part in body.get("allOf") or []}:
+            body = registry.add_field_group(schema_id, known(survey.field_group_id))
+        if body.get("description") != survey.design.schema_description:
+            change = {"op": "replace", "path": "/description", "value": survey.design.schema_description}
+            body = registry.patch(self.resource_type, schema_id, [change])
+        survey.note_change(body)
+
+    def _compare_people(self, schema_id: str) -> ResourceState | None:
+        """Take over what the description says; return a conflict where something else is asked for."""
+        design, stored = self.survey.design, People.read(self._body.get("description"))
+        if "union" in (self._body.get("meta:immutableTags") or []) and not stored.profile:
+            reason = (
+                "it feeds Profile, and its description no longer says with which identities; put that back"
+            )
+            return ResourceState(Action.CONFLICT, reason, schema_id)
+        if not design.people.identities:
+            self.survey.design = replace(design, people=stored)
+        elif design.people.profile != stored.profile:
+            feeds = "feeds Profile" if stored.profile else "does not feed Profile, and never will"
+            reason = f"it {feeds}; choose another name for a connection of the other sort"
+            return ResourceState(Action.CONFLICT, reason, schema_id)
+        elif stored.identities and design.people != stored:
+            there = ", ".join(map(str, stored.identities))
+            reason = f"it was made for the identities {there}; choose another name for others"
+            return ResourceState(Action.CONFLICT, reason, schema_id)
+        return None
 
 
 class DatasetResource(Resource):
@@ -223,6 +248,10 @@ class DatasetResource(Resource):
         if len(ours) > 1:  # the one that our dataflows write to
             used = self.survey.used_datasets()
             dataset_id = next((own for own in ours if own in used), dataset_id)
+        tags = ours[dataset_id].get("tags") or {}
+        if self.survey.design.people.profile and not feeds_profile(tags):
+            reason = "it does not feed Profile, and what landed never would; choose another name"
+            return ResourceState(Action.CONFLICT, reason, dataset_id)
         if (ours[dataset_id].get("schemaRef") or {}).get("id") != self.survey.schema_id:
             reason = "it has another schema; rename or delete it, or choose another name"
             return ResourceState(Action.CONFLICT, reason, dataset_id)
@@ -251,14 +280,10 @@ class DatasetResource(Resource):
         return dict(sorted(ours, key=lambda item: (to_int(item[1].get("created")), item[0])))
 
 
-def shared_resources(survey: Survey) -> list[Resource]:
-    """Return the resources that all dataflows share, in the order of their creation."""
-    naming = survey.naming
-    return [
-        FieldGroupResource(survey, naming.shared("field group")),
-        SchemaResource(survey, naming.shared("schema")),
-        DatasetResource(survey, naming.shared("dataset")),
-    ]
+def feeds_profile(tags: Mapping[str, Any]) -> bool:
+    """Whether a dataset's tags enable it for Profile; samples write the value with and without a blank."""
+    values = tags.get("unifiedProfile") or []
+    return any(str(value).replace(" ", "") == "enabled:true" for value in values)
 
 
 def known(resource_id: str | None) -> str:

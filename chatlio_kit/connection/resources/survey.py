@@ -12,6 +12,7 @@ from chatlio_kit.arguments import named, text
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection.resources.blueprint import Blueprint, Json
 from chatlio_kit.connection.resources.names import ResourceNames, Role
+from chatlio_kit.connection.resources.people import People
 from chatlio_kit.errors import NotFound, UsageError, option
 
 _DELETING = "delete"  # the states of an object that is being deleted contain this word
@@ -23,6 +24,7 @@ class DataflowState:
 
     Attributes:
         mapping_is_due: whether the mapping set is to be replaced, which raises its version.
+        people: what its mapping does for people, where that is decided: a live one may carry no identity.
     """
 
     role: Role
@@ -33,6 +35,7 @@ class DataflowState:
     source_id: str | None = None
     target_id: str | None = None
     flow: Flow | None = None
+    people: People | None = None
 
 
 @dataclass
@@ -46,6 +49,7 @@ class Survey:
         design: names and bodies of the connection's resources.
         field_group_id: None until found or created, like the next two.
         schema_changed_at: when the schema was last changed, in milliseconds since 1970; 0 if never.
+        is_in_union: whether the schema is enabled for Profile.
     """
 
     platform: Platform
@@ -54,9 +58,12 @@ class Survey:
     schema_id: str | None = None
     dataset_id: str | None = None
     schema_changed_at: int = 0
+    is_in_union: bool = False
     _titles: dict[ResourceType, dict[str, str]] = field(default_factory=dict, repr=False)
     _flows: list[Flow] | None = field(default=None, repr=False)
     _endpoints: dict[Side, list[Endpoint]] = field(default_factory=dict, repr=False)
+    _namespaces: list[Json] | None = field(default=None, repr=False)
+    _descriptors: dict[str, list[Json]] = field(default_factory=dict, repr=False)
 
     @property
     def naming(self) -> ResourceNames:
@@ -66,6 +73,26 @@ class Survey:
     def forget(self) -> None:
         """Drop the lists, so that they are read again when next needed."""
         self._titles, self._endpoints, self._flows = {}, {}, None
+        self._namespaces, self._descriptors = None, {}
+
+    def note_change(self, body: Json) -> None:
+        """Note when a field group or schema was changed: each change raises its version."""
+        if str(body.get("version") or "1.0") != "1.0":
+            metadata = body.get("meta:registryMetadata") or {}
+            changed_at = to_int(metadata.get("repo:lastModifiedDate"))
+            self.schema_changed_at = max(self.schema_changed_at, changed_at)
+
+    def namespaces(self) -> list[Json]:
+        """Return all identity namespaces of the organisation."""
+        if self._namespaces is None:
+            self._namespaces = self.platform.namespaces.all()
+        return self._namespaces
+
+    def descriptors(self, descriptor_type: str) -> list[Json]:
+        """Return the tenant's descriptors of a type."""
+        if descriptor_type not in self._descriptors:
+            self._descriptors[descriptor_type] = self.platform.schemas.descriptors(descriptor_type)
+        return self._descriptors[descriptor_type]
 
     def registered(self, resource_type: ResourceType, title: str) -> Json | None:
         """Return the resource of a type with a title; None when there is none."""
@@ -142,8 +169,13 @@ class Survey:
         return self.naming.owns(listed.description) and _DELETING not in listed.state.lower()
 
 
-def open_survey(platform: Platform, name: str) -> Survey:
+def open_survey(platform: Platform, name: str, people: People | None = None) -> Survey:
     """Start a survey: read the tenant, and nothing else yet.
+
+    Args:
+        platform: the platform.
+        name: the connection's name.
+        people: what it is to do for people; by default what an existing one does.
 
     Raises:
         UsageError: the name cannot be a connection's name, or ``platform`` is not a platform.
@@ -151,7 +183,7 @@ def open_survey(platform: Platform, name: str) -> Survey:
     a_platform("platform", platform)
     text("name", name)
     naming = ResourceNames(name)
-    return Survey(platform, Blueprint(naming, platform.schemas.tenant_id()))
+    return Survey(platform, Blueprint(naming, platform.schemas.tenant_id(), people or People()))
 
 
 def a_platform(name: str, value: object) -> None:

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from chatlio_kit.chatlio.catalogue import MESSAGES_KEY, Dtype, Field, nested_fields, sent_fields
+from chatlio_kit.chatlio.identities import IDENTITIES_KEY, IdentityColumn
 
 _TEXT = pa.large_string()
 _FIRST_UNESCAPED, _QUOTE, _BACKSLASH = 0x20, 0x22, 0x5C
@@ -108,17 +109,21 @@ class WireRecords(Sequence[WireRecord]):
         return self._text[self.ends[0] : max(self.ends[0], self.ends[-1] - 1)]
 
 
-def wire_records(events: pd.DataFrame, messages: pd.DataFrame) -> WireRecords:
+def wire_records(
+    events: pd.DataFrame, messages: pd.DataFrame, identities: Sequence[IdentityColumn] = ()
+) -> WireRecords:
     """Serialize events as wire records, in their order.
 
     Args:
         events: accepted events.
         messages: their messages, a row for each message of each transcript (``event_id``), in order.
+        identities: the events' ids by namespace, those that can be primary first.
     """
     if not len(events):
         return WireRecords.of(())
     members = [member for field in sent_fields() for member in _members(events[field.name], field)]
     members += _nested(messages, _array(events["event_id"]))
+    members += _identity_map(identities)
     return WireRecords(_array(events["event_id"]), _objects(members, "},"))
 
 
@@ -138,6 +143,25 @@ def _nested(messages: pd.DataFrame, event_ids: pa.Array) -> list[pa.Array]:
     ends = pa.array(np.concatenate(([0], np.cumsum(counts))), pa.int64())
     lists = pa.LargeListArray.from_arrays(ends, rows, mask=pa.array(counts == 0))
     return [_around(f',"{MESSAGES_KEY}":[', pc.binary_join(lists, _text(",")), "]")]
+
+
+def _identity_map(columns: Sequence[IdentityColumn]) -> list[pa.Array]:
+    """Return the member ``identityMap``, null where an event has no id; exactly one id of each is primary."""
+    if not columns:
+        return []
+    parts = []
+    is_without = np.ones(len(columns[0].ids), dtype=np.bool_)  # events without a primary id so far
+    for column in columns:
+        ids = pc.cast(_array(column.ids), _TEXT)
+        is_primary = column.ids.notna().to_numpy() & is_without & (not column.is_email)
+        is_without &= ~is_primary
+        before = _text(f',"{column.namespace}":[{{"id":"')
+        state = _text('","authenticatedState":"ambiguous","primary":')
+        primary = pc.if_else(pa.array(is_primary), _text("true"), _text("false"))
+        item = (before, _escaped(ids), state, primary, _text("}]"), _text(""))
+        parts.append(pc.binary_join_element_wise(*item, null_handling="emit_null"))
+    maps = pc.if_else(pa.array(~is_without), _objects(parts), pa.scalar(None, _TEXT))
+    return [_around(f',"{IDENTITIES_KEY}":', maps, "")]
 
 
 def _objects(members: Sequence[pa.Array | pa.Scalar], end: str = "}") -> pa.Array:

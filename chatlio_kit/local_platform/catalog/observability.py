@@ -1,8 +1,7 @@
 """Observability Insights: what the lake received, and what Profile kept of it.
 
-The lake keeps every row. Profile drops an event whose ``_id`` it has already, and one larger than 10 KB; it
-looks at datasets whose tag ``unifiedProfile`` enables them. Source: Observability Insights API guide,
-"Metrics"; "Event duplication"; Profile guardrails.
+The lake keeps every row; what Profile and Identity Service take is in ``profile/view.py``.
+Source: Observability Insights API guide, "Metrics".
 """
 
 from __future__ import annotations
@@ -13,17 +12,14 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
-import pyarrow.parquet as pq
 from aiohttp import web
 
-from ..lake.files import good_file, plain
+from ..profile.view import DatasetView, PeopleView, has_tag, people_view
 from ..server import errors as problems
 from ..server.service import Service, answer
 from ..store import BatchFilter, Json
 
 PATH = "/data/infrastructure/observability/insights/metrics"
-LARGEST_EVENT = 10_000
 _PAGE = 100
 _STEPS = {"hour": "%Y-%m-%dT%H:00:00Z", "day": "%Y-%m-%dT00:00:00Z", "month": "%Y-%m-01T00:00:00Z"}
 BATCHES = "timeseries.ingestion.dataset.batchsuccess.count"
@@ -31,7 +27,10 @@ FAILED_BATCHES = "timeseries.ingestion.dataset.batchfailed.count"
 RECORDS = "timeseries.ingestion.dataset.recordsuccess.count"
 READ = "timeseries.profiles.dataset.recordread.count"
 KEPT = "timeseries.profiles.dataset.recordsuccess.count"
-METRICS = (BATCHES, FAILED_BATCHES, RECORDS, READ, KEPT)
+LINKED = "timeseries.identity.dataset.recordsuccess.count"
+SKIPPED = "timeseries.identity.dataset.recordskipped.count"
+METRICS = (BATCHES, FAILED_BATCHES, RECORDS, READ, KEPT, LINKED, SKIPPED)
+_OF_PEOPLE = (KEPT, LINKED, SKIPPED)
 
 Count = Callable[[str, Json], int]
 
@@ -62,10 +61,13 @@ class Observability(Service):
             raise _bad("The only filter known here is dataSetId")
         wanted = {item.get("value") for item in filters}
         datapoints = []
+        people = await asyncio.to_thread(people_view, self._context) if asked["name"] in _OF_PEOPLE else None
         for dataset in self._context.store.all("dataset"):
             if not wanted or dataset["id"] in wanted:
                 batches = list(self._batches(dataset["id"]))
-                counted = await asyncio.to_thread(_counted, batches, self._counting(asked["name"], dataset))
+                counted = await asyncio.to_thread(
+                    _counted, batches, _counting(asked["name"], dataset, people)
+                )
                 sums: Counter[str] = Counter()
                 for created, count in counted:
                     if start <= created < end:
@@ -78,33 +80,6 @@ class Observability(Service):
             "granularity": granularity,
             "datapoints": datapoints,
         }
-
-    def _counting(self, name: str, dataset: Json) -> Count:
-        """Return the function that counts a batch."""
-        if name == BATCHES:
-            return lambda _, batch: int(batch["status"] == "success")
-        if name == FAILED_BATCHES:
-            return lambda _, batch: int(batch["status"] == "failed")
-        if name == RECORDS:
-            return _rows
-        if not _feeds_profile(dataset):
-            return lambda *_: 0
-        return self._profile_view() if name == KEPT else _rows
-
-    def _profile_view(self) -> Count:
-        """Count what Profile keeps, batch by batch in the order of their creation."""
-        seen: set[str] = set()
-        lake = self._context.store.lake
-
-        def kept(key: str, batch: Json) -> int:
-            if batch["status"] != "success":
-                return 0
-            before = len(seen)
-            rows = pq.read_table(good_file(lake, key)).to_pylist()
-            seen.update(row["_id"] for row in rows if len(orjson.dumps(plain(row))) <= LARGEST_EVENT)
-            return len(seen) - before
-
-        return kept
 
     def _batches(self, dataset_id: str) -> Iterator[tuple[str, Json]]:
         start = 0
@@ -119,13 +94,22 @@ def _counted(batches: list[tuple[str, Json]], count: Count) -> list[tuple[int, i
     return [(created, found) for created, found in counts if found]
 
 
+def _counting(name: str, dataset: Json, people: PeopleView | None) -> Count:
+    """Return the function that counts a batch."""
+    if name == BATCHES:
+        return lambda _, batch: int(batch["status"] == "success")
+    if name == FAILED_BATCHES:
+        return lambda _, batch: int(batch["status"] == "failed")
+    if people is None:
+        is_read = name == RECORDS or has_tag(dataset, "unifiedProfile")
+        return _rows if is_read else lambda *_: 0
+    view = people.datasets.get(dataset["id"], DatasetView())
+    counts = {KEPT: view.kept, LINKED: view.linked, SKIPPED: view.skipped}[name]
+    return lambda key, _: counts[key]
+
+
 def _rows(_: str, batch: Json) -> int:
     return int(batch["metrics"]["outputRecordCount"]) if batch["status"] == "success" else 0
-
-
-def _feeds_profile(dataset: Json) -> bool:
-    tags = dataset["tags"].get("unifiedProfile", [])
-    return any(str(value).replace(" ", "").startswith("enabled:true") for value in tags)
 
 
 def _moment(text: Any) -> int:

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import re
 import secrets
+from datetime import timedelta
 from typing import Any
 
 from aiohttp import web
 
 from ..lake.files import remove_files
+from ..profile.view import duration, has_tag
+from ..registry.unions import is_in_union
 from ..server import errors as problems
 from ..server.filters import ordered, values_at
 from ..server.json_patch import PatchProblem, apply_patch
@@ -24,6 +27,7 @@ BATCH_INGESTION = "/data/foundation/import"
 SCHEMA_CONTENT_TYPE = re.compile(
     r"application/vnd\.adobe\.xed(-full)?(-notext)?\+json\s*;\s*version\s*=\s*1(\.\d+)?"
 )
+_LEAST_EXPIRY, _MOST_EXPIRY = timedelta(days=30), timedelta(days=3650)
 _KEPT_BY_CATALOG = ("imsOrg", "created", "createdUser", "createdClient", "viewId", "files", "version", "id")
 
 
@@ -66,6 +70,7 @@ class Catalog(Service):
             "fileDescription", {"persisted": True, "containerFormat": "parquet", "format": "parquet"}
         )
         self._check(dataset)
+        self._note_profile({"tags": {}}, dataset)
         self._context.store.put("dataset", key, dataset)
         return answer([f"@/dataSets/{key}"], 201, {"Location": f"{BASE}/dataSets/{key}"})
 
@@ -110,6 +115,16 @@ class Catalog(Service):
         """Change a dataset by deep merge."""
         dataset = self._find(request)
         return self._save(request, dataset, _merged(dataset, await self.json_object(request)))
+
+    @route("GET", f"{BASE}/ttl/{{id}}")
+    async def expiry(self, request: web.Request) -> web.Response:
+        """Return the bounds of a dataset's expiry, and what is set."""
+        dataset = self._find(request)
+        bounds = {"defaultValue": "P30D", "maxValue": "P10Y", "minValue": "P30D"}
+        chosen = dataset.get("extensions") or {}
+        stores = ("adobe_lakeHouse", "adobe_unifiedProfile")
+        expiry = {name: {**bounds, **(chosen.get(name) or {}).get("rowExpiration", {})} for name in stores}
+        return answer({"extensions": {name: {"rowExpiration": bound} for name, bound in expiry.items()}})
 
     @route("DELETE", f"{BASE}/dataSets/{{id}}")
     async def delete(self, request: web.Request) -> web.Response:
@@ -177,8 +192,22 @@ class Catalog(Service):
         major, minor, patch = before["version"].split(".")
         after = {**after, "version": f"{major}.{minor}.{int(patch) + 1}", "updated": now_ms()}
         if request.headers.get("Pragma") != "validate-only":
+            self._note_profile(before, after)
             self._context.store.put("dataset", after["id"], after)
         return answer([f"@/dataSets/{after['id']}"])
+
+    def _note_profile(self, before: Json, after: Json) -> None:
+        """Note when a dataset starts to feed Profile, which takes nothing that landed before.
+
+        A new one gets the sandbox's expiry.
+        """
+        if not has_tag(after, "unifiedProfile") or has_tag(before, "unifiedProfile"):
+            return
+        self._context.store.put("profile_enabled", after["id"], {"at": now_ms()})
+        if days := self._context.options.profile_days:
+            extensions = after.setdefault("extensions", {})
+            expiry = {"rowExpiration": {"ttlValue": f"P{days}D"}}
+            extensions["adobe_unifiedProfile"] = {**expiry, **extensions.get("adobe_unifiedProfile", {})}
 
     def _check(self, dataset: Json) -> None:
         name = dataset.get("name")
@@ -195,10 +224,13 @@ class Catalog(Service):
         tags = dataset.get("tags")
         if not isinstance(tags, dict) or not all(isinstance(value, list) for value in tags.values()):
             raise problems.bad_request("tags must be an object of arrays")
-        enabled = [str(value).replace(" ", "") for value in tags.get("unifiedProfile", [])]
-        for_profile = any(value.startswith("enabled:true") for value in enabled)
-        if for_profile and "union" not in schema.get("meta:immutableTags", []):
+        if has_tag(dataset, "unifiedProfile") and not is_in_union(schema):
             raise problems.bad_request("A dataset for Profile needs a schema with the union tag")
+        for name, extension in (dataset.get("extensions") or {}).items():
+            expiry = (extension.get("rowExpiration") or {}).get("ttlValue")
+            span = duration(expiry)
+            if expiry is not None and (span is None or not _LEAST_EXPIRY <= span <= _MOST_EXPIRY):
+                raise problems.bad_request(f"{name}: an expiry is from P30D to P10Y, not {expiry}")
 
 
 class Batches(Service):

@@ -138,6 +138,23 @@ def to_object(*pairs: Any) -> dict[str, Any]:
     return {text_of(key): value for key, value in zip(pairs[::2], pairs[1::2], strict=True)}
 
 
+def to_map(*pairs: Any) -> dict[str, Any]:
+    """Make a map from keys and values in turn; a key or value that is null makes none."""
+    if any(part is None for part in pairs):
+        raise EvaluationError("to_map takes no null")
+    return to_object(*pairs)
+
+
+def add_to_map(*maps: Any) -> dict[str, Any]:
+    """Put maps together; where several have a key, the first wins."""
+    merged: dict[str, Any] = {}
+    for entries in maps:
+        if not isinstance(entries, Mapping):
+            raise EvaluationError(f"add_to_map expects maps, found {type_name(entries)}")
+        merged = {**entries, **merged}
+    return merged
+
+
 def str_to_object(value: Any, value_delimiter: Any = ":", field_delimiter: Any = ",") -> dict[str, str]:
     """Make an object from a text of keys and values."""
     mark, fields = text_of(value_delimiter), text_of(value).split(text_of(field_delimiter))

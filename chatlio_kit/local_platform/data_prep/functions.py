@@ -47,6 +47,7 @@ _BY_OWN_NAME = (
 FUNCTIONS: dict[str, Function] = {
     **{function.__name__: Function(function) for function in _BY_OWN_NAME},
     **{name: Function(text.hashing(name)) for name in ("sha1", "sha256", "sha512", "md5")},
+    "add_to_map": Function(data.add_to_map, least=2),
     "arrays_to_object": Function(data.arrays_to_object, least=2),
     "coalesce": Function(data.coalesce, least=1),
     "concat": Function(text.concat, least=1),
@@ -63,6 +64,7 @@ FUNCTIONS: dict[str, Function] = {
     "now": Function(data.now, needs_clock=True),
     "timestamp": Function(data.timestamp, needs_clock=True),
     "to_float": Function(data.to_decimal),
+    "to_map": Function(data.to_map, least=2),
     "ucase": Function(text.upper),
     "uuid": Function(data.random_id),
 }
@@ -75,7 +77,7 @@ METHODS: dict[str, Function] = {
 
 # fmt: off
 _NOT_OFFERED = (
-    "map_get_values", "map_has_keys", "add_to_map", "object_to_map", "array_to_map", "to_map",
+    "map_get_values", "map_has_keys", "object_to_map", "array_to_map",
     "upsert_array_append", "upsert_array_replace", "fpid_to_ecid", "ua_os_name", "ua_os_version_major",
     "ua_os_version", "ua_os_name_version", "ua_agent_version", "ua_agent_version_major", "ua_agent_name",
     "ua_device_class",

@@ -40,6 +40,8 @@ _RIGHTS_BY_PATH = (
     ("/data/foundation/export/", "datasets"),
     ("/data/foundation/import/", "datasets"),
     ("/data/foundation/flowservice/", "sources"),
+    ("/data/core/idnamespace/", "identity-namespaces"),
+    ("/data/core/ups/", "profiles"),
 )
 
 

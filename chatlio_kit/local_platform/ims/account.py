@@ -61,7 +61,9 @@ class Options:
         consolidation_delay: Seconds after which a dataset's batches are merged into one; by default never.
         token_lifetime: Seconds an access token is valid.
         largest_page: Objects on a page of a list, at most, where the documentation names no maximum.
-        withheld: Permission names that the credential lacks, e.g. ``"manage-datasets"``.
+        withheld: Permission names that the credential lacks, e.g. ``"manage-datasets"``; and
+            ``"record-delete"``, the entitlement to work orders.
+        profile_days: Days for which Profile keeps events of a new dataset, from 30; 0 keeps them for good.
         requests_per_second: Requests that the streaming endpoint takes before it answers 429.
         messages_per_second: Messages that it takes before it answers 429.
         sandbox_type: The type of the sandbox, ``development`` or ``production``.
@@ -76,6 +78,7 @@ class Options:
     token_lifetime: int = 86_399
     largest_page: int = 500
     withheld: frozenset[str] = field(default_factory=frozenset)
+    profile_days: int = 0
     requests_per_second: float = 1_000.0
     messages_per_second: float = 10_000.0
     sandbox_type: str = "development"

@@ -18,6 +18,7 @@ from ..data_prep.routes import mapping_set_version
 from ..flow_service.runs import RunOutcome, record_run
 from ..ims.account import LocalAccount, Options
 from ..ingestion.landing import Failures, Landing, Pipeline, fail_unknown
+from ..profile.work_orders import carry_out
 from ..registry.routes import composed_schema
 from ..server.service import Context, now_ms
 from ..store import Json, Message, Store
@@ -86,6 +87,7 @@ class Lake:
 
     def _step(self, context: Context) -> float | None:
         """Process one chunk if one is due; return the seconds to sleep, None until something arrives."""
+        carry_out(context)
         oldest = context.store.oldest_message()
         if oldest is None:
             return self._consolidate(context)

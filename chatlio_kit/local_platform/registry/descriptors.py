@@ -10,11 +10,14 @@ from typing import Any
 
 from aiohttp import web
 
+from ..profile.namespaces import all_namespaces
 from ..server import errors as problems
 from ..server.service import Service, answer, route
 from ..store import Json
 from .routes import BASE, DESCRIPTOR_LIST, DESCRIPTOR_LOOKUP, accepted_form, composed_schema
 
+_LABELS = frozenset({"I1", "I2", "S1", "S2", "PSPD", "RHD", *(f"C{number}" for number in range(1, 13))})
+LABEL = "xdm:descriptorLabel"
 IDENTITY = "xdm:descriptorIdentity"
 DESCRIPTORS = f"{BASE}/tenant/descriptors"
 
@@ -80,7 +83,7 @@ class Descriptors(Service):
             "version": "1",
             "meta:containerId": "tenant",
             "meta:sandboxId": account.sandbox_id,
-            "meta:sandboxType": "production",
+            "meta:sandboxType": self._context.options.sandbox_type,
         }
         self._context.store.put("descriptor", key, descriptor)
         return descriptor
@@ -102,19 +105,38 @@ class Descriptors(Service):
             node = node.get("properties", {}).get(step)
             if node is None:
                 raise _bad(f"The schema {schema_id} has no field {path}")
+        if kind == LABEL:
+            _check_label(body, node, path)
         if kind != IDENTITY:
             return
         if node.get("type") != "string":
             raise _bad(f"{path} is not a string: only strings can be identities")
         if body.get("xdm:property") not in ("xdm:code", "xdm:id") or not body.get("xdm:namespace"):
             raise _bad("xdm:namespace and xdm:property (xdm:code or xdm:id) are required")
-        if body.get("xdm:isPrimary") and any(
-            descriptor["xdm:sourceSchema"] == schema_id
-            and descriptor.get("xdm:isPrimary")
-            and descriptor["@id"] != key
+        namespaces = all_namespaces(self._context)
+        by = "code" if body["xdm:property"] == "xdm:code" else "id"
+        if str(body["xdm:namespace"]) not in {str(namespace[by]) for namespace in namespaces}:
+            raise _bad(f"The namespace {body['xdm:namespace']} does not exist")
+        others = [
+            descriptor
             for descriptor in self._context.store.all("descriptor")
-        ):
+            if descriptor["@type"] == IDENTITY
+            and descriptor["xdm:sourceSchema"] == schema_id
+            and descriptor["@id"] != key
+        ]
+        if any(descriptor["xdm:sourceProperty"] == path for descriptor in others):
+            raise _bad(f"{path} has an identity descriptor already")
+        if body.get("xdm:isPrimary") and any(descriptor.get("xdm:isPrimary") for descriptor in others):
             raise _bad(f"The schema {schema_id} has a primary identity already")
+
+
+def _check_label(body: Json, node: Json, path: str) -> None:
+    """Check a label; what its descriptor looks like is known from code that calls the service alone."""
+    labels = body.get("xdm:label")
+    if not isinstance(labels, list) or not labels or not all(label in _LABELS for label in labels):
+        raise _bad("xdm:label must list core labels")
+    if "properties" in node or node.get("type") == "array":
+        raise _bad(f"{path} is no leaf: only leaves have labels here")
 
 
 def _bad(detail: str) -> problems.ApiError:

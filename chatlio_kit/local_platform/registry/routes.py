@@ -17,7 +17,7 @@ from ..server.filters import ordered, parse_filter
 from ..server.json_patch import PatchProblem, apply_patch
 from ..server.service import Context, Service, answer, now_ms, route, whole_number
 from ..store import BatchFilter, Json
-from . import xdm
+from . import unions, xdm
 
 BASE = "/data/foundation/schemaregistry"
 DEFAULT_LIMIT = 300
@@ -78,7 +78,12 @@ class SchemaRegistry(Service):
             {
                 "imsOrg": account.org_id,
                 "tenantId": account.tenant_id,
-                "counts": {**{name: len(documents) for name, documents in kept.items()}, "unions": 0},
+                "counts": {
+                    **{name: len(documents) for name, documents in kept.items()},
+                    "unions": len(
+                        {schema["meta:class"] for schema in kept["schemas"] if unions.is_in_union(schema)}
+                    ),
+                },
                 "recentlyCreatedResources": short[-10:],
                 "recentlyUpdatedResources": short[-10:],
                 "classUsage": usage,
@@ -148,8 +153,8 @@ class SchemaRegistry(Service):
         store = self._context.store
         users = [schema["title"] for schema in store.all("schemas") if key in schema["meta:extends"]]
         users += [dataset["name"] for dataset in store.all("dataset") if dataset["schemaRef"]["id"] == key]
-        if users:
-            detail = f"{key} is used by {', '.join(users)}"
+        if unions.is_in_union(resource) or users:
+            detail = f"{key} is used by {', '.join(users) or 'a union'}"
             raise problems.schema_registry("XDM-1540-400", "Resource in use", detail)
         store.delete(resource["meta:resourceType"], key)
         return web.Response(status=204)
@@ -212,7 +217,7 @@ class SchemaRegistry(Service):
             "meta:xdmType": "object",
             "meta:containerId": "tenant",
             "meta:sandboxId": account.sandbox_id,
-            "meta:sandboxType": "production",
+            "meta:sandboxType": self._context.options.sandbox_type,
             "meta:tenantNamespace": account.tenant_namespace,
             "meta:registryMetadata": {
                 "repo:createdDate": created,
@@ -261,19 +266,41 @@ class SchemaRegistry(Service):
 
         try:
             xdm.compose(resource, lookup)
+            if resource["meta:resourceType"] == "schemas":
+                self._check_union(resource, lookup)
             for schema in self._context.store.all("schemas"):
                 if key != schema["$id"] and key not in schema["meta:extends"]:
                     continue
                 after = xdm.compose(resource if key == schema["$id"] else schema, lookup)
                 before = composed_schema(self._context, schema["$id"])
                 changes = list(xdm.breaking_changes(before, after)) if before else []
-                if changes and self._holds_data(schema["$id"]):
+                if changes and (unions.is_in_union(schema) or self._holds_data(schema["$id"])):
                     raise problems.schema_registry(
                         "XDM-1530-400", "Schema evolution error", f"{schema['title']}: {'; '.join(changes)}"
                     )
         except xdm.UnresolvedReference as unresolved:
             found = unresolved.problem
             raise problems.schema_registry(found.code, found.title, found.detail) from unresolved
+
+    def _check_union(self, schema: Json, lookup: xdm.Lookup) -> None:
+        """Refuse a schema that may not join the union of its class, or that would leave it."""
+        store, key = self._context.store, schema["$id"]
+        others = [
+            (other["title"], composed_schema(self._context, other["$id"]) or {})
+            for other in store.all("schemas")
+            if other["$id"] != key
+            and other["meta:class"] == schema["meta:class"]
+            and unions.is_in_union(other)
+        ]
+        has_primary = any(
+            descriptor["xdm:sourceSchema"] == key and descriptor.get("xdm:isPrimary")
+            for descriptor in store.all("descriptor")
+        )
+        problem = unions.problem_of(
+            schema, store.get("schemas", key), xdm.compose(schema, lookup), others, has_primary
+        )
+        if problem is not None:
+            raise problems.schema_registry(problem.code, problem.title, problem.detail)
 
     def _holds_data(self, schema_id: str) -> bool:
         store = self._context.store

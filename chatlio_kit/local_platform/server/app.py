@@ -23,6 +23,9 @@ from ..ims.tokens import Ims
 from ..ingestion.routes import Inbox, Ingestion
 from ..lake.data_access import DataAccess
 from ..lake.lake import Lake
+from ..profile.namespaces import Namespaces
+from ..profile.previews import Previews
+from ..profile.work_orders import WorkOrders
 from ..registry.descriptors import Descriptors
 from ..registry.routes import SchemaRegistry
 from ..store import Store
@@ -53,7 +56,7 @@ log = logging.getLogger(f"{__package__}.http")
 log.addFilter(_WithoutRequests())
 _SERVICES = (
     Ims, AccessControl, Sandboxes, SchemaRegistry, Descriptors, Catalog, DataPrep, FlowService, DataAccess,
-    Batches, Observability,
+    Batches, Observability, Namespaces, Previews,
 )  # fmt: skip
 
 
@@ -129,6 +132,7 @@ class Server:
         )
         application.router.add_get(IDENTITY_PATH, self._identity)
         application.router.add_routes(Ingestion(context, self._inbox).routes())
+        application.router.add_routes(WorkOrders(context, self._lake.notify).routes())
         for service in _SERVICES:
             application.router.add_routes(service(context).routes())
         return application

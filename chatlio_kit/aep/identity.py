@@ -1,0 +1,74 @@
+"""Identity Service and Data Hygiene: namespaces, and record deletes by identity.
+
+Source: Identity Service API guide, namespaces; Data Hygiene API guide, work orders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from chatlio_kit.aep.transport import Api, Json, in_path
+
+
+class Namespaces(Api):
+    """Lists and creates identity namespaces. A namespace can never be deleted."""
+
+    service: ClassVar[str] = "Identity Service"
+    base: ClassVar[str] = "/data/core/idnamespace"
+
+    def all(self) -> list[Json]:
+        """List all namespaces, Adobe's and the organisation's."""
+        operation = "list the namespaces"
+        answer = self._ask(operation, "GET", "/identities")
+        if not isinstance(answer, list):
+            raise self.unexpected(operation, "its answer is no list")
+        return [namespace for namespace in answer if isinstance(namespace, dict)]
+
+    def create(self, body: Json) -> Json:
+        """Create a namespace and return it.
+
+        Raises:
+            Conflict: its code or name is taken.
+        """
+        return self._ask_object(
+            f"create the namespace {body.get('code', '')!r}", "POST", "/identities", body=body
+        )
+
+
+class WorkOrders(Api):
+    """Deletes records by the identities that they carry as primary."""
+
+    service: ClassVar[str] = "Data Hygiene"
+    base: ClassVar[str] = "/data/core/hygiene"
+
+    def delete_identities(
+        self, dataset_id: str, identities: Mapping[str, Sequence[str]], display_name: str
+    ) -> Json:
+        """Order the deletion of a dataset's records and return the work order.
+
+        Args:
+            dataset_id: the dataset.
+            identities: ids by namespace code, at most 100,000.
+            display_name: a name for the list of work orders; it should name no person.
+
+        Raises:
+            PermissionMissing: the organisation or the credential is not entitled to record deletes.
+        """
+        body = {
+            "action": "delete_identity",
+            "datasetId": dataset_id,
+            "displayName": display_name,
+            "description": "",
+            "namespacesIdentities": [
+                {"namespace": {"code": code}, "IDs": list(ids)} for code, ids in identities.items()
+            ],
+        }
+        operation = "order the deletion of records"
+        order = self._ask_object(operation, "POST", "/workorder", body=body)
+        self._text(operation, order, "workorderId")
+        return order
+
+    def get(self, work_order_id: str) -> Json:
+        """Return a work order."""
+        return self._ask_object("read the work order", "GET", f"/workorder/{in_path(work_order_id)}")

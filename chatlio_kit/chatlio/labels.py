@@ -1,0 +1,29 @@
+"""The data usage label of each field, by its privacy class.
+
+Adobe's core labels: ``I1`` identifies or contacts a person directly, ``I2`` together with other data, ``S2``
+names a broad area. What people write has none: which contract binds it is the customer's to decide. ``C12``
+forbids every export, and with it reading rows back, so no field has it.
+
+Source: data usage labels reference.
+"""
+
+from __future__ import annotations
+
+from chatlio_kit.chatlio.catalogue import Field, Form, Privacy
+
+MEANINGS = {
+    "I1": "identifies or contacts a person directly",
+    "I2": "identifies a person together with other data",
+    "S2": "names the area where a person was",
+}
+_INDIRECT = frozenset({"user_agent", "slack_user_id"})
+
+
+def label_of(field: Field) -> str | None:
+    """Return the label that a data steward expects on a field; None for none."""
+    if field.privacy in (Privacy.PLAIN, Privacy.CONTENT):
+        return None
+    if field.form is Form.PLACE:
+        return "S2"
+    is_direct = field.privacy is not Privacy.PSEUDONYM and field.form is not Form.URL
+    return "I1" if is_direct and field.name not in _INDIRECT else "I2"

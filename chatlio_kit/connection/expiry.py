@@ -1,0 +1,38 @@
+"""How long Profile keeps a connection's events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from chatlio_kit.aep import duration_of
+from chatlio_kit.connection.connection import Connection
+
+
+@dataclass(frozen=True)
+class Expiry:
+    """How long Profile keeps a dataset's events.
+
+    Attributes:
+        text: as the platform writes it, e.g. ``P30D``.
+        span: the same as a time.
+    """
+
+    text: str
+    span: timedelta
+
+    def sentence(self, share: float) -> str:
+        """Return a sentence for a history of which a share is older."""
+        return (
+            f"Profile drops events of this dataset that are older than {self.span.days:,} days: {share:.0%} "
+            "of this history would vanish there. The lake keeps it."
+        )
+
+
+def profile_expiry(connection: Connection) -> Expiry | None:
+    """Read how long Profile keeps the dataset's events; None when it keeps them, or takes none."""
+    if not connection.people.profile:
+        return None
+    text = connection.platform.catalog.profile_expiry(connection.dataset_id)
+    span = duration_of(text)
+    return None if text is None or span is None else Expiry(text, span)

@@ -1,0 +1,149 @@
+"""The resources that all dataflows share, in the order of their creation; those for identities among them.
+
+A connection without identities has three: field group, schema and dataset. Identities add their namespaces
+and, in the lake, a descriptor for each of their fields, by which privacy jobs find the rows. A connection
+for Profile has no descriptors, because its identities are in ``identityMap`` alone, and adds the schema to
+the union of its class, which cannot be undone.
+
+Source: Identity Service: namespaces; Schema Registry: descriptors, unions; Profile: enable a dataset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from chatlio_kit.chatlio.identities import HASHED_EMAIL, TRAITS, Identity
+from chatlio_kit.chatlio.kinds import Kind
+from chatlio_kit.connection.mapping_check import check_mappings
+from chatlio_kit.connection.resources.blueprint import IDENTITY_DESCRIPTOR, Json
+from chatlio_kit.connection.resources.names import Role
+from chatlio_kit.connection.resources.people import namespace_body
+from chatlio_kit.connection.resources.resource import (
+    Action,
+    DatasetResource,
+    FieldGroupResource,
+    Resource,
+    ResourceState,
+    SchemaResource,
+    known,
+)
+from chatlio_kit.connection.resources.survey import Survey
+
+_NO_PERSON = "non_people"
+
+
+class NamespaceResource(Resource):
+    """The namespace of an identity."""
+
+    type_name: ClassVar[str] = "identity namespace"
+
+    def __init__(self, survey: Survey, code: str, identity: Identity) -> None:
+        super().__init__(survey, code)
+        self._identity = identity
+
+    def inspect(self) -> ResourceState:
+        """Check that it exists and that its ids enter identity graphs."""
+        for namespace in self.survey.namespaces():
+            code, namespace_id = str(namespace.get("code")), str(namespace.get("id"))
+            if code == self.name and str(namespace.get("idType")).lower() == _NO_PERSON:
+                reason = "its ids are no people's, so they join nothing; choose another namespace"
+                return ResourceState(Action.CONFLICT, reason, namespace_id)
+            if code == self.name:
+                return ResourceState(Action.REUSE, "is there", namespace_id)
+            if code.lower() == self.name.lower():
+                reason = f"there is {code}, and codes are case-sensitive; write it that way"
+                return ResourceState(Action.CONFLICT, reason, namespace_id)
+        return ResourceState(Action.CREATE, "not there yet; it can never be deleted")
+
+    def create(self) -> str:
+        """Create the namespace."""
+        description = self.survey.naming.describe(f"Ids of Chatlio's {self._identity.field}.")
+        body = namespace_body(self.name, self._identity, description)
+        return str(self.survey.platform.namespaces.create(body).get("id"))
+
+
+class DescriptorResource(Resource):
+    """The identity descriptor of a field; it is never primary, so no event needs the field."""
+
+    type_name: ClassVar[str] = "identity descriptor"
+
+    def __init__(self, survey: Survey, identity: Identity) -> None:
+        super().__init__(survey, f"{identity.field} as {identity.namespace}")
+        self._identity = identity
+
+    def inspect(self) -> ResourceState:
+        """Check that the field is described by the namespace."""
+        if self.survey.schema_id is None:
+            return ResourceState(Action.CREATE, "not there yet")
+        ours = self._of_the_field()
+        if not ours:
+            return ResourceState(Action.CREATE, "not there yet")
+        if ours[0].get("xdm:namespace") != self._identity.namespace:
+            reason = f"the field is described as {ours[0].get('xdm:namespace')}; delete that descriptor"
+            return ResourceState(Action.CONFLICT, reason, str(ours[0].get("@id")))
+        return ResourceState(Action.REUSE, "is there", str(ours[0].get("@id")))
+
+    def create(self) -> str:
+        """Create the descriptor."""
+        body = self.survey.design.descriptor(known(self.survey.schema_id), self._identity)
+        return self.survey.platform.schemas.create_descriptor(body)
+
+    def candidates(self) -> list[str]:
+        """List the descriptors of the field."""
+        return sorted(str(descriptor.get("@id")) for descriptor in self._of_the_field())
+
+    def delete_duplicate(self, resource_id: str) -> None:
+        """Delete a descriptor."""
+        self.survey.platform.schemas.delete_descriptor(resource_id)
+
+    def _of_the_field(self) -> list[Json]:
+        wanted = self.survey.design.descriptor(known(self.survey.schema_id), self._identity)
+        keys = ("xdm:sourceSchema", "xdm:sourceProperty")
+        return [
+            descriptor
+            for descriptor in self.survey.descriptors(IDENTITY_DESCRIPTOR)
+            if all(descriptor.get(key) == wanted[key] for key in keys)
+        ]
+
+
+class UnionResource(Resource):
+    """The schema's place in the union of its class, which makes Profile take its events."""
+
+    type_name: ClassVar[str] = "Profile union"
+
+    def inspect(self) -> ResourceState:
+        """Check that the schema carries the union tag."""
+        if self.survey.is_in_union:
+            return ResourceState(Action.REUSE, "the schema is enabled for Profile", self.survey.schema_id)
+        return ResourceState(Action.CREATE, "not enabled yet; this can never be undone")
+
+    def create(self) -> str:
+        """Enable the schema for Profile, after every history mapping gave the identities it should."""
+        survey, schema_id = self.survey, known(self.survey.schema_id)
+        for kind in Kind:
+            check_mappings(survey.platform, survey.design, Role.HISTORY, kind, schema_id)
+        survey.note_change(survey.platform.schemas.enable_for_profile(schema_id))
+        survey.is_in_union = True
+        return schema_id
+
+
+def shared_resources(survey: Survey) -> Iterator[Resource]:
+    """Yield the resources that all dataflows share, in the order of their creation.
+
+    Inspect each before the next is asked for: the schema says which identities an existing connection has.
+    """
+    naming = survey.naming
+    yield FieldGroupResource(survey, naming.shared("field group"))
+    yield SchemaResource(survey, naming.shared("schema"))
+    people = survey.design.people
+    for code, identity in people.namespaces.items():
+        yield NamespaceResource(survey, code, identity)
+    if people.profile:
+        yield UnionResource(survey, naming.shared("schema"))
+    else:
+        for identity in people.identities:
+            # a trait is inside a JSON text, and the hash of an address is in no field
+            if not identity.field.startswith(TRAITS) and identity.namespace != HASHED_EMAIL:
+                yield DescriptorResource(survey, identity)
+    yield DatasetResource(survey, naming.shared("dataset"))

@@ -1,0 +1,224 @@
+"""Delete one person's rows from a dataset on Experience Platform, by record delete, and read back the result.
+
+A record delete removes rows by their primary identity, so it reaches the rows of a connection with identities
+and no others. The identities are read from the rows themselves. What is claimed is what was read back.
+
+Source: Data Hygiene: work orders; Profile: privacy requests.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from chatlio_kit.aep import Platform
+from chatlio_kit.chatlio.identities import IDENTITIES_KEY
+from chatlio_kit.chatlio.person import CONVERSATION, WHO, Person
+from chatlio_kit.connection import Connection, Destination, open_connection
+from chatlio_kit.connection.rows import stored_rows
+from chatlio_kit.errors import ChatlioKitError, ConnectionIncomplete, PermissionMissing, PlatformError
+
+DISPLAY_NAME = "chatlio-kit: a person is forgotten"
+_FINISHED = frozenset({"completed", "failed", "error", "cancelled"})
+_FIRST_POLL, _SLOWEST_POLL = 0.2, 30.0
+
+Confirm = Callable[[str], bool]
+"""Is called with a sentence about what would be deleted; returns whether to go on."""
+
+
+class UnreadableDataset(ChatlioKitError):
+    """Rows of a dataset cannot be read, so nothing can be claimed of them."""
+
+
+@dataclass
+class RecordDelete:
+    """One person's rows at one destination, and what became of them.
+
+    Attributes:
+        destination: where they are.
+        dataset: the dataset.
+        rows: how many of their rows were found.
+        nameless: how many of these carry no primary identity, so that nothing removes them alone.
+        others: how many further rows carry the same primary identities and would be removed with them.
+        left: how many of the rows were found by the last read.
+        work_order: the id of the work order, if one was sent.
+        status: its status.
+        problem: why nothing, or not everything, could be removed.
+    """
+
+    destination: Destination
+    dataset: str
+    rows: int = 0
+    nameless: int = 0
+    others: int = 0
+    left: int = 0
+    work_order: str | None = None
+    status: str = ""
+    problem: str = ""
+    identities: dict[str, list[str]] = field(default_factory=dict, repr=False)
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether the work order is not carried out yet."""
+        return self.work_order is not None and self.status not in _FINISHED
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the deletion as plain data for JSON. It holds no identity."""
+        return {
+            "destination": str(self.destination),
+            "dataset": self.dataset,
+            "rows": self.rows,
+            "without_identity": self.nameless,
+            "others": self.others,
+            "left": self.left,
+            "work_order": self.work_order,
+            "status": self.status,
+            "problem": self.problem,
+        }
+
+    def advice(self) -> str:
+        """Return what removes the rows that are left."""
+        if self.is_under_way:
+            return (
+                f"the work order {self.work_order} is {self.status or 'received'}; that can take days. Run "
+                "forget again, or reconcile, to see whether the rows are gone"
+            )
+        return self.problem or "they were read back although the work order is finished: ask Adobe"
+
+
+def delete_records(
+    platform: Platform, destination: Destination, person: Person, *, confirm: Confirm | None, wait: float
+) -> RecordDelete:
+    """Order the deletion of a person's rows, follow it, and read back what is left.
+
+    Args:
+        platform: the platform.
+        destination: the destination, which is on it.
+        person: the person; events that are found are added.
+        confirm: is asked before the work order is sent; None sends it.
+        wait: seconds to wait until it is carried out.
+
+    Raises:
+        UnreadableDataset: a batch cannot be read; then nothing was ordered.
+        PlatformError: the platform cannot be reached.
+    """
+    result = RecordDelete(destination, destination.dataset)
+    try:
+        connection = open_connection(platform, destination.name, quiet=True)
+    except ConnectionIncomplete as error:
+        result.problem = f"its identities cannot be read, because the connection is incomplete: {error}"
+        return result
+    _find(connection, person, result)
+    result.left = result.rows
+    if not connection.people.identities:
+        result.problem = _NO_IDENTITIES
+        return result
+    if not result.identities:
+        if result.nameless:
+            result.problem = _NAMELESS
+        return result
+    count = sum(map(len, result.identities.values()))
+    question = (
+        f"{result.rows - result.nameless:,} rows of {destination} carry {count:,} primary identities of the "
+        "person"
+        + (f", and so do {result.others:,} rows that are not known as theirs" if result.others else "")
+        + ". A record delete removes them for good."
+    )
+    if confirm is not None and not confirm(question):
+        result.problem = "the record delete was not confirmed, so nothing was removed there"
+        return result
+    try:
+        order = platform.work_orders.delete_identities(connection.dataset_id, result.identities, DISPLAY_NAME)
+    except PermissionMissing as error:
+        result.problem = (
+            f"a record delete was refused ({error.reason.rstrip('.')}): it needs an entitlement of the "
+            "organisation and a permission of the credential"
+        )
+        return result
+    result.work_order, result.status = str(order["workorderId"]), str(order.get("status") or "").lower()
+    _follow(platform, result, wait)
+    read = RecordDelete(destination, destination.dataset)
+    try:
+        _find(connection, person, read)
+    except UnreadableDataset as error:
+        result.problem = f"the work order {result.work_order} was sent, and what is left is unknown: {error}"
+        return result
+    result.left = read.rows
+    if result.left and result.left <= read.nameless:
+        result.problem = _NAMELESS
+    return result
+
+
+_NO_IDENTITIES = (
+    "nothing removes single rows. The connection has no identities, so neither a Privacy Service request nor "
+    "a record delete finds them. What removes them is deleting the batches that hold them, with all other "
+    "rows of these batches, or the dataset. The query below finds the rows"
+)
+_NAMELESS = (
+    "these rows carry no identity, so no record delete finds them. What removes them is deleting the batches "
+    "that hold them, or the dataset. The query below finds the rows"
+)
+
+
+def _find(connection: Connection, person: Person, result: RecordDelete) -> None:
+    """Count a person's rows in the dataset, and collect their primary identities.
+
+    Raises:
+        UnreadableDataset: a batch cannot be read, so that nothing could be claimed of its rows.
+    """
+    inside = f"_{connection.tenant_id}.chatlio"
+    columns = ["_id", IDENTITIES_KEY, *(f"{inside}.{name}" for name in (*WHO, CONVERSATION))]
+    unreadable: list[str] = []
+    theirs: dict[str, set[str]] = defaultdict(set)
+    primaries: dict[tuple[str, str], int] = defaultdict(int)
+    for row in stored_rows(connection.platform, connection.dataset_id, columns, unreadable):
+        fields = (row.get(f"_{connection.tenant_id}") or {}).get("chatlio") or {}
+        primary = _primary(row)
+        if primary is not None:
+            primaries[primary] += 1
+        is_theirs = row["_id"] in person.events or any(
+            isinstance(value, str) and person.is_name(value) for value in fields.values()
+        )
+        if is_theirs:
+            person.events.add(row["_id"])
+            result.rows += 1
+            if primary is None:
+                result.nameless += 1
+            else:
+                theirs[primary[0]].add(primary[1])
+    if unreadable:
+        raise UnreadableDataset(
+            f"The rows of {len(unreadable):,} batches of {result.destination} cannot be read "
+            f"({unreadable[0]}), so the person's rows among them are unknown. Run forget again when they "
+            "can be read; reconcile names them all."
+        )
+    result.identities = {code: sorted(ids) for code, ids in theirs.items()}
+    known = sum(primaries[code, value] for code, ids in theirs.items() for value in ids)
+    result.others = known - (result.rows - result.nameless)
+
+
+def _primary(row: dict[str, Any]) -> tuple[str, str] | None:
+    for code, items in row.get(IDENTITIES_KEY) or ():
+        for item in items or ():
+            if item.get("primary") and item.get("id"):
+                return code, item["id"]
+    return None
+
+
+def _follow(platform: Platform, result: RecordDelete, wait: float) -> None:
+    """Read the work order until it is finished, or time is up."""
+    waited, pause = 0.0, _FIRST_POLL
+    while result.is_under_way and waited < wait:
+        platform.sleep(pause)
+        waited += pause
+        pause = min(pause * 1.5, _SLOWEST_POLL)
+        try:
+            order = platform.work_orders.get(str(result.work_order))
+        except PlatformError as error:
+            result.problem = (
+                f"the work order {result.work_order} was sent, and cannot be read: {error.reason}"
+            )
+            return
+        result.status = str(order.get("status") or "").lower()

@@ -1,0 +1,36 @@
+"""Profile's own counters: the status of the latest sample.
+
+Source: Profile API guide, "Preview sample status". Counts are of now here; the service takes a sample daily.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+
+from ..server.service import Service, answer, now_ms, route
+from .view import people_view
+
+BASE = "/data/core/ups"
+
+
+class Previews(Service):
+    """Counts profiles and their fragments."""
+
+    @route("GET", f"{BASE}/previewsamplestatus")
+    async def status(self, _request: web.Request) -> web.Response:
+        """Return how many profiles and fragments there are."""
+        view = await asyncio.to_thread(people_view, self._context)
+        fragments = sum(len(dataset.fragments) for dataset in view.datasets.values())
+        return answer(
+            {
+                "numRowsToRead": "1",
+                "sampleJobRunning": {"status": False, "submissionTimestamp": now_ms()},
+                "docCount": str(view.profiles),
+                "totalRows": str(view.profiles),
+                "totalFragmentCount": fragments,
+                "lastSuccessfulBatchTimestamp": now_ms(),
+                "status": "SUCCESS",
+            }
+        )

@@ -1,0 +1,145 @@
+"""Data hygiene: record delete work orders, which remove the rows of identities from datasets.
+
+A work order finds a row by its primary identity: the field that a primary descriptor names, or the item of
+``identityMap`` with ``primary: true``. Source: Data Hygiene API guide, "Work orders" and "Quota".
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from aiohttp import web
+
+from ..lake.files import good_file, write_rows
+from ..server import errors as problems
+from ..server.service import Context, Service, answer, now_ms, route
+from ..store import BatchFilter, Json
+from .identities import identities_of
+from .namespaces import all_namespaces
+from .view import described_identities
+
+BASE = "/data/core/hygiene"
+ENTITLEMENT = "record-delete"
+_MOST_IDS = 100_000
+_DAILY, _MONTHLY = 1_000_000, 15_000_000
+_PAGE = 100
+
+
+class WorkOrders(Service):
+    """Takes record deletes, and reports how far they are."""
+
+    def __init__(self, context: Context, notify: Callable[[], None]) -> None:
+        super().__init__(context)
+        self._notify = notify
+
+    @route("POST", f"{BASE}/workorder")
+    async def create(self, request: web.Request) -> web.Response:
+        """Take a record delete; its rows are removed a little later."""
+        self._check_entitlement()
+        body = await self.json_object(request)
+        dataset_id, groups = body.get("datasetId"), body.get("namespacesIdentities")
+        if body.get("action") != "delete_identity":
+            raise problems.bad_request("action must be delete_identity")
+        if not isinstance(groups, list) or not groups or not all(_is_group(group) for group in groups):
+            raise problems.bad_request("namespacesIdentities must list namespace.code and IDs")
+        count = sum(len(group["IDs"]) for group in groups)
+        if not 1 <= count <= _MOST_IDS:
+            raise problems.bad_request(f"A work order takes 1 to {_MOST_IDS} identities")
+        if dataset_id != "ALL" and self._context.store.get("dataset", str(dataset_id)) is None:
+            raise problems.not_found(f"dataset {dataset_id}")
+        known = {namespace["code"] for namespace in all_namespaces(self._context)}
+        unknown = [group["namespace"]["code"] for group in groups if group["namespace"]["code"] not in known]
+        if unknown:
+            raise problems.bad_request(f"The namespace {unknown[0]} does not exist")
+        key, moment = f"DI-{secrets.token_hex(16)}", now_ms()
+        order: Json = {
+            "workorderId": key,
+            "orgId": self._context.account.org_id,
+            "bundleId": f"BN-{secrets.token_hex(16)}",
+            "action": "identity-delete",
+            "createdAt": moment,
+            "updatedAt": moment,
+            "operationCount": count,
+            "targetServices": ["datalakeService", "identity", "profile", "ajo"],
+            "status": "received",
+            "createdBy": self._context.account.technical_user,
+            "datasetId": dataset_id,
+            "displayName": str(body.get("displayName") or ""),
+            "description": str(body.get("description") or ""),
+        }
+        with self._context.store.transaction():
+            self._context.store.put("work_order", key, order)
+            self._context.store.put("work_order_due", key, {"id": key, "groups": groups})
+        self._notify()
+        return answer(order)
+
+    @route("GET", f"{BASE}/workorder/{{id}}")
+    async def lookup(self, request: web.Request) -> web.Response:
+        """Return one work order."""
+        self._check_entitlement()
+        order = self._context.store.get("work_order", request.match_info["id"])
+        if order is None:
+            raise problems.not_found(f"work order {request.match_info['id']}")
+        return answer(order)
+
+    @route("GET", f"{BASE}/quota")
+    async def quota(self, _request: web.Request) -> web.Response:
+        """Return what the licence allows, and what was used."""
+        self._check_entitlement()
+        used = sum(order["operationCount"] for order in self._context.store.all("work_order"))
+        return answer(
+            {
+                "quotas": [
+                    {"name": "dailyConsumerDeleteIdentitiesQuota", "consumed": used, "quota": _DAILY},
+                    {"name": "monthlyConsumerDeleteIdentitiesQuota", "consumed": used, "quota": _MONTHLY},
+                ]
+            }
+        )
+
+    def _check_entitlement(self) -> None:
+        if ENTITLEMENT in self._context.options.withheld:
+            raise problems.generic(403, "Forbidden", "The organisation is not entitled to record delete")
+
+
+def carry_out(context: Context) -> None:
+    """Remove the rows of all work orders that are due, on the thread that writes the lake.
+
+    A kill in between leaves the work order due, and the rest is removed at the next start.
+    """
+    store = context.store
+    for due in store.all("work_order_due"):
+        order = store.get("work_order", due["id"]) or {}
+        wanted = {(group["namespace"]["code"], value) for group in due["groups"] for value in group["IDs"]}
+        for dataset in store.all("dataset"):
+            if order.get("datasetId") in ("ALL", dataset["id"]):
+                _remove_rows(context, dataset, wanted)
+        with store.transaction():
+            store.put("work_order", due["id"], {**order, "status": "completed", "updatedAt": now_ms()})
+            store.delete("work_order_due", due["id"])
+
+
+def _remove_rows(context: Context, dataset: Json, wanted: set[tuple[str, str]]) -> None:
+    lake, start = context.store.lake, 0
+    described = described_identities(context, dataset["schemaRef"]["id"])
+    while page := context.store.batches(BatchFilter(dataset["id"], "success", ascending=True), _PAGE, start):
+        for batch_id in page:
+            table = pq.read_table(good_file(lake, batch_id))
+            keep = [identities_of(row, described).declared_primary not in wanted for row in table.to_pylist()]
+            if not all(keep):
+                write_rows(lake, batch_id, table.filter(pa.array(keep)))
+        start += _PAGE
+
+
+def _is_group(group: object) -> bool:
+    namespace = group.get("namespace") if isinstance(group, dict) else None
+    ids = group.get("IDs") if isinstance(group, dict) else None
+    return (
+        isinstance(namespace, dict)
+        and isinstance(namespace.get("code"), str)
+        and isinstance(ids, list)
+        and bool(ids)
+        and all(isinstance(value, str) for value in ids)
+    )
