@@ -31,6 +31,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from copy import deepcopy
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -411,7 +412,7 @@ def main() -> None:
     end = given.first + given.inputs
     tasks = [(at, min(at + BATCH, end), given.seed) for at in range(given.first, end, BATCH)]
     outcome = Outcome()
-    with ProcessPoolExecutor(given.workers) as pool:
+    with ProcessPoolExecutor(given.workers, get_context("spawn")) as pool:
         for done, each in enumerate(pool.map(_run, tasks), start=1):
             outcome.add(each)
             if sys.stderr.isatty():
