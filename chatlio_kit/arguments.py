@@ -60,6 +60,17 @@ def wrong(name: str, meaning: str, value: object) -> UsageError:
     return UsageError(f"{option(name)} is {meaning}, not {named(value)}.{hint}")
 
 
+def path_ending_in(suffix: str, name: str, path: Path | str) -> Path:
+    """Return the path of a file to write; one without its ending may be a file of another kind.
+
+    Raises:
+        UsageError: when it ends otherwise.
+    """
+    if Path(path).suffix.lower() != suffix:
+        raise wrong(name, f"a file that ends in {suffix}", str(path))
+    return Path(path)
+
+
 def named(value: object) -> str:
     """Return a value as words in a sentence: itself if it is short, else its type."""
     if value is None or isinstance(value, bool | int | float):

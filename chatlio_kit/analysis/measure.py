@@ -16,7 +16,7 @@ from chatlio_kit.analysis.calendar import Calendar
 from chatlio_kit.analysis.definitions import METRICS, PERIODS, definitions
 from chatlio_kit.analysis.summary import BUSINESS, HEADLINES, check_name, summarize
 from chatlio_kit.analysis.words import in_words
-from chatlio_kit.arguments import checked, flag, optional, text, wrong
+from chatlio_kit.arguments import checked, flag, optional, path_ending_in, text, wrong
 from chatlio_kit.display import Sheet, SheetDisplay
 from chatlio_kit.display.workbook import write_workbook
 from chatlio_kit.errors import FrameError
@@ -198,8 +198,10 @@ class Metrics(SheetDisplay):
             The path.
 
         Raises:
+            UsageError: when the path does not end in .xlsx, because it may be a file of another kind.
             OutputError: when it cannot be written.
         """
+        path = path_ending_in(".xlsx", "path", path)
         sheets = {
             "overview": self.overview(by).reset_index(),
             f"by {by}": self.table(by),
@@ -207,8 +209,8 @@ class Metrics(SheetDisplay):
             "by page": self.table("page"),
             "definitions": definitions().reset_index(),
         }
-        write_whole(Path(path), lambda draft: write_workbook(draft, sheets))
-        return Path(path)
+        write_whole(path, lambda draft: write_workbook(draft, sheets))
+        return path
 
     @cached_property
     def _span(self) -> tuple[pd.Timestamp, pd.Timestamp] | None:
@@ -248,6 +250,16 @@ class Metrics(SheetDisplay):
                 self.calendar.holidays
             )
             notes.append(f"business: {self.calendar.hours}, {self.calendar.time_zone}{holidays}")
+        if strays := int(self._frames["messages"]["conversation_id"].isna().sum()):
+            notes.append(
+                f"{strays:,} messages belong to no known conversation, as where ids are redacted with drop; "
+                "they are not measured."
+            )
+        if from_slack := int((self._frames["conversations"]["origin"] == "slack_export").sum()):
+            notes.append(
+                f"{from_slack:,} conversations come from Slack, which knows no feedback and no reports of "
+                "unanswered chats; unless webhooks add them, these shares are too low."
+            )
         return [*notes, f"times: {self.calendar.time_zone}"]
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from chatlio_kit.arguments import path_ending_in
 from chatlio_kit.cli.command import CaptureOptions, CommandResult, Context, capture_options, command
 from chatlio_kit.jobs.explore import explore as run_explore
 from chatlio_kit.jobs.trace import capture_named_in
@@ -46,7 +47,7 @@ def explore(
     The page works offline. Where the state folder has a ledger, it shows what became of each event.
     """
     explorer = run_explore(tables, state=context.state, query=query, since=since, until=until, limit=limit)
-    path = explorer.save(out or tables / EXPLORER)
+    path = explorer.save(tables / EXPLORER if out is None else path_ending_in(".html", "out", out))
     content = {"page": str(path), "holds": explorer.holds, "entries": len(explorer)}
     return CommandResult(content, f"{explorer.holds}\nOpen {path} in a browser.")
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import click
 
+from chatlio_kit.arguments import path_ending_in
 from chatlio_kit.cli.command import CommandResult, Context, command
+from chatlio_kit.errors import UsageError
 
 _PERIODS = ("day", "week", "month", "quarter", "year")
 
@@ -42,10 +44,13 @@ def metrics(
     xlsx: Path | None,
 ) -> CommandResult:
     """Measure the tables in a folder that convert wrote: volume, waits, outcomes; by period and agent."""
+    workbook = None if xlsx is None else path_ending_in(".xlsx", "xlsx", xlsx)
     room = import_module("chatlio_kit.tables")
     measure = import_module("chatlio_kit.analysis.measure").measure
     measured = measure(room.read_tables(tables), hours=hours, time_zone=time_zone, holidays=holidays)
+    if holidays is not None and hours is None:
+        raise UsageError("--holidays closes days of the opening hours. Add --hours, or leave it out.")
     text = str(measured.sheet(by))
-    if xlsx is not None:
-        text += f"\nworkbook: {measured.to_excel(xlsx, by)}"
+    if workbook is not None:
+        text += f"\nworkbook: {measured.to_excel(workbook, by)}"
     return CommandResult(measured.as_dict(by), text)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from chatlio_kit.arguments import checked, flag, named, optional, text, whole_number
+from chatlio_kit.arguments import checked, flag, named, optional, path_ending_in, text, whole_number
 from chatlio_kit.chatlio.catalogue import TABLES, Field
 from chatlio_kit.chatlio.labels import label_of
 from chatlio_kit.chatlio.rejections import Rejection
@@ -112,11 +112,13 @@ class Tables:
             The path.
 
         Raises:
+            UsageError: when the path does not end in .xlsx, because it may be a file of another kind.
             OutputError: when it cannot be written.
         """
+        path = path_ending_in(".xlsx", "path", path)
         sheets = {**self.frames(time_zone=time_zone, decode=True), "rejected": self.rejected}
-        write_whole(Path(path), lambda draft: write_workbook(draft, sheets))
-        return Path(path)
+        write_whole(path, lambda draft: write_workbook(draft, sheets))
+        return path
 
     @checked()
     def read_conversation(self, conversation_id: str | None = None) -> Transcript:
