@@ -122,3 +122,19 @@ def test_forgetting_asks_first(tmp_path: Path) -> None:
     for arguments in (["--yes"], ["--visitor-id", ANA, "--json"], ["--email", "a@x.org", "--yes"]):
         assert _run("forget", *arguments, "--state", tmp_path / "none").exit_code == 2
     assert not (tmp_path / "none").exists()
+
+
+def test_a_damaged_table_stops_forgetting_with_a_sentence(
+    state: Path, captures: Path, tmp_path: Path
+) -> None:
+    """It is named before anything is erased."""
+    _run("convert", captures, "--out", tmp_path / "tables")
+    table = tmp_path / "tables" / "messages.parquet"
+    table.write_bytes(table.read_bytes()[:500])
+    events = (tmp_path / "tables" / "events.parquet").read_bytes()
+    result = _run(
+        "forget", captures, "--visitor-id", ANA, "--yes", "--tables", table.parent, "--state", state
+    )
+    assert result.exit_code == 1
+    assert "messages.parquet' cannot be read" in result.stderr
+    assert (tmp_path / "tables" / "events.parquet").read_bytes() == events

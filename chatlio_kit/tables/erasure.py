@@ -18,6 +18,7 @@ from chatlio_kit.chatlio.catalogue import TABLES
 from chatlio_kit.chatlio.person import CONVERSATION, EVENT_IDS, VISITOR, WHO, Person
 from chatlio_kit.errors import UsageError
 from chatlio_kit.tables.output import write_json, write_whole
+from chatlio_kit.tables.reading import unreadable_table
 from chatlio_kit.tables.report import EXPLORER, PAGE, REJECTED, REPORT
 
 ERASED = "(erased)"
@@ -64,7 +65,11 @@ def check_tables(out: Path) -> None:
 
 
 def learn_from_tables(out: Path, person: Person) -> None:
-    """Learn from tables who the person is: visitors, conversations, and the events that name them."""
+    """Learn from tables who the person is: visitors, conversations, and the events that name them.
+
+    Raises:
+        CaptureError: when a table cannot be read.
+    """
     for name in TABLES:
         for rows in _batches(out, name):
             is_theirs = _is_theirs(rows, person)
@@ -180,9 +185,12 @@ def _scrubbed(value: Any, person: Person) -> Any:
 def _batches(out: Path, name: str) -> Iterator[Any]:
     path = out / f"{name}.parquet"
     if path.is_file():
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches():
-                yield pa.Table.from_batches([batch])
+        try:
+            with pq.ParquetFile(path) as file:
+                for batch in file.iter_batches():
+                    yield pa.Table.from_batches([batch])
+        except (OSError, pa.ArrowException) as error:
+            raise unreadable_table(path, error) from error
 
 
 def _is_theirs(rows: Any, person: Person) -> Any:

@@ -53,9 +53,9 @@ def read_tables(folder: Path | str) -> Tables:
         rejections = _read_rejections(out / REJECTED)
         counts = _counts(report, frames["events"], rejections)
     except (ValueError, KeyError, TypeError) as error:
-        raise _unreadable(out / REPORT, error) from error
+        raise unreadable_table(out / REPORT, error) from error
     except OSError as error:
-        raise _unreadable(out, error) from error
+        raise unreadable_table(out, error) from error
     return Tables(**frames, rejections=rejections, counts=counts, notes=[])
 
 
@@ -69,7 +69,7 @@ def _read_table(path: Path, name: str) -> pd.DataFrame:
             )
         return frame_of(rows.cast(arrow_schema(name)))
     except (OSError, pa.ArrowException) as error:
-        raise _unreadable(path, error) from error
+        raise unreadable_table(path, error) from error
 
 
 def _read_rejections(path: Path) -> list[Rejection]:
@@ -95,6 +95,7 @@ def _counts(report: dict[str, Any], events: pd.DataFrame, rejections: list[Rejec
     return counts
 
 
-def _unreadable(path: Path, error: Exception) -> CaptureError:
+def unreadable_table(path: Path, error: Exception) -> CaptureError:
+    """Return the error of a file in a folder of tables that cannot be read."""
     words = str(error).partition("\n")[0].rstrip(".")
     return CaptureError(f"{str(path)!r} cannot be read: {words}. Convert the captures again.")
