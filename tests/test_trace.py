@@ -266,3 +266,15 @@ def _data(page: str) -> dict[str, Any]:
     text = page.partition('<script type="application/json" id="data">')[2].partition("</script>")[0]
     content: dict[str, Any] = orjson.loads(text)
     return content
+
+
+def test_redacted_captures_are_never_quoted(work: Work) -> None:
+    """With --redact no step and no JSON holds a record as it was captured."""
+    row = work.frames.events[work.frames.events["visitor_id"].notna()].iloc[0]
+    arguments = ["trace", row["visitor_id"], str(work.captures), "--state", str(work.state)]
+    assert "as captured" in CliRunner().invoke(main, arguments).stdout
+    for face in ((), ("--json",)):
+        result = CliRunner().invoke(main, [*arguments, "--redact", "mask", *face])
+        assert result.exit_code == 0
+        assert "receivedAt" not in result.stdout
+        assert "as captured" not in result.stdout

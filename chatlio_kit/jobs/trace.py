@@ -52,7 +52,7 @@ class CaptureRecord:
     Attributes:
         file: its file.
         record: its number in that file.
-        raw: its beginning, as text.
+        raw: its beginning, as text; empty where the captures are read with redaction.
         event_id: the id of its event.
         kind: the kind of its event.
     """
@@ -195,7 +195,7 @@ class Trace:
             for record in event.in_captures
             if event.accepted_from is not None and not record.is_at(*event.accepted_from)
         ]
-        steps += [("as captured", _excerpt(record.raw)) for record in event.in_captures[:1]]
+        steps += [("as captured", _excerpt(record.raw)) for record in event.in_captures[:1] if record.raw]
         steps.append(("tables", self._tables_step(event)))
         if not event.entries:
             why = "the ledger does not know this event" if self.looked_at["ledger"] else "there is no ledger"
@@ -338,9 +338,10 @@ class _Search:
     def _search_captures(self) -> list[Rejection]:
         """Find records in the captures, and return those that are rejected."""
         unaccepted = []
+        shows_raw = self._export is not None and not self._export.policy.redaction.is_on
         for batch in self._capture_batches():
             for index, row in self._rows_of(batch.events).iterrows():
-                raw = batch.raw(int(str(index)))[: _EXCERPT + 1]
+                raw = batch.raw(int(str(index)))[: _EXCERPT + 1] if shows_raw else ""
                 origin = str(row["source_file"]), int(row["source_record"])
                 found = CaptureRecord(*origin, raw, str(row["event_id"]), str(row["kind"]))
                 self._event(str(row["event_id"])).in_captures.append(found)
