@@ -349,3 +349,11 @@ def test_long_texts_are_cut_and_counted(
     assert (len(entry["messages"]), entry["hidden"]) == (1000, 200)
     assert (len(entry["messages"][0][3]), entry["messages"][0][4]) == (10_000, 2_007)
     assert tables.search("needle")["id"].tolist() == [chat]
+
+
+def test_a_time_without_any_moment_is_refused(tmp_path: Path) -> None:
+    """A beginning that is not before the end would show an empty page."""
+    tables = ck.read_export(write_sample(tmp_path / "x.d", events=20).path).to_tables(quiet=True)
+    for since in ("2024-01-02", "2024-01-01"):
+        with pytest.raises(UsageError, match="is not before"):
+            tables.explore(since=since, until="2024-01-01")

@@ -138,9 +138,15 @@ class Filters:
         """Read filters as they are written in options.
 
         Raises:
-            UsageError: when a time is none.
+            UsageError: when a time is none, or no time is between them.
         """
-        return cls(query, _milliseconds("since", since), _milliseconds("until", until))
+        first, last = _milliseconds("since", since), _milliseconds("until", until)
+        if first is not None and last is not None and first >= last:
+            raise UsageError(
+                f"{option('since')} {since!r} is not before {option('until')} {until!r}. Name an earlier "
+                "beginning or a later end."
+            )
+        return cls(query, first, last)
 
     @property
     def words(self) -> list[str]:
