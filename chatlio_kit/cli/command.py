@@ -209,9 +209,14 @@ def command(function: Callable[..., CommandResult]) -> Callable[..., None]:
 def fail(sentence: str, exit_code: int, as_json: bool) -> NoReturn:
     """End a command with a sentence and an exit code."""
     if as_json:
-        write_answer(_as_json({"error": sentence}))
+        answer_error(sentence)
     click.echo(visible(sentence), err=True)
     sys.exit(exit_code)
+
+
+def answer_error(sentence: str) -> None:
+    """Write a sentence on stdout as the one JSON object of a command that failed."""
+    write_answer(_as_json({"error": sentence}))
 
 
 def _explain(error: OSError | MemoryError | sqlite3.DatabaseError, state: Path) -> str:

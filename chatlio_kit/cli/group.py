@@ -45,6 +45,19 @@ class _LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, summary) for name, (_, summary) in _COMMANDS.items()])
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta["is_json"] = "--json" in args
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that is named; a wrong use answers in JSON where that was asked for, too."""
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            if ctx.meta["is_json"]:
+                import_module("chatlio_kit.cli.command").answer_error(error.format_message())
+            raise
+
     def main(self, *arguments: Any, **options: Any) -> Any:
         """Run a command on usable standard streams."""
         with usable_streams(), spoken_at_the_prompt():

@@ -445,7 +445,8 @@ def open_connection(platform: Platform, name: str = "chatlio", *, quiet: bool = 
     if missing:
         raise ConnectionIncomplete(
             f"The connection {name!r} is not complete; missing: {', '.join(missing)}. "
-            "Connect (plan_connection, then apply) to make what is missing; what is there is kept."
+            + for_face("Run `chatlio-kit connect`", "Run plan_connection(...).apply()")
+            + " to make what is missing; what is there is kept."
         )
     return connection_of(survey, usable)
 

@@ -431,7 +431,7 @@ class _Erasure:
             )
         if not self._tables:
             result.notes.append(
-                "Tables that convert wrote were not looked at: name their folders with --tables (tables=)."
+                f"Tables that convert wrote were not looked at: name their folders with {option('tables')}."
             )
         if result.events:
             result.notes.append(
