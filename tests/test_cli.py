@@ -273,3 +273,72 @@ def test_help_lists_each_command_and_imports_none() -> None:
     commands = {name: main.get_command(context, name) for name in main.list_commands(context)}
     assert all(commands.values())
     assert commands.keys() <= {line.split()[0] for line in lines if line.startswith("  ")}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("explore", "nowhere"),
+        ("explore", ".", "--limit", "0"),
+        ("forget", "--email", "ana@example.org", "--tables", "nowhere"),
+        ("slack", "inspect"),
+        ("nothing",),
+    ],
+)
+def test_a_wrong_use_answers_in_json_too(
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the parser of options refuses is one JSON object on stdout, like any other error."""
+    monkeypatch.chdir(tmp_path)
+    result = _run(*arguments, "--json")
+    assert result.exit_code == 2
+    assert set(_json(result)) == {"error"}
+    assert _run(*arguments).stdout == ""
+
+
+def test_an_incomplete_connection_is_mended_at_the_prompt(state: Path) -> None:
+    """The next step is a command, not a call."""
+    result = _run("reconcile", "--name", "nobody", "--state", state)
+    assert result.exit_code == 1
+    assert "`chatlio-kit connect`" in result.stderr
+    assert "apply" not in result.stderr
+
+
+def test_tables_are_never_overwritten_by_what_is_made_of_them(export: Path, tmp_path: Path) -> None:
+    """A workbook ends in .xlsx and a page in .html; any other file may hold something else."""
+    _run("convert", export, "--out", tmp_path / "tables")
+    events = tmp_path / "tables" / "events.parquet"
+    before = events.read_bytes()
+    for command, option in (("metrics", "--xlsx"), ("explore", "--out")):
+        result = _run(command, tmp_path / "tables", option, events)
+        assert (result.exit_code, events.read_bytes()) == (2, before)
+        assert option in result.stderr
+
+
+def test_metrics_refuse_holidays_without_hours(export: Path, tmp_path: Path) -> None:
+    """Holidays would be ignored otherwise."""
+    _run("convert", export, "--out", tmp_path / "tables")
+    result = _run("metrics", tmp_path / "tables", "--holidays", "DE")
+    assert result.exit_code == 2
+    assert "Add --hours" in result.stderr
+
+
+def test_metrics_say_what_tables_cannot_know(export: Path, tmp_path: Path) -> None:
+    """Messages without a conversation are named instead of counted as nothing."""
+    _run("convert", export, "--out", tmp_path / "tables", "--redact", "drop")
+    result = _run("metrics", tmp_path / "tables")
+    assert "messages belong to no known conversation" in result.stdout
+
+
+def test_a_slack_export_of_which_nothing_is_read_says_so(tmp_path: Path) -> None:
+    """Settings that match no channel are named, and the shares that Slack cannot know."""
+    write_sample(tmp_path / "x.d", events=60, slack=True)
+    settings = tmp_path / "slack.toml"
+    settings.write_text('channels = ["q-*"]\napp_ids = ["A0CHATLIO1"]\n', encoding="utf-8")
+    read = ("convert", tmp_path / "x.d.slack.zip", "--slack", settings, "--out", tmp_path / "tables")
+    assert "No channel of x.d.slack.zip was read" in _run(*read).stdout
+    settings.write_text('channels = ["z-*"]\napp_ids = ["A0CHATLIO1"]\n', encoding="utf-8")
+    assert "No channel" not in _run(*read).stdout
+    assert "conversations come from Slack" in _run("metrics", tmp_path / "tables").stdout
+    settings.write_bytes(b"\xff\xfe")
+    assert "it is not UTF-8" in _run(*read).stderr

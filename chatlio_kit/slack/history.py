@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from chatlio_kit.chatlio.rejections import Reason, Rejection
+from chatlio_kit.errors import in_words
 from chatlio_kit.slack.conversations import (
     LAST_MESSAGE,
     Conversation,
@@ -196,6 +197,13 @@ class SlackHistory:
             f"read; in {counts.without_app:,} the app is not, and {counts.without_messages:,} have no folder "
             "of their own"
         )
+        if not counts.channels_read:
+            notes.append(
+                f"No channel of {self.name} was read, so nothing of it is in the result. Check channels, "
+                "app_ids, bot_ids and bot_users in the settings; "
+                + in_words("`chatlio-kit slack inspect`", "inspect_slack()")
+                + " proposes them."
+            )
         if self.workspace.channels and (strays := self.workspace.folders_without_entry()):
             notes.append(f"{strays:,} folders belong to no channel of the index, and are not read")
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts.as_dict()["left_out"].items())

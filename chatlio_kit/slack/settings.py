@@ -95,7 +95,9 @@ class SlackSettings:
                 )
             ) from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-            raise UsageError(f"{str(path)!r} cannot be read as TOML: {error}. Correct it.") from None
+            words = {UnicodeDecodeError: "it is not UTF-8", IsADirectoryError: "it is a folder"}
+            reason = words.get(type(error), str(error))
+            raise UsageError(f"{str(path)!r} cannot be read as TOML: {reason}. Correct it.") from None
         return cls.of(values, path.name)
 
     @property
