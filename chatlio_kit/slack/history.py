@@ -260,14 +260,20 @@ class _ChannelReader:
         self._teams: Counter[str] = Counter()
         self._read = ChannelRead()
         self._files = 0
+        self._unread_days: list[Rejection] = []
 
     def read(self, folder: str, webhooks: Webhooks) -> ChannelRead | None:
-        """Return what the channel gives; None if the named app is not in it."""
+        """Return what the channel gives; None if the named app is not in it.
+
+        Of days that cannot be read nobody knows whether the app is in them, so they are rejected all the same.
+        """
         counts = self._history.counts
         lines, is_in_it = self._lines(folder)
         if not is_in_it:
             counts.without_app += 1
-            return None
+            counts.rejected += len(self._unread_days)
+            counts.messages += len(self._unread_days)
+            return ChannelRead(rejected=self._unread_days) if self._unread_days else None
         counts.channels_read += 1
         counts.files += self._files
         counts.rejected += len(self._read.rejected)
@@ -301,14 +307,14 @@ class _ChannelReader:
             try:
                 messages = orjson.loads(member.read(DAY_BYTES).removeprefix(_BOM))
             except Unreadable as why:
-                self._reject(day, 1, Reason.UNREADABLE, None, f"The file cannot be read: {why}.")
+                self._reject_day(day, Reason.UNREADABLE, f"The file cannot be read: {why}.")
                 continue
             except ValueError:
-                self._reject(day, 1, Reason.NOT_JSON, None, "The file is no JSON. Get a whole copy of it.")
+                self._reject_day(day, Reason.NOT_JSON, "The file is no JSON. Get a whole copy of it.")
                 continue
             if not isinstance(messages, list):
                 detail = "The file holds no list of messages, as a day's file does."
-                self._reject(day, 1, Reason.NOT_AN_OBJECT, None, detail)
+                self._reject_day(day, Reason.NOT_AN_OBJECT, detail)
                 continue
             for number, raw in enumerate(messages, 1):
                 try:
@@ -321,6 +327,10 @@ class _ChannelReader:
                 self._teams[team_of(raw)] += 1
                 lines.append(line)
         return lines, is_in_it
+
+    def _reject_day(self, day: str, reason: Reason, detail: str) -> None:
+        self._reject(day, 1, reason, None, detail)
+        self._unread_days.append(self._read.rejected[-1])
 
     def _reject(self, day: str, number: int, reason: Reason, place: str | None, detail: str) -> None:
         """Reject a line or file; without its text, which may hold addresses that open files."""

@@ -411,3 +411,17 @@ def test_30_a_day_that_is_no_json_is_rejected_and_the_channel_read(tmp_path: Pat
     (rejected,) = tables.rejections
     assert (rejected.file, rejected.record) == (f"export.zip!{CHANNEL}/2024-03-12.json", 1)
     assert (rejected.reason, rejected.raw) == ("not_json", None)
+
+
+def test_31_days_that_cannot_be_read_are_rejected_where_nothing_else_shows_the_app(tmp_path: Path) -> None:
+    """A channel that somebody else made, of which no day can be read, does not vanish without a word."""
+    days = {DAY: b'[{"type":', "2024-03-12": [said(TS, "colleagues")]}
+    export = _export(write_export(tmp_path, days, channels=[channel(creator="U1")]))
+    tables = export.to_tables(quiet=True)
+    assert _texts(tables) == []
+    assert [(reject.file, reject.reason) for reject in tables.rejections] == [
+        (f"export.zip!{CHANNEL}/{DAY}.json", "not_json")
+    ]
+    assert export.slack is not None
+    counts = export.slack.counts
+    assert (counts.without_app, counts.messages, counts.rejected) == (1, 1, 1)
