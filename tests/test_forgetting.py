@@ -124,6 +124,17 @@ def test_forgetting_asks_first(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.parametrize("who", [("--visitor-id", "x"), ("--email", "a@b"), ("--visitor-id", " 12 ")])
+def test_a_fragment_of_a_name_is_refused(who: tuple[str, str], tmp_path: Path) -> None:
+    """It would be found in what belongs to others: no page is deleted for it."""
+    page = tmp_path / "reports" / "run" / "report.html"
+    page.parent.mkdir(parents=True)
+    page.write_text("x a@b 12", encoding="utf-8")
+    result = _run("forget", *who, "--yes", "--state", tmp_path)
+    assert (result.exit_code, page.exists()) == (2, True)
+    assert "too short" in result.stderr
+
+
 def test_a_damaged_table_stops_forgetting_with_a_sentence(
     state: Path, captures: Path, tmp_path: Path
 ) -> None:

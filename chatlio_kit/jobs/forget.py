@@ -50,6 +50,8 @@ UNFINISHED = "forgetting.json"
 """Holds what is known of the person during a call; after a kill it stays, and the next call resumes."""
 
 _SHOWN = 20
+_SHORTEST = 4
+"""How many letters an id or address has at least; a shorter one is part of almost every text."""
 _BLOCK = 1 << 22
 _OVERLAP = 1 << 12
 _DATABASES = frozenset({".db", ".sqlite3", ".db-wal", ".sqlite3-wal"})
@@ -240,6 +242,11 @@ def forget(
     if not any(name and name.strip() for name in (visitor_id, email)):
         whom = f"{option('visitor_id')} or {option('email')}"
         raise UsageError(f"Nobody is named. Say whom to forget with {whom}.")
+    for name in (visitor_id, email):
+        if name and len(name.strip()) < _SHORTEST:
+            raise UsageError(
+                f"{name!r} is too short: others have it in their texts and ids. Name a whole id or address."
+            )
     if not state.is_dir():
         raise UsageError(f"There is no state folder {str(state)!r}. Name the one that was sent from.")
     folders = [Path(folder) for folder in ([tables] if isinstance(tables, Path | str) else tables)]

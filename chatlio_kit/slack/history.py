@@ -265,7 +265,7 @@ class _ChannelReader:
     def read(self, folder: str, webhooks: Webhooks) -> ChannelRead | None:
         """Return what the channel gives; None if the named app is not in it.
 
-        Of days that cannot be read nobody knows whether the app is in them, so they are rejected all the same.
+        Whether the app is in days that cannot be read is unknown, so these are rejected all the same.
         """
         counts = self._history.counts
         lines, is_in_it = self._lines(folder)
