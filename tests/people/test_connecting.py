@@ -112,6 +112,24 @@ def test_identities_in_the_lake_make_namespace_and_descriptors(open_settings: Op
         assert again.people == connection.people == ck.open_connection(platform, "people").people
 
 
+@pytest.mark.parametrize(
+    ("number", "conflicts"), [("7", []), ("4", ["identity descriptor"])], ids=["its own", "another"]
+)
+def test_a_namespace_may_be_written_as_its_number(
+    open_settings: OpenPlatform, number: str, conflicts: list[str]
+) -> None:
+    """A descriptor that names the namespace by number is the same one; another's number is a conflict."""
+    identities = ["user_id=Phone"]
+    with open_settings() as platform:
+        ck.plan_connection(platform, "people", [], identities=identities).apply()
+        (made,) = platform.schemas.descriptors("xdm:descriptorIdentity")
+        platform.schemas.delete_descriptor(made.pop("@id"))
+        platform.schemas.create_descriptor({**made, "xdm:namespace": number, "xdm:property": "xdm:id"})
+        plan = ck.plan_connection(platform, "people", [], identities=identities)
+        assert [conflict.object for conflict in plan.conflicts] == conflicts
+        assert plan.changes == 0
+
+
 def test_identities_can_be_added_to_a_connection_and_not_changed(open_settings: OpenPlatform) -> None:
     """A connection in the lake gains them; other ones, and Profile, need another name."""
     with open_settings() as platform:
