@@ -51,7 +51,7 @@ _PEOPLE_RIGHTS = {
     ("manage", "profiles"): ("enable a dataset for Profile", "profile"),
 }
 """By permission: what it allows, and the option that alone needs it."""
-_IDENTITY_QUOTA = "DeleteIdentitiesQuota"
+_IDENTITY_QUOTA = "ConsumerDeleteIdentitiesQuota"
 
 
 class Verdict(StrEnum):
@@ -319,9 +319,15 @@ class _Checks:
         except PlatformError as error:
             yield Check(name, Verdict.WARN, f"its quota cannot be read: {error.reason.rstrip('.')}", advice)
             return
-        own = {key: quota for key, quota in quotas.items() if key.endswith(_IDENTITY_QUOTA)}
+        own = {
+            key.removesuffix(_IDENTITY_QUOTA): quota
+            for key, quota in quotas.items()
+            if key.endswith(_IDENTITY_QUOTA)
+        }
         used_up = any(consumed >= most for consumed, most in own.values())
-        finding = ", ".join(f"{key}: {consumed:,} of {most:,}" for key, (consumed, most) in own.items())
+        finding = ", ".join(
+            f"{key} {consumed:,} of {most:,} identities" for key, (consumed, most) in own.items()
+        )
         if not own or used_up:
             yield Check(name, Verdict.WARN, finding or "its quotas name no identities to delete", advice)
         else:
