@@ -1,8 +1,8 @@
 """Data hygiene: record delete work orders, which remove the rows of identities from datasets.
 
 A work order finds a row by its primary identity: the field that a primary descriptor names, or the item of
-``identityMap`` with ``primary: true``. Source: Data Hygiene API guide, "Work orders" and "Quota". How one work
-order is read, and every status after ``received``, are assumed.
+``identityMap`` with ``primary: true``. Source: Data Hygiene API guide, "Work orders" and "Quota". How one
+work order is read, and every status after ``received``, are assumed.
 """
 
 from __future__ import annotations
