@@ -163,8 +163,15 @@ def test_a_work_order_that_is_not_carried_out_yet_claims_nothing(
         assert deletion["left"] == 0
 
 
-@pytest.mark.parametrize("is_carried_out", [True, False], ids=["carried out", "waiting"])
-@pytest.mark.parametrize("reading", ["no such call", "another shape", "an unknown word"])
+@pytest.mark.parametrize(
+    ("reading", "is_carried_out"),
+    [
+        ("no such call", True),
+        ("another shape", True),
+        ("an unknown word", True),
+        ("no such call", False),
+    ],
+)
 def test_whatever_a_work_order_looks_like_the_rows_decide(
     open_settings: OpenPlatform,
     command: Any,
