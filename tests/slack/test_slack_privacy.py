@@ -109,7 +109,11 @@ def test_no_canary_leaves_an_export(
     assert page.as_dict()["accepted"] == 1
     shown += [f"{page!r}{page._repr_html_()}", (tmp_path / "proposal.toml").read_text(encoding="utf-8")]
     assert list(tables.messages["text"]) == ["Is the beta open?", "Yes", "See https://files.slack.com/x.png"]
-    assert len(tables.rejections) == 3
+    assert [reject.file.partition("!")[2] for reject in tables.rejections] == [
+        *["C0ANA/2024-03-11.json"] * 2,
+        "C0ANA/2024-03-12.json",
+        "C0BROKEN/2024-03-11.json",
+    ]
     written = _everything_below(out) + _everything_below(state)
     for word in (CANARY, "xoxe", "merger", "z-foreign"):
         assert word not in "".join(shown)
