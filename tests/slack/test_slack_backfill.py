@@ -69,6 +69,36 @@ def test_an_export_lands_once_and_grows(local: Platform, tmp_path: Path) -> None
     assert set(rows["occurred_at_source"]) == {"slack_ts"}
 
 
+def test_a_page_accounts_for_every_message_and_conversation(local: Platform, tmp_path: Path) -> None:
+    """As the report of a conversion does, in Python, at the prompt and on disk; but not without an export."""
+    lines = [
+        *LINES, "no object", {"type": "message", "text": "without ts"},
+        event("1710144100.000100", "channel_archive"), event("1710150000.000100", "channel_unarchive"),
+        event("1710150060.000100", "channel_archive"), said("1710200005.000200", "Still there?"),
+    ]  # fmt: skip
+    export = write_export(tmp_path, lines)
+    converted = ck.read_slack(export, **SETTINGS).to_tables(quiet=True).slack
+    settings = tmp_path / "slack.toml"
+    settings.write_text('channels = ["z-*"]\napp_ids = ["A0CHAT"]\n', encoding="utf-8")
+    arguments = ["backfill", str(export), "--slack", str(settings), "--state", str(local.settings.state)]
+    result = CliRunner().invoke(main, [*arguments, "--json"])
+    slack = json.loads(result.stdout)["slack"]
+    assert converted is not None
+    assert slack == converted.as_dict()
+    assert slack["messages"] == slack["kept"] + sum(slack["left_out"].values()) + slack["rejected"] == 9
+    assert (slack["kept"], slack["left_out"], slack["rejected"]) == (3, {"event": 4}, 2)
+    fates = ("accepted", "duplicates", "rejected_conversations", "covered", "empty", "open")
+    assert [slack[fate] for fate in fates] == [2, 0, 0, 0, 1, 0]
+    assert slack["conversations"] == sum(slack[fate] for fate in fates)
+    again = backfill(ck.read_slack(export, **SETTINGS), local, quiet=True)
+    written = sorted((local.settings.state / "reports").glob("*/report.json"))[-1]
+    assert json.loads(written.read_bytes())["slack"] == again.as_dict()["slack"]
+    assert [again.as_dict()["slack"][fate] for fate in fates] == [0, 2, 0, 0, 1, 0]
+    captures = _captures(tmp_path, [])
+    captures.write_text('{"kind": "visitor_active"}\n', encoding="utf-8")
+    assert "slack" not in backfill(captures, local, quiet=True).as_dict()
+
+
 def test_frames_of_an_export_are_streamed_like_any_other(
     local: Platform, tmp_path: Path, transcript: Payload
 ) -> None:
