@@ -11,11 +11,9 @@ from chatlio_kit.captures.dialects import (
     unwrap,
 )
 from chatlio_kit.captures.formats.records import Text, is_exact, keeps_quotes, parse, refusal
-from chatlio_kit.captures.sources.archives import zip_listing
-from chatlio_kit.captures.sources.discovery import find_files, local_path
+from chatlio_kit.captures.sources.discovery import find_files
 from chatlio_kit.captures.sources.files import CaptureFile, archives_of
 from chatlio_kit.captures.sources.local import LocalSource
-from chatlio_kit.captures.sources.stores import RemoteSource
 
 __all__ = [
     "BARE",
@@ -26,18 +24,15 @@ __all__ = [
     "FileSlice",
     "LocalSource",
     "RawBatch",
-    "RemoteSource",
     "Text",
     "Unwrapped",
     "archives_of",
     "find_files",
     "is_exact",
     "keeps_quotes",
-    "local_path",
     "named_fields",
     "parse",
     "recognise",
     "refusal",
     "unwrap",
-    "zip_listing",
 ]

@@ -16,7 +16,7 @@ import pandas as pd
 
 from chatlio_kit import local_platform
 from chatlio_kit.aep import Platform
-from chatlio_kit.arguments import SECONDS, callable_, checked, optional, place
+from chatlio_kit.arguments import SECONDS, callable_, checked, optional, place, text
 from chatlio_kit.chatlio.person import ADDRESS, CHANNEL, CONVERSATION, VISITOR, WHO, Person
 from chatlio_kit.chatlio.redaction import Redaction
 from chatlio_kit.connection import Destination, a_platform, require_leave
@@ -179,7 +179,13 @@ class Forgotten(SheetDisplay):
         return Sheet(title, ("looked at", "removed", "left"), rows, [*notes, *self.notes, *sql])
 
 
-@checked(state=place, platform=optional(a_platform), confirm=optional(callable_), wait=SECONDS)
+@checked(
+    state=place,
+    channel=optional(text),
+    platform=optional(a_platform),
+    confirm=optional(callable_),
+    wait=SECONDS,
+)
 def forget(
     captures: Export | Path | str | Sequence[Path | str] = (),
     *,

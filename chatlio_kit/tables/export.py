@@ -12,7 +12,8 @@ from typing import Any
 import pyarrow as pa
 
 from chatlio_kit.arguments import a_path_or_paths, checked, flag, optional, place, text, text_or_texts
-from chatlio_kit.captures import Captures, local_path, parse
+from chatlio_kit.captures import Captures, parse
+from chatlio_kit.captures.sources.discovery import local_path
 from chatlio_kit.chatlio.numbers import indented
 from chatlio_kit.display import Progress, Sheet, SheetDisplay
 from chatlio_kit.errors import UsageError, in_words

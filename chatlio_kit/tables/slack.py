@@ -9,7 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from chatlio_kit.captures import CaptureFile, RawBatch, RemoteSource, zip_listing
+from chatlio_kit.captures import CaptureFile, RawBatch
+from chatlio_kit.captures.sources.archives import zip_listing
+from chatlio_kit.captures.sources.stores import RemoteSource
 from chatlio_kit.chatlio.catalogue import EVENTS, Privacy
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.chatlio.redaction import Redaction, Way
