@@ -24,6 +24,7 @@ The names, in the order of the journey:
     measure           what chats answer: waits, outcomes, volume; in calendar and business time
     stream            frames to the dataset, each event once; ``reconcile()`` reads back what landed
     backfill          captures of any size to the dataset in one go, batch by batch; resumes by itself
+    backfill_turns    conversation turns of captures, for Customer Journey Analytics, instead of events
     replay            what the platform would not take, again
     explore           conversations to search, filter and read, with what became of each
     trace             what became of one event, conversation, visitor, address or record
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from chatlio_kit.jobs.platforms import open_platform
     from chatlio_kit.jobs.slack import inspect_slack
     from chatlio_kit.jobs.trace import trace
+    from chatlio_kit.jobs.turns import backfill_turns
     from chatlio_kit.samples import write_sample
     from chatlio_kit.tables import Export, Tables, read_export, read_slack, read_tables
 
@@ -61,6 +63,7 @@ __all__ = [
     "__version__",
     "audit_identities",
     "backfill",
+    "backfill_turns",
     "check_platform",
     "disconnect",
     "explore",
@@ -86,6 +89,7 @@ _ROOMS = {
     "Tables": "tables",
     "audit_identities": "analysis.identity_audit",
     "backfill": "jobs.backfill",
+    "backfill_turns": "jobs.turns",
     "check_platform": "connection",
     "disconnect": "connection",
     "explore": "jobs.explore",

@@ -44,7 +44,7 @@ def _plain(row: Any, fields: Any) -> Payload:
     landed = {}
     for field in fields:
         value = row[field.name]
-        if pd.isna(value):
+        if pd.isna(value) or (field.name == "origin" and value == "webhook"):  # said by its absence
             continue
         landed[field.name] = (
             value.floor("ms").to_pydatetime()

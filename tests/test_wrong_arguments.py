@@ -106,6 +106,7 @@ def calls(
         "stream": (ck.stream, {"tables": tables, "connection": connection}),
         "replay": (ck.replay, {"connection": connection}),
         "backfill": (ck.backfill, {"captures": captures, "platform": platform}),
+        "backfill_turns": (ck.backfill_turns, {"captures": captures, "platform": platform}),
         "disconnect": (ck.disconnect, {"platform": platform, "name": "other"}),
         "forget": (ck.forget, {"state": folder / "none", "email": "nobody@example.org"}),
         "write_sample": (ck.write_sample, {"out": folder / "sample", "events": 3}),

@@ -18,6 +18,7 @@ RESOURCE_TYPES: tuple[ResourceType, ...] = ("fieldgroups", "schemas", "classes",
 _LIST = {"Accept": "application/vnd.adobe.xed-id+json"}
 _DESCRIPTORS = {"Accept": "application/vnd.adobe.xdm+json"}
 _LOOKUP = {"Accept": "application/vnd.adobe.xed+json; version=1"}
+_RESOLVED = {"Accept": "application/vnd.adobe.xed-full+json; version=1"}
 _SINGULARS: dict[ResourceType, str] = {
     "fieldgroups": "field group",
     "schemas": "schema",
@@ -76,6 +77,15 @@ class SchemaRegistry(Api):
             f"/tenant/{resource_type}/{in_path(resource_id)}",
             headers=_LOOKUP,
         )
+
+    def adobe_field_group(self, group_id: str) -> Json:
+        """Return a field group of Adobe's by ``$id``, with references resolved.
+
+        Raises:
+            NotFound: there is none, or the organisation is not enabled for it.
+        """
+        operation, path = "read Adobe's field group", f"/global/fieldgroups/{in_path(group_id)}"
+        return self._ask_object(operation, "GET", path, headers=_RESOLVED)
 
     def create(self, resource_type: ResourceType, body: Json) -> Json:
         """Create a resource and return it as it is stored, with its ``$id``.

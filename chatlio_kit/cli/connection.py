@@ -24,6 +24,7 @@ from chatlio_kit.connection import disconnect as run_disconnect
 from chatlio_kit.connection.expiry import profile_expiry
 from chatlio_kit.connection.labels import write_labels
 from chatlio_kit.connection.preflight import unopened
+from chatlio_kit.connection.turns import UI_STEPS
 from chatlio_kit.display import visible
 from chatlio_kit.errors import SettingsError, Unreachable, UsageError
 
@@ -48,6 +49,11 @@ if TYPE_CHECKING:
 @click.option("--slim", is_flag=True, help="Leave messages out, so that events fit into Profile's 10 KB.")
 @click.option("--despite-audit", is_flag=True, help="Feed Profile although the audit's verdict is red.")
 @click.option("--confirm", metavar="NAME", help="The connection's name once more, instead of being asked.")
+@click.option(
+    "--turns",
+    is_flag=True,
+    help="Make what conversation turns for Customer Journey Analytics need, instead of the rest.",
+)
 @click.option("--labels", is_flag=True, help="Write data usage labels, where the registry takes them.")
 @capture_options
 @PRODUCTION
@@ -64,6 +70,7 @@ def connect(
     slim: bool,
     despite_audit: bool,
     confirm: str | None,
+    turns: bool,
     labels: bool,
     captures: CaptureOptions,
     production: bool,
@@ -73,12 +80,21 @@ def connect(
     With --identity its events carry identities. CAPTURES are only read for the audit of identities; backfill
     sends them.
     """
+    if turns and (paths or labels or write_urls is not None):
+        raise UsageError("With --turns there are no webhooks, labels or audit. Leave out what is for them.")
     audit = _audit(context, captures, paths, identities) if paths else None
     plan = plan_connection(
-        context.open(), name, webhooks or None, identities=list(identities), profile=profile, slim=slim
+        context.open(),
+        name,
+        webhooks or None,
+        identities=list(identities),
+        profile=profile,
+        slim=slim,
+        turns=turns,
     )
+    ui_steps = {"ui_steps": list(UI_STEPS)} if turns else {}
     if dry_run:
-        content = {**plan.as_dict(), **({"audit": audit.as_dict()} if audit else {})}
+        content = {**plan.as_dict(), **ui_steps, **({"audit": audit.as_dict()} if audit else {})}
         return CommandResult(content, _text(audit, plan))
     if plan.enables_profile and confirm is None and not context.as_json:
         plan.require_audit(audit, despite_audit=despite_audit)
@@ -97,6 +113,7 @@ def connect(
         "changes": plan.changes,
         "destination": str(connection.destination),
         "connection": connection.as_dict(),
+        **ui_steps,
         **({"audit": audit.as_dict()} if audit else {}),
         **({"profile_expiry": expiry.text if expiry else None} if connection.people.profile else {}),
         **({"notes": notes} if notes else {}),

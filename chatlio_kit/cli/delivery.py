@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -27,9 +29,13 @@ from chatlio_kit.delivery.ledger.ledger import FILE as LEDGER
 from chatlio_kit.delivery.reconcile import explain_gone, reconcile_deleted
 from chatlio_kit.delivery.requests.sending import PATIENCE as PATIENCE_SECONDS
 from chatlio_kit.display import Sheet
-from chatlio_kit.errors import ConnectionIncomplete
+from chatlio_kit.errors import ConnectionIncomplete, UsageError
 from chatlio_kit.jobs.backfill import backfill as run_backfill
 from chatlio_kit.jobs.backfill import forecast
+
+if TYPE_CHECKING:
+    from chatlio_kit.delivery import Page
+    from chatlio_kit.jobs.turns import TurnsPage
 
 PATIENCE = click.option(
     "--patience",
@@ -60,6 +66,11 @@ PATIENCE = click.option(
 )
 @PATIENCE
 @click.option("--wait", type=click.FloatRange(min=0), help="Seconds to wait until everything has landed.")
+@click.option(
+    "--turns",
+    is_flag=True,
+    help="Send conversation turns for Customer Journey Analytics instead of events: a row for each message.",
+)
 @command
 def backfill(
     context: Context,
@@ -74,13 +85,19 @@ def backfill(
     pace: int | None,
     patience: float,
     wait: float | None,
+    turns: bool,
 ) -> CommandResult:
     """Convert captures, stream them, and read back what landed. Resumes by itself."""
     export = captures.export(paths)  # reports a wrong path before a platform is opened
+    if turns and dry_run:
+        raise UsageError("A forecast is of events. Leave out --turns, or try turns on the local platform.")
     if dry_run:
         result = forecast(export, context.open(), name=name, pace=pace)
         return CommandResult(result.as_dict(), result)
-    page = run_backfill(
+    send: Callable[..., Page | TurnsPage] = run_backfill
+    if turns:
+        send = import_module("chatlio_kit.jobs.turns").backfill_turns
+    page = send(
         export,
         context.open(),
         name=name,

@@ -28,6 +28,7 @@ from chatlio_kit.connection.resources.survey import DataflowState, Survey, a_pla
 from chatlio_kit.connection.rows import read_rows
 from chatlio_kit.display import Progress, Sheet, SheetDisplay
 from chatlio_kit.errors import ConnectionIncomplete, OutputError, UsageError, option
+from chatlio_kit.errors import in_words as for_face
 from chatlio_kit.private_files import new_file
 from chatlio_kit.settings import Secret, sealed
 
@@ -62,6 +63,11 @@ class Destination:
     sandbox: str
     dataset: str
     name: str
+
+    @property
+    def is_for_turns(self) -> bool:
+        """Whether it takes conversation turns or their feedback instead of events."""
+        return bool(ResourceNames(self.name).part)
 
     def __str__(self) -> str:
         host = urlsplit(self.platform).hostname or self.platform
@@ -126,6 +132,7 @@ class Connection(SheetDisplay):
         schema_changed_at: when the schema last changed, in milliseconds since 1970; 0 if never.
         people: the identities that its events carry, and whether they feed Profile.
         live_without_identity: the kinds whose live dataflow carries no identity, though history does.
+        feedback: the connection of feedback, where this one was just made for turns.
     """
 
     name: str
@@ -139,6 +146,25 @@ class Connection(SheetDisplay):
     schema_changed_at: int = 0
     people: People = field(default_factory=People)
     live_without_identity: tuple[Kind, ...] = ()
+    feedback: Connection | None = None
+
+    @property
+    def is_for_turns(self) -> bool:
+        """Whether it takes conversation turns or their feedback instead of events."""
+        return self.destination.is_for_turns
+
+    def require_events(self) -> None:
+        """Refuse events where conversation turns belong.
+
+        Raises:
+            UsageError: it takes turns or their feedback.
+        """
+        if self.is_for_turns:
+            how = for_face("backfill --turns", "backfill_turns()")
+            raise UsageError(
+                f"The connection {self.name} takes no events. Send turns with {how} and the name "
+                f"{ResourceNames(self.name).base}, or choose another connection."
+            )
 
     @property
     def destination(self) -> Destination:
@@ -208,7 +234,7 @@ class Connection(SheetDisplay):
         ids = {
             naming.shared("field group"): self.field_group_id,
             naming.shared("schema"): self.schema_id,
-            naming.shared("dataset"): self.dataset_id,
+            naming.dataset: self.dataset_id,
         }
         for role, flows in self._flows():
             for kind, flow in flows.items():
@@ -218,7 +244,7 @@ class Connection(SheetDisplay):
                     naming.own("target", role, kind): flow.target_connection_id,
                     naming.own("dataflow", role, kind): flow.flow_id,
                 }
-        return ids
+        return ids | (self.feedback.ids_by_name() if self.feedback else {})
 
     def as_dict(self) -> dict[str, Any]:
         """Return the ids of its objects as plain data for JSON. It holds no inlet."""
@@ -247,10 +273,17 @@ class Connection(SheetDisplay):
             "slim": self.people.slim,
             "live_without_identity": [str(kind) for kind in self.live_without_identity],
         }
-        return {**shared, **(people if self.people.identities else {}), **of_kinds}
+        feedback = {"feedback": self.feedback.as_dict()} if self.feedback else {}
+        return {**shared, **(people if self.people.identities else {}), **of_kinds, **feedback}
 
     def by_hand(self) -> ManualSteps:
-        """Return the steps that make the same connection in Adobe's and Chatlio's own screens."""
+        """Return the steps that make the same connection in Adobe's and Chatlio's own screens.
+
+        Raises:
+            UsageError: it is for turns.
+        """
+        if self.is_for_turns:
+            raise UsageError("Turns are sent from files alone, so there is no webhook to connect by hand.")
         return ManualSteps(self.name, self.tenant_id, tuple(self.live) or tuple(Kind), self.people)
 
     def dataflow_runs(self) -> pd.DataFrame:
@@ -332,6 +365,7 @@ class Connection(SheetDisplay):
             ("field group", self.field_group_id, ""),
             ("schema", self.schema_id, ""),
             ("dataset", self.dataset_id, ""),
+            *([("feedback dataset", self.feedback.dataset_id, "")] if self.feedback else []),
         ]
         for role, flows in self._flows():
             rows += [
@@ -401,7 +435,7 @@ def open_connection(platform: Platform, name: str = "chatlio", *, quiet: bool = 
         if state.action in (Action.CREATE, Action.CONFLICT):
             missing.append(f"the {resource.type_name} ({state.reason})")
     usable: list[DataflowState] = []
-    dataflows = [DataflowState(role, kind) for role in Role for kind in Kind]
+    dataflows = [DataflowState(role, kind) for role, kind in survey.design.dataflows]
     with Progress("looking", len(dataflows), "dataflows", quiet=quiet) as progress:
         for dataflow in dataflows:
             is_usable, lacking = _inspect_dataflow(survey, dataflow)

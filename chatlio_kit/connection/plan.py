@@ -16,11 +16,12 @@ from chatlio_kit.connection.manual_steps import ManualSteps
 from chatlio_kit.connection.production import require_leave
 from chatlio_kit.connection.provision import StepCallback, provision
 from chatlio_kit.connection.resources.dataflows import dataflow_resources
-from chatlio_kit.connection.resources.names import Role
+from chatlio_kit.connection.resources.names import FEEDBACK, TURNS, ResourceNames, Role
 from chatlio_kit.connection.resources.people import People
 from chatlio_kit.connection.resources.resource import Action
 from chatlio_kit.connection.resources.shared import UnionResource, shared_resources
-from chatlio_kit.connection.resources.survey import DataflowState, a_platform, open_survey
+from chatlio_kit.connection.resources.survey import DataflowState, Survey, a_platform, open_survey
+from chatlio_kit.connection.turns import UI_STEPS
 from chatlio_kit.display import Progress, Sheet, SheetDisplay
 from chatlio_kit.errors import ConnectionIncomplete, UsageError, in_words, option
 
@@ -71,6 +72,7 @@ class Plan(SheetDisplay):
         objects: one entry for each object, in the order of creation.
         tenant_id: the tenant, whose fields live under an underscore and this id.
         people: the identities of the events, and whether they feed Profile.
+        turns: whether it is for conversation turns.
     """
 
     def __init__(
@@ -81,7 +83,10 @@ class Plan(SheetDisplay):
         objects: Sequence[Planned],
         tenant_id: str,
         people: People | None = None,
+        *,
+        turns: bool = False,
     ) -> None:
+        self.turns = turns
         self.platform = platform
         self.name = name
         self.people = people or People()
@@ -177,8 +182,7 @@ class Plan(SheetDisplay):
             )
         self._require_consent(audit, despite_audit=despite_audit, confirm=confirm)
         require_leave(self.platform, production)
-        survey = open_survey(self.platform, self.name, self.people)
-        dataflows = [DataflowState(Role.LIVE, kind) for kind in self.kinds]
+        made = []
         changing = [item.object for item in self.objects if item.action in _CHANGING]
         # each change, a trial of each new mapping, and the wait for dataflows
         steps = len(changing) + changing.count("mapping set") + ("dataflow" in changing)
@@ -189,18 +193,32 @@ class Plan(SheetDisplay):
                 if progress is not None:
                     progress(sentence)
 
-            provision(survey, dataflows, report)
-        return connection_of(survey, dataflows)
+            for name in _parts(self.name, turns=self.turns):
+                survey = open_survey(self.platform, name, self.people)
+                dataflows = _dataflows(survey, self.kinds)
+                provision(survey, dataflows, report)
+                made.append(connection_of(survey, dataflows))
+        connection, *feedback = made
+        connection.feedback = next(iter(feedback), None)
+        return connection
 
     def picture(self) -> Picture:
         """Draw the objects and their relations; those that do not exist yet have dashed edges."""
         from chatlio_kit.connection.diagram import Diagram  # noqa: PLC0415 - only a drawing needs matplotlib
 
         missing = {item.name for item in self.objects if item.action is Action.CREATE}
+        if self.turns:
+            return Diagram(f"{self.name}/{TURNS}", [(Role.HISTORY, Kind.TRANSCRIPT)], missing).picture()
         return Diagram(self.name, [(Role.LIVE, kind) for kind in self.kinds], missing).picture()
 
     def by_hand(self) -> ManualSteps:
-        """Return the steps that make the same connection in Adobe's and Chatlio's own screens."""
+        """Return the steps that make the same connection in Adobe's and Chatlio's own screens.
+
+        Raises:
+            UsageError: it is for turns.
+        """
+        if self.turns:
+            raise UsageError("Turns are sent from files alone, so there is no webhook to connect by hand.")
         return ManualSteps(self.name, self.tenant_id, self.kinds, self.people)
 
     def as_dict(self, *, made: Connection | None = None) -> dict[str, Any]:
@@ -234,6 +252,7 @@ class Plan(SheetDisplay):
             (
                 changes if self.changes or self.conflicts else _NO_CHANGE,
                 *([_FOR_GOOD] if self.enables_profile else []),
+                *(UI_STEPS if self.turns else []),
             ),
         )
 
@@ -244,6 +263,7 @@ class Plan(SheetDisplay):
     identities=text_or_texts,
     profile=flag,
     slim=flag,
+    turns=flag,
 )
 def plan_connection(
     platform: Platform,
@@ -253,6 +273,7 @@ def plan_connection(
     identities: str | Sequence[str] = (),
     profile: bool = False,
     slim: bool = False,
+    turns: bool = False,
     quiet: bool = False,
 ) -> Plan:
     """Inspect what exists and return what a connection would need. Reads only.
@@ -266,25 +287,56 @@ def plan_connection(
             existing connection keeps its own.
         profile: whether its dataset feeds Profile, which can never be undone.
         slim: whether messages are left out, so that events fit into the 10 KB that Profile takes.
+        turns: whether it is for conversation turns instead of events: for Customer Journey Analytics,
+            from files alone, and with the identity ``visitor_id=ChatlioVisitor`` by default.
         quiet: whether to show no progress.
 
     Raises:
-        UsageError: the name or a kind is not valid.
+        UsageError: the name or a kind is not valid, or an option is not for turns.
         PlatformError: the platform refused the call.
     """
     kinds = _kinds(webhooks)
     chosen = [identities] if isinstance(identities, str) else list(identities)
-    survey = open_survey(platform, name, People.of(chosen, profile=profile, slim=slim))
-    of_dataflows = [
-        resource for kind in kinds for resource in dataflow_resources(survey, DataflowState(Role.LIVE, kind))
-    ]
-    objects = []
+    people = People.of(chosen, profile=profile, slim=slim)
+    if turns and (profile or webhooks is not None):
+        raise UsageError(
+            "Turns are sent from files alone and never feed Profile. Leave out "
+            f"{in_words('--webhook and --profile', 'webhooks and profile')}."
+        )
+    surveys = [open_survey(platform, part, people) for part in _parts(name, turns=turns)]
+    objects: dict[tuple[str, str], Planned] = {}
     with Progress("looking", None, "objects", quiet=quiet) as progress:
-        for resource in chain(shared_resources(survey), of_dataflows):
-            state = resource.inspect()
-            objects.append(Planned(resource.type_name, resource.name, state.action, state.reason, state.id))
-            progress.advance(1)
-    return Plan(platform, name, kinds, objects, survey.design.tenant_id, survey.design.people)
+        for survey in surveys:
+            of_dataflows = (
+                resource
+                for dataflow in _dataflows(survey, kinds)
+                for resource in dataflow_resources(survey, dataflow)
+            )
+            for resource in chain(shared_resources(survey), of_dataflows):
+                state = resource.inspect()
+                item = Planned(resource.type_name, resource.name, state.action, state.reason, state.id)
+                objects[item.object, item.name] = item
+                progress.advance(1)
+    listed = list(objects.values())
+    return Plan(platform, name, kinds, listed, survey.design.tenant_id, survey.design.people, turns=turns)
+
+
+def _parts(name: str, *, turns: bool) -> list[str]:
+    """Return the names of a connection's parts that are planned.
+
+    Raises:
+        UsageError: the name is that of a part.
+    """
+    if ResourceNames(name).part:
+        how = option("turns", "True")
+        raise UsageError(f"{name!r} is a part of a connection. Name the connection, and add {how}.")
+    return [f"{name}/{TURNS}", f"{name}/{FEEDBACK}"] if turns else [name]
+
+
+def _dataflows(survey: Survey, kinds: Sequence[Kind]) -> list[DataflowState]:
+    if survey.naming.part:
+        return [DataflowState(role, kind) for role, kind in survey.design.dataflows]
+    return [DataflowState(Role.LIVE, kind) for kind in kinds]
 
 
 def _kinds(webhooks: Sequence[str] | None) -> list[Kind]:

@@ -19,9 +19,9 @@ from chatlio_kit.connection.mapping_check import try_people
 from chatlio_kit.connection.plan import plan_connection
 from chatlio_kit.connection.production import sandbox_type
 from chatlio_kit.connection.resources.blueprint import SOURCE_SPEC
-from chatlio_kit.connection.resources.names import ResourceNames, Role
+from chatlio_kit.connection.resources.names import TURNS, ResourceNames, Role
 from chatlio_kit.connection.resources.resource import Action
-from chatlio_kit.connection.resources.shared import shared_resources
+from chatlio_kit.connection.resources.shared import AdobeGroupResource, shared_resources
 from chatlio_kit.connection.resources.survey import a_platform, open_survey
 from chatlio_kit.display import Progress, Sheet, SheetDisplay
 from chatlio_kit.errors import (
@@ -297,6 +297,23 @@ class _Checks:
             finding = f"{ours} of {len(plan.objects)} objects are there and ours" if ours else "all are free"
             yield Check(name, Verdict.PASS, finding)
 
+    def _turns(self, name: str) -> Iterator[Check]:
+        """Check the field groups that only turns need: without them the rest works all the same."""
+        survey = open_survey(self._platform, f"{self._name}/{TURNS}")
+        groups = [AdobeGroupResource(survey, group_id) for group_id in survey.design.adobe_groups]
+        try:
+            states = [(group, group.inspect()) for group in groups]
+        except PlatformError as error:
+            yield Check(name, Verdict.WARN, f"cannot be seen: {error.reason}", "Only turns need them.")
+            return
+        missing = [(group, state) for group, state in states if state.action is Action.CONFLICT]
+        for group, state in missing:
+            finding, _, advice = state.reason.partition("; ")
+            yield Check(name, Verdict.WARN, f"{group.name}: {finding}", f"Only turns need it: {advice}.")
+        if not missing:
+            listed = " and ".join(group.name for group in groups)
+            yield Check(name, Verdict.PASS, f"{listed} are enabled")
+
     def _clock(self, name: str) -> Iterator[Check]:
         skew = self._platform.clock_skew
         advice = "Set this machine's clock: future times are rejected, and waiting times are counted by it."
@@ -341,6 +358,7 @@ _CHECKS: dict[str, tuple[str, _CheckMethod]] = {
     "tenant": ("sandbox", _Checks._tenant),
     "Chatlio source": ("sandbox", _Checks._source),
     "names": ("tenant", _Checks._names),
+    "turns": ("tenant", _Checks._turns),
     "clock": ("token", _Checks._clock),
     "live mappings": ("names", _Checks._live),
     "history mappings": ("names", _Checks._history),

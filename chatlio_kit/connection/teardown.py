@@ -14,9 +14,8 @@ from functools import partial
 from chatlio_kit.aep import Platform
 from chatlio_kit.aep.flow_service import Side
 from chatlio_kit.arguments import checked
-from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection.production import require_leave
-from chatlio_kit.connection.resources.names import WEBHOOK_FIELDS, Role
+from chatlio_kit.connection.resources.names import WEBHOOK_FIELDS
 from chatlio_kit.connection.resources.survey import Survey, a_platform, open_survey
 from chatlio_kit.display import Progress, Sheet, SheetDisplay
 from chatlio_kit.errors import AuthenticationFailed, NotFound, PlatformError, Unavailable, Unreachable
@@ -154,7 +153,7 @@ def disconnect(
 def _removals(survey: Survey) -> list[tuple[Removed, Callable[[], None]]]:
     """List our objects in the order of removal, with the calls that remove them."""
     service, mapping_sets = survey.platform.flows, survey.platform.mapping_sets
-    dataflows = [(role, kind) for role in Role for kind in Kind]
+    dataflows = survey.design.dataflows
     sides: tuple[Side, ...] = ("source", "target")
     return [
         *(

@@ -97,7 +97,8 @@ class Run:
         visitors: ConversationVisitors | None = None,
     ) -> None:
         self.connection = connection
-        self._people = PeopleCounter(connection, visitors) if connection.people.identities else None
+        counts_people = connection.people.identities and not connection.is_for_turns
+        self._people = PeopleCounter(connection, visitors) if counts_people else None
         self.counts = RecordCounts()
         self.rejections: list[Rejection] = []
         self._state = state
@@ -163,7 +164,12 @@ class Run:
         return self._pace.is_stopped or self._page.stopped_by is not None
 
     def prepare(self, kinds: Iterable[Kind]) -> None:
-        """Create the history dataflows of these kinds now, so that they become active at the same time."""
+        """Create the history dataflows of these kinds now, so that they become active at the same time.
+
+        Raises:
+            UsageError: the connection takes conversation turns, not events.
+        """
+        self.connection.require_events()
         for kind in kinds:
             self.connection.history_flow(kind, production=self._production)
 
@@ -181,6 +187,19 @@ class Run:
         records = records.with_rows(rows.result())
         if self._people:
             self._people.expect(records.rows, events, records.sizes, columns)
+        self._send_by_kind(events, records)
+
+    def send_rows(self, rows: pd.DataFrame, records: WireRecords) -> None:
+        """Send conversation turns or feedback that were made ready, and record every fate.
+
+        Args:
+            rows: ``event_id``, ``kind``, ``payload_digest``, ``source_file`` and ``source_record`` of each;
+                none of them settled before.
+            records: the same rows as they are sent.
+        """
+        self._send_by_kind(rows, records.with_rows(self.destination_ledger.insert_pending(self.number, rows)))
+
+    def _send_by_kind(self, events: pd.DataFrame, records: WireRecords) -> None:
         for kind in events["kind"].unique():
             if self.is_stopped:
                 return
@@ -227,7 +246,9 @@ class Run:
         problem = ""
         if not wait_for_canary(self.connection, ledger, flow, event_ids, quiet=self._quiet):
             problem = f"the first {len(records)} records of the {flow.kind} dataflow were not read back"
-        elif self._people and (lost := count_lost_identities(self.connection, records, since)):
+        elif self.connection.people.identities and (
+            lost := count_lost_identities(self.connection, records, since)
+        ):
             problem = (
                 f"{lost} of the first {len(records)} records of the {flow.kind} dataflow were read back "
                 "without the identities that they were sent with"

@@ -62,7 +62,7 @@ def forecast(
         MissingPath: when a path does not exist.
         CaptureError: when there are no files.
     """
-    export = _export_of(captures)
+    export = export_of(captures)
     with ExitStack() as stack:
         settled = None
         try:
@@ -71,6 +71,7 @@ def forecast(
             where = f"{platform.settings.platform_name}, where no connection {name!r} is yet"
             result = Forecast(where, pace or MESSAGES_PER_SECOND)
         else:
+            connection.require_events()
             result = Forecast(str(connection.destination), pace or pace_for(connection))
             if (platform.settings.state / LEDGER).exists():
                 ledger = stack.enter_context(Ledger(platform.settings.state))
@@ -127,7 +128,7 @@ def backfill(
         ConnectionIncomplete: when there is no connection and none may be created.
         LedgerBusy: when another run is sending from the same state folder.
     """
-    export = _export_of(captures)
+    export = export_of(captures)
     state = platform.settings.state
     if connect or platform.settings.is_local:
         connection = plan_connection(platform, name, quiet=quiet).apply(production=production, quiet=quiet)
@@ -184,7 +185,7 @@ def _visitors_of(captures: Export | Path | str | Sequence[Path | str]) -> Conver
     visitors at all.
     """
     visitors = ConversationVisitors()
-    export = _export_of(captures)
+    export = export_of(captures)
     export.slack = None
     for batch in export.batches():
         visitors.add(batch.events)
@@ -251,7 +252,7 @@ def _fingerprint(file: CaptureFile, options: object) -> str | None:
     return None if version is None else sha256(f"{version}|{options!r}".encode()).hexdigest()
 
 
-def _export_of(captures: Export | Path | str | Sequence[Path | str]) -> Export:
+def export_of(captures: Export | Path | str | Sequence[Path | str]) -> Export:
     """Return an export whose list of files may be shortened without changing the caller's."""
     export = copy(captures) if isinstance(captures, Export) else read_export(captures)
     export.captures = copy(export.captures)

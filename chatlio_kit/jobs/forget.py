@@ -16,9 +16,11 @@ import pandas as pd
 
 from chatlio_kit import local_platform
 from chatlio_kit.aep import Platform
-from chatlio_kit.arguments import SECONDS, callable_, checked, optional, place, text
+from chatlio_kit.arguments import SECONDS, callable_, checked, optional, place
+from chatlio_kit.arguments import text as a_text
 from chatlio_kit.chatlio.person import ADDRESS, CHANNEL, CONVERSATION, VISITOR, WHO, Person
 from chatlio_kit.chatlio.redaction import Redaction
+from chatlio_kit.chatlio.turns import turn_row_id
 from chatlio_kit.connection import Destination, a_platform, require_leave
 from chatlio_kit.delivery import Ledger
 from chatlio_kit.delivery.ledger.erasure import (
@@ -181,7 +183,7 @@ class Forgotten(SheetDisplay):
 
 @checked(
     state=place,
-    channel=optional(text),
+    channel=optional(a_text),
     platform=optional(a_platform),
     confirm=optional(callable_),
     wait=SECONDS,
@@ -368,6 +370,7 @@ class _Erasure:
         Duplicates are searched like any other record, because they name the person too.
         """
         person = self._person
+        has_turns = any(destination.is_for_turns for destination in self._ledger.destinations())
         locations: set[tuple[str, int]] = set()
         unread: set[tuple[str, int]] = set()
         with export.create_pool() as pool:
@@ -383,6 +386,10 @@ class _Erasure:
                 person.learn_fields(rows["extra_fields"], events.loc[~is_theirs, "extra_fields"])
                 columns = [*WHO, CONVERSATION, CHANNEL, "event_id"]
                 person.learn(rows[columns].astype(object).to_dict("records"))
+                if has_turns:
+                    messages = batch.messages.dropna(subset=[CONVERSATION])
+                    messages = messages[messages["event_id"].isin(rows["event_id"])]
+                    person.events |= set(map(turn_row_id, messages[CONVERSATION], messages["ts"]))
                 locations |= set(zip(rows["source_file"], rows["source_record"].astype(int), strict=True))
                 unread |= {
                     (reject.file, reject.record)

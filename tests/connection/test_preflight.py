@@ -34,6 +34,7 @@ ORDER = [
     "tenant",
     "Chatlio source",
     "names",
+    "turns",
     "clock",
     "live mappings",
     "history mappings",

@@ -6,12 +6,12 @@ Create a Chatlio source connection and dataflow.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from chatlio_kit.chatlio.catalogue import MESSAGES_KEY, Dtype, Field, nested_fields, sent_fields
-from chatlio_kit.chatlio.identities import Identity
+from chatlio_kit.chatlio.identities import HASHED_EMAIL, TRAITS, Identity
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection.resources.mappings import is_ours, mappings
 from chatlio_kit.connection.resources.names import ResourceNames, Role, in_words
@@ -55,6 +55,31 @@ class Blueprint:
     tenant_id: str
     people: People = field(default_factory=People)
 
+    default_people: ClassVar[People] = People()
+    adobe_groups: ClassVar[Mapping[str, Set[str]]] = {}
+    """The field groups of Adobe's that its schema takes, by ``$id``, and the paths that are written there."""
+
+    @property
+    def dataflows(self) -> Sequence[tuple[Role, Kind]]:
+        """Role and kind of every dataflow that it can have."""
+        return [(role, kind) for role in Role for kind in Kind]
+
+    @property
+    def described(self) -> tuple[Identity, ...]:
+        """The identities whose fields get a descriptor."""
+        if self.people.profile:
+            return ()
+        # a trait is inside a JSON text, and the hash of an address is in no field
+        return tuple(
+            identity
+            for identity in self.people.identities
+            if not identity.field.startswith(TRAITS) and identity.namespace != HASHED_EMAIL
+        )
+
+    def trial(self) -> list[tuple[Json, Json]]:
+        """Return wire records with what its own mapping makes of each; empty where the catalogue says it."""
+        return []
+
     @property
     def tenant(self) -> str:
         """The name of the object that holds the tenant's fields."""
@@ -62,12 +87,12 @@ class Blueprint:
 
     def chatlio_properties(self) -> Json:
         """Return the XDM properties of the ``chatlio`` object."""
-        properties = _properties(field for field in sent_fields() if is_ours(field))
+        properties = properties_of(field for field in sent_fields() if is_ours(field))
         properties[MESSAGES_KEY] = {
             "type": "array",
             "title": "Chat messages",
             "description": "The messages of a transcript, in order",
-            "items": {"type": "object", "properties": _properties(nested_fields())},
+            "items": {"type": "object", "properties": properties_of(nested_fields())},
         }
         return properties
 
@@ -95,8 +120,12 @@ class Blueprint:
             "type": "object",
             "title": self.naming.shared("schema"),
             "description": self.schema_description,
-            "allOf": [{"$ref": EVENT_CLASS}, {"$ref": field_group_id}],
+            "allOf": [{"$ref": part} for part in (EVENT_CLASS, *self.field_groups(field_group_id))],
         }
+
+    def field_groups(self, field_group_id: str) -> tuple[str, ...]:
+        """Return the ids of the field groups of the schema: Adobe's, and ours."""
+        return (*self.adobe_groups, field_group_id)
 
     @property
     def schema_description(self) -> str:
@@ -120,7 +149,7 @@ class Blueprint:
         tags = {"unifiedProfile": ["enabled:true"], "unifiedIdentity": ["enabled:true"]}
         return {
             **({"tags": tags} if self.people.profile else {}),
-            "name": self.naming.shared("dataset"),
+            "name": self.naming.dataset,
             "description": self.naming.describe("Chatlio live-chat events, live and from files."),
             "schemaRef": {"id": schema_id, "contentType": _DATASET_SCHEMA},
             "fileDescription": {"persisted": True, "containerFormat": "parquet", "format": "parquet"},
@@ -185,7 +214,8 @@ def transformation(mapping_set_id: str, version: int) -> Json:
     return {"name": "Mapping", "params": {"mappingId": mapping_set_id, "mappingVersion": version}}
 
 
-def _properties(fields: Iterable[Field]) -> Json:
+def properties_of(fields: Iterable[Field]) -> Json:
+    """Return the XDM properties of fields of the catalogue."""
     return {
         (field.xdm or field.name).rpartition(".")[2]: {
             **_TYPES[field.dtype],

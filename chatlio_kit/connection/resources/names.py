@@ -9,7 +9,10 @@ from enum import StrEnum
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.errors import UsageError
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
+TURNS, FEEDBACK = "turns", "feedback"
+"""The parts of a connection that are for conversation turns, as in ``chatlio/turns``."""
+
+_NAME = re.compile(rf"(?P<base>[A-Za-z0-9][A-Za-z0-9_-]{{0,39}})(?:/(?P<part>{TURNS}|{FEEDBACK}))?")
 
 WEBHOOK_FIELDS: dict[Kind, str] = {
     Kind.TRANSCRIPT: "transcript export",
@@ -36,7 +39,8 @@ class ResourceNames:
     the mark in the description identifies ours.
 
     Attributes:
-        name: the connection's name.
+        name: the connection's name; with ``/turns`` or ``/feedback`` its part for conversation turns, which
+            has a schema, datasets and dataflows of its own.
 
     Raises:
         UsageError: the name contains other characters than letters, digits, ``-`` and ``_``.
@@ -54,12 +58,28 @@ class ResourceNames:
     @property
     def mark(self) -> str:
         """The text that identifies our objects."""
-        return f"chatlio-kit:{self.name}"
+        return f"chatlio-kit:{self.base}"
+
+    @property
+    def base(self) -> str:
+        """The name without the part."""
+        return self.name.partition("/")[0]
+
+    @property
+    def part(self) -> str:
+        """The part for conversation turns, ``turns`` or ``feedback``; empty for the events."""
+        return self.name.partition("/")[2]
 
     @property
     def label(self) -> str:
         """The beginning of every name, with the word chatlio once."""
-        return self.name if self.name.startswith("chatlio") else f"{self.name} chatlio"
+        label = self.base if self.base.startswith("chatlio") else f"{self.base} chatlio"
+        return f"{label} {TURNS}" if self.part else label
+
+    @property
+    def dataset(self) -> str:
+        """The name of the dataset."""
+        return self.shared(f"{FEEDBACK} dataset" if self.part == FEEDBACK else "dataset")
 
     def owns(self, description: object) -> bool:
         """Whether a description contains our mark, and not the mark of a longer name."""

@@ -178,6 +178,8 @@ class SchemaResource(_Registered):
         """Check that it has our class and our field group."""
         self.survey.schema_id = None
         if (state := self._find()) is not None:
+            if not (design := self.survey.design).people.identities:
+                self.survey.design = replace(design, people=design.default_people)
             return state
         schema_id = str(self._body["$id"])
         parts = {str(part.get("$ref")) for part in self._body.get("allOf") or [] if isinstance(part, dict)}
@@ -187,7 +189,7 @@ class SchemaResource(_Registered):
         if (state := self._compare_people(schema_id)) is not None:
             return state
         self.survey.is_in_union = "union" in (self._body.get("meta:immutableTags") or [])
-        if self.survey.field_group_id not in parts:
+        if self._missing_groups(parts):
             return ResourceState(Action.UPDATE, "to be added: the field group", schema_id)
         if self._body.get("description") != self.survey.design.schema_description:
             return ResourceState(Action.UPDATE, "to be added: identities", schema_id)
@@ -203,12 +205,17 @@ class SchemaResource(_Registered):
         """Add the field group, or the identities of which the description speaks."""
         survey, schema_id = self.survey, known(self.survey.schema_id)
         registry, body = survey.platform.schemas, self._body
-        if survey.field_group_id not in {str(part.get("$ref")) for part in body.get("allOf") or []}:
-            body = registry.add_field_group(schema_id, known(survey.field_group_id))
+        known(survey.field_group_id)
+        for group_id in self._missing_groups({str(part.get("$ref")) for part in body.get("allOf") or []}):
+            body = registry.add_field_group(schema_id, group_id)
         if body.get("description") != survey.design.schema_description:
             change = {"op": "replace", "path": "/description", "value": survey.design.schema_description}
             body = registry.patch(self.resource_type, schema_id, [change])
         survey.note_change(body)
+
+    def _missing_groups(self, parts: set[str]) -> list[str]:
+        groups = self.survey.design.field_groups(str(self.survey.field_group_id))
+        return [group_id for group_id in groups if group_id not in parts]
 
     def _compare_people(self, schema_id: str) -> ResourceState | None:
         """Take over what the description says; return a conflict where something else is asked for."""

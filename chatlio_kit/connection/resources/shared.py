@@ -13,8 +13,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
-from chatlio_kit.chatlio.identities import HASHED_EMAIL, TRAITS, Identity
+from chatlio_kit.chatlio.identities import Identity
 from chatlio_kit.chatlio.kinds import Kind
+from chatlio_kit.chatlio.turns import GROUP_TITLES
 from chatlio_kit.connection.mapping_check import check_mappings
 from chatlio_kit.connection.resources.blueprint import IDENTITY_DESCRIPTOR, Json
 from chatlio_kit.connection.resources.names import Role
@@ -29,8 +30,37 @@ from chatlio_kit.connection.resources.resource import (
     known,
 )
 from chatlio_kit.connection.resources.survey import Survey
+from chatlio_kit.errors import NotFound
 
 _NO_PERSON = "non_people"
+
+
+class AdobeGroupResource(Resource):
+    """A field group of Adobe's, which an organisation has or has not; nobody but Adobe can enable it."""
+
+    type_name: ClassVar[str] = "Adobe field group"
+
+    def __init__(self, survey: Survey, group_id: str) -> None:
+        super().__init__(survey, GROUP_TITLES[group_id])
+        self._group_id = group_id
+
+    def inspect(self) -> ResourceState:
+        """Check that it is enabled and has every field that is written."""
+        try:
+            body = self.survey.platform.schemas.adobe_field_group(self._group_id)
+        except NotFound:
+            reason = "the organisation is not enabled for it; ask Adobe to enable Conversation Insights"
+            return ResourceState(Action.CONFLICT, reason, self._group_id)
+        paths = self.survey.design.adobe_groups[self._group_id]
+        lacking = sorted(path for path in paths if not _has(body, path))
+        if lacking:
+            reason = f"Adobe's version here lacks {', '.join(lacking[:4])}; ask Adobe for the current one"
+            return ResourceState(Action.CONFLICT, reason, self._group_id)
+        return ResourceState(Action.REUSE, "enabled, with every field that is written", self._group_id)
+
+    def create(self) -> str:
+        """Never called, because a field group of Adobe's is there or in conflict."""
+        raise NotImplementedError("only Adobe makes its field groups")
 
 
 class NamespaceResource(Resource):
@@ -134,6 +164,8 @@ def shared_resources(survey: Survey) -> Iterator[Resource]:
     Inspect each before the next is asked for: the schema says which identities an existing connection has.
     """
     naming = survey.naming
+    for group_id in survey.design.adobe_groups:
+        yield AdobeGroupResource(survey, group_id)
     yield FieldGroupResource(survey, naming.shared("field group"))
     yield SchemaResource(survey, naming.shared("schema"))
     people = survey.design.people
@@ -141,9 +173,13 @@ def shared_resources(survey: Survey) -> Iterator[Resource]:
         yield NamespaceResource(survey, code, identity)
     if people.profile:
         yield UnionResource(survey, naming.shared("schema"))
-    else:
-        for identity in people.identities:
-            # a trait is inside a JSON text, and the hash of an address is in no field
-            if not identity.field.startswith(TRAITS) and identity.namespace != HASHED_EMAIL:
-                yield DescriptorResource(survey, identity)
-    yield DatasetResource(survey, naming.shared("dataset"))
+    for identity in survey.design.described:
+        yield DescriptorResource(survey, identity)
+    yield DatasetResource(survey, naming.dataset)
+
+
+def _has(node: Json, path: str) -> bool:
+    """Whether a resolved field group has a path, also inside arrays."""
+    for step in path.split("."):
+        node = ((node.get("items") or node).get("properties") or {}).get(step) or {}
+    return bool(node)

@@ -13,6 +13,7 @@ from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection.resources.blueprint import Blueprint, Json
 from chatlio_kit.connection.resources.names import ResourceNames, Role
 from chatlio_kit.connection.resources.people import People
+from chatlio_kit.connection.resources.turns import blueprint
 from chatlio_kit.errors import NotFound, UsageError, option
 
 _DELETING = "delete"  # the states of an object that is being deleted contain this word
@@ -182,8 +183,8 @@ def open_survey(platform: Platform, name: str, people: People | None = None) -> 
     """
     a_platform("platform", platform)
     text("name", name)
-    naming = ResourceNames(name)
-    return Survey(platform, Blueprint(naming, platform.schemas.tenant_id(), people or People()))
+    ResourceNames(name)  # a wrong name is refused before the platform is asked
+    return Survey(platform, blueprint(name, platform.schemas.tenant_id(), people or People()))
 
 
 def a_platform(name: str, value: object) -> None:

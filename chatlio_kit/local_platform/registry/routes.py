@@ -18,8 +18,10 @@ from ..server.json_patch import PatchProblem, apply_patch
 from ..server.service import Context, Service, answer, now_ms, route, whole_number
 from ..store import BatchFilter, Json
 from . import unions, xdm
+from .xdm_standard import CONVERSATION_GROUPS
 
 BASE = "/data/foundation/schemaregistry"
+CONVERSATION_ENTITLEMENT = "conversation-field-groups"
 DEFAULT_LIMIT = 300
 LARGEST_LIMIT = 500
 SHORT_KEYS = ("$id", "meta:altId", "version", "title")
@@ -51,7 +53,14 @@ def resource_by_id(context: Context, reference: str) -> Json | None:
         found = context.store.get(resource_type, reference)
         if found is not None:
             return found
-    return xdm.GLOBAL_RESOURCES.get(reference)
+    return global_resources(context).get(reference)
+
+
+def global_resources(context: Context) -> dict[str, Json]:
+    """Return Adobe's resources by ``$id``, without the groups for which the organisation is not enabled."""
+    if CONVERSATION_ENTITLEMENT not in context.options.withheld:
+        return xdm.GLOBAL_RESOURCES
+    return {key: body for key, body in xdm.GLOBAL_RESOURCES.items() if key not in CONVERSATION_GROUPS}
 
 
 def composed_schema(context: Context, schema_id: str) -> Json | None:
@@ -164,7 +173,7 @@ class SchemaRegistry(Service):
             return self._context.store.all(resource_type)
         return [
             resource
-            for resource in xdm.GLOBAL_RESOURCES.values()
+            for resource in global_resources(self._context).values()
             if resource["meta:resourceType"] == resource_type
         ]
 

@@ -1,7 +1,8 @@
 """Adobe's standard XDM resources, as the registry's global container offers them.
 
 The selection is what an ExperienceEvent schema for live chat may be made of: the class with its behaviour and
-identity map, and the standard field groups for web pages, contact requests, surveys and channels.
+identity map, and the standard field groups for web pages, contact requests, surveys, channels and
+conversations with people or agents.
 """
 
 from __future__ import annotations
@@ -20,19 +21,38 @@ IDENTITY_MAP = f"{XDM}context/identitymap"
 IDENTITY_ITEM = f"{XDM}context/identityitem"
 
 
+CONVERSATION_GROUPS = (
+    f"{XDM}fieldgroups/agentic/conversationevent",
+    f"{XDM}fieldgroups/agenticevent",
+)
+"""The field groups for which an organisation has to be enabled."""
+
+_LIMITED: dict[str, Resource] = {
+    "email": {"type": "string", "format": "email"},
+    "share": {"type": "number", "minimum": 0, "maximum": 1},
+    "polarity": {"type": "number", "minimum": -1, "maximum": 1},
+    "signal type": {"type": "string", "enum": ["string", "number", "boolean"]},
+}
+"""Types with limits, by the name that the field groups below use."""
+
+
 def _text(title: str, **more: Any) -> Resource:
     return {"type": "string", "title": title, **more}
 
 
-def _field(name: str, content: str | dict[str, Any]) -> Resource:
-    """Return a field: an object of named fields, or one of the types that the field groups use."""
+def _field(name: str, content: str | dict[str, Any] | list[dict[str, Any]]) -> Resource:
+    """Return a field: an object of named fields, an array of them, or one of the types that are used."""
     title = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name[0].upper() + name[1:])
+    if isinstance(content, list):
+        return {"type": "array", "title": title, "items": _field(name, content[0])}
     if isinstance(content, dict):
         properties = {key: _field(key, member) for key, member in content.items()}
         return {"type": "object", "title": title, "properties": properties}
     if content == "strings":
         return {"type": "array", "title": title, "items": {"type": "string"}}
-    return _text(title, format="email") if content == "email" else {"type": content, "title": title}
+    if content in _LIMITED:
+        return {**_LIMITED[content], "title": title}
+    return {"type": content, "title": title}
 
 
 def _resource(
@@ -76,6 +96,8 @@ def _event_field_group(name: str, title: str, **fields: dict[str, Any]) -> Resou
     properties = {key: _field(key, content) for key, content in fields.items()}
     return _resource(f"{XDM}{name}", "mixins", title, properties, intended=EXPERIENCE_EVENT)
 
+
+_SEGMENTS = [{"text": "string", "purpose": "string"}]
 
 _RESOURCES = (
     _resource(
@@ -162,6 +184,41 @@ _RESOURCES = (
         "context/experienceevent-channel",
         "Channel Details",
         channel={"typeAtSource": "string", "mode": "string", "mediaType": "string"},
+    ),
+    _event_field_group(
+        "fieldgroups/agentic/conversationevent",
+        "Conversation Event",
+        conversation={
+            "conversationID": "string", "conversationName": "string", "turnID": "string",
+            "prompt": {"source": "string", "raw": _SEGMENTS},
+            "response": {"source": "string", "raw": _SEGMENTS},
+            "feedback": {
+                "source": "string", "raw": _SEGMENTS,
+                "rating": {"score": "number", "classification": "string", "reasons": "strings"},
+            },
+            "signals": [{
+                "scope": "string", "name": "string", "type": "signal type",
+                "values": [{
+                    "stringValue": "string", "numberValue": "number", "booleanValue": "boolean",
+                    "confidence": "share", "qualifiers": "strings",
+                    "metadata": [{"key": "string", "value": "string"}],
+                }],
+                "attributes": {
+                    "subjects": {"values": [{"phrase": "string", "qualifiers": "strings"}]},
+                    "intents": {"values": "strings"}, "tones": {"values": "strings"},
+                    "sentiment": {"value": "polarity"},
+                },
+            }],
+        },
+    ),
+    _event_field_group(
+        "fieldgroups/agenticevent",
+        "Agentic Information",
+        agenticExperience={
+            "conciergeID": "string", "name": "string", "version": "string", "environment": "string",
+            "mode": "string",
+            "agents": [{"agentID": "string", "name": "string", "version": "string", "score": "number"}],
+        },
     ),
 )  # fmt: skip
 
