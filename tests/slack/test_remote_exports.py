@@ -62,14 +62,14 @@ def test_an_export_in_a_bucket_is_never_taken_for_captures(
 
 class _Web(SimpleHTTPRequestHandler):
     sent: ClassVar[list[int]] = []
-    has_parts = True
+    parts = "sent"
 
     def do_GET(self) -> None:
         content = (Path(self.directory) / self.path[1:].partition("?")[0]).read_bytes()
-        size = self.headers["Range"].partition("=-")[2] if self.headers["Range"] and self.has_parts else ""
+        size = (self.headers["Range"] or "").partition("=-")[2] if self.parts != "ignored" else ""
         content = content[-int(size) :] if size else content
         self.sent.append(len(content))
-        self.send_response(206 if size else 200)
+        self.send_response((400 if self.parts == "refused" else 206) if size else 200)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
@@ -78,9 +78,9 @@ class _Web(SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.mark.parametrize("has_parts", [True, False])
+@pytest.mark.parametrize("parts", ["sent", "ignored", "refused"])
 def test_an_export_behind_a_url_is_never_taken_for_captures(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_parts: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: str
 ) -> None:
     """Its end is enough to know it, where the server sends parts; otherwise all of it is looked at."""
     monkeypatch.chdir(tmp_path)
@@ -90,14 +90,14 @@ def test_an_export_behind_a_url_is_never_taken_for_captures(
         archive.writestr("integration_logs.json", bytes(5000))
         for name, member in members_of(LINES).items():
             archive.writestr(name, member)
-    handler = type("Web", (_Web,), {"sent": [], "has_parts": has_parts})
+    handler = type("Web", (_Web,), {"sent": [], "parts": parts})
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(tmp_path))) as server:
         Thread(target=server.serve_forever).start()
         try:
             _refused(f"http://127.0.0.1:{server.server_port}/export.zip?sig=hunter2", "export.zip")
         finally:
             server.shutdown()
-    assert (1000 in handler.sent) is has_parts
+    assert (1000 in handler.sent) is (parts != "ignored")
 
 
 @pytest.mark.parametrize(

@@ -126,15 +126,16 @@ def zip_listing(source: Source) -> list[ZipInfo]:
 
     What cannot be opened lists nothing, too: reading it says why.
     """
-    with suppress(*BREAKS):
-        with source.open() as handle:
-            if not is_zip(handle):
-                return []
-            if not isinstance(source, WebSource):
-                with _open_zip(handle) as archive:
-                    return archive.infolist()
-        with source.open_end() as end, _open_zip(end) as archive:
-            return archive.infolist()
+    with suppress(*BREAKS), source.open() as handle:
+        if not is_zip(handle):
+            return []
+        if not isinstance(source, WebSource):
+            with _open_zip(handle) as archive:
+                return archive.infolist()
+    if isinstance(source, WebSource):
+        for opened in (source.open_end, source.open):  # not every server sends the end alone
+            with suppress(*BREAKS), opened() as end, _open_zip(end) as archive:
+                return archive.infolist()
     return []
 
 
