@@ -36,7 +36,7 @@ coverage: $(READY) ## unit and integration tests with line coverage; the report 
 	$(BIN)/pytest -n auto --dist loadscope --cov=chatlio_kit --cov-report=term:skip-covered --cov-report=html:build/coverage
 
 notebooks-test: $(READY) ## re-run the notebooks and compare every stored output
-	$(BIN)/pytest --nbval --nbval-current-env --nbval-sanitize-with tests/notebooks/sanitize.cfg notebooks
+	$(BIN)/pytest -n auto --dist loadfile --nbval --nbval-current-env --nbval-sanitize-with tests/notebooks/sanitize.cfg notebooks
 
 notebooks-long: $(READY) ## run the notebooks on other captures and platforms, up to 100,000 events
 	$(BIN)/python tests/benchmarks/notebooks_at_length.py

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from chatlio_kit.aep.transport import Api, Json, in_path
+from chatlio_kit.aep.transport import Api, Json, in_path, objects_in, to_int
 
 
 class Namespaces(Api):
@@ -68,6 +68,14 @@ class WorkOrders(Api):
         order = self._ask_object(operation, "POST", "/workorder", body=body)
         self._text(operation, order, "workorderId")
         return order
+
+    def quotas(self) -> dict[str, tuple[int, int]]:
+        """Return what the licence allows, by the quota's name: how much is consumed, and of how much."""
+        quotas = objects_in(self._ask_object("read the quota of record deletes", "GET", "/quota"), "quotas")
+        return {
+            str(quota.get("name")): (to_int(quota.get("consumed")), to_int(quota.get("quota")))
+            for quota in quotas
+        }
 
     def get(self, work_order_id: str) -> Json:
         """Return a work order."""

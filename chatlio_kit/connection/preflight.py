@@ -44,6 +44,14 @@ _AREAS = {
     "sources": ("Sources", "make connections and dataflows", "read dataflows and their runs"),
 }
 """By what permissions are for: their title in Adobe's screen, and what each of the two allows."""
+_PEOPLE_RIGHTS = {
+    ("manage", "identity-namespaces"): ("make a namespace of your own", "identity"),
+    ("view", "identity-namespaces"): ("look for a namespace", "identity"),
+    ("manage", "identity-metadata"): ("describe the fields that are identities", "identity"),
+    ("manage", "profiles"): ("enable a dataset for Profile", "profile"),
+}
+"""By permission: what it allows, and the option that alone needs it."""
+_IDENTITY_QUOTA = "ConsumerDeleteIdentitiesQuota"
 
 
 class Verdict(StrEnum):
@@ -297,6 +305,34 @@ class _Checks:
             finding = f"{ours} of {len(plan.objects)} objects are there and ours" if ours else "all are free"
             yield Check(name, Verdict.PASS, finding)
 
+    def _record_delete(self, name: str) -> Iterator[Check]:
+        """Read the quota of record deletes; whether one is taken shows when it is ordered.
+
+        A service that lacks a permission or the entitlement answers 403, or 401 for a token that is valid.
+        """
+        advice = (
+            "Only forget needs it, to delete a person's rows: ask Adobe whether your licence includes data "
+            "hygiene, and give the credential's role its permission in Adobe's Permissions screen."
+        )
+        try:
+            quotas = self._platform.work_orders.quotas()
+        except PlatformError as error:
+            yield Check(name, Verdict.WARN, f"its quota cannot be read: {error.reason.rstrip('.')}", advice)
+            return
+        own = {
+            key.removesuffix(_IDENTITY_QUOTA): quota
+            for key, quota in quotas.items()
+            if key.endswith(_IDENTITY_QUOTA)
+        }
+        used_up = any(consumed >= most for consumed, most in own.values())
+        finding = ", ".join(
+            f"{key} {consumed:,} of {most:,} identities" for key, (consumed, most) in own.items()
+        )
+        if not own or used_up:
+            yield Check(name, Verdict.WARN, finding or "its quotas name no identities to delete", advice)
+        else:
+            yield Check(name, Verdict.PASS, finding)
+
     def _turns(self, name: str) -> Iterator[Check]:
         """Check the field groups that only turns need: without them the rest works all the same."""
         survey = open_survey(self._platform, f"{self._name}/{TURNS}")
@@ -359,6 +395,7 @@ _CHECKS: dict[str, tuple[str, _CheckMethod]] = {
     "Chatlio source": ("sandbox", _Checks._source),
     "names": ("tenant", _Checks._names),
     "turns": ("tenant", _Checks._turns),
+    "record delete quota": ("sandbox", _Checks._record_delete),
     "clock": ("token", _Checks._clock),
     "live mappings": ("names", _Checks._live),
     "history mappings": ("names", _Checks._history),
@@ -418,6 +455,24 @@ def _permission_checks(access: AccessControl) -> Iterator[Check]:
                 yield Check(name, Verdict.WARN, finding, advice)
             else:
                 yield Check(name, Verdict.FAIL, f"not held: cannot {purpose}", advice)
+    yield from _rights_for_people(access, known)
+
+
+def _rights_for_people(access: AccessControl, known: frozenset[str]) -> Iterator[Check]:
+    """Yield a check for each permission that only identities and Profile need; none fails."""
+    try:
+        paths = [f"/permissions/{verb}-{area}" for verb, area in _PEOPLE_RIGHTS]
+        held, unseen = set(access.effective_policies(paths)), "the organisation lists no such permission"
+    except PlatformError as error:
+        held, known, unseen = set(), frozenset(), error.reason
+    for (verb, area), (purpose, flag) in _PEOPLE_RIGHTS.items():
+        permission = f"{verb} {area.replace('-', ' ')}".title()
+        finding = f"not held: cannot {purpose}" if f"{verb}-{area}" in known else f"cannot be seen: {unseen}"
+        advice = f"Only {option(flag)} needs it: give the credential's role {permission}."
+        if f"/permissions/{verb}-{area}" in held:
+            yield Check(f"right: {permission}", Verdict.PASS, f"held: may {purpose}")
+        else:
+            yield Check(f"right: {permission}", Verdict.WARN, finding, advice)
 
 
 def _known_names(access: AccessControl) -> frozenset[str]:

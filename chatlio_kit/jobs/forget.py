@@ -472,7 +472,8 @@ class _Erasure:
             if deletion.work_order and removed:
                 self.result.notes.append(
                     f"The record delete {deletion.work_order} removed {removed:,} rows from "
-                    f"{deletion.destination}, as was read back."
+                    f"{deletion.destination}, as was read back. What Profile and Identity Service hold was "
+                    "not read."
                 )
         for destination, count in elsewhere.items():
             how = in_words(

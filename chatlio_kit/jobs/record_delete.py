@@ -18,10 +18,20 @@ from chatlio_kit.chatlio.identities import IDENTITIES_KEY
 from chatlio_kit.chatlio.person import CHANNEL, CONVERSATION, WHO, Person
 from chatlio_kit.connection import Connection, Destination, open_connection
 from chatlio_kit.connection.rows import stored_rows
-from chatlio_kit.errors import ChatlioKitError, ConnectionIncomplete, PermissionMissing, PlatformError
+from chatlio_kit.errors import (
+    AuthenticationFailed,
+    ChatlioKitError,
+    ConnectionIncomplete,
+    PermissionMissing,
+    PlatformError,
+)
 
 DISPLAY_NAME = "chatlio-kit: a person is forgotten"
-_FINISHED = frozenset({"completed", "failed", "error", "cancelled"})
+_FINISHED = frozenset(
+    ("complete", "completed", "success", "succeeded", "finished", "failed", "failure", "error", "cancelled")
+)
+_RECEIVED = "received"
+"""The one status that is documented. The words above only end the waiting; the read-back decides."""
 _FIRST_POLL, _SLOWEST_POLL = 0.2, 30.0
 
 Confirm = Callable[[str], bool]
@@ -44,7 +54,7 @@ class RecordDelete:
         others: how many further rows carry the same primary identities and would be removed with them.
         left: how many of the rows were found by the last read.
         work_order: the id of the work order, if one was sent.
-        status: its status.
+        status: its status in the platform's words, or ``unknown`` with the reason.
         problem: why nothing, or not everything, could be removed.
     """
 
@@ -61,8 +71,8 @@ class RecordDelete:
 
     @property
     def is_under_way(self) -> bool:
-        """Whether the work order is not carried out yet."""
-        return self.work_order is not None and self.status not in _FINISHED
+        """Whether rows are left of a work order that does not say that it is finished."""
+        return self.work_order is not None and bool(self.left) and self.status not in _FINISHED
 
     def as_dict(self) -> dict[str, Any]:
         """Return the deletion as plain data for JSON. It holds no identity."""
@@ -82,10 +92,13 @@ class RecordDelete:
         """Return what removes the rows that are left."""
         if self.is_under_way:
             return (
-                f"the work order {self.work_order} is {self.status or 'received'}; that can take days. Run "
-                "forget again, or reconcile, to see whether the rows are gone"
+                f"the status of the work order {self.work_order} is {self.status or 'unknown'}; carrying it "
+                "out can take days. Run forget again, or reconcile, to see whether the rows are gone"
             )
-        return self.problem or "they were read back although the work order is finished: ask Adobe"
+        return self.problem or (
+            f"they were read back although the status of the work order {self.work_order} is {self.status}: "
+            "run forget again later, and ask Adobe if they stay"
+        )
 
 
 def delete_records(
@@ -134,23 +147,17 @@ def delete_records(
         return result
     try:
         order = platform.work_orders.delete_identities(connection.dataset_id, result.identities, DISPLAY_NAME)
-    except PermissionMissing as error:
+    except (PermissionMissing, AuthenticationFailed) as error:  # this service answers a missing right by 401
         result.problem = (
             f"a record delete was refused ({error.reason.rstrip('.')}): it needs an entitlement of the "
             "organisation and a permission of the credential"
         )
         return result
     result.work_order, result.status = str(order["workorderId"]), str(order.get("status") or "").lower()
-    _follow(platform, result, wait)
-    read = RecordDelete(destination, destination.dataset)
     try:
-        _find(connection, person, read)
+        _read_back(connection, person, result, wait)
     except UnreadableDataset as error:
         result.problem = f"the work order {result.work_order} was sent, and what is left is unknown: {error}"
-        return result
-    result.left = read.rows
-    if result.left and result.left <= read.nameless:
-        result.problem = _NAMELESS
     return result
 
 
@@ -217,18 +224,28 @@ def _primary(row: dict[str, Any]) -> tuple[str, str] | None:
     return None
 
 
-def _follow(platform: Platform, result: RecordDelete, wait: float) -> None:
-    """Read the work order until it is finished, or time is up."""
+def _read_back(connection: Connection, person: Person, result: RecordDelete, wait: float) -> None:
+    """Follow a work order, and count the rows that are left when it is finished or time is up.
+
+    While it says that it was received, it alone is asked. Any other status says little, so the rows are read.
+    """
     waited, pause = 0.0, _FIRST_POLL
-    while result.is_under_way and waited < wait:
-        platform.sleep(pause)
+    while True:
+        is_over = result.status in _FINISHED or waited >= wait
+        if is_over or result.status != _RECEIVED:
+            read = RecordDelete(result.destination, result.dataset)
+            _find(connection, person, read)
+            result.left = read.rows
+            if read.rows and read.rows <= read.nameless:
+                result.problem = _NAMELESS
+            if is_over or read.rows <= read.nameless:
+                return
+        connection.platform.sleep(pause)
         waited += pause
         pause = min(pause * 1.5, _SLOWEST_POLL)
         try:
-            order = platform.work_orders.get(str(result.work_order))
+            order = connection.platform.work_orders.get(str(result.work_order))
         except PlatformError as error:
-            result.problem = (
-                f"the work order {result.work_order} was sent, and cannot be read: {error.reason}"
-            )
-            return
-        result.status = str(order.get("status") or "").lower()
+            result.status = f"unknown ({error.reason.rstrip('.')})"
+        else:
+            result.status = str(order.get("status") or "").lower()

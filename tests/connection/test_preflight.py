@@ -30,11 +30,16 @@ ORDER = [
     "right: View Datasets",
     "right: Manage Sources",
     "right: View Sources",
+    "right: Manage Identity Namespaces",
+    "right: View Identity Namespaces",
+    "right: Manage Identity Metadata",
+    "right: Manage Profiles",
     "right: mapping sets",
     "tenant",
     "Chatlio source",
     "names",
     "turns",
+    "record delete quota",
     "clock",
     "live mappings",
     "history mappings",
@@ -151,6 +156,31 @@ def test_without_any_right_to_an_area_what_needs_it_is_told(
     found = {each["check"]: each["verdict"] for each in json.loads(done.stdout)["checks"]}
     expected = {f"right: Manage {area}": "fail", f"right: View {area}": "fail", "sandbox": "pass"} | others
     assert {name: found[name] for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("withheld", "check", "flag"),
+    [
+        ("manage-identity-namespaces", "right: Manage Identity Namespaces", "--identity"),
+        ("view-identity-namespaces", "right: View Identity Namespaces", "--identity"),
+        ("manage-identity-metadata", "right: Manage Identity Metadata", "--identity"),
+        ("manage-profiles", "right: Manage Profiles", "--profile"),
+        ("record-delete", "record delete quota", "forget"),
+        ("data-hygiene", "record delete quota", "forget"),
+    ],
+)
+def test_a_right_that_only_people_need_is_a_warning(
+    tmp_path: Path, chatlio_kit: Any, withheld: str, check: str, flag: str
+) -> None:
+    """Without it the rest works, so the doctor warns, and says what needs it and where it is given."""
+    with running(tmp_path / "store", withheld=frozenset({withheld})) as local:
+        done = chatlio_kit(local, "doctor", "--json")
+    assert done.exit_code == 0
+    found = {each["check"]: each for each in json.loads(done.stdout)["checks"]}
+    warned = [name for name, each in found.items() if each["verdict"] == "warn"]
+    assert set(warned) == {check, UNSEEN}
+    assert found[check]["next_step"].startswith(f"Only {flag} needs it")
+    assert "role" in found[check]["next_step"]
 
 
 def test_a_sandbox_that_nobody_may_look_into_is_a_warning(

@@ -16,6 +16,8 @@ from chatlio_kit.aep import Platform
 from chatlio_kit.cli import main
 from chatlio_kit.jobs.backfill import backfill
 from chatlio_kit.local_platform.profile import work_orders
+from chatlio_kit.local_platform.server.errors import not_found
+from chatlio_kit.local_platform.server.service import answer, route
 from chatlio_kit.tables import Tables
 
 OpenPlatform = Callable[..., Any]
@@ -183,11 +185,68 @@ def test_a_work_order_that_is_not_carried_out_yet_claims_nothing(
         assert deletion["left"] == 0
 
 
-def test_an_organisation_without_the_entitlement_is_told_so(
-    open_settings: OpenPlatform, command: Any, sample: Path, sample_tables: Tables, somebody: tuple[str, int]
+@pytest.mark.parametrize(
+    ("reading", "is_carried_out"),
+    [
+        ("no such call", True),
+        ("another shape", True),
+        ("an unknown word", True),
+        ("no such call", False),
+    ],
+)
+def test_whatever_a_work_order_looks_like_the_rows_decide(
+    open_settings: OpenPlatform,
+    command: Any,
+    sample: Path,
+    sample_tables: Tables,
+    somebody: tuple[str, int],
+    monkeypatch: pytest.MonkeyPatch,
+    reading: str,
+    is_carried_out: bool,
 ) -> None:
-    """A refused record delete is no traceback and no success."""
-    with open_settings(withheld=frozenset({work_orders.ENTITLEMENT})) as platform:
+    """How a work order is read is not documented: gone rows are success, rows that are left are not."""
+    visitor, events = somebody
+    lookup, carry_out, asked = work_orders.WorkOrders.lookup, work_orders.carry_out, list[str]()
+
+    @route("GET", f"{work_orders.BASE}/workorder/{{id}}")
+    async def other(self: work_orders.WorkOrders, request: Any) -> Any:
+        order = json.loads((await lookup(self, request)).body)
+        asked.append(order["workorderId"])
+        self._notify()
+        if reading == "no such call":
+            raise not_found("the path")
+        return answer({"results": [order]} if reading == "another shape" else {**order, "status": "ingested"})
+
+    monkeypatch.setattr(work_orders.WorkOrders, "lookup", other)
+
+    def later(context: Any) -> None:
+        if is_carried_out and len(asked) > 1:
+            carry_out(context)
+
+    monkeypatch.setattr("chatlio_kit.local_platform.lake.lake.carry_out", later)
+    with open_settings() as platform:
+        send(platform, sample, sample_tables)
+        forget = ["forget", sample, "--visitor-id", visitor, "--json", "--yes"]
+        done = command(platform, *forget, "--wait", 30 if is_carried_out else 0.5)
+        (deletion,) = json.loads(done.stdout)["deletions"]
+        left = 0 if is_carried_out else events
+        assert (done.exit_code, deletion["left"]) == (0 if is_carried_out else 4, left)
+        assert deletion["problem"] == ""
+        rows = ck.open_connection(platform, "people").read_rows(quiet=True)
+        assert len(rows) == len(sample_tables.events) - events + left
+
+
+@pytest.mark.parametrize("withheld", [work_orders.ENTITLEMENT, work_orders.HYGIENE_RIGHT])
+def test_an_organisation_without_the_entitlement_is_told_so(
+    open_settings: OpenPlatform,
+    command: Any,
+    sample: Path,
+    sample_tables: Tables,
+    somebody: tuple[str, int],
+    withheld: str,
+) -> None:
+    """A record delete that is refused, by 403 or by 401, is no traceback and no success."""
+    with open_settings(withheld=frozenset({withheld})) as platform:
         send(platform, sample, sample_tables)
         done = command(platform, "forget", sample, "--visitor-id", somebody[0], "--yes")
         assert done.exit_code == 1

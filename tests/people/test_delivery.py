@@ -32,6 +32,7 @@ from chatlio_kit.tables import Tables
 OpenPlatform = Callable[..., Any]
 PEOPLE = ["visitor_id=ChatlioVisitor", "visitor_email=Email"]
 LINKED = "timeseries.identity.dataset.recordsuccess.count"
+SKIPPED = "timeseries.identity.dataset.recordskipped.count"
 
 
 def connect(platform: Platform, tables: Tables, *, profile: bool = True, slim: bool = False) -> Connection:
@@ -63,7 +64,7 @@ def edited(tables: Tables) -> Tables:
 def test_the_pages_counts_are_the_platforms_counters(
     open_settings: OpenPlatform, sample_tables: Tables
 ) -> None:
-    """Lake and Profile apart, event by event; nothing is lost in the lake, and a second run sends nothing."""
+    """Lake, Profile and Identity apart; nothing is lost in the lake, and a second run sends nothing."""
     tables = edited(sample_tables)
     with open_settings() as platform:
         connection = connect(platform, tables)
@@ -76,9 +77,14 @@ def test_the_pages_counts_are_the_platforms_counters(
         assert page.people["no identity"] >= 4
         assert page.people["too large for Profile"] >= 3
         audit = ck.audit_identities(tables, PEOPLE)
-        linked = platform.observability.total(LINKED, connection.dataset_id)
         assert page.people["no identity"] == total - sum(audit.identified.values())
-        assert 0 < linked < total
+        linked, skipped = (
+            platform.observability.total(metric, connection.dataset_id) for metric in (LINKED, SKIPPED)
+        )
+        people = _identities(connection)
+        assert page.people["no identity"] == total - len(people)
+        assert linked == sum(len(identities) > 1 for identities in people.values()) > 0
+        assert skipped == total - linked == sum(page.people.values()) - linked
         assert "In the lake alone" in repr(page)
         assert page.as_dict()["people"] == page.people
         again = ck.stream(tables, connection, skip_guard=True, quiet=True).reconcile(wait=5)

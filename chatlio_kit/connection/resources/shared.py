@@ -109,7 +109,9 @@ class DescriptorResource(Resource):
         ours = self._of_the_field()
         if not ours:
             return ResourceState(Action.CREATE, "not there yet")
-        if ours[0].get("xdm:namespace") != self._identity.namespace:
+        ids = {namespace.get("code"): str(namespace.get("id")) for namespace in self.survey.namespaces()}
+        code = self._identity.namespace
+        if str(ours[0].get("xdm:namespace")) not in (code, ids.get(code)):  # a code or a number
             reason = f"the field is described as {ours[0].get('xdm:namespace')}; delete that descriptor"
             return ResourceState(Action.CONFLICT, reason, str(ours[0].get("@id")))
         return ResourceState(Action.REUSE, "is there", str(ours[0].get("@id")))

@@ -1,7 +1,8 @@
 """Observability Insights: what the lake received, and what Profile kept of it.
 
 The lake keeps every row; what Profile and Identity Service take is in ``profile/view.py``.
-Source: Observability Insights API guide, "Metrics".
+Source: Observability Insights API guide, "Metrics". It names no counters of Identity Service: these two, and
+what they count, are assumed, so no client should lean on them.
 """
 
 from __future__ import annotations

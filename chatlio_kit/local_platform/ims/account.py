@@ -62,8 +62,8 @@ class Options:
         token_lifetime: Seconds an access token is valid.
         largest_page: Objects on a page of a list, at most, where the documentation names no maximum.
         withheld: Permission names that the credential lacks, e.g. ``"manage-datasets"``; and
-            ``"record-delete"``, the entitlement to work orders, and ``"conversation-field-groups"``, the
-            field groups for conversations.
+            ``"record-delete"``, the entitlement to work orders, ``"data-hygiene"``, the right to them, and
+            ``"conversation-field-groups"``, the field groups for conversations.
         profile_days: Days for which Profile keeps events of a new dataset, from 30; 0 keeps them for good.
         requests_per_second: Requests that the streaming endpoint takes before it answers 429.
         messages_per_second: Messages that it takes before it answers 429.

@@ -1,7 +1,8 @@
 """Identity Service: the namespaces of the organisation.
 
 Source: Identity Service API guide, "Namespaces". A namespace is never deleted, and its code and type never
-change. Codes are case-sensitive; here one that differs from another by case alone is refused.
+change. Codes are case-sensitive; here one that differs from another by case alone is refused. The codes of
+the standard namespaces are documented; the numbers of Email_LC_SHA256 and GAID are assumed.
 """
 
 from __future__ import annotations

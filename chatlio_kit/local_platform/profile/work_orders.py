@@ -1,7 +1,8 @@
 """Data hygiene: record delete work orders, which remove the rows of identities from datasets.
 
 A work order finds a row by its primary identity: the field that a primary descriptor names, or the item of
-``identityMap`` with ``primary: true``. Source: Data Hygiene API guide, "Work orders" and "Quota".
+``identityMap`` with ``primary: true``. Source: Data Hygiene API guide, "Work orders" and "Quota". How one
+work order is read, and every status after ``received``, are assumed.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from .view import described_identities
 
 BASE = "/data/core/hygiene"
 ENTITLEMENT = "record-delete"
+HYGIENE_RIGHT = "data-hygiene"
+"""The credential's right to all calls here; the service answers 401 without it, as to an invalid token."""
+
 _MOST_IDS = 100_000
 _DAILY, _MONTHLY = 1_000_000, 15_000_000
 _PAGE = 100
@@ -102,6 +106,8 @@ class WorkOrders(Service):
     def _check_entitlement(self) -> None:
         if ENTITLEMENT in self._context.options.withheld:
             raise problems.generic(403, "Forbidden", "The organisation is not entitled to record delete")
+        if HYGIENE_RIGHT in self._context.options.withheld:
+            raise problems.generic(401, "Unauthorized", "Access denied")
 
 
 def carry_out(context: Context) -> None:
