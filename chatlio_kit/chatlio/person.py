@@ -1,4 +1,4 @@
-r"""One person's ids and addresses, and whether a text contains them.
+r"""One person's ids and addresses, or one channel's conversations, and whether a text contains them.
 
 An address has many forms: in another case, percent-encoded once or twice, as ``\u0040`` in JSON or ``&#64;``
 in HTML, with its domain in Punycode, in another Unicode form. A text is decoded before it is compared, and
@@ -18,7 +18,7 @@ import pandas as pd
 
 from chatlio_kit.chatlio.redaction import Redaction, decoded
 
-VISITOR, CONVERSATION, ADDRESS = "visitor_id", "conversation_id", "email"
+VISITOR, CONVERSATION, ADDRESS, CHANNEL = "visitor_id", "conversation_id", "email", "channel_id"
 WHO = (VISITOR, "visitor_email", "contact_email")
 EVENT_IDS = ("event_id", "_id")
 
@@ -30,6 +30,9 @@ _PUNYCODE = re.compile(r"xn--[a-z0-9-]+")
 _LAYERS = frozenset("%&\\")
 _PLACE_IN_LIST = re.compile(r"\[\d+\]")
 _CUT = re.compile(r"…|\.\.\.")
+_WORDS = re.compile(r"[^\W_]+")
+_OF_CHANNEL = r"""(?:(?<!\w)channel_?id[\s"'\\]*[:=][\s"'\\]*|!)(?:{})(?!\w)"""
+"""A channel as a folded record has it, or as the name of what was read from its part of an export."""
 _SHORTEST_CUT = 8
 _CUT_NAMES = 80  # names of unknown fields are truncated there without a mark
 
@@ -41,6 +44,8 @@ class Person:
         visitor_id: the visitor, as Chatlio numbers browsers.
         email: an e-mail address.
         redaction: how values were redacted; with its key, keyed hashes of these names count too.
+        channel: a Slack channel's id; it leads to the conversations held there, and not to their visitor. A
+            text names it only as the channel of a conversation: another chat may mention it.
 
     Attributes:
         events: the ids of events that name the person.
@@ -48,21 +53,29 @@ class Person:
     """
 
     def __init__(
-        self, visitor_id: str | None = None, email: str | None = None, redaction: Redaction | None = None
+        self,
+        visitor_id: str | None = None,
+        email: str | None = None,
+        redaction: Redaction | None = None,
+        *,
+        channel: str | None = None,
     ) -> None:
         self.events: set[str] = set()
         self.words: set[str] = set()
         self._fields: set[str] = set()
         self._common_fields: set[str] = set()
         self._redaction = redaction or Redaction()
-        self._names: dict[str, set[str]] = {VISITOR: set(), ADDRESS: set(), CONVERSATION: set()}
+        self._names: dict[str, set[str]] = {sort: set() for sort in (VISITOR, ADDRESS, CONVERSATION, CHANNEL)}
         self._aliases: set[str] = set()
+        self._channels: set[str] = set()
+        self._in_channel: re.Pattern[str] | None = None
         self._add_aliases(())
         self.add(VISITOR, [visitor_id] if visitor_id else [])
         self.add(ADDRESS, [email] if email else [])
+        self.add(CHANNEL, [channel] if channel else [])
 
     def names(self, sort: str) -> list[str]:
-        """Return the known visitor ids, conversation ids or addresses, folded and sorted."""
+        """Return the known visitor ids, conversation ids, addresses or channels, folded and sorted."""
         return sorted(self._names[sort])
 
     @property
@@ -82,7 +95,7 @@ class Person:
     def restore(self, known: Mapping[str, Iterable[str]]) -> None:
         """Add what :meth:`as_dict` returned."""
         for sort in self._names:
-            self.add(sort, known[sort])
+            self.add(sort, known.get(sort, ()))
         self._add_aliases(known["aliases"])
         self.events |= set(known["events"])
         self.words |= set(known["words"])
@@ -95,7 +108,11 @@ class Person:
             if plain and plain not in self._names[sort]:
                 self._names[sort].add(plain)
                 aliases |= {plain, *self._redaction.aliases(name), *self._redaction.aliases(plain)}
-        if aliases:
+        if aliases and sort == CHANNEL:
+            self._channels |= aliases
+            either = "|".join(map(re.escape, sorted(self._channels)))
+            self._in_channel = re.compile(_OF_CHANNEL.format(either))
+        elif aliases:
             self._add_aliases(aliases)
 
     def _add_aliases(self, aliases: Iterable[str]) -> None:
@@ -113,6 +130,7 @@ class Person:
         return (
             self._has_id(plain)
             or (self._pattern is not None and self._pattern.search(plain) is not None)
+            or (self._in_channel is not None and self._in_channel.search(plain) is not None)
             or self._has_cut_name(plain)
         )
 
@@ -123,13 +141,19 @@ class Person:
     def names_file(self, name: str) -> bool:
         """Whether a file's name may hold one of the names; where an address in it ends is unknown."""
         plain = fold(name)
-        return self._has_id(plain) or (self._loose is not None and self._loose.search(plain) is not None)
+        return (
+            self._has_id(plain)
+            or (self._loose is not None and self._loose.search(plain) is not None)
+            or not self._channels.isdisjoint(_WORDS.findall(plain))
+        )
 
     def is_in_bytes(self, content: bytes) -> bool:
         """Whether bytes, such as a database's pages, hold one of the names unencoded."""
         plain = content.lower().decode("latin-1")
-        return self._has_id(plain) or (
-            self._bytes is not None and self._bytes.search(content.lower()) is not None
+        return (
+            self._has_id(plain)
+            or (self._bytes is not None and self._bytes.search(content.lower()) is not None)
+            or (self._in_channel is not None and self._in_channel.search(plain) is not None)
         )
 
     def without_names(self, text: str, instead: str) -> str:
@@ -139,8 +163,8 @@ class Person:
     def learn(self, rows: Iterable[Any]) -> None:
         """Add the events of rows that name the person.
 
-        The person's own rows add their visitor and conversation too; a stranger's row that only mentions the
-        person does not.
+        The person's own rows add their visitor and conversation too, and a channel's rows their conversation;
+        a stranger's row that only mentions the person does not.
         """
         for row in rows:
             members = list(_members(row))
@@ -148,6 +172,8 @@ class Person:
             if any(name in WHO and self.is_name(value) for name, value in members):
                 for sort in (VISITOR, CONVERSATION):
                     self.add(sort, [value for name, value in members if name == sort])
+            elif any(name == CHANNEL and self.is_channel(value) for name, value in members):
+                self.add(CONVERSATION, [value for name, value in members if name == CONVERSATION])
 
     def learn_fields(self, theirs: pd.Series[Any], others: pd.Series[Any]) -> None:
         """Add undocumented fields that only the person's records have, because reports list their names.
@@ -173,13 +199,21 @@ class Person:
         plain = fold(value).strip()
         return plain in self._whole or plain in self._others
 
+    def is_channel(self, value: str) -> bool:
+        """Whether a value is the channel's id, and nothing else."""
+        return bool(self._channels) and fold(value).strip() in self._channels
+
     def among(self, events: pd.DataFrame) -> pd.Series[bool]:
-        """Return which events have the person as visitor or contact, or belong to their conversations."""
+        """Return which events have the person as visitor or contact, or belong to their conversations.
+
+        Likewise those of the channel.
+        """
         is_theirs = pd.Series(data=False, index=events.index)
         for column in (*WHO, CONVERSATION):
             names = [value for value in events[column].dropna().unique() if self.is_name(value)]
             is_theirs |= events[column].isin(names)
-        return is_theirs
+        channels = [value for value in events[CHANNEL].dropna().unique() if self.is_channel(value)]
+        return is_theirs | events[CHANNEL].isin(channels)
 
     def _has_id(self, plain: str) -> bool:
         ids = (value for pattern in (_UUID, _DIGEST) for value in pattern.findall(plain))

@@ -23,6 +23,7 @@ from chatlio_kit.jobs.forget import forget as run_forget
 @click.argument("paths", nargs=-1, metavar="[PATH...]")
 @click.option("--visitor-id", help="Whom to forget: the visitor, as Chatlio numbers browsers.")
 @click.option("--email", help="Whom to forget: everybody with this address.")
+@click.option("--channel", help="What to forget: the conversations of the Slack channel with this id (C...).")
 @click.option(
     "--tables",
     multiple=True,
@@ -44,13 +45,14 @@ def forget(
     paths: tuple[str, ...],
     visitor_id: str | None,
     email: str | None,
+    channel: str | None,
     tables: tuple[Path, ...],
     captures: CaptureOptions,
     yes: bool,
     production: bool,
     wait: float,
 ) -> CommandResult:
-    """Take one person out of the state folder: ledger, dead letters, rejects, reports, local platform.
+    """Take one person, or one Slack channel, out of the state folder and the local platform.
 
     With --platform aep their rows are deleted there too, by record delete, where the connection has
     identities; what is reported was read back. Without identities it says what cannot be done.
@@ -59,11 +61,10 @@ def forget(
     are found through them; the captures themselves are left as they are, with a list of what to take out of
     them. Tables are changed where --tables names them. Exit code 1 says that nobody was found.
     """
-    if not yes and (visitor_id or email):
+    if not yes and (visitor_id or email or channel):
         in_tables = "".join(f", and the tables in {str(folder)!r}" for folder in tables)
-        click.echo(
-            f"What {str(context.state)!r} keeps of this person{in_tables} will be gone for good.", err=True
-        )
+        whom = "this channel" if channel and not (visitor_id or email) else "this person"
+        click.echo(f"What {str(context.state)!r} keeps of {whom}{in_tables} will be gone for good.", err=True)
         if context.as_json or not click.confirm("Take it out?", err=True):
             raise UsageError("Nothing was taken out. Say --yes to take out without being asked.")
     options = asdict(captures)
@@ -72,6 +73,7 @@ def forget(
         captures.export(paths) if has_export else paths,
         email=email,
         visitor_id=visitor_id,
+        channel=channel,
         state=context.state,
         tables=tables,
         **options,

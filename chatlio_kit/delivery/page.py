@@ -11,6 +11,7 @@ from chatlio_kit.delivery.people import LAKE_ONLY
 from chatlio_kit.delivery.reconcile import Reconciliation, explain, explain_gone, is_amiss
 from chatlio_kit.display import Document, Part, Sheet, SheetDisplay, Tile
 from chatlio_kit.errors import DONE, FAILED, INCOMPLETE, UNCONFIRMED
+from chatlio_kit.slack import SlackCounts
 from chatlio_kit.tables import FieldFindings, RecordCounts
 from chatlio_kit.tables.next_steps import NextStep
 from chatlio_kit.tables.report import further_parts, record_parts, record_tiles
@@ -40,6 +41,7 @@ class Page(SheetDisplay):
         stopped_by: why sending ended early, if it did.
         notes: further sentences.
         people: delivered events of this run by what they are for people; empty without identities.
+        slack: what became of a Slack export's messages and conversations, if one was read.
     """
 
     destination: str
@@ -60,6 +62,7 @@ class Page(SheetDisplay):
     stopped_by: str | None = None
     notes: list[str] = field(default_factory=list)
     people: dict[str, int] = field(default_factory=dict)
+    slack: SlackCounts | None = None
 
     @property
     def exit_code(self) -> int:
@@ -93,6 +96,7 @@ class Page(SheetDisplay):
             "total_gone_by_reason": self.total_gone_by_reason,
             **self.readback.as_dict(),
             **({"people": self.people} if self.people else {}),
+            **({"slack": self.slack.as_dict()} if self.slack is not None else {}),
         }
 
     def sheet(self) -> Sheet:

@@ -169,12 +169,11 @@ def backfill(
         run.finish()
         # The ledger stays locked until the page is written: a forget in between could not erase the page.
         page = run.reconcile(wait=wait_seconds(connection, wait), again=False)
+        page.slack = export.slack.counts if export.slack is not None else None
         next_steps = export.next_steps
         page.notes += [*export.notes(), *next_steps.sentences(), f"rejects and report: {report}"]
         write_page(report / PAGE, page.document(export.findings, next_steps))
         content = {**page.as_dict(), **export.findings.as_dict(), "next_steps": next_steps.as_list()}
-        if export.slack is not None:
-            content["slack"] = export.slack.counts.as_dict()
         write_json(report / REPORT, content)
     return page
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -16,7 +17,8 @@ import pandas as pd
 from chatlio_kit import local_platform
 from chatlio_kit.aep import Platform
 from chatlio_kit.arguments import SECONDS, callable_, checked, optional, place
-from chatlio_kit.chatlio.person import ADDRESS, CONVERSATION, VISITOR, WHO, Person
+from chatlio_kit.arguments import text as a_text
+from chatlio_kit.chatlio.person import ADDRESS, CHANNEL, CONVERSATION, VISITOR, WHO, Person
 from chatlio_kit.chatlio.redaction import Redaction
 from chatlio_kit.chatlio.turns import turn_row_id
 from chatlio_kit.connection import Destination, a_platform, require_leave
@@ -28,6 +30,7 @@ from chatlio_kit.delivery.ledger.erasure import (
     erase_events,
     sent_elsewhere,
     source_files,
+    transcripts_of,
 )
 from chatlio_kit.delivery.run_options import reading_of, recorded_readings
 from chatlio_kit.display import Sheet, SheetDisplay
@@ -60,7 +63,9 @@ _COLUMNS = {
     VISITOR: ("visitor_id",),
     ADDRESS: ("visitor_email", "contact_email"),
     CONVERSATION: ("conversation_id",),
+    CHANNEL: ("channel_id",),
 }
+_CHANNEL_ID = re.compile(r"[CDG][A-Z0-9]+")
 
 
 @dataclass(frozen=True)
@@ -178,12 +183,19 @@ class Forgotten(SheetDisplay):
         return Sheet(title, ("looked at", "removed", "left"), rows, [*notes, *self.notes, *sql])
 
 
-@checked(state=place, platform=optional(a_platform), confirm=optional(callable_), wait=SECONDS)
+@checked(
+    state=place,
+    channel=optional(a_text),
+    platform=optional(a_platform),
+    confirm=optional(callable_),
+    wait=SECONDS,
+)
 def forget(
     captures: Export | Path | str | Sequence[Path | str] = (),
     *,
     email: str | None = None,
     visitor_id: str | None = None,
+    channel: str | None = None,
     state: Path | str = DEFAULT_STATE,
     tables: Path | str | Sequence[Path | str] = (),
     kind: str | None = None,
@@ -211,6 +223,8 @@ def forget(
         captures: captures that were sent from this state folder; they are only read.
         email: the person's address, in any case and encoding; every visitor with this address is meant.
         visitor_id: the person's visitor id.
+        channel: the id of a Slack channel (``C...``): the conversations held there are erased as a person's
+            are. Their visitor's other conversations stay; somebody whom only Slack knows is found so.
         state: the state folder.
         tables: folders of tables that ``convert`` wrote; the person's rows are removed from them.
         kind: as for :func:`read_export`.
@@ -239,14 +253,16 @@ def forget(
         OutputError: when the local platform does not end, or a file cannot be written.
     """
     state = Path(state)
-    if not any(name and name.strip() for name in (visitor_id, email)):
-        whom = f"{option('visitor_id')} or {option('email')}"
+    if not any(name and name.strip() for name in (visitor_id, email, channel)):
+        whom = f"{option('visitor_id')}, {option('email')} or {option('channel')}"
         raise UsageError(f"Nobody is named. Say whom to forget with {whom}.")
     for name in (visitor_id, email):
         if name and len(name.strip()) < _SHORTEST:
             raise UsageError(
                 f"{name!r} is too short: others have it in their texts and ids. Name a whole id or address."
             )
+    if channel and not _CHANNEL_ID.fullmatch(channel.strip()):
+        raise UsageError(f"{option('channel')} is a channel's id such as C0123456789, not its name.")
     if not state.is_dir():
         raise UsageError(f"There is no state folder {str(state)!r}. Name the one that was sent from.")
     folders = [Path(folder) for folder in ([tables] if isinstance(tables, Path | str) else tables)]
@@ -256,7 +272,7 @@ def forget(
     export = _export(captures, ReadOptions.from_options(kind, undated_as, fields), exclude, encoding)
     if platform is not None:
         require_leave(platform, production)
-    person = Person(visitor_id, email, redaction)
+    person = Person(visitor_id, email, redaction, channel=channel)
     with Ledger(state) as ledger, ledger.exclusive_lock():
         erasure = _Erasure(state, person, folders, export, ledger)
         if platform is not None:
@@ -305,6 +321,7 @@ class _Erasure:
             for event_id, text in dead_letters_naming(ledger, person.is_named_in).items():
                 person.events.add(event_id)
                 person.learn(_parsed(text))
+            person.events |= transcripts_of(ledger, person.is_channel)
             if from_store and self._store.is_dir():
                 person.learn(local_platform.find_rows(self._store, person.is_named_in))
             for folder in self._tables:
@@ -374,7 +391,8 @@ class _Erasure:
                 )
                 rows = events[is_theirs]
                 person.learn_fields(rows["extra_fields"], events.loc[~is_theirs, "extra_fields"])
-                person.learn(rows[[*WHO, CONVERSATION, "event_id"]].astype(object).to_dict("records"))
+                columns = [*WHO, CONVERSATION, CHANNEL, "event_id"]
+                person.learn(rows[columns].astype(object).to_dict("records"))
                 if has_turns:
                     messages = batch.messages.dropna(subset=[CONVERSATION])
                     messages = messages[messages["event_id"].isin(rows["event_id"])]

@@ -15,7 +15,7 @@ from typing import Any
 
 from chatlio_kit.aep import Platform
 from chatlio_kit.chatlio.identities import IDENTITIES_KEY
-from chatlio_kit.chatlio.person import CONVERSATION, WHO, Person
+from chatlio_kit.chatlio.person import CHANNEL, CONVERSATION, WHO, Person
 from chatlio_kit.connection import Connection, Destination, open_connection
 from chatlio_kit.connection.rows import stored_rows
 from chatlio_kit.errors import (
@@ -132,6 +132,9 @@ def delete_records(
         if result.nameless:
             result.problem = _NAMELESS
         return result
+    if result.others and person.names(CHANNEL):
+        result.problem = _OTHER_ROWS.format(result.others)
+        return result
     count = sum(map(len, result.identities.values()))
     question = (
         f"{result.rows - result.nameless:,} rows of {destination} carry {count:,} primary identities of the "
@@ -163,6 +166,10 @@ _NO_IDENTITIES = (
     "a record delete finds them. What removes them is deleting the batches that hold them, with all other "
     "rows of these batches, or the dataset. The query below finds the rows"
 )
+_OTHER_ROWS = (
+    "a record delete removes all rows with the same primary identities, also {:,} rows that are not the "
+    "channel's, so none was sent. Forget the visitor to remove them all. The query below finds the channel's"
+)
 _NAMELESS = (
     "these rows carry no identity, so no record delete finds them. What removes them is deleting the batches "
     "that hold them, or the dataset. The query below finds the rows"
@@ -176,7 +183,7 @@ def _find(connection: Connection, person: Person, result: RecordDelete) -> None:
         UnreadableDataset: a batch cannot be read, so that nothing could be claimed of its rows.
     """
     inside = f"_{connection.tenant_id}.chatlio"
-    columns = ["_id", IDENTITIES_KEY, *(f"{inside}.{name}" for name in (*WHO, CONVERSATION))]
+    columns = ["_id", IDENTITIES_KEY, *(f"{inside}.{name}" for name in (*WHO, CONVERSATION, CHANNEL))]
     unreadable: list[str] = []
     theirs: dict[str, set[str]] = defaultdict(set)
     primaries: dict[tuple[str, str], int] = defaultdict(int)
@@ -185,8 +192,11 @@ def _find(connection: Connection, person: Person, result: RecordDelete) -> None:
         primary = _primary(row)
         if primary is not None:
             primaries[primary] += 1
-        is_theirs = row["_id"] in person.events or any(
-            isinstance(value, str) and person.is_name(value) for value in fields.values()
+        texts = {name: value for name, value in fields.items() if isinstance(value, str)}
+        is_theirs = (
+            row["_id"] in person.events
+            or any(map(person.is_name, texts.values()))
+            or person.is_channel(texts.get(CHANNEL, ""))
         )
         if is_theirs:
             person.events.add(row["_id"])

@@ -1,7 +1,7 @@
 """Read conversations out of a Slack workspace export."""
 
 from chatlio_kit.slack.conversations import Conversation, conversation_id
-from chatlio_kit.slack.files import exports_among
+from chatlio_kit.slack.files import exports_among, is_export, unpacked_among
 from chatlio_kit.slack.history import ChannelRead, Sent, SlackCounts, SlackHistory
 from chatlio_kit.slack.settings import ARCHIVE, SlackSettings
 from chatlio_kit.slack.webhooks import Start, Webhooks
@@ -18,4 +18,6 @@ __all__ = [
     "Webhooks",
     "conversation_id",
     "exports_among",
+    "is_export",
+    "unpacked_among",
 ]

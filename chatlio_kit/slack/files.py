@@ -35,6 +35,7 @@ _LOCAL, _DESCRIPTOR = b"PK\x03\x04", b"PK\x07\x08"
 _STORED, _DEFLATED = 0, 8
 _STEP = 1 << 16
 _LITTER = ("__MACOSX", ".")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")  # a path keeps one of an address's two slashes
 _WHAT_TO_DO = "Export it with Slack itself or with `slackdump export`, and name that zip or folder"
 
 Parts = tuple[str, ...]
@@ -72,6 +73,11 @@ class ExportFiles:
     """
 
     def __init__(self, path: Path) -> None:
+        if scheme := _SCHEME.match(path.as_posix()):
+            raise CaptureError(
+                f"A Slack export is read from this machine only, not from an address such as {scheme[1]}://. "
+                "Download it, and name the zip or folder."
+            )
         self.name = on_one_line(os.path.basename(os.path.realpath(path)))
         self.notes: list[str] = []
         try:
@@ -365,12 +371,25 @@ def _export_in(path: Path) -> Path | None:
         return next((inner for inner in zips if _export_in(inner)), None)
     try:
         with ZipFile(path) as archive:
-            names = [_parts(info) for info in archive.infolist() if not info.is_dir()]
+            return path if is_export(archive.infolist()) else None
     except (BadZipFile, NotImplementedError, OSError, ValueError):
         return None
+
+
+def is_export(members: Iterable[ZipInfo]) -> bool:
+    """Whether a zip's list of members is that of a workspace export."""
+    names = [_parts(info) for info in members if not info.is_dir()]
     names = [parts for parts in names if parts and not _is_litter(parts)]
     root = _root(names)
-    return path if root is not None and _has_days(names, len(root)) else None
+    return root is not None and _has_days(names, len(root))
+
+
+def unpacked_among(names: Iterable[str]) -> str | None:
+    """Return the list of channels of an unpacked export among the names of files, if there is one."""
+    paths = [_split(name) for name in names]
+    exports = {parts[:-2] for parts in paths if len(parts) > 1 and DAY_FILE.fullmatch(parts[-1])}
+    lists = (parts for parts in paths if parts[-1] in (CHANNELS, GROUPS) and parts[:-1] in exports)
+    return next(("/".join(parts) for parts in lists), None)
 
 
 def _has_days(names: Iterable[Parts], depth: int) -> bool:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from chatlio_kit.chatlio.catalogue import TABLES
-from chatlio_kit.chatlio.person import CONVERSATION, EVENT_IDS, VISITOR, WHO, Person
+from chatlio_kit.chatlio.person import CHANNEL, CONVERSATION, EVENT_IDS, VISITOR, WHO, Person
 from chatlio_kit.errors import UsageError
 from chatlio_kit.tables.output import write_json, write_whole
 from chatlio_kit.tables.reading import unreadable_table
@@ -80,9 +80,8 @@ def learn_from_tables(out: Path, person: Person) -> None:
             if name == "messages":  # a message names its writer only by its event
                 person.events |= set(theirs["event_id"].drop_null().to_pylist())
             else:
-                columns = [
-                    column for column in (*WHO, CONVERSATION, *EVENT_IDS) if column in rows.column_names
-                ]
+                known = (*WHO, CONVERSATION, CHANNEL, *EVENT_IDS)
+                columns = [column for column in known if column in rows.column_names]
                 person.learn(theirs.select(columns).to_pylist())
 
 
@@ -214,6 +213,8 @@ def _matching(column: Any, matches: Callable[[str], bool]) -> Any:
 def _names_person(person: Person, column: str, value: str) -> bool:
     if column in EVENT_IDS:
         return value in person.events
+    if column == CHANNEL and person.is_channel(value):
+        return True
     if column in (*WHO, VISITOR, CONVERSATION):
         return person.is_name(value) or person.is_named_in(value)
     return person.is_named_in(value)

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from chatlio_kit.arguments import a_path_or_paths, checked, flag, optional, place, text, text_or_texts
 from chatlio_kit.captures import Captures, parse
+from chatlio_kit.captures.sources.discovery import local_path
 from chatlio_kit.chatlio.numbers import indented
 from chatlio_kit.display import Progress, Sheet, SheetDisplay
 from chatlio_kit.errors import UsageError, in_words
@@ -25,6 +26,7 @@ from chatlio_kit.tables.derive import derive_rows
 from chatlio_kit.tables.findings import FieldFindings, RecordCounts
 from chatlio_kit.tables.next_steps import NextSteps, RejectSample
 from chatlio_kit.tables.policy import FieldPolicy
+from chatlio_kit.tables.slack import remote_export
 from chatlio_kit.tables.tables import Tables
 from chatlio_kit.tables.validate.event_batch import EventBatch, ReadOptions
 
@@ -64,8 +66,11 @@ class Export(SheetDisplay):
     ) -> None:
         if not isinstance(captures, Captures):
             paths = [] if slack is not None and not captures else a_path_or_paths("paths", captures)
-            _refuse_exports(paths, is_beside=slack is not None)
+            for export in exports_among(map(Path, map(local_path, paths))):
+                raise _export_refused(str(export), "", is_beside=slack is not None)
             captures = Captures(paths, exclude, encoding)
+            if (name := remote_export(captures.files)) is not None:
+                raise _export_refused(name, "Download it first. ", is_beside=slack is not None)
         self.slack = slack
         self.options, self.policy = options, policy or FieldPolicy()
         self.captures = captures.renamed(self.policy.redaction.file_name).with_fields(options.fields)
@@ -315,16 +320,12 @@ def read_slack(
     )
 
 
-def _refuse_exports(paths: Iterable[Path | str], *, is_beside: bool) -> None:
-    """Refuse Slack exports among captures, whose members would be taken for captures."""
-    found = exports_among(map(Path, paths))
-    if not found:
-        return
-    name = str(found[0])
+def _export_refused(name: str, download: str, *, is_beside: bool) -> UsageError:
+    """Return the error of a Slack export among captures, whose members would be taken for captures."""
     if is_beside:
-        raise UsageError(f"{name!r} is a Slack export, too. Read one Slack export at a time.")
-    raise UsageError(
-        f"{name!r} is a Slack export, not captured webhooks. "
+        return UsageError(f"{name!r} is a Slack export, too. Read one Slack export at a time.")
+    return UsageError(
+        f"{name!r} is a Slack export, not captured webhooks. {download}"
         + in_words(
             f"`chatlio-kit slack inspect {name} --write slack.toml` proposes how to read it; then add "
             "--slack slack.toml.",

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from chatlio_kit.captures import RawBatch
+from chatlio_kit.captures import CaptureFile, RawBatch
+from chatlio_kit.captures.sources.archives import zip_listing
+from chatlio_kit.captures.sources.stores import RemoteSource
 from chatlio_kit.chatlio.catalogue import EVENTS, Privacy
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.chatlio.redaction import Redaction, Way
 from chatlio_kit.chatlio.rejections import Rejection
 from chatlio_kit.chatlio.timestamps import ARROW_TIME, read_slack_ts
-from chatlio_kit.slack import Conversation, SlackHistory, Start, Webhooks
+from chatlio_kit.slack import Conversation, SlackHistory, Start, Webhooks, is_export, unpacked_among
 from chatlio_kit.tables.arrow import ARROW_DTYPES, arrow_table, nest
 from chatlio_kit.tables.decode.columns import TEXT, string_array
 from chatlio_kit.tables.validate.event_batch import EventBatch
@@ -25,6 +27,16 @@ SLACK_EXPORT = "slack_export"
 """The origin of events that were read from a Slack export."""
 _BATCH_MESSAGES = 20_000
 _STARTED = str(Kind.CONVERSATION_STARTED)
+
+
+def remote_export(files: Iterable[CaptureFile]) -> str | None:
+    """Return the name of a Slack export among files in buckets and behind URLs, if there is one."""
+    remote = [file for file in files if isinstance(file.source, RemoteSource)]
+    for file in remote:
+        may_be_zip = file.is_named or file.name.lower().endswith(".zip")
+        if may_be_zip and is_export(zip_listing(file.source)):
+            return file.name
+    return unpacked_among(file.name for file in remote)
 
 
 def add_webhooks(webhooks: Webhooks, rows: pa.Table) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import socket
 import threading
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import boto3
 import pytest
@@ -21,8 +23,8 @@ from moto.server import ThreadedMotoServer
 
 from chatlio_kit.captures import Captures, find_files
 from chatlio_kit.captures.sources.stores import NAMESAKE, UNOPENABLE
-from chatlio_kit.errors import CaptureError, MissingPath
-from chatlio_kit.tables import Export, ReadOptions, convert
+from chatlio_kit.errors import CaptureError, MissingPath, UsageError
+from chatlio_kit.tables import Export, ReadOptions, convert, read_export
 
 LINE = b'{"n": 1}\n'
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
@@ -302,3 +304,14 @@ def _proxy(server: str, change: Callable[[bytes], bytes]) -> Iterator[tuple[str,
         thread.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}", asked
         listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_slack_export_is_recognised_by_its_list_of_members(put: Callable[..., None]) -> None:
+    """A Slack export is recognised by its list of members."""
+    content = io.BytesIO()
+    with ZipFile(content, "w") as archive:
+        archive.writestr("channels.json", "[]")
+        archive.writestr("z-ana/2024-03-11.json", "[]")
+    put("slack/export.zip", content=content.getvalue())
+    with pytest.raises(UsageError, match=r"'slack/export.zip' is a Slack export, .* Download it first"):
+        read_export("s3://hooks/slack/")

@@ -101,6 +101,28 @@ def test_a_person_is_deleted_and_reconcile_says_erased(
         }
 
 
+def test_a_channel_is_not_deleted_at_the_cost_of_other_chats(
+    open_settings: OpenPlatform, command: Any, sample: Path, sample_tables: Tables
+) -> None:
+    """A record delete by visitor would remove the visitor's other conversations too, so none is sent."""
+    events = sample_tables.events
+    outside = events.loc[events["channel_id"].isna() & events["conversation_id"].isna(), "visitor_id"]
+    channel = events.loc[events["visitor_id"].isin(outside), "channel_id"].dropna().iloc[0]
+    chosen = events.loc[events["channel_id"] == channel, "conversation_id"].dropna().unique()
+    theirs = events["conversation_id"].isin(chosen) | (events["channel_id"] == channel)
+    with open_settings() as platform:
+        send(platform, sample, sample_tables)
+        asked = ["forget", sample, "--channel", channel, "--json", "--yes"]
+        answer = json.loads(command(platform, *asked).stdout)
+        (deletion,) = answer["deletions"]
+        assert (deletion["rows"], deletion["left"]) == (int(theirs.sum()), int(theirs.sum()))
+        assert deletion["work_order"] is None
+        assert f"also {deletion['others']:,} rows that are not the channel" in deletion["problem"]
+        assert f"lower(_tenant.chatlio.channel_id) IN ('{channel.lower()}')" in answer["sql"]
+        connection = ck.open_connection(platform, "people")
+        assert len(connection.read_rows(quiet=True)) == len(events)
+
+
 def test_without_confirmation_nothing_is_ordered(
     open_settings: OpenPlatform, command: Any, sample: Path, sample_tables: Tables, somebody: tuple[str, int]
 ) -> None:

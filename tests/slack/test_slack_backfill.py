@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
-from slack_exports import CHANNEL, SETTINGS, Json, by_visitor, channel, event, said, write_export
+from slack_exports import (
+    CHANNEL,
+    SETTINGS,
+    Json,
+    by_visitor,
+    channel,
+    event,
+    members_of,
+    said,
+    write_export,
+    write_zip,
+)
 
 import chatlio_kit as ck
 from chatlio_kit import local_platform
@@ -19,6 +32,7 @@ from chatlio_kit.cli import main
 from chatlio_kit.connection.resources import blueprint, mappings
 from chatlio_kit.delivery import Ledger
 from chatlio_kit.delivery.requests.wire import wire_records
+from chatlio_kit.errors import UsageError
 from chatlio_kit.jobs.backfill import backfill
 
 Payload = dict[str, Any]
@@ -67,6 +81,36 @@ def test_an_export_lands_once_and_grows(local: Platform, tmp_path: Path) -> None
     assert set(rows["ended_by"]) == {"last_message"}
     assert list(rows["start_is_whole"]) == [True, True]
     assert set(rows["occurred_at_source"]) == {"slack_ts"}
+
+
+def test_a_page_accounts_for_every_message_and_conversation(local: Platform, tmp_path: Path) -> None:
+    """As the report of a conversion does, in Python, at the prompt and on disk; but not without an export."""
+    lines = [
+        *LINES, "no object", {"type": "message", "text": "without ts"},
+        event("1710144100.000100", "channel_archive"), event("1710150000.000100", "channel_unarchive"),
+        event("1710150060.000100", "channel_archive"), said("1710200005.000200", "Still there?"),
+    ]  # fmt: skip
+    export = write_export(tmp_path, lines)
+    converted = ck.read_slack(export, **SETTINGS).to_tables(quiet=True).slack
+    settings = tmp_path / "slack.toml"
+    settings.write_text('channels = ["z-*"]\napp_ids = ["A0CHAT"]\n', encoding="utf-8")
+    arguments = ["backfill", str(export), "--slack", str(settings), "--state", str(local.settings.state)]
+    result = CliRunner().invoke(main, [*arguments, "--json"])
+    slack = json.loads(result.stdout)["slack"]
+    assert converted is not None
+    assert slack == converted.as_dict()
+    assert slack["messages"] == slack["kept"] + sum(slack["left_out"].values()) + slack["rejected"] == 9
+    assert (slack["kept"], slack["left_out"], slack["rejected"]) == (3, {"event": 4}, 2)
+    fates = ("accepted", "duplicates", "rejected_conversations", "covered", "empty", "open")
+    assert [slack[fate] for fate in fates] == [2, 0, 0, 0, 1, 0]
+    assert slack["conversations"] == sum(slack[fate] for fate in fates)
+    again = backfill(ck.read_slack(export, **SETTINGS), local, quiet=True)
+    written = sorted((local.settings.state / "reports").glob("*/report.json"))[-1]
+    assert json.loads(written.read_bytes())["slack"] == again.as_dict()["slack"]
+    assert [again.as_dict()["slack"][fate] for fate in fates] == [0, 2, 0, 0, 1, 0]
+    captures = _captures(tmp_path, [])
+    captures.write_text('{"kind": "visitor_active"}\n', encoding="utf-8")
+    assert "slack" not in backfill(captures, local, quiet=True).as_dict()
 
 
 def test_frames_of_an_export_are_streamed_like_any_other(
@@ -159,6 +203,97 @@ def test_a_visitor_s_conversation_from_slack_is_forgotten_too(
     assert content["events"] == 2
     with Ledger(state) as ledger:
         assert set(ledger.as_frame()["source_file"]) == {"(forgotten)"}
+
+
+BEA, OTHER = "C0BEA", "8d2f0b63-4c7e-4a19-6ba2-1e5f7c3a9d24"
+MENTION = "As in C0ANA"
+
+
+def _two_channels(tmp_path: Path, conversation: Payload, transcript: Payload) -> tuple[Path, Path]:
+    """An export of two channels, and webhooks of the first one's visitor, who also chatted elsewhere."""
+    members = members_of([*LINES, MORE], channels=[channel(), channel(BEA, "z-bea")])
+    other = [by_visitor("1710144005.000200", "Bea asks", "bea"), said("1710144061.000200", MENTION)]
+    members |= members_of([*other, None], folder="z-bea", channels=[channel(), channel(BEA, "z-bea")])
+    started = {**conversation, "channelId": CHANNEL, "slackChannelId": "C0LOBBY"}
+    payloads: list[Payload] = [
+        {"kind": "conversation_started", "receivedAt": "2024-03-11T08:00:07Z", "payload": started},
+        {"kind": "transcript", "payload": {**transcript, "channelId": CHANNEL}},
+    ]
+    elsewhere = {**conversation, "channelId": "C0CAT", "conversationUUID": OTHER, "slackChannelId": "C0LOBBY"}
+    elsewhere["message"] = "Somewhere else"
+    payloads.append({"kind": "feedback", "receivedAt": "2024-03-12T08:00:07Z", "payload": elsewhere})
+    broken = {**started, "visitor": {**started["visitor"], "IPAddress": "nowhere"}}
+    payloads.append({"kind": "feedback", "receivedAt": "2024-03-12T08:00:08Z", "payload": broken})
+    return write_zip(tmp_path / "export.zip", members), _captures(tmp_path, payloads)
+
+
+def _kept(state: Path) -> str:
+    """All bytes of a state folder, and the rows of its lake."""
+    content = [path.read_bytes().decode("latin-1") for path in state.rglob("*") if path.is_file()]
+    return "\n".join([*content, *(str(pq.read_table(path).to_pylist()) for path in state.rglob("*.parquet"))])
+
+
+def _forget(state: Path, *arguments: str | Path) -> tuple[int, Json]:
+    result = CliRunner().invoke(
+        main, ["forget", *map(str, arguments), "--state", str(state), "--yes", "--json"]
+    )
+    return result.exit_code, json.loads(result.stdout) if result.stdout else {"error": result.output}
+
+
+@pytest.mark.parametrize("has_captures", [True, False])
+def test_one_channel_s_conversations_are_forgotten(
+    state: Path, tmp_path: Path, conversation: Payload, transcript: Payload, has_captures: bool
+) -> None:
+    """From webhooks and Slack; others that mention the channel, or only share the lobby or visitor, stay."""
+    export, captures = _two_channels(tmp_path, conversation, transcript)
+    settings, out = tmp_path / "slack.toml", tmp_path / "out"
+    settings.write_text('channels = ["z-*"]\napp_ids = ["A0CHAT"]\n', encoding="utf-8")
+    paths = [str(export), str(captures), "--slack", str(settings)]
+    with ck.open_platform("local", state=state) as platform:
+        page = backfill(
+            ck.read_slack(export, captures=captures, settings=settings), platform, quiet=True
+        ).as_dict()
+    assert (page["accepted"], page["rejected"], page["landed"]) == (5, 2, 5)
+    assert CliRunner().invoke(main, ["convert", *paths, "--out", str(out)]).exit_code == 3
+    chat = transcript["conversationUUID"]
+    before = _kept(state)
+    assert all(word in before for word in (CHANNEL, chat, "It needs a key.", "nowhere"))
+    code, nothing = _forget(state, *paths, "--channel", "C0LOBBY")
+    assert (code, nothing["found"]) == (1, False)
+    code, content = _forget(state, *(paths if has_captures else []), "--tables", out, "--channel", CHANNEL)
+    assert code == 0, content
+    assert (content["events"], content["lake_rows"], content["rejects"]) == (3, 3, 1)
+    assert content["tables"] == {"events": 3, "messages": 3, "conversations": 1}
+    in_captures = [(entry["file"], entry["record"]) for entry in content["in_captures"]]
+    ours = [(f"export.zip!{CHANNEL}", 1), *(("captures.ndjson", record) for record in (1, 2, 4))]
+    assert sorted(in_captures) == (sorted(ours) if has_captures else [])
+    after = _kept(state)
+    assert [word for word in (chat, "It needs a key.", "Is the beta open?", "nowhere") if word in after] == []
+    assert f"!{CHANNEL}" not in after
+    assert after.count(CHANNEL) == after.count(MENTION) > 0
+    assert all(word in after for word in (OTHER, BEA, "C0LOBBY", conversation["visitor"]["UUID"]))
+    assert set(ck.read_tables(out).events["channel_id"]) == {BEA, "C0CAT"}
+    code, again = _forget(state, "--channel", CHANNEL)
+    assert (code, again["found"]) == (1, False)
+
+
+def test_the_ledger_leads_to_a_channel_s_transcripts(state: Path, tmp_path: Path) -> None:
+    """Also when nothing else is left of them; what was sent before is not sent again."""
+    with ck.open_platform("local", state=state) as platform:
+        backfill(_slack(tmp_path, LINES), platform, quiet=True)
+    local_platform.stop(state / "local")
+    shutil.rmtree(state / "local")
+    result = ck.forget(channel=CHANNEL, state=state)
+    assert (result.found, result.events, result.lake_rows) == (True, 1, 0)
+    with Ledger(state) as ledger:
+        assert list(ledger.as_frame()["source_file"]) == ["(forgotten)"]
+
+
+@pytest.mark.parametrize("name", ["z-ana-ruiz", "#general", "c0ana"])
+def test_a_channel_s_name_is_not_its_id(tmp_path: Path, name: str) -> None:
+    """A name would find nothing, and seem to have been forgotten."""
+    with pytest.raises(UsageError, match=r"channel= is a channel's id such as C0123456789, not its name"):
+        ck.forget(channel=name, state=tmp_path)
 
 
 def test_redacted_ids_are_not_in_the_name_of_the_file(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import tarfile
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -24,7 +24,8 @@ from chatlio_kit.captures.formats.compression import (
     ByteStream,
     UntilBreak,
 )
-from chatlio_kit.captures.sources.files import LITTER, SPECIAL, is_litter, printable
+from chatlio_kit.captures.sources.files import LITTER, SPECIAL, Source, is_litter, printable
+from chatlio_kit.captures.sources.web import WebSource
 
 LINK = "link in a tar"
 _ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")
@@ -118,6 +119,24 @@ def zip_members(handle: io.BufferedReader, rename: Rename) -> Iterator[Member]:
                 left_out=left_out,
                 refusal=_zip_refusal(info, info.header_offset in overlapping),
             )
+
+
+def zip_listing(source: Source) -> list[ZipInfo]:
+    """Return what a zip lists, of which little more than its end is read; nothing for what is no zip.
+
+    What cannot be opened lists nothing, too: reading it says why.
+    """
+    with suppress(*BREAKS), source.open() as handle:
+        if not is_zip(handle):
+            return []
+        if not isinstance(source, WebSource):
+            with _open_zip(handle) as archive:
+                return archive.infolist()
+    if isinstance(source, WebSource):
+        for opened in (source.open_end, source.open):  # not every server sends the end alone
+            with suppress(*BREAKS), opened() as end, _open_zip(end) as archive:
+                return archive.infolist()
+    return []
 
 
 @contextmanager

@@ -134,9 +134,14 @@ def _numbered(files: Iterable[CaptureFile]) -> Iterator[CaptureFile]:
         yield file if times[file.name] == 1 else replace(file, name=f"{file.name} ({times[file.name]})")
 
 
+def local_path(text: Path | str) -> str:
+    """Return the path that a URL such as ``file:///captures`` means; any other text as it is."""
+    text = str(text)
+    return unquote(text[len(_FILE) :]) if text.lower().startswith(_FILE) else text
+
+
 def _argument(text: str) -> _Argument:
-    if text.lower().startswith(_FILE):
-        return _local(unquote(text[len(_FILE) :]))
+    text = local_path(text)
     return _remote(text) if is_address(text) else _local(text)
 
 

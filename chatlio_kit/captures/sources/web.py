@@ -19,6 +19,8 @@ _GONE = (404, 410)
 _IDENTITY = "identity"
 _DECODED = frozenset({"gzip", "x-gzip", "zstd"})
 _BLOCK = 1 << 18
+_END = 32_000_000
+"""Bytes that hold a zip's list of some 300,000 members."""
 
 
 def look_up(address: str) -> Entry:
@@ -55,9 +57,20 @@ class WebSource(RemoteSource):
         Raises:
             OSError: when it cannot be opened, without what is secret in the URL.
         """
+        return self._open()
+
+    def open_end(self) -> io.BufferedReader:
+        """Open the last megabytes of the file, or all that is in it where the server sends no parts.
+
+        Raises:
+            OSError: when it cannot be opened, without what is secret in the URL.
+        """
+        return self._open(Range=f"bytes=-{_END}")
+
+    def _open(self, **headers: str) -> io.BufferedReader:
         session = requests.Session()
         try:
-            answer = _ask(session, "GET", self.address)
+            answer = _ask(session, "GET", self.address, **headers)
             if not answer.ok:
                 raise requests.HTTPError(_refusal(answer))
         except (OSError, ValueError, HTTPError) as wrong:
@@ -73,13 +86,13 @@ class WebSource(RemoteSource):
         return body
 
 
-def _ask(session: requests.Session, method: str, address: str) -> requests.Response:
+def _ask(session: requests.Session, method: str, address: str, **headers: str) -> requests.Response:
     """Send a request; credentials of the URL or of .netrc go to their own host only."""
     mask_driver_logs()
     return session.request(
         method,
         address,
-        headers={"Accept-Encoding": _IDENTITY},
+        headers={"Accept-Encoding": _IDENTITY, **headers},
         timeout=(_SILENCE, _SILENCE),
         allow_redirects=True,
         stream=True,

@@ -66,6 +66,13 @@ def source_files(ledger: Ledger) -> list[str]:
     return [name for (name,) in ledger.fetch_all(query)]
 
 
+def transcripts_of(ledger: Ledger, is_theirs: Callable[[str], bool]) -> set[str]:
+    """Return the ids of transcripts from those channels of Slack exports for which a predicate is true."""
+    names = [name for name in source_files(ledger) if "!" in name and is_theirs(name.rpartition("!")[2])]
+    query = "SELECT lower(hex(event_id)) FROM event WHERE kind = 'transcript' AND source_file = ?"
+    return {event_id for name in names for (event_id,) in ledger.fetch_all(query, (name,))}
+
+
 def erase_events(ledger: Ledger, event_ids: Iterable[str], files: Iterable[str] = ()) -> int:
     """Erase everything but the digests of these events, at every destination.
 
