@@ -342,3 +342,11 @@ def test_a_slack_export_of_which_nothing_is_read_says_so(tmp_path: Path) -> None
     assert "conversations come from Slack" in _run("metrics", tmp_path / "tables").stdout
     settings.write_bytes(b"\xff\xfe")
     assert "it is not UTF-8" in _run(*read).stderr
+
+
+@pytest.mark.parametrize("option", [["--despite-audit"], ["--confirm", "chatlio"]])
+def test_what_belongs_to_profile_needs_it(state: Path, option: list[str]) -> None:
+    """An option that would have no effect is refused, not ignored."""
+    result = _run("connect", *option, "--state", state)
+    assert result.exit_code == 2
+    assert "belong to --profile" in result.output

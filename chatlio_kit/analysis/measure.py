@@ -170,6 +170,7 @@ class Metrics(SheetDisplay):
             "time_zone": self.calendar.time_zone,
             "holidays": list(self.calendar.holidays),
             "by": by,
+            "notes": self._notes(by),
             "metrics": {},
         }
         for name, metric in METRICS.items():

@@ -82,6 +82,8 @@ def connect(
     """
     if turns and (paths or labels or write_urls is not None):
         raise UsageError("With --turns there are no webhooks, labels or audit. Leave out what is for them.")
+    if not profile and (despite_audit or confirm is not None):
+        raise UsageError("--despite-audit and --confirm belong to --profile. Add it, or leave them out.")
     audit = _audit(context, captures, paths, identities) if paths else None
     plan = plan_connection(
         context.open(),

@@ -260,6 +260,7 @@ def test_the_command_prints_and_writes(tmp_path: Path) -> None:
     assert "first reply time" in shown.output
     assert openpyxl.load_workbook(book).sheetnames[1] == "by day"
     answer = json.loads(CliRunner().invoke(main, [*command, "--json"]).stdout)
+    assert any("compared with the day before" in note for note in answer["notes"])
     measured = ck.measure(ck.read_tables(tables), hours=HOURS, time_zone=ZONE, holidays=REGION)
     assert answer["metrics"].keys() == METRICS.keys()
     frame = measured.frame("reply_time", "day")
