@@ -301,7 +301,7 @@ def test_the_guard_lasts_five_minutes_and_fifteen_after_a_schema_change(platform
 
 def test_opening_what_is_not_there_says_what_is_missing(platform: Platform) -> None:
     """Without a connection, the missing objects are named and what to do."""
-    with pytest.raises(ConnectionIncomplete, match=r"the field group .*the schema .*the dataset .*Connect"):
+    with pytest.raises(ConnectionIncomplete, match=r"the field group .*the schema .*the dataset .*apply"):
         open_connection(platform)
 
 
