@@ -102,7 +102,7 @@ class FieldAudit:
         valid: events with a valid value, by kind.
         distinct: how many valid values there are.
         blank: events without a value.
-        blocked: events whose value is blocked, or stands for nobody.
+        blocked: events whose value is blocked, or identifies nobody.
         invalid: events whose value has not the form of its namespace.
         shared: the values that need attention, those of most visitors first.
     """

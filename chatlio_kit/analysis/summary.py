@@ -20,7 +20,7 @@ HEADLINES = {
     Measure.SHARE: "share",
     Measure.COUNT: "number",
 }
-"""The column that stands for a summary, and is compared with the period before."""
+"""The main column of a summary, compared with the period before."""
 BUSINESS = "business_"
 """What the columns of business time begin with."""
 _COUNTED = ("count", "number")
@@ -50,7 +50,7 @@ def summarize(
         A row for each group: periods without gaps, all hours and weekdays, or the agents, pages and sites
         that occur, the most frequent first. Columns: ``count``, ``mean``, ``lower_quartile``, ``median``,
         ``upper_quartile`` and ``highest`` of seconds and numbers; ``count``, ``number`` and ``share`` of
-        shares; ``number`` of counts; for periods ``before`` and ``change``, of the column that stands for the
+        shares; ``number`` of counts; for periods ``before`` and ``change``, of the main column of the
         metric (``HEADLINES``). With opening hours, all columns a second time, as ``business_...``.
 
     Raises:

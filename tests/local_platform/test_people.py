@@ -265,7 +265,7 @@ def test_a_work_order_that_cannot_be_meant_is_refused(api, changed, status):
 
 
 def test_a_work_order_needs_the_entitlement(tmp_path, connect):
-    """An organisation without record delete is told so."""
+    """An organisation without record delete gets a sentence that says so."""
     with running(tmp_path / "store", withheld=frozenset({"record-delete"})) as platform:
         api = connect(platform)
         body = order_body("ALL", "Email", "a@x.org")

@@ -260,7 +260,7 @@ def test_20_a_folder_that_two_entries_claim_is_reported_and_not_read(tmp_path: P
 
 
 def test_21_private_channels_stand_in_groups(tmp_path: Path) -> None:
-    """Private channels stand in groups."""
+    """Private channels are listed in groups.json."""
     assert _texts(_read(write_export(tmp_path, [said(TS, "hi")], channels=[], groups=[channel()]))) == ["hi"]
 
 
