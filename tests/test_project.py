@@ -9,6 +9,7 @@ import tomllib
 from contextlib import suppress
 from importlib import metadata
 from importlib.metadata import PackageNotFoundError
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ import chatlio_kit
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "chatlio_kit"
+INSTALLED = ("notebooks", "s3", "cluster", "verify", "dev")
 
 
 def test_faces_are_short_and_rooms_are_not_too_long() -> None:
@@ -34,7 +36,7 @@ def test_environment_yml_is_pyproject() -> None:
     """environment.yml names the same packages and ranges as pyproject.toml, under their conda names."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    listed = [*project["dependencies"], *extras["notebooks"], *extras["s3"], *extras["dev"]]
+    listed = [*project["dependencies"], *chain(*(extras[name] for name in INSTALLED))]
     conda_names = {"duckdb": "python-duckdb", "matplotlib": "matplotlib-base", "pandera": "pandera-pandas"}
     expected = {f"python{project['requires-python']}", "pip"}
     for requirement in listed:
@@ -62,7 +64,7 @@ def test_the_constraints_fit_what_each_package_requires() -> None:
     pins = {canonicalize_name(name): version for name, version in pins.items()}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    asked = [*project["dependencies"], *extras["notebooks"], *extras["s3"], *extras["dev"]]
+    asked = [*project["dependencies"], *chain(*(extras[name] for name in INSTALLED))]
     waiting = [Requirement(each) for each in asked if not each.startswith("chatlio-kit[")]
     seen: set[str] = set()
     while waiting:
@@ -100,7 +102,7 @@ def test_the_lock_has_the_pins_and_a_hash_for_each() -> None:
     assert locked.items() <= pins.items()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    asked = [*project["dependencies"], *extras["notebooks"], *extras["s3"], *extras["dev"]]
+    asked = [*project["dependencies"], *chain(*(extras[name] for name in INSTALLED))]
     assert {canonicalize_name(Requirement(each).name) for each in asked} - {"chatlio-kit"} <= set(locked)
 
 
