@@ -82,6 +82,9 @@ _CAPTURE_OPTIONS = (
         help="Leave out files, folders and members of archives, as in '*.log' or captures/old; "
         "may be repeated.",
     ),
+    click.option(
+        "--cluster", metavar="ADDRESS", help="Convert on a Dask cluster: the address of its scheduler."
+    ),
     click.option("--encoding", metavar="NAME", help="What lines are in that are not UTF-8, such as cp1252."),
     click.option(
         "--slack",
@@ -133,6 +136,7 @@ class CaptureOptions:
     contract: str | None
     exclude: tuple[str, ...]
     encoding: str | None
+    cluster: str | None
     slack: Path | None
 
     def export(self, paths: Sequence[str]) -> Export:
@@ -150,6 +154,7 @@ class CaptureOptions:
             exclude=self.exclude,
             encoding=self.encoding,
             slack=history,
+            cluster=self.cluster,
         )
         return export
 
