@@ -74,10 +74,9 @@ def batches(
                 slack.counts.duplicates += batch.duplicates
             findings.add_accepted(batch)
             findings.missed_twins = deduplicator.missed_twins
-            sample.add(batch)
-            batch = policy.redact(batch, findings.redacted)
             batch.rejected.sort(key=lambda rejection: (rejection.file, rejection.record))
-            yield batch
+            sample.add(batch)
+            yield policy.redact(batch, findings.redacted)
 
 
 def read_batches(

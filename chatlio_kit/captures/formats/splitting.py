@@ -153,10 +153,10 @@ def _lines_within(handle: io.BufferedReader, span: LineSpan) -> io.BufferedReade
         nonlocal position, is_whole
         if span.end is None:
             return handle.read1(size)
-        if position < span.end:
-            block = handle.read1(min(size, span.end - position))
-        else:
-            block = b"" if is_whole else handle.readline(size)
+        if position >= span.end and is_whole:
+            return b""
+        inside = span.end - position
+        block = handle.read1(min(size, inside)) if inside > 0 else handle.readline(size)
         position += len(block)
         is_whole = block.endswith(b"\n")
         return block
