@@ -9,6 +9,7 @@ needs, and no credential.
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import pickle
 import re
@@ -279,11 +280,13 @@ class Cluster(Executor):
                 f"{worker}. That happens when memory runs out: give them more memory or fewer threads, and "
                 f"begin again; {_NOTHING_LEFT}."
             ) from None
-        except (CancelledError, OSError, RuntimeError):
-            raise ClusterError(
-                f"The cluster {self._name} went away while {when}. Start it and begin again; {_NOTHING_LEFT}."
-            ) from None
-        except Exception as wrong:  # a worker that cannot load the task fails before our code runs
+        except Exception as wrong:
+            if self._client.status != "running" or isinstance(wrong, CancelledError | OSError):
+                raise ClusterError(
+                    f"The cluster {self._name} went away while {when}. Start it and begin again; "
+                    f"{_NOTHING_LEFT}."
+                ) from None
+            # a worker that cannot load the task fails before our code runs
             raise ClusterError(
                 f"The cluster {self._name} failed while {when}: {_words_of(wrong)}. Check that all its "
                 f"workers have the same packages, and begin again; {_NOTHING_LEFT}."
@@ -318,8 +321,9 @@ class Cluster(Executor):
 
 def _connected(distributed: Any, address: str) -> Any:
     try:
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # our errors say it once
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # other versions are reported as an error
+            warnings.simplefilter("ignore")  # likewise
             return distributed.Client(address, timeout=_ANSWER_SECONDS, set_as_default=False)
     except Exception:  # its words repeat the address, and what is secret in it
         raise ClusterError(

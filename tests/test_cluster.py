@@ -39,7 +39,7 @@ from chatlio_kit.tables.convert import FILES
 
 CLOSED = "tcp://127.0.0.1:9"
 VISITOR = {"UUID": "5b0c7d1e-9a34-4e2f-6c18-b2f09d41a7e3", "createdAt": "2024-03-09T18:20:11.402118-08:00"}
-CHAT = {"conversationUUID": "7c1e9a52-3b6d-4f08-5a91-0d4e6b2f8c13", "channelId": "C06ABCDEF12"}
+CHANNEL = "C06ABCDEF12"
 
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import this file
 
@@ -70,10 +70,10 @@ def _set(name: str, value: object) -> object:
     return before
 
 
-@pytest.fixture
-def captures(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def captures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Captures in every form that a worker reads otherwise than this process does."""
-    folder = write_sample(tmp_path / "captures", events=400, seed=5, bad_share=0.1).path
+    folder = write_sample(tmp_path_factory.mktemp("x") / "captures", events=400, seed=5, bad_share=0.1).path
     lines = b"".join(path.read_bytes() for path in sorted(folder.rglob("*.ndjson")))
     with ZipFile(folder / "a.zip", "w") as archive:
         archive.writestr("z/again.ndjson", lines[:40_000])
@@ -95,13 +95,23 @@ def captures(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def here(captures: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What this machine makes of the captures."""
+    out = tmp_path_factory.mktemp("here")
+    convert(_read(captures), out, quiet=True)
+    return _contents(out)
+
+
 def _line(number: int, message: bytes) -> bytes:
-    record = {"receivedAt": f"2024-03-11T09:03:10.{number:06}Z", "kind": "new-conversation"}
-    return (
-        json.dumps({**record, "payload": {"visitor": VISITOR, "message": "MESSAGE", **CHAT}})
-        .encode()
-        .replace(b"MESSAGE", message)
-    )
+    payload = {
+        "visitor": VISITOR,
+        "message": "MESSAGE",
+        "conversationUUID": f"7c1e9a52-3b6d-4f08-5a91-{number:012}",
+        "channelId": "C06ABCDEF12",
+    }
+    record = {"receivedAt": "2024-03-11T09:03:10Z", "kind": "conversation_started", "payload": payload}
+    return json.dumps(record).encode().replace(b"MESSAGE", message)
 
 
 def _contents(folder: Path) -> dict[str, Any]:
@@ -112,32 +122,36 @@ def _contents(folder: Path) -> dict[str, Any]:
     }
 
 
-def _read(folder: Path, **options: Any) -> Export:
+def _read(folder: Path | str, **options: Any) -> Export:
     return read_export([folder], encoding="cp1252", exclude=["*.log"], **options)
 
 
 def test_its_tables_are_those_of_one_machine(
-    cluster: distributed.LocalCluster, captures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: distributed.LocalCluster,
+    captures: Path,
+    here: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Tables, order of rows, rejects, report and page are the same, to the byte where they are no Parquet."""
-    convert(_read(captures), tmp_path / "here", quiet=True)
     monkeypatch.setattr(captures_batches, "PART_BYTES", 60_000)
     export = _read(captures, cluster=cluster.scheduler_address)
     parts = list(export.captures.parts())
     assert sum(part.span is not None for part in parts) > 5
     convert(export, tmp_path / "there", quiet=True)
-    here, there = _contents(tmp_path / "here"), _contents(tmp_path / "there")
-    assert here == there
+    assert _contents(tmp_path / "there") == here
     assert json.loads(here["report.json"])["rejected"] > 50
     assert len(here["events.parquet"]) > 300
 
 
-def test_what_fills_memory_is_read_at_home(
-    client: distributed.Client, captures: Path, tmp_path: Path
-) -> None:
-    """A worker returns a limited part of a packed file, and an archive goes on under redacted names."""
-    many = b"".join(_line(number, b"%d" % number) + b"\n" for number in range(20_500))
+def test_what_fills_memory_is_read_at_home(client: distributed.Client, tmp_path: Path) -> None:
+    """A worker returns a limited part of a packed file, and archives are read where names are redacted."""
+    captures = tmp_path / "captures"
+    captures.mkdir()
+    many = b"".join(_line(number, b"%d" % number) + b"\n" for number in range(20_100))
     (captures / "many.ndjson.gz").write_bytes(gzip.compress(many, 1))
+    with ZipFile(captures / "a.zip", "w") as archive:
+        archive.writestr("ana@example.org.ndjson", _line(30_000, b"Hello") + b"\nno JSON\n")
     options: dict[str, Any] = {"redact": "personal=mask"}
     convert(_read(captures, **options), tmp_path / "here", quiet=True)
     client.run(_set, "chatlio_kit.tables.pipeline._MOST_BATCHES", 1)
@@ -146,13 +160,17 @@ def test_what_fills_memory_is_read_at_home(
     finally:
         client.run(_set, "chatlio_kit.tables.pipeline._MOST_BATCHES", 16)
     assert _contents(tmp_path / "here") == _contents(tmp_path / "there")
+    assert b"a.zip!***" in (tmp_path / "there" / "rejected.jsonl").read_bytes()
 
 
 def test_a_worker_that_is_killed_costs_nothing(
-    client: distributed.Client, captures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    client: distributed.Client,
+    captures: Path,
+    here: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A worker process that is killed while it works: the same tables, nothing lost and nothing twice."""
-    convert(_read(captures), tmp_path / "here", quiet=True)
     monkeypatch.setattr(captures_batches, "PART_BYTES", 60_000)
     export = _read(captures, cluster=client)
     batches, killed = export.batches, []
@@ -170,7 +188,7 @@ def test_a_worker_that_is_killed_costs_nothing(
     convert(export, tmp_path / "there", quiet=True)
     assert killed
     assert killed[0] not in client.nthreads()
-    assert _contents(tmp_path / "here") == _contents(tmp_path / "there")
+    assert _contents(tmp_path / "there") == here
 
 
 def test_a_backfill_and_commands_take_a_cluster(
@@ -348,10 +366,11 @@ def test_from_a_bucket_into_a_bucket(
 ) -> None:
     """Workers read ranges of objects; the tables in the bucket are those of the folder."""
     s3 = fsspec.filesystem("s3", skip_instance_cache=True)
-    s3.put(f"{captures}/", f"{bucket}/captures/", recursive=True)
-    convert(_read(captures), tmp_path / "here", quiet=True)
+    for path in (captures / "large.ndjson", captures / "a.zip", captures / "page.json"):
+        s3.put_file(str(path), f"{bucket}/captures/{path.name}")
+    convert(_read(f"{bucket}/captures"), tmp_path / "here", quiet=True)
     monkeypatch.setattr(captures_batches, "PART_BYTES", 200_000)
-    export = _read(f"{bucket}/captures", cluster=client)  # type: ignore[arg-type]
+    export = _read(f"{bucket}/captures", cluster=client)
     assert any(part.span is not None for part in export.captures.parts())
     converted = convert(export, f"{bucket}/tables", quiet=True)
     assert f"report: {bucket}/tables/report.html" in str(converted)
@@ -383,7 +402,7 @@ def test_a_bucket_keeps_its_tables_until_all_new_ones_are_there(
     memory = fsspec.filesystem("memory")
     sample = write_sample(tmp_path / "x.d", events=30, seed=3).path
     convert(read_export(sample), "memory://team/tables", quiet=True)
-    before = memory.cat("/team/tables", recursive=True)
+    before = {path: memory.cat_file(path) for path in memory.find("/team")}
     assert len(before) == len(FILES)
     put, sent = type(memory).put_file, list[str]()
 
@@ -399,7 +418,7 @@ def test_a_bucket_keeps_its_tables_until_all_new_ones_are_there(
         OutputError, lambda: convert(read_export(more), "memory://team/tables", quiet=True)
     )
     assert "the connection was lost" in sentence
-    assert memory.cat("/team/tables", recursive=True) == before
+    assert {path: memory.cat_file(path) for path in memory.find("/team")} == before
     memory.rm("/team", recursive=True)
 
 

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import distributed
+import pandas as pd
 import psutil
 import pyarrow.parquet as pq
 
@@ -102,7 +103,8 @@ def measure(way: Way, export: Path, out: Path) -> dict[str, float]:
 def _convert(export: Path, out: Path, workers: int, address: str) -> dict[str, float]:
     command = [sys.executable, "-c", CONVERT, str(export), str(out), str(workers), address]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
-    figures: dict[str, float] = json.loads(done.stdout)
+    *_, last = done.stdout.decode().splitlines()
+    figures: dict[str, float] = json.loads(last)
     return figures
 
 
@@ -114,7 +116,7 @@ def digest(folder: Path) -> str:
             found.update(path.read_bytes())
             continue
         for batch in pq.ParquetFile(path).iter_batches(10_000):
-            found.update(batch.to_pandas().to_csv().encode())
+            found.update(pd.util.hash_pandas_object(batch.to_pandas()).to_numpy().tobytes())
     return found.hexdigest()
 
 
