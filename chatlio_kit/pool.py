@@ -63,7 +63,7 @@ _SAME_VERSIONS = (
     "pyarrow",
 )  # fmt: skip
 """What a cluster's workers have as the program has it, or results could differ."""
-_LEAST_IN_FLIGHT, _MOST_IN_FLIGHT = 4, 32
+_LEAST_IN_FLIGHT, _MOST_IN_FLIGHT = 4, 16
 """How many tasks a cluster has at once: enough to keep it busy, and few enough for the program's memory."""
 _NOTHING_LEFT = "nothing half-written is left"
 _ANSWER_SECONDS = 15.0

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import json
 import os
+import pickle
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ import boto3
 import cloudpickle
 import distributed
 import fsspec
+import hypothesis
 import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -25,10 +28,12 @@ import pytest
 import requests
 from botocore.config import Config
 from click.testing import CliRunner
+from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 
 from chatlio_kit import pool
 from chatlio_kit.aep import Platform
+from chatlio_kit.captures import Captures, RawBatch
 from chatlio_kit.captures import batches as captures_batches
 from chatlio_kit.cli import main
 from chatlio_kit.errors import ChatlioKitError, ClusterError, OutputError, UsageError
@@ -144,6 +149,65 @@ def test_its_tables_are_those_of_one_machine(
     assert len(here["events.parquet"]) > 300
 
 
+_ODD_LINES = (
+    b"",
+    b"  ",
+    b"no JSON",
+    b"\0" * 20,
+    b"\0",
+    b'{"a": "caf\xe9"}',
+    b'{"b":\0\0 1}',
+    b'{"c": 1}\r',
+    b"\xff\xfe",
+)
+_ODD_LINE = st.sampled_from(_ODD_LINES) | st.integers(1, 300).map(lambda size: b'{"n": "%s"}' % (b"x" * size))
+
+
+@hypothesis.given(
+    lines=st.lists(_ODD_LINE, min_size=1, max_size=30),
+    ends=st.booleans(),
+    has_mark=st.booleans(),
+    size=st.integers(20, 600),
+)
+def test_any_cut_gives_the_same_records(
+    lines: list[bytes], ends: bool, has_mark: bool, size: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """However a file of lines is cut into spans, its records, numbers, faults and notes are the same."""
+    path = tmp_path_factory.mktemp("x") / "a.ndjson"
+    text = b"\n".join([_line(1, b"Hello"), _line(2, b"World"), *lines])
+    path.write_bytes(codecs.BOM_UTF8 * has_mark + text + b"\n" * ends)
+    captures = Captures([path], encoding="cp1252")
+    found = _records(captures.batches(), 0)
+    notes, read = captures.notes, dict(captures.read)
+    cut = list[Any]()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(captures_batches, "PART_BYTES", size)
+        parts = [pickle.loads(pickle.dumps(part)) for part in captures.parts()]  # noqa: S301  our own
+    hypothesis.event(f"{min(len(parts), 5)} parts")
+    for part in parts:
+        batches, before = list(part.batches()), captures.lines_before(part)
+        assert before is not None
+        cut += _records(batches, before)
+        captures.add_part(part)
+    cut += _records(captures.last_batches(), 0)
+    assert sorted(cut) == sorted(found)
+    assert (captures.notes, captures.read) == (notes, read)
+
+
+def _records(batches: Iterable[RawBatch], before: int) -> list[tuple[int, bytes, bool, str]]:
+    """Return number, text, whether it is cut off, and fault of each record."""
+    found = []
+    for batch in batches:
+        for records in (file_slice.records for file_slice in batch.slices):
+            pairs = zip(records.numbers, records.raws, strict=True)
+            found += [
+                (number + before, raw, records.cut and number == records.numbers[-1], "")
+                for number, raw in pairs
+            ]
+        found += [(fault.record + before, b"", False, fault.detail) for fault in batch.rejected]
+    return found
+
+
 def test_what_fills_memory_is_read_at_home(client: distributed.Client, tmp_path: Path) -> None:
     """A worker returns a limited part of a packed file, and archives are read where names are redacted."""
     captures = tmp_path / "captures"
@@ -161,6 +225,15 @@ def test_what_fills_memory_is_read_at_home(client: distributed.Client, tmp_path:
         client.run(_set, "chatlio_kit.tables.pipeline._MOST_BATCHES", 16)
     assert _contents(tmp_path / "here") == _contents(tmp_path / "there")
     assert b"a.zip!***" in (tmp_path / "there" / "rejected.jsonl").read_bytes()
+
+
+def test_workers_get_no_key(captures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is sent to a worker holds neither the key of --redact nor how to use it."""
+    monkeypatch.setenv("CHATLIO_KIT_REDACTION_KEY", "a-key-that-only-we-know-about-0123456789")
+    export = _read(captures, redact="hash:keyed")
+    sent = b"".join(pickle.dumps((part, export.options)) for part in export.captures.parts())
+    assert b"large.ndjson" in sent
+    assert b"a-key-that-only-we-know" not in sent
 
 
 def test_a_worker_that_is_killed_costs_nothing(

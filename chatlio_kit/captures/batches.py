@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
@@ -38,6 +39,9 @@ BATCH_BYTES = 5_000_000
 PART_BYTES = 10_000_000
 """As much of a file of lines, or of small files, is one part for another process."""
 _PART_FILES = 500
+_PLAIN = re.compile(r"\.(?:ndjson|jsonl?|csv|log|txt)$", re.IGNORECASE)
+_PACKED_RATIO = 10
+"""As many times a file's size any other may unpack to; an estimate is enough."""
 _EMPTY = Remark("is empty: no record was read from it", "files are empty: no record was read from them")
 _NESTED = "It is an archive within an archive. Unpack the outer one, and read what was in it"
 
@@ -203,6 +207,7 @@ class Captures:
         waiting: list[CaptureFile] = []
         size = 0
         for file in self.files:
+            self.read[file.name] = 0
             if spans := self._spans(file):
                 if waiting:
                     yield self._part(waiting)
@@ -210,7 +215,8 @@ class Captures:
                 yield from (self._part([file], span) for span in spans)
                 continue
             waiting.append(file)
-            size += PART_BYTES if file.size is None else file.size
+            packed = 1 if _PLAIN.search(file.name) else _PACKED_RATIO
+            size += PART_BYTES if file.size is None else file.size * packed
             if size >= PART_BYTES or len(waiting) == _PART_FILES:
                 yield self._part(waiting)
                 waiting, size = [], 0
