@@ -135,17 +135,16 @@ def validate_on_cluster(captures: Captures, options: ReadOptions, cluster: Clust
         ClusterError: when a worker could not do its work, or not open a file that can be opened here.
     """
     work = partial(_validate_part, options)
-    for part, (validated, read, worker) in map_in_order(cluster, work, captures.parts()):
+    for part, (validated, read, is_whole, worker) in map_in_order(cluster, work, captures.parts()):
         lines = captures.lines_before(part)
         if lines is None:
             continue
-        if read is not None:
-            _require_opened(part, read, worker)
+        _require_opened(part, read, worker)
         yield from (_placed(batch, lines) for batch in validated)
-        if read is None:
+        if not is_whole:
             rest = captures.rest_of(part, len(validated))
             yield from (_placed(batch, lines) for batch in validate_batches(rest, options, cluster))
-        captures.add_part(read or part)
+        captures.add_part(read if is_whole else part)
     yield from validate_batches(captures.last_batches(), options, None)
 
 
@@ -153,11 +152,11 @@ _MOST_BATCHES = 16
 """How many batches of one part a worker returns."""
 
 
-def _validate_part(options: ReadOptions, part: Part) -> tuple[list[EventBatch], Part | None, str]:
+def _validate_part(options: ReadOptions, part: Part) -> tuple[list[EventBatch], Part, bool, str]:
     """Read, decode and validate a part.
 
     Returns:
-        Its batches, the part with what was noticed, or None where batches are missing, and the worker.
+        Its batches, the part with what was noticed, whether that is all of it, and the worker.
     """
     worker = worker_address()
     raw_batches, validated = part.batches(), list[EventBatch]()
@@ -166,11 +165,9 @@ def _validate_part(options: ReadOptions, part: Part) -> tuple[list[EventBatch], 
             try:
                 raw_batch = next(raw_batches, None)
             except ReadAtHome:
-                return validated, None, worker
-        if raw_batch is None:
-            return validated, part, worker
-        if len(validated) == _MOST_BATCHES:
-            return validated, None, worker
+                return validated, part, False, worker
+        if raw_batch is None or len(validated) == _MOST_BATCHES:
+            return validated, part, raw_batch is None, worker
         with failing_as("decode and validate", raw_batch):
             batch = validate_batch(raw_batch, options)
         validated.append(replace(batch, rows=drop_null_columns(batch.rows)))
