@@ -163,6 +163,7 @@ _ODD_LINES = (
 _ODD_LINE = st.sampled_from(_ODD_LINES) | st.integers(1, 300).map(lambda size: b'{"n": "%s"}' % (b"x" * size))
 
 
+@hypothesis.settings(max_examples=40)
 @hypothesis.given(
     lines=st.lists(_ODD_LINE, min_size=1, max_size=30),
     ends=st.booleans(),
