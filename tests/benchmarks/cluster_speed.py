@@ -103,8 +103,8 @@ def measure(way: Way, export: Path, out: Path) -> dict[str, float]:
 def _convert(export: Path, out: Path, workers: int, address: str) -> dict[str, float]:
     command = [sys.executable, "-c", CONVERT, str(export), str(out), str(workers), address]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
-    printed = done.stdout.decode().splitlines()  # DuckDB draws its progress there, too
-    figures: dict[str, float] = json.loads(next(line for line in printed if line.startswith("{")))
+    printed = done.stdout.decode()  # DuckDB draws its progress there, too
+    figures: dict[str, float] = json.loads(printed[printed.index("{") : printed.rindex("}") + 1])
     return figures
 
 
