@@ -630,6 +630,19 @@ def test_parquet_lists_have_a_group_named_element(batches):
         assert batches.load(parquet(rows, own, **option), form="parquet")["status"] == "failed"
 
 
+def test_parquet_columns_are_converted_too(batches):
+    """Whole numbers of 64 bits are milliseconds, and texts become what their field is."""
+    own = pa.struct(
+        [("seen", pa.int64()), ("day", pa.string()), ("count", pa.string()), ("note", pa.int32())]
+    )
+    value = {"seen": MILLIS, "day": "2024-03-01", "count": "12", "note": 5}
+    content = parquet([{"_id": "e", "timestamp": MILLIS, "_acmechat": value}], own)
+    assert batches.load(content, form="parquet")["status"] == "success"
+    (found,) = batches.rows()
+    assert found["timestamp"] == WHEN
+    assert plain(found["_acmechat"]) == {"seen": WHEN, "day": date(2024, 3, 1), "count": 12, "note": "5"}
+
+
 def test_unreadable_and_empty_files_fail_their_batch(batches):
     """A wrong format, compressed JSON, files of different columns, a file without rows."""
     multi_line = {"inputFormat": {"format": "json", "isMultiLineJson": True}}

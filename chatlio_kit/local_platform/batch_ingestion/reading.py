@@ -184,8 +184,7 @@ def _inbound(column: Any) -> str:
     """Return the XDM type of a leaf column, or how Parquet names a type that has none."""
     logical, converted = column.logical_type, column.converted_type
     if converted != "NONE":
-        is_local = logical.type == "TIMESTAMP" and "isAdjustedToUTC=false" in str(logical)
-        return str(converted) if is_local else _BY_CONVERTED.get(converted, str(converted))
+        return _BY_CONVERTED.get(converted, str(converted))
     if logical.type != "NONE":
         return str(logical)
     return _BY_PHYSICAL.get(column.physical_type, str(column.physical_type))
