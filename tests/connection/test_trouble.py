@@ -132,7 +132,7 @@ def test_missing_settings_are_all_named(tmp_path: Path, chatlio_kit: Any) -> Non
         plain = chatlio_kit(local, "doctor", AEP_PLATFORM_URL="http://platform.example")
     assert done.exit_code == plain.exit_code == 1
     assert "AEP_CLIENT_SECRET and AEP_SANDBOX must be set" in done.stdout
-    assert "AEP_PLATFORM_URL must be an https:// address" in plain.stdout
+    assert "AEP_PLATFORM_URL must be an https:// URL" in plain.stdout
 
 
 def test_a_connection_made_shown_and_removed_says_no_secret(tmp_path: Path, chatlio_kit: Any) -> None:
