@@ -80,11 +80,11 @@ def test_patterns_and_single_objects(bucket: str) -> None:
 
 
 def test_what_is_not_there_or_cannot_be_read_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A missing object is a missing path; an unknown sort of address and a missing driver name the remedy."""
+    """A missing object is a missing path; an unsupported type of URL and a missing driver name the remedy."""
     for address in ("memory://nowhere/x", "memory://nowhere/*.gz"):
         with pytest.raises(MissingPath, match="nowhere"):
             find_files([address])
-    with pytest.raises(UsageError, match="no sort of address"):
+    with pytest.raises(UsageError, match="not a supported type of URL"):
         find_files(["gopher://x/y"])
     monkeypatch.delitem(_registry, "s3", raising=False)
     monkeypatch.setitem(known_implementations, "s3", {"class": "no_such_driver.S3FileSystem"})

@@ -126,7 +126,7 @@ def test_a_packed_bomb_is_given_up(tmp_path: Path, pack: Callable[[bytes], bytes
     captures = Captures([tmp_path / "a"])
     rejected = [each.detail for piece in captures.batches() for each in piece.rejected]
     assert len(rejected) == 1
-    assert "unpacks to over 1,100 times its size" in rejected[0]
+    assert "expands to over 1,100 times its size" in rejected[0]
     assert 0 < captures.read["a"] < 2_500_000
 
 

@@ -132,8 +132,8 @@ def test_no_microsecond_is_lost(micros: int) -> None:
 @pytest.mark.parametrize(
     ("fields", "why"),
     [
-        ("", "is not name=place"),
-        ("request.body", "is not name=place"),
+        ("", "is not name=path"),
+        ("request.body", "is not name=path"),
         ("body=request.body", "'body' is none of payload"),
         ("payload=", "'payload' has no path"),
         ("payload=a..b", "'payload' has no path"),

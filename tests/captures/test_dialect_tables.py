@@ -360,7 +360,7 @@ def test_backslashes_that_may_be_doubled_are_told(
     (tmp_path / "a.tsv").write_bytes(doubled)
     tables = _tables(tmp_path)
     assert tables.rejected.empty, why
-    assert any("doubled backslashes in 1 rows" in each for each in tables.notes)
+    assert any("doubled backslashes (1)" in each for each in tables.notes)
     assert tables.events["message"].tolist() == [json.dumps(message)[1:-1]]
 
 

@@ -124,7 +124,7 @@ FILES: list[tuple[bytes, str]] = [
     (b"Obj\x01" + bytes(90), "an Avro file"),
     (_workbook(), "an Office document"),
     (b"\n<!DOCTYPE HTML>\n<html><body>403 Forbidden</body></html>\n", "a web page"),
-    (b"PK\x03\x04" + bytes(90), "no list of its members"),
+    (b"PK\x03\x04" + bytes(90), "no list of members"),
     ('{"payload": {}}\n'.encode("utf-16-le") * 9, "UTF-16 (little-endian)"),
     ('{"payload": {}}\n'.encode("utf-16-be") * 9, "UTF-16 (big-endian)"),
     ('{"payload": {}}\n'.encode("utf-32-le") * 9, "UTF-32 (little-endian)"),

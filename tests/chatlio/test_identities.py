@@ -70,7 +70,7 @@ def test_only_four_columns_and_traits_may_be_identities() -> None:
         (["visitor_email=Email"], "alone is never"),
         (["visitor_id=ECID"], "Adobe's own"),
         (["visitor_id=A", "visitor_id=B"], "two namespaces"),
-        (["visitor_id=A", "user_id=A"], "join strangers"),
+        (["visitor_id=A", "user_id=A"], "merge strangers"),
     ],
 )
 def test_what_would_join_strangers_is_refused(texts: list[str], words: str) -> None:

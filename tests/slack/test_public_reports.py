@@ -385,7 +385,7 @@ def test_29_what_a_cut_zip_still_holds_is_read(tmp_path: Path) -> None:
     tables = export.to_tables(quiet=True)
     assert 3 <= len(tables.messages) < 10
     assert _texts(tables) == texts[: len(tables.messages)]
-    assert any("has no list of its members at its end" in note for note in export.notes())
+    assert any("has no list of members at its end" in note for note in export.notes())
     assert [each.reason for each in tables.rejections] == ["unreadable"]
 
 
