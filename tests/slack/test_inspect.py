@@ -123,17 +123,17 @@ def test_captures_tell_the_app_that_no_name_tells(tmp_path: Path, transcript: di
     [
         (
             'channels = ["z-*"]\napp_ids = ["A1"]\nlobbies = ["x"]\n',
-            "'lobbies' is no setting of a Slack export",
+            "'lobbies' is not a setting for Slack exports",
         ),
-        ('channels = ["z-*"]\n', "nothing names the app"),
-        ('app_ids = ["A1"]\n', "channels names no channels"),
+        ('channels = ["z-*"]\n', "the app that writes visitors' messages is not named"),
+        ('app_ids = ["A1"]\n', "channels is empty"),
         ('channels = ["/(/"]\napp_ids = ["A1"]\n', "no regular expression"),
         ('channels = ["z-*"]\napp_ids = ["A1"]\nsplit_on = ["gap=x"]\n', "split_on is"),
         (
             'channels = ["z-*"]\napp_ids = ["A1"]\nbot_without_username = "nobody"\n',
             "is one of unknown, visitor",
         ),
-        ('channels = ["z-*"]\napp_ids = [1]\n', "app_ids is a list of texts"),
+        ('channels = ["z-*"]\napp_ids = [1]\n', "app_ids is a list of strings"),
         ('channels = ["z-*"]\napp_ids = ["A1"]\nclosed_only = "yes"\n', "closed_only is true or false"),
         (
             'channels = ["z-*"]\napp_ids = ["A1"]\nworkspace_domain = "https://x"\n',

@@ -60,7 +60,7 @@ def test_no_more_than_one_folder_may_enclose_an_export(tmp_path: Path, roots: tu
     members = {
         f"{root}/{name}": text for root in roots for name, text in members_of([said(TS, "hi")]).items()
     }
-    with pytest.raises(CaptureError, match="is no Slack export that can be read"):
+    with pytest.raises(CaptureError, match="is not a Slack export that can be read"):
         _read(write_zip(tmp_path / "export.zip", members))
 
 

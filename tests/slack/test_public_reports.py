@@ -255,7 +255,7 @@ def test_20_a_folder_that_two_entries_claim_is_reported_and_not_read(tmp_path: P
     members["b'z-general'/2024-03-11.json"] = b"[]"
     export = _export(write_zip(tmp_path / "export.zip", members))
     assert export.to_tables(quiet=True).events.empty
-    assert any(note.startswith("2 channels are not read, because another entry") for note in export.notes())
+    assert any(note.startswith("2 channels were not read, because another entry") for note in export.notes())
     assert any(note.startswith("1 folders belong to no channel") for note in export.notes())
 
 
@@ -351,7 +351,7 @@ def test_27_other_files_are_refused_by_what_they_are(tmp_path: Path, content: by
         ("C0123456789.json", "a slackdump dump"),
         ("C0123456789.json.gz", "an older slackdump archive"),
         ("channels/z-ana.txt", "an export as text"),
-        ("z-ana/2024-03-11.json", "no channels.json, which says each channel's id"),
+        ("z-ana/2024-03-11.json", "no channels.json, which lists each channel's id"),
         ("notes.md", "it has no channels.json"),
     ],
 )

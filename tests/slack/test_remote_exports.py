@@ -107,7 +107,7 @@ def test_with_settings_too_an_address_is_to_be_downloaded(tmp_path: Path, addres
     """An address that may hold a password is not repeated."""
     settings = tmp_path / "slack.toml"
     settings.write_text('channels = ["z-*"]\napp_ids = ["A0CHAT"]\n', encoding="utf-8")
-    words = "is read from this machine only, not from an address such as "
+    words = "is read from this machine only, not from a URL such as "
     converting = ["convert", address, "--slack", str(settings), "--out", str(tmp_path / "out")]
     for arguments in (converting, ["slack", "inspect", address]):
         result = CliRunner().invoke(main, arguments)

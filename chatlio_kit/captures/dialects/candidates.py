@@ -1,6 +1,6 @@
-"""Suggest where payload, time and kind are in records of an unknown logger.
+"""Propose where payload, time and kind are in records of an unknown logger.
 
-A suggestion is tested on the records before it is shown.
+A proposal is tested on the records before it is shown.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MOST_TIMES = 2
 _LONGEST_BASE64 = 1_000_000
 _EARLIEST = datetime(2013, 1, 1, tzinfo=UTC)
 _KEY = re.compile(r"[\w .@:/-]+")
-"""Only such keys are suggested, because keys are untrusted and people copy suggestions into a shell."""
+"""Only such keys are proposed, because keys are untrusted and people copy proposals into a shell."""
 
 _TIME_WORDS = (
     "receiv", "arriv", "captur", "timestamp", "time", "date", "when", "ingest", "creat", "logged", "ts", "at",
@@ -67,7 +67,7 @@ class Candidate:
 def propose_fields(records: Sequence[Any]) -> list[Candidate]:
     """Return named fields that find a payload in some of these records, the most complete first.
 
-    Nothing within an array is suggested: a record may have several payloads there, and the others would be
+    Nothing within an array is proposed: a record may have several payloads there, and the others would be
     lost.
     """
     objects = [record for record in records if isinstance(record, dict)]
@@ -82,7 +82,7 @@ def propose_fields(records: Sequence[Any]) -> list[Candidate]:
 
 
 def _around(name: str, path: Path, records: Sequence[Mapping[str, Any]]) -> Iterator[Candidate]:
-    """Suggest the fields next to a payload, given the records that have it at this path."""
+    """Propose the fields next to a payload, given the records that have it at this path."""
     members = [dict(_beside(record, path)) for record in records]
     shared = [key for key in members[0] if all(key in member for member in members)] if members else []
     columns = {key: [member[key] for member in members] for key in shared}
