@@ -210,8 +210,9 @@ class _RecoveredMember:
 
 class _CutMember:
     def read(self, limit: int) -> bytes:
-        raise Unreadable(f"the zip is truncated within it, so none of its up to {limit:,} bytes can be "
-                         "checked")
+        raise Unreadable(
+            f"the zip is truncated within it, so none of its up to {limit:,} bytes can be checked"
+        )
 
 
 _CUT = _CutMember()
@@ -321,9 +322,7 @@ def _what_it_is(path: Path, members: Iterable[Parts]) -> str:
     names = {parts[-1] for parts in members}
     found = f"{str(path)!r} is not a Slack export that can be read:"
     if "slackdump.sqlite" in names:
-        found += (
-            "it is a slackdump archive (SQLite). Convert it with `slackdump convert -f export`, then"
-        )
+        found += "it is a slackdump archive (SQLite). Convert it with `slackdump convert -f export`, then"
         return f"{found} name that."
     if any(re.fullmatch(r"[CDG][A-Z0-9]{6,}(-\d+\.\d+)?\.json", name) for name in names):
         return f"{found}it is a slackdump dump, one file a channel. {_WHAT_TO_DO}."
