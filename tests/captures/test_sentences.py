@@ -155,7 +155,7 @@ def test_only_what_is_cut_off_is_called_so(tmp_path: Path, line: Line) -> None:
     }
     for last, is_cut in endings.items():
         (rejected,) = _tables(tmp_path / "a", line(2).encode() + b"\n" + last).rejections
-        assert ("cut off" in rejected.detail) is is_cut
+        assert ("truncated" in rejected.detail) is is_cut
         assert (rejected.reason == "unreadable") is is_cut
 
 

@@ -137,7 +137,7 @@ def test_one_element_of_a_page_is_told_too(tmp_path: Path, conversation: Payload
         ("payload=a.b,received=a.*.d", "is not in it"),
         ("received=a.*.d", "is not in it"),
         ("payload=*.b", "begins with"),
-        ("without-offset=CET", "no offset"),
+        ("without-offset=CET", "not an offset"),
         ("without-offset=", "no path"),
     ],
 )

@@ -56,8 +56,8 @@ def test_a_web_page_at_the_token_endpoint(proxy: str, chatlio_kit: Any) -> None:
     done = chatlio_kit(RunningPlatform(proxy, LocalAccount("a secret")), "doctor", "--json")
     (check,) = [each for each in json.loads(done.stdout)["checks"] if each["check"] == "token"]
     assert done.exit_code == 1
-    assert "a web page came back instead of the API's answer: 'Access denied'" in check["finding"]
-    assert "A proxy or firewall on the way answered" in check["next_step"]
+    assert "a web page came back instead of the API's response: 'Access denied'" in check["finding"]
+    assert "A proxy or firewall in between responded" in check["next_step"]
     assert "AEP_IMS_URL" in check["next_step"]
     assert "ermission" not in done.stdout.split("proxy or firewall")[0]
     assert "p8e-secret" not in done.output

@@ -67,7 +67,7 @@ def test_a_host_that_does_not_answer_is_told_in_a_sentence(tmp_path: Path, chatl
                 assert done.exit_code == 1
                 told = " ".join((done.stdout + done.stderr).split())
                 assert "no connection could be made" in told
-                assert "Check the network, any proxy, and the platform's address." in told
+                assert "Check the network, any proxy, and the platform's URL." in told
                 if command == ["doctor"]:
                     failed = [each.split()[0] for each in done.stdout.splitlines() if "  fail  " in each]
                     assert failed == [line]

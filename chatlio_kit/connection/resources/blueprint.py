@@ -77,7 +77,7 @@ class Blueprint:
         )
 
     def trial(self) -> list[tuple[Json, Json]]:
-        """Return wire records with the results expected of its mapping; empty if the catalogue defines them."""
+        """Return wire records with the results expected of a mapping; empty if the catalogue defines them."""
         return []
 
     @property
