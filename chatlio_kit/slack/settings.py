@@ -158,7 +158,7 @@ def _check(values: Mapping[str, Any], place: str) -> None:
     words = values.get("split_on", (ARCHIVE,))
     gaps = sum(_GAP.fullmatch(word) is not None for word in words)
     if ARCHIVE not in words or gaps > 1 or gaps + 1 != len(set(words)):
-        raise UsageError('{place}split_on is ["{ARCHIVE}"], optionally with a silence such as "gap=6h".')
+        raise UsageError(f'{place}split_on is ["{ARCHIVE}"], optionally with a silence such as "gap=6h".')
     if not isinstance(values.get("closed_only", False), bool):
         raise UsageError(f"{place}closed_only is true or false.")
     domain = values.get("workspace_domain", "")

@@ -125,7 +125,7 @@ def test_an_edited_frame_that_no_longer_fits_is_refused() -> None:
     """The sentence names the column, and how to bring it back."""
     tables = _chats(["2024-01-01T10:00Z"])
     tables.conversations = tables.conversations.drop(columns="ended_at")
-    with pytest.raises(FrameError, match=r"tables\.conversations does not have exactly one column 'ended_at'"):
+    with pytest.raises(FrameError, match="does not have exactly one column 'ended_at'"):
         ck.measure(tables)
     tables = _chats(["2024-01-01T10:00Z"])
     tables.conversations["transcripts"] = 0.5

@@ -145,9 +145,9 @@ class _Idle:
         (MemoryError(), "too little free memory"),
         (sqlite3.DatabaseError("file is not a database"), "file is not a database"),
         (sqlite3.OperationalError("disk I/O error"), "disk I/O error"),
-        (OSError(errno.EIO, "Input/output error"), "refused to go on: Input/output error."),
+        (OSError(errno.EIO, "Input/output error"), "refused to continue: Input/output error."),
         (OSError(errno.EACCES, "Permission denied", "x.db"), "Permission denied: 'x.db'."),
-        (TimeoutError(), "refused to go on: TimeoutError."),
+        (TimeoutError(), "refused to continue: TimeoutError."),
     ],
 )
 @pytest.mark.parametrize("options", [(), ("--json",)])

@@ -292,7 +292,7 @@ def test_the_ledger_leads_to_a_channel_s_transcripts(state: Path, tmp_path: Path
 @pytest.mark.parametrize("name", ["z-ana-ruiz", "#general", "c0ana"])
 def test_a_channel_s_name_is_not_its_id(tmp_path: Path, name: str) -> None:
     """A name would find nothing, and seem to have been forgotten."""
-    with pytest.raises(UsageError, match=r"channel= is a channel's id such as C0123456789, not its name"):
+    with pytest.raises(UsageError, match=r"channel= takes a channel's id such as C0123456789, not its name"):
         ck.forget(channel=name, state=tmp_path)
 
 
