@@ -50,7 +50,7 @@ def test_a_bucket_gives_what_a_folder_gives(bucket: str, tmp_path: Path) -> None
     assert remote.report() == local.report()
     for path in sorted((tmp_path / "local").glob("*.parquet")):
         pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "remote" / path.name), pd.read_parquet(path))
-    rejected = [(tmp_path / each / "rejected.jsonl").read_bytes() for each in ("remote", "local")]
+    rejected = [(tmp_path / entry / "rejected.jsonl").read_bytes() for entry in ("remote", "local")]
     assert rejected[0] == rejected[1]
 
 
@@ -112,7 +112,7 @@ def test_what_is_not_there_or_cannot_be_read_is_told(monkeypatch: pytest.MonkeyP
 def test_secrets_of_an_address_are_never_shown(address: str, expected: str) -> None:
     """Users, passwords and signatures are taken out of addresses, and out of what drivers say about them."""
     assert shown(address) == expected
-    secrets = [each for each in ("hidden1", "hidden2", "hidden3", "hid/den2") if each in unquote(address)]
+    secrets = [entry for entry in ("hidden1", "hidden2", "hidden3", "hid/den2") if entry in unquote(address)]
     words = masked(f"403 for {address!r} of {secrets}", address)
     assert words.startswith(f"403 for {expected!r} of")
     assert not re.search("hid/?den", words)
@@ -148,11 +148,11 @@ def web(tmp_path: Path) -> Iterator[str]:
 def test_a_web_server_is_read_as_a_stream(web: str) -> None:
     """Files come from a server that gives no parts, zips too; names hold nothing of the query."""
     captures = Captures([f"{web}/a.ndjson.gz?token=SECRET", f"{web}/b.zip?token=SECRET"])
-    counts = {each.file.name: 0 for piece in captures.batches() for each in piece.slices}
+    counts = {part.file.name: 0 for piece in captures.batches() for part in piece.slices}
     for piece in captures.batches():
-        for each in piece.slices:
-            counts[each.file.name] += len(each)
-            assert "SECRET" not in repr(each)
+        for part in piece.slices:
+            counts[part.file.name] += len(part)
+            assert "SECRET" not in repr(part)
     assert counts == {"a.ndjson.gz": 1000, "b.zip!inside": 1000}
     assert captures.files[0].modified_at is not None
     with pytest.raises(MissingPath, match="nothing at"):

@@ -38,7 +38,7 @@ def _tar(*members: tuple[tarfile.TarInfo, bytes], form: int = tarfile.PAX_FORMAT
 
 
 def _files(contents: dict[str, bytes], form: int = tarfile.PAX_FORMAT) -> bytes:
-    return _tar(*((_member(name, len(each)), each) for name, each in contents.items()), form=form)
+    return _tar(*((_member(name, len(value)), value) for name, value in contents.items()), form=form)
 
 
 def _read(path: Path) -> tuple[dict[str, int], list[tuple[str, str, str]], list[str], Captures]:
@@ -47,9 +47,11 @@ def _read(path: Path) -> tuple[dict[str, int], list[tuple[str, str, str]], list[
     counts: dict[str, int] = {}
     rejected = []
     for piece in captures.batches():
-        for each in piece.slices:
-            counts[each.file.name] = counts.get(each.file.name, 0) + len(each)
-        rejected += [(each.file, str(each.reason), each.detail) for each in piece.rejected]
+        for part in piece.slices:
+            counts[part.file.name] = counts.get(part.file.name, 0) + len(part)
+        rejected += [
+            (rejection.file, str(rejection.reason), rejection.detail) for rejection in piece.rejected
+        ]
     assert captures.read == {path.name: sum(counts.values()) + len(rejected)}
     return counts, rejected, captures.notes, captures
 
@@ -67,17 +69,17 @@ def test_members_of_a_tar_are_read(tmp_path: Path, name: str, form: int) -> None
     long = "/".join(["folder" * 5] * 4) + "/feedback.ndjson"
     contents = {"./x/a.ndjson": LINE * 3, "b.ndjson.gz": gzip.compress(LINE * 2), long: LINE, "empty": b""}
     packed = _tar(
-        *((_member(each, len(content)), content) for each, content in contents.items()),
+        *((_member(value, len(content)), content) for value, content in contents.items()),
         (_member("b.ndjson.gz", len(LINE), mtime=1_710_147_790), LINE),
         form=form,
     )
     (tmp_path / name).write_bytes(PACKED[name](packed))
     counts, rejected, notes, captures = _read(tmp_path / name)
     expected = {"x/a.ndjson": 3, "b.ndjson.gz": 2, long: 1, "b.ndjson.gz (2)": 1}
-    assert counts == {f"{name}!{each}": count for each, count in expected.items()}
+    assert counts == {f"{name}!{value}": count for value, count in expected.items()}
     assert rejected == []
     assert notes == [f"{name}!empty is empty: no record was read from it."]
-    files = {each.file.name: each.file for piece in captures.batches() for each in piece.slices}
+    files = {part.file.name: part.file for piece in captures.batches() for part in piece.slices}
     assert files[f"{name}!{long}"].kind is Kind.FEEDBACK
     assert files[f"{name}!{long}"].modified_at is None
     modified_at = files[f"{name}!b.ndjson.gz (2)"].modified_at

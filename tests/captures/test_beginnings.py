@@ -26,9 +26,9 @@ def _read(tmp_path: Path, content: bytes) -> tuple[list[tuple[int, bytes]], list
     captures = Captures([tmp_path / "a"])
     records, rejected = [], []
     for piece in captures.batches():
-        for each in piece.slices:
-            records += zip(each.records.numbers, each.records.raws, strict=True)
-        rejected += [(each.record, str(each.reason)) for each in piece.rejected]
+        for part in piece.slices:
+            records += zip(part.records.numbers, part.records.raws, strict=True)
+        rejected += [(rejection.record, str(rejection.reason)) for rejection in piece.rejected]
     return records, rejected, captures.notes
 
 
@@ -55,8 +55,8 @@ def test_words_before_captures_cost_only_themselves(
     tables = _tables(tmp_path, b"\n".join([*words, file.read_bytes()]))
     assert tables.counts.accepted == 5
     expected = [number for number, line in enumerate(words, 1) if line]
-    assert [each.record for each in tables.rejections] == expected
-    assert {each.reason for each in tables.rejections} == {"not_json"}
+    assert [rejection.record for rejection in tables.rejections] == expected
+    assert {rejection.reason for rejection in tables.rejections} == {"not_json"}
     assert min(tables.events["source_record"]) == len(words) + 1
 
 
@@ -175,13 +175,13 @@ def test_a_page_that_is_cut_off_keeps_its_captures(tmp_path: Path) -> None:
 
 def test_a_damaged_capture_of_a_long_page_costs_itself(tmp_path: Path) -> None:
     """The captures beside it are read, and those of the page behind it too."""
-    parts = [json.dumps(each) for each in ENTRIES]
+    parts = [json.dumps(entry) for entry in ENTRIES]
     parts[9_000] = parts[9_000][:200] + "}"
     text = f'{{"log": {{"entries": [{", ".join(parts)}]}}}}\n' + json.dumps({"log": {"entries": ENTRIES[:3]}})
     tables = _tables(tmp_path, text.encode())
     assert tables.counts.accepted == 15_999
     assert tables.counts.duplicates == 3
-    assert [each.reason for each in tables.rejections] == ["not_json"]
+    assert [rejection.reason for rejection in tables.rejections] == ["not_json"]
 
 
 def test_a_key_that_is_no_text_is_damage(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_the_memory_of_a_page_does_not_grow_with_it(tmp_path: Path) -> None:
     for name, times in (("short", 1), ("long", 4)):
         with open(tmp_path / name, "w", encoding="utf-8") as file:
             file.write('{"log": {"entries": [')
-            file.write(", ".join(json.dumps(each) for each in ENTRIES * times))
+            file.write(", ".join(json.dumps(entry) for entry in ENTRIES * times))
             file.write("]}}")
     done = subprocess.run(
         [sys.executable, "-c", _MEASURE, tmp_path / "short", tmp_path / "long"],

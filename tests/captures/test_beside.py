@@ -25,7 +25,7 @@ def _tables(path: Path, **options: Any) -> Tables:
 
 def _read(folder: Path, *records: Payload, **options: Any) -> Tables:
     folder.mkdir(exist_ok=True)
-    (folder / "a.ndjson").write_text("".join(json.dumps(each) + "\n" for each in records))
+    (folder / "a.ndjson").write_text("".join(json.dumps(record) + "\n" for record in records))
     return _tables(folder, **options)
 
 
@@ -163,9 +163,11 @@ def test_the_advice_about_a_time_works(tmp_path: Path, conversation: Payload) ->
     options = {"fields": "received-milliseconds=receivedAt"}
     refused = _read(tmp_path, *records)
     assert len(refused.rejections) == 2
-    assert all(options["fields"] in each.detail for each in refused.rejections)
+    assert all(options["fields"] in rejection.detail for rejection in refused.rejections)
     tables = _read(tmp_path, *records, **options)
-    assert {each.isoformat() for each in tables.events["received_at"]} == {"2024-03-11T09:00:00.250000+00:00"}
+    assert {value.isoformat() for value in tables.events["received_at"]} == {
+        "2024-03-11T09:00:00.250000+00:00"
+    }
     assert tables.rejected.empty
 
 
@@ -180,12 +182,12 @@ def test_times_without_an_offset_are_what_the_user_says(tmp_path: Path, conversa
          "body": {**conversation, "message": "Another"}},
     ]  # fmt: skip
     refused = _read(tmp_path, *records)
-    assert [each.reason for each in refused.rejections] == ["invalid_time"] * 4
-    assert all("--fields without-offset=UTC" in each.detail for each in refused.rejections)
+    assert [rejection.reason for rejection in refused.rejections] == ["invalid_time"] * 4
+    assert all("--fields without-offset=UTC" in rejection.detail for rejection in refused.rejections)
     tables = _read(tmp_path, *records, fields="without-offset=+01:00")
     assert tables.rejected.empty
-    assert {each.isoformat() for each in tables.events["received_at"]} == {"2024-03-11T09:00:00+00:00"}
-    assert {each.isoformat() for each in tables.events["visitor_created_at"]} == {
+    assert {value.isoformat() for value in tables.events["received_at"]} == {"2024-03-11T09:00:00+00:00"}
+    assert {value.isoformat() for value in tables.events["visitor_created_at"]} == {
         "2024-03-11T07:00:00.500000+00:00"
     }
 

@@ -83,7 +83,7 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 read, rejected = 0, []
 for piece in captures.batches():
     read += piece.read
-    rejected += [each.reason for each in piece.rejected]
+    rejected += [rejection.reason for rejection in piece.rejected]
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(json.dumps({"read": read, "rejected": rejected, "kilobytes": after - before}))
 """
@@ -112,9 +112,9 @@ def test_a_large_honest_parquet_is_read_whole(tmp_path: Path) -> None:
     ]  # fmt: skip
     (tmp_path / "a").write_bytes(_parquet(pa.Table.from_pylist(rows), row_group_size=1500))
     found = [orjson.loads(raw) for piece in Captures([tmp_path / "a"]).batches() for raw in piece.raws]
-    assert [each["payload"]["n"] for each in found] == list(range(5000))
-    assert [each["tags"] for each in found] == [row["tags"] for row in rows]
-    assert all(each["inside"] == rows[0]["inside"] for each in found)
+    assert [entry["payload"]["n"] for entry in found] == list(range(5000))
+    assert [entry["tags"] for entry in found] == [row["tags"] for row in rows]
+    assert all(entry["inside"] == rows[0]["inside"] for entry in found)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_a_packed_bomb_is_given_up(tmp_path: Path, pack: Callable[[bytes], bytes
     """A file of some kB that unpacks to 45 MB of lines is given up at a part of it; what came stands."""
     (tmp_path / "a").write_bytes(pack(b'{"n": 1}\n' * 5_000_000))
     captures = Captures([tmp_path / "a"])
-    rejected = [each.detail for piece in captures.batches() for each in piece.rejected]
+    rejected = [rejection.detail for piece in captures.batches() for rejection in piece.rejected]
     assert len(rejected) == 1
     assert "expands to over 1,100 times its size" in rejected[0]
     assert 0 < captures.read["a"] < 2_500_000
@@ -149,8 +149,8 @@ def test_rejects_are_listed_up_to_a_limit_and_all_are_counted(
         rejected.add(reject(number, Reason.NOT_JSON, "x" * 1000) for number in range(1, 40))
         rejected.add([reject(1, Reason.MISSING, "y" * 2001), reject(1, Reason.MISSING, None, "b")])
     told = [orjson.loads(line) for line in (tmp_path / "rejected.jsonl").read_bytes().splitlines()]
-    assert [each["record"] for each in told] == [*range(1, 11), 1, 1, 39]
-    assert [len(each.get("raw", "")) for each in told] == [1000] * 6 + [20] * 4 + [20, 0, 20]
+    assert [sentence["record"] for sentence in told] == [*range(1, 11), 1, 1, 39]
+    assert [len(sentence.get("raw", "")) for sentence in told] == [1000] * 6 + [20] * 4 + [20, 0, 20]
     assert told[7]["detail"] == "Wrong. Only the beginning of its 1,000 characters is shown."
     assert told[-1]["detail"].endswith(
         "29 more records of the file that were rejected for this reason and are not listed."

@@ -76,7 +76,9 @@ def captures(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """A thousand captures, a line each."""
     sample = write_sample(tmp_path_factory.mktemp("sample") / "x", events=CAPTURES)
     contents = [path.read_bytes() for path in sorted(sample.path.rglob("*")) if path.is_file()]
-    return b"".join(gzip.decompress(each) if each[:2] == b"\x1f\x8b" else each for each in contents)
+    return b"".join(
+        gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content for content in contents
+    )
 
 
 def _tables(content: bytes, folder: Path) -> Tables:
@@ -111,7 +113,7 @@ def test_every_container_gives_the_same_tables(
 def _read(path: Path) -> tuple[list[tuple[str, int]], Captures]:
     """Give the records of each file or member, and what was noted on the way."""
     found = Captures([path])
-    files = [(each.file.name, len(each)) for piece in found.batches() for each in piece.slices]
+    files = [(part.file.name, len(part)) for piece in found.batches() for part in piece.slices]
     return files, found
 
 
@@ -133,7 +135,7 @@ def test_members_are_read_in_order_under_their_own_names(tmp_path: Path) -> None
     assert [name for name, _ in files] == [
         "a.zip!../../etc/x", "a.zip!/abs", "a.zip!b.ndjson", "a.zip!feedback/1", "a.zip!https://user:pw@host/x",
     ]  # fmt: skip
-    kinds = {each.file.name: each.file.kind for piece in found.batches() for each in piece.slices}
+    kinds = {part.file.name: part.file.kind for piece in found.batches() for part in piece.slices}
     assert kinds["a.zip!feedback/1"] is Kind.FEEDBACK
     assert found.read == {"a.zip": 5}
     assert found.notes == [
@@ -162,9 +164,9 @@ def test_an_overlapping_zip_is_told(tmp_path: Path) -> None:
     (tmp_path / "z").write_bytes(packed)
     files, found = _read(tmp_path / "z")
     assert files == [("z!a", 50)]
-    assert [(each.file, each.reason) for piece in found.batches() for each in piece.rejected] == [
-        ("z!b", "unreadable")
-    ]
+    assert [
+        (rejection.file, rejection.reason) for piece in found.batches() for rejection in piece.rejected
+    ] == [("z!b", "unreadable")]
 
 
 def test_a_member_has_a_time_only_with_its_zone(tmp_path: Path, conversation: dict[str, Any]) -> None:
@@ -177,9 +179,9 @@ def test_a_member_has_a_time_only_with_its_zone(tmp_path: Path, conversation: di
         for member in (unix, windows, zipfile.ZipInfo("dos", (2024, 3, 11, 9, 3, 10))):
             archive.writestr(member, b"{}\n")
     times = {
-        each.file.name: each.file.modified_at
+        part.file.name: part.file.modified_at
         for piece in Captures([tmp_path / "z"]).batches()
-        for each in piece.slices
+        for part in piece.slices
     }
     expected = pd.Timestamp("2024-03-11T09:03:10Z").to_pydatetime()
     assert times == {"z!unix": expected, "z!windows": expected, "z!dos": None}
@@ -198,7 +200,7 @@ def test_a_member_has_a_time_only_with_its_zone(tmp_path: Path, conversation: di
 def test_a_pipe_that_is_named_is_read(tmp_path: Path) -> None:
     """What a shell gives for ``<(zcat ...)`` is read to its end, packed or not."""
     os.mkfifo(tmp_path / "pipe")
-    content = gzip.compress(b"".join(orjson.dumps({"a": each}) + b"\n" for each in range(1000)))
+    content = gzip.compress(b"".join(orjson.dumps({"a": number}) + b"\n" for number in range(1000)))
     writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(content,))
     writer.start()
     files, _ = _read(tmp_path / "pipe")
@@ -211,7 +213,7 @@ def test_a_file_that_is_gone_when_its_turn_comes_is_told(tmp_path: Path) -> None
     (tmp_path / "a").write_bytes(b"{}\n")
     found = Captures([tmp_path / "a"])
     (tmp_path / "a").unlink()
-    (rejected,) = [each for piece in found.batches() for each in piece.rejected]
+    (rejected,) = [rejection for piece in found.batches() for rejection in piece.rejected]
     assert (rejected.file, rejected.record, rejected.reason) == ("a", 1, "unreadable")
     assert rejected.detail == "The file cannot be read: No such file or directory."
 
@@ -250,10 +252,10 @@ def test_lines_have_their_physical_numbers(lines: list[bytes], size: int, ends: 
     text = b'{"first":0}\n' + b"\n".join(lines) + (b"\n" if ends else b"")
     with patch.multiple(blocks, BLOCK=size, PEEK=size):
         found = list(splitting.split(FileText(io.BufferedReader(io.BytesIO(text)))))
-    told = [(number, raw) for each in found for number, raw in zip(each.numbers, each.raws, strict=True)]
+    told = [(number, raw) for entry in found for number, raw in zip(entry.numbers, entry.raws, strict=True)]
     expected = [(number, line.strip()) for number, line in enumerate(text.split(b"\n"), 1) if line.strip()]
     assert told == expected
-    assert [len(each) for each in found] == [len(each.raws) for each in found]
-    for each in found:
-        parts = [each.part(start, start + step) for start in range(0, len(each), step)]
-        assert [raw for part in parts for raw in part] == each.raws
+    assert [len(entry) for entry in found] == [len(entry.raws) for entry in found]
+    for entry in found:
+        parts = [entry.part(start, start + step) for start in range(0, len(entry), step)]
+        assert [raw for part in parts for raw in part] == entry.raws

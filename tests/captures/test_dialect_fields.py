@@ -175,7 +175,7 @@ def test_named_fields_leave_other_records_to_the_table(
 ) -> None:
     """Records without the named payload are told by their own dialect."""
     records = [unknown, envelope(offline, "offline_message")]
-    (tmp_path / "a.ndjson").write_text("".join(json.dumps(each) + "\n" for each in records))
+    (tmp_path / "a.ndjson").write_text("".join(json.dumps(record) + "\n" for record in records))
     tables = _tables(tmp_path, fields="payload=request.body,received=request.at,kind=meta.hook")
     assert tables.findings.dialects == {"named fields": 1, "envelope": 1}
     assert tables.rejected.empty

@@ -248,7 +248,7 @@ def zapier(hook: Hook) -> dict[str, Any]:
     flat = {}
     for key, value in _columns(hook.payload, "__").items():
         if isinstance(value, list) and value and isinstance(value[0], dict):
-            flat |= {f"{key}__{part}": ",".join(str(each[part]) for each in value) for part in value[0]}
+            flat |= {f"{key}__{part}": ",".join(str(entry[part]) for entry in value) for part in value[0]}
         else:
             flat[key] = ",".join(value) if isinstance(value, list) else value
     return {"receivedAt": hook.iso, "kind": hook.kind, "widget": "w-1", **flat}
@@ -733,7 +733,7 @@ def test_no_sample_is_taken_for_another_dialect(hooks: list[Hook], name: str) ->
     for hook in hooks:
         sample = SAMPLES[name](hook)
         assert recognise(sample).name == name
-        loggers = [each.name for each in LOGGERS if each.fits(sample)]
+        loggers = [logger.name for logger in LOGGERS if logger.fits(sample)]
         assert loggers == ([] if name in ("bare", "envelope") else [name])
 
 

@@ -39,11 +39,11 @@ def _csv(rows: list[list[str]], delimiter: str = ",", end: str = "\r\n") -> byte
 def _rows(content: bytes) -> list[tuple[int, Any]]:
     """Read a file's records: number, and value or reason."""
     found: list[tuple[int, Any]] = []
-    for each in read_records(io.BufferedReader(io.BytesIO(content))):  # type: ignore[arg-type]  a raw file in memory
-        if isinstance(each, ReadFault):
-            found.append((each.number, each.reason))
+    for record in read_records(io.BufferedReader(io.BytesIO(content))):  # type: ignore[arg-type]  a raw file in memory
+        if isinstance(record, ReadFault):
+            found.append((record.number, record.reason))
         else:
-            found += zip(each.numbers, map(json.loads, each.raws), strict=True)
+            found += zip(record.numbers, map(json.loads, record.raws), strict=True)
     return found
 
 
@@ -82,8 +82,8 @@ def _table(captures: list[Payload], indent: int | None = None) -> list[list[str]
     return [
         ["receivedAt", "kind", "widget", "payload"],
         *(
-            [each["receivedAt"], each["kind"], "w-1", json.dumps(each["payload"], indent=indent)]
-            for each in captures
+            [capture["receivedAt"], capture["kind"], "w-1", json.dumps(capture["payload"], indent=indent)]
+            for capture in captures
         ),
     ]
 
@@ -132,7 +132,7 @@ FORMS |= {
     "Excel's first line and another mark": lambda captures: b'"sep=|"\r\n' + _csv(_table(captures), "|"),
     "times as pandas writes them": lambda captures: (
         pd.DataFrame(_table(captures)[1:], columns=_table(captures)[0])
-        .assign(receivedAt=[pd.Timestamp(each["receivedAt"]) for each in captures])
+        .assign(receivedAt=[pd.Timestamp(entry["receivedAt"]) for entry in captures])
         .to_csv(index=False)
         .encode()
     ),
@@ -164,7 +164,7 @@ def test_a_csv_in_a_zip_gives_the_same_tables(
 def test_rows_are_numbered_by_the_line_they_start_on(captures: list[Payload]) -> None:
     """The header is line 1; a cell that spans lines moves the rows after it."""
     rows = _table(captures)
-    lines = [json.dumps(each["payload"], indent=1).count("\n") + 1 for each in captures]
+    lines = [json.dumps(capture["payload"], indent=1).count("\n") + 1 for capture in captures]
     spread = _rows(_csv(_table(captures, indent=1)))
     assert [number for number, _ in _rows(_csv(rows))] == [2, 3, 4, 5]
     assert [number for number, _ in spread] == [2 + sum(lines[:place]) for place in range(4)]
@@ -245,11 +245,11 @@ def test_what_is_no_table_of_captures_is_none(content: bytes) -> None:
 
 def test_columns_of_the_payload_are_put_together(tmp_path: Path, captures: list[Payload]) -> None:
     """A table of flattened captures, as json_normalize and to_csv write it, gives the captures again."""
-    told = [{key: value for key, value in each.items() if key != "payload"} for each in captures]
+    told = [{key: value for key, value in capture.items() if key != "payload"} for capture in captures]
     flat = [
-        pd.json_normalize(each["payload"]).assign(**about)
-        for each, about in zip(captures, told, strict=True)
-        if each["kind"] != "transcript"
+        pd.json_normalize(capture["payload"]).assign(**about)
+        for capture, about in zip(captures, told, strict=True)
+        if capture["kind"] != "transcript"
     ]
     path = tmp_path / "flat.csv"
     pd.concat(flat).to_csv(path, index=False)
@@ -274,15 +274,19 @@ def test_text_stays_text(tmp_path: Path, conversation: Payload) -> None:
 
 PARQUET: dict[str, Callable[[list[Payload]], Any]] = {
     "JSON as text": lambda captures: pa.Table.from_pylist(
-        [{**each, "payload": json.dumps(each["payload"])} for each in captures]
+        [{**entry, "payload": json.dumps(entry["payload"])} for entry in captures]
     ),
     "JSON as bytes": lambda captures: pa.Table.from_pylist(
-        [{**each, "payload": json.dumps(each["payload"]).encode()} for each in captures]
+        [{**entry, "payload": json.dumps(entry["payload"]).encode()} for entry in captures]
     ),
     "times as times": lambda captures: pa.Table.from_pylist(
         [
-            {**each, "payload": json.dumps(each["payload"]), "receivedAt": pd.Timestamp(each["receivedAt"])}
-            for each in captures
+            {
+                **entry,
+                "payload": json.dumps(entry["payload"]),
+                "receivedAt": pd.Timestamp(entry["receivedAt"]),
+            }
+            for entry in captures
         ]
     ),
 }
@@ -310,7 +314,7 @@ def test_parquet_gives_the_same_tables(
 
 def test_nested_columns_of_parquet_are_payloads(tmp_path: Path, captures: list[Payload]) -> None:
     """Payloads as structs are read as they are; what is null in another kind's fields is absent."""
-    payloads = [each["payload"] for each in captures if each["kind"] != "transcript"]
+    payloads = [capture["payload"] for capture in captures if capture["kind"] != "transcript"]
     table = pa.Table.from_struct_array(pa.array(payloads))
     pq.write_table(table, tmp_path / "unanswered.parquet")
     found = _tables(tmp_path / "unanswered.parquet", undated_as="2024-03-20T00:00:00Z")
@@ -331,16 +335,16 @@ def test_a_broken_parquet_is_one_unreadable_record(tmp_path: Path, captures: lis
 
 def test_what_copy_doubled_is_said_once(tmp_path: Path, captures: list[Payload]) -> None:
     """Quotes, line ends, tabs and backslashes of messages come through COPY TO as they were sent."""
-    for each in captures:
-        each["payload"]["z"] = 'say "hi"\n\tC:\\new 5" \\N \\'
+    for capture in captures:
+        capture["payload"]["z"] = 'say "hi"\n\tC:\\new 5" \\N \\'
     for name, nulls in (("a.tsv", b"\\N"), ("b.tsv", b"")):
         (tmp_path / name).write_bytes(_copied(captures).replace(b"\\N\t", nulls + b"\t"))
         tables = _tables(tmp_path / name)
         assert tables.rejected.empty
-        assert [json.loads(each) for each in tables.events["extra_fields"]] == [
-            {"z": each["payload"]["z"]} for each in captures
+        assert [json.loads(value) for value in tables.events["extra_fields"]] == [
+            {"z": capture["payload"]["z"]} for capture in captures
         ]
-        assert not any("backslash" in each for each in tables.notes)
+        assert not any("backslash" in note for note in tables.notes)
 
 
 DOUBTFUL = [
@@ -360,7 +364,7 @@ def test_backslashes_that_may_be_doubled_are_told(
     (tmp_path / "a.tsv").write_bytes(doubled)
     tables = _tables(tmp_path)
     assert tables.rejected.empty, why
-    assert any("doubled backslashes (1)" in each for each in tables.notes)
+    assert any("doubled backslashes (1)" in note for note in tables.notes)
     assert tables.events["message"].tolist() == [json.dumps(message)[1:-1]]
 
 

@@ -145,7 +145,7 @@ def test_a_folder_that_may_not_be_read_is_told() -> None:
         finally:
             os.seteuid(was)
             (folder / "x" / "shut").chmod(0o755)
-    assert [(each.file, each.detail) for piece in pieces for each in piece.rejected] == [
+    assert [(rejection.file, rejection.detail) for piece in pieces for rejection in piece.rejected] == [
         ("x/shut", "The file cannot be read: Permission denied.")
     ]
     assert captures.read == {"x/open": 1, "x/shut": 1}

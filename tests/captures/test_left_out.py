@@ -154,7 +154,7 @@ def test_what_may_be_a_capture_is_never_left_out(captures: Path, name: str, text
     (captures / name).write_text(text, encoding="utf-8")
     tables = _read(captures)
     assert _files(tables) == ALL
-    assert {each.file for each in tables.rejections} == {f"captures/{name}"}
+    assert {rejection.file for rejection in tables.rejections} == {f"captures/{name}"}
 
 
 @pytest.mark.parametrize("form", ["lone", "array", "indented", "csv"])
@@ -180,7 +180,9 @@ def test_a_file_that_is_named_is_read(captures: Path) -> None:
     readme = captures / "README.txt"
     readme.write_text(README, encoding="utf-8")
     for tables in (_read(readme), _read(captures, readme)):
-        assert [(each.reason, each.field) for each in tables.rejections] == [("unreadable", None)]
+        assert [(rejection.reason, rejection.field) for rejection in tables.rejections] == [
+            ("unreadable", None)
+        ]
 
 
 def test_text_alone_is_no_export(tmp_path: Path) -> None:
@@ -189,7 +191,7 @@ def test_text_alone_is_no_export(tmp_path: Path) -> None:
     (tmp_path / "wrong" / "README.txt").write_text(README, encoding="utf-8")
     (tmp_path / "wrong" / "sub" / "notes.md").write_text(README, encoding="utf-8")
     tables = _read(tmp_path / "wrong")
-    assert [each.reason for each in tables.rejections] == ["unreadable"] * 2
+    assert [rejection.reason for rejection in tables.rejections] == ["unreadable"] * 2
     assert not any("left out" in note for note in tables.notes)
 
 
@@ -201,7 +203,10 @@ def test_text_alone_in_an_archive_is_no_export(tmp_path: Path) -> None:
         archive.writestr("sub/notes.md", README)
     captures = Captures([tmp_path / "wrong"])
     (batch,) = captures.batches()
-    assert [each.file for each in batch.rejected] == ["wrong/a.zip!README", "wrong/a.zip!sub/notes.md"]
+    assert [rejection.file for rejection in batch.rejected] == [
+        "wrong/a.zip!README",
+        "wrong/a.zip!sub/notes.md",
+    ]
     assert (captures.read, captures.notes) == ({"wrong/a.zip": 2}, [])
 
 

@@ -152,7 +152,7 @@ def test_a_monstrous_line_costs_only_itself(tmp_path: Path) -> None:
     path.write_bytes(b'{"n": 1}\n' + monster + b'\n{"n": 3}\n')
     records = _read(path)
     assert _good(records) == [{"n": 1}, {"n": 3}]
-    assert [(each.number, each.reason) for each in records if each.reason] == [(2, Reason.TOO_LARGE)]
+    assert [(record.number, record.reason) for record in records if record.reason] == [(2, Reason.TOO_LARGE)]
 
 
 def test_a_bad_element_of_an_array_costs_only_itself(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_a_bad_element_of_an_array_costs_only_itself(tmp_path: Path) -> None:
     path.write_bytes(b'[{"n": 1}, {"n": nonsense}, {"n": 3}]')
     records = _read(path)
     assert _good(records) == [{"n": 1}, {"n": 3}]
-    assert [(each.number, each.reason) for each in records if each.reason] == [(2, Reason.NOT_JSON)]
+    assert [(record.number, record.reason) for record in records if record.reason] == [(2, Reason.NOT_JSON)]
 
 
 def test_lines_are_numbered_as_an_editor_numbers_them(tmp_path: Path) -> None:

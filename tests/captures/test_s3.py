@@ -91,7 +91,7 @@ def put(s3: Any) -> Callable[..., None]:
 def _read(*addresses: str) -> tuple[dict[str, int], list[str]]:
     """Give the records of each file, and what was noted."""
     captures = Captures(addresses)
-    rejected = [each for piece in captures.batches() for each in piece.rejected]
+    rejected = [rejection for piece in captures.batches() for rejection in piece.rejected]
     assert not rejected
     return captures.read, captures.notes
 
@@ -230,8 +230,8 @@ def test_answers_that_are_always_cut_are_told(
     with _proxy(server, cut) as (address, _):
         monkeypatch.setenv("AWS_ENDPOINT_URL", address)
         captures = Captures(["s3://hooks/x/"])
-        rejected = [each for piece in captures.batches() for each in piece.rejected]
-    assert [(each.file, each.reason) for each in rejected] == [("x/a", "unreadable")]
+        rejected = [rejection for piece in captures.batches() for rejection in piece.rejected]
+    assert [(rejection.file, rejection.reason) for rejection in rejected] == [("x/a", "unreadable")]
     assert captures.read["x/b"] == 1
 
 
@@ -241,8 +241,8 @@ def test_what_changes_or_goes_between_listing_and_reading_is_told(s3: Any, put: 
     captures = Captures(["s3://hooks/x/"])
     s3.delete_object(Bucket="hooks", Key="x/a")
     put("x/b", content=LINE * 5)
-    rejected = [each for piece in captures.batches() for each in piece.rejected]
-    assert [(each.file, each.reason) for each in rejected] == [("x/a", "unreadable")]
+    rejected = [rejection for piece in captures.batches() for rejection in piece.rejected]
+    assert [(rejection.file, rejection.reason) for rejection in rejected] == [("x/a", "unreadable")]
     assert captures.read["x/b"] == 5
 
 

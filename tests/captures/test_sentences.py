@@ -69,7 +69,8 @@ def test_a_record_in_another_encoding_is_told_with_its_place(
     bad, good = line(1, "déjà"), line(2)
     content = {"lines": f"{good}\n{bad}\n", "last line": f"{good}\n{bad}", "array": f"[{good},\n{bad}]"}
     cells = [
-        json.dumps(json.loads(each)["payload"], ensure_ascii=False).replace('"', '""') for each in (good, bad)
+        json.dumps(json.loads(entry)["payload"], ensure_ascii=False).replace('"', '""')
+        for entry in (good, bad)
     ]
     content["csv"] = "receivedAt,kind,payload\n" + "".join(f'{AT},feedback,"{cell}"\n' for cell in cells)
     raw = content[form].encode(encoding)
@@ -93,7 +94,7 @@ def test_an_encoding_leaves_utf_8_as_it_is(tmp_path: Path, line: Line) -> None:
     ]
     tables = _tables(tmp_path / "a", b"\n".join(lines), encoding="windows-1252")
     assert tables.events["message"].tolist() == ["déjà €"] * 2
-    assert [each.record for each in tables.rejections] == [3]
+    assert [rejection.record for rejection in tables.rejections] == [3]
 
 
 def test_a_long_array_in_another_encoding_is_read(tmp_path: Path, line: Line) -> None:

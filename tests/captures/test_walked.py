@@ -64,7 +64,7 @@ def test_a_bad_element_costs_itself(tmp_path: Path, conversation: Payload) -> No
     tables = _tables(tmp_path, WALKED[0])
     assert tables.counts.as_dict()["read"] == 9
     assert tables.events["source_record"].tolist() == [1, 3]
-    told = [(each.record, each.reason) for each in tables.rejections]
+    told = [(rejection.record, rejection.reason) for rejection in tables.rejections]
     assert told == [
         (2, "not_json"),
         (4, "shape_unknown"),
@@ -90,14 +90,14 @@ def test_lists_in_lists_are_walked(tmp_path: Path, conversation: Payload) -> Non
     tables = _tables(tmp_path, "payload=batches.*.hooks.*.body,received=batches.*.at")
     told = tables.events[["message", "received_at"]].astype({"received_at": "str"}).to_numpy().tolist()
     hours = ("2024-03-11 09:00:00+00:00", "2024-03-11 10:00:00+00:00", "2024-03-11 10:00:00+00:00")
-    assert told == [list(each) for each in zip("abc", hours, strict=True)]
-    assert [each.record for each in tables.rejections] == [4]
+    assert told == [list(entry) for entry in zip("abc", hours, strict=True)]
+    assert [rejection.record for rejection in tables.rejections] == [4]
 
 
 def test_a_walk_leaves_other_records_alone(tmp_path: Path, conversation: Payload, envelope: Any) -> None:
     """Records without the list are read by the table of dialects, numbered with the elements."""
     records = [envelope(conversation, "unanswered"), _page(conversation, 2)]
-    (tmp_path / "a.ndjson").write_text("".join(json.dumps(each) + "\n" for each in records))
+    (tmp_path / "a.ndjson").write_text("".join(json.dumps(record) + "\n" for record in records))
     tables = _tables(tmp_path, WALKED[0])
     assert tables.findings.dialects == {"envelope": 1, "named fields": 2}
     assert tables.events["source_record"].tolist() == [1, 2, 3]

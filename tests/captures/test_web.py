@@ -76,7 +76,11 @@ def _serving(answer: Answer, context: ssl.SSLContext | None = None) -> Iterator[
 
 def _read(address: str) -> tuple[int, list[str]]:
     captures = Captures([address])
-    rejected = [f"{each.reason}: {each.detail}" for piece in captures.batches() for each in piece.rejected]
+    rejected = [
+        f"{rejection.reason}: {rejection.detail}"
+        for piece in captures.batches()
+        for rejection in piece.rejected
+    ]
     return sum(captures.read.values()) - len(rejected), rejected
 
 

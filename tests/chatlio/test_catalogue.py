@@ -18,7 +18,9 @@ def test_each_column_is_named_once(table: str) -> None:
     assert set(KEYS[table]) <= set(names)
 
 
-@pytest.mark.parametrize("field", [each for table in TABLES.values() for each in table], ids=lambda f: f.name)
+@pytest.mark.parametrize(
+    "field", [entry for table in TABLES.values() for entry in table], ids=lambda f: f.name
+)
 def test_each_field_has_a_meaning(field: Field) -> None:
     """Every column of every table is explained in words."""
     assert len(field.meaning.split()) >= 2

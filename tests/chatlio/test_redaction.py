@@ -17,7 +17,7 @@ from chatlio_kit.errors import SettingsError, UsageError
 from chatlio_kit.settings import Secret, redaction_key
 from chatlio_kit.tables.arrow import arrow_schema
 
-FIELDS = {each.name: each for each in EVENTS}
+FIELDS = {event.name: event for event in EVENTS}
 
 
 def _key() -> Secret:
@@ -29,7 +29,7 @@ def _events(**columns: list[str | None]) -> Any:
     schema = arrow_schema("events")
     size = len(next(iter(columns.values())))
     return pa.table(
-        [pa.array(columns.get(each.name, [None] * size), each.type) for each in schema], schema=schema
+        [pa.array(columns.get(entry.name, [None] * size), entry.type) for entry in schema], schema=schema
     )
 
 
@@ -118,10 +118,10 @@ def test_a_redacted_value_keeps_its_rule_and_its_equals(way: str, column: str) -
     assert _keeps_rule(FIELDS[column], first)
 
 
-def _keeps_rule(each: Field, value: str) -> bool:
-    if each.name == "visitor_traits":
+def _keeps_rule(entry: Field, value: str) -> bool:
+    if entry.name == "visitor_traits":
         return isinstance(orjson.loads(value), str)
-    return each.rule is None or re.fullmatch(each.rule.pattern or ".*", value) is not None
+    return entry.rule is None or re.fullmatch(entry.rule.pattern or ".*", value) is not None
 
 
 def test_one_key_gives_one_hash_and_another_key_another() -> None:
@@ -186,7 +186,7 @@ def test_the_key_comes_from_settings_and_never_shows(tmp_path: Path, monkeypatch
 
 def test_each_column_that_speaks_of_people_is_redacted() -> None:
     """Dropping leaves no value in any column but plain ones: the catalogue's class alone decides."""
-    about_people = {each.name: ["x"] for each in EVENTS if each.privacy is not Privacy.PLAIN}
+    about_people = {event.name: ["x"] for event in EVENTS if event.privacy is not Privacy.PLAIN}
     dropped, counts = Redaction.from_text("drop").apply("events", _events(**about_people))
     assert set(counts) == set(about_people)
     assert all(dropped[name].null_count == 1 for name in about_people)

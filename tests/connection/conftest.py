@@ -102,13 +102,13 @@ def count_objects() -> Callable[[Platform], dict[str, list[str]]]:
 
     def count(platform: Platform) -> dict[str, list[str]]:
         return {
-            "field group": sorted(each["$id"] for each in platform.schemas.titles("fieldgroups")),
-            "schema": sorted(each["$id"] for each in platform.schemas.titles("schemas")),
+            "field group": sorted(title["$id"] for title in platform.schemas.titles("fieldgroups")),
+            "schema": sorted(title["$id"] for title in platform.schemas.titles("schemas")),
             "dataset": sorted(key for name in _DATASETS for key in platform.catalog.datasets(name)),
-            "mapping set": sorted(each["id"] for each in platform.mapping_sets.find()),
-            "source": sorted(each.id for each in platform.flows.endpoints("source")),
-            "target": sorted(each.id for each in platform.flows.endpoints("target")),
-            "dataflow": sorted(each.id for each in platform.flows.flows()),
+            "mapping set": sorted(entry["id"] for entry in platform.mapping_sets.find()),
+            "source": sorted(endpoint.id for endpoint in platform.flows.endpoints("source")),
+            "target": sorted(endpoint.id for endpoint in platform.flows.endpoints("target")),
+            "dataflow": sorted(flow.id for flow in platform.flows.flows()),
         }
 
     return count

@@ -55,13 +55,13 @@ def _meet_at_every_create(platforms: list[Platform], monkeypatch: pytest.MonkeyP
 
         return made
 
-    for each in platforms:
+    for platform in platforms:
         for api, name in (
-            (each.schemas, "create"),
-            (each.catalog, "create_dataset"),
-            (each.mapping_sets, "create"),
-            (each.flows, "create_endpoint"),
-            (each.flows, "create_flow"),
+            (platform.schemas, "create"),
+            (platform.catalog, "create_dataset"),
+            (platform.mapping_sets, "create"),
+            (platform.flows, "create_endpoint"),
+            (platform.flows, "create_flow"),
         ):
             monkeypatch.setattr(api, name, together(getattr(api, name)))
 
@@ -117,12 +117,12 @@ def test_one_state_folder_takes_turns(tmp_path: Path, count_objects: Count) -> N
     ]
     try:
         both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)]
-        said = [each.communicate() for each in both]
-        codes = sorted(each.returncode for each in both)
+        said = [entry.communicate() for entry in both]
+        codes = sorted(entry.returncode for entry in both)
         assert codes in ([0, 0], [0, 1]), said
-        for each, (out, _) in zip(both, said, strict=True):
+        for entry, (out, _) in zip(both, said, strict=True):
             told = orjson.loads(out)
-            assert told["total"]["landed"] == 40 if each.returncode == 0 else "Another run" in told["error"]
+            assert told["total"]["landed"] == 40 if entry.returncode == 0 else "Another run" in told["error"]
         with open_platform("local", state=state) as platform:
             found = count_objects(platform)
             rows = ck.open_connection(platform, quiet=True).read_rows(quiet=True)
@@ -196,7 +196,7 @@ def test_doubles_of_an_earlier_version_need_no_disconnect(
         empty = platform.catalog.dataset(first.dataset_id)
         body = {key: empty[key] for key in ("name", "description", "schemaRef", "fileDescription")}
         newer = platform.catalog.create_dataset(body)
-        (flow,) = [each for each in platform.flows.flows() if each.id == first.live[Kind.FEEDBACK].flow_id]
+        (flow,) = [entry for entry in platform.flows.flows() if entry.id == first.live[Kind.FEEDBACK].flow_id]
         target = platform.flows.endpoint("target", flow.target_ids[0])
         other_target = platform.flows.create_endpoint(
             "target",
@@ -212,10 +212,10 @@ def test_doubles_of_an_earlier_version_need_no_disconnect(
         assert (plan.changes, plan.conflicts) == (0, ())
         again = plan.apply(quiet=True)
     assert again.dataset_id == first.dataset_id
-    assert {kind: each.flow_id for kind, each in again.live.items()} == {
-        kind: each.flow_id for kind, each in first.live.items()
+    assert {kind: value.flow_id for kind, value in again.live.items()} == {
+        kind: value.flow_id for kind, value in first.live.items()
     }
-    assert other_target not in {each.target_connection_id for each in again.live.values()}
+    assert other_target not in {value.target_connection_id for value in again.live.values()}
 
 
 def _description(platform: Platform, side: Any, endpoint_id: str) -> str:
@@ -233,7 +233,7 @@ def test_no_conflict_advises_what_takes_live_urls_down(tmp_path: Path, server: R
             store.execute("DELETE FROM resource WHERE kind = 'dataset'")
         platform.catalog.create_dataset(body)
         plan = plan_connection(platform, quiet=True)
-        said = " ".join(each.reason for each in plan.conflicts)
+        said = " ".join(conflict.reason for conflict in plan.conflicts)
     assert "another dataset" in said
     assert "choose another name" in said
     assert "disconnect" not in said

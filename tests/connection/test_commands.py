@@ -35,7 +35,7 @@ def platform(local: RunningPlatform, settings_for: Any) -> Iterator[Platform]:
 
 def actions(done: Any) -> dict[str, str]:
     """What a command's JSON says of each object, by the object's name."""
-    return {each["name"]: each["action"] for each in json.loads(done.stdout)["objects"]}
+    return {entry["name"]: entry["action"] for entry in json.loads(done.stdout)["objects"]}
 
 
 def test_an_empty_sandbox_is_filled_once(
@@ -91,11 +91,11 @@ def test_a_dry_run_on_a_half_built_connection_names_each_object(
         "chatlio live feedback mapping set": "update",
         "chatlio live feedback dataflow": "update",
     }
-    found = {each["name"]: each for each in json.loads(done.stdout)["objects"]}
+    found = {entry["name"]: entry for entry in json.loads(done.stdout)["objects"]}
     assert found["chatlio field group"]["reason"] == "to be added: agent_name"
     assert found["chatlio live unanswered dataflow"]["reason"] == "it is disabled"
     assert found["chatlio live feedback mapping set"]["reason"] == "its mappings differ"
-    assert all((each["id"] is None) == (each["action"] == "create") for each in found.values())
+    assert all((value["id"] is None) == (value["action"] == "create") for value in found.values())
     assert census() == before
     assert chatlio_kit(local, "connect", "--json").exit_code == 0
     assert set(actions(chatlio_kit(local, "connect", "--dry-run", "--json")).values()) == {"reuse"}

@@ -52,7 +52,7 @@ def sizes(census: Census) -> dict[str, int]:
 
 def actions(plan: Plan) -> list[str]:
     """What a plan would do, object by object."""
-    return [each.action.value for each in plan.objects]
+    return [entry.action.value for entry in plan.objects]
 
 
 def test_a_plan_only_reads(platform: Platform, census: Census) -> None:
@@ -60,7 +60,7 @@ def test_a_plan_only_reads(platform: Platform, census: Census) -> None:
     plan = plan_connection(platform)
     assert actions(plan) == ["create"] * 23
     assert plan.changes == 23
-    assert [each.object for each in plan.objects[:7]] == [
+    assert [entry.object for entry in plan.objects[:7]] == [
         "field group",
         "schema",
         "dataset",
@@ -205,7 +205,7 @@ def test_history_flows_carry_every_column(platform: Platform, landed: Landed, ki
     with flow.inlet() as inlet:
         reply = inlet.post_batch(json.dumps({"messages": [full, least]}).encode())
     assert reply.status_code == 207
-    assert all("xactionId" in each for each in reply.json()["responses"])
+    assert all("xactionId" in response for response in reply.json()["responses"])
     rows = {row["_id"]: row for row in landed(connection, 2)}
     assert rows[full["event_id"]]["eventType"] == f"chatlio.{kind}"
     chatlio = rows[full["event_id"]]["_acmechat"]["chatlio"]
@@ -253,7 +253,7 @@ def test_secrets_show_nowhere(
         caplog.text,
         repr(list_removals(platform)),
     ]
-    hidden = [each.inlet_url.reveal().rpartition("/")[2] for each in (*connection.live.values(), flow)]
+    hidden = [value.inlet_url.reveal().rpartition("/")[2] for value in (*connection.live.values(), flow)]
     hidden.append(account_settings.client_secret.reveal())
     for text in shown:
         assert not any(secret in text for secret in hidden)
@@ -312,7 +312,7 @@ def test_opening_what_is_half_there_says_what_is_missing(platform: Platform) -> 
     with pytest.raises(ConnectionIncomplete, match="'chatlio live feedback dataflow'"):
         open_connection(platform)
     plan = plan_connection(platform, webhooks=["feedback", "transcript"])
-    assert [each.name for each in plan.objects if each.action == "create"] == [
+    assert [entry.name for entry in plan.objects if entry.action == "create"] == [
         "chatlio live feedback dataflow"
     ]
     plan.apply()
@@ -340,8 +340,8 @@ def test_taking_down_removes_what_is_ours_and_keeps_the_data(platform: Platform,
     assert census() == full
     removal = disconnect(platform)
     assert removal.done
-    assert [each.id for each in removal.removed] == [each.id for each in planned.objects]
-    assert [each.object for each in removal.removed] == (
+    assert [entry.id for entry in removal.removed] == [entry.id for entry in planned.objects]
+    assert [entry.object for entry in removal.removed] == (
         ["dataflow"] * 3 + ["source connection"] * 3 + ["target connection"] * 3 + ["mapping set"] * 3
     )
     assert sizes(census) == {**NOTHING, "field group": 1, "schema": 1, "dataset": 1}

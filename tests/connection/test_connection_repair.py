@@ -150,12 +150,12 @@ def test_foreign_objects_stay_untouched(platform: Platform, census: Census) -> N
     flow = platform.flows.create_flow(design.flow(role, kind, source, target, step) | bare)
     dataset = platform.catalog.create_dataset(design.dataset(other.schema_id) | bare)
     plan = plan_connection(platform, webhooks=["feedback"])
-    assert {each.action.value for each in plan.objects} == {"create"}
+    assert {entry.action.value for entry in plan.objects} == {"create"}
     assert "is not ours and stays" in plan.objects[2].reason
     mine = plan.apply()
     assert mine.live[kind].flow_id != flow
     removal = disconnect(platform)
-    gone = {each.id for each in removal.removed}
+    gone = {entry.id for entry in removal.removed}
     assert gone.isdisjoint({source, target, mapping_set, flow})
     left = census()
     assert left["source"] == sorted([source, other.live[kind].source_connection_id])
@@ -178,7 +178,7 @@ def test_a_title_taken_by_somebody_else_is_a_conflict(platform: Platform, census
         },
     )
     plan = plan_connection(platform)
-    assert [each.object for each in plan.conflicts] == ["schema"]
+    assert [conflict.object for conflict in plan.conflicts] == ["schema"]
     before = census()
     with pytest.raises(ConnectionIncomplete, match=r"the schema 'chatlio schema'.*choose another name"):
         plan.apply()
@@ -257,7 +257,7 @@ def test_changed_mappings_are_put_right_and_applied(platform: Platform, census: 
     platform.mapping_sets.replace(mapping_set, body)
     before = census()
     plan = plan_connection(platform, webhooks=["feedback"])
-    assert {(each.object, each.action.value) for each in plan.objects if each.action != "reuse"} == {
+    assert {(entry.object, entry.action.value) for entry in plan.objects if entry.action != "reuse"} == {
         ("mapping set", "update"),
         ("dataflow", "update"),
     }

@@ -67,7 +67,7 @@ def test_a_newer_version_adds_its_fields_to_a_schema_with_data(
         (row,) = land(older, landed, Kind.TRANSCRIPT)
         assert "agent_name" not in row["_acmechat"]["chatlio"]
     plan = plan_connection(platform, webhooks=["transcript"])
-    assert [(each.object, each.action.value) for each in plan.objects if each.action != "reuse"] == [
+    assert [(entry.object, entry.action.value) for entry in plan.objects if entry.action != "reuse"] == [
         ("field group", "update"),
         ("mapping set", "update"),
         ("dataflow", "update"),

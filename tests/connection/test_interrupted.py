@@ -137,6 +137,6 @@ def test_a_platform_that_answers_in_small_pages_hides_nothing(
     ):
         plan_connection(platform, webhooks=kinds).apply()
         other = plan_connection(platform, name="zz", webhooks=[])
-        assert {each.action.value for each in other.objects} == {"create"}
+        assert {entry.action.value for entry in other.objects} == {"create"}
         plan_connection(platform, webhooks=kinds).apply()
         check_whole(local, kinds, "small pages")

@@ -54,7 +54,7 @@ def proxy() -> Iterator[str]:
 def test_a_web_page_at_the_token_endpoint(proxy: str, chatlio_kit: Any) -> None:
     """A proxy's 403 is told as one; nobody is sent to Adobe's permissions."""
     done = chatlio_kit(RunningPlatform(proxy, LocalAccount("a secret")), "doctor", "--json")
-    (check,) = [each for each in json.loads(done.stdout)["checks"] if each["check"] == "token"]
+    (check,) = [entry for entry in json.loads(done.stdout)["checks"] if entry["check"] == "token"]
     assert done.exit_code == 1
     assert "a web page came back instead of the API's response: 'Access denied'" in check["finding"]
     assert "A proxy or firewall in between responded" in check["next_step"]

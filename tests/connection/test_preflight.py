@@ -118,8 +118,8 @@ def test_a_right_to_write_that_is_withheld_is_named(tmp_path: Path, chatlio_kit:
     with running(tmp_path / "store", withheld=frozenset({f"manage-{area.lower()}"})) as local:
         done = chatlio_kit(local, "doctor", "--json")
     assert done.exit_code == 1
-    found = {each["check"]: each for each in json.loads(done.stdout)["checks"]}
-    failed = [name for name, each in found.items() if each["verdict"] == "fail"]
+    found = {check["check"]: check for check in json.loads(done.stdout)["checks"]}
+    failed = [name for name, value in found.items() if value["verdict"] == "fail"]
     assert failed == [f"right: Manage {area}"]
     assert found[failed[0]]["next_step"] == (
         f"Give the credential's role Manage {area} in Adobe's Permissions screen."
@@ -132,7 +132,7 @@ def test_a_right_to_read_that_is_withheld_is_named(tmp_path: Path, chatlio_kit: 
     with running(tmp_path / "store", withheld=frozenset({f"view-{area.lower()}"})) as local:
         done = chatlio_kit(local, "doctor", "--json")
     assert done.exit_code == 0
-    found = {each["check"]: each for each in json.loads(done.stdout)["checks"]}
+    found = {check["check"]: check for check in json.loads(done.stdout)["checks"]}
     assert found[f"right: View {area}"]["verdict"] == "warn"
     assert f"View {area}" in found[f"right: View {area}"]["next_step"]
 
@@ -153,7 +153,7 @@ def test_without_any_right_to_an_area_what_needs_it_is_told(
     with running(tmp_path / "store", withheld=withheld) as local:
         done = chatlio_kit(local, "doctor", "--json")
     assert done.exit_code == 1
-    found = {each["check"]: each["verdict"] for each in json.loads(done.stdout)["checks"]}
+    found = {check["check"]: check["verdict"] for check in json.loads(done.stdout)["checks"]}
     expected = {f"right: Manage {area}": "fail", f"right: View {area}": "fail", "sandbox": "pass"} | others
     assert {name: found[name] for name in expected} == expected
 
@@ -176,8 +176,8 @@ def test_a_right_that_only_people_need_is_a_warning(
     with running(tmp_path / "store", withheld=frozenset({withheld})) as local:
         done = chatlio_kit(local, "doctor", "--json")
     assert done.exit_code == 0
-    found = {each["check"]: each for each in json.loads(done.stdout)["checks"]}
-    warned = [name for name, each in found.items() if each["verdict"] == "warn"]
+    found = {entry["check"]: entry for entry in json.loads(done.stdout)["checks"]}
+    warned = [name for name, value in found.items() if value["verdict"] == "warn"]
     assert set(warned) == {check, UNSEEN}
     assert found[check]["next_step"].startswith(f"Only {flag} needs it")
     assert "role" in found[check]["next_step"]

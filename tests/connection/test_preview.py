@@ -84,9 +84,9 @@ def events() -> dict[Kind, list[Json]]:
             envelope = deepcopy(capture.envelope)
             envelope["payload"] = spoiled(envelope["payload"], noise, len(mine))
             mine.append(envelope)
-        elif all(len(each) == OF_EACH_KIND for each in found.values()):
+        elif all(len(value) == OF_EACH_KIND for value in found.values()):
             return found
-    raise AssertionError({kind: len(each) for kind, each in found.items()})
+    raise AssertionError({kind: len(value) for kind, value in found.items()})
 
 
 def spoiled(payload: Json, noise: Random, number: int) -> Json:
@@ -96,7 +96,7 @@ def spoiled(payload: Json, noise: Random, number: int) -> Json:
         if isinstance(node, dict):
             return {name: walk(value, name) for name, value in node.items()}
         if isinstance(node, list):
-            return [walk(each, key) for each in node]
+            return [walk(entry, key) for entry in node]
         if key in TOUCHED and isinstance(node, str):
             odd = LONG if number % 50 == 0 and key in ("message", "text") else noise.choice(HOSTILE)
             return noise.choice((odd, node + odd, odd + node, node))
@@ -168,8 +168,8 @@ def expected_live(kind: Kind, payload: Json) -> Json:
             "reply_to_email": payload["replyToEmail"],
             "archive_url": payload["archiveUrl"],
             "chat_messages": [
-                {key: each[key] for key in ("text", "ts", "username") if key in each}
-                for each in payload["messages"]
+                {key: message[key] for key in ("text", "ts", "username") if key in message}
+                for message in payload["messages"]
             ],
         }
     elif kind is Kind.OFFLINE_MESSAGE:
@@ -247,7 +247,7 @@ def test_a_thousand_wire_records_are_mapped_as_python_expects(
     records: list[Json] = []
     for batches in read_export(folder).batches():
         built = batches
-        records += [json.loads(each.body) for each in wire_records(built.events, built.messages)]
+        records += [json.loads(entry.body) for entry in wire_records(built.events, built.messages)]
     assert len(records) > 0.98 * OF_EACH_KIND
     for record, row, errors in in_batches(platform, records, mapping_set(Role.HISTORY, kind)):
         chatlio = row["_acmechat"]["chatlio"]

@@ -144,11 +144,11 @@ def test_disconnect_refuses_before_it_asks(server: RunningPlatform, chatlio_kit:
 def test_the_doctor_shows_the_type(server: RunningPlatform, chatlio_kit: Any, platform: Platform) -> None:
     """A production sandbox is warned of; a development one passes."""
     done = chatlio_kit(server, "doctor", "--json")
-    (check,) = [each for each in json.loads(done.stdout)["checks"] if each["check"] == "sandbox"]
+    (check,) = [entry for entry in json.loads(done.stdout)["checks"] if entry["check"] == "sandbox"]
     assert (check["verdict"], check["finding"]) == ("warn", "prod, a production sandbox")
     assert "--production" in check["next_step"]
     (check,) = [
-        each for each in ck.check_platform(platform).as_dict()["checks"] if each["check"] == "sandbox"
+        entry for entry in ck.check_platform(platform).as_dict()["checks"] if entry["check"] == "sandbox"
     ]
     assert (check["verdict"], check["finding"]) == ("pass", "prod, a development sandbox")
 
@@ -240,9 +240,9 @@ def test_connect_names_the_ids_of_what_it_made(
         ("target_connection_id", "target"),
     ):
         assert sorted(flow[name] for flow in made["live"].values()) == there[thing]
-    ids = {each["id"] for each in said["objects"]}
-    assert ids == {each for listed in there.values() for each in listed}
-    assert {each["action"] for each in said["objects"]} == {"create"}
+    ids = {entry["id"] for entry in said["objects"]}
+    assert ids == {entry for listed in there.values() for entry in listed}
+    assert {entry["action"] for entry in said["objects"]} == {"create"}
     assert "collection" not in done.stdout
     again = json.loads(chatlio_kit(here, "connect", "--json").stdout)
     assert again["connection"] == made

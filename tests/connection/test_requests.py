@@ -272,7 +272,7 @@ def plain(call: Call) -> tuple[str, str, list[tuple[str, str]], Any]:
         without_words(place)
     if path.endswith("/preview"):
         assert body["data"]
-        assert all(isinstance(each, dict) for each in body["data"])
+        assert all(isinstance(entry, dict) for entry in body["data"])
         body = {**body, "data": "<samples>"}
     return method, path, query, body
 
@@ -282,8 +282,8 @@ def without_words(node: dict[str, Any]) -> None:
     for word in ("title", "description"):
         assert node.pop(word), node
     inner = node.get("items", node)
-    for each in inner.get("properties", {}).values():
-        without_words(each)
+    for value in inner.get("properties", {}).values():
+        without_words(value)
 
 
 def test_a_connect_asks_for_a_token_and_then_call_by_call_as_documented(
@@ -354,7 +354,9 @@ def test_updates_are_patches_and_puts_as_documented(platform: Platform, wire: li
         "fieldgroups", connection.field_group_id, [{"op": "remove", "path": f"{base}/agent_name"}]
     )
     (flow,) = connection.live.values()
-    (made,) = [each.body for each in wire if (each.method, each.path) == ("POST", f"{DATA_PREP}/mappingSets")]
+    (made,) = [
+        entry.body for entry in wire if (entry.method, entry.path) == ("POST", f"{DATA_PREP}/mappingSets")
+    ]
     shorter = json.loads(json.dumps(made).replace("<schema>", connection.schema_id))
     shorter["mappings"].pop()
     platform.mapping_sets.replace(flow.mapping_set_id, shorter)

@@ -47,7 +47,7 @@ def test_a_wrong_setting_is_told_in_a_sentence(
             assert done.exit_code == 1
             assert sentence in " ".join((done.stdout + done.stderr).split())
             if command == ["doctor"]:
-                failed = [each.split()[0] for each in done.stdout.splitlines() if "  fail  " in each]
+                failed = [entry.split()[0] for entry in done.stdout.splitlines() if "  fail  " in entry]
                 assert failed == [line]
                 assert f"{line}: " in done.stdout
             else:
@@ -69,7 +69,7 @@ def test_a_host_that_does_not_answer_is_told_in_a_sentence(tmp_path: Path, chatl
                 assert "no connection could be made" in told
                 assert "Check the network, any proxy, and the platform's URL." in told
                 if command == ["doctor"]:
-                    failed = [each.split()[0] for each in done.stdout.splitlines() if "  fail  " in each]
+                    failed = [entry.split()[0] for entry in done.stdout.splitlines() if "  fail  " in entry]
                     assert failed == [line]
     assert "Traceback" not in chatlio_kit.said
     assert chatlio_kit.secrets_said(local.account.client_secret) == []
@@ -88,7 +88,7 @@ def test_a_certificate_that_nobody_vouches_for_is_told_in_a_sentence(
                 assert "the certificate of the server could not be verified" in told
                 assert "REQUESTS_CA_BUNDLE" in told
                 if command == ["doctor"]:
-                    failed = [each.split()[0] for each in done.stdout.splitlines() if "  fail  " in each]
+                    failed = [entry.split()[0] for entry in done.stdout.splitlines() if "  fail  " in entry]
                     assert failed == [line]
     assert "Traceback" not in chatlio_kit.said
     assert chatlio_kit.secrets_said(local.account.client_secret) == []

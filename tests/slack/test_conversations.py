@@ -192,7 +192,10 @@ def test_an_invalid_line_is_rejected_by_file_and_number(tmp_path: Path) -> None:
         ASKED,
     ]
     tables = _read(tmp_path, lines)
-    assert [(each.file, each.record, each.reason, each.field) for each in tables.rejections] == [
+    assert [
+        (rejection.file, rejection.record, rejection.reason, rejection.field)
+        for rejection in tables.rejections
+    ] == [
         (f"export.zip!{CHANNEL}/{DAY}.json", 2, "not_an_object", None),
         (f"export.zip!{CHANNEL}/{DAY}.json", 3, "missing", "ts"),
         (f"export.zip!{CHANNEL}/{DAY}.json", 4, "invalid_value", "ts"),
@@ -204,7 +207,7 @@ def test_an_invalid_line_is_rejected_by_file_and_number(tmp_path: Path) -> None:
 def test_a_time_in_the_future_rejects_its_conversation(tmp_path: Path) -> None:
     """A time in the future rejects its conversation."""
     tables = _read(tmp_path, [JOIN, by_visitor("9999999999.000100", "soon"), ARCHIVED, REOPENED, BACK])
-    assert [each.reason for each in tables.rejections] == ["future_time"]
+    assert [rejection.reason for rejection in tables.rejections] == ["future_time"]
 
 
 def test_no_domain_means_no_address(tmp_path: Path) -> None:

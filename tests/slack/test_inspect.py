@@ -102,7 +102,7 @@ def test_without_a_named_app_nothing_is_opened(tmp_path: Path) -> None:
     path = write_export(tmp_path, LINES, people=[], channels=[channel(creator="U5")])
     proposal = ck.inspect_slack(path)
     assert (proposal.channels, proposal.messages, proposal.patterns) == (0, 0, {"z-*": 1})
-    assert any("no app or bot of this export is named Chatlio" in each for each in proposal.unclear)
+    assert any("no app or bot of this export is named Chatlio" in question for question in proposal.unclear)
 
 
 def test_captures_tell_the_app_that_no_name_tells(tmp_path: Path, transcript: dict[str, Any]) -> None:

@@ -176,7 +176,7 @@ def test_what_the_contract_rejects_covers_nothing(tmp_path: Path, webhook: Paylo
     captures.write_text(json.dumps({**webhook, "brandNew": 1}), encoding="utf-8")
     export = ck.read_slack(write_export(tmp_path, LINES), captures=captures, contract="freeze", **SETTINGS)
     tables = export.to_tables(quiet=True)
-    assert [each.reason for each in tables.rejections] == ["unknown_field"]
+    assert [rejection.reason for rejection in tables.rejections] == ["unknown_field"]
     assert list(tables.events["origin"]) == ["slack_export"]
 
 

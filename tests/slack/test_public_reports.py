@@ -386,7 +386,7 @@ def test_29_what_a_cut_zip_still_holds_is_read(tmp_path: Path) -> None:
     assert 3 <= len(tables.messages) < 10
     assert _texts(tables) == texts[: len(tables.messages)]
     assert any("has no list of members at its end" in note for note in export.notes())
-    assert [each.reason for each in tables.rejections] == ["unreadable"]
+    assert [rejection.reason for rejection in tables.rejections] == ["unreadable"]
 
 
 def test_29_a_zip_damaged_in_the_middle_loses_one_day(tmp_path: Path) -> None:
@@ -399,7 +399,7 @@ def test_29_a_zip_damaged_in_the_middle_loses_one_day(tmp_path: Path) -> None:
     path.write_bytes(bytes(data))
     tables = _read(path)
     assert _texts(tables) == ["hi 10" * 9, "hi 12" * 9]
-    assert [each.reason for each in tables.rejections] == ["unreadable"]
+    assert [rejection.reason for rejection in tables.rejections] == ["unreadable"]
 
 
 def test_30_a_day_that_is_no_json_is_rejected_and_the_channel_read(tmp_path: Path) -> None:

@@ -300,7 +300,7 @@ def test_redacted_ids_are_not_in_the_name_of_the_file(tmp_path: Path) -> None:
     """Redacted ids are not in the name of the file."""
     tables = _slack(tmp_path, [*LINES, None], redact="mask").to_tables(quiet=True)
     assert list(tables.events["source_file"]) == ["export.zip"]
-    assert [each.file for each in tables.rejections] == ["export.zip"]
+    assert [rejection.file for rejection in tables.rejections] == ["export.zip"]
     assert not any(CHANNEL in note for note in tables.notes)
 
 

@@ -63,11 +63,11 @@ def test_what_becomes_of_an_unknown_field(
     """Each mode, per table: kept exactly, left out, or the whole record rejected by name; counted always."""
     tables = _tables(capture, contract)
     assert tables.events["source_record"].tolist() == accepted
-    kept = [orjson.loads(each) if isinstance(each, str) else {} for each in tables.events["extra_fields"]]
-    assert [set(each) for each in kept] == fields
+    kept = [orjson.loads(value) if isinstance(value, str) else {} for value in tables.events["extra_fields"]]
+    assert [set(entry) for entry in kept] == fields
     texts = "".join(tables.events["extra_fields"].dropna())
-    assert (str(2**70 + 1) in texts) == any("rating" in each for each in fields)  # not one digit is lost
-    assert {(each.record, each.reason) for each in tables.rejections} == {
+    assert (str(2**70 + 1) in texts) == any("rating" in field for field in fields)  # not one digit is lost
+    assert {(rejection.record, rejection.reason) for rejection in tables.rejections} == {
         (number, "unknown_field") for number in {1, 2, 3, 4} - set(accepted)
     }
     assert tables.findings.unknown_fields == {"messages[].files": 2, "rating": 2}
@@ -78,7 +78,7 @@ def test_what_becomes_of_an_unknown_field(
 def test_a_frozen_field_is_named_with_what_lets_it_in(capture: Path) -> None:
     """The reject names the field, and the option that would accept its record."""
     rejected = _tables(capture, "freeze").rejections
-    assert [each.field for each in rejected] == ["rating", "messages[0].files", "messages[0].files"]
+    assert [rejection.field for rejection in rejected] == ["rating", "messages[0].files", "messages[0].files"]
     assert "--contract messages=evolve" in rejected[1].detail
     assert rejected[0].raw
 

@@ -89,7 +89,7 @@ VALUES = st.one_of(
 def _places(value: Any, above: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Every place inside a JSON value."""
     inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [place for key, each in inside for place in [(*above, key), *_places(each, (*above, key))]]
+    return [place for key, entry in inside for place in [(*above, key), *_places(entry, (*above, key))]]
 
 
 @st.composite
@@ -251,12 +251,12 @@ def test_types_take_nothing_that_the_careful_way_reads_in_another_way(
     part: str, instead: str, place: int | None
 ) -> None:
     """An odd record is read as it is read carefully, by itself, before a good one and after it."""
-    talk = {each: RECORDS[2][each] for each in RECORDS[2] if each != "extraData"}
+    talk = {record: RECORDS[2][record] for record in RECORDS[2] if record != "extraData"}
     texts = [
         orjson.dumps({"receivedAt": "2024-03-11T09:03:10Z", "kind": kind, "payload": payload})
         for kind, payload in (("unanswered", RECORDS[0]), ("transcript", talk))
     ]
-    text = next(each for each in texts if part.encode() in each)
+    text = next(entry for entry in texts if part.encode() in entry)
     odd = text.replace(part.encode(), instead.encode())
     raws = [odd] if place is None else [text, text]
     if place is not None:
@@ -271,7 +271,7 @@ def test_nothing_is_lost_however_many_stand_beside_it(lost: bytes, envelope: byt
     payload = b'{"visitor":{"UUID":"u","name":"x"},"message":"m","channelId":"C"}'
     odd = payload.replace(b'"UUID"', lost + b'"UUID"')
     for beside in range(1, 40):
-        raws = [envelope % each for each in [*[payload] * beside, odd]]
+        raws = [envelope % entry for entry in [*[payload] * beside, odd]]
         assert _all_ways(raws, Kind.FEEDBACK) == 1
 
 
@@ -321,7 +321,7 @@ def test_a_name_that_a_transcript_has_twice_is_found(transcripts: list[list[str]
 def test_numbers_that_no_double_holds_keep_their_digits(number: str) -> None:
     """They stand in traits and in unknown fields as they stand in the record."""
     record = {**RECORDS[2], "visitorTraits": {"a": 1.5}, "rating": 1.5}
-    raws = [orjson.dumps(each) for each in (*RECORDS, record)]
+    raws = [orjson.dumps(entry) for entry in (*RECORDS, record)]
     raws[-1] = raws[-1].replace(b"1.5", number.encode())
     columns = _read(raws, None, Kind.UNANSWERED).decoded.events
     assert columns["visitor_traits"].to_pylist()[-1] == f'{{"a":{number}}}'

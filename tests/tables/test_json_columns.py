@@ -43,16 +43,16 @@ def test_json_columns_hold_json(
 ) -> None:
     """Every value of a JSON column is read by json.loads; a text that is no JSON is a JSON string of it."""
     records = []
-    for place, each in enumerate(traits):
-        payload: Payload = {**CONVERSATION, "visitor": {**VISITOR, "identTraits": each}}
+    for place, trait in enumerate(traits):
+        payload: Payload = {**CONVERSATION, "visitor": {**VISITOR, "identTraits": trait}}
         if is_mixed:
             payload |= {"rating": extra}
         at = f"2024-03-11T09:{place:02}:00Z"
         records.append({"receivedAt": at, "kind": "feedback", "payload": payload})
-        talk = {**TRANSCRIPT, "visitorTraits": each, "extraData": extra}
+        talk = {**TRANSCRIPT, "visitorTraits": trait, "extraData": extra}
         records.append({"receivedAt": at, "kind": "transcript", "payload": talk})
     path = tmp_path_factory.mktemp("json") / "a.ndjson"
-    path.write_text("".join(json.dumps(each) + "\n" for each in records))
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
     tables = _tables(path)
     assert tables.rejected.empty
     for column in COLUMNS:

@@ -41,7 +41,7 @@ def make(conversation: Payload) -> Make:
 
 def _write(path: Path, records: list[Any]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{json.dumps(each)}\n" for each in records), encoding="utf-8")
+    path.write_text("".join(f"{json.dumps(record)}\n" for record in records), encoding="utf-8")
     return path
 
 
@@ -50,7 +50,7 @@ def _tables(path: Path, **options: Any) -> Tables:
 
 
 def _run(*arguments: object) -> Result:
-    result = CliRunner().invoke(main, [str(each) for each in arguments])
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result
 
@@ -108,7 +108,7 @@ def test_two_options_are_proposed_where_one_is_not_enough(tmp_path: Path, make: 
     """Bare captures without kind and time need both; each choice accepts them all."""
     path = _write(tmp_path / "a", [make(number) for number in range(5)])
     (step,) = _tables(path).next_steps
-    assert {frozenset(each) for each in step.choices} == {frozenset({"kind", "undated_as"})}
+    assert {frozenset(choice) for choice in step.choices} == {frozenset({"kind", "undated_as"})}
     assert len(_tables(path, **step.choices[0]).events) == 5
 
 
@@ -184,11 +184,11 @@ def test_convert_ends_with_places_and_next_steps(tmp_path: Path, make: Make) -> 
         f"rejected records: {out / 'rejected.jsonl'}",
     ]
     report = orjson.loads((out / "report.json").read_bytes())
-    assert {each["reason"]: each["records"] for each in report["next_steps"]} == report["rejected_by_reason"]
+    assert {step["reason"]: step["records"] for step in report["next_steps"]} == report["rejected_by_reason"]
     assert "4 kind_unknown: try `--kind conversation_started`" in result.stdout
     page = unescape((out / "report.html").read_text(encoding="utf-8"))
-    for each in report["next_steps"]:
-        assert f"--{next(iter(each['choices'][0])).replace('_', '-')} " in page
+    for step in report["next_steps"]:
+        assert f"--{next(iter(step['choices'][0])).replace('_', '-')} " in page
     assert 'kind="feedback"' in page
     for reason, count in report["rejected_by_reason"].items():
         assert re.search(rf"{reason} +{count}\n", result.stdout)

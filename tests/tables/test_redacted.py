@@ -116,7 +116,7 @@ def _all_bytes(out: Path) -> str:
     """Everything a folder of results says: file names, bytes, and what stands compressed in tables."""
     said = [path.name + path.read_bytes().decode("latin-1") for path in out.iterdir()]
     for path in out.glob("*.parquet"):
-        said += [str(each) for each in pd.read_parquet(path).to_dict("records")]
+        said += [str(row) for row in pd.read_parquet(path).to_dict("records")]
     return "\n".join(said)
 
 
@@ -154,7 +154,7 @@ def test_no_value_of_a_person_is_written(
     assert "c0c0-4f08" not in said
     assert KEY not in said
     if way in ("drop", "hash:keyed"):
-        assert [each for each in KEPT_BY_MASKS if each in said] == []
+        assert [entry for entry in KEPT_BY_MASKS if entry in said] == []
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +203,7 @@ def test_the_report_says_what_was_redacted(documented: Path, tmp_path: Path) -> 
     """For each column: its class, its way, and how many values; the same in report.json and on the page."""
     policy = FieldPolicy.from_options("personal=mask")
     report = convert(Export([documented], ReadOptions(), policy), tmp_path, quiet=True).report()
-    told = {each["column"]: each for each in report["redacted"]}
+    told = {entry["column"]: entry for entry in report["redacted"]}
     assert told["events.visitor_email"] == {
         "column": "events.visitor_email", "class": "personal", "way": "mask", "values": 1,
     }  # fmt: skip
@@ -249,7 +249,7 @@ def test_files_that_are_called_after_people(
     said += repr(export) + repr(tables) + str([frame.to_dict() for frame in tables.frames().values()])
     assert "zq" not in said
     assert "40b.example" not in said
-    files = [*tables.events["source_file"], *(each.file for each in tables.rejections)]
+    files = [*tables.events["source_file"], *(rejection.file for rejection in tables.rejections)]
     assert len(set(files)) == 6
     assert "x/feedback/plain" in files
     assert ("x/feedback/***" in files) == (way != "hash:keyed")

@@ -43,7 +43,10 @@ def test_the_manifest_and_the_rejects_agree(export: Path, tables: Tables) -> Non
     lines = export.with_name("x.d.manifest.jsonl").read_bytes().splitlines()
     keys = ("file", "record", "reason", "field")
     listed = [tuple(orjson.loads(line)[key] for key in keys) for line in lines]
-    rejected = [(each.file, each.record, each.reason, each.field) for each in tables.rejections]
+    rejected = [
+        (rejection.file, rejection.record, rejection.reason, rejection.field)
+        for rejection in tables.rejections
+    ]
     assert len(listed) == 60
     assert rejected == listed
 
@@ -99,7 +102,7 @@ def test_repeated_transcripts_are_events_and_the_fullest_is_shown(
     short["endedAt"], other["endedAt"] = "2024-03-11T08:01:00Z", "2024-03-11T08:02:00Z"
     other["messages"][1] = {**other["messages"][1], "ts": "1710144099.000001", "text": "Later."}
     full["messages"].append({**full["messages"][1], "ts": "1710144070.000001", "text": "More."})
-    captures = [envelope(each) for each in (short, full, other)]
+    captures = [envelope(entry) for entry in (short, full, other)]
     found = Export([ndjson(tmp_path / "a", captures)], ReadOptions()).to_tables(quiet=True)
     assert len(found.events) == 3
     (conversation,) = found.conversations.to_dict("records")
@@ -110,7 +113,7 @@ def test_repeated_transcripts_are_events_and_the_fullest_is_shown(
     ]  # fmt: skip
     unfolded = revalidate(found.events, found.messages).messages
     sent = [group["text"].tolist() for _, group in unfolded.groupby("event_id", sort=False)]
-    expected = [[message["text"] for message in each["messages"]] for each in (short, full, other)]
+    expected = [[message["text"] for message in entry["messages"]] for entry in (short, full, other)]
     assert sent == expected
 
 
@@ -244,7 +247,7 @@ def test_an_edited_value_that_breaks_a_rule_costs_its_row(tables: Tables) -> Non
     events.loc[3, "ip_address"] = "nowhere"
     messages.loc[0, "author"] = "robot"
     built = revalidate(events, messages)
-    fields = {(each.reason, each.field) for each in built.rejected}
+    fields = {(rejection.reason, rejection.field) for rejection in built.rejected}
     assert fields == {("invalid_value", "ip_address"), ("invalid_value", "author")}
     assert len(built.events) == len(events) - len(built.rejected)
 

@@ -56,7 +56,7 @@ def captures(conversation: Payload, offline: Payload, transcript: Payload) -> li
 
 
 def _json(path: Path, captures: list[Payload]) -> Path:
-    path.write_text("".join(json.dumps(each) + "\n" for each in captures))
+    path.write_text("".join(json.dumps(capture) + "\n" for capture in captures))
     return path
 
 
@@ -70,7 +70,7 @@ def _duckdb(path: Path, captures: list[Payload], query: str = "SELECT * FROM rea
 
 def _arrow(path: Path, captures: list[Payload]) -> Path:
     """Every type by hand: times in nanoseconds and a zone, UUIDs, a map, a decimal, bytes."""
-    rows = [deepcopy(each) for each in captures]
+    rows = [deepcopy(capture) for capture in captures]
     for row in rows:
         row["receivedAt"] = pd.Timestamp(row["receivedAt"])
         payload = row["payload"]
@@ -102,7 +102,7 @@ def _arrow(path: Path, captures: list[Payload]) -> Path:
         "visitorTraits": pa.map_(pa.string(), pa.string()), "extraData": pa.list_(pa.string()),
         "messages": pa.list_(message), "rating": rating,
     }  # fmt: skip
-    keys = dict.fromkeys(key for each in captures for key in each["payload"])
+    keys = dict.fromkeys(key for capture in captures for key in capture["payload"])
     payload = pa.struct([(key, types.get(key, pa.string())) for key in keys])
     schema = pa.schema(
         [("receivedAt", utc), ("kind", pa.string()), ("widget", pa.string()), ("payload", payload)]
@@ -113,10 +113,10 @@ def _arrow(path: Path, captures: list[Payload]) -> Path:
 
 def _dotted(path: Path, captures: list[Payload]) -> Path:
     """As json_normalize and to_csv write them, times parsed; transcripts and objects have no such form."""
-    captures = [each for each in captures if each["kind"] != "transcript"]
-    for each in captures:
-        each["payload"].pop("rating", None)
-    flat = [pd.json_normalize(each["payload"]).assign(**each) for each in captures]
+    captures = [capture for capture in captures if capture["kind"] != "transcript"]
+    for capture in captures:
+        capture["payload"].pop("rating", None)
+    flat = [pd.json_normalize(capture["payload"]).assign(**capture) for capture in captures]
     frame = pd.concat(flat).drop(columns=["payload", "messages"], errors="ignore")
     frame["receivedAt"] = pd.to_datetime(frame["receivedAt"], utc=True, format="ISO8601")
     frame["visitor.createdAt"] = pd.to_datetime(frame["visitor.createdAt"], utc=True, format="ISO8601")
@@ -128,7 +128,7 @@ FORMS: dict[str, Callable[[Path, list[Payload]], Path]] = {
     "b.parquet": _duckdb,
     "a.parquet": _arrow,
     "z.csv": lambda path, captures: _dotted(
-        path, [each for each in captures if each["kind"] != "transcript"]
+        path, [entry for entry in captures if entry["kind"] != "transcript"]
     ),
 }
 
@@ -145,10 +145,10 @@ def test_each_event_is_there_once(tmp_path: Path, captures: list[Payload], name:
     assert both.counts.as_dict()["read"] == len(captures) + both.counts.duplicates
     assert both.counts.duplicates == len(captures) - (name == "z.csv")
     assert both.counts.by_kind == alone.counts.by_kind
-    in_order = [each.sort_values("occurred_at", ignore_index=True) for each in (both.events, alone.events)]
+    in_order = [event.sort_values("occurred_at", ignore_index=True) for event in (both.events, alone.events)]
     times = ["occurred_at", "visitor_created_at", "started_at", "ended_at"]
     for column in [*times, "visitor_traits", "command_words", "message"]:
-        found, expected = (each[column].astype("str").tolist() for each in in_order)
+        found, expected = (entry[column].astype("str").tolist() for entry in in_order)
         assert found == expected
     if json_name == "_.ndjson":
         assert both.events["event_id"].tolist() == alone.events["event_id"].tolist()
@@ -167,8 +167,8 @@ def test_what_truly_differs_is_told(tmp_path: Path, captures: list[Payload], nam
     tables = _tables(
         tmp_path / "_.ndjson", FORMS[name](tmp_path / name, captures), fields="without-offset=UTC"
     )
-    assert [each.reason for each in tables.rejections] == ["conflicting_duplicate"] * 3
-    assert all("_.ndjson" in each.detail for each in tables.rejections)
+    assert [rejection.reason for rejection in tables.rejections] == ["conflicting_duplicate"] * 3
+    assert all("_.ndjson" in rejection.detail for rejection in tables.rejections)
     assert (tables.counts.accepted, tables.counts.duplicates) == (9, 0)
 
 
@@ -193,7 +193,7 @@ def test_ids_of_json_do_not_depend_on_tables_beside(tmp_path: Path, captures: li
 def test_a_table_of_json_keeps_its_ids(tmp_path: Path, captures: list[Payload]) -> None:
     """Where payloads stand as JSON in a typed table, their ids are those of JSON, and nothing is told."""
     alone = _tables(_json(tmp_path / "a.ndjson", captures)).events
-    rows = [{**each, "payload": json.dumps(each["payload"])} for each in captures]
+    rows = [{**capture, "payload": json.dumps(capture["payload"])} for capture in captures]
     for row in rows:
         row["receivedAt"] = pd.Timestamp(row["receivedAt"])
     pd.DataFrame(rows).to_parquet(tmp_path / "b.parquet")
@@ -215,9 +215,13 @@ def test_twins_are_found_across_pieces_and_runs(tmp_path: Path, captures: list[P
         key: FirstOccurrence(row["payload_digest"], row["source_file"], row["source_record"])
         for key, row in found.items()
     }
-    again = list(export.batches(lambda ids: {each: settled[each] for each in ids if each in settled}))
-    assert sum(len(each) for each in again) == 0
-    assert sum(each.duplicates for each in again) == 2 * len(captures)
+    again = list(
+        export.batches(
+            lambda ids: {identifier: settled[identifier] for identifier in ids if identifier in settled}
+        )
+    )
+    assert sum(len(entry) for entry in again) == 0
+    assert sum(entry.duplicates for entry in again) == 2 * len(captures)
 
 
 def test_a_table_that_its_name_hides_is_told(tmp_path: Path, captures: list[Payload]) -> None:
@@ -263,7 +267,7 @@ def test_values_that_no_record_can_hold_cost_their_row(tmp_path: Path, captures:
     schema = pa.schema([("at", pa.timestamp("us", tz="UTC")), ("traits", traits), ("body", pa.string())])
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), tmp_path / "feedback.parquet")
     tables = _tables(tmp_path, fields="payload=body,received=at")
-    assert [each.reason for each in tables.rejections] == ["unreadable", "duplicate_key"]
+    assert [rejection.reason for rejection in tables.rejections] == ["unreadable", "duplicate_key"]
     assert tables.events["source_record"].tolist() == [3]
 
 

@@ -70,7 +70,7 @@ def test_repeated_index_labels_cost_no_good_row(tables: Tables) -> None:
     events.index = pd.Index([0] * len(events))
     messages.index = pd.Index([0] * len(messages))
     built = revalidate(events, messages)
-    assert [each.field for each in built.rejected] == ["ip_address"]
+    assert [rejection.field for rejection in built.rejected] == ["ip_address"]
     assert len(built.events) == len(events) - 1
     assert tables.events["event_id"].iat[7] not in set(built.events["event_id"])
 
@@ -83,7 +83,7 @@ def test_every_bad_value_of_every_row_is_told(tables: Tables) -> None:
         events.loc[row, column] = value
     events.loc[2, "occurred_at"] = pd.NaT
     events.loc[3, "occurred_at"] = pd.Timestamp("2190-01-01", tz="UTC")
-    found = [(each.row, each.column, str(each.reason)) for each in failures("events", events)]
+    found = [(failure.row, failure.column, str(failure.reason)) for failure in failures("events", events)]
     assert found == [
         (0, "kind", "invalid_value"),
         (0, "ip_address", "invalid_value"),
@@ -120,6 +120,6 @@ def test_times_with_and_without_fractions_stand_in_one_column(tmp_path: Path) ->
     ]
     (tmp_path / "in.ndjson").write_text("\n".join(lines))
     events = Export([tmp_path / "in.ndjson"], ReadOptions()).to_tables(quiet=True).events
-    assert [each.isoformat() for each in events["occurred_at"]] == [
+    assert [value.isoformat() for value in events["occurred_at"]] == [
         "2024-03-11T09:03:10+00:00", "2024-03-11T09:03:10.500000+00:00", "2024-03-11T09:03:10.000900+00:00",
     ]  # fmt: skip

@@ -69,12 +69,12 @@ class _Types(NamedTuple):
     Attributes:
         decode: Decodes text into the exact type.
         tolerant: The tolerant type.
-        nobody: A visitor about whom nothing is known.
+        unknown_visitor: A visitor about whom nothing is known.
     """
 
     decode: Callable[[Text | Raw], Any]
     tolerant: type[Struct]
-    nobody: Struct
+    unknown_visitor: Struct
 
 
 def kinds_without_label(file_kind: Kind | None, fallback: Kind | None) -> list[Kind]:
@@ -178,7 +178,7 @@ def _are_distinct(messages: Sequence[Any]) -> bool:
 def typed_columns(shape: Shape, payloads: Sequence[Any]) -> PayloadColumns:
     """Return the columns of payloads of one shape, given as objects of its types."""
     types, parser = _types(shape), PARSERS[shape]
-    visitors = [visitor or types.nobody for visitor in _values(payloads, VISITOR)]
+    visitors = [visitor or types.unknown_visitor for visitor in _values(payloads, VISITOR)]
     events = _columns(payloads, parser.top) | _columns(visitors, parser.visitor)
     if shape is not Shape.TRANSCRIPT:
         return PayloadColumns(events, [0] * len(payloads), {})

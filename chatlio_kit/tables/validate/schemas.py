@@ -145,7 +145,7 @@ def failures(table: str, rows: pd.DataFrame) -> list[Failure]:
     structural = cases[cases["index"].isna() | cases["check"].astype(str).str.startswith("dtype(")]
     if len(structural):
         raise FrameError(_structure_sentence(table, rows, structural.drop_duplicates(["column", "check"])))
-    return _told(table, cases)
+    return _failures_in(table, cases)
 
 
 def failures_of(table: str, rows: Any, computed: frozenset[str]) -> list[Failure]:
@@ -162,7 +162,7 @@ def failures_of(table: str, rows: Any, computed: frozenset[str]) -> list[Failure
         return []
     ruled = _ruled(table, lambda name: rows[name].null_count == len(rows), computed | kept)
     cases = _cases(_rules(table, ruled), frame_of(rows.select(sorted(ruled)))) if ruled else None
-    return [] if cases is None else _told(table, cases)
+    return [] if cases is None else _failures_in(table, cases)
 
 
 def _lies_behind_us(field: Field, times: Any) -> bool:
@@ -182,7 +182,7 @@ def _cases(rules: DataFrameSchema, rows: pd.DataFrame) -> Any:
     return None
 
 
-def _told(table: str, cases: Any) -> list[Failure]:
+def _failures_in(table: str, cases: Any) -> list[Failure]:
     fields = {field.name: field for field in TABLES[table]}
     order = {name: position for position, name in enumerate(fields)}
     found = [
