@@ -135,6 +135,6 @@ def test_a_missing_time_is_missing() -> None:
     ],
 )  # fmt: skip
 def test_what_cannot_be_understood_is_refused(options: dict[str, object], words: str) -> None:
-    """A sentence names the parameter and shows what is right."""
+    """A message names the parameter and shows a valid value."""
     with pytest.raises(UsageError, match=words):
         Calendar(**{"hours": "24/7", **options})  # type: ignore[arg-type]

@@ -68,7 +68,7 @@ def test_each_metric_is_one_documented_function() -> None:
 @pytest.mark.parametrize("by", GROUPS)
 @pytest.mark.parametrize("metric", ["conversations", "missed", "agent_messages", "reply_time"])
 def test_every_group_holds_every_row(measured: Metrics, metric: str, by: str) -> None:
-    """Whatever a metric is grouped by, no row is lost."""
+    """No grouping of a metric loses a row."""
     frame = measured.frame(metric, by)
     assert frame[frame.columns[0]].sum() == len(measured.rows(metric))
     assert frame.index.is_unique
@@ -92,7 +92,7 @@ def test_periods_are_local_and_have_no_gaps() -> None:
 
 
 def test_a_period_is_compared_with_the_one_before() -> None:
-    """What it was before, and by how much it changed; in business time as well."""
+    """The value before, and the change; in business time as well."""
     starts = ["2024-01-01T10:00Z", "2024-01-02T20:00Z", "2024-02-01T10:00Z", "2024-04-01T10:00Z"]
     unanswered = pd.array([True, False, True, False], dtype="boolean")
     measured = ck.measure(_chats(starts, was_unanswered=unanswered), hours="Mo-Su 09:00-17:00")
@@ -115,7 +115,7 @@ def test_without_hours_there_is_no_business_time(seasons: Tables) -> None:
 
 
 def test_edited_frames_are_measured() -> None:
-    """What the frames say is what is measured."""
+    """Exactly what is in the frames is measured."""
     tables = _chats(["2024-01-01T10:00Z", "2024-01-02T20:00Z"])
     tables.conversations = tables.conversations.iloc[:1]
     assert ck.measure(tables).frame("conversations", "all")["number"].tolist() == [1]
@@ -207,8 +207,8 @@ def test_a_figure_can_be_restyled_and_saved(measured: Metrics, tmp_path: Path) -
         assert (tmp_path / f"figure.{kind}").stat().st_size > 1000
 
 
-def test_names_of_strangers_are_no_formulas_anywhere(seasons: Tables, tmp_path: Path) -> None:
-    """Agents and pages are strangers' words: in figures, on pages and in workbooks they are text."""
+def test_untrusted_names_are_never_formulas(seasons: Tables, tmp_path: Path) -> None:
+    """Agents and pages are untrusted: in figures, on pages and in workbooks they are text."""
     tables = Tables(**seasons.frames(), rejections=[], counts=RecordCounts(), notes=[])
     tables.conversations = tables.conversations.assign(answered_by=NAME, page_url=NAME)
     tables.messages = tables.messages.assign(username=NAME)

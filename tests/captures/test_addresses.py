@@ -29,7 +29,7 @@ from chatlio_kit.tables import Export, ReadOptions, convert
 
 @pytest.fixture
 def bucket(tmp_path: Path) -> Iterator[str]:
-    """A sample export in a bucket, with the same files beside it on disk."""
+    """A sample export in a bucket, with the same files on disk."""
     sample = write_sample(tmp_path / "captures", events=120, bad_share=0.05)
     system = fsspec.filesystem("memory")
     for path in sample.path.rglob("*"):
@@ -79,7 +79,7 @@ def test_patterns_and_single_objects(bucket: str) -> None:
     assert file.source.mark() is not None
 
 
-def test_what_is_not_there_or_cannot_be_read_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_and_unreadable_objects_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """A missing object is a missing path; an unsupported type of URL and a missing driver name the remedy."""
     for address in ("memory://nowhere/x", "memory://nowhere/*.gz"):
         with pytest.raises(MissingPath, match="nowhere"):
@@ -110,7 +110,7 @@ def test_what_is_not_there_or_cannot_be_read_is_told(monkeypatch: pytest.MonkeyP
     ],
 )
 def test_secrets_of_an_address_are_never_shown(address: str, expected: str) -> None:
-    """Users, passwords and signatures are taken out of addresses, and out of what drivers say about them."""
+    """Users, passwords and signatures are removed from URLs, and from drivers' messages about them."""
     assert shown(address) == expected
     secrets = [entry for entry in ("hidden1", "hidden2", "hidden3", "hid/den2") if entry in unquote(address)]
     words = masked(f"403 for {address!r} of {secrets}", address)

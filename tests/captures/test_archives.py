@@ -42,7 +42,7 @@ def _files(contents: dict[str, bytes], form: int = tarfile.PAX_FORMAT) -> bytes:
 
 
 def _read(path: Path) -> tuple[dict[str, int], list[tuple[str, str, str]], list[str], Captures]:
-    """Give the records of each member, the rejects, and the notes."""
+    """Return the records of each member, the rejections, and the notes."""
     captures = Captures([path])
     counts: dict[str, int] = {}
     rejected = []
@@ -134,12 +134,12 @@ def test_a_tar_that_breaks_keeps_what_came_before(tmp_path: Path) -> None:
 
 
 def test_tars_in_a_row_are_read(tmp_path: Path) -> None:
-    """What stands behind the end mark of one tar is read as the next."""
+    """What follows the end mark of one tar is read as the next."""
     (tmp_path / "a.tar").write_bytes(_files({"a": LINE}) + _files({"b": LINE * 2}))
     assert _read(tmp_path / "a.tar")[:2] == ({"a.tar!a": 1, "a.tar!b": 2}, [])
 
 
-def test_archives_in_archives_are_told(tmp_path: Path) -> None:
+def test_archives_in_archives_are_reported(tmp_path: Path) -> None:
     """A zip or tar inside another is one unreadable record; its neighbours are read."""
     inner = io.BytesIO()
     with zipfile.ZipFile(inner, "w") as archive:
@@ -164,8 +164,8 @@ def _sparse(size: int) -> bytes:
     return _tar((member, b""), (_member("good", len(LINE)), LINE))
 
 
-def test_a_tar_that_would_fill_a_disk_or_memory_is_told(tmp_path: Path) -> None:
-    """A gap of a terabyte, and a list of members without end, are told in no time."""
+def test_a_tar_that_would_fill_a_disk_or_memory_is_reported(tmp_path: Path) -> None:
+    """A gap of a terabyte and an endless list of members are reported immediately."""
     path = tmp_path / "a.tar.gz"
     path.write_bytes(gzip.compress(_sparse(1 << 40)))
     counts, rejected, _, _ = _read(path)
@@ -179,7 +179,7 @@ def test_a_tar_that_would_fill_a_disk_or_memory_is_told(tmp_path: Path) -> None:
 
 
 def test_thousands_of_notes_are_one(tmp_path: Path) -> None:
-    """What is said of many members is said once, with their number and the first of their names."""
+    """A remark about many members is made once, with their number and the first of their names."""
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("good", LINE)
@@ -196,7 +196,7 @@ def test_thousands_of_notes_are_one(tmp_path: Path) -> None:
 
 
 def test_a_file_that_grows_or_shrinks_is_noted(tmp_path: Path) -> None:
-    """What is read of a file that is written to is counted, and the note says what to do."""
+    """What is read of a file that is being written is counted, and the note says what to do."""
     path = tmp_path / "a"
     path.write_bytes(LINE * 2)
     captures = Captures([path])
@@ -210,7 +210,7 @@ def test_a_file_that_grows_or_shrinks_is_noted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.zip", "a.tar"])
 def test_an_archive_without_files_to_read_is_empty(tmp_path: Path, name: str) -> None:
-    """It is named as empty even where a note names what was left out of it."""
+    """It is reported as empty even if a note lists what was left out of it."""
     if name == "a.zip":
         with zipfile.ZipFile(tmp_path / name, "w") as archive:
             archive.writestr(".hidden", "{}")

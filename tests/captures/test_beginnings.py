@@ -21,7 +21,7 @@ NDJSON = b"\n".join(LINES) + b"\n"
 
 
 def _read(tmp_path: Path, content: bytes) -> tuple[list[tuple[int, bytes]], list[tuple[int, str]], list[str]]:
-    """Give the records and the rejects of a file with their numbers, and the notes."""
+    """Return the records and the rejections of a file with their numbers, and the notes."""
     (tmp_path / "a").write_bytes(content)
     captures = Captures([tmp_path / "a"])
     records, rejected = [], []
@@ -61,7 +61,7 @@ def test_words_before_captures_cost_only_themselves(
 
 
 def test_words_of_any_length_hide_no_captures(tmp_path: Path) -> None:
-    """What stands behind more words than memory holds is read; the words are one reject."""
+    """Records after more text than memory holds are read; the text is one rejection."""
     word = b"x" * 99 + b"\n"
     count = MOST_BYTES // 100 + 20_000
     records, rejected, _ = _read(tmp_path, word * count + NDJSON)
@@ -72,7 +72,7 @@ def test_words_of_any_length_hide_no_captures(tmp_path: Path) -> None:
 
 
 def test_a_table_stays_a_table(tmp_path: Path) -> None:
-    """Cells with JSON are no lines of JSON, and a line of JSON among rows is a row that is wrong."""
+    """Cells with JSON are not lines of JSON, and a line of JSON among rows is an invalid row."""
     rows = ["receivedAt,payload"] + ['2024-03-11T08:59:43Z,"{""n"": 1}"'] * 5 + ['{"n": 1}']
     records, rejected, _ = _read(tmp_path, "\n".join(rows).encode())
     assert len(records) == 5
@@ -174,7 +174,7 @@ def test_a_page_that_is_cut_off_keeps_its_captures(tmp_path: Path) -> None:
 
 
 def test_a_damaged_capture_of_a_long_page_costs_itself(tmp_path: Path) -> None:
-    """The captures beside it are read, and those of the page behind it too."""
+    """The captures next to it are read, and those of the page after it too."""
     parts = [json.dumps(entry) for entry in ENTRIES]
     parts[9_000] = parts[9_000][:200] + "}"
     text = f'{{"log": {{"entries": [{", ".join(parts)}]}}}}\n' + json.dumps({"log": {"entries": ENTRIES[:3]}})

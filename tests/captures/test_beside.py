@@ -1,4 +1,4 @@
-"""What stands beside a payload is read however it is spelt, or told; a payload in text is found by itself."""
+"""Values next to a payload are read or reported, however spelled; a payload in text is found by itself."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_keys_are_read_however_they_are_spelt(
     assert not tables.findings.unread
 
 
-def test_our_own_spelling_counts_and_the_other_is_told(
+def test_our_own_spelling_counts_and_the_other_is_reported(
     tmp_path: Path, offline: Payload, expected: Payload
 ) -> None:
     """Where two keys contradict one another, ours is read; equal ones are one."""
@@ -79,17 +79,17 @@ def test_our_own_spelling_counts_and_the_other_is_told(
 
 
 def test_keys_that_contradict_one_another_are_not_read(tmp_path: Path, offline: Payload) -> None:
-    """Two near spellings with two values: neither is taken, and both are told."""
+    """Two similar spellings with two values: neither is read, and both are reported."""
     record = {"receivedAt": AT, "kind": "offline_message", "payload": offline}
     tables = _read(tmp_path, {**record, "widgetId": "w-1", "widget_id": "w-2"})
     assert tables.events["widget_id"].isna().all()
     assert tables.findings.unread == {"widgetId": 1, "widget_id": 1}
 
 
-def test_what_was_not_read_is_told_and_can_be_named(
+def test_what_was_not_read_is_reported_and_can_be_named(
     tmp_path: Path, offline: Payload, expected: Payload
 ) -> None:
-    """A key beside the payload stands in the report and in a note; with --fields it is read."""
+    """A key next to the payload is in the report and in a note; with --fields it is read."""
     record = {"receivedAt": AT, "kind": "offline_message", "shop": "w-1", "empty": "", "payload": offline}
     (tmp_path / "in").mkdir()
     path = tmp_path / "in" / "a.ndjson"
@@ -102,15 +102,15 @@ def test_what_was_not_read_is_told_and_can_be_named(
     assert not named.findings.unread
 
 
-def test_keys_that_the_user_left_out_are_told(tmp_path: Path, offline: Payload) -> None:
-    """Whoever names a payload and no time learns that one stands beside it."""
+def test_keys_that_the_user_left_out_are_reported(tmp_path: Path, offline: Payload) -> None:
+    """Users who name a payload but no time learn that there is one next to it."""
     record = {"receivedAt": AT, "Kind": "offline_message", "widget": 7, "payload": offline}
     tables = _read(tmp_path, record, fields="payload=payload,kind=Kind", undated_as=AT)
     assert tables.findings.unread == {"receivedAt": 1, "widget": 1}
 
 
-def test_a_server_s_log_tells_what_it_has_beside(tmp_path: Path, conversation: Payload) -> None:
-    """A widget in a log whose dialect knows none is told."""
+def test_unread_keys_of_a_server_s_log_are_reported(tmp_path: Path, conversation: Payload) -> None:
+    """A widget in a log whose dialect has none is reported."""
     log = {"timestamp": AT, "method": "POST", "url": "/feedback", "headers": {}, "widgetId": "w-1"}
     tables = _read(tmp_path, {**log, "body": conversation})
     assert (len(tables.events), tables.findings.unread) == (1, {"widgetId": 1})
@@ -123,7 +123,7 @@ def test_a_server_s_log_tells_what_it_has_beside(tmp_path: Path, conversation: P
         {"received_at": AT, "Kind": "feedback", "widgetId": "w-1"},
     ],
 )
-def test_what_stands_among_a_payload_s_own_fields_is_read(
+def test_values_among_a_payload_s_own_fields_are_read(
     tmp_path: Path, conversation: Payload, about: Payload
 ) -> None:
     """A bare record that says when it came and what it is gives the event that an envelope gives."""
@@ -147,7 +147,7 @@ def test_what_stands_among_a_payload_s_own_fields_is_read(
 def test_a_sentence_never_advises_what_is_there(
     tmp_path: Path, conversation: Payload, more: Payload, reason: str, words: str
 ) -> None:
-    """A time or a kind that stands in the record but says nothing is named, with what would read it."""
+    """A meaningless time or kind in a record is named, together with the option that would read it."""
     kind = {} if "kind" in more else {"kind": "feedback"}
     tables = _read(tmp_path, {**kind, **more, **conversation})
     (rejected,) = tables.rejections
@@ -157,7 +157,7 @@ def test_a_sentence_never_advises_what_is_there(
 
 
 def test_the_advice_about_a_time_works(tmp_path: Path, conversation: Payload) -> None:
-    """What a reject's sentence names reads the record, in an envelope and among a payload's fields."""
+    """The option in a rejection's message reads the record, in an envelope and among a payload's fields."""
     around = {"kind": "feedback", "receivedAt": 1710147600250}
     records = [{**around, "payload": conversation}, {**around, **conversation, "message": "Another"}]
     options = {"fields": "received-milliseconds=receivedAt"}
@@ -211,7 +211,7 @@ TEXTS: dict[str, Callable[[str], Any]] = {
 def test_a_payload_in_text_is_found_by_itself(
     tmp_path: Path, conversation: Payload, form: str, place: str
 ) -> None:
-    """In an envelope and in a log, JSON and base64 of it are read as the object that they hold."""
+    """In an envelope and in a log, an object is read from JSON and from base64."""
     conversation["message"] = "Grüße ??>> \U0001f642"
     around = {"receivedAt": AT, "kind": "feedback"}
     log = {"timestamp": AT, "method": "POST", "url": "/feedback", "headers": {}}
@@ -223,8 +223,8 @@ def test_a_payload_in_text_is_found_by_itself(
     pd.testing.assert_frame_equal(found.drop(columns="source_file"), expected.drop(columns="source_file"))
 
 
-def test_a_text_that_holds_no_payload_is_told(tmp_path: Path) -> None:
-    """The sentence says what is read, and which option names another place."""
+def test_a_text_that_holds_no_payload_is_reported(tmp_path: Path) -> None:
+    """The message says what is read, and which option names another path."""
     for text, reason in (
         ("eyJub3QganNvbg==", "not_an_object"),
         ("{broken", "not_json"),

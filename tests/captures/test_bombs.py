@@ -1,4 +1,4 @@
-"""Small files that unfold to gigabytes: told, and neither memory nor disk grows with them."""
+"""Small files that expand to gigabytes are reported, and neither memory nor disk fills up."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ print(json.dumps({"read": read, "rejected": rejected, "kilobytes": after - befor
 
 @pytest.mark.parametrize("bomb", PARQUET)
 def test_a_parquet_bomb_takes_little_memory(tmp_path: Path, bomb: str) -> None:
-    """A few bytes that unfold to a hundred times as much as memory should hold are read in parts, or told."""
+    """A few bytes that expand far beyond the memory limit are read in parts, or reported."""
     content, rejected = PARQUET[bomb]()
     assert len(content) < 100_000
     (tmp_path / "a").write_bytes(content)
@@ -121,7 +121,7 @@ def test_a_large_honest_parquet_is_read_whole(tmp_path: Path) -> None:
     "pack", [bz2.compress, lzma.compress, lambda content: pa.compress(content, codec="zstd", asbytes=True)]
 )
 def test_a_packed_bomb_is_given_up(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
-    """A file of some kB that unpacks to 45 MB of lines is given up at a part of it; what came stands."""
+    """A file of some kB that expands to 45 MB of lines is given up partway; the records before are kept."""
     (tmp_path / "a").write_bytes(pack(b'{"n": 1}\n' * 5_000_000))
     captures = Captures([tmp_path / "a"])
     rejected = [rejection.detail for piece in captures.batches() for rejection in piece.rejected]

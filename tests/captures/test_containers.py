@@ -111,14 +111,14 @@ def test_every_container_gives_the_same_tables(
 
 
 def _read(path: Path) -> tuple[list[tuple[str, int]], Captures]:
-    """Give the records of each file or member, and what was noted on the way."""
+    """Return the records of each file or member, and the notes."""
     found = Captures([path])
     files = [(part.file.name, len(part)) for piece in found.batches() for part in piece.slices]
     return files, found
 
 
 def test_members_are_read_in_order_under_their_own_names(tmp_path: Path) -> None:
-    """A member is called by the zip and itself, tells its kind as a file does, and no name leads anywhere."""
+    """A member is named after the zip and itself, and indicates its kind; no name escapes the archive."""
     line = b'{"a": 1}\n'
     names = [
         "b.ndjson",
@@ -156,8 +156,8 @@ def test_members_of_one_name_stay_apart(tmp_path: Path) -> None:
     assert _read(tmp_path / "z")[0] == [("z!a", 1), ("z!a (2)", 2)]
 
 
-def test_an_overlapping_zip_is_told(tmp_path: Path) -> None:
-    """A member that shares its bytes with another is told, not unpacked; the other stands."""
+def test_an_overlapping_zip_is_reported(tmp_path: Path) -> None:
+    """A member that shares its bytes with another is reported, not unpacked; the other is read."""
     packed = bytearray(_zip({"a": b'{"a": 1}\n' * 50, "b": b'{"a": 1}\n' * 50}))
     second = packed.rindex(b"PK\x01\x02")
     packed[second + 42 : second + 46] = struct.pack("<I", 5)  # where the second one is said to begin
@@ -198,7 +198,7 @@ def test_a_member_has_a_time_only_with_its_zone(tmp_path: Path, conversation: di
 
 
 def test_a_pipe_that_is_named_is_read(tmp_path: Path) -> None:
-    """What a shell gives for ``<(zcat ...)`` is read to its end, packed or not."""
+    """The pipe in ``<(zcat ...)`` is read to its end, compressed or not."""
     os.mkfifo(tmp_path / "pipe")
     content = gzip.compress(b"".join(orjson.dumps({"a": number}) + b"\n" for number in range(1000)))
     writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(content,))
@@ -208,7 +208,7 @@ def test_a_pipe_that_is_named_is_read(tmp_path: Path) -> None:
     assert sum(count for _, count in files) == 1000
 
 
-def test_a_file_that_is_gone_when_its_turn_comes_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_gone_when_its_turn_comes_is_reported(tmp_path: Path) -> None:
     """A file that cannot be opened is one unreadable record, and no error."""
     (tmp_path / "a").write_bytes(b"{}\n")
     found = Captures([tmp_path / "a"])
@@ -224,7 +224,7 @@ def test_a_file_that_is_gone_when_its_turn_comes_is_told(tmp_path: Path) -> None
 def test_where_blocks_end_changes_nothing(
     captures: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, between: bytes, size: int, damaged: bool
 ) -> None:
-    """Lines and elements that blocks cut anywhere are read whole, beside a damaged one too."""
+    """Lines and elements that span blocks are read whole, also next to a damaged one."""
     lines = captures.splitlines()[:300]
     lines[0] = max(lines, key=len)  # a transcript, with objects inside
     bad = [lines[0][:-40]] if damaged else []

@@ -1,7 +1,4 @@
-"""Every dialect of the table: a sample of it in the form that its source documents, and what it has to give.
-
-A dialect without a sample fails here.
-"""
+"""Every dialect in the table: a sample in the format that its source documents, and the expected result."""
 
 from __future__ import annotations
 
@@ -543,7 +540,7 @@ def nginx(hook: Hook) -> dict[str, Any]:
 
 
 def journald(hook: Hook) -> dict[str, Any]:
-    """systemd: an entry of journalctl -o json; what is not printable is an array of bytes."""
+    """systemd: an entry of journalctl -o json; unprintable values are arrays of bytes."""
     return {
         "__CURSOR": "s=1",
         "__REALTIME_TIMESTAMP": str(hook.millis * 1000),
@@ -687,7 +684,7 @@ CANNOT_CARRY: dict[str, set[str]] = {
     **{name: {"received_at", "occurred_at", "occurred_at_source", *HASHED} for name in NO_TIME},
     **dict.fromkeys(COLUMNS, HASHED),
 }
-"""The columns in which a dialect's tables differ from those of our envelope, beside ``widget_id``."""
+"""The columns in which a dialect's tables differ from those of our envelope, except ``widget_id``."""
 
 
 def _hooks(conversation: Payload, offline: Payload, transcript: Payload) -> list[Hook]:
@@ -714,7 +711,7 @@ def hooks(conversation: Payload, offline: Payload, transcript: Payload) -> list[
 
 
 def _converted(folder: Path, hooks: list[Hook], name: str) -> Tables:
-    """Convert webhooks in a dialect; what it cannot carry is told by file names and by the file's time."""
+    """Convert webhooks in a dialect; what it cannot carry comes from file names and the file's time."""
     folder.mkdir()
     for number, hook in enumerate(hooks):
         kind = f"-{hook.kind}" if name in NO_KIND else ""
@@ -757,8 +754,8 @@ def test_every_dialect_gives_the_same_tables(tmp_path: Path, hooks: list[Hook], 
     pd.testing.assert_frame_equal(found.messages.drop(columns=told), expected.messages.drop(columns=told))
 
 
-def test_flattened_messages_are_told(tmp_path: Path, hooks: list[Hook]) -> None:
-    """Messages that became texts with commas between cannot be put back, and nothing is made up."""
+def test_flattened_messages_are_reported(tmp_path: Path, hooks: list[Hook]) -> None:
+    """Messages that were flattened into strings cannot be restored, and nothing is invented."""
     (tmp_path / "transcript.json").write_text(json.dumps(zapier(hooks[2])))
     (rejected,) = Export([tmp_path], ReadOptions()).to_tables(quiet=True).rejections
     assert (rejected.reason, rejected.field) == ("wrong_type", "messages")

@@ -1,4 +1,4 @@
-"""CSV and Parquet: each row a record, its cells as they stand there, its place told."""
+"""CSV and Parquet: each row is a record with unchanged cells and the right number."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ cells = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_siz
 @given(data=st.data(), delimiter=st.sampled_from(",;\t"))
 @settings(max_examples=30)
 def test_cells_are_kept_as_they_are(data: st.DataObject, delimiter: str) -> None:
-    """Whatever texts stand in the cells beside a JSON column, each row is read as it was written."""
+    """Whatever text is in the cells next to a JSON column, each row is read as it was written."""
     header = data.draw(st.lists(names.filter(str.strip), min_size=1, max_size=4, unique=True))
     width = len(header)
     drawn = data.draw(st.lists(st.lists(cells, min_size=width, max_size=width), max_size=6))
@@ -213,7 +213,7 @@ def test_a_damaged_row_costs_only_itself(damage: str) -> None:
 
 
 def test_a_monstrous_row_costs_only_itself() -> None:
-    """A row beyond what a record may hold is told as too large; the rows around it keep their numbers."""
+    """A row beyond a record's size limit is reported as too large; the rows around it keep their numbers."""
     monster = b'a,"' + b"x" * (MOST_BYTES + 5_000_000) + b'"\n'
     rows = _rows(b'n,body\n1,"{""a"": 1}"\n' + monster + b'3,"{""a"": 3}"\n')
     assert [(number, row["n"] if isinstance(row, dict) else row) for number, row in rows] == [
@@ -313,7 +313,7 @@ def test_parquet_gives_the_same_tables(
 
 
 def test_nested_columns_of_parquet_are_payloads(tmp_path: Path, captures: list[Payload]) -> None:
-    """Payloads as structs are read as they are; what is null in another kind's fields is absent."""
+    """Payloads as structs are read unchanged; nulls in another kind's fields are absent."""
     payloads = [capture["payload"] for capture in captures if capture["kind"] != "transcript"]
     table = pa.Table.from_struct_array(pa.array(payloads))
     pq.write_table(table, tmp_path / "unanswered.parquet")
@@ -324,7 +324,7 @@ def test_nested_columns_of_parquet_are_payloads(tmp_path: Path, captures: list[P
 
 
 def test_a_broken_parquet_is_one_unreadable_record(tmp_path: Path, captures: list[Payload]) -> None:
-    """A file that only begins like Parquet is told in a sentence."""
+    """A file that only starts like Parquet is reported in one sentence."""
     pq.write_table(PARQUET["JSON as text"](captures), tmp_path / "a.parquet")
     content = (tmp_path / "a.parquet").read_bytes()
     for broken in (content[: len(content) // 2], b"PAR1", b"PAR1" + bytes(100)):
@@ -354,7 +354,7 @@ DOUBTFUL = [
 
 
 @pytest.mark.parametrize(("message", "why"), DOUBTFUL)
-def test_backslashes_that_may_be_doubled_are_told(
+def test_backslashes_that_may_be_doubled_are_reported(
     tmp_path: Path, conversation: Payload, message: str, why: str
 ) -> None:
     """Where nothing shows whether backslashes were doubled they stay, and a note says so."""
@@ -369,7 +369,7 @@ def test_backslashes_that_may_be_doubled_are_told(
 
 
 def test_a_table_of_json_between_tabs_is_no_copy(tmp_path: Path, conversation: Payload) -> None:
-    """JSON that is none once its backslashes escape was not doubled, whatever else stands in the file."""
+    """If unescaping backslashes would break the JSON, they were not doubled, whatever else is in the file."""
     messages = ["C:\\dir", "hi\nthere", 'say "hi"']
     lines = ["receivedAt\tkind\tpayload"]
     lines += [

@@ -1,4 +1,4 @@
-"""What is not read: what the user excludes, and text files that surely hold no capture."""
+"""Files that are not read: those that the user excludes, and text files without captures."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_patterns_exclude_files_folders_and_members(captures: Path, patterns: li
 
 
 def test_a_path_is_excluded_as_it_was_typed(captures: Path) -> None:
-    """What a user copies from a listing of files works, be it a whole path."""
+    """A name copied from a listing of files works, even a whole path."""
     assert "old/" not in _files(_read(captures, exclude=f"{captures}/old")).replace("z.zip!old", "")
 
 
@@ -88,7 +88,7 @@ def test_what_was_excluded_is_counted_in_a_note(captures: Path) -> None:
 
 
 def test_excluding_everything_or_nothing_is_wrong(captures: Path) -> None:
-    """An export of which nothing is left is no empty result, and an empty pattern is no pattern."""
+    """An export with nothing left is not an empty result, and an empty pattern is not a pattern."""
     with pytest.raises(CaptureError, match=r"leaves none of the 5 files"):
         _read(captures, exclude="captures")
     with pytest.raises(UsageError, match="is empty"):
@@ -176,7 +176,7 @@ def test_one_capture_is_found_whatever_the_file_is_called(
 
 
 def test_a_file_that_is_named_is_read(captures: Path) -> None:
-    """Named by the user, even a README is told as what it is."""
+    """If the user names it, even a README is reported as what it is."""
     readme = captures / "README.txt"
     readme.write_text(README, encoding="utf-8")
     for tables in (_read(readme), _read(captures, readme)):

@@ -103,7 +103,7 @@ def test_every_form_gives_the_same_records(tmp_path: Path, form: str, container:
 
 @pytest.mark.parametrize("container", ["gzip", "bzip2", "xz"])
 def test_a_container_that_is_cut_off_keeps_what_came_before(tmp_path: Path, container: str) -> None:
-    """Whatever packed the file, its good records stand and the break is one unreadable record."""
+    """In every compression, intact records are kept and the break is one unreadable record."""
     seed = random.Random(1)
     values = [{"n": number, "noise": seed.random()} for number in range(40_000)]
     packed = CONTAINERS[container](FORMS["ndjson"](values))
@@ -165,7 +165,7 @@ def test_a_bad_element_of_an_array_costs_only_itself(tmp_path: Path) -> None:
 
 
 def test_lines_are_numbered_as_an_editor_numbers_them(tmp_path: Path) -> None:
-    """Blank lines are no records, but they count."""
+    """Blank lines are not records, but they count."""
     path = tmp_path / "a"
     path.write_bytes(b'\n{"a":1}\n\n  \n{"b":2}\n')
     assert [record.number for record in _read(path)] == [2, 5]
@@ -192,7 +192,7 @@ def test_an_object_alone_is_one_record(tmp_path: Path) -> None:
      b'{"a": 1} {"b": 2}', b"\x00", b'{"a": "\x00"}', b"[" * 2000],
 )  # fmt: skip
 def test_a_broken_line_costs_only_itself(tmp_path: Path, bad: bytes) -> None:
-    """A line that is no JSON is one rejected record, named by its line; all others are kept."""
+    """A line that is not JSON is one rejected record, named by its line; all others are kept."""
     good = [{"n": number} for number in range(1000)]
     lines = [json.dumps(value).encode() for value in good]
     lines.insert(500, bad)
@@ -243,7 +243,7 @@ def test_a_cut_off_tail_is_one_unreadable_record(tmp_path: Path, content: bytes)
 
 
 def test_a_file_of_random_bytes_is_one_unreadable_record(tmp_path: Path) -> None:
-    """What is no text at all is told in one sentence, not line by line."""
+    """A file that is not text is reported in one sentence, not line by line."""
     path = tmp_path / "a"
     path.write_bytes(random.Random(3).randbytes(100_000))
     assert [(r.number, r.reason) for r in _read(path)] == [(1, Reason.UNREADABLE)]
@@ -281,8 +281,8 @@ def test_no_number_changes_its_value(number: str) -> None:
         assert value == json.loads(raw)
 
 
-def test_a_number_that_no_double_holds_is_told_at_any_depth() -> None:
-    """Beside such a number nesting goes only so far: the record is refused, not altered."""
+def test_a_number_that_no_double_holds_is_reported_at_any_depth() -> None:
+    """Next to such a number, nesting has a limit: the record is refused, not altered."""
     deep = f'{{"a": {"[" * 400}0.1234567890123456789{"]" * 400}}}'
     with pytest.raises(ValueError, match="nested too deeply"):
         parse(deep.encode())
@@ -301,7 +301,7 @@ class _CountingDecoder(json.JSONDecoder):
 
 
 def test_a_long_element_is_decoded_few_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An element that takes many blocks is decoded when twice as much of it is there, not at every block."""
+    """An element that spans many blocks is decoded each time its text has doubled, not at every block."""
     decoder = _CountingDecoder()
     monkeypatch.setattr(values, "_DECODER", decoder)
     element = {"n": "x" * 12_000_000}
@@ -312,7 +312,7 @@ def test_a_long_element_is_decoded_few_times(tmp_path: Path, monkeypatch: pytest
 
 
 def test_looking_for_keys_goes_only_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where something is damaged, objects behind it are looked at as far as needed, however long they are."""
+    """After damage, objects are searched as far as needed, however long they are."""
     decoder = _CountingDecoder()
     monkeypatch.setattr(values, "_DECODER", decoder)
     nested = "".join(f'[{{}},{{"k{number}":' for number in range(16))
@@ -329,7 +329,7 @@ def test_lines_in_a_damaged_object_hide_no_objects_behind_it(tmp_path: Path) -> 
 
 
 def test_lines_of_junk_hide_no_table(tmp_path: Path) -> None:
-    """Rows that are none say nothing of a table, however many they are; the others are read."""
+    """Invalid rows do not affect the detection of a table, however many there are; the others are read."""
     path = tmp_path / "a"
     row = b'2024-03-11T08:59:43Z,"{""n"": 1}"\n'
     path.write_bytes(b"receivedAt,payload\n" + b"x\n" * 300 + row)
@@ -343,7 +343,7 @@ def test_lines_of_junk_hide_no_table(tmp_path: Path) -> None:
 def test_any_bytes_are_read_without_an_error(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, packed: bool
 ) -> None:
-    """Whatever a file holds, reading it gives records, each with a value or a reason, numbered upwards."""
+    """Reading any file gives records, each with a value or a reason, in ascending order."""
     path = tmp_path_factory.mktemp("any") / "a"
     path.write_bytes(gzip.compress(content) if packed else content)
     records = _read(path)

@@ -89,14 +89,14 @@ def put(s3: Any) -> Callable[..., None]:
 
 
 def _read(*addresses: str) -> tuple[dict[str, int], list[str]]:
-    """Give the records of each file, and what was noted."""
+    """Return the records of each file, and the notes."""
     captures = Captures(addresses)
     rejected = [rejection for piece in captures.batches() for rejection in piece.rejected]
     assert not rejected
     return captures.read, captures.notes
 
 
-def test_a_folder_beside_an_object_of_its_name_is_read(put: Callable[..., None]) -> None:
+def test_a_folder_next_to_an_object_with_its_name_is_read(put: Callable[..., None]) -> None:
     """A slash at the end asks for the folder; without one the object is read, and the folder is noted."""
     put("both/a.ndjson", "both/in/b.ndjson", "neighbour/c.ndjson")
     put("both", content=LINE * 2)
@@ -168,7 +168,7 @@ def test_the_latest_version_is_read(s3: Any, put: Callable[..., None]) -> None:
 def test_wrong_credentials_are_one_sentence(
     put: Callable[..., None], monkeypatch: pytest.MonkeyPatch, server: str
 ) -> None:
-    """A store that refuses, a bucket that is not there and missing credentials are told, and no secret is."""
+    """A store that refuses, a missing bucket and missing credentials are reported, without secrets."""
     put("a")
     with pytest.raises(MissingPath):
         find_files(["s3://no-such-bucket/a"])
@@ -217,10 +217,10 @@ def test_slow_answers_lose_nothing(
     assert asked
 
 
-def test_answers_that_are_always_cut_are_told(
+def test_responses_that_always_break_off_are_reported(
     put: Callable[..., None], monkeypatch: pytest.MonkeyPatch, server: str
 ) -> None:
-    """A store that breaks off each time is one unreadable record, and the object beside it is read."""
+    """A store that always fails midway costs one unreadable record, and the object next to it is read."""
     put("x/a", content=LINE * 100_000)
     put("x/b")
 
@@ -235,8 +235,10 @@ def test_answers_that_are_always_cut_are_told(
     assert captures.read["x/b"] == 1
 
 
-def test_what_changes_or_goes_between_listing_and_reading_is_told(s3: Any, put: Callable[..., None]) -> None:
-    """An object that is gone when its turn comes is one unreadable record; a changed one is read as it is."""
+def test_objects_that_change_between_listing_and_reading_are_reported(
+    s3: Any, put: Callable[..., None]
+) -> None:
+    """An object that is gone when its turn comes is one unreadable record; a changed one is read anew."""
     put("x/a", "x/b")
     captures = Captures(["s3://hooks/x/"])
     s3.delete_object(Bucket="hooks", Key="x/a")
@@ -247,7 +249,7 @@ def test_what_changes_or_goes_between_listing_and_reading_is_told(s3: Any, put: 
 
 
 def test_drivers_log_no_secret(put: Callable[..., None], caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever level the drivers' loggers have, no key, signature or signed query is in their records."""
+    """At every level of the drivers' loggers, no key, signature or signed query is in their records."""
     put("a")
     with caplog.at_level(logging.DEBUG):
         _read("s3://hooks/a")

@@ -1,4 +1,4 @@
-"""What is said of a file or a record that cannot be read: what it is, where, and what helps."""
+"""Messages about unreadable files and records: what they are, where, and what helps."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Line = Callable[..., str]
 @pytest.mark.parametrize("between", ["\\n", "\\r\\n", "\\n\n", "\\n\\n", "\\n \r\n"])
 @pytest.mark.parametrize("ends", [True, False])
 def test_a_written_line_end_parts_records(tmp_path: Path, line: Line, between: str, ends: bool) -> None:
-    """A backslash and an n between two objects can be nothing but a line's end; in a text it stays."""
+    """A backslash and an n between two objects can only be a line feed; within a string they stay."""
     records = [line(number, "a\\nb } \\n { c") for number in range(4)]
     content = between.join(records) + (between if ends else "")
     tables = _tables(tmp_path / "a", content.encode())
@@ -62,10 +62,10 @@ def test_written_line_ends_are_found_at_the_border_of_blocks(tmp_path: Path, lin
 
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "iso8859-15"])
 @pytest.mark.parametrize("form", ["lines", "last line", "array", "csv"])
-def test_a_record_in_another_encoding_is_told_with_its_place(
+def test_a_record_in_another_encoding_is_reported_with_its_position(
     tmp_path: Path, line: Line, encoding: str, form: str
 ) -> None:
-    """The first byte that is no UTF-8 is named; the file is neither cut off nor guessed."""
+    """The first byte that is not UTF-8 is named; the file is neither truncated nor guessed."""
     bad, good = line(1, "déjà"), line(2)
     content = {"lines": f"{good}\n{bad}\n", "last line": f"{good}\n{bad}", "array": f"[{good},\n{bad}]"}
     cells = [
@@ -86,7 +86,7 @@ def test_a_record_in_another_encoding_is_told_with_its_place(
 
 
 def test_an_encoding_leaves_utf_8_as_it_is(tmp_path: Path, line: Line) -> None:
-    """A file may mix both, as logs that were put together do; what is in neither costs its record."""
+    """A file may mix both, like concatenated logs; a line in neither costs its record."""
     lines = [
         line(1, "déjà €").encode("cp1252"),
         line(2, "déjà €").encode(),
@@ -161,7 +161,7 @@ def test_only_what_is_cut_off_is_called_so(tmp_path: Path, line: Line) -> None:
 
 
 def test_nothing_is_advised_that_is_there(tmp_path: Path, conversation: Payload) -> None:
-    """A time or a kind in the payload is read; where it is none, it is quoted and nothing is to be added."""
+    """A time or a kind in the payload is read; an invalid one is quoted, and nothing has to be added."""
     bare = conversation | {"receivedAt": AT, "kind": "feedback"}
     tables = _tables(tmp_path / "a.ndjson", json.dumps(bare).encode())
     assert (tables.rejections, tables.events["kind"].tolist()) == ([], ["feedback"])
@@ -175,7 +175,7 @@ def test_nothing_is_advised_that_is_there(tmp_path: Path, conversation: Payload)
         assert "add receivedAt" not in rejected.detail
 
 
-def test_a_wrong_kind_is_told_by_who_named_it(tmp_path: Path, conversation: Payload) -> None:
+def test_a_wrong_kind_is_reported_with_its_source(tmp_path: Path, conversation: Payload) -> None:
     """The label, the file or the option: what has to be corrected is named."""
     record = json.dumps({"receivedAt": AT, "payload": conversation}).encode()
     (by_file,) = _tables(tmp_path / "transcript.ndjson", record).rejections
@@ -185,7 +185,7 @@ def test_a_wrong_kind_is_told_by_who_named_it(tmp_path: Path, conversation: Payl
 
 
 @pytest.mark.parametrize("moment", ["2024-02-30T08:59:43Z", "2024-13-01T08:59:43Z", "2024-02-03T25:59:43Z"])
-def test_a_day_that_does_not_exist_is_told_as_that(
+def test_a_day_that_does_not_exist_is_reported_as_such(
     tmp_path: Path, conversation: Payload, moment: str
 ) -> None:
     """Its writing is right, so no other writing is asked for."""
@@ -209,7 +209,7 @@ def test_values_are_shown_as_json_has_them(tmp_path: Path, conversation: Payload
 
 
 def test_names_of_unknown_fields_do_nothing_to_a_terminal(tmp_path: Path, conversation: Payload) -> None:
-    """A stranger's key is printed letter by letter."""
+    """An untrusted key is printed letter by letter."""
     record = {"receivedAt": AT, "kind": "feedback", "payload": conversation | {"\x1b[2Jx": 1}}
     notes = _tables(tmp_path / "a", json.dumps(record).encode()).notes
     assert all(note.isprintable() for note in notes)

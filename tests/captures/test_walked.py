@@ -23,7 +23,7 @@ def _tables(path: Path, fields: Any = None, **options: Any) -> Tables:
 
 
 def _page(conversation: Payload, count: int, first: int = 1) -> Payload:
-    """What an unknown queue answers."""
+    """Records from an unknown queue."""
     found = [
         {"Text": json.dumps({**conversation, "message": f"number {number}"}), "About": {"At": AT + number}}
         for number in range(first, first + count)
@@ -43,7 +43,7 @@ WALKED = [
 def test_each_element_is_a_record(
     tmp_path: Path, conversation: Payload, fields: str, indent: int | None
 ) -> None:
-    """All places walk the same element; what stands outside of the list counts for each."""
+    """All paths walk the same element; what is outside the list counts for each element."""
     pages = [_page(conversation, 3), _page(conversation, 0), _page(conversation, 2, first=4)]
     (tmp_path / "a.json").write_text("\n".join(json.dumps(page, indent=indent) for page in pages))
     tables = _tables(tmp_path, fields)
@@ -111,7 +111,7 @@ def test_a_walk_reads_parquet(tmp_path: Path, conversation: Payload) -> None:
     assert tables.events["message"].tolist() == ["a", "b"]
 
 
-def test_elements_beside_the_named_one_are_told(tmp_path: Path, conversation: Payload) -> None:
+def test_elements_next_to_the_named_one_are_reported(tmp_path: Path, conversation: Payload) -> None:
     """Whoever names one element of a list learns how many were not read, and the place of each."""
     pages = [_page(conversation, 3), _page(conversation, 2, first=7), _page(conversation, 1, first=10)]
     (tmp_path / "a.ndjson").write_text("".join(json.dumps(page) + "\n" for page in pages))
@@ -122,8 +122,8 @@ def test_elements_beside_the_named_one_are_told(tmp_path: Path, conversation: Pa
     assert "payload=Answer.Found.*.Text" in str(tables)
 
 
-def test_one_element_of_a_page_is_told_too(tmp_path: Path, conversation: Payload) -> None:
-    """The user's own place goes before the pages that are known."""
+def test_one_element_of_a_page_is_reported_too(tmp_path: Path, conversation: Payload) -> None:
+    """The user's own path takes precedence over known pages."""
     page = {"data": [{"hook": conversation}, {"hook": conversation}]}
     (tmp_path / "feedback.json").write_text(json.dumps(page))
     tables = _tables(tmp_path, "payload=data.0.hook", undated_as="2024-03-20T00:00:00Z")
@@ -142,7 +142,7 @@ def test_one_element_of_a_page_is_told_too(tmp_path: Path, conversation: Payload
     ],
 )
 def test_walks_that_cannot_be_meant(fields: str, why: str) -> None:
-    """A wrong walk is told before anything is read."""
+    """A wrong walk is reported before anything is read."""
     with pytest.raises(UsageError, match=why):
         named_fields(fields)
 

@@ -85,7 +85,7 @@ def _read(address: str) -> tuple[int, list[str]]:
 
 
 def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A host that only the proxy knows is read through it; NO_PROXY and a proxy that is gone are told."""
+    """A host that only the proxy knows is read through it; NO_PROXY and an unreachable proxy are reported."""
     with _serving(lambda handler: handler.give(LINE * 3)) as (proxy, asked):
         monkeypatch.setenv("HTTP_PROXY", proxy)
         assert _read("http://captures.invalid/a.ndjson") == (3, [])
@@ -104,7 +104,7 @@ def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> 
 def test_an_authority_of_the_environment_is_trusted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
-    """A certificate that nobody knows is refused, and the sentence names the variable that settles it."""
+    """An unknown certificate is refused, and the message names the variable that settles it."""
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1",
@@ -162,7 +162,7 @@ def test_what_is_packed_on_its_way_is_unpacked() -> None:
     [(403, "403 .*signature may have expired"), (407, "407 .*HTTPS_PROXY"), (500, "500 .*Try again later")],
 )
 def test_a_refusal_is_one_sentence(status: int, expected: str) -> None:
-    """What a server answers is told with what to do; 404 and 410 are paths that are not there."""
+    """A server's refusal is reported with the next step; 404 and 410 mean a missing path."""
     with _serving(lambda handler: handler.give(b"", status)) as (address, _):
         with pytest.raises(CaptureError, match=expected) as told:
             find_files([f"{address}/a?sig=SECRET"])
@@ -193,7 +193,7 @@ def test_a_server_without_head_is_read() -> None:
      "zip://a::https://me:password@host/b.zip", "simplecache::https://me:password@host/b", "memory://"],
 )  # fmt: skip
 def test_a_wrong_address_is_one_sentence(tmp_path: Path, address: str) -> None:
-    """Whatever is wrong with an address, it is told without a traceback and without its password."""
+    """Any faulty URL is reported without a traceback and without its password."""
     with pytest.raises(ChatlioKitError) as told:
         find_files([address])
     assert "pass" not in str(told.value)

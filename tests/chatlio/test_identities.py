@@ -73,8 +73,8 @@ def test_only_four_columns_and_traits_may_be_identities() -> None:
         (["visitor_id=A", "user_id=A"], "merge strangers"),
     ],
 )
-def test_what_would_join_strangers_is_refused(texts: list[str], words: str) -> None:
-    """A sentence says what is wrong."""
+def test_identities_that_would_merge_strangers_are_refused(texts: list[str], words: str) -> None:
+    """A message says what is wrong."""
     with pytest.raises(UsageError, match=words):
         parse_identities(texts)
 
@@ -88,7 +88,7 @@ def test_the_sites_own_id_is_primary_before_the_visitors_and_an_address_never() 
     "value", ["", "   ", "null", "NULL", "Anonymous", "invalid", "undefined", "x" * 1025, "***", None]
 )
 def test_blocked_values_are_left_out(value: str | None) -> None:
-    """What the platform blocks, and what programs write for nobody, is no identity."""
+    """What the platform blocks, and placeholders that programs write, are not identities."""
     rows = {"user_id": value, "visitor_id": ANA}
     assert people(ALL, rows) == [{"ChatlioVisitor": ANA}]
 
@@ -121,7 +121,7 @@ def test_an_event_without_a_primary_id_has_no_identity() -> None:
 
 
 def test_a_transcript_gets_its_conversations_visitor_unless_there_are_several() -> None:
-    """The visitor may be named by any event of the conversation, before or after."""
+    """Any event of the conversation may name the visitor, before or after."""
     started = frame(
         {"conversation_id": CHAT, "visitor_id": ANA},
         {"conversation_id": OTHER, "visitor_id": ANA},
@@ -143,7 +143,7 @@ _VALUES = st.one_of(
 def test_every_identity_map_has_exactly_one_primary_and_one_id_a_namespace(
     rows: list[tuple[str | None, ...]],
 ) -> None:
-    """Whatever the values are, the record is JSON, and its map says what the rules say."""
+    """For any values, the record is JSON, and its map follows the rules."""
     names = ("user_id", "visitor_id", "visitor_email", "contact_email")
     events = frame(*(dict(zip(names, row, strict=True)) for row in rows))
     events["event_id"] = [f"{number:064x}" for number in range(len(events))]

@@ -90,7 +90,7 @@ def test_what_a_mask_leaves(column: str, value: str, left: str) -> None:
     "value", ["+34 600 000 000", "ana@example.org, mobile 555", "a@b.org; c@d.org", "ana%40example.org"]
 )
 def test_only_an_address_is_hashed_without_a_key(value: str) -> None:
-    """Words beside an address can be guessed from a plain hash, so nothing is left of such a value."""
+    """Words next to an address can be guessed from a plain hash, so nothing is left of such a value."""
     redacted, _ = Redaction.from_text("hash:aep").apply("events", _events(visitor_email=[value]))
     assert redacted["visitor_email"].to_pylist() == ["***"]
 
@@ -98,7 +98,7 @@ def test_only_an_address_is_hashed_without_a_key(value: str) -> None:
 @pytest.mark.parametrize("way", ["mask", "hash:aep", "hash:keyed"])
 @pytest.mark.parametrize("column", ["visitor_id", "ip_address", "visitor_traits", "visitor_email", "message"])
 def test_a_redacted_value_keeps_its_rule_and_its_equals(way: str, column: str) -> None:
-    """What the column's rule asks for holds afterwards; equal values stay equal, others stay apart."""
+    """The result follows the column's rule; equal values stay equal, different ones stay different."""
     values = {
         "visitor_id": ["5b0c7d1e-9a34-4e2f-6c18-b2f09d41a7e3", "5b0c7d1e-9a34-4e2f-6c18-b2f09d41a7e4"],
         "ip_address": ["203.0.113.7", "198.51.100.9"],
@@ -125,7 +125,7 @@ def _keeps_rule(entry: Field, value: str) -> bool:
 
 
 def test_one_key_gives_one_hash_and_another_key_another() -> None:
-    """Keyed hashes depend on the key; without it nobody can make them."""
+    """Keyed hashes depend on the key; without it they cannot be computed."""
     rows = _events(visitor_name=["Ana"])
     hashes = [
         Redaction.from_text("hash:keyed", lambda key=key: Secret(key))
@@ -149,7 +149,7 @@ def test_one_key_gives_one_hash_and_another_key_another() -> None:
     ],
 )  # fmt: skip
 def test_the_option_is_read(text: str | None, ways: dict[str, str]) -> None:
-    """A way alone is for all classes that speak of people; what is said of a single class comes first."""
+    """A single way applies to all classes of personal data; a way for a single class takes precedence."""
     redaction = Redaction.from_text(text, _key)
     assert {str(privacy): str(way) for privacy, way in redaction.ways.items()} == ways
     assert redaction.is_on == bool(ways)
@@ -160,13 +160,13 @@ def test_the_option_is_read(text: str | None, ways: dict[str, str]) -> None:
     "text", ["", "hash", "masked", "plain=drop", "names=drop", "personal=", "drop,,mask"]
 )
 def test_an_option_that_cannot_be_meant(text: str) -> None:
-    """A class or a way that is none is told with those that are; nothing is left unredacted by a slip."""
+    """An unknown class or way is reported with the valid ones; a typo never leaves values unredacted."""
     with pytest.raises(UsageError, match="redact="):
         Redaction.from_text(text, _key)
 
 
 def test_the_key_comes_from_settings_and_never_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Environment, .env or a file give the key; a missing or short one is told; no text or pickle has it."""
+    """Environment, .env or a file provide the key; a missing or short one is reported; nothing reveals it."""
     monkeypatch.chdir(tmp_path)
     key = "0123456789abcdef-the-key"
     (tmp_path / "key.txt").write_text(f"{key}\n")

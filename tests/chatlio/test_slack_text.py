@@ -39,7 +39,7 @@ def test_a_text_is_shown_as_its_writer_saw_it(raw: str, text: str) -> None:
 
 @given(st.text())
 def test_what_was_typed_comes_back(typed: str) -> None:
-    """Whatever is typed is escaped by Slack, and decoded to what it was."""
+    """Decoding what Slack escaped restores what was typed."""
     escaped = typed.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     assert decode(escaped) == typed
 

@@ -1,4 +1,4 @@
-"""A local platform for each test, and eyes that see what is on it."""
+"""A local platform for each test, and functions that list what is on it."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def platform(account_settings: Settings) -> Iterator[Platform]:
 
 @pytest.fixture
 def count_objects() -> Callable[[Platform], dict[str, list[str]]]:
-    """Give the ids of everything that is on a platform, by what it is."""
+    """Return the ids of everything on a platform, by type."""
 
     def count(platform: Platform) -> dict[str, list[str]]:
         return {
@@ -116,7 +116,7 @@ def count_objects() -> Callable[[Platform], dict[str, list[str]]]:
 
 @pytest.fixture
 def census(platform: Platform, count_objects: Callable[[Platform], dict[str, list[str]]]) -> Census:
-    """Give the ids of everything that is on the test's platform, by what it is."""
+    """Return the ids of everything on the test's platform, by type."""
     return lambda: count_objects(platform)
 
 

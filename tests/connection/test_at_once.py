@@ -42,14 +42,14 @@ def server(tmp_path: Path) -> Iterator[RunningPlatform]:
 
 
 def _meet_at_every_create(platforms: list[Platform], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the platforms' users wait for each other right before each create, after all have looked."""
+    """Make the platforms' users wait for each other right before each create, after all have looked."""
     everybody = threading.Barrier(len(platforms))
 
     def together(create: Callable[..., Any]) -> Callable[..., Any]:
         def made(*asked: Any) -> Any:
             try:
                 everybody.wait(timeout=0.5)
-            except threading.BrokenBarrierError:  # the others reuse what is there
+            except threading.BrokenBarrierError:  # the others reuse existing objects
                 everybody.reset()
             return create(*asked)
 
@@ -74,7 +74,7 @@ def test_states_apart_leave_one_of_each(
     monkeypatch: pytest.MonkeyPatch,
     users: int,
 ) -> None:
-    """Whoever made an object second removes it and goes on with the first; all have the same connection."""
+    """The run that created an object second removes it and continues with the first."""
     with ExitStack() as stack:
         platforms = [
             stack.enter_context(
@@ -147,7 +147,7 @@ def test_a_build_waits_for_its_turn(tmp_path: Path, server: RunningPlatform, cou
         assert building.result().live
 
 
-def test_a_lock_of_a_killed_process_delays_nobody(tmp_path: Path, server: RunningPlatform) -> None:
+def test_a_lock_of_a_killed_process_delays_no_one(tmp_path: Path, server: RunningPlatform) -> None:
     """The system releases it; the file that is left behind belongs to a state folder."""
     state = tmp_path / "state"
     state.mkdir(mode=0o755)
@@ -177,7 +177,7 @@ def test_a_folder_that_cannot_be_locked_builds_without(tmp_path: Path, server: R
 def test_who_waits_too_long_for_a_lock_hears_of_it(
     tmp_path: Path, server: RunningPlatform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The sentence names the folder, and nothing was made."""
+    """The message names the folder, and nothing was created."""
     monkeypatch.setattr(provision, "LOCK_TIMEOUT", 0.0)
     with Platform(settings_of(server, tmp_path)) as platform, FileLock(tmp_path / LOCK):
         plan = plan_connection(platform, quiet=True)
@@ -190,7 +190,7 @@ def test_who_waits_too_long_for_a_lock_hears_of_it(
 def test_doubles_of_an_earlier_version_need_no_disconnect(
     tmp_path: Path, server: RunningPlatform, count_objects: Count
 ) -> None:
-    """Where two whole connections of one name stand, the one in use is found; its URLs go on taking data."""
+    """Of two complete connections with one name, the one in use is found; its URLs keep receiving data."""
     with Platform(settings_of(server, tmp_path)) as platform:
         first = plan_connection(platform, quiet=True).apply(quiet=True)
         empty = platform.catalog.dataset(first.dataset_id)

@@ -41,7 +41,7 @@ def test_samples_are_files_of_the_documented_shapes(tmp_path: Path) -> None:
 
 
 def test_what_is_entered_by_hand_is_what_the_plan_makes(platform: Platform) -> None:
-    """Entered as told, the mappings of each kind are accepted and map its sample as the plan's do."""
+    """Entered as described, the mappings of each kind are accepted and map its sample as the plan's do."""
     connection = plan_connection(platform).apply()
     design = Blueprint(ResourceNames("chatlio"), connection.tenant_id)
     for flow in connection.by_hand().flows:
@@ -88,7 +88,7 @@ def test_it_reads_as_text_and_in_a_notebook(platform: Platform) -> None:
     assert shown._repr_html_().count("<pre>") == 2
 
 
-def test_it_tells_no_secret(platform: Platform) -> None:
+def test_it_reveals_no_secret(platform: Platform) -> None:
     """Of a connection that is there, no inlet is shown: the form of the URL is enough."""
     connection = plan_connection(platform).apply()
     shown = connection.by_hand()

@@ -1,4 +1,4 @@
-"""Plan, create and take down by command: what is said in JSON, and what becomes of foreign objects."""
+"""Plan, create and take down by command: the JSON output, and what happens to other people's objects."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def platform(local: RunningPlatform, settings_for: Any) -> Iterator[Platform]:
 
 
 def actions(done: Any) -> dict[str, str]:
-    """What a command's JSON says of each object, by the object's name."""
+    """What a command's JSON says about each object, by the object's name."""
     return {entry["name"]: entry["action"] for entry in json.loads(done.stdout)["objects"]}
 
 
@@ -56,7 +56,7 @@ def test_an_empty_sandbox_is_filled_once(
 def test_a_dry_run_on_a_half_built_connection_names_each_object(
     local: RunningPlatform, chatlio_kit: Any, platform: Platform, census: Callable[[], Any]
 ) -> None:
-    """What is there is reused, what differs updated, what is missing created; each with its reason and id."""
+    """Existing objects are reused, different ones updated, missing ones created, with reason and id."""
     connection = plan_connection(platform, webhooks=["transcript", "feedback", "unanswered"]).apply()
     remove = [{"op": "remove", "path": f"{BASE}/agent_name"}]
     platform.schemas.patch("fieldgroups", connection.field_group_id, remove)
@@ -132,7 +132,7 @@ def test_taking_down_twice_leaves_data_and_foreign_objects(
 
     assert chatlio_kit(local, "connect").exit_code == 0
     full = census()
-    listed = chatlio_kit(local, "disconnect", "--json")  # nobody says yes
+    listed = chatlio_kit(local, "disconnect", "--json")  # no one confirms
     assert (listed.exit_code, census()) == (2, full)
     once = chatlio_kit(local, "disconnect", "--yes", "--json")
     left = census()

@@ -1,4 +1,4 @@
-"""What is sent to the platform derives from the catalogue, whole and without restrictions."""
+"""What is sent to the platform derives from the catalogue, completely and without restrictions."""
 
 from __future__ import annotations
 
@@ -223,7 +223,7 @@ def test_names_say_chatlio_once() -> None:
         (None, False),
     ],
 )
-def test_the_mark_is_told_from_longer_ones(description: object, ours: bool) -> None:
+def test_the_mark_differs_from_longer_ones(description: object, ours: bool) -> None:
     """Only the whole mark makes an object ours."""
     assert ResourceNames("shop").owns(description) is ours
 

@@ -51,7 +51,7 @@ def sizes(census: Census) -> dict[str, int]:
 
 
 def actions(plan: Plan) -> list[str]:
-    """What a plan would do, object by object."""
+    """The actions of a plan, object by object."""
     return [entry.action.value for entry in plan.objects]
 
 
@@ -131,8 +131,8 @@ def test_unknown_webhooks_are_refused(platform: Platform) -> None:
         plan_connection(platform, webhooks=["chat", "feedback", "nope"])
 
 
-def test_progress_is_told_in_sentences(platform: Platform) -> None:
-    """Each step is told; a connect that has nothing to do tells nothing."""
+def test_progress_is_reported_in_sentences(platform: Platform) -> None:
+    """Each step is reported; a connect with nothing to do reports nothing."""
     told: list[str] = []
     plan_connection(platform, webhooks=["feedback"]).apply(progress=told.append)
     assert told[0] == "Creating the field group 'chatlio field group'"
@@ -319,10 +319,10 @@ def test_opening_what_is_half_there_says_what_is_missing(platform: Platform) -> 
     assert set(open_connection(platform).live) == {Kind.FEEDBACK, Kind.TRANSCRIPT}
 
 
-def test_dataflows_that_are_not_enabled_in_time_are_told(
+def test_dataflows_that_are_not_enabled_in_time_are_reported(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When a dataflow takes too long, that is told; later the connection goes on from there."""
+    """A dataflow that takes too long is reported; later the connection continues from there."""
     monkeypatch.setattr(building_module, "LONGEST_WAIT", 0.0)
     with pytest.raises(ConnectionIncomplete, match="some dataflows are not enabled"):
         plan_connection(platform, webhooks=["feedback"]).apply()

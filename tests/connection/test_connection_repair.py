@@ -47,7 +47,7 @@ def sizes(census: Census) -> dict[str, int]:
 def around_create(
     platform: Platform, monkeypatch: pytest.MonkeyPatch, path: str, act: Callable[[Callable[[], Any]], Any]
 ) -> None:
-    """Let ``act`` stand in for the first create at a path; it is given the real call."""
+    """Replace the first create at a path with ``act``, which receives the real call."""
     transport = platform._transport
     call = transport.call
     left = [1]
@@ -115,7 +115,7 @@ def test_a_create_that_failed_for_a_moment_is_repeated(
     assert sizes(census) == ONE_KIND
 
 
-def test_a_platform_that_stays_down_is_told(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_platform_that_stays_down_is_reported(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     """After three tries the platform's own failure is raised."""
     naps: list[float] = []
     monkeypatch.setattr(platform, "sleep", naps.append)
@@ -166,7 +166,7 @@ def test_foreign_objects_stay_untouched(platform: Platform, census: Census) -> N
     assert open_connection(platform, "chatlio-2") == other
 
 
-def test_a_title_taken_by_somebody_else_is_a_conflict(platform: Platform, census: Census) -> None:
+def test_a_title_taken_by_someone_else_is_a_conflict(platform: Platform, census: Census) -> None:
     """A schema of our title that is not ours stops the connect before anything is made."""
     platform.schemas.create(
         "schemas",
@@ -248,7 +248,7 @@ def test_a_schema_without_our_field_group_gets_it(platform: Platform) -> None:
 
 
 def test_changed_mappings_are_put_right_and_applied(platform: Platform, census: Census) -> None:
-    """A mapping set that somebody changed is replaced, and the dataflow told its new version."""
+    """A mapping set that someone changed is replaced, and the dataflow gets its new version."""
     connection = plan_connection(platform, webhooks=["feedback"]).apply()
     design = Blueprint(ResourceNames("chatlio"), connection.tenant_id)
     mapping_set = connection.live[Kind.FEEDBACK].mapping_set_id
@@ -282,7 +282,7 @@ def test_a_disabled_dataflow_is_enabled(platform: Platform) -> None:
 
 
 def test_an_outdated_history_flow_is_brought_up_to_date_when_needed(platform: Platform) -> None:
-    """A history dataflow with other mappings is not used as it stands: it is mended at the next call."""
+    """A history dataflow with other mappings is not used unchanged: it is repaired at the next call."""
     connection = plan_connection(platform, webhooks=[]).apply()
     flow = connection.history_flow(Kind.FEEDBACK)
     design = Blueprint(ResourceNames("chatlio"), connection.tenant_id)
@@ -295,7 +295,7 @@ def test_an_outdated_history_flow_is_brought_up_to_date_when_needed(platform: Pl
     assert open_connection(platform).history.keys() == {Kind.FEEDBACK}
 
 
-def test_a_missing_permission_is_told_with_its_name(tmp_path: Any) -> None:
+def test_a_missing_permission_is_reported_with_its_name(tmp_path: Any) -> None:
     """A credential that may not make datasets learns which permission it lacks."""
     with (
         running(tmp_path / "store", withheld=frozenset({"manage-datasets"})) as local,

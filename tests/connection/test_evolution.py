@@ -28,7 +28,7 @@ BASE = "/definitions/customFields/properties/_acmechat/properties/chatlio/proper
 
 @pytest.fixture
 def version(monkeypatch: pytest.MonkeyPatch) -> Version:
-    """Work for a while with another catalogue: each event field as it is changed, or left out."""
+    """Use another catalogue for a while: each event field changed, or left out."""
 
     @contextmanager
     def other(change: Callable[[Field], Field | None]) -> Iterator[None]:
@@ -47,7 +47,7 @@ def without(*names: str) -> Callable[[Field], Field | None]:
 
 
 def as_number(name: str) -> Callable[[Field], Field | None]:
-    """Give a field the type integer."""
+    """Change a field's type to integer."""
     return lambda field: replace(field, dtype=Dtype.INTEGER) if field.name == name else field
 
 
@@ -101,7 +101,7 @@ def test_an_older_version_keeps_what_it_does_not_know(platform: Platform, versio
 def test_another_type_is_refused_with_or_without_data(
     platform: Platform, landed: Landed, version: Version, census: Callable[[], Any], has_data: bool
 ) -> None:
-    """A type that differs is a conflict told with both types and what to do; nothing is touched."""
+    """A different type is a conflict, reported with both types and the next step; nothing is touched."""
     connection = plan_connection(platform, webhooks=["feedback"]).apply()
     if has_data:
         land(connection, landed, Kind.FEEDBACK)

@@ -1,4 +1,4 @@
-"""What the machine and the way to the platform get wrong: one sentence that says who to turn to."""
+"""Problems with the machine and the connection to the platform: one message that says whom to turn to."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def proxy() -> Iterator[str]:
 
 
 def test_a_web_page_at_the_token_endpoint(proxy: str, chatlio_kit: Any) -> None:
-    """A proxy's 403 is told as one; nobody is sent to Adobe's permissions."""
+    """A proxy's 403 is reported as such; no one is sent to Adobe's permissions."""
     done = chatlio_kit(RunningPlatform(proxy, LocalAccount("a secret")), "doctor", "--json")
     (check,) = [entry for entry in json.loads(done.stdout)["checks"] if entry["check"] == "token"]
     assert done.exit_code == 1
@@ -97,7 +97,7 @@ def test_a_setting_that_no_header_can_carry() -> None:
 
 
 def test_a_state_folder_whose_locks_do_not_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither kind of lock: the folder is named, and where to put it; nobody waits for half a minute."""
+    """Neither type of lock: the folder is named, with another place for it, without a long wait."""
 
     class Refusing(sqlite3.Connection):
         def execute(self, *_: Any) -> Any:
@@ -121,7 +121,7 @@ def test_a_state_folder_whose_locks_do_not_work(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_local_platform_that_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty log is told as such."""
+    """An empty log is reported as such."""
     monkeypatch.setattr(lifecycle, "START_SECONDS", 0.0)
     monkeypatch.setattr(lifecycle, "_live_url", lambda _: None)
     monkeypatch.setattr(lifecycle, "_spawn", lambda *_: _Idle(tmp_path / "state" / "local"))
@@ -154,7 +154,7 @@ class _Idle:
 def test_the_last_resort(
     error: Exception, said: str, options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """What no room has a sentence for ends in one, with exit code 1, in JSON too."""
+    """An error that no room has a message for ends in one, with exit code 1, also in JSON."""
 
     def fail(*_: Any, **__: Any) -> None:
         raise error

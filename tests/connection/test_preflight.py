@@ -1,4 +1,4 @@
-"""The doctor reads only, goes in order, and names what stands in the way and what to do about it."""
+"""The doctor only reads, keeps to the order, and names each obstacle with the next step."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_a_right_to_read_that_is_withheld_is_named(tmp_path: Path, chatlio_kit: 
         ("Sources", {"Chatlio source": "warn", "names": "fail", "live mappings": "skipped"}),
     ],
 )
-def test_without_any_right_to_an_area_what_needs_it_is_told(
+def test_checks_without_permission_for_their_area_are_reported(
     tmp_path: Path, chatlio_kit: Any, area: str, others: dict[str, str]
 ) -> None:
     """With both rights withheld, both fail, and so does or waits what cannot be read without them."""
@@ -183,7 +183,7 @@ def test_a_right_that_only_people_need_is_a_warning(
     assert "role" in found[check]["next_step"]
 
 
-def test_a_sandbox_that_nobody_may_look_into_is_a_warning(
+def test_a_sandbox_that_cannot_be_read_is_a_warning(
     tmp_path: Path, settings_for: Callable[..., Settings]
 ) -> None:
     """When no right allows a look, whether the sandbox is there is warned of and never passed."""
@@ -198,7 +198,7 @@ def test_a_sandbox_that_nobody_may_look_into_is_a_warning(
 
 
 def test_rights_that_cannot_be_seen_are_warnings(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When Access Control tells nothing, no right passes, and none fails."""
+    """If Access Control returns nothing, no permission passes, and none fails."""
 
     def refuse(*_: object) -> Any:
         raise PermissionMissing("Access Control", "tell", "only administrators may ask", status=403)
@@ -260,9 +260,7 @@ def test_the_clock_is_compared_with_the_platform(
     assert (found.verdict.value, words in found.finding) == (verdict, True)
 
 
-def test_a_platform_that_tells_no_time_is_a_warning(
-    platform: Platform, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_platform_without_a_clock_is_a_warning(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a Date nothing can be said of the clock."""
     send = wire.send_once
 

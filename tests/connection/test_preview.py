@@ -113,7 +113,7 @@ def spoiled(payload: Json, noise: Random, number: int) -> Json:
 def in_batches(
     platform: Platform, records: list[Json], mapping_set: Json
 ) -> Iterator[tuple[Json, Json, Any]]:
-    """Give each record, what the platform makes of it, and what it says of it."""
+    """Return each record, its mapped result, and the mapper's messages."""
     for start in range(0, len(records), AT_ONCE):
         batch = records[start : start + AT_ONCE]
         for record, made in zip(batch, platform.mapping_sets.preview(batch, mapping_set), strict=True):
@@ -122,7 +122,7 @@ def in_batches(
 
 @pytest.fixture
 def mapping_set(platform: Platform) -> Callable[[Role, Kind], Json]:
-    """Give the body of a mapping set for a schema that is on the platform."""
+    """Return the body of a mapping set for a schema on the platform."""
     connection = plan_connection(platform, webhooks=[]).apply()
     design = Blueprint(ResourceNames("chatlio"), connection.tenant_id)
     return lambda role, kind: design.mapping_set(role, kind, connection.schema_id)
@@ -136,7 +136,7 @@ def to_the_second(text: str) -> datetime | None:
 
 
 def visitor_fields(visitor: Json) -> Json:
-    """What is mapped of an offline message's visitor."""
+    """The expected mapping of an offline message's visitor."""
     return {
         "visitor_id": visitor["UUID"],
         "visitor_email": visitor["email"],
@@ -194,7 +194,7 @@ def expected_live(kind: Kind, payload: Json) -> Json:
 
 
 def as_seen(fields: Json, expected: Json) -> Json:
-    """What was mapped, with times read where times are expected."""
+    """The mapped result, with times parsed where times are expected."""
     return {
         name: datetime.fromisoformat(value) if isinstance(expected.get(name), datetime) else value
         for name, value in fields.items()
@@ -259,7 +259,7 @@ def test_a_thousand_wire_records_are_mapped_as_python_expects(
 
 
 def same_times(got: Any, wanted: Any) -> bool:
-    """Whether two values are one, times being compared as times however they are written."""
+    """Whether two values are equal, comparing times regardless of their notation."""
     if isinstance(wanted, dict):
         return (
             isinstance(got, dict)

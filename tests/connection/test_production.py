@@ -52,7 +52,7 @@ def captures(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """What is asked of the platform: the verb, and of what is no GET the end of its path."""
+    """The requests to the platform: the verb, and the end of the path for everything but GET."""
     seen: set[str] = set()
     for room in (wire, ingestion):
         send = room.send_once
@@ -96,7 +96,7 @@ def test_in_python_nothing_is_written_without_leave(
 
 
 def test_in_python_leave_is_given_by_name(connected: Connection, captures: Path) -> None:
-    """With ``production=True`` all of it goes through."""
+    """With ``production=True`` everything succeeds."""
     tables = ck.read_export(captures).to_tables()
     run = ck.stream(tables, connected, production=True, quiet=True)
     assert run.reconcile(wait=60).run.landed == len(tables.events)
@@ -107,7 +107,7 @@ def test_in_python_leave_is_given_by_name(connected: Connection, captures: Path)
 
 @pytest.mark.parametrize("wrong", ["yes", 1, None])
 def test_leave_is_true_or_false(connected: Connection, wrong: Any) -> None:
-    """What merely looks like a yes is none."""
+    """A value that merely looks like a yes is not one."""
     with pytest.raises(UsageError, match="production="):
         ck.replay(connected, production=wrong)
 
@@ -135,7 +135,7 @@ def test_at_the_prompt(
 
 
 def test_disconnect_refuses_before_it_asks(server: RunningPlatform, chatlio_kit: Any) -> None:
-    """Nobody is asked to agree to what is refused afterwards."""
+    """No one is asked to confirm what is refused afterwards."""
     done = chatlio_kit(server, "disconnect")
     assert done.exit_code == 2
     assert "Remove these" not in done.stderr
@@ -164,7 +164,7 @@ def test_the_doctor_shows_the_type(server: RunningPlatform, chatlio_kit: Any, pl
         (PlatformError("Sandbox Management", "list", "its answer holds no sandboxes"), "holds no sandboxes"),
     ],
 )
-def test_what_cannot_be_told_counts_as_production(
+def test_an_unknown_type_counts_as_production(
     platform: Platform, monkeypatch: pytest.MonkeyPatch, answer: Any, reason: str, census: Callable[[], Any]
 ) -> None:
     """An empty list, another name, an unknown type, a refusal: nothing is written, and why is said."""
@@ -184,7 +184,7 @@ def test_what_cannot_be_told_counts_as_production(
 
 
 def test_a_platform_that_is_away_is_no_production_sandbox(production: Platform) -> None:
-    """Who cannot be reached is told as such: more leave would not help."""
+    """An unreachable platform is reported as such: another option would not help."""
     with running(production.settings.state / "other") as gone:
         settings = settings_of(gone)
     with Platform(settings, sleep=lambda _: None) as platform, pytest.raises(Unreachable):
@@ -205,7 +205,7 @@ def test_the_type_is_found_behind_the_first_page(platform: Platform, monkeypatch
 
 
 def test_a_local_platform_is_of_either_type(tmp_path: Path) -> None:
-    """Its process is told, and commands that find it keep the guard."""
+    """Its process is reported, and commands that find it keep the guard."""
     options = local_platform.Options(sandbox_type="production")
     local_platform.ensure_running(tmp_path / "local", idle=30, options=options)
     try:

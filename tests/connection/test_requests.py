@@ -278,7 +278,7 @@ def plain(call: Call) -> tuple[str, str, list[tuple[str, str]], Any]:
 
 
 def without_words(node: dict[str, Any]) -> None:
-    """Take title and description, which every field must have, off a node and all below it."""
+    """Remove title and description, which every field must have, from a node and everything below it."""
     for word in ("title", "description"):
         assert node.pop(word), node
     inner = node.get("items", node)

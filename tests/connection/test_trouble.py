@@ -1,4 +1,4 @@
-"""Whatever is wrong with the way to the platform: one sentence, exit code 1, no traceback, no secret."""
+"""Any problem in reaching the platform: one message, exit code 1, no traceback, no secret."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ COMMANDS = (["doctor"], ["connect"], ["connect", "--dry-run"], ["disconnect", "-
         ({"AEP_SANDBOX": "nowhere"}, "sandbox", "The sandbox nowhere was not found"),
     ],
 )
-def test_a_wrong_setting_is_told_in_a_sentence(
+def test_a_wrong_setting_is_reported_in_a_sentence(
     tmp_path: Path, chatlio_kit: Any, changed: dict[str, str], line: str, sentence: str
 ) -> None:
     """The doctor fails exactly that line and names the next step; other commands end with the sentence."""
@@ -56,8 +56,8 @@ def test_a_wrong_setting_is_told_in_a_sentence(
     assert chatlio_kit.secrets_said(local.account.client_secret, WRONG_SECRET) == []
 
 
-def test_a_host_that_does_not_answer_is_told_in_a_sentence(tmp_path: Path, chatlio_kit: Any) -> None:
-    """A port that nobody listens on: the doctor fails, and so does every command, with what to check."""
+def test_a_host_that_does_not_answer_is_reported_in_a_sentence(tmp_path: Path, chatlio_kit: Any) -> None:
+    """A port without a listener: the doctor fails, and so does every command, with what to check."""
     with socket.socket() as closed, running(tmp_path / "store") as local:
         closed.bind(("127.0.0.1", 0))
         nobody = f"http://127.0.0.1:{closed.getsockname()[1]}"
@@ -75,7 +75,7 @@ def test_a_host_that_does_not_answer_is_told_in_a_sentence(tmp_path: Path, chatl
     assert chatlio_kit.secrets_said(local.account.client_secret) == []
 
 
-def test_a_certificate_that_nobody_vouches_for_is_told_in_a_sentence(
+def test_an_untrusted_certificate_is_reported_in_a_sentence(
     tmp_path: Path, chatlio_kit: Any, untrusted_url: str
 ) -> None:
     """A self-signed certificate is refused at once, with the setting for a proxy's own certificate."""
@@ -109,8 +109,10 @@ def test_an_expired_token_is_renewed_on_the_way(tmp_path: Path, settings_for: An
         assert tokens.current() != first
 
 
-def test_a_token_that_is_revoked_at_once_is_told(tmp_path: Path, settings_for: Any, chatlio_kit: Any) -> None:
-    """When a new token is refused as well, the credential is told to be at fault, and nothing is retried."""
+def test_a_token_that_is_revoked_at_once_is_reported(
+    tmp_path: Path, settings_for: Any, chatlio_kit: Any
+) -> None:
+    """If a new token is refused as well, the credential is reported as the cause, and nothing is retried."""
     with running(tmp_path / "store", token_lifetime=0) as local:
         with (
             Platform(settings_for(local)) as platform,

@@ -254,7 +254,7 @@ _LINES = st.one_of(
 def test_whatever_a_channel_holds_every_line_ends_in_one_place(
     tmp_path_factory: pytest.TempPathFactory, lines: list[Any], known: list[int], closed_only: bool
 ) -> None:
-    """Whatever a channel holds every line ends in one place."""
+    """In any channel, every line has exactly one outcome."""
     path = write_export(tmp_path_factory.mktemp("export"), lines)
     history = SlackHistory(path, SlackSettings(("z-*",), ("A0CHAT",), closed_only=closed_only))
     webhooks = history.webhooks()

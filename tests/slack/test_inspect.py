@@ -105,7 +105,7 @@ def test_without_a_named_app_nothing_is_opened(tmp_path: Path) -> None:
     assert any("no app or bot of this export is named Chatlio" in question for question in proposal.unclear)
 
 
-def test_captures_tell_the_app_that_no_name_tells(tmp_path: Path, transcript: dict[str, Any]) -> None:
+def test_captures_identify_the_app_if_its_name_does_not(tmp_path: Path, transcript: dict[str, Any]) -> None:
     """The app is the author of the visitors' messages that webhooks have."""
     path = write_export(tmp_path, LINES, people=[], channels=[channel(creator="U5")])
     captures = tmp_path / "captures.json"

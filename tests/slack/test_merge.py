@@ -41,7 +41,7 @@ def _read(tmp_path: Path, lines: list[Json], payloads: list[Payload]) -> tuple[T
 
 
 def test_what_webhooks_cover_sends_nothing(tmp_path: Path, webhook: Payload) -> None:
-    """What webhooks cover sends nothing."""
+    """A conversation that webhooks cover sends nothing."""
     tables, counts = _read(tmp_path, [*LINES, ARCHIVED], [webhook])
     assert list(tables.events["origin"]) == ["webhook"]
     assert (counts.covered, counts.accepted, counts.left_out["in_webhook"]) == (1, 0, 2)
@@ -181,7 +181,7 @@ def test_what_the_contract_rejects_covers_nothing(tmp_path: Path, webhook: Paylo
 
 
 def test_another_time_is_no_contradiction(tmp_path: Path, webhook: Payload) -> None:
-    """Another time is no contradiction."""
+    """Another time is not a contradiction."""
     later = [by_visitor("1720000000.000100", "much later")]
     tables, counts = _read(tmp_path, later, [webhook])
     assert (counts.accepted, len(tables.conversations)) == (1, 2)

@@ -1,4 +1,4 @@
-"""What a naive reader of workspace exports gets wrong, where no public report shows it."""
+"""Mistakes of a naive reader of workspace exports, where no public report shows them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _counts(tables: Tables) -> SlackCounts:
 
 
 def test_a_name_that_is_no_utf8_stays_what_its_zip_says(tmp_path: Path) -> None:
-    """Without the flag, bytes that are no UTF-8 are in code page 437."""
+    """Without the flag, bytes that are not UTF-8 are in code page 437."""
     members = members_of([said(TS, "hi")], channels=[channel(name="z-jörg")], folder="z-jXrg")
     path = write_zip(tmp_path / "export.zip", members)
     path.write_bytes(path.read_bytes().replace(b"z-jXrg", "z-jörg".encode("cp437")))
@@ -65,7 +65,7 @@ def test_no_more_than_one_folder_may_enclose_an_export(tmp_path: Path, roots: tu
 
 
 def test_only_files_of_days_hold_messages(tmp_path: Path) -> None:
-    """Whatever else lies in a channel's folder is neither read nor rejected."""
+    """Other files in a channel's folder are neither read nor rejected."""
     members = members_of([said(TS, "hi")])
     content = members[f"z-ana-ruiz/{DAY}.json"].replace(b"hi", b"no").replace(TS.encode(), NEXT.encode())
     for name in (

@@ -1,4 +1,4 @@
-"""What readers of Slack exports have stumbled over, by public reports: each as a small made-up export."""
+"""Problems that readers of Slack exports have reported in public, each as a small invented export."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_5_a_folder_may_enclose_everything(tmp_path: Path) -> None:
 
 
 def test_6_slackbot_is_no_agent(tmp_path: Path) -> None:
-    """Slackbot is no agent."""
+    """Slackbot is not an agent."""
     export = _export(write_export(tmp_path, [said(TS, "hi", "USLACKBOT"), said("1710144006.000200", "yes")]))
     assert _texts(export.to_tables(quiet=True)) == ["yes"]
     assert export.slack is not None
@@ -174,7 +174,7 @@ def test_12_and_13_hidden_files_are_counted_and_the_text_stays(tmp_path: Path) -
 
 
 def test_14_text_goes_before_blocks(tmp_path: Path) -> None:
-    """Text goes before blocks."""
+    """Text takes precedence over blocks."""
     rich = {"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": [_run("a b")]}]}
     card = {"type": "section", "text": {"type": "mrkdwn", "text": "card"}}
     assert _texts(_read(write_export(tmp_path, [said(TS, "a b", blocks=[rich, card])]))) == ["a b"]
@@ -288,7 +288,7 @@ def test_a_byte_order_mark_and_line_breaks_are_no_fault(tmp_path: Path) -> None:
 
 
 def test_a_folder_may_be_named_by_the_channel_s_id(tmp_path: Path) -> None:
-    """Other tools name folders so; files of other names are no days."""
+    """Other tools name folders differently; files with other names are not daily files."""
     members = members_of([said(TS, "hi")], folder=CHANNEL)
     members[f"{CHANNEL}/canvas_in_the_conversation.json"] = b"[1]"
     assert _texts(_read(write_zip(tmp_path / "export.zip", members))) == ["hi"]
@@ -361,8 +361,8 @@ def test_other_zips_are_refused_by_what_they_are(tmp_path: Path, name: str, word
         _export(write_zip(tmp_path / "other.zip", {name: b"x"}))
 
 
-def test_28_bots_that_name_nobody_are_unknown_or_another_s(tmp_path: Path) -> None:
-    """Bots that name nobody are unknown, or another bot."""
+def test_28_bots_without_a_name_are_unknown_or_another_s(tmp_path: Path) -> None:
+    """Bots without a name are unknown, or another bot."""
     pssst = {"subtype": "bot_message", "text": "Pssst!", "type": "message", "ts": TS}
     own = by_visitor("1710144006.000200", "own")
     del own["username"]
@@ -375,7 +375,7 @@ def test_28_bots_that_name_nobody_are_unknown_or_another_s(tmp_path: Path) -> No
 
 
 def test_29_what_a_cut_zip_still_holds_is_read(tmp_path: Path) -> None:
-    """What a cut zip still holds is read."""
+    """What a truncated zip still holds is read."""
     texts = [Random(day).randbytes(400).hex() for day in range(10)]
     days = {f"2024-03-1{day}": [said(f"171011{day}005.000200", text)] for day, text in enumerate(texts)}
     path = write_export(tmp_path, days)
@@ -403,7 +403,7 @@ def test_29_a_zip_damaged_in_the_middle_loses_one_day(tmp_path: Path) -> None:
 
 
 def test_30_a_day_that_is_no_json_is_rejected_and_the_channel_read(tmp_path: Path) -> None:
-    """A day that is no JSON is rejected and the channel read."""
+    """A day that is not JSON is rejected, and the channel is read."""
     days = {DAY: [said(TS, "hi")], "2024-03-12": b'[{"type":"message" "ts":"1"}]'}
     export = _export(write_export(tmp_path, days))
     tables = export.to_tables(quiet=True)
@@ -414,7 +414,7 @@ def test_30_a_day_that_is_no_json_is_rejected_and_the_channel_read(tmp_path: Pat
 
 
 def test_31_days_that_cannot_be_read_are_rejected_where_nothing_else_shows_the_app(tmp_path: Path) -> None:
-    """A channel that somebody else made, of which no day can be read, does not vanish without a word."""
+    """A channel that someone else created, none of whose days can be read, does not disappear silently."""
     days = {DAY: b'[{"type":', "2024-03-12": [said(TS, "colleagues")]}
     export = _export(write_export(tmp_path, days, channels=[channel(creator="U1")]))
     tables = export.to_tables(quiet=True)

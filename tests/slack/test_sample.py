@@ -40,13 +40,13 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> SampleExport:
 
 @pytest.fixture(scope="module")
 def by_webhooks(sample: SampleExport) -> Tables:
-    """What the webhooks hold."""
+    """The webhooks' messages."""
     return ck.read_export(sample.path).to_tables(quiet=True)
 
 
 @pytest.fixture(scope="module")
 def by_slack(sample: SampleExport) -> Tables:
-    """What the Slack export holds."""
+    """The Slack export's messages."""
     assert sample.slack is not None
     return ck.read_slack(sample.slack, **SETTINGS).to_tables(quiet=True)
 

@@ -1,4 +1,4 @@
-"""Words of others occur nowhere: of direct messages, of channels that are no chats, of addresses of files."""
+"""Other people's messages appear nowhere: direct messages, channels that are not chats, URLs of files."""
 
 from __future__ import annotations
 

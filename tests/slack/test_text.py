@@ -41,7 +41,7 @@ def test_a_text_is_read_as_people_read_it(raw: str, text: str) -> None:
 
 
 @given(st.text())
-def test_what_somebody_typed_comes_back_as_it_was(typed: str) -> None:
+def test_typed_text_is_restored(typed: str) -> None:
     """Slack escapes three characters; a mention or link that was typed by hand becomes no token."""
     escaped = typed.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     if "xox" not in typed:
@@ -57,7 +57,7 @@ def test_the_raw_text_is_kept_where_it_differs(tmp_path: Path) -> None:
 
 
 def test_a_text_is_decoded_once(tmp_path: Path) -> None:
-    """Searching and reading take it as it is; a webhook's text, which Slack escaped, they decode."""
+    """Searching and reading use it unchanged; they decode a webhook's text, which Slack escaped."""
     lines = [said("1710144005.000200", "typed &amp;lt;b&amp;gt;")]
     tables = ck.read_slack(write_export(tmp_path, lines), **SETTINGS).to_tables(quiet=True)
     assert list(tables.messages["text"]) == ["typed &lt;b&gt;"]

@@ -1,4 +1,4 @@
-"""Fields that nobody documented: kept, left out or refused as the user chose, and reported always."""
+"""Undocumented fields are kept, left out or refused, as the user chose, and always reported."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_what_is_kept_keeps_its_digits(tmp_path: Path, transcript: Payload, enve
 
 @pytest.mark.parametrize("contract", ["discard_row", "events=discard_row", "evolve,messages=discard_row"])
 def test_a_row_is_not_discarded_but_frozen(contract: str) -> None:
-    """Whoever knows the word from dlt is told what comes near it, for the table that was named."""
+    """Users who know the word from dlt are shown the nearest alternative, for the table that they named."""
     near = contract.replace("evolve,", "").replace("discard_row", "freeze")
     with pytest.raises(UsageError, match=rf"Say {near}: .* rejected\.jsonl"):
         Contract.from_text(contract)
@@ -103,7 +103,7 @@ def test_a_row_is_not_discarded_but_frozen(contract: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "strict", "visitors=freeze", "events=", "freeze,"])
 def test_a_contract_that_cannot_be_meant(text: str) -> None:
-    """A table or mode that is none is told with those that are."""
+    """An unknown table or mode is reported with the valid ones."""
     with pytest.raises(UsageError, match="contract="):
         Contract.from_text(text)
 
@@ -113,7 +113,7 @@ def test_a_contract_that_cannot_be_meant(text: str) -> None:
 )
 @settings(max_examples=15)
 def test_any_name_may_come(tmp_path_factory: pytest.TempPathFactory, names: list[str], mode: str) -> None:
-    """Whatever fields are called, records are all accounted for, and the page shows no name as markup."""
+    """With any field names, all records are accounted for, and the page shows no name as markup."""
     folder = tmp_path_factory.mktemp("names")
     visitor = {"UUID": "5b0c7d1e-9a34-4e2f-6c18-b2f09d41a7e3", **dict.fromkeys(names, "<b>x</b>")}
     payload = {"visitor": visitor, "message": "hi", "channelId": "C0", "<script>alert(1)</script>": 1}
@@ -128,8 +128,8 @@ def test_any_name_may_come(tmp_path_factory: pytest.TempPathFactory, names: list
     assert "<b>x" not in page
 
 
-def test_of_very_many_names_only_the_first_are_told_apart() -> None:
-    """A stranger who makes up names cannot fill the memory with them; all are counted."""
+def test_of_very_many_names_only_the_first_are_counted_separately() -> None:
+    """Made-up names cannot fill the memory; all are counted."""
     from chatlio_kit.tables.validate.contract import _count  # noqa: PLC0415
 
     seen: Counter[str] = Counter()

@@ -64,7 +64,7 @@ def test_tables_on_disk_are_the_frames(
 def test_where_pieces_are_cut_changes_no_table(
     export: Path, tables: Tables, tmp_path_factory: pytest.TempPathFactory, records: int, size: int, part: int
 ) -> None:
-    """Whatever the size of pieces in memory and of parts on disk, the tables are the same."""
+    """The tables are the same for every size of batches in memory and of parts on disk."""
     out = tmp_path_factory.mktemp("out")
     with pytest.MonkeyPatch.context() as patch:
         batches = Captures.batches
@@ -101,10 +101,10 @@ def test_what_a_killed_conversion_left_is_removed(export: Path, tmp_path: Path) 
     assert {path.name for path in tmp_path.iterdir()} == FILES | {f".unfinished-{os.getppid()}"}
 
 
-def test_a_place_that_cannot_be_written_is_told_first(
+def test_a_path_that_cannot_be_written_is_reported_first(
     export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file where the folder should be, or a folder where a table should be, is told before any reading."""
+    """A file in place of the folder, or a folder in place of a table, is reported before anything is read."""
 
     def read(*_: object, **__: object) -> None:
         raise AssertionError
@@ -138,7 +138,7 @@ def test_an_export_without_a_good_record_gives_empty_tables(tmp_path: Path) -> N
     _assert_equal(tmp_path / "out", Export([tmp_path / "a.ndjson"], ReadOptions()).to_tables(quiet=True))
 
 
-def test_a_lack_of_memory_is_told(export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lack_of_memory_is_reported(export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where tables cannot be derived, one sentence says so and nothing is left."""
     monkeypatch.setattr(database, "_MEMORY", "1MB")
     with pytest.raises(CaptureError, match=r"could not be derived: .*Free memory"):
@@ -154,7 +154,7 @@ def test_a_lack_of_memory_is_told(export: Path, tmp_path: Path, monkeypatch: pyt
         (b'{"a": {"b": [{"c": 1, "\\u0063": 2}]}}', "c"),
     ],
 )
-def test_a_key_that_stands_twice_is_told(tmp_path: Path, line: bytes, key: str) -> None:
+def test_a_repeated_key_is_reported(tmp_path: Path, line: bytes, key: str) -> None:
     """No value is chosen where an object has a key twice: the record is rejected, the key named."""
     (tmp_path / "a").write_bytes(line + b"\n")
     (rejected,) = Export([tmp_path / "a"], ReadOptions()).to_tables(quiet=True).rejections

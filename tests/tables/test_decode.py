@@ -190,7 +190,7 @@ def test_records_read_together_give_what_each_gives_by_itself(
 
 
 ODD = [
-    ('"createdAt"', '"name":"x","name":"y","createdAt"'),  # a key that stands twice, with a text each time
+    ('"createdAt"', '"name":"x","name":"y","createdAt"'),  # a key that occurs twice, each time with a string
     ('"createdAt"', '"name":null,"createdAt"'),
     ('"createdAt"', '"n\\u0061me":"x","createdAt"'),
     ('"createdAt"', '"unknown":"x","createdAt"'),
@@ -242,7 +242,7 @@ ODD = [
     ('"payload"', '"load"'),
     ('"payload"', '"payload":{},"payload"'),
 ]
-"""What makes a record odd: a part of its text, and what stands there instead."""
+"""What makes a record odd: a part of its text, and its replacement."""
 
 
 @pytest.mark.parametrize(("part", "instead"), ODD)
@@ -250,7 +250,7 @@ ODD = [
 def test_types_take_nothing_that_the_careful_way_reads_in_another_way(
     part: str, instead: str, place: int | None
 ) -> None:
-    """An odd record is read as it is read carefully, by itself, before a good one and after it."""
+    """An odd record is read as it is alone, before a normal one and after it."""
     talk = {record: RECORDS[2][record] for record in RECORDS[2] if record != "extraData"}
     texts = [
         orjson.dumps({"receivedAt": "2024-03-11T09:03:10Z", "kind": kind, "payload": payload})
@@ -266,7 +266,7 @@ def test_types_take_nothing_that_the_careful_way_reads_in_another_way(
 
 @pytest.mark.parametrize("lost", [b'"name":"xx",', b'"identTraits":null,'])
 @pytest.mark.parametrize("envelope", [b"%b", b'{"payload":%b}', b'{"kind":"","payload":%b}'])
-def test_nothing_is_lost_however_many_stand_beside_it(lost: bytes, envelope: bytes) -> None:
+def test_nothing_is_lost_next_to_any_number_of_others(lost: bytes, envelope: bytes) -> None:
     """A key that would be lost is found, whatever its length has to do with the number of records."""
     payload = b'{"visitor":{"UUID":"u","name":"x"},"message":"m","channelId":"C"}'
     odd = payload.replace(b'"UUID"', lost + b'"UUID"')
@@ -276,7 +276,7 @@ def test_nothing_is_lost_however_many_stand_beside_it(lost: bytes, envelope: byt
 
 
 def test_known_records_are_decoded_by_their_texts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Records with nothing but known fields are never parsed into dictionaries, however they are written."""
+    """Records with only known fields are never parsed into dictionaries, however they are written."""
     monkeypatch.setattr(decode, "parse", None)
     monkeypatch.setattr(decode, "open_envelope", None)
     whole = [{**record, "visitorTraits": {"visits": 3, "tags": ["a", {"b": 1}]}} for record in RECORDS[2:]]

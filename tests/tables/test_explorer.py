@@ -1,4 +1,4 @@
-"""The explorer's page and the search: what they hold, find and refuse, and that no stranger's text runs."""
+"""The explorer's page and the search: what they hold, find and refuse, and that no untrusted text runs."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _fold(text: str) -> str:
 
 
 class Page(HTMLParser):
-    """What an HTML parser sees of a page."""
+    """What an HTML parser sees in a page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class Page(HTMLParser):
 
     @cached_property
     def data(self) -> dict[str, Any]:
-        """What the page holds."""
+        """The page's data."""
         content: dict[str, Any] = orjson.loads(self.content["data"])
         return content
 
@@ -154,7 +154,7 @@ def test_the_frame_has_the_columns_of_analysis(tables: Tables) -> None:
 
 
 def test_a_page_holds_what_fits_and_says_what(tables: Tables) -> None:
-    """The latest conversations are held up to the limit, and the sentence counts what is not."""
+    """The latest conversations are held up to the limit, and the sentence counts the others."""
     explorer = tables.explore(limit=100)
     entries = Page(explorer.to_html()).data["entries"]
     chats = [entry for entry in entries if entry["type"] != "rejected record"]
@@ -227,7 +227,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Explorer:
     return Export([folder], ReadOptions()).to_tables(quiet=True).explore()
 
 
-def test_no_text_of_a_stranger_leaves_the_data(planted: Explorer) -> None:
+def test_no_untrusted_text_leaves_the_data(planted: Explorer) -> None:
     """An HTML parser sees the page's own tags alone, and the data has every text as it was."""
     page = Page(planted.to_html())
     assert [tag for tag, _ in page.tags].count("script") == 2
@@ -332,7 +332,7 @@ def test_messages_are_shown_and_found_as_their_writers_saw_them(
 def test_long_texts_are_cut_and_counted(
     tmp_path: Path, ndjson: Callable[[Path, Iterable[Any]], Path]
 ) -> None:
-    """A page shows the beginning of a long text and how much is missing; the search reads all of it."""
+    """A page shows the beginning of a long text and how much is missing; the search covers all of it."""
     chat = "7c1e9a52-3b6d-4f08-5a91-0d4e6b2f8c13"
     messages = [
         {"ts": f"1710144005.{number:06d}", "text": "m", "isVisitorMsg": True} for number in range(1200)

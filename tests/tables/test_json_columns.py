@@ -41,7 +41,7 @@ TRAITS = st.one_of(
 def test_json_columns_hold_json(
     tmp_path_factory: pytest.TempPathFactory, traits: list[Any], extra: Any, is_mixed: bool
 ) -> None:
-    """Every value of a JSON column is read by json.loads; a text that is no JSON is a JSON string of it."""
+    """json.loads can read every value of a JSON column; a string that is not JSON becomes a JSON string."""
     records = []
     for place, trait in enumerate(traits):
         payload: Payload = {**CONVERSATION, "visitor": {**VISITOR, "identTraits": trait}}

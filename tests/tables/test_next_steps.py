@@ -1,4 +1,4 @@
-"""What a conversion says at its end: where things are, and which options settle rejects, tried on them."""
+"""The end of a conversion: where things are, and which options settle rejections, tried on them."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ LOGGERS: list[tuple[str, Callable[[Payload], Any], str]] = [
 def test_the_place_of_a_payload_is_found(
     tmp_path: Path, make: Make, wrap: Callable[[Payload], Any], fields: str
 ) -> None:
-    """Payload, time and kind are looked for; what is proposed accepts the records once it is said."""
+    """Payload, time and kind are searched for; a proposed option accepts the records once it is used."""
     path = _write(tmp_path / "feedback.ndjson", [wrap(make(number)) for number in range(40)])
     tables = _tables(path)
     (step,) = tables.next_steps
@@ -138,13 +138,13 @@ HOPELESS: list[tuple[str, Callable[[Payload], Any]]] = [
 def test_nothing_is_proposed_that_hides_what_is_wrong(
     tmp_path: Path, make: Make, wrap: Callable[[Payload], Any]
 ) -> None:
-    """A wrong value is corrected, not passed over; and what is no webhook is not made one."""
+    """A wrong value has to be corrected, not skipped; a record that is not a webhook does not become one."""
     tables = _tables(_write(tmp_path / "feedback", [wrap(make(number)) for number in range(3)]))
     assert (len(tables.rejections), list(tables.next_steps)) == (3, [])
 
 
 def test_a_record_that_is_not_utf_8_is_not_tried_as_if_it_were(tmp_path: Path, make: Make) -> None:
-    """What is shown of it has other letters in place of its bytes, so no option is tried on that."""
+    """Its displayed text differs from its bytes, so no option is tried on it."""
     text = json.dumps({"receivedAt": AT, "payload": make(1) | {"message": "déjà"}}, ensure_ascii=False)
     (tmp_path / "feedback").write_bytes(f"{text}\n".encode("latin-1"))
     tables = _tables(tmp_path / "feedback")
@@ -152,7 +152,7 @@ def test_a_record_that_is_not_utf_8_is_not_tried_as_if_it_were(tmp_path: Path, m
 
 
 def test_it_is_said_where_an_option_changes_how_others_are_read(tmp_path: Path, make: Make) -> None:
-    """``--fields`` goes before what is known of a logger, so files that it would spoil are kept apart."""
+    """``--fields`` overrides known dialects, so files that it would spoil are read separately."""
     known = [
         {"receivedAt": AT, "kind": "feedback", "payload": make(number) | {"in": make(20 + number)}}
         for number in range(3)
@@ -163,8 +163,8 @@ def test_it_is_said_where_an_option_changes_how_others_are_read(tmp_path: Path, 
     assert "changes how others are read" in step.caution
 
 
-def test_names_of_fields_stay_untold_where_content_is_redacted(tmp_path: Path, make: Make) -> None:
-    """They are strangers' words; and no record stays in memory behind what was redacted."""
+def test_names_of_fields_are_hidden_where_content_is_redacted(tmp_path: Path, make: Make) -> None:
+    """They are untrusted; and no record stays in memory after redaction."""
     path = _write(tmp_path / "feedback", [{"secret-7": make(1), "at": AT}])
     assert list(_tables(path).next_steps)
     assert not list(_tables(path, redact="drop").next_steps)
@@ -197,7 +197,7 @@ def test_convert_ends_with_places_and_next_steps(tmp_path: Path, make: Make) -> 
 
 
 def test_python_speaks_python(tmp_path: Path, make: Make) -> None:
-    """What a notebook shows of the steps is written as arguments."""
+    """The steps are shown as Python arguments in a notebook."""
     tables = _tables(_write(tmp_path / "feedback", [make(1)]))
     assert 'undated_as="visitor-created"' in repr(tables.next_steps)
     assert "--" not in repr(tables.next_steps)

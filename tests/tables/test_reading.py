@@ -57,7 +57,7 @@ def test_redacted_tables_are_read_back(captures: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_no_folder_of_tables_is_refused(folder: Path, tmp_path: Path) -> None:
-    """A sentence says what is missing or wrong, and what to do."""
+    """A message says what is missing or wrong, and what to do."""
     with pytest.raises(ck.ChatlioKitError, match=r"There is no folder '.*none'"):
         ck.read_tables(tmp_path / "none")
     with pytest.raises(ck.ChatlioKitError, match=r"lacks events.parquet, .*report.json"):

@@ -1,4 +1,4 @@
-"""Redacted tables: nothing of a person's is anywhere in what is written."""
+"""Redacted tables contain nothing about a person."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _transcript(number: int) -> Payload:
 
 
 def _spoilt(payload: Payload, how: int) -> Payload | bytes:
-    """Break a record so that a reject would show a value of it; or let it have a field nobody documented."""
+    """Break a record so that its rejection would show a value, or give it an undocumented field."""
     spoils: list[Payload | bytes] = [
         payload,
         {**payload, f"{SECRET}-field": {SECRET: SECRET}},
@@ -113,7 +113,7 @@ def _spoilt(payload: Payload, how: int) -> Payload | bytes:
 
 
 def _all_bytes(out: Path) -> str:
-    """Everything a folder of results says: file names, bytes, and what stands compressed in tables."""
+    """Return everything in a folder of results: file names, bytes, and decompressed tables."""
     said = [path.name + path.read_bytes().decode("latin-1") for path in out.iterdir()]
     for path in out.glob("*.parquet"):
         said += [str(row) for row in pd.read_parquet(path).to_dict("records")]
@@ -133,7 +133,7 @@ def _all_bytes(out: Path) -> str:
 def test_no_value_of_a_person_is_written(
     tmp_path_factory: pytest.TempPathFactory, people: list[Any], way: str, contract: str
 ) -> None:
-    """Whatever is read, good or broken, and whichever way: no byte written holds a person's value."""
+    """Whatever is read, valid or broken, in any way: no byte written contains a person's value."""
     folder = tmp_path_factory.mktemp("redacted")
     kinds = {_started: "feedback", _offline: "offline_message", _transcript: "transcript"}
     lines = []
@@ -165,7 +165,7 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("way", ["drop", "mask", "hash:aep", "hash:keyed"])
 def test_redacted_tables_hold_as_others_do(export: Path, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ids, order, dtypes and counts are as without redaction; schemas hold; what is sent is what they say."""
+    """Ids, order, dtypes and counts are as without redaction; schemas hold; the tables are what is sent."""
     monkeypatch.setenv("CHATLIO_KIT_REDACTION_KEY", KEY)
     plain = ck.read_export(export).to_tables(quiet=True)
     redacted = ck.read_export(export, redact=way).to_tables(quiet=True)
@@ -189,8 +189,8 @@ def test_redacted_tables_hold_as_others_do(export: Path, way: str, monkeypatch: 
         )
 
 
-def test_an_agents_name_is_staff_wherever_it_stands(documented: Path) -> None:
-    """The name beside a message is its author's: an agent's goes the way of staff, a visitor's of persons."""
+def test_an_agents_name_is_staff_wherever_it_occurs(documented: Path) -> None:
+    """The name next to a message is redacted like its author: an agent's as staff, a visitor's as person."""
     kept = ck.read_export(documented, redact="mask,staff=keep").to_tables(quiet=True)
     assert kept.messages["username"].tolist() == ["***", "Sam L."]
     gone = ck.read_export(documented, redact="staff=drop").to_tables(quiet=True)

@@ -1,4 +1,4 @@
-"""What is not accepted is rejected with file, record, reason and field, and costs nothing else."""
+"""A record that is not accepted is rejected with file, record, reason and field, and costs nothing else."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_a_faulty_envelope(
 def test_a_line_that_is_no_object(
     tmp_path: Path, ndjson: Write, envelope: Wrap, conversation: Payload, value: Any
 ) -> None:
-    """JSON that is no object is rejected as such."""
+    """JSON that is not an object is rejected as such."""
     (rejected,) = _one_fault(tmp_path / "a", ndjson, envelope(conversation, "feedback"), value).rejections
     assert (rejected.reason, rejected.field) == ("not_an_object", None)
 

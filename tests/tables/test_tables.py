@@ -63,7 +63,7 @@ def test_the_manifest_and_the_rejects_agree(export: Path, tables: Tables) -> Non
     ],
 )
 def test_the_first_record_is_shown_as_it_was_captured(tmp_path: Path, record: str, shown: str) -> None:
-    """It is indented with every digit kept; what cannot be read exactly is shown as it stands."""
+    """It is indented with every digit kept; what cannot be read exactly is shown unchanged."""
     (tmp_path / "a.ndjson").write_text(f"{record}\n{{}}\n")
     assert Export([tmp_path / "a.ndjson"], ReadOptions()).peek() == shown
 
@@ -96,7 +96,7 @@ def test_foreign_keys_hold(tables: Tables) -> None:
 def test_repeated_transcripts_are_events_and_the_fullest_is_shown(
     tmp_path: Path, ndjson: Write, envelope: Wrap, transcript: Payload
 ) -> None:
-    """Three transcripts of a conversation are three events; each message stands once, from the fullest."""
+    """Three transcripts of a conversation are three events; each message occurs once, from the fullest."""
     short, full, other = deepcopy(transcript), deepcopy(transcript), deepcopy(transcript)
     short["messages"] = short["messages"][:1]
     short["endedAt"], other["endedAt"] = "2024-03-11T08:01:00Z", "2024-03-11T08:02:00Z"
@@ -117,10 +117,10 @@ def test_repeated_transcripts_are_events_and_the_fullest_is_shown(
     assert sent == expected
 
 
-def test_a_transcript_without_a_conversation_stands_beside_conversations(
+def test_a_transcript_without_a_conversation_belongs_to_none(
     tmp_path: Path, ndjson: Write, envelope: Wrap, transcript: Payload, conversation: Payload
 ) -> None:
-    """Its messages stay as they are, also where no other transcript gives any; conversations are told."""
+    """Its messages are unchanged, even if no other transcript has any; conversations are reported."""
     del transcript["conversationUUID"]
     captures = [envelope(transcript), envelope(conversation, kind="feedback")]
     found = Export([ndjson(tmp_path / "a", captures)], ReadOptions()).to_tables(quiet=True)
@@ -144,7 +144,7 @@ def test_where_pieces_are_cut_changes_nothing(export: Path, tables: Tables, size
 
 
 def test_unknown_fields_are_kept(tmp_path: Path, ndjson: Write, envelope: Wrap, transcript: Payload) -> None:
-    """A field that nobody documented is no error; it stands in extra_fields with its place."""
+    """An undocumented field is not an error; it is in extra_fields with its path."""
     transcript["rating"] = {"stars": 4}
     transcript["visitor"] = {"UUID": "5b0c7d1e-9a34-4e2f-6c18-b2f09d41a7e3", "mood": "good"}
     transcript["messages"][1]["files"] = ["a.png"]
@@ -233,7 +233,7 @@ def test_the_dictionary_explains_every_column(tables: Tables, table: str) -> Non
         (lambda frame: pd.concat([frame, frame.head(1)]), "more than once"),
     ],
 )
-def test_a_frame_that_lost_its_form_is_told(
+def test_a_frame_that_no_longer_fits_is_reported(
     tables: Tables, spoil: Callable[[pd.DataFrame], pd.DataFrame], said: str
 ) -> None:
     """An edited frame whose columns, dtypes or ids no longer hold is refused with a sentence."""
@@ -253,7 +253,7 @@ def test_an_edited_value_that_breaks_a_rule_costs_its_row(tables: Tables) -> Non
 
 
 def test_summaries_show_themselves_escaped(tables: Tables) -> None:
-    """A summary has a text and an HTML form with the same counts, and no markup of strangers."""
+    """A summary has a text and an HTML form with the same counts, without untrusted markup."""
     tables.notes.append("<script>alert(1)</script> is empty")
     assert "3,000" in repr(tables)
     html = tables._repr_html_()

@@ -1,4 +1,4 @@
-"""What columns mean, and a conversation to read."""
+"""The meaning of columns, and a conversation to read."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ def test_a_conversation_can_be_read(documented_tables: Tables) -> None:
     assert lines[2].split() == ["+0:56", "agent", "Sam", "L.:", "Yes,", "since", "today."]
 
 
-def test_strangers_texts_are_escaped(documented_tables: Tables) -> None:
-    """Whatever a visitor writes, and whatever they call themselves, is shown as text."""
+def test_untrusted_text_is_escaped(documented_tables: Tables) -> None:
+    """Whatever visitors write, and whatever they call themselves, is shown as text."""
     attack = "<script>alert(1)</script>"
     documented_tables.messages["text"] = attack
     documented_tables.messages["username"] = f'"{attack}'
@@ -77,7 +77,7 @@ def test_a_conversation_without_transcript_says_so(documented_tables: Tables) ->
     assert "None of its transcripts were read." in shown._repr_html_()
 
 
-def test_an_unknown_conversation_is_told(documented_tables: Tables) -> None:
+def test_an_unknown_conversation_is_reported(documented_tables: Tables) -> None:
     """A sentence says so."""
     with pytest.raises(UsageError, match="no conversation 'x'"):
         documented_tables.read_conversation("x")

@@ -158,8 +158,8 @@ def test_each_event_is_there_once(tmp_path: Path, captures: list[Payload], name:
 
 
 @pytest.mark.parametrize("name", ["b.parquet", "a.parquet"])
-def test_what_truly_differs_is_told(tmp_path: Path, captures: list[Payload], name: str) -> None:
-    """A conversation that a typed table tells in other words is a conflict, and other events are others."""
+def test_real_differences_are_reported(tmp_path: Path, captures: list[Payload], name: str) -> None:
+    """A conversation whose text differs in a typed table is a conflict, and other events are others."""
     _json(tmp_path / "_.ndjson", captures)
     for capture in captures:
         capture["payload"]["message"] = "Something else"
@@ -182,7 +182,7 @@ def test_json_is_never_merged_by_what_types_lose(tmp_path: Path, captures: list[
     assert (tables.counts.accepted, tables.counts.duplicates) == (3, 0)
 
 
-def test_ids_of_json_do_not_depend_on_tables_beside(tmp_path: Path, captures: list[Payload]) -> None:
+def test_ids_of_json_do_not_depend_on_other_tables(tmp_path: Path, captures: list[Payload]) -> None:
     """Ids are what they were: a digest of what Chatlio wrote, to the character."""
     alone = _tables(_json(tmp_path / "a.ndjson", captures)).events
     _arrow(tmp_path / "b.parquet", captures)
@@ -191,7 +191,7 @@ def test_ids_of_json_do_not_depend_on_tables_beside(tmp_path: Path, captures: li
 
 
 def test_a_table_of_json_keeps_its_ids(tmp_path: Path, captures: list[Payload]) -> None:
-    """Where payloads stand as JSON in a typed table, their ids are those of JSON, and nothing is told."""
+    """If a typed table holds payloads as JSON, their ids are those of JSON, and nothing is reported."""
     alone = _tables(_json(tmp_path / "a.ndjson", captures)).events
     rows = [{**capture, "payload": json.dumps(capture["payload"])} for capture in captures]
     for row in rows:
@@ -224,7 +224,7 @@ def test_twins_are_found_across_pieces_and_runs(tmp_path: Path, captures: list[P
     assert sum(entry.duplicates for entry in again) == 2 * len(captures)
 
 
-def test_a_table_that_its_name_hides_is_told(tmp_path: Path, captures: list[Payload]) -> None:
+def test_a_table_that_its_name_hides_is_reported(tmp_path: Path, captures: list[Payload]) -> None:
     """Where records could not be compared, the note does not say that they were."""
     _json(tmp_path / "a.ndjson", captures)
     _arrow(tmp_path / "b.json", captures)
@@ -247,8 +247,8 @@ def test_duckdb_s_instants_are_utc(tmp_path: Path, captures: list[Payload]) -> N
     assert event["received_at"] == pd.Timestamp("2024-03-11T09:00:00.5Z")
 
 
-def test_times_without_a_zone_are_told(tmp_path: Path, captures: list[Payload]) -> None:
-    """Other writers' times without a zone are told, with the option that reads them."""
+def test_times_without_a_zone_are_reported(tmp_path: Path, captures: list[Payload]) -> None:
+    """Times without a zone from other writers are reported, with the option that reads them."""
     row = captures[2]
     row["payload"]["visitor"]["createdAt"] = datetime(2024, 3, 10, 2, 20, 11, 402118)
     pq.write_table(pa.Table.from_pylist([row]), tmp_path / "a.parquet")
@@ -271,8 +271,8 @@ def test_values_that_no_record_can_hold_cost_their_row(tmp_path: Path, captures:
     assert tables.events["source_record"].tolist() == [3]
 
 
-def test_the_report_tells_both(tmp_path: Path, captures: list[Payload]) -> None:
-    """What convert writes adds up, and its page holds the note."""
+def test_the_report_has_both(tmp_path: Path, captures: list[Payload]) -> None:
+    """The counts that convert writes add up, and its page has the note."""
     _json(tmp_path / "z.ndjson", captures)
     _arrow(tmp_path / "b.parquet", captures)
     converted = convert(Export([tmp_path], ReadOptions()), tmp_path / "out", quiet=True)
@@ -290,5 +290,5 @@ def test_the_report_tells_both(tmp_path: Path, captures: list[Payload]) -> None:
     )
 )
 def test_the_coarser_form_is_final(value: Any) -> None:
-    """Made coarser again a value stays as it is."""
+    """Coarsening a value twice changes nothing."""
     assert coarser(coarser(value)) == coarser(value)

@@ -1,4 +1,4 @@
-"""Validation does not fall into pandera's traps: nothing is coerced, no good row goes with a bad one."""
+"""Validation avoids pandera's pitfalls: nothing is coerced, and no valid row is lost with an invalid one."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_schema_neither_coerces_nor_drops(table: str) -> None:
         ("events", "received_at", "2024-03-11T09:03:10Z"),
     ],
 )
-def test_a_value_of_another_type_is_told_and_not_made_to_fit(
+def test_a_value_of_another_type_is_reported_and_not_coerced(
     tables: Tables, table: str, column: str, values: Any
 ) -> None:
     """A column that holds what merely looks right is refused, with its dtype and the one it should have."""
@@ -56,7 +56,7 @@ def test_a_value_of_another_type_is_told_and_not_made_to_fit(
         failures(table, frame)
 
 
-def test_times_in_nanoseconds_are_told(tables: Tables) -> None:
+def test_times_in_nanoseconds_are_reported(tables: Tables) -> None:
     """A time column of another unit is refused by name; the unit of the house is microseconds."""
     times = tables.events["occurred_at"].astype("datetime64[ns, UTC]")
     with pytest.raises(FrameError, match=r"occurred_at is datetime64\[ns, UTC\], not datetime64\[us, UTC\]"):
@@ -64,7 +64,7 @@ def test_times_in_nanoseconds_are_told(tables: Tables) -> None:
 
 
 def test_repeated_index_labels_cost_no_good_row(tables: Tables) -> None:
-    """Rows are told by their place, never by their label: with one label for all, only the bad row goes."""
+    """Rows are identified by position, not label: with one label for all, only the bad row is dropped."""
     events, messages = tables.events.copy(), tables.messages.copy()
     events.loc[7, "ip_address"] = "nowhere"
     events.index = pd.Index([0] * len(events))
@@ -75,7 +75,7 @@ def test_repeated_index_labels_cost_no_good_row(tables: Tables) -> None:
     assert tables.events["event_id"].iat[7] not in set(built.events["event_id"])
 
 
-def test_every_bad_value_of_every_row_is_told(tables: Tables) -> None:
+def test_every_bad_value_of_every_row_is_reported(tables: Tables) -> None:
     """Validation looks at the whole frame: no first fault hides a second, in its row or in another."""
     events = tables.events.copy()
     bad = {(0, "kind"): "chat", (0, "ip_address"): "x", (4, "visitor_id"): "y", (9, "message_count"): -1}
@@ -95,7 +95,7 @@ def test_every_bad_value_of_every_row_is_told(tables: Tables) -> None:
 
 
 def test_failures_and_rejects_survive_a_pickle(tables: Tables) -> None:
-    """What validation found goes between processes whole, unlike pandera's own errors."""
+    """Validation failures can be pickled, unlike pandera's own errors."""
     events = tables.events.copy()
     events.loc[1, "ip_address"] = "nowhere"
     found = failures("events", events)
