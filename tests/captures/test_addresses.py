@@ -90,10 +90,10 @@ def test_missing_and_unreadable_objects_are_reported(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(known_implementations, "s3", {"class": "no_such_driver.S3FileSystem"})
     with pytest.raises(UsageError, match=r"pip install 'chatlio-kit\[s3\]'"):
         find_files(["s3://bucket/x"])
-    with pytest.raises(CaptureError, match="no connection") as told:
+    with pytest.raises(CaptureError, match="no connection") as error:
         find_files(["https://me:password@127.0.0.1:1/x?sig=SECRET"])
-    assert "password" not in str(told.value)
-    assert "SECRET" not in str(told.value)
+    assert "password" not in str(error.value)
+    assert "SECRET" not in str(error.value)
 
 
 @pytest.mark.parametrize(

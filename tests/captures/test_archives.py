@@ -121,7 +121,7 @@ def test_a_tar_that_breaks_keeps_what_came_before(tmp_path: Path) -> None:
     whole = _files({"a": lines, "b": lines})
     path = tmp_path / "a.tar"
     middle = whole.index(b"ustar", 1000) - 257
-    for content, least, told in (
+    for content, least, reported in (
         (whole[: 512 + len(lines) // 2], 1000, "a.tar!a"),
         (whole[:middle], 3000, "a.tar"),
         (whole[: middle + 300], 3000, "a.tar"),
@@ -130,7 +130,7 @@ def test_a_tar_that_breaks_keeps_what_came_before(tmp_path: Path) -> None:
         path.write_bytes(content)
         counts, rejected, _, _ = _read(path)
         assert sum(counts.values()) >= least
-        assert [(name, reason) for name, reason, _ in rejected] == [(told, "unreadable")]
+        assert [(name, reason) for name, reason, _ in rejected] == [(reported, "unreadable")]
 
 
 def test_tars_in_a_row_are_read(tmp_path: Path) -> None:

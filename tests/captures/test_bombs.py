@@ -96,11 +96,11 @@ def test_a_parquet_bomb_takes_little_memory(tmp_path: Path, bomb: str) -> None:
     assert len(content) < 100_000
     (tmp_path / "a").write_bytes(content)
     done = subprocess.run([sys.executable, "-c", _READ, tmp_path / "a"], capture_output=True, check=True)
-    told = json.loads(done.stdout)
-    assert told["rejected"] == rejected
-    assert told["kilobytes"] < 400_000
+    reported = json.loads(done.stdout)
+    assert reported["rejected"] == rejected
+    assert reported["kilobytes"] < 400_000
     if not rejected:
-        assert told["read"] in (400, 1000)
+        assert reported["read"] in (400, 1000)
 
 
 def test_a_large_honest_parquet_is_read_whole(tmp_path: Path) -> None:
@@ -148,10 +148,10 @@ def test_rejects_are_listed_up_to_a_limit_and_all_are_counted(
     with RejectedFile(tmp_path / "rejected.jsonl") as rejected:
         rejected.add(reject(number, Reason.NOT_JSON, "x" * 1000) for number in range(1, 40))
         rejected.add([reject(1, Reason.MISSING, "y" * 2001), reject(1, Reason.MISSING, None, "b")])
-    told = [orjson.loads(line) for line in (tmp_path / "rejected.jsonl").read_bytes().splitlines()]
-    assert [sentence["record"] for sentence in told] == [*range(1, 11), 1, 1, 39]
-    assert [len(sentence.get("raw", "")) for sentence in told] == [1000] * 6 + [20] * 4 + [20, 0, 20]
-    assert told[7]["detail"] == "Wrong. Only the beginning of its 1,000 characters is shown."
-    assert told[-1]["detail"].endswith(
+    reported = [orjson.loads(line) for line in (tmp_path / "rejected.jsonl").read_bytes().splitlines()]
+    assert [line["record"] for line in reported] == [*range(1, 11), 1, 1, 39]
+    assert [len(line.get("raw", "")) for line in reported] == [1000] * 6 + [20] * 4 + [20, 0, 20]
+    assert reported[7]["detail"] == "Wrong. Only the beginning of its 1,000 characters is shown."
+    assert reported[-1]["detail"].endswith(
         "29 more records of the file that were rejected for this reason and are not listed."
     )

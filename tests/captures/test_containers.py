@@ -252,9 +252,11 @@ def test_lines_have_their_physical_numbers(lines: list[bytes], size: int, ends: 
     text = b'{"first":0}\n' + b"\n".join(lines) + (b"\n" if ends else b"")
     with patch.multiple(blocks, BLOCK=size, PEEK=size):
         found = list(splitting.split(FileText(io.BufferedReader(io.BytesIO(text)))))
-    told = [(number, raw) for entry in found for number, raw in zip(entry.numbers, entry.raws, strict=True)]
+    reported = [
+        (number, raw) for entry in found for number, raw in zip(entry.numbers, entry.raws, strict=True)
+    ]
     expected = [(number, line.strip()) for number, line in enumerate(text.split(b"\n"), 1) if line.strip()]
-    assert told == expected
+    assert reported == expected
     assert [len(entry) for entry in found] == [len(entry.raws) for entry in found]
     for entry in found:
         parts = [entry.part(start, start + step) for start in range(0, len(entry), step)]

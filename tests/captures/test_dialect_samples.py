@@ -750,8 +750,10 @@ def test_every_dialect_gives_the_same_tables(tmp_path: Path, hooks: list[Hook], 
     )
     for column in cannot - {"widget_id"}:
         assert found.events[column].notna().all() or name in NO_TIME
-    told = ["event_id"]
-    pd.testing.assert_frame_equal(found.messages.drop(columns=told), expected.messages.drop(columns=told))
+    reported = ["event_id"]
+    pd.testing.assert_frame_equal(
+        found.messages.drop(columns=reported), expected.messages.drop(columns=reported)
+    )
 
 
 def test_flattened_messages_are_reported(tmp_path: Path, hooks: list[Hook]) -> None:

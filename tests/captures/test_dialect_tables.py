@@ -245,10 +245,10 @@ def test_what_is_no_table_of_captures_is_none(content: bytes) -> None:
 
 def test_columns_of_the_payload_are_put_together(tmp_path: Path, captures: list[Payload]) -> None:
     """A table of flattened captures, as json_normalize and to_csv write it, gives the captures again."""
-    told = [{key: value for key, value in capture.items() if key != "payload"} for capture in captures]
+    reported = [{key: value for key, value in capture.items() if key != "payload"} for capture in captures]
     flat = [
         pd.json_normalize(capture["payload"]).assign(**about)
-        for capture, about in zip(captures, told, strict=True)
+        for capture, about in zip(captures, reported, strict=True)
         if capture["kind"] != "transcript"
     ]
     path = tmp_path / "flat.csv"

@@ -185,7 +185,10 @@ def test_the_command_takes_patterns_and_reports_what_is_missing(tmp_path: Path) 
     out = str(tmp_path / "out")
     done = CliRunner().invoke(main, ["convert", str(tmp_path / "*" / "*.ndjson"), "--out", out, "--json"])
     assert json.loads(done.stdout)["read"] == 1
-    for named, told in ((str(tmp_path / "*.gz"), "No file matches"), ("gopher://x", "not a supported type")):
+    for named, reported in (
+        (str(tmp_path / "*.gz"), "No file matches"),
+        ("gopher://x", "not a supported type"),
+    ):
         done = CliRunner().invoke(main, ["convert", named, "--out", out])
         assert done.exit_code == 2
-        assert told in done.stderr
+        assert reported in done.stderr

@@ -175,9 +175,9 @@ def test_wrong_credentials_are_one_sentence(
     with _proxy(server, lambda _: b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n") as (address, _):
         monkeypatch.setenv("AWS_ENDPOINT_URL", address)
         for named in ("s3://hooks/a", "s3://hooks/", "s3://hooks/*.ndjson"):
-            with pytest.raises(CaptureError, match=r"Forbidden.*credentials") as told:
+            with pytest.raises(CaptureError, match=r"Forbidden.*credentials") as error:
                 find_files([named])
-            assert SECRET not in str(told.value)
+            assert SECRET not in str(error.value)
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     with pytest.raises(CaptureError, match="credentials"):

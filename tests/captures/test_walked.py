@@ -64,8 +64,8 @@ def test_a_bad_element_costs_itself(tmp_path: Path, conversation: Payload) -> No
     tables = _tables(tmp_path, WALKED[0])
     assert tables.counts.as_dict()["read"] == 9
     assert tables.events["source_record"].tolist() == [1, 3]
-    told = [(rejection.record, rejection.reason) for rejection in tables.rejections]
-    assert told == [
+    reported = [(rejection.record, rejection.reason) for rejection in tables.rejections]
+    assert reported == [
         (2, "not_json"),
         (4, "shape_unknown"),
         (5, "not_json"),
@@ -88,9 +88,9 @@ def test_lists_in_lists_are_walked(tmp_path: Path, conversation: Payload) -> Non
     ]
     (tmp_path / "unanswered.json").write_text(json.dumps({"batches": batches}))
     tables = _tables(tmp_path, "payload=batches.*.hooks.*.body,received=batches.*.at")
-    told = tables.events[["message", "received_at"]].astype({"received_at": "str"}).to_numpy().tolist()
+    reported = tables.events[["message", "received_at"]].astype({"received_at": "str"}).to_numpy().tolist()
     hours = ("2024-03-11 09:00:00+00:00", "2024-03-11 10:00:00+00:00", "2024-03-11 10:00:00+00:00")
-    assert told == [list(entry) for entry in zip("abc", hours, strict=True)]
+    assert reported == [list(entry) for entry in zip("abc", hours, strict=True)]
     assert [rejection.record for rejection in tables.rejections] == [4]
 
 

@@ -95,9 +95,9 @@ def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> 
             find_files(["http://captures.invalid/a.ndjson"])
     monkeypatch.delenv("NO_PROXY")
     monkeypatch.setenv("HTTP_PROXY", proxy.replace("//", "//me:password@"))
-    with pytest.raises(CaptureError, match=rf"the proxy {proxy}.*HTTP_PROXY.*NO_PROXY") as told:
+    with pytest.raises(CaptureError, match=rf"the proxy {proxy}.*HTTP_PROXY.*NO_PROXY") as error:
         find_files(["http://captures.invalid/a.ndjson"])
-    assert "password" not in str(told.value)
+    assert "password" not in str(error.value)
 
 
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
@@ -164,9 +164,9 @@ def test_what_is_packed_on_its_way_is_unpacked() -> None:
 def test_a_refusal_is_one_sentence(status: int, expected: str) -> None:
     """A server's refusal is reported with the next step; 404 and 410 mean a missing path."""
     with _serving(lambda handler: handler.give(b"", status)) as (address, _):
-        with pytest.raises(CaptureError, match=expected) as told:
+        with pytest.raises(CaptureError, match=expected) as error:
             find_files([f"{address}/a?sig=SECRET"])
-        assert "SECRET" not in str(told.value)
+        assert "SECRET" not in str(error.value)
     for gone in (404, 410):
         with (
             _serving(lambda handler, gone=gone: handler.give(b"", gone)) as (address, _),
@@ -194,9 +194,9 @@ def test_a_server_without_head_is_read() -> None:
 )  # fmt: skip
 def test_a_wrong_address_is_one_sentence(tmp_path: Path, address: str) -> None:
     """Any faulty URL is reported without a traceback and without its password."""
-    with pytest.raises(ChatlioKitError) as told:
+    with pytest.raises(ChatlioKitError) as error:
         find_files([address])
-    assert "pass" not in str(told.value)
+    assert "pass" not in str(error.value)
     done = CliRunner().invoke(main, ["convert", address, "--out", str(tmp_path / "out")])
     assert isinstance(done.exception, SystemExit)
     assert "Traceback" not in done.output

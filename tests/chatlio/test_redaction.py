@@ -175,9 +175,9 @@ def test_the_key_comes_from_settings_and_never_shows(tmp_path: Path, monkeypatch
     assert redaction_key({"CHATLIO_KIT_REDACTION_KEY": key}, dotenv="none").reveal() == key
     bad: dict[str, str]
     for bad in ({}, {"CHATLIO_KIT_REDACTION_KEY": "short"}, {"CHATLIO_KIT_REDACTION_KEY_FILE": "nowhere"}):
-        with pytest.raises(SettingsError, match="CHATLIO_KIT_REDACTION_KEY") as told:
+        with pytest.raises(SettingsError, match="CHATLIO_KIT_REDACTION_KEY") as error:
             redaction_key(bad, dotenv="none")
-        assert "short" not in str(told.value)
+        assert "short" not in str(error.value)
     redaction = Redaction.from_text("hash:keyed", lambda: Secret(key))
     assert key not in repr(redaction) + str(redaction)
     with pytest.raises(TypeError, match="secret"):

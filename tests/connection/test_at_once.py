@@ -121,8 +121,12 @@ def test_one_state_folder_takes_turns(tmp_path: Path, count_objects: Count) -> N
         codes = sorted(entry.returncode for entry in both)
         assert codes in ([0, 0], [0, 1]), said
         for entry, (out, _) in zip(both, said, strict=True):
-            told = orjson.loads(out)
-            assert told["total"]["landed"] == 40 if entry.returncode == 0 else "Another run" in told["error"]
+            reported = orjson.loads(out)
+            assert (
+                reported["total"]["landed"] == 40
+                if entry.returncode == 0
+                else "Another run" in reported["error"]
+            )
         with open_platform("local", state=state) as platform:
             found = count_objects(platform)
             rows = ck.open_connection(platform, quiet=True).read_rows(quiet=True)

@@ -133,13 +133,13 @@ def test_unknown_webhooks_are_refused(platform: Platform) -> None:
 
 def test_progress_is_reported_in_sentences(platform: Platform) -> None:
     """Each step is reported; a connect with nothing to do reports nothing."""
-    told: list[str] = []
-    plan_connection(platform, webhooks=["feedback"]).apply(progress=told.append)
-    assert told[0] == "Creating the field group 'chatlio field group'"
-    assert any("Trying the live mapping for feedback" in sentence for sentence in told)
-    told.clear()
-    plan_connection(platform, webhooks=["feedback"]).apply(progress=told.append)
-    assert told == []
+    reported: list[str] = []
+    plan_connection(platform, webhooks=["feedback"]).apply(progress=reported.append)
+    assert reported[0] == "Creating the field group 'chatlio field group'"
+    assert any("Trying the live mapping for feedback" in sentence for sentence in reported)
+    reported.clear()
+    plan_connection(platform, webhooks=["feedback"]).apply(progress=reported.append)
+    assert reported == []
 
 
 def test_a_live_transcript_lands_with_the_id_that_python_computes(

@@ -1,7 +1,7 @@
 """What the platform's mapper makes of thousands of hostile events is what Python expects, field for field.
 
 Live: payloads as Chatlio posts them. History: the wire records that the same payloads become. What is
-expected of a live payload is told here from the payload alone, line by line of Chatlio's documentation.
+expected of a live payload is derived here from the payload alone, line by line of Chatlio's documentation.
 """
 
 from __future__ import annotations

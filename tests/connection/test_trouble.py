@@ -65,9 +65,9 @@ def test_a_host_that_does_not_answer_is_reported_in_a_sentence(tmp_path: Path, c
             for command in COMMANDS:
                 done = chatlio_kit(local, *command, **{setting: nobody})
                 assert done.exit_code == 1
-                told = " ".join((done.stdout + done.stderr).split())
-                assert "no connection could be made" in told
-                assert "Check the network, any proxy, and the platform's URL." in told
+                reported = " ".join((done.stdout + done.stderr).split())
+                assert "no connection could be made" in reported
+                assert "Check the network, any proxy, and the platform's URL." in reported
                 if command == ["doctor"]:
                     failed = [entry.split()[0] for entry in done.stdout.splitlines() if "  fail  " in entry]
                     assert failed == [line]
@@ -84,9 +84,9 @@ def test_an_untrusted_certificate_is_reported_in_a_sentence(
             for command in COMMANDS:
                 done = chatlio_kit(local, *command, **{setting: untrusted_url})
                 assert done.exit_code == 1
-                told = " ".join((done.stdout + done.stderr).split())
-                assert "the certificate of the server could not be verified" in told
-                assert "REQUESTS_CA_BUNDLE" in told
+                reported = " ".join((done.stdout + done.stderr).split())
+                assert "the certificate of the server could not be verified" in reported
+                assert "REQUESTS_CA_BUNDLE" in reported
                 if command == ["doctor"]:
                     failed = [entry.split()[0] for entry in done.stdout.splitlines() if "  fail  " in entry]
                     assert failed == [line]

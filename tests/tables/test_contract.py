@@ -30,13 +30,13 @@ def capture(
     """Four records: one as documented, one with an unknown field in itself, one in a message, one in both."""
     lines = []
     for number, (in_event, in_message) in enumerate([(0, 0), (1, 0), (0, 1), (1, 1)]):
-        told = {**deepcopy(transcript), "endedAt": f"2024-03-1{number + 1}T09:00:00Z"}
+        reported = {**deepcopy(transcript), "endedAt": f"2024-03-1{number + 1}T09:00:00Z"}
         if in_event:
-            told |= {"rating": 2**70 + number}
+            reported |= {"rating": 2**70 + number}
         if in_message:
-            for message in told["messages"]:
+            for message in reported["messages"]:
                 message["files"] = ["a.png"]
-        lines.append(envelope(told))
+        lines.append(envelope(reported))
     return ndjson(tmp_path / "in.ndjson", lines)
 
 

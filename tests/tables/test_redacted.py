@@ -203,12 +203,12 @@ def test_the_report_says_what_was_redacted(documented: Path, tmp_path: Path) -> 
     """For each column: its class, its way, and how many values; the same in report.json and on the page."""
     policy = FieldPolicy.from_options("personal=mask")
     report = convert(Export([documented], ReadOptions(), policy), tmp_path, quiet=True).report()
-    told = {entry["column"]: entry for entry in report["redacted"]}
-    assert told["events.visitor_email"] == {
+    reported = {entry["column"]: entry for entry in report["redacted"]}
+    assert reported["events.visitor_email"] == {
         "column": "events.visitor_email", "class": "personal", "way": "mask", "values": 1,
     }  # fmt: skip
-    assert told["messages.username"]["way"] == "mask, agents' keep"
-    assert "events.visitor_id" not in told
+    assert reported["messages.username"]["way"] == "mask, agents' keep"
+    assert "events.visitor_id" not in reported
     assert "events.visitor_email" in (tmp_path / "report.html").read_text()
 
 

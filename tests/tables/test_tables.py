@@ -218,10 +218,10 @@ def test_conversations_tell_who_answered_and_count_every_author(
 @pytest.mark.parametrize("table", TABLES)
 def test_the_dictionary_explains_every_column(tables: Tables, table: str) -> None:
     """Each column of a table has its line in the dictionary, in the table's order, with a meaning."""
-    told = tables.dictionary(table)
-    assert told.index.tolist() == tables.frames()[table].columns.tolist()
-    assert (told["meaning"].str.len() > 10).all()
-    assert told["about a person"].notna().all()
+    reported = tables.dictionary(table)
+    assert reported.index.tolist() == tables.frames()[table].columns.tolist()
+    assert (reported["meaning"].str.len() > 10).all()
+    assert reported["about a person"].notna().all()
 
 
 @pytest.mark.parametrize(

@@ -338,5 +338,5 @@ class _BoundedTar:
         block = self._handle.read1(size)
         self._count += len(block)
         if self._count > self._most:
-            raise OSError("Its list of members does not end, as in no tar of captures")
+            raise OSError("Its list of members does not end")
         return block
