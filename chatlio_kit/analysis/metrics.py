@@ -37,10 +37,10 @@ def turns(messages: pd.DataFrame) -> pd.DataFrame:
         ``conversation_id``, ``author``, and ``sent_at`` of its first message; ``next_at`` and ``next_name``
         of the turn that follows it, if any; all in order.
     """
-    said = messages[messages["author"].isin(["visitor", "agent"]) & messages["conversation_id"].notna()]
-    said = said.sort_values(["conversation_id", "sent_at", "position"], kind="stable")
-    keys = said[["conversation_id", "author"]]
-    firsts = said[(keys != keys.shift()).any(axis=1)]
+    known = messages[messages["author"].isin(["visitor", "agent"]) & messages["conversation_id"].notna()]
+    known = known.sort_values(["conversation_id", "sent_at", "position"], kind="stable")
+    keys = known[["conversation_id", "author"]]
+    firsts = known[(keys != keys.shift()).any(axis=1)]
     following = firsts.groupby("conversation_id", sort=False)[["sent_at", "username"]].shift(-1)
     return firsts[["conversation_id", "author", "sent_at"]].assign(
         next_at=following["sent_at"], next_name=following["username"]

@@ -88,7 +88,7 @@ class ExportFiles:
             ) from error
         root = _root(members)
         if root is None:
-            raise CaptureError(_what_it_is(path, members))
+            raise CaptureError(_why_export_is_refused(path, members))
         self._index = {parts[-1]: member for parts, member in members.items() if parts[:-1] == root}
         self._days: defaultdict[str, dict[str, Member]] = defaultdict(dict)
         self.has_workspaces = False
@@ -109,7 +109,7 @@ class ExportFiles:
         with path.open("rb") as handle:
             head = handle.read(300)
         if not head.startswith(b"PK"):
-            raise CaptureError(_what_file_it_is(path, head))
+            raise CaptureError(_why_file_is_refused(path, head))
         try:
             archive = ZipFile(path)
         except (BadZipFile, NotImplementedError):
@@ -317,7 +317,7 @@ def _root(members: Iterable[Parts]) -> Parts | None:
     return None
 
 
-def _what_it_is(path: Path, members: Iterable[Parts]) -> str:
+def _why_export_is_refused(path: Path, members: Iterable[Parts]) -> str:
     """Return the sentence about a zip or folder that is not an export."""
     names = {parts[-1] for parts in members}
     found = f"{str(path)!r} is not a Slack export that can be read:"
@@ -338,7 +338,7 @@ def _what_it_is(path: Path, members: Iterable[Parts]) -> str:
     return f"{found}it has no {CHANNELS}. {_WHAT_TO_DO}."
 
 
-def _what_file_it_is(path: Path, head: bytes) -> str:
+def _why_file_is_refused(path: Path, head: bytes) -> str:
     """Return the sentence about a file that is not a zip."""
     found = f"{str(path)!r} is not a Slack export that can be read:"
     if head.startswith(b"SQLite format 3\0"):

@@ -173,10 +173,10 @@ def _walked(value: Any, walk: tuple[str, ...], others: Sequence[tuple[str, ...]]
         for item in value:
             yield from ([inner] for inner in _walked(item, rest, within))
     elif key != EACH and isinstance(value, dict) and key in value:
-        beside = {path[0]: value[path[0]] for path in others if path and path[0] in value}
+        siblings = {path[0]: value[path[0]] for path in others if path and path[0] in value}
         within = [path[1:] for path in others if path[:1] == (key,)]
         for inner in _walked(value[key], rest, within):
-            yield {**beside, key: inner}
+            yield {**siblings, key: inner}
     else:  # if the list is missing, decoding the record reports it
         yield value
 

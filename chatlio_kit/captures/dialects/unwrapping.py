@@ -130,7 +130,10 @@ def recognise(value: Mapping[str, Any]) -> Dialect:
     fitting = [dialect for dialect in _candidates(_MARKS.intersection(value)) if dialect.fits(value)]
     if len(fitting) > 1:
         names = ", ".join(dialect.name for dialect in fitting)
-        detail = f"Its fields fit several dialects: {names}. Name the path of its payload with --fields (in Python fields=)."
+        detail = (
+            f"Its fields fit several dialects: {names}. Name the path of its payload with --fields (in "
+            "Python fields=)."
+        )
         raise InvalidRecord(Reason.SHAPE_UNKNOWN, None, detail)
     if fitting:
         return fitting[0]

@@ -249,8 +249,8 @@ class DatasetResource(Resource):
         datasets = self.survey.platform.catalog.datasets(self.name)
         ours = self._ours(datasets)
         if not ours:
-            beside = "; another dataset of that name is not ours and stays as it is" if datasets else ""
-            return ResourceState(Action.CREATE, f"not there yet{beside}")
+            namesakes = "; another dataset of that name is not ours and stays as it is" if datasets else ""
+            return ResourceState(Action.CREATE, f"not there yet{namesakes}")
         dataset_id = next(iter(ours))
         if len(ours) > 1:  # the one that our dataflows write to
             used = self.survey.used_datasets()

@@ -255,9 +255,9 @@ def kind_of(record: Unwrapped, file_kind: Kind | None, fallback: Kind | None) ->
     if SHAPE_OF[kind] is not shape:
         detail = f"It is labelled {kind}, but its payload is of the {shape} shape. Correct the label."
         if not named:
-            whose = "Its file or folder is" if file_kind else "--kind (in Python kind=) is"
-            detail = f"{whose} named {kind}, but its payload is of the {shape} shape. " + (
-                "Put it into a file of another name." if file_kind else "Name another kind."
+            source = "Its file or folder is" if file_kind else "--kind (in Python kind=) is"
+            detail = f"{source} named {kind}, but its payload is of the {shape} shape. " + (
+                "Put it in a file with another name." if file_kind else "Name another kind."
             )
         raise InvalidRecord(Reason.KIND_MISMATCH, "kind", detail)
     return kind

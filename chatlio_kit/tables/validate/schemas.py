@@ -157,7 +157,7 @@ def failures_of(table: str, rows: Any, computed: frozenset[str]) -> list[Failure
         computed: Columns that the caller computed, so that their values follow their rules by construction.
     """
     looked_at = [field for field in TABLES[table] if field.name not in computed]
-    kept = {field.name for field in looked_at if _lies_behind_us(field, rows[field.name])}
+    kept = {field.name for field in looked_at if _is_past_and_complete(field, rows[field.name])}
     if not len(rows):
         return []
     ruled = _ruled(table, lambda name: rows[name].null_count == len(rows), computed | kept)
@@ -165,7 +165,7 @@ def failures_of(table: str, rows: Any, computed: frozenset[str]) -> list[Failure
     return [] if cases is None else _failures_in(table, cases)
 
 
-def _lies_behind_us(field: Field, times: Any) -> bool:
+def _is_past_and_complete(field: Field, times: Any) -> bool:
     """Whether the latest time is not in the future, and no required time is missing."""
     if field.rule is not PAST or (field.required and times.null_count):
         return False
@@ -235,18 +235,18 @@ def _hint(field: Field) -> str:
 
 
 def _structure_sentence(table: str, rows: pd.DataFrame, cases: pd.DataFrame) -> str:
-    said = []
+    problems = []
     for case in cases.itertuples(index=False, name="Case"):
         if case.check == "column_in_dataframe":
-            said.append(f"the column {case.failure_case} is missing")
+            problems.append(f"the column {case.failure_case} is missing")
         elif case.check == "column_in_schema":
-            said.append(f"the column {case.failure_case} is not one of its columns")
+            problems.append(f"the column {case.failure_case} is not one of its columns")
         elif case.check == "column_ordered":
-            said.append(f"the column {case.failure_case} is not in its place")
+            problems.append(f"the column {case.failure_case} is not in its place")
         else:
             expected = PANDAS_DTYPES[next(f.dtype for f in TABLES[table] if f.name == case.column)]
-            said.append(f"the column {case.column} is {rows[case.column].dtype}, not {expected}")
+            problems.append(f"the column {case.column} is {rows[case.column].dtype}, not {expected}")
     return (
-        f"The frame {table} no longer fits its schema: {'; '.join(said)}. Restore it, or start again from "
-        "to_tables()."
+        f"The frame {table} no longer fits its schema: {'; '.join(problems)}. Restore it, or start again "
+        "from to_tables()."
     )
