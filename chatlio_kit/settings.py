@@ -178,8 +178,9 @@ class Settings:
         missing = [name for name in needed if not known.get(name, "").strip()]
         if missing:
             raise SettingsError(
-                f"To connect to Experience Platform, set {_listed(missing)} in the environment or in a .env "
-                "file in this folder. Your project in the Adobe Developer Console shows the values."
+                f"To connect to Experience Platform, {_listed(missing)} must be set. Put the values in the "
+                "environment or in a .env file in this folder; your project in the Adobe Developer Console "
+                "shows them."
             )
         defaults = {"AEP_PLATFORM_URL": cls.platform_url, "AEP_IMS_URL": cls.ims_url}
         urls = {name: known.get(name, default).strip().rstrip("/") for name, default in defaults.items()}

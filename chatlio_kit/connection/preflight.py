@@ -132,7 +132,7 @@ class Preflight(SheetDisplay):
         ending = {
             Verdict.PASS: "Everything is as it should be: connect when you like.",
             Verdict.WARN: "Nothing prevents a connection. Making it shows whether the warnings matter.",
-            Verdict.FAIL: "Put right what failed, then ask the doctor again.",
+            Verdict.FAIL: "Correct what failed, then run the doctor again.",
         }[self.verdict]
         return Sheet(
             f"Preflight of the connection {self.name} on {self.place}",
