@@ -58,7 +58,7 @@ def test_a_proposal_has_ids_and_counts(tmp_path: Path) -> None:
     shown = f"{proposal!r}{proposal._repr_html_()}{proposal.as_toml()}{json.dumps(proposal.as_dict())}"
     for word in ("Secret", "board", "ana"):
         assert word not in shown
-    assert "1 messages of the app name nobody" in shown
+    assert "1 messages of the app have no name" in shown
     assert "1 replies in threads" in shown
 
 
@@ -127,7 +127,7 @@ def test_captures_identify_the_app_if_its_name_does_not(tmp_path: Path, transcri
         ),
         ('channels = ["z-*"]\n', "the app that writes visitors' messages is not named"),
         ('app_ids = ["A1"]\n', "channels is empty"),
-        ('channels = ["/(/"]\napp_ids = ["A1"]\n', "no regular expression"),
+        ('channels = ["/(/"]\napp_ids = ["A1"]\n', "is not a regular expression"),
         ('channels = ["z-*"]\napp_ids = ["A1"]\nsplit_on = ["gap=x"]\n', "split_on is"),
         (
             'channels = ["z-*"]\napp_ids = ["A1"]\nbot_without_username = "nobody"\n',
@@ -223,5 +223,5 @@ def test_an_encrypted_zip_is_one_sentence(tmp_path: Path) -> None:
 def test_a_broken_index_is_one_sentence(tmp_path: Path) -> None:
     """A broken index is one sentence."""
     path = write_export(tmp_path, LINES, channels=b"{")
-    with pytest.raises(ck.ChatlioKitError, match=r"channels.json is no JSON"):
+    with pytest.raises(ck.ChatlioKitError, match=r"channels.json is not JSON"):
         ck.read_slack(path, channels="z-*", app_ids="A0CHAT")

@@ -97,7 +97,7 @@ def test_what_is_kept_keeps_its_digits(tmp_path: Path, transcript: Payload, enve
 def test_a_row_is_not_discarded_but_frozen(contract: str) -> None:
     """Users who know the word from dlt are shown the nearest alternative, for the table that they named."""
     near = contract.replace("evolve,", "").replace("discard_row", "freeze")
-    with pytest.raises(UsageError, match=rf"Say {near}: .* rejected\.jsonl"):
+    with pytest.raises(UsageError, match=rf"Use {near}: .* rejected\.jsonl"):
         Contract.from_text(contract)
 
 

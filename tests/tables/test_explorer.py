@@ -181,7 +181,7 @@ def test_a_page_holds_what_is_chosen(tables: Tables) -> None:
 
 def test_wrong_use_is_a_sentence(tables: Tables) -> None:
     """A time that is none, and a frame without a column, are named."""
-    with pytest.raises(UsageError, match="since='yesterday' is no time"):
+    with pytest.raises(UsageError, match="since='yesterday' is not a time"):
         tables.explore(since="yesterday")
     with pytest.raises(UsageError, match="limit= is a whole number from 1"):
         tables.explore(limit=0)
