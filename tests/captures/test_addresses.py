@@ -44,7 +44,7 @@ def _names(*addresses: str) -> list[str]:
 
 
 def test_a_bucket_gives_what_a_folder_gives(bucket: str, tmp_path: Path) -> None:
-    """The same tables, rejects and names come out of a bucket as out of a folder."""
+    """A bucket gives the same tables, rejections and names as a folder."""
     remote = convert(Export([bucket], ReadOptions()), tmp_path / "remote", quiet=True)
     local = convert(Export([tmp_path / "captures"], ReadOptions()), tmp_path / "local", quiet=True)
     assert remote.report() == local.report()
@@ -55,7 +55,7 @@ def test_a_bucket_gives_what_a_folder_gives(bucket: str, tmp_path: Path) -> None
 
 
 def test_a_bucket_is_backfilled_and_recognised(bucket: str, local: Platform) -> None:
-    """A whole backfill runs from a bucket; the next one reads only the files that changed or had rejects."""
+    """A whole backfill runs from a bucket; the next one reads only files that changed or had rejections."""
     first = backfill([bucket], local, quiet=True)
     assert (first.total.landed, first.total.pending) == (first.counts.accepted, 0)
     second = backfill([bucket], local, quiet=True)
@@ -64,7 +64,7 @@ def test_a_bucket_is_backfilled_and_recognised(bucket: str, local: Platform) -> 
 
 
 def test_patterns_and_single_objects(bucket: str) -> None:
-    """Names begin at what was named: the folder, the part before a wildcard, or the object itself."""
+    """Names start at the argument: the folder, the part before a wildcard, or the object itself."""
     system = fsspec.filesystem("memory")
     for name in ("x/a.ndjson", "x/feedback/b.ndjson", "x/.hidden", "x/c.csv"):
         system.pipe(f"/bucket/{name}", b'{"a": 1}\n')
@@ -119,10 +119,10 @@ def test_secrets_of_an_address_are_never_shown(address: str, expected: str) -> N
 
 
 class _Quiet(SimpleHTTPRequestHandler):
-    """A plain web server: it gives whole files only, whatever part is asked for."""
+    """A plain web server that always sends whole files, whatever range is requested."""
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def web(tmp_path: Path) -> Iterator[str]:
 
 
 def test_a_web_server_is_read_as_a_stream(web: str) -> None:
-    """Files come from a server that gives no parts, zips too; names hold nothing of the query."""
+    """Files come from a server without ranges, including zips; names contain nothing from the query."""
     captures = Captures([f"{web}/a.ndjson.gz?token=SECRET", f"{web}/b.zip?token=SECRET"])
     counts = {part.file.name: 0 for piece in captures.batches() for part in piece.slices}
     for piece in captures.batches():

@@ -1,4 +1,4 @@
-"""Tars: their members are read as files; nothing in one leads anywhere, hangs or fills a disk."""
+"""Tars: their members are read as files; no tar escapes its folder, hangs or fills a disk."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ PACKED: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize("name", PACKED)
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 def test_members_of_a_tar_are_read(tmp_path: Path, name: str, form: int) -> None:
-    """Each member is read as a file, packed or not; long names and members of one name stay apart."""
+    """Each member is read as a file, compressed or not; long and repeated names stay separate."""
     long = "/".join(["folder" * 5] * 4) + "/feedback.ndjson"
     contents = {"./x/a.ndjson": LINE * 3, "b.ndjson.gz": gzip.compress(LINE * 2), long: LINE, "empty": b""}
     packed = _tar(
@@ -88,7 +88,7 @@ def test_members_of_a_tar_are_read(tmp_path: Path, name: str, form: int) -> None
 
 
 def test_nothing_in_a_tar_leads_anywhere(tmp_path: Path) -> None:
-    """Links, devices and pipes are noted; absolute paths and those that lead upwards are only names."""
+    """Links, devices and pipes are noted; absolute paths and paths that lead upwards are only names."""
     outside = tmp_path / "outside"
     outside.write_bytes(LINE)
     path = tmp_path / "a.tar"
@@ -116,7 +116,7 @@ def test_nothing_in_a_tar_leads_anywhere(tmp_path: Path) -> None:
 
 
 def test_a_tar_that_breaks_keeps_what_came_before(tmp_path: Path) -> None:
-    """Cut off in a member, between members or in its packing: one reject, and every record before it."""
+    """Truncated in a member, between members or in compression: one rejection, and all records before it."""
     lines = b"".join(b'{"n": %d}\n' % number for number in range(3000))
     whole = _files({"a": lines, "b": lines})
     path = tmp_path / "a.tar"
@@ -156,7 +156,7 @@ def test_archives_in_archives_are_reported(tmp_path: Path) -> None:
 
 
 def _sparse(size: int) -> bytes:
-    """A tar whose member says that it holds so many bytes, all of them a gap."""
+    """A tar whose member claims a size that is all gap."""
     headers = {"GNU.sparse.major": "0", "GNU.sparse.minor": "1", "GNU.sparse.map": f"{size},0"}
     member = _member(
         "gap", 0, pax_headers={**headers, "GNU.sparse.size": str(size), "GNU.sparse.name": "gap"}

@@ -1,4 +1,4 @@
-"""A whole file is lost neither for its beginning nor for its size: words, NULs, blank lines, long pages."""
+"""Neither its beginning nor its size costs a whole file: text, NULs, blank lines, long pages."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ WORDS = {
 def test_words_before_captures_cost_only_themselves(
     tmp_path: Path, documented: Path, words: list[bytes]
 ) -> None:
-    """Each line of words is one reject with its number, and every capture behind them is accepted."""
+    """Each line of text is one rejection with its number, and every capture after them is accepted."""
     (file,) = documented.iterdir()
     tables = _tables(tmp_path, b"\n".join([*words, file.read_bytes()]))
     assert tables.counts.accepted == 5
@@ -81,7 +81,7 @@ def test_a_table_stays_a_table(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("count", [1, 7, 65_000, 1 << 16, (1 << 20) + 1, MOST_BYTES + 5])
 def test_nuls_before_captures_are_passed_over(tmp_path: Path, count: int) -> None:
-    """A log that was cut while it was written begins with NULs: its captures are read, and it is noted."""
+    """A log that was truncated while being written starts with NULs: its captures are read, with a note."""
     for content in (NDJSON, b"[" + b",\n".join(LINES) + b"]", b"payload,k\n" + b'"{""n"": 1}",2\n' * 50):
         records, rejected, notes = _read(tmp_path, bytes(count) + content)
         assert (len(records), rejected) == (50, [])
@@ -91,7 +91,7 @@ def test_nuls_before_captures_are_passed_over(tmp_path: Path, count: int) -> Non
 
 @pytest.mark.parametrize("count", [16, 65_000, MOST_BYTES + 5])
 def test_nuls_between_captures_cost_at_most_the_line_they_cut(tmp_path: Path, count: int) -> None:
-    """NULs at a line's edge cost nothing; those in a line end it, and the next capture is read."""
+    """NULs at the edge of a line cost nothing; NULs within a line end it, and the next capture is read."""
     nuls = bytes(count)
     records, rejected, notes = _read(tmp_path, NDJSON + nuls + NDJSON + nuls)
     assert ([raw for _, raw in records], rejected, len(notes)) == (LINES * 2, [], 1)
@@ -105,7 +105,7 @@ def test_nuls_between_captures_cost_at_most_the_line_they_cut(tmp_path: Path, co
 def test_where_blocks_end_changes_nothing_about_nuls(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    """Runs that blocks cut anywhere are the same runs."""
+    """Runs that span blocks are read as one."""
     content = (
         bytes(33) + NDJSON + b"x" + bytes(40) + b"\n" + bytes(5) + b"\n" + bytes(2) + LINES[1] + bytes(20)
     )
@@ -118,7 +118,7 @@ def test_where_blocks_end_changes_nothing_about_nuls(
 
 
 def test_blank_lines_before_an_array_hide_nothing(tmp_path: Path) -> None:
-    """However many blank lines there are, what follows is what it is."""
+    """Any number of blank lines is skipped."""
     records, rejected, _ = _read(tmp_path, b"\n" * 2_000_000 + b"[" + b",\n".join(LINES) + b"]")
     assert ([raw for _, raw in records], rejected) == (LINES, [])
 
@@ -154,7 +154,7 @@ PAGES: dict[str, Callable[[list[Any]], str]] = {
 
 @pytest.mark.parametrize("form", PAGES)
 def test_a_page_of_any_size_is_read(tmp_path: Path, form: str) -> None:
-    """A page that is longer than any record may be gives all its captures, numbered through the file."""
+    """A page larger than the maximum record gives all its captures, numbered across the file."""
     text = PAGES[form](ENTRIES).encode()
     assert len(text) > MOST_BYTES
     records, rejected, _ = _read(tmp_path, text)
@@ -165,7 +165,7 @@ def test_a_page_of_any_size_is_read(tmp_path: Path, form: str) -> None:
 
 
 def test_a_page_that_is_cut_off_keeps_its_captures(tmp_path: Path) -> None:
-    """The captures before the end are read, long page or short; one reject says that it is cut off."""
+    """The captures before the end are read, on long and short pages; one rejection reports the end."""
     for count, indent in ((16_000, None), (16_000, 1), (30, 1)):
         text = json.dumps({"log": {"entries": ENTRIES[:count]}}, indent=indent)
         records, rejected, _ = _read(tmp_path, text[:-700].encode())
@@ -185,7 +185,7 @@ def test_a_damaged_capture_of_a_long_page_costs_itself(tmp_path: Path) -> None:
 
 
 def test_a_key_that_is_no_text_is_damage(tmp_path: Path) -> None:
-    """An object or a list in the place of a key costs its record, wherever pages are looked for."""
+    """An object or a list in place of a key costs its record, wherever pages are detected."""
     for key in (b'{"b": 1}', b"[1]"):
         bad = b"{" + key + b': [{"c": 2}]}'
         for content in (b'[{"a": 1},\n' + bad + b',\n{"a": 2}]', b'{"a": 1}\n' + bad + b'\n{"a": 2}\n'):
@@ -194,7 +194,7 @@ def test_a_key_that_is_no_text_is_damage(tmp_path: Path) -> None:
 
 
 def test_a_long_object_that_is_no_page_is_too_large(tmp_path: Path) -> None:
-    """An object that lists nothing where pages do, or has a payload, stays one record that is too large."""
+    """An object that lists nothing where pages do, or has a payload, stays one oversized record."""
     elements = ", ".join([f'{{"x": "{"y" * 100_000}"}}'] * 200)
     for head in ('{"payload": 1, "data": [', '{"messages": [', '{"data": [1, '):
         records, rejected, _ = _read(tmp_path, f"{head}{elements}]}}\n".encode() + LINES[0])

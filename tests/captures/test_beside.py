@@ -52,7 +52,7 @@ SPELLINGS = [
 def test_keys_are_read_however_they_are_spelt(
     tmp_path: Path, offline: Payload, expected: Payload, names: tuple[str, ...], form: str
 ) -> None:
-    """The same capture has the same event id, whatever way its keys are written."""
+    """The same capture has the same event id, however its keys are spelled."""
     path = tmp_path / f"a.{form}"
     if form == "ndjson":
         path.write_text(json.dumps(dict(zip(names, (AT, "offline_message", "w-1", offline), strict=True))))
@@ -71,7 +71,7 @@ def test_keys_are_read_however_they_are_spelt(
 def test_our_own_spelling_counts_and_the_other_is_reported(
     tmp_path: Path, offline: Payload, expected: Payload
 ) -> None:
-    """Where two keys contradict one another, ours is read; equal ones are one."""
+    """If two keys contradict each other, ours is read; equal ones count as one."""
     record = {"receivedAt": AT, "kind": "offline_message", "widget": "w-1", "payload": offline}
     tables = _read(tmp_path, {**record, "widgetId": "w-2", "Kind": "offline_message", "widget_id": ""})
     assert tables.events["event_id"].tolist() == [expected["event_id"]]
@@ -126,7 +126,7 @@ def test_unread_keys_of_a_server_s_log_are_reported(tmp_path: Path, conversation
 def test_values_among_a_payload_s_own_fields_are_read(
     tmp_path: Path, conversation: Payload, about: Payload
 ) -> None:
-    """A bare record that says when it came and what it is gives the event that an envelope gives."""
+    """A bare record with a time of arrival and a kind gives the same event as an envelope."""
     around = {"receivedAt": AT, "kind": "feedback", "widget": "w-1", "payload": conversation}
     enveloped = _read(tmp_path / "enveloped", around).events
     tables = _read(tmp_path / "bare", {**about, **conversation})
@@ -172,7 +172,7 @@ def test_the_advice_about_a_time_works(tmp_path: Path, conversation: Payload) ->
 
 
 def test_times_without_an_offset_are_what_the_user_says(tmp_path: Path, conversation: Payload) -> None:
-    """One option for all of a record: its time of arrival, and the times of its payload."""
+    """One option covers a whole record: its time of arrival, and the times in its payload."""
     conversation["visitor"]["createdAt"] = "2024-03-11 08:00:00.5"
     records = [
         {"receivedAt": "2024-03-11 10:00:00", "kind": "feedback", "payload": conversation},

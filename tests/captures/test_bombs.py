@@ -104,7 +104,7 @@ def test_a_parquet_bomb_takes_little_memory(tmp_path: Path, bomb: str) -> None:
 
 
 def test_a_large_honest_parquet_is_read_whole(tmp_path: Path) -> None:
-    """Long texts, lists, nulls and repeated values of an honest table all come, in every row."""
+    """Long strings, lists, nulls and repeated values in an honest table are all read, in every row."""
     rows = [
         {"payload": json.dumps({"n": number, "text": "word " * 300}), "kind": "feedback", "none": None,
          "tags": ["a", "b" * (number % 7)] * 20, "inside": {"texts": [{"text": "same " * 40}] * 3}}
@@ -133,7 +133,7 @@ def test_a_packed_bomb_is_given_up(tmp_path: Path, pack: Callable[[bytes], bytes
 def test_rejects_are_listed_up_to_a_limit_and_all_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Long records are shown in part, and of very many rejects a last line says how many are not listed."""
+    """Long records are shown in part; of very many rejections, a last line counts the unlisted ones."""
     for name, value in {
         "MOST_LISTED": 10,
         "MOST_SHOWN": 5000,

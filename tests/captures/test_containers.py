@@ -1,4 +1,4 @@
-"""Containers: whatever captures are packed in, the same tables come out; and what a zip may hold."""
+"""Containers: captures give the same tables in any packaging; and what a zip may contain."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _zstd(content: bytes) -> bytes:
 
 
 def _halves(content: bytes) -> dict[str, bytes]:
-    """Cut lines in two files whose names sort as the lines stand."""
+    """Split lines into two files whose names sort in the same order."""
     lines = content.splitlines(keepends=True)
     return {"b/2": gzip.compress(b"".join(lines[500:])), "a/1.ndjson": b"".join(lines[:500])}
 
@@ -98,7 +98,7 @@ def plain(captures: bytes, tmp_path_factory: pytest.TempPathFactory) -> Tables:
 def test_every_container_gives_the_same_tables(
     captures: bytes, plain: Tables, tmp_path: Path, container: str
 ) -> None:
-    """All five tables are equal but for where a record stood, and so are the counts."""
+    """All five tables are equal except for the records' positions, and so are the counts."""
     packed = _tables(PACKED[container](captures), tmp_path)
     assert packed.counts.as_dict() == plain.counts.as_dict()
     assert plain.counts.accepted == CAPTURES
@@ -146,7 +146,7 @@ def test_members_are_read_in_order_under_their_own_names(tmp_path: Path) -> None
 
 
 def test_members_of_one_name_stay_apart(tmp_path: Path) -> None:
-    """A zip may hold two members of one name: both are read, and the second is numbered."""
+    """A zip may hold two members with one name: both are read, and the second is numbered."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("a", b'{"a": 1}\n')
@@ -170,7 +170,7 @@ def test_an_overlapping_zip_is_reported(tmp_path: Path) -> None:
 
 
 def test_a_member_has_a_time_only_with_its_zone(tmp_path: Path, conversation: dict[str, Any]) -> None:
-    """The plain time in a zip is a clock's reading somewhere: only the fields that are UTC are believed."""
+    """A zip's plain time is local to an unknown place, so only the UTC fields are used."""
     with zipfile.ZipFile(tmp_path / "z", "w") as archive:
         unix, windows = zipfile.ZipInfo("unix"), zipfile.ZipInfo("windows")
         unix.extra = struct.pack("<HHBi", 0x5455, 5, 1, 1_710_147_790)
@@ -209,7 +209,7 @@ def test_a_pipe_that_is_named_is_read(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_gone_when_its_turn_comes_is_reported(tmp_path: Path) -> None:
-    """A file that cannot be opened is one unreadable record, and no error."""
+    """A file that cannot be opened is one unreadable record, not an error."""
     (tmp_path / "a").write_bytes(b"{}\n")
     found = Captures([tmp_path / "a"])
     (tmp_path / "a").unlink()
@@ -248,7 +248,7 @@ def test_where_blocks_end_changes_nothing(
 )
 @settings(max_examples=200)
 def test_lines_have_their_physical_numbers(lines: list[bytes], size: int, ends: bool, step: int) -> None:
-    """Each line that is not blank is a record with its own number, wherever blocks end and parts are cut."""
+    """Each non-blank line is a record with its own number, wherever blocks and parts end."""
     text = b'{"first":0}\n' + b"\n".join(lines) + (b"\n" if ends else b"")
     with patch.multiple(blocks, BLOCK=size, PEEK=size):
         found = list(splitting.split(FileText(io.BufferedReader(io.BytesIO(text)))))

@@ -33,7 +33,7 @@ def _tables(path: Path, **options: Any) -> Tables:
 
 @pytest.fixture
 def unknown(conversation: Payload) -> Payload:
-    """A record of a logger that no dialect is known of."""
+    """A record from a logger without a dialect."""
     return {
         "meta": {"hook": "feedback", "widget": "w-7", "id": 4},
         "request": {
@@ -53,7 +53,7 @@ NAMED = [
 
 @pytest.mark.parametrize("fields", NAMED)
 def test_fields_that_the_user_names(tmp_path: Path, unknown: Payload, fields: Any) -> None:
-    """A dotted path or a JSON Pointer names where things stand; the payload may be an object or its text."""
+    """A dotted path or a JSON Pointer gives the path; the payload may be an object or its JSON."""
     (tmp_path / "a.json").write_text(json.dumps(unknown))
     tables = read_export(tmp_path, fields=fields).to_tables(quiet=True)
     (event,) = tables.events.to_dict("records")
@@ -121,7 +121,7 @@ def test_a_moment_in_another_way_is_refused(clock: Clock, value: Any) -> None:
 
 @given(st.integers(0, 4_000_000_000_000_000))
 def test_no_microsecond_is_lost(micros: int) -> None:
-    """Seconds with six digits are exact, as text and up to what a float holds."""
+    """Seconds with six digits are exact, as strings and as far as a float can represent them."""
     text = f"{micros // 1_000_000}.{micros % 1_000_000:06}"
     assert Clock.SECONDS.read(text, "at") == Clock.MILLISECONDS.read(
         f"{micros // 1000}.{micros % 1000:03}", "at"
@@ -150,7 +150,7 @@ def test_fields_that_cannot_be_meant(fields: Any, why: str) -> None:
 
 
 def test_wrong_fields_end_a_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """They are wrong usage: exit code 2 and a sentence."""
+    """They are usage errors: exit code 2 and a message."""
     (tmp_path / "a.json").write_text("{}")
     for command in (["convert", "--out", str(tmp_path / "out")], ["backfill"]):
         with pytest.raises(SystemExit) as ended:
@@ -160,7 +160,7 @@ def test_wrong_fields_end_a_command(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_named_fields_reach_workers_and_report(tmp_path: Path, unknown: Payload) -> None:
-    """They are sent to the processes that build frames, and the report counts what they read."""
+    """They are sent to the worker processes, and the report counts what these read."""
     (tmp_path / "a.json").write_text(json.dumps(unknown))
     options = ReadOptions.from_options(fields="payload=request.body,received=request.at,kind=meta.hook")
     sent = pickle.loads(pickle.dumps(options))  # noqa: S301  our own
@@ -193,7 +193,7 @@ def test_named_fields_without_a_payload_are_not_part_of_it(tmp_path: Path, conve
 
 
 def test_a_named_kind_that_is_none_is_reported(tmp_path: Path, unknown: Payload) -> None:
-    """A value that was named as the kind is not passed over for another one."""
+    """A value that was named as the kind is not ignored in favour of another."""
     unknown["meta"]["hook"] = "rating"
     (tmp_path / "feedback.json").write_text(json.dumps(unknown))
     (rejected,) = _tables(
@@ -218,12 +218,12 @@ def test_a_named_kind_that_is_none_is_reported(tmp_path: Path, unknown: Payload)
     ],
 )
 def test_labels_name_kinds_as_file_names_do(label: str, kind: str | None) -> None:
-    """A path, a query or a name says a kind by the words of file names; the host's name says none."""
+    """A path, a query or a name gives a kind by the words used in file names; a host name does not."""
     assert kind_of_label(label) == kind
 
 
 def test_a_label_that_contradicts_the_shape_is_reported(tmp_path: Path, transcript: Payload) -> None:
-    """A transcript that was posted to the feedback hook is not a feedback."""
+    """A transcript that was posted to the feedback webhook is not feedback."""
     record = {"method": "POST", "url": "/hooks/feedback", "headers": {}, "body": transcript}
     (tmp_path / "a.json").write_text(json.dumps(record))
     (rejected,) = _tables(tmp_path).rejections
@@ -288,7 +288,7 @@ def test_envelopes_in_one_another_are_opened(tmp_path: Path, conversation: Paylo
 
 
 def test_envelopes_have_an_end(conversation: Payload) -> None:
-    """Envelopes without end are refused, not followed."""
+    """Endless envelopes are refused, not followed."""
     record: Payload = conversation
     for _ in range(5):
         record = _log(record)
@@ -297,7 +297,7 @@ def test_envelopes_have_an_end(conversation: Payload) -> None:
 
 
 def test_big_numbers_in_a_body_keep_their_digits(conversation: Payload) -> None:
-    """A body that is text is read as exactly as a record."""
+    """A body in text is read as exactly as a record."""
     text = json.dumps({**conversation, "n": 2**70})
     assert unwrap(_log(text)).payload["n"] == 2**70
     with pytest.raises(RepeatedKey):
@@ -320,7 +320,7 @@ def _pages(conversation: Payload, ndjson: bool) -> str:
 
 @pytest.mark.parametrize("ndjson", [True, False])
 def test_pages_are_read_as_their_captures(tmp_path: Path, conversation: Payload, ndjson: bool) -> None:
-    """Each capture that a page lists is a record, numbered through all pages of a file."""
+    """Each capture listed by a page is a record, numbered across all pages of a file."""
     (tmp_path / "pages.json").write_text(_pages(conversation, ndjson))
     tables = _tables(tmp_path)
     assert tables.counts.read == 4
@@ -332,7 +332,7 @@ def test_pages_are_read_as_their_captures(tmp_path: Path, conversation: Payload,
 
 
 def test_a_page_among_other_records_is_reported(tmp_path: Path, conversation: Payload, envelope: Any) -> None:
-    """Where lines are records, a page is one record, and says where it belongs."""
+    """Where lines are records, a page is one record, with a message about where it belongs."""
     page = _pages(conversation, ndjson=True).splitlines()[0]
     (tmp_path / "a.ndjson").write_text(json.dumps(envelope(conversation, "feedback")) + "\n" + page + "\n")
     (rejected,) = _tables(tmp_path).rejections

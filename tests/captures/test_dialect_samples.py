@@ -21,7 +21,7 @@ Payload = dict[str, Any]
 
 @dataclass
 class Hook:
-    """A webhook as it arrives: its payload, its kind, and the moment, in UTC to the millisecond."""
+    """A webhook as it arrives: its payload, its kind, and its time in UTC to the millisecond."""
 
     payload: Payload
     kind: str
@@ -39,17 +39,17 @@ class Hook:
 
     @property
     def iso(self) -> str:
-        """The moment in RFC 3339."""
+        """The time in RFC 3339."""
         return self.moment.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
     @property
     def millis(self) -> int:
-        """The moment in milliseconds since 1970."""
+        """The time in milliseconds since 1970."""
         return round(self.moment.timestamp() * 1000)
 
     @property
     def path(self) -> str:
-        """The path that it was posted to."""
+        """The path it was posted to."""
         return f"/hooks/{self.kind.replace('_', '-')}"
 
 
@@ -720,13 +720,13 @@ def _converted(folder: Path, hooks: list[Hook], name: str) -> Tables:
 
 
 def test_every_dialect_has_a_sample() -> None:
-    """A dialect without a sample is not known to work."""
+    """A dialect without a sample is untested."""
     assert list(SAMPLES) == [dialect.name for dialect in DIALECTS]
 
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_no_sample_is_taken_for_another_dialect(hooks: list[Hook], name: str) -> None:
-    """Of each dialect, a sample of each kind fits that dialect and no other."""
+    """For each dialect, a sample of each kind fits that dialect and no other."""
     for hook in hooks:
         sample = SAMPLES[name](hook)
         assert recognise(sample).name == name
@@ -736,7 +736,7 @@ def test_no_sample_is_taken_for_another_dialect(hooks: list[Hook], name: str) ->
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_every_dialect_gives_the_same_tables(tmp_path: Path, hooks: list[Hook], name: str) -> None:
-    """The tables are those of our envelope, but for what a dialect cannot carry, which is listed above."""
+    """The tables equal those of our envelope, except for what a dialect cannot carry (listed above)."""
     if name in NO_TRANSCRIPTS:
         hooks = [hook for hook in hooks if hook.kind != "transcript"]
     expected = _converted(tmp_path / "expected", hooks, "envelope")

@@ -49,7 +49,7 @@ def _rows(content: bytes) -> list[tuple[int, Any]]:
 
 @pytest.fixture
 def captures(conversation: Payload, offline: Payload, transcript: Payload) -> list[Payload]:
-    """Captures in our envelope, whose payloads hold everything that quoting has to survive."""
+    """Captures in our envelope, with payloads that test every kind of quoting."""
     nasty = {**conversation, "message": 'a "b", c;\td\r\ne\u2028 00123 \U0001f642'}
     payloads = {
         "feedback": nasty,
@@ -113,7 +113,7 @@ FORMS: dict[str, Callable[[list[Payload]], bytes]] = {
 
 
 def _copied(captures: list[Payload]) -> bytes:
-    """As PostgreSQL's COPY TO writes texts with a header, and psql ends them."""
+    """As PostgreSQL's COPY TO writes strings with a header, and as psql ends them."""
 
     def cell(text: str | None) -> str:
         if text is None:
@@ -144,7 +144,7 @@ FORMS |= {
 def test_a_csv_gives_the_same_tables(
     tmp_path: Path, captures: list[Payload], expected: Tables, form: str
 ) -> None:
-    """However a table is quoted, cut and packed, its rows are the captures, to the last character."""
+    """With any quoting, line ends and compression, a table's rows are the captures, to the last character."""
     path = tmp_path / "captures"
     path.write_bytes(FORMS[form](captures))
     found = _tables(path)
@@ -162,7 +162,7 @@ def test_a_csv_in_a_zip_gives_the_same_tables(
 
 
 def test_rows_are_numbered_by_the_line_they_start_on(captures: list[Payload]) -> None:
-    """The header is line 1; a cell that spans lines moves the rows after it."""
+    """The header is line 1; a cell that spans lines shifts the rows after it."""
     rows = _table(captures)
     lines = [json.dumps(capture["payload"], indent=1).count("\n") + 1 for capture in captures]
     spread = _rows(_csv(_table(captures, indent=1)))
@@ -200,7 +200,7 @@ DAMAGE = {
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_row_costs_only_itself(damage: str) -> None:
-    """A row whose quotes or cells do not fit is one reject, named by its line; all others are kept."""
+    """A row whose quotes or cells do not match is one rejection, named by its line; all others are kept."""
     good = b"".join(
         f'2024-03-11T09:00:00Z,feedback,"{{""n"": {number}}}"\n'.encode() for number in range(300)
     ).splitlines(keepends=True)
@@ -222,7 +222,7 @@ def test_a_monstrous_row_costs_only_itself() -> None:
 
 
 def test_a_csv_that_is_cut_off_keeps_what_came_before() -> None:
-    """Rows before the cut stand; the row that is cut is one unreadable record."""
+    """Rows before the end are kept; the truncated row is one unreadable record."""
     content = b'kind,payload\nfeedback,"{""n"": 1}"\nfeedback,"{""n"": 2'
     assert _rows(content) == [(2, {"kind": "feedback", "payload": {"n": 1}}), (3, "unreadable")]
 
@@ -244,7 +244,7 @@ def test_what_is_no_table_of_captures_is_none(content: bytes) -> None:
 
 
 def test_columns_of_the_payload_are_put_together(tmp_path: Path, captures: list[Payload]) -> None:
-    """A table of flattened captures, as json_normalize and to_csv write it, gives the captures again."""
+    """A table of flattened captures, as json_normalize and to_csv write it, restores the captures."""
     reported = [{key: value for key, value in capture.items() if key != "payload"} for capture in captures]
     flat = [
         pd.json_normalize(capture["payload"]).assign(**about)
@@ -262,7 +262,7 @@ def test_columns_of_the_payload_are_put_together(tmp_path: Path, captures: list[
 
 
 def test_text_stays_text(tmp_path: Path, conversation: Payload) -> None:
-    """Nothing that looks like a number becomes one."""
+    """Strings that look like numbers stay strings."""
     conversation["visitor"]["identUserId"] = "00123"
     conversation["message"] = "1.10"
     flat = {"receivedAt": "2024-03-11T09:00:00Z", "kind": "feedback"}
@@ -298,7 +298,7 @@ PARQUET["in groups of one row"] = PARQUET["JSON as text"]
 def test_parquet_gives_the_same_tables(
     tmp_path: Path, captures: list[Payload], expected: Tables, form: str, packed: str
 ) -> None:
-    """A Parquet file's rows are the captures, numbered from 1, packed or not."""
+    """A Parquet file's rows are the captures, numbered from 1, compressed or not."""
     sink = io.BytesIO()
     pq.write_table(PARQUET[form](captures), sink, row_group_size=1 if "groups" in form else None)
     path = tmp_path / "captures"
@@ -334,7 +334,7 @@ def test_a_broken_parquet_is_one_unreadable_record(tmp_path: Path, captures: lis
 
 
 def test_what_copy_doubled_is_said_once(tmp_path: Path, captures: list[Payload]) -> None:
-    """Quotes, line ends, tabs and backslashes of messages come through COPY TO as they were sent."""
+    """Quotes, line feeds, tabs and backslashes in messages survive COPY TO."""
     for capture in captures:
         capture["payload"]["z"] = 'say "hi"\n\tC:\\new 5" \\N \\'
     for name, nulls in (("a.tsv", b"\\N"), ("b.tsv", b"")):
@@ -357,7 +357,7 @@ DOUBTFUL = [
 def test_backslashes_that_may_be_doubled_are_reported(
     tmp_path: Path, conversation: Payload, message: str, why: str
 ) -> None:
-    """Where nothing shows whether backslashes were doubled they stay, and a note says so."""
+    """If nothing shows whether backslashes were doubled, they are kept, and a note says so."""
     row = _copied([{"receivedAt": "2024-03-11T09:00:00Z", "kind": "feedback", "payload": conversation}])
     escaped = json.dumps(message)[1:-1].encode().replace(b"\\", b"\\\\")
     doubled = row.replace(b"\\N", b"").replace(b"Is the beta open?", escaped)
@@ -381,7 +381,7 @@ def test_a_table_of_json_between_tabs_is_no_copy(tmp_path: Path, conversation: P
 
 
 def test_blanks_around_the_names_of_columns(tmp_path: Path, conversation: Payload) -> None:
-    """A header with blanks behind its commas names the same columns."""
+    """A header with spaces after its commas names the same columns."""
     flat = {"receivedAt": "2024-03-11T09:00:00Z", "kind": "feedback"}
     flat |= {f"visitor.{key}": value for key, value in conversation.pop("visitor").items()} | conversation
     rows = [[f" {name} " for name in flat], list(flat.values())]

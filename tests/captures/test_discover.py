@@ -25,7 +25,7 @@ def _touch(path: Path, content: str = '{"a":1}\n') -> Path:
 
 
 def test_names_start_at_the_named_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file is called the same from whatever working directory its folder is named."""
+    """A file has the same name in every working directory."""
     _touch(tmp_path / "x.d" / "feedback" / "b.ndjson")
     _touch(tmp_path / "x.d" / "a.json")
     from_outside = [file.name for file in find_files([tmp_path / "x.d"]).files]
@@ -38,7 +38,7 @@ def test_names_start_at_the_named_folder(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_folders_of_one_name_stay_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two folders whose last names are equal are called by their whole paths."""
+    """Two folders with the same last name are identified by their whole paths."""
     monkeypatch.chdir(tmp_path)
     _touch(Path("one/x/a"))
     _touch(Path("two/x/a"))
@@ -46,7 +46,7 @@ def test_folders_of_one_name_stay_apart(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_file_named_twice_is_read_once(tmp_path: Path) -> None:
-    """A file inside a named folder is not read again when it is named itself."""
+    """A file within a named folder is not read twice if it is named itself."""
     inside = _touch(tmp_path / "x" / "feedback" / "a.json")
     os.symlink(inside, tmp_path / "x" / "again.json")
     assert len(find_files([tmp_path / "x", inside]).files) == 1
@@ -128,7 +128,7 @@ def test_odd_names_can_be_printed_and_stay_apart(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_may_not_be_read_is_reported() -> None:
-    """A folder without the right to list it is one unreadable record, and its neighbours are read."""
+    """A folder that may not be listed is one unreadable record, and its neighbours are read."""
     with tempfile.TemporaryDirectory(prefix="chatlio-kit-test-") as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -152,7 +152,7 @@ def test_a_folder_that_may_not_be_read_is_reported() -> None:
 
 
 def test_a_named_file_takes_its_kind_from_its_own_folder(tmp_path: Path) -> None:
-    """A file that is named alone keeps the kind that its folder says."""
+    """A file that is named alone keeps the kind that its folder indicates."""
     path = _touch(tmp_path / "unanswered" / "2024.ndjson")
     assert find_files([path]).files[0].kind is Kind.UNANSWERED
 
@@ -165,7 +165,7 @@ def test_a_missing_path_is_reported(tmp_path: Path, name: str) -> None:
 
 
 def test_an_empty_folder_is_reported(tmp_path: Path) -> None:
-    """A folder without files cannot be converted, and the sentence says which."""
+    """A folder without files cannot be converted, and the message names it."""
     with pytest.raises(CaptureError, match=tmp_path.name):
         find_files([tmp_path])
 
@@ -180,7 +180,7 @@ def test_an_empty_file_is_noted_and_costs_nothing(tmp_path: Path) -> None:
 
 
 def test_the_command_takes_patterns_and_reports_what_is_missing(tmp_path: Path) -> None:
-    """A quoted pattern is expanded; one that matches nothing, and a missing driver, are wrong usage."""
+    """A quoted pattern is expanded; one that matches nothing, and a missing driver, are usage errors."""
     _touch(tmp_path / "x" / "a.ndjson")
     out = str(tmp_path / "out")
     done = CliRunner().invoke(main, ["convert", str(tmp_path / "*" / "*.ndjson"), "--out", out, "--json"])

@@ -44,7 +44,7 @@ def server() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def client(server: str) -> Iterator[Any]:
-    """A client of the server that needs nothing of the environment."""
+    """A client for the server that needs nothing from the environment."""
     client = boto3.client(
         "s3",
         endpoint_url=server,
@@ -59,7 +59,7 @@ def client(server: str) -> Iterator[Any]:
 
 @pytest.fixture
 def s3(server: str, client: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """The client of an empty bucket named hooks; the environment says where it is, and nothing else."""
+    """The client for an empty bucket named hooks; only the environment gives its location."""
     for name in (*PROXIES, "AWS_PROFILE", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     for name, value in {
@@ -97,7 +97,7 @@ def _read(*addresses: str) -> tuple[dict[str, int], list[str]]:
 
 
 def test_a_folder_next_to_an_object_with_its_name_is_read(put: Callable[..., None]) -> None:
-    """A slash at the end asks for the folder; without one the object is read, and the folder is noted."""
+    """A final slash means the folder; without one the object is read, and the folder is noted."""
     put("both/a.ndjson", "both/in/b.ndjson", "neighbour/c.ndjson")
     put("both", content=LINE * 2)
     assert _read("s3://hooks/both/") == ({"both/a.ndjson": 1, "both/in/b.ndjson": 1}, [])
@@ -108,7 +108,7 @@ def test_a_folder_next_to_an_object_with_its_name_is_read(put: Callable[..., Non
 
 
 def test_an_object_whose_key_ends_with_a_slash_is_noted(put: Callable[..., None]) -> None:
-    """Its driver cannot open it, so it is named; an empty one is only how a store writes down a folder."""
+    """Its driver cannot open it, so it is named; an empty one is just how a store represents a folder."""
     put("m/full/", "m/a.ndjson")
     put("m/", "m/empty/", content=b"")
     for address in ("s3://hooks/m/", "s3://hooks/**/m"):
@@ -120,7 +120,7 @@ def test_an_object_whose_key_ends_with_a_slash_is_noted(put: Callable[..., None]
 
 @pytest.mark.parametrize("key", ["a [1].ndjson", "b[x]/c?.ndjson", "d*.ndjson", "e[1]/f.ndjson"])
 def test_wildcards_in_a_key_are_read_as_they_are(put: Callable[..., None], key: str) -> None:
-    """A key that exists is that key; its name is the whole of its last part."""
+    """An existing key is read literally; its name is the whole last part."""
     put(key, "a 1.ndjson", "bx/c1.ndjson", "d1.ndjson", "e1/f.ndjson")
     assert list(_read(f"s3://hooks/{key}")[0]) == [key.rpartition("/")[2]]
     folder, _, name = key.rpartition("/")
@@ -129,7 +129,7 @@ def test_wildcards_in_a_key_are_read_as_they_are(put: Callable[..., None], key: 
 
 
 def test_patterns_find_what_they_find_in_folders(put: Callable[..., None]) -> None:
-    """Wildcards stand for parts of one name, ``**`` for any folders; a matched folder is read whole."""
+    """Wildcards match parts of one name, ``**`` matches any folders; a matching folder is read whole."""
     put("x/a.ndjson", "x/b.csv", "x/2024/c.ndjson", "x/2024/03/d.ndjson", "x/.hidden")
     expected = {
         "x/*.ndjson": ["x/a.ndjson"],
@@ -146,7 +146,7 @@ def test_patterns_find_what_they_find_in_folders(put: Callable[..., None]) -> No
 
 
 def test_more_keys_than_a_page_of_a_listing_are_read(s3: Any) -> None:
-    """2,500 objects give 2,500 files, as a store lists a thousand at a time."""
+    """2,500 objects give 2,500 files, although a store lists a thousand at a time."""
     store = s3_backends[DEFAULT_ACCOUNT_ID]["global"]  # one by one through its API they take a minute
     for number in range(2500):
         store.put_object("hooks", f"many/{number:04}", LINE)
@@ -155,7 +155,7 @@ def test_more_keys_than_a_page_of_a_listing_are_read(s3: Any) -> None:
 
 
 def test_the_latest_version_is_read(s3: Any, put: Callable[..., None]) -> None:
-    """Of a bucket that keeps versions the latest is read; what was deleted is not there."""
+    """In a bucket with versions, the latest is read; deleted objects are absent."""
     s3.put_bucket_versioning(Bucket="hooks", VersioningConfiguration={"Status": "Enabled"})
     put("a", "gone")
     first = find_files(["s3://hooks/a"]).files[0].source.mark()
@@ -187,7 +187,7 @@ def test_wrong_credentials_are_one_sentence(
 def test_a_cut_answer_is_asked_for_again(
     put: Callable[..., None], monkeypatch: pytest.MonkeyPatch, server: str
 ) -> None:
-    """An answer that ends early is fetched again: all records come, each once."""
+    """A truncated response is fetched again: all records are read, once each."""
     put("a", content=LINE * 100_000)
     cuts = iter([300_000])
 
@@ -203,7 +203,7 @@ def test_a_cut_answer_is_asked_for_again(
 def test_slow_answers_lose_nothing(
     put: Callable[..., None], monkeypatch: pytest.MonkeyPatch, server: str
 ) -> None:
-    """A store that takes its time for each answer is waited for: all records come, each once."""
+    """A slow store is waited for: all records are read, once each."""
     put("slow/a", content=LINE * 10_000)
     put("slow/b")
 
@@ -264,7 +264,7 @@ def test_drivers_log_no_secret(put: Callable[..., None], caplog: pytest.LogCaptu
 def test_a_bucket_is_converted_as_a_folder_is(
     put: Callable[..., None], documented: Path, tmp_path: Path
 ) -> None:
-    """The same report comes out of a bucket as out of a folder."""
+    """A bucket gives the same report as a folder."""
     (file,) = documented.iterdir()
     put("documented/captures.ndjson", content=file.read_bytes())
     remote = convert(Export(["s3://hooks/documented/"], ReadOptions()), tmp_path / "remote", quiet=True)
@@ -275,7 +275,7 @@ def test_a_bucket_is_converted_as_a_folder_is(
 
 @contextmanager
 def _proxy(server: str, change: Callable[[bytes], bytes]) -> Iterator[tuple[str, list[str]]]:
-    """A server in front of the other that may change its answers, and the requests that it got."""
+    """A proxy in front of the server that may change its responses, and the requests it received."""
     host, _, port = server.removeprefix("http://").partition(":")
     asked: list[str] = []
 

@@ -28,7 +28,7 @@ def _tables(path: Path, content: bytes, **options: Any) -> Tables:
 
 @pytest.fixture
 def line(conversation: Payload) -> Callable[..., str]:
-    """Write captures as lines without their ends, all of them different."""
+    """Write captures as distinct lines, without line ends."""
 
     def write(number: int, message: str = "Hi") -> str:
         payload = deepcopy(conversation)
@@ -53,7 +53,7 @@ def test_a_written_line_end_parts_records(tmp_path: Path, line: Line, between: s
 
 
 def test_written_line_ends_are_found_at_the_border_of_blocks(tmp_path: Path, line: Line) -> None:
-    """Wherever a long file is cut while it is read, its records are the same."""
+    """A long file gives the same records, wherever its blocks end."""
     records = [line(number, "x" * 4000) for number in range(700)]
     for shift in range(3):
         tables = _tables(tmp_path / "a", b" " * shift + "\\n".join(records).encode())
@@ -98,7 +98,7 @@ def test_an_encoding_leaves_utf_8_as_it_is(tmp_path: Path, line: Line) -> None:
 
 
 def test_a_long_array_in_another_encoding_is_read(tmp_path: Path, line: Line) -> None:
-    """Lines that are longer than a block are put together first."""
+    """Lines longer than a block are assembled first."""
     records = ",".join(line(number, "é" * 300) for number in range(2000))
     tables = _tables(tmp_path / "a", f"[{records}]".encode("latin-1"), encoding="latin-1")
     assert len(tables.events) == 2000
@@ -106,7 +106,7 @@ def test_a_long_array_in_another_encoding_is_read(tmp_path: Path, line: Line) ->
 
 @pytest.mark.parametrize("name", ["utf-16", "cp500", "rot13", "no-such", ""])
 def test_an_encoding_that_cannot_be_meant_is_refused(tmp_path: Path, line: Line, name: str) -> None:
-    """An unknown name, and one in which JSON's own letters have other bytes."""
+    """An unknown name, and an encoding with other bytes for JSON's own letters."""
     with pytest.raises(UsageError, match=r"^encoding="):
         _tables(tmp_path / "a", line(1).encode(), encoding=name)
 
@@ -136,14 +136,14 @@ FILES: list[tuple[bytes, str]] = [
 
 @pytest.mark.parametrize(("content", "words"), FILES, ids=[words for _, words in FILES])
 def test_a_file_is_called_what_it_is(tmp_path: Path, content: bytes, words: str) -> None:
-    """One reject, which names the form and what to do."""
+    """One rejection, which names the format and the next step."""
     (rejected,) = _tables(tmp_path / "a.json", content).rejections
     assert rejected.reason == "unreadable"
     assert words in rejected.detail
 
 
 def test_only_what_is_cut_off_is_called_so(tmp_path: Path, line: Line) -> None:
-    """A last line that is wrong elsewhere is wrong there, whether or not a line's end follows."""
+    """A last line with an error elsewhere is reported there, with or without a final line feed."""
     good = line(1).encode()
     letter = line(1, "déjà").encode()
     endings = {
@@ -176,7 +176,7 @@ def test_nothing_is_advised_that_is_there(tmp_path: Path, conversation: Payload)
 
 
 def test_a_wrong_kind_is_reported_with_its_source(tmp_path: Path, conversation: Payload) -> None:
-    """The label, the file or the option: what has to be corrected is named."""
+    """The label, the file or the option: whichever has to be corrected is named."""
     record = json.dumps({"receivedAt": AT, "payload": conversation}).encode()
     (by_file,) = _tables(tmp_path / "transcript.ndjson", record).rejections
     (by_option,) = _tables(tmp_path / "a.ndjson", record, kind="transcript").rejections
@@ -188,14 +188,14 @@ def test_a_wrong_kind_is_reported_with_its_source(tmp_path: Path, conversation: 
 def test_a_day_that_does_not_exist_is_reported_as_such(
     tmp_path: Path, conversation: Payload, moment: str
 ) -> None:
-    """Its writing is right, so no other writing is asked for."""
+    """Its format is right, so no other format is requested."""
     record = {"receivedAt": moment, "kind": "feedback", "payload": conversation}
     (rejected,) = _tables(tmp_path / "a", json.dumps(record).encode()).rejections
     assert "expected a day and a time that exist" in rejected.detail
 
 
 def test_values_are_shown_as_json_has_them(tmp_path: Path, conversation: Payload) -> None:
-    """No word of Python's, and nothing that a terminal would obey."""
+    """No Python jargon, and nothing that a terminal would obey."""
     for value, shown in (
         (None, "null"),
         (True, "true"),

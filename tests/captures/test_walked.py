@@ -1,4 +1,4 @@
-"""Lists: each element is a record where the user says so or a logger writes them; none is lost quietly."""
+"""Lists: each element is a record if the user or a logger says so; none is lost silently."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_each_element_is_a_record(
 
 
 def test_a_bad_element_costs_itself(tmp_path: Path, conversation: Payload) -> None:
-    """Each element ends in one place; a reject shows its own element and nothing else of the page."""
+    """Each element has exactly one outcome; a rejection shows only its own element of the page."""
     page = _page(conversation, 3)
     page["Answer"]["Found"][1] = {"Text": "no"}
     page["Answer"]["Found"].append({"Other": 1})
@@ -77,7 +77,7 @@ def test_a_bad_element_costs_itself(tmp_path: Path, conversation: Payload) -> No
 
 
 def test_lists_in_lists_are_walked(tmp_path: Path, conversation: Payload) -> None:
-    """A place may have more than one list; another place may stand in the outer one alone."""
+    """A path may walk several lists; another path may be in the outer one only."""
     batches = [
         {"at": "2024-03-11T09:00:00Z", "hooks": [{"body": {**conversation, "message": "a"}}]},
         {
@@ -104,7 +104,7 @@ def test_a_walk_leaves_other_records_alone(tmp_path: Path, conversation: Payload
 
 
 def test_a_walk_reads_parquet(tmp_path: Path, conversation: Payload) -> None:
-    """A list column is walked as a list of JSON is."""
+    """A list column is walked like a list in JSON."""
     row = {"found": [{"text": json.dumps({**conversation, "message": text})} for text in "ab"]}
     pd.DataFrame([row]).to_parquet(tmp_path / "feedback.parquet")
     tables = _tables(tmp_path, "payload=found.*.text", undated_as="2024-03-20T00:00:00Z")
@@ -112,7 +112,7 @@ def test_a_walk_reads_parquet(tmp_path: Path, conversation: Payload) -> None:
 
 
 def test_elements_next_to_the_named_one_are_reported(tmp_path: Path, conversation: Payload) -> None:
-    """Whoever names one element of a list learns how many were not read, and the place of each."""
+    """Users who name one element of a list learn how many were not read, and the path of all."""
     pages = [_page(conversation, 3), _page(conversation, 2, first=7), _page(conversation, 1, first=10)]
     (tmp_path / "a.ndjson").write_text("".join(json.dumps(page) + "\n" for page in pages))
     tables = _tables(tmp_path, WALKED[0].replace("*", "0"))
@@ -165,7 +165,7 @@ def _sqs(conversation: Payload, text: str) -> Payload:
 
 @pytest.mark.parametrize(("key", "element"), [("Records", _sns), ("Messages", _sqs)])
 def test_known_lists_need_no_option(tmp_path: Path, conversation: Payload, key: str, element: Any) -> None:
-    """A queue's answer and a function's event are read to the last element by themselves."""
+    """A queue's response and a function's event are read to the last element automatically."""
     page = {key: [element(conversation, text) for text in "abc"]}
     (tmp_path / "feedback.json").write_text(json.dumps(page, indent=1))
     tables = _tables(tmp_path)
@@ -174,7 +174,7 @@ def test_known_lists_need_no_option(tmp_path: Path, conversation: Payload, key: 
 
 
 def test_a_har_with_base64_is_read(tmp_path: Path, conversation: Payload) -> None:
-    """Some proxies say of a body that it is in base64."""
+    """Some proxies flag a body as base64."""
     text = base64.b64encode(json.dumps(conversation).encode()).decode()
     posted = {"mimeType": "application/json", "text": text, "encoding": "base64"}
     request = {"method": "POST", "url": "https://h.example/feedback", "postData": posted}

@@ -1,4 +1,4 @@
-"""Captures behind web servers: proxies, certificates, redirects, and answers that break off."""
+"""Captures behind web servers: proxies, certificates, redirects, and interrupted responses."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def give(self, content: bytes, status: int = 200, length: int | None = None, **headers: str) -> None:
-        """Answer with so much content, whatever length is said."""
+        """Send the given content, whatever length is declared."""
         self.send_response(status)
         for name, value in {"Content-Length": str(length or len(content)), **headers}.items():
             self.send_header(name.replace("_", "-"), value)
@@ -124,7 +124,7 @@ def test_an_authority_of_the_environment_is_trusted(
 
 
 def test_a_password_goes_to_its_own_host_only() -> None:
-    """A redirect to another host is followed without the user and password that the URL holds."""
+    """A redirect to another host is followed without the user and password in the URL."""
     with _serving(lambda handler: handler.give(LINE)) as (other, asked_there):
         there = other.replace("127.0.0.1", "localhost")
         redirect = {"Location": f"{there}/b"}
@@ -136,7 +136,7 @@ def test_a_password_goes_to_its_own_host_only() -> None:
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
 def test_an_answer_that_ends_early_gives_what_came(pack: Callable[[bytes], bytes]) -> None:
-    """The records before the end of the answer are read, and the break is one unreadable record."""
+    """The records before the end of the response are read, and the break is one unreadable record."""
     noise = random.Random(1)
     content = pack(b"".join(b'{"n": "%s"}\n' % noise.randbytes(200).hex().encode() for _ in range(90)))
     half = len(content) // 2
@@ -148,7 +148,7 @@ def test_an_answer_that_ends_early_gives_what_came(pack: Callable[[bytes], bytes
 
 
 def test_what_is_packed_on_its_way_is_unpacked() -> None:
-    """A file that its server sends as gzip is read, packed by itself or not."""
+    """A file that its server sends as gzip is read, whether compressed itself or not."""
     for content in (gzip.compress(LINE * 5), gzip.compress(gzip.compress(LINE * 5))):
         with _serving(lambda handler, content=content: handler.give(content, Content_Encoding="gzip")) as (
             address,
@@ -176,7 +176,7 @@ def test_a_refusal_is_one_sentence(status: int, expected: str) -> None:
 
 
 def test_a_server_without_head_is_read() -> None:
-    """Where HEAD is refused, as signatures for GET refuse it, GET says what HEAD would."""
+    """If HEAD is refused, as signatures for GET do, GET provides the same information."""
 
     def answer(handler: _Handler) -> None:
         handler.give(LINE * 2, 200 if handler.command == "GET" else 403)
@@ -204,6 +204,6 @@ def test_a_wrong_address_is_one_sentence(tmp_path: Path, address: str) -> None:
 
 
 def test_a_chain_of_addresses_is_wrong_usage() -> None:
-    """Names of file systems inside one another are refused with what to do."""
+    """Nested file system URLs are refused with the next step."""
     with pytest.raises(UsageError, match="Name the file itself"):
         find_files(["zip://a::https://host/b.zip"])

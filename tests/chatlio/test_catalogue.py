@@ -1,4 +1,4 @@
-"""The catalogue is whole and agrees with itself."""
+"""The catalogue is complete and consistent."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def test_each_field_has_a_meaning(field: Field) -> None:
 
 
 def test_sent_fields_land_in_different_places() -> None:
-    """No two fields share a place in XDM, and a live mapping has a place to read from."""
+    """No two fields share a path in XDM, and a live mapping has a path to read from."""
     for fields in (list(sent_fields()), list(nested_fields())):
         assert len({field.xdm for field in fields}) == len(fields)
     assert all(field.live <= field.paths.keys() for field in EVENTS)
 
 
 def test_columns_that_others_rely_on() -> None:
-    """The columns of the contract are there."""
+    """The columns of the contract exist."""
     promised = {
         "events": "event_id kind occurred_at occurred_at_source received_at conversation_id visitor_id"
         " message source_file source_record",

@@ -1,4 +1,4 @@
-"""The rules for identities: what may be one, which values count, and which one is primary."""
+"""The rules for identities: which fields may be one, which values count, and which one is primary."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ALL = ("visitor_email=Email", "traits.ecid=ECID", "visitor_id=ChatlioVisitor", "
 
 
 def frame(*rows: dict[str, str | None]) -> pd.DataFrame:
-    """Events with these fields and no others."""
+    """Events with only these fields."""
     columns = {name: [row.get(name) for row in rows] for name in empty("events").columns}
     return pd.DataFrame(columns).astype(dict.fromkeys((*FIELDS, "visitor_traits", "conversation_id"), "str"))
 
@@ -46,7 +46,7 @@ def people(identities: tuple[str, ...], *rows: dict[str, str | None]) -> list[di
     "field", ["agent_email", "agent_name", "slack_user_id", "reply_to_email", "conversation_id", "channel_id"]
 )
 def test_staff_and_conversations_are_never_identities(field: str) -> None:
-    """The refusal says why."""
+    """The refusal gives the reason."""
     with pytest.raises(UsageError, match="never an identity"):
         parse_identities(["visitor_id=ChatlioVisitor", f"{field}=Email"])
 
@@ -80,7 +80,7 @@ def test_identities_that_would_merge_strangers_are_refused(texts: list[str], wor
 
 
 def test_the_sites_own_id_is_primary_before_the_visitors_and_an_address_never() -> None:
-    """The order does not depend on how they are given."""
+    """The order does not depend on the order in which they are given."""
     assert [str(one) for one in parse_identities(ALL)] == [ALL[3], ALL[2], ALL[1], ALL[0]]
 
 
@@ -94,7 +94,7 @@ def test_blocked_values_are_left_out(value: str | None) -> None:
 
 
 def test_values_are_normalised_by_their_namespace() -> None:
-    """Addresses are trimmed and lower case, or hashed so; an ECID has 38 digits; a visitor id is a UUID."""
+    """Addresses are trimmed and in lower case, even if hashed; an ECID has 38 digits, a visitor id is a UUID."""
     row = {"visitor_id": f" {ANA} ", "visitor_email": " Ana@X.org ", "visitor_traits": '{"ecid":"12"}'}
     assert people(ALL, row) == [{"ChatlioVisitor": ANA, "Email": "ana@x.org"}]
     ecid = {"visitor_id": "visitor", "visitor_traits": json.dumps({"ecid": "1" * 38}), "visitor_email": "ana"}
@@ -106,7 +106,7 @@ def test_values_are_normalised_by_their_namespace() -> None:
 
 
 def test_an_event_has_one_address_and_the_visitors_comes_first() -> None:
-    """Two fields may share a namespace of addresses; then the first that has a value counts."""
+    """Two fields may share a namespace of addresses; the first one with a value counts."""
     both = ("visitor_id=V", "contact_email=Email", "visitor_email=Email")
     typed = {"visitor_id": ANA, "contact_email": "typed@x.org"}
     assert people(both, {**typed, "visitor_email": "known@x.org"}, typed) == [
@@ -116,7 +116,7 @@ def test_an_event_has_one_address_and_the_visitors_comes_first() -> None:
 
 
 def test_an_event_without_a_primary_id_has_no_identity() -> None:
-    """An address alone would be linked and make no profile, so the event carries nothing."""
+    """An address alone would be linked without a profile, so the event carries nothing."""
     assert people(ALL, {"visitor_email": "ana@x.org"}) == [{}]
 
 

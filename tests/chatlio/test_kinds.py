@@ -19,7 +19,7 @@ def test_documented_samples_have_their_shapes(
 
 
 def test_adobes_sample_is_a_conversation() -> None:
-    """A payload without conversationUUID is still of the conversation shape."""
+    """A payload without conversationUUID still has the conversation shape."""
     visitor = {"email": "a@example.org", "UUID": "x"}
     assert shape_of({"visitor": visitor, "message": "hi", "channelId": "C1"}) is Shape.CONVERSATION
 
@@ -51,5 +51,5 @@ def test_only_two_shapes_name_their_kind() -> None:
     ],
 )
 def test_names_say_kinds(parts: list[str], kind: Kind | None) -> None:
-    """A file's name wins over its folders; a name with two kinds, or with a longer word, says none."""
+    """A file's name takes precedence over its folders; two kinds or a longer word give none."""
     assert kind_in_path(parts) is kind

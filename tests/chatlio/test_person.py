@@ -42,7 +42,7 @@ OTHERS = [
 
 @pytest.fixture
 def person() -> Person:
-    """Somebody with an address whose domain is not ASCII."""
+    """A person with an address whose domain is not ASCII."""
     return Person("5b0c7d1e-9a34-4e2f-6c18-b2f09d41a7e3", "Ana.Ruiz@Bücher.example")
 
 
@@ -73,7 +73,7 @@ def test_a_file_that_is_called_after_the_person(person: Person, name: str) -> No
     layers=st.lists(st.sampled_from(["quote", "json", "upper"]), max_size=4),
 )
 def test_an_address_is_known_in_whatever_layers(local: str, domain: str, layers: list[str]) -> None:
-    """Encoded again and again, by whichever rule, an address is still known."""
+    """However often and by whichever rule it is encoded, an address is recognised."""
     text = f"{local}@{domain}"
     person = Person(email=text)
     for layer in layers:

@@ -82,7 +82,7 @@ def test_an_email_is_hashed_as_the_platform_publishes_it() -> None:
     ],
 )
 def test_what_a_mask_leaves(column: str, value: str, left: str) -> None:
-    """Of a value only what does not lead to a person is left, whatever its form."""
+    """Only the part of a value that does not identify a person is left, whatever its form."""
     assert masked(value, FIELDS[column]) == left
 
 
@@ -185,7 +185,7 @@ def test_the_key_comes_from_settings_and_never_shows(tmp_path: Path, monkeypatch
 
 
 def test_each_column_that_speaks_of_people_is_redacted() -> None:
-    """Dropping leaves no value in any column but plain ones: the catalogue's class alone decides."""
+    """Dropping leaves values only in plain columns: the catalogue's class alone decides."""
     about_people = {event.name: ["x"] for event in EVENTS if event.privacy is not Privacy.PLAIN}
     dropped, counts = Redaction.from_text("drop").apply("events", _events(**about_people))
     assert set(counts) == set(about_people)

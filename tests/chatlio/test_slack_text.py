@@ -1,4 +1,4 @@
-"""Slack's escapes, decoded for people."""
+"""Slack's escapes, decoded for reading."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from chatlio_kit.chatlio.slack_text import decode, decode_all
     ],
 )  # fmt: skip
 def test_a_text_is_shown_as_its_writer_saw_it(raw: str, text: str) -> None:
-    """Mentions, channels and links are words; the three entities are characters, each once."""
+    """Mentions, channels and links become words; the three entities become characters, once each."""
     assert decode(raw) == text
 
 
@@ -45,7 +45,7 @@ def test_what_was_typed_comes_back(typed: str) -> None:
 
 
 def test_a_column_keeps_its_missing_values_and_its_index() -> None:
-    """A whole column is decoded; its dtype, index and missing values stay."""
+    """A whole column is decoded; its dtype, index and missing values are kept."""
     texts = pd.Series(["&lt;", None, "plain", "<@U1>"], index=[3, 1, 2, 0], dtype="str")
     found = decode_all(texts)
     expected = pd.Series(["<", None, "plain", "@U1"], index=[3, 1, 2, 0], dtype="str")

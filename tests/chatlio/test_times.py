@@ -1,4 +1,4 @@
-"""Chatlio's ways of writing time."""
+"""Chatlio's time formats."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_string_that_is_not_an_rfc3339_time_is_reported(text: str) -> None:
 
 @given(seconds=st.integers(0, 7_000_000_000), micros=st.integers(0, 999_999))
 def test_a_slack_ts_is_exact_to_the_microsecond(seconds: int, micros: int) -> None:
-    """The time of a message id is its digits, with no rounding through a float."""
+    """The time of a message id is its digits, without rounding through a float."""
     times = read_slack_ts(pa.array([f"{seconds}.{micros:06d}", None], pa.large_string()))
     expected = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds, microseconds=micros)
     assert times[0].as_py() == expected
@@ -93,5 +93,5 @@ def test_neighbouring_forms_give_the_same_instant(text: str, same: str) -> None:
      "9999-12-31T23:59:60Z"],
 )  # fmt: skip
 def test_ambiguous_formats_are_reported(text: str) -> None:
-    """A second that no clock shows, a zone's name, an offset beyond a day: none is guessed at."""
+    """An impossible second, a zone's name, an offset beyond a day: none is guessed."""
     assert read_rfc3339(_texts(text))[1] == [0]

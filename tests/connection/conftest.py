@@ -61,14 +61,14 @@ class CommandLine:
         return result
 
     def secrets_said(self, *secrets: str) -> list[str]:
-        """The given secrets, tokens and inlets in what was said."""
+        """The given secrets, tokens and inlets in the output."""
         found = [secret for secret in secrets if secret in self.said]
         return found + re.findall(r"eyJ[\w.-]{20,}|/collection/(?:batch/)?[0-9a-f]{8,}", self.said)
 
 
 @pytest.fixture
 def settings_for() -> Callable[[RunningPlatform], Settings]:
-    """Make settings for the account of a local platform that the test runs itself."""
+    """Create settings for the account of a local platform that the test runs itself."""
     return settings_of
 
 
@@ -76,7 +76,7 @@ def settings_for() -> Callable[[RunningPlatform], Settings]:
 def chatlio_kit(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> CommandLine:
-    """The command line, in a folder without a ``.env`` file; pauses between tries are cut short."""
+    """The command line, in a folder without a ``.env`` file; pauses between tries are shortened."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(wire, "FIRST_PAUSE", 0.0)
     return CommandLine(tmp_path, caplog)
@@ -125,7 +125,7 @@ _DATASETS = ("chatlio dataset", "shop chatlio dataset", "foreign")
 
 @pytest.fixture
 def landed(platform: Platform) -> Callable[[Connection, int], list[dict[str, Any]]]:
-    """Wait until a dataset holds so many rows, and give them."""
+    """Wait until a dataset holds this many rows, and return them."""
 
     def rows(connection: Connection, count: int) -> list[dict[str, Any]]:
         deadline = time.monotonic() + 30

@@ -1,4 +1,4 @@
-"""Two that connect at the same moment leave one connection behind, whole and used by both."""
+"""Two simultaneous connects leave one connection behind, complete and used by both."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_states_apart_leave_one_of_each(
 
 
 def test_one_state_folder_takes_turns(tmp_path: Path, count_objects: Count) -> None:
-    """Two first backfills from one folder at the same moment: nothing is made or sent twice."""
+    """Two first backfills from one folder at the same time: nothing is created or sent twice."""
     sample = write_sample(tmp_path / "captures", events=40, seed=2)
     state = tmp_path / "state"
     local_platform.ensure_running(
@@ -137,7 +137,7 @@ def test_one_state_folder_takes_turns(tmp_path: Path, count_objects: Count) -> N
 
 
 def test_a_build_waits_for_its_turn(tmp_path: Path, server: RunningPlatform, count_objects: Count) -> None:
-    """While another process builds from the same folder, nothing is made."""
+    """While another process builds from the same folder, nothing is created."""
     state = tmp_path / "state"
     state.mkdir()
     with Platform(settings_of(server, state)) as platform, ThreadPoolExecutor(1) as pool:
@@ -152,7 +152,7 @@ def test_a_build_waits_for_its_turn(tmp_path: Path, server: RunningPlatform, cou
 
 
 def test_a_lock_of_a_killed_process_delays_no_one(tmp_path: Path, server: RunningPlatform) -> None:
-    """The system releases it; the file that is left behind belongs to a state folder."""
+    """The system releases it; the remaining file belongs to a state folder."""
     state = tmp_path / "state"
     state.mkdir(mode=0o755)
     hold = (
@@ -171,7 +171,7 @@ def test_a_lock_of_a_killed_process_delays_no_one(tmp_path: Path, server: Runnin
 
 
 def test_a_folder_that_cannot_be_locked_builds_without(tmp_path: Path, server: RunningPlatform) -> None:
-    """Nothing can be locked there, so the objects that others made are compared afterwards."""
+    """Nothing can be locked there, so the objects that others created are compared afterwards."""
     state = tmp_path / "state"
     (state / LOCK).mkdir(parents=True)
     with Platform(settings_of(server, state)) as platform:
@@ -227,7 +227,7 @@ def _description(platform: Platform, side: Any, endpoint_id: str) -> str:
 
 
 def test_no_conflict_advises_what_takes_live_urls_down(tmp_path: Path, server: RunningPlatform) -> None:
-    """A dataset that was deleted and made anew leaves dataflows that land elsewhere: they are left alone."""
+    """A dataset that was deleted and recreated leaves dataflows that land elsewhere: they are left alone."""
     with Platform(settings_of(server, tmp_path)) as platform:
         first = plan_connection(platform, quiet=True).apply(quiet=True)
         first.history_flow(Kind.FEEDBACK)

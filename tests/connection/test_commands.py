@@ -21,14 +21,14 @@ BASE = "/definitions/customFields/properties/_acmechat/properties/chatlio/proper
 
 @pytest.fixture
 def local(tmp_path: Path) -> Iterator[RunningPlatform]:
-    """A local platform that commands and test look at alike."""
+    """A local platform that commands and the test both see."""
     with running(tmp_path / "store", enabling_delay=0.05, processing_delay=0.02) as started:
         yield started
 
 
 @pytest.fixture
 def platform(local: RunningPlatform, settings_for: Any) -> Iterator[Platform]:
-    """The test's own way to it."""
+    """The test's own access to it."""
     with Platform(settings_for(local)) as opened:
         yield opened
 
@@ -41,7 +41,7 @@ def actions(done: Any) -> dict[str, str]:
 def test_an_empty_sandbox_is_filled_once(
     local: RunningPlatform, chatlio_kit: Any, platform: Platform, census: Callable[[], Any]
 ) -> None:
-    """The first connect makes 23 objects, the second none and says so, in words and in JSON."""
+    """The first connect creates 23 objects, the second none and says so, in words and in JSON."""
     first = chatlio_kit(local, "connect", "--json")
     assert (first.exit_code, json.loads(first.stdout)["changes"]) == (0, 23)
     assert set(actions(first).values()) == {"create"}
@@ -104,7 +104,7 @@ def test_a_dry_run_on_a_half_built_connection_names_each_object(
 def test_taking_down_twice_leaves_data_and_foreign_objects(
     local: RunningPlatform, chatlio_kit: Any, platform: Platform, census: Callable[[], Any]
 ) -> None:
-    """``disconnect --yes`` twice: none of our flows is left, data stays, foreign objects are untouched."""
+    """``disconnect --yes`` twice: our flows are gone, data and foreign objects are untouched."""
     foreign_schema = platform.schemas.create(
         "schemas",
         {

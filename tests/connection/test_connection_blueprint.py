@@ -36,7 +36,7 @@ def by_destination(role: Role, kind: Kind) -> dict[str, tuple[str, str]]:
 
 
 def test_the_field_group_has_every_sent_field_with_its_type() -> None:
-    """Each column that is sent is an XDM field of its type, titled and described."""
+    """Each sent column is an XDM field of its type, with title and description."""
     expected = {
         Dtype.TEXT: {"type": "string"},
         Dtype.JSON: {"type": "string"},
@@ -56,7 +56,7 @@ def test_the_field_group_has_every_sent_field_with_its_type() -> None:
 
 
 def test_messages_travel_as_an_array_of_objects() -> None:
-    """The messages of a transcript are an array whose objects hold the fields that are sent."""
+    """The messages of a transcript are an array whose objects hold the sent fields."""
     messages = properties()["chat_messages"]
     assert messages["type"] == "array"
     assert set(messages["items"]["properties"]) == {message.name for message in MESSAGES if message.xdm}
@@ -69,7 +69,7 @@ def test_no_field_restricts_its_values() -> None:
 
 
 def test_the_field_group_is_shaped_as_documented() -> None:
-    """Type, title, class, definitions and the reference into them are all there."""
+    """Type, title, class, definitions and the reference into them are complete."""
     group = DESIGN.field_group()
     assert set(group) == {
         "type",
@@ -118,7 +118,7 @@ def test_flow_service_bodies_follow_the_documented_sample() -> None:
 
 @pytest.mark.parametrize(("role", "kind"), LANES)
 def test_every_mapping_lands_in_a_field_that_exists(role: Role, kind: Kind) -> None:
-    """No mapping misses: its destination is a field of the class or of our field group, each once."""
+    """No mapping misses: its destination is a field of the class or of our field group, once each."""
     lines = mappings(role, kind, DESIGN.tenant)
     destinations = [line.destination for line in lines]
     assert len(set(destinations)) == len(destinations)
@@ -130,7 +130,7 @@ def test_every_mapping_lands_in_a_field_that_exists(role: Role, kind: Kind) -> N
 
 @pytest.mark.parametrize("kind", list(Kind))
 def test_live_mappings_read_only_what_every_sample_has(kind: Kind) -> None:
-    """A live dataflow maps the catalogue's live fields from their places, and nothing else."""
+    """A live dataflow maps the catalogue's live fields from their paths, and nothing else."""
     shape = SHAPE_OF[kind]
     lines = by_destination(Role.LIVE, kind)
     extra = {"conversation_id"} if kind is Kind.CONVERSATION_STARTED else set()
@@ -202,7 +202,7 @@ def test_names_and_titles_do_not_collide() -> None:
 
 
 def test_names_say_chatlio_once() -> None:
-    """Another connection's objects are called by its name and chatlio."""
+    """Another connection's objects are named after it and chatlio."""
     assert ResourceNames("chatlio").shared("schema") == "chatlio schema"
     assert ResourceNames("shop").shared("schema") == "shop chatlio schema"
 

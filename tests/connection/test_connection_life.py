@@ -46,7 +46,7 @@ UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def sizes(census: Census) -> dict[str, int]:
-    """How many objects of each sort there are."""
+    """The number of objects of each type."""
     return {thing: len(ids) for thing, ids in census().items()}
 
 
@@ -56,7 +56,7 @@ def actions(plan: Plan) -> list[str]:
 
 
 def test_a_plan_only_reads(platform: Platform, census: Census) -> None:
-    """Planning on an empty sandbox lists every object as to be made, and makes none."""
+    """Planning on an empty sandbox lists every object as to be created, and creates none."""
     plan = plan_connection(platform)
     assert actions(plan) == ["create"] * 23
     assert plan.changes == 23
@@ -73,7 +73,7 @@ def test_a_plan_only_reads(platform: Platform, census: Census) -> None:
 
 
 def test_connecting_twice_makes_nothing_new(platform: Platform, census: Census) -> None:
-    """After a connect, the plan says reuse throughout, and another connect changes no object."""
+    """After a connect, the plan consists of reuse, and another connect changes no object."""
     first = plan_connection(platform).apply()
     before = census()
     assert {thing: len(ids) for thing, ids in before.items()} == {
@@ -118,7 +118,7 @@ def test_chosen_webhooks_alone_are_connected(platform: Platform, census: Census)
 
 
 def test_a_connection_without_webhooks_takes_history(platform: Platform) -> None:
-    """Files can be streamed though no webhook is connected."""
+    """Files can be streamed although no webhook is connected."""
     plan_connection(platform, webhooks=[]).apply()
     connection = open_connection(platform)
     assert connection.live == {}
@@ -126,7 +126,7 @@ def test_a_connection_without_webhooks_takes_history(platform: Platform) -> None
 
 
 def test_unknown_webhooks_are_refused(platform: Platform) -> None:
-    """A kind that is none is a wrong call, and the right ones are named."""
+    """An unknown kind is a usage error, and the valid ones are named."""
     with pytest.raises(UsageError, match=r"called chat, nope.*offline_message"):
         plan_connection(platform, webhooks=["chat", "feedback", "nope"])
 
@@ -197,7 +197,7 @@ def test_every_webhook_lands_as_its_own_kind(
 
 @pytest.mark.parametrize("kind", list(Kind))
 def test_history_flows_carry_every_column(platform: Platform, landed: Landed, kind: Kind) -> None:
-    """A wire record with every key, and one with the least, land whole through the history dataflow."""
+    """A wire record with every key, and one with the fewest, land whole through the history dataflow."""
     connection = plan_connection(platform, webhooks=[]).apply()
     flow = connection.history_flow(kind)
     full = wire_sample(kind)
@@ -217,7 +217,7 @@ def test_history_flows_carry_every_column(platform: Platform, landed: Landed, ki
 
 
 def test_history_flows_are_made_once(platform: Platform, census: Census) -> None:
-    """The history dataflow of a kind is made at the first call, kept, and found again."""
+    """The history dataflow of a kind is created at the first call, kept, and found again."""
     connection = plan_connection(platform, webhooks=["feedback"]).apply()
     assert connection.history == {}
     flow = connection.history_flow(Kind.FEEDBACK)
@@ -263,7 +263,7 @@ def test_secrets_show_nowhere(
 
 
 def test_webhook_urls_are_written_for_the_owner_alone(platform: Platform, tmp_path: Path) -> None:
-    """The file has mode 0600 though an older one was open to all, and holds the URLs unmasked."""
+    """The file has mode 0600 although an older one was open to all, and holds the URLs unmasked."""
     connection = plan_connection(platform, webhooks=["feedback"]).apply()
     target = tmp_path / "urls.json"
     target.write_text("old")
@@ -279,7 +279,7 @@ def test_webhook_urls_are_written_for_the_owner_alone(platform: Platform, tmp_pa
 
 
 def test_destinations_tell_platforms_apart(platform: Platform) -> None:
-    """A destination says platform, organisation, sandbox and dataset, and reads as a short path."""
+    """A destination gives platform, organisation, sandbox and dataset, and reads like a short path."""
     connection = plan_connection(platform, name="shop", webhooks=[]).apply()
     destination = connection.destination
     assert str(destination) == "local/prod/shop"
@@ -290,7 +290,7 @@ def test_destinations_tell_platforms_apart(platform: Platform) -> None:
 
 
 def test_the_guard_lasts_five_minutes_and_fifteen_after_a_schema_change(platform: Platform) -> None:
-    """Data must wait after a dataflow was made, and longer after its schema was changed."""
+    """Data must wait after a dataflow was created, and longer after its schema was changed."""
     connection = plan_connection(platform, webhooks=["feedback"]).apply()
     flow = connection.live[Kind.FEEDBACK]
     changed = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=flow.changed_at)
@@ -300,7 +300,7 @@ def test_the_guard_lasts_five_minutes_and_fifteen_after_a_schema_change(platform
 
 
 def test_opening_what_is_not_there_says_what_is_missing(platform: Platform) -> None:
-    """Without a connection, the missing objects are named and what to do."""
+    """Without a connection, the error lists the missing objects and the next step."""
     with pytest.raises(ConnectionIncomplete, match=r"the field group .*the schema .*the dataset .*apply"):
         open_connection(platform)
 
@@ -331,7 +331,7 @@ def test_dataflows_that_are_not_enabled_in_time_are_reported(
 
 
 def test_taking_down_removes_what_is_ours_and_keeps_the_data(platform: Platform, census: Census) -> None:
-    """Dataflows, connections and mapping sets go; schema, field group and dataset stay; twice is fine."""
+    """Dataflows, connections and mapping sets are removed; schema, field group and dataset stay; twice."""
     connection = plan_connection(platform, webhooks=["feedback", "transcript"]).apply()
     connection.history_flow(Kind.FEEDBACK)
     full = census()

@@ -1,4 +1,4 @@
-"""A newer version extends a schema that is in use, and never changes or takes away what holds data."""
+"""A newer version extends a schema in use, and never changes or removes what holds data."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_newer_version_adds_its_fields_to_a_schema_with_data(
 
 
 def test_an_older_version_keeps_what_it_does_not_know(platform: Platform, version: Version) -> None:
-    """A field that this version has no more stays in the schema, and the plan says so."""
+    """A field that this version no longer has stays in the schema, and the plan says so."""
     plan_connection(platform, webhooks=["feedback"]).apply()
     with version(without("subject", "location")):
         plan = plan_connection(platform, webhooks=["feedback"])
@@ -120,7 +120,7 @@ def test_another_type_is_refused_with_or_without_data(
 
 
 def test_a_list_that_holds_something_else_is_refused(platform: Platform) -> None:
-    """An array of texts where an array of objects is expected is a conflict, not a place to add fields."""
+    """An array of strings where an array of objects is expected is a conflict, not a place to add fields."""
     connection = plan_connection(platform, webhooks=[]).apply()
     texts = {"type": "array", "title": "Chat messages", "items": {"type": "string"}}
     change = [{"op": "replace", "path": f"{BASE}/chat_messages", "value": texts}]
@@ -139,7 +139,7 @@ def test_a_list_that_holds_something_else_is_refused(platform: Platform) -> None
 def test_the_platform_itself_refuses_to_take_away_what_holds_data(
     platform: Platform, landed: Landed, change: dict[str, Any]
 ) -> None:
-    """Once rows landed, the registry refuses a removal or another type, and its sentence names the field."""
+    """Once rows have landed, the registry refuses removals and other types, naming the field."""
     connection = plan_connection(platform, webhooks=[]).apply()
     land(connection, landed, Kind.FEEDBACK)
     with pytest.raises(PlatformError, match=r"Schema Registry could not change the field group: .*message"):

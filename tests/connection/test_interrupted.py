@@ -1,4 +1,4 @@
-"""A connect that ends anywhere is finished by the next one, and nothing exists twice."""
+"""A connect that is interrupted anywhere is finished by the next one, and nothing exists twice."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ BLOCKED = b"<!DOCTYPE html><html><head><title>Access\n denied</title></head><bod
 
 @pytest.fixture
 def proxy() -> Iterator[str]:
-    """Answers every request as a filtering proxy does: with a page of its own."""
+    """Responds to every request like a filtering proxy: with its own page."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -40,7 +40,7 @@ def proxy() -> Iterator[str]:
             self.wfile.write(BLOCKED)
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
@@ -67,7 +67,7 @@ def test_a_web_page_at_the_token_endpoint(proxy: str, chatlio_kit: Any) -> None:
     ("status", "kind"), [(401, "Unreachable"), (407, "Unreachable"), (503, "Unavailable")]
 )
 def test_a_web_page_of_any_service(status: int, kind: str) -> None:
-    """Whichever status it has; an outage of the platform itself stays one."""
+    """Whatever its status; an outage of the platform itself stays one."""
     error = error_of("Catalog", "list the datasets", Reply(status, BLOCKED, {}))
     assert type(error).__name__ == kind
 
@@ -76,7 +76,7 @@ def test_a_web_page_of_any_service(status: int, kind: str) -> None:
 def test_a_file_of_certificates_that_is_missing(
     variable: str, chatlio_kit: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The variable and the path are named, and what to do; nothing is tried twice."""
+    """The variable and the path are named, with the next step; nothing is tried twice."""
     gone = str(tmp_path / "gone.pem")
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
@@ -89,7 +89,7 @@ def test_a_file_of_certificates_that_is_missing(
 
 
 def test_a_setting_that_no_header_can_carry() -> None:
-    """A dash out of a text processor in the organisation's id is a sentence, not a traceback."""
+    """A typographic dash in the organisation's id gives a message, not a traceback."""
     session = new_session("http://127.0.0.1:9")
     outcome = send_once(session, "GET", "http://127.0.0.1:9/", headers={"x-gw-ims-org-id": "A\u2013B"})
     session.close()
@@ -130,7 +130,7 @@ def test_a_local_platform_that_says_nothing(tmp_path: Path, monkeypatch: pytest.
 
 
 class _Idle:
-    """A process that neither ends nor says anything."""
+    """A process that neither ends nor prints anything."""
 
     def __init__(self, store: Path) -> None:
         (store / "server.log").touch()
@@ -169,7 +169,7 @@ def test_the_last_resort(
 
 
 def test_a_fault_of_ours_is_not_swallowed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A programming error keeps its traceback: it is to be found, not worded."""
+    """A programming error keeps its traceback, so that it can be found."""
 
     def fail(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError

@@ -75,7 +75,7 @@ UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 @pytest.fixture(scope="module")
 def events() -> dict[Kind, list[Json]]:
-    """A thousand capture envelopes of each kind, with hostile text wherever text may stand."""
+    """A thousand capture envelopes of each kind, with hostile text wherever text may occur."""
     found: dict[Kind, list[Json]] = {kind: [] for kind in Kind}
     noise = Random(20)
     for capture in captures(seed=11, events=100_000):
@@ -90,7 +90,7 @@ def events() -> dict[Kind, list[Json]]:
 
 
 def spoiled(payload: Json, noise: Random, number: int) -> Json:
-    """A payload with hostile text, and its times written in every way that Chatlio writes them."""
+    """A payload with hostile text, and its times in every format that Chatlio uses."""
 
     def walk(node: Any, key: str = "") -> Any:
         if isinstance(node, dict):
@@ -129,7 +129,7 @@ def mapping_set(platform: Platform) -> Callable[[Role, Kind], Json]:
 
 
 def to_the_second(text: str) -> datetime | None:
-    """A time that Chatlio wrote, without its decimals; None where it says that there is none."""
+    """A time that Chatlio wrote, without its decimals; None if it means that there is none."""
     if NEVER.fullmatch(text) or text.startswith("0001-"):
         return None
     return datetime.fromisoformat(re.sub(r"\.\d+", "", text)).astimezone(UTC)
@@ -153,7 +153,7 @@ def visitor_fields(visitor: Json) -> Json:
 
 
 def expected_live(kind: Kind, payload: Json) -> Json:
-    """The fields that a payload gives under the tenant, as Chatlio names them."""
+    """The tenant's fields from a payload, as Chatlio names them."""
     if kind is Kind.TRANSCRIPT:
         fields = {
             "conversation_id": payload["conversationUUID"],

@@ -1,4 +1,4 @@
-"""A production sandbox is changed only by those who say so; the platform's own type decides, not the name."""
+"""A production sandbox is changed only with the explicit option; its type decides, not its name."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ READING = {"GET", "POST effective-policies", "POST preview"}
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[RunningPlatform]:
-    """A local platform whose sandbox is a production one."""
+    """A local platform with a production sandbox."""
     with running(
         tmp_path / "state" / "local",
         enabling_delay=0.05,
@@ -39,7 +39,7 @@ def server(tmp_path: Path) -> Iterator[RunningPlatform]:
 
 @pytest.fixture
 def production(server: RunningPlatform, tmp_path: Path) -> Iterator[Platform]:
-    """The way to it."""
+    """The access to it."""
     with Platform(settings_of(server, tmp_path / "state")) as opened:
         yield opened
 
@@ -68,7 +68,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
 @pytest.fixture
 def connected(production: Platform) -> Connection:
-    """A connection in the production sandbox, made with leave."""
+    """A connection in the production sandbox, created with permission."""
     return ck.plan_connection(production).apply(production=True, quiet=True)
 
 
@@ -86,7 +86,7 @@ WRITES: dict[str, Callable[[Connection, Path], object]] = {
 def test_in_python_nothing_is_written_without_leave(
     name: str, connected: Connection, captures: Path, asked: set[str]
 ) -> None:
-    """The sentence names the sandbox, its type and the argument, and only reads went out."""
+    """The message names the sandbox, its type and the argument, and only reads were sent."""
     with pytest.raises(ProductionSandbox) as error:
         WRITES[name](connected, captures)
     assert str(error.value).startswith("The sandbox 'prod' is of the type production")
@@ -142,7 +142,7 @@ def test_disconnect_refuses_before_it_asks(server: RunningPlatform, chatlio_kit:
 
 
 def test_the_doctor_shows_the_type(server: RunningPlatform, chatlio_kit: Any, platform: Platform) -> None:
-    """A production sandbox is warned of; a development one passes."""
+    """A production sandbox gives a warning; a development sandbox passes."""
     done = chatlio_kit(server, "doctor", "--json")
     (check,) = [entry for entry in json.loads(done.stdout)["checks"] if entry["check"] == "sandbox"]
     assert (check["verdict"], check["finding"]) == ("warn", "prod, a production sandbox")
@@ -167,7 +167,7 @@ def test_the_doctor_shows_the_type(server: RunningPlatform, chatlio_kit: Any, pl
 def test_an_unknown_type_counts_as_production(
     platform: Platform, monkeypatch: pytest.MonkeyPatch, answer: Any, reason: str, census: Callable[[], Any]
 ) -> None:
-    """An empty list, another name, an unknown type, a refusal: nothing is written, and why is said."""
+    """An empty list, another name, an unknown type, a refusal: nothing is written, with the reason."""
 
     def listed() -> Iterator[Any]:
         if isinstance(answer, Exception):
@@ -220,7 +220,7 @@ def test_a_local_platform_is_of_either_type(tmp_path: Path) -> None:
 def test_connect_names_the_ids_of_what_it_made(
     tmp_path: Path, chatlio_kit: Any, census: Callable[[], Any], account_settings: Any
 ) -> None:
-    """Schema, field group, dataset, and of each kind its four objects; the plan's list has them too."""
+    """Schema, field group, dataset, and four objects for each kind; the plan lists them too."""
     url = account_settings.platform_url
     secret = account_settings.client_secret.reveal()
     here = RunningPlatform(url, local_platform.LocalAccount(secret))

@@ -40,7 +40,7 @@ COMMANDS = (["doctor"], ["connect"], ["connect", "--dry-run"], ["disconnect", "-
 def test_a_wrong_setting_is_reported_in_a_sentence(
     tmp_path: Path, chatlio_kit: Any, changed: dict[str, str], line: str, sentence: str
 ) -> None:
-    """The doctor fails exactly that line and names the next step; other commands end with the sentence."""
+    """The doctor fails exactly that line and names the next step; other commands end with the message."""
     with running(tmp_path / "store") as local:
         for command in COMMANDS:
             done = chatlio_kit(local, *command, **changed)
@@ -95,7 +95,7 @@ def test_an_untrusted_certificate_is_reported_in_a_sentence(
 
 
 def test_an_expired_token_is_renewed_on_the_way(tmp_path: Path, settings_for: Any) -> None:
-    """A token that the platform no longer takes is replaced by a new one, without a word."""
+    """A token that the platform no longer accepts is replaced by a new one, silently."""
     with (
         running(tmp_path / "store", token_lifetime=1) as local,
         Platform(settings_for(local)) as platform,
@@ -151,7 +151,7 @@ def test_a_connection_made_shown_and_removed_says_no_secret(tmp_path: Path, chat
 
 @pytest.fixture
 def untrusted_url(tmp_path: Path) -> Iterator[str]:
-    """The address of a server over TLS whose certificate vouches for itself."""
+    """The URL of a server over TLS with a self-signed certificate."""
     pem = tmp_path / "self-signed.pem"
     pem.write_text(self_signed("127.0.0.1"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -167,7 +167,7 @@ def untrusted_url(tmp_path: Path) -> Iterator[str]:
 
 
 def self_signed(host: str) -> str:
-    """Write a key and a certificate that is signed by it, in PEM (RFC 8017 and RFC 5280)."""
+    """Write a key and a certificate signed by it, in PEM (RFC 8017 and RFC 5280)."""
     noise = random.Random(host)
     p, q, e = prime(noise), prime(noise), 65_537
     n, d = p * q, pow(e, -1, (p - 1) * (q - 1))
@@ -208,7 +208,7 @@ def sequence(*parts: bytes) -> bytes:
 
 
 def integer(value: int) -> bytes:
-    """A whole number in DER."""
+    """An integer in DER."""
     return der(0x02, value.to_bytes(value.bit_length() // 8 + 1, "big"))
 
 

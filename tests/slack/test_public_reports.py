@@ -51,7 +51,7 @@ def _authors(tables: Tables) -> list[str]:
 
 
 def _raw_zip(path: Path, members: dict[bytes, bytes], *, flag: int) -> Path:
-    """Write a zip whose members have these very bytes as names."""
+    """Write a zip whose members have exactly these bytes as names."""
     with ZipFile(path, "w") as archive:
         for number, (name, content) in enumerate(members.items()):
             archive.writestr(ZipInfo(str(number).ljust(len(name), "x")), content)
@@ -75,20 +75,20 @@ def _raw_zip(path: Path, members: dict[bytes, bytes], *, flag: int) -> Path:
     ids=["1: flag missing", "2: flag set", "2: odd blank"],
 )
 def test_names_are_read_as_utf8_where_they_are(tmp_path: Path, name: str, flag: int) -> None:
-    """Names are read as UTF-8 where they are."""
+    """Names in UTF-8 are read as such."""
     members = members_of([said(TS, "hi")], channels=[channel(name=name)], folder=name)
     named = {member.encode(): content for member, content in members.items()}
     assert _texts(_read(_raw_zip(tmp_path / "export.zip", named, flag=flag))) == ["hi"]
 
 
 def test_3_a_folder_matches_its_entry_in_normal_form(tmp_path: Path) -> None:
-    """A folder matches its entry in normal form."""
+    """A folder matches its entry in normalised form."""
     path = write_export(tmp_path, [said(TS, "hi")], channels=[channel(name="z-ビューア")], folder="z-ﾋﾞｭｰｱ")
     assert _texts(_read(path)) == ["hi"]
 
 
 def test_4_backslashes_separate_too(tmp_path: Path) -> None:
-    """Backslashes separate too."""
+    """Backslashes are separators too."""
     members = members_of([said(TS, "hi")])
     named = {name.replace("/", "\\"): content for name, content in members.items()}
     assert _texts(_read(write_zip(tmp_path / "export.zip", named))) == ["hi"]
@@ -208,7 +208,7 @@ def test_15_an_empty_text_is_filled_from_blocks_or_else_attachments(
 
 
 def test_16_one_channel_is_in_memory_at_a_time(tmp_path: Path) -> None:
-    """A channel is read when it is asked for; nothing of the next one was read before."""
+    """A channel is read on request; nothing of the next one has been read before."""
     members: dict[str, bytes] = {}
     names = [f"z-{number}" for number in range(5)]
     channels = [channel(f"C{number}", name) for number, name in enumerate(names)]
@@ -265,7 +265,7 @@ def test_21_private_channels_stand_in_groups(tmp_path: Path) -> None:
 
 
 def test_22_ts_keeps_all_its_digits(tmp_path: Path) -> None:
-    """Ts keeps all its digits."""
+    """A ts keeps all its digits."""
     lines = [said("1710144005.000390", "second"), said("1710144005.000389", "first")]
     tables = _read(write_export(tmp_path, lines))
     assert list(tables.messages["ts"]) == ["1710144005.000389", "1710144005.000390"]
@@ -304,7 +304,7 @@ def test_23_an_archived_channel_has_no_members(tmp_path: Path, members: list[str
 
 
 def test_24_ids_are_the_same_again_and_a_longer_export_is_a_fuller_event(tmp_path: Path) -> None:
-    """Ids are the same again and a longer export is a fuller event."""
+    """Ids are the same in a later export, and a longer export is a more complete event."""
     lines = [event("1710144000.000100", "channel_join"), by_visitor(TS, "hi")]
     first = _read(write_export(tmp_path, lines)).events
     again = _read(write_export(tmp_path, lines)).events
@@ -337,7 +337,7 @@ def test_26_odd_blocks_are_ignored(tmp_path: Path, blocks: object) -> None:
     ],
 )
 def test_27_other_files_are_refused_by_what_they_are(tmp_path: Path, content: bytes, words: str) -> None:
-    """Other files are refused by what they are."""
+    """Other files are refused with a description."""
     path = tmp_path / "C1.json"
     path.write_bytes(content)
     with pytest.raises(CaptureError, match=words):
@@ -356,7 +356,7 @@ def test_27_other_files_are_refused_by_what_they_are(tmp_path: Path, content: by
     ],
 )
 def test_other_zips_are_refused_by_what_they_are(tmp_path: Path, name: str, words: str) -> None:
-    """Other zips are refused by what they are."""
+    """Other zips are refused with a description."""
     with pytest.raises(CaptureError, match=words):
         _export(write_zip(tmp_path / "other.zip", {name: b"x"}))
 

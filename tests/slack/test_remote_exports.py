@@ -1,4 +1,4 @@
-"""A Slack export in a bucket or behind a URL is recognised, and is to be downloaded."""
+"""A Slack export in a bucket or behind a URL is recognised, and has to be downloaded."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LINES = [by_visitor("1710144005.000200", "Is the beta open?")]
 
 
 def _refused(address: str, name: str) -> None:
-    """At the prompt and in Python, in one sentence that shows nothing secret."""
+    """On the command line and in Python, in one message without secrets."""
     result = CliRunner().invoke(main, ["convert", address, "--out", "not-written"])
     assert result.exit_code == 2, result.output
     assert f"{name!r} is a Slack export, not captured webhooks. Download it first." in result.output
@@ -104,7 +104,7 @@ def test_an_export_behind_a_url_is_never_taken_for_captures(
     "address", ["s3://bucket/export.zip", "https://me:hunter2@host/export.zip?sig=hunter2"]
 )
 def test_with_settings_too_an_address_is_to_be_downloaded(tmp_path: Path, address: str) -> None:
-    """An address that may hold a password is not repeated."""
+    """A URL that may contain a password is not repeated."""
     settings = tmp_path / "slack.toml"
     settings.write_text('channels = ["z-*"]\napp_ids = ["A0CHAT"]\n', encoding="utf-8")
     words = "is read from this machine only, not from a URL such as "

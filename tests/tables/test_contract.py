@@ -60,7 +60,7 @@ def _tables(path: Path, contract: str | None) -> Tables:
 def test_what_becomes_of_an_unknown_field(
     capture: Path, contract: str | None, accepted: list[int], fields: list[set[str]]
 ) -> None:
-    """Each mode, per table: kept exactly, left out, or the whole record rejected by name; counted always."""
+    """Each mode, per table: kept exactly, left out, or the record rejected with the name; always counted."""
     tables = _tables(capture, contract)
     assert tables.events["source_record"].tolist() == accepted
     kept = [orjson.loads(value) if isinstance(value, str) else {} for value in tables.events["extra_fields"]]
@@ -76,7 +76,7 @@ def test_what_becomes_of_an_unknown_field(
 
 
 def test_a_frozen_field_is_named_with_what_lets_it_in(capture: Path) -> None:
-    """The reject names the field, and the option that would accept its record."""
+    """The rejection names the field, and the option that would accept its record."""
     rejected = _tables(capture, "freeze").rejections
     assert [rejection.field for rejection in rejected] == ["rating", "messages[0].files", "messages[0].files"]
     assert "--contract messages=evolve" in rejected[1].detail
@@ -84,7 +84,7 @@ def test_a_frozen_field_is_named_with_what_lets_it_in(capture: Path) -> None:
 
 
 def test_what_is_kept_keeps_its_digits(tmp_path: Path, transcript: Payload, envelope: Wrap) -> None:
-    """Where one unknown field is left out, the others stay as they were written."""
+    """If one unknown field is left out, the others stay as they were written."""
     line = orjson.dumps(
         envelope({**transcript, "rating": 0, "messages": [{"ts": "1710144005.000200", "x": 1}]})
     )

@@ -33,7 +33,7 @@ def test_every_record_is_an_event(tables: Tables) -> None:
 
 
 def test_a_transcript_event(tables: Tables) -> None:
-    """A transcript's fields stand in their columns; it happened when it ended."""
+    """A transcript's fields are in their columns; it happened when it ended."""
     row = tables.events.set_index("kind").loc["transcript"].dropna().to_dict()
     del row["event_id"], row["payload_digest"]
     assert row == {
@@ -63,7 +63,7 @@ def test_a_transcript_event(tables: Tables) -> None:
 
 
 def test_a_conversation_event(tables: Tables) -> None:
-    """A conversation's start happened when it was captured; empty texts are missing."""
+    """A conversation's start happened when it was captured; empty strings are missing."""
     row = tables.events.set_index("kind").loc["conversation_started"].dropna().to_dict()
     del row["event_id"], row["payload_digest"]
     assert row == {

@@ -1,4 +1,4 @@
-"""JSON columns hold JSON, whatever was captured; files of one thing over and over are read in time."""
+"""JSON columns hold JSON, whatever was captured; highly repetitive files are read in time."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_json_columns_hold_json(
 
 
 def test_texts_that_are_no_json_can_be_redacted_and_sent(tmp_path: Path) -> None:
-    """Masked they are JSON still."""
+    """Masked columns are still JSON."""
     payload = {**CONVERSATION, "visitor": {**VISITOR, "identTraits": 'gold \u00e9 \\ "x"'}}
     record = {"receivedAt": "2024-03-11T09:00:00Z", "kind": "feedback", "payload": payload}
     (tmp_path / "a.ndjson").write_text(json.dumps(record) + "\n")

@@ -28,7 +28,7 @@ AT = "2024-10-01T08:00:00Z"
 
 @pytest.fixture
 def make(conversation: Payload) -> Make:
-    """Write conversations that are all different, of visitors who came over half a year."""
+    """Write distinct conversations of visitors over half a year."""
 
     def one(number: int) -> Payload:
         payload = deepcopy(conversation)
@@ -95,7 +95,7 @@ def test_the_place_of_a_payload_is_found(
 
 
 def test_kinds_are_named_by_who_knows_them(tmp_path: Path, make: Make) -> None:
-    """All three kinds of the shape are offered, each tried, and none of them is chosen."""
+    """All three kinds with this shape are offered, each tried, and none is chosen."""
     path = _write(tmp_path / "a", [{"receivedAt": AT, "payload": make(number)} for number in range(35)])
     (step,) = _tables(path).next_steps
     said = "35 kind_unknown: try `--kind conversation_started`, `--kind unanswered` or `--kind feedback`"
@@ -113,7 +113,7 @@ def test_two_options_are_proposed_where_one_is_not_enough(tmp_path: Path, make: 
 
 
 def test_frozen_fields_are_let_in_by_the_table_that_froze_them(tmp_path: Path, make: Make) -> None:
-    """The contract is proposed as it was, but for what it freezes."""
+    """The proposed contract is the given one, except for what it freezes."""
     records = [{"receivedAt": AT, "payload": make(number) | {"mood": 1}} for number in range(3)]
     path = _write(tmp_path / "feedback", records)
     (step,) = _tables(path, contract="events=freeze,messages=discard_value").next_steps
@@ -171,7 +171,7 @@ def test_names_of_fields_are_hidden_where_content_is_redacted(tmp_path: Path, ma
 
 
 def test_convert_ends_with_places_and_next_steps(tmp_path: Path, make: Make) -> None:
-    """Summary, report and page say the same; what was tried is said in numbers."""
+    """Summary, report and page agree; they give the number of records tried."""
     folder, out = tmp_path / "x", tmp_path / "out"
     _write(folder / "a", [{"receivedAt": AT, "payload": make(number)} for number in range(4)])
     _write(folder / "feedback", [{"receivedAt": AT, "payload": make(number)} for number in range(10, 12)])
@@ -215,7 +215,7 @@ COPIED = datetime.fromisoformat("2024-12-01T00:00:00+00:00")
 
 
 def test_times_of_copies_are_suspected(tmp_path: Path, make: Make) -> None:
-    """Files of one minute that speak of half a year were copied; the option is proposed with a warning."""
+    """Files from one minute that mention half a year were copied; the option is proposed with a warning."""
     folder = _dated(tmp_path / "x", [COPIED + timedelta(seconds=number) for number in range(12)], make)
     (step,) = _tables(folder).next_steps
     assert "all 12 files were written within 11 s" in step.caution
@@ -224,7 +224,7 @@ def test_times_of_copies_are_suspected(tmp_path: Path, make: Make) -> None:
 
 
 def test_one_file_is_no_time_for_all(tmp_path: Path, make: Make) -> None:
-    """Many events of one file cannot all have its time."""
+    """Many events in one file cannot all have its time."""
     path = _write(tmp_path / "feedback", [make(number) for number in range(12)])
     assert "one file has all 12 of these events" in " ".join(_tables(path, undated_as="file-time").notes)
 
@@ -236,7 +236,7 @@ def test_files_older_than_their_events_are_suspected(tmp_path: Path, make: Make)
 
 
 def test_files_written_one_by_one_are_believed(tmp_path: Path, make: Make) -> None:
-    """A file for each webhook, written when it came, is what the option is for."""
+    """The option is meant for one file per webhook, written when it arrived."""
     times = [datetime.fromisoformat(f"2024-0{1 + number}-10T09:00:00+00:00") for number in range(7)]
     folder = _dated(tmp_path / "x", times, make)
     assert not any("copy" in note for note in _tables(folder, undated_as="file-time").notes)

@@ -46,7 +46,7 @@ PAGES = (
 
 
 def _person(number: int) -> Payload:
-    """A visitor whose every value holds something that can be looked for."""
+    """A visitor with a recognisable marker in every value."""
     return {
         "UUID": f"{number:08x}-5ec0-4e2f-6c18-b2f09d41a7e3",
         "email": ADDRESSES[number % len(ADDRESSES)],
@@ -200,7 +200,7 @@ def test_an_agents_name_is_staff_wherever_it_occurs(documented: Path) -> None:
 
 
 def test_the_report_says_what_was_redacted(documented: Path, tmp_path: Path) -> None:
-    """For each column: its class, its way, and how many values; the same in report.json and on the page."""
+    """For each column: its class, its way, and number of values; the same in report.json and on the page."""
     policy = FieldPolicy.from_options("personal=mask")
     report = convert(Export([documented], ReadOptions(), policy), tmp_path, quiet=True).report()
     reported = {entry["column"]: entry for entry in report["redacted"]}
@@ -214,7 +214,7 @@ def test_the_report_says_what_was_redacted(documented: Path, tmp_path: Path) -> 
 
 @pytest.fixture
 def called_after_people(tmp_path: Path, conversation: Payload, envelope: Wrap) -> Path:
-    """Captures whose files, folders and zips' members have e-mail addresses in their names."""
+    """Captures whose files, folders and zip members have e-mail addresses in their names."""
     lines = [
         orjson.dumps(
             envelope({**conversation, "conversationUUID": f"{number:08x}-3b6d-4f08-5a91-0d4e6b2f8c13"})
@@ -240,7 +240,7 @@ def called_after_people(tmp_path: Path, conversation: Payload, envelope: Wrap) -
 def test_files_that_are_called_after_people(
     called_after_people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    """No address in a file's name is in anything that is written; each record has a place of its own."""
+    """No address in a file's name appears in any output; each record has its own position."""
     monkeypatch.setenv("CHATLIO_KIT_REDACTION_KEY", KEY)
     export = Export([called_after_people], ReadOptions(), FieldPolicy.from_options(way))
     convert(export, tmp_path / "out", quiet=True)
@@ -257,6 +257,6 @@ def test_files_that_are_called_after_people(
 
 
 def test_names_of_files_stay_where_personal_values_do(called_after_people: Path) -> None:
-    """Other classes say nothing of names."""
+    """Other classes do not affect names."""
     tables = ck.read_export(called_after_people, redact="content=mask").to_tables(quiet=True)
     assert "x/feedback/a-zqana@b.example" in tables.events["source_file"].tolist()

@@ -1,4 +1,4 @@
-"""Tables as analysts meet them."""
+"""Tables as analysts use them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def tables(export: Path) -> Tables:
 
 
 def test_the_manifest_and_the_rejects_agree(export: Path, tables: Tables) -> None:
-    """Every broken record of the manifest is rejected with its place, reason and field, and no other is."""
+    """Every broken record in the manifest is rejected with position, reason and field, and no other is."""
     lines = export.with_name("x.d.manifest.jsonl").read_bytes().splitlines()
     keys = ("file", "record", "reason", "field")
     listed = [tuple(orjson.loads(line)[key] for key in keys) for line in lines]
@@ -85,7 +85,7 @@ def test_an_empty_table_has_the_same_columns_and_dtypes(tables: Tables, table: s
 
 
 def test_foreign_keys_hold(tables: Tables) -> None:
-    """Every conversation and visitor that a row names has its own row."""
+    """Every conversation and visitor named in a row has its own row."""
     conversations = set(tables.conversations["conversation_id"])
     assert set(tables.messages["conversation_id"].dropna()) <= conversations
     assert set(tables.events["conversation_id"].dropna()) == conversations
@@ -132,7 +132,7 @@ def test_a_transcript_without_a_conversation_belongs_to_none(
 @given(size=st.integers(1, 400))
 @settings(max_examples=10)
 def test_where_pieces_are_cut_changes_nothing(export: Path, tables: Tables, size: int) -> None:
-    """However many records are held at once, the same events come out in the same order."""
+    """For any number of records in memory, the same events come out in the same order."""
     whole = tables.events.head(600)
     found: list[str] = []
     with Deduplicator() as deduplicator:
@@ -178,7 +178,7 @@ def test_a_user_id_is_text_whatever_it_was(
 def test_traits_come_in_every_dialect(
     tmp_path: Path, ndjson: Write, envelope: Wrap, conversation: Payload, traits: Any, expected: str | None
 ) -> None:
-    """Traits are accepted as text, object, empty or null, and become JSON text that loses nothing."""
+    """Traits are accepted as a string, object, empty or null, and become lossless JSON."""
     conversation["visitor"]["identTraits"] = traits
     path = ndjson(tmp_path / "a", [envelope(conversation, "feedback")])
     found = Export([path], ReadOptions()).to_tables(quiet=True).events["visitor_traits"].iat[0]
@@ -188,7 +188,7 @@ def test_traits_come_in_every_dialect(
 def test_authors_of_older_transcripts(
     tmp_path: Path, ndjson: Write, envelope: Wrap, transcript: Payload
 ) -> None:
-    """Without isVisitorMsg a Slack user makes an agent, an empty one a visitor, and none stays unknown."""
+    """Without isVisitorMsg, a Slack user means an agent, an empty one a visitor, and none is unknown."""
     messages = transcript["messages"]
     for message in messages:
         del message["isVisitorMsg"]
@@ -200,7 +200,7 @@ def test_authors_of_older_transcripts(
 def test_conversations_tell_who_answered_and_count_every_author(
     tmp_path: Path, ndjson: Write, envelope: Wrap, transcript: Payload
 ) -> None:
-    """Message counts by author add up to the messages; who answered is who wrote an agent's first message."""
+    """Message counts by author add up to the messages; the agent with the first message answered."""
     for message in transcript["messages"]:
         del message["isVisitorMsg"]
     transcript["messages"] += [
@@ -236,13 +236,13 @@ def test_the_dictionary_explains_every_column(tables: Tables, table: str) -> Non
 def test_a_frame_that_no_longer_fits_is_reported(
     tables: Tables, spoil: Callable[[pd.DataFrame], pd.DataFrame], said: str
 ) -> None:
-    """An edited frame whose columns, dtypes or ids no longer hold is refused with a sentence."""
+    """An edited frame with invalid columns, dtypes or ids is refused with a message."""
     with pytest.raises(FrameError, match=said):
         revalidate(spoil(tables.events), tables.messages)
 
 
 def test_an_edited_value_that_breaks_a_rule_costs_its_row(tables: Tables) -> None:
-    """A bad value in an edited frame rejects its own event; a bad message rejects its transcript."""
+    """An invalid value in an edited frame rejects its event; an invalid message rejects its transcript."""
     events, messages = tables.events.copy(), tables.messages.copy()
     events.loc[3, "ip_address"] = "nowhere"
     messages.loc[0, "author"] = "robot"

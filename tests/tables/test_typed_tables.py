@@ -1,4 +1,4 @@
-"""The same captures as JSON and from tables of typed columns: each event once, whatever the types lose."""
+"""The same captures as JSON and from typed tables: each event once, whatever the types lose."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _tables(*paths: Path, **options: Any) -> Tables:
 
 @pytest.fixture
 def captures(conversation: Payload, offline: Payload, transcript: Payload) -> list[Payload]:
-    """Captures of each kind, with what types lose: offsets, capitals, empty fields, nanoseconds."""
+    """Captures of each kind, with details that types lose: offsets, capitals, empty fields, nanoseconds."""
     shouting = deepcopy(conversation)
     shouting["conversationUUID"] = "7C1E9A52-3B6D-4F08-5A91-0D4E6B2F8CAA"
     shouting["rating"] = {"stars": 4, "note": None, "at": "2024-03-11T10:00:00+01:00"}
@@ -112,7 +112,7 @@ def _arrow(path: Path, captures: list[Payload]) -> Path:
 
 
 def _dotted(path: Path, captures: list[Payload]) -> Path:
-    """As json_normalize and to_csv write them, times parsed; transcripts and objects have no such form."""
+    """As json_normalize and to_csv write them, with parsed times; not for transcripts and objects."""
     captures = [capture for capture in captures if capture["kind"] != "transcript"]
     for capture in captures:
         capture["payload"].pop("rating", None)
@@ -136,7 +136,7 @@ FORMS: dict[str, Callable[[Path, list[Payload]], Path]] = {
 @pytest.mark.parametrize("name", FORMS)
 @pytest.mark.parametrize("json_name", ["_.ndjson", "~.ndjson"])
 def test_each_event_is_there_once(tmp_path: Path, captures: list[Payload], name: str, json_name: str) -> None:
-    """Whichever comes first, what a typed table says again is a duplicate, and no record is lost."""
+    """In either order, what a typed table repeats is a duplicate, and no record is lost."""
     table = FORMS[name](tmp_path / name, captures)
     alone = _tables(_json(tmp_path / json_name, captures))
     options = {"fields": "without-offset=UTC"} if name == "b.parquet" else {}
@@ -173,7 +173,7 @@ def test_real_differences_are_reported(tmp_path: Path, captures: list[Payload], 
 
 
 def test_json_is_never_merged_by_what_types_lose(tmp_path: Path, captures: list[Payload]) -> None:
-    """Two captures of which both keep their text are two events, whatever else is in the run."""
+    """Two captures that both keep their text are two events, whatever else is in the run."""
     other = deepcopy(captures[5])
     other["payload"]["visitor"]["createdAt"] = "2024-03-10T02:20:11.402118Z"
     _json(tmp_path / "a.ndjson", [captures[5], other])
@@ -183,7 +183,7 @@ def test_json_is_never_merged_by_what_types_lose(tmp_path: Path, captures: list[
 
 
 def test_ids_of_json_do_not_depend_on_other_tables(tmp_path: Path, captures: list[Payload]) -> None:
-    """Ids are what they were: a digest of what Chatlio wrote, to the character."""
+    """Ids are unchanged: a digest of what Chatlio wrote, to the character."""
     alone = _tables(_json(tmp_path / "a.ndjson", captures)).events
     _arrow(tmp_path / "b.parquet", captures)
     beside = _tables(tmp_path).events
@@ -203,7 +203,7 @@ def test_a_table_of_json_keeps_its_ids(tmp_path: Path, captures: list[Payload]) 
 
 
 def test_twins_are_found_across_pieces_and_runs(tmp_path: Path, captures: list[Payload]) -> None:
-    """A twin of what an earlier run settled is a duplicate too, if the run reads both."""
+    """A twin of an event that an earlier run settled is a duplicate too, if the run reads both."""
     _json(tmp_path / "a.ndjson", captures)
     _arrow(tmp_path / "b.parquet", captures)
     export = Export([tmp_path], ReadOptions())
@@ -225,7 +225,7 @@ def test_twins_are_found_across_pieces_and_runs(tmp_path: Path, captures: list[P
 
 
 def test_a_table_that_its_name_hides_is_reported(tmp_path: Path, captures: list[Payload]) -> None:
-    """Where records could not be compared, the note does not say that they were."""
+    """If records could not be compared, the note does not claim that they were."""
     _json(tmp_path / "a.ndjson", captures)
     _arrow(tmp_path / "b.json", captures)
     with_tables = Export([tmp_path], ReadOptions())
@@ -236,7 +236,7 @@ def test_a_table_that_its_name_hides_is_reported(tmp_path: Path, captures: list[
 
 
 def test_duckdb_s_instants_are_utc(tmp_path: Path, captures: list[Payload]) -> None:
-    """DuckDB makes instants in UTC of Chatlio's times; a time of arrival without an offset is not guessed."""
+    """DuckDB converts Chatlio's times to UTC instants; a time of arrival without an offset is not guessed."""
     query = "SELECT * REPLACE (receivedAt::TIMESTAMP AS receivedAt) FROM read_json('{}')"
     path = _duckdb(tmp_path / "a.parquet", captures[:1], query)
     (rejected,) = _tables(path).rejections
@@ -260,7 +260,7 @@ def test_times_without_a_zone_are_reported(tmp_path: Path, captures: list[Payloa
 
 
 def test_values_that_no_record_can_hold_cost_their_row(tmp_path: Path, captures: list[Payload]) -> None:
-    """A time beyond the year 9999 and a map with one key twice are rejects; other rows are kept."""
+    """A time beyond the year 9999 and a map with a repeated key are rejected; other rows are kept."""
     rows = [{"at": 1, "traits": [("a", "1")], "body": json.dumps(captures[2]["payload"])} for _ in range(3)]
     rows[0]["at"], rows[1]["traits"] = 2**58, [("a", "1"), ("a", "2")]
     traits = pa.map_(pa.string(), pa.string())

@@ -26,7 +26,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
 
 @pytest.mark.parametrize("table", TABLES)
 def test_a_schema_neither_coerces_nor_drops(table: str) -> None:
-    """No schema changes a value or drops a row by itself: "false" never becomes True, 1.9 never 1."""
+    """No schema changes a value or drops a row: "false" never becomes True, 1.9 never 1."""
     found = schema(table)
     assert not found.coerce
     assert not found.drop_invalid_rows
@@ -50,14 +50,14 @@ def test_a_schema_neither_coerces_nor_drops(table: str) -> None:
 def test_a_value_of_another_type_is_reported_and_not_coerced(
     tables: Tables, table: str, column: str, values: Any
 ) -> None:
-    """A column that holds what merely looks right is refused, with its dtype and the one it should have."""
+    """A column that merely looks right is refused, with its dtype and the expected one."""
     frame = tables.frames()[table].assign(**{column: values})
     with pytest.raises(FrameError, match=f"the column {column} is .*, not "):
         failures(table, frame)
 
 
 def test_times_in_nanoseconds_are_reported(tables: Tables) -> None:
-    """A time column of another unit is refused by name; the unit of the house is microseconds."""
+    """A time column with another unit is refused by name; the expected unit is microseconds."""
     times = tables.events["occurred_at"].astype("datetime64[ns, UTC]")
     with pytest.raises(FrameError, match=r"occurred_at is datetime64\[ns, UTC\], not datetime64\[us, UTC\]"):
         revalidate(tables.events.assign(occurred_at=times), tables.messages)
@@ -76,7 +76,7 @@ def test_repeated_index_labels_cost_no_good_row(tables: Tables) -> None:
 
 
 def test_every_bad_value_of_every_row_is_reported(tables: Tables) -> None:
-    """Validation looks at the whole frame: no first fault hides a second, in its row or in another."""
+    """Validation covers the whole frame: a first error hides no second one, in its row or in another."""
     events = tables.events.copy()
     bad = {(0, "kind"): "chat", (0, "ip_address"): "x", (4, "visitor_id"): "y", (9, "message_count"): -1}
     for (row, column), value in bad.items():
@@ -110,7 +110,7 @@ def test_schemas_can_be_loaded_again(tables: Tables) -> None:
 
 
 def test_times_with_and_without_fractions_stand_in_one_column(tmp_path: Path) -> None:
-    """Whole seconds, fractions and offsets side by side are all read, none refused with the column."""
+    """Whole seconds, fractions and offsets in one column are all read."""
     written = ["2024-03-11T09:03:10Z", "2024-03-11T09:03:10.5Z", "2024-03-11T10:03:10.000900030+01:00"]
     visitor = '{"UUID": "5b0c7d1e-9a34-4e2f-6c18-b2f09d41a7e3"}'
     lines = [

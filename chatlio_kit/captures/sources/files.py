@@ -102,7 +102,7 @@ class CaptureFile:
     paths: tuple[str, ...] = ()
 
     def member(self, name: str, path: str, size: int, modified_at: datetime | None) -> CaptureFile:
-        """Return a member of this archive; if the member's path indicates no kind, the archive's does."""
+        """Return a member of this archive; if its path indicates no kind, it gets the archive's."""
         kind = kind_in_path(path.split("/")) or self.kind
         return replace(
             self,
