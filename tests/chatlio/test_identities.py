@@ -94,7 +94,7 @@ def test_blocked_values_are_left_out(value: str | None) -> None:
 
 
 def test_values_are_normalised_by_their_namespace() -> None:
-    """Addresses are trimmed, in lower case, or hashed that way; an ECID has 38 digits, a visitor id is a UUID."""
+    """Addresses are trimmed, in lower case, or hashed that way; an ECID has 38 digits."""
     row = {"visitor_id": f" {ANA} ", "visitor_email": " Ana@X.org ", "visitor_traits": '{"ecid":"12"}'}
     assert people(ALL, row) == [{"ChatlioVisitor": ANA, "Email": "ana@x.org"}]
     ecid = {"visitor_id": "visitor", "visitor_traits": json.dumps({"ecid": "1" * 38}), "visitor_email": "ana"}
