@@ -216,7 +216,7 @@ def test_nobody_there(settings: Settings, naps: list[float]) -> None:
     with Platform(nowhere, sleep=naps.append) as platform, pytest.raises(Unreachable) as caught:
         platform.flows.create_flow({"name": "x"})
     assert "no connection could be made" in str(caught.value)
-    assert "look before" not in str(caught.value)
+    assert "check before" not in str(caught.value)
     assert len(naps) == 4
 
 

@@ -84,7 +84,7 @@ def test_a_file_of_certificates_that_is_missing(
     for arguments in (["doctor"], ["connect"]):
         done = chatlio_kit(here, *arguments, **{variable: gone})
         assert done.exit_code == 1
-        assert f"{variable} names {gone!r}, and there is no such file" in done.output
+        assert f"{variable} names {gone!r}, but there is no such file" in done.output
         assert "Correct the variable, or unset it." in done.output
 
 

@@ -376,7 +376,7 @@ def test_labels_are_written_where_the_registry_takes_them(
         assert {"I1", "I2", "S2"} == {label for _, label in expected}
         monkeypatch.setattr(descriptors, "_LABELS", frozenset())
         other = ck.plan_connection(platform, "other", []).apply()
-        assert "takes no labels" in write_labels(other)
+        assert "does not accept labels" in write_labels(other)
         guide = repr(ck.plan_connection(platform, "people", []).by_hand())
     assert "_acmechat.chatlio.visitor_email" in guide
     assert "_acmechat.chatlio.chat_messages[].username" in guide

@@ -350,7 +350,7 @@ def test_27_other_files_are_refused_by_what_they_are(tmp_path: Path, content: by
         ("slackdump.sqlite", r"slackdump archive \(SQLite\)"),
         ("C0123456789.json", "a slackdump dump"),
         ("C0123456789.json.gz", "an older slackdump archive"),
-        ("channels/z-ana.txt", "an export as text"),
+        ("channels/z-ana.txt", "a text export"),
         ("z-ana/2024-03-11.json", "no channels.json, which lists each channel's id"),
         ("notes.md", "it has no channels.json"),
     ],
