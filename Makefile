@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help backfill test unit coverage notebooks-test notebooks-long test-browser lint lock notebooks readme lab bench soak clean
+.PHONY: help backfill test unit coverage notebooks-test notebooks-long test-browser lint lock notebooks pages docs lab bench soak clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -53,8 +53,14 @@ lint: $(READY) ## ruff, strict types, order of imports
 notebooks: $(READY) ## re-execute the notebooks and store their outputs
 	$(BIN)/python tests/notebooks/refresh.py
 
-readme: $(READY) ## write the generated parts of README.md and docs/captures.md anew
-	$(BIN)/python tests/test_pages.py
+pages: $(READY) ## write the parts of the pages in docs/ that are generated from the code anew
+	$(BIN)/python docs/generated.py
+
+docs: $(READY) ## build the documentation site in build/docs, warnings as errors
+	$(PIP) install -c constraints.txt -e ".[docs]"
+	rm -rf build/docs
+	$(BIN)/sphinx-build --quiet --nitpicky --fail-on-warning --keep-going -c docs . build/docs
+	@echo "Open build/docs/index.html in a browser."
 
 lab: $(READY) ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb

@@ -197,7 +197,7 @@ def read_export(
             Without it they are rejected as undated.
         fields: the paths of payload, time and kind in the records of an unknown logger, as in
             ``payload=request.body,received=request.time,kind=request.path`` or a mapping of the same;
-            ``docs/captures.md`` lists the names.
+            ``docs/dialects.md`` lists the names.
         redact: what becomes of values about people: ``drop``, ``mask``, ``hash:aep`` or ``hash:keyed`` for
             all of them, or for single classes, as in ``personal=hash:keyed,content=drop``.
         contract: what becomes of fields that nobody documented: ``evolve`` keeps them in ``extra_fields``,

@@ -67,7 +67,7 @@ class Explorer:
     """A page on which conversations are searched, filtered and read.
 
     In a notebook it shows itself; :meth:`save` writes it as a file. It holds a bounded part of the tables,
-    and :attr:`holds` says which.
+    and ``holds`` says which.
 
     Attributes:
         holds: a sentence on what the page holds, and how to choose something else.
