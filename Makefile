@@ -14,9 +14,14 @@ LOCKED := $(shell $(PYTHON) -c "import platform, sys; print(sys.version_info[:2]
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 
 $(READY): pyproject.toml constraints.txt requirements.lock
-	$(PYTHON) -m venv .venv
-	$(if $(LOCKED),$(PIP) install --require-hashes -r requirements.lock && $(PIP) install --no-deps --no-build-isolation -e .,$(PIP) install -c constraints.txt -e ".[dev]")
+	@echo "Setting up, once:"
+	@echo "  1. a Python environment of its own, in .venv"
+	@$(PYTHON) -m venv .venv
+	@echo "  2. $$(grep -c == constraints.txt) packages at known versions; a minute or two without a word"
+	@$(if $(LOCKED),$(PIP) install --require-hashes -r requirements.lock && $(PIP) install --no-deps --no-build-isolation -e .,$(PIP) install -c constraints.txt -e ".[dev]")
 	@touch $@
+	@echo "  Ready. \"make clean\" removes it all."
+	@echo
 
 lock: $(READY) ## write requirements.lock anew from constraints.txt, with hashes
 	mkdir -p build
@@ -24,8 +29,17 @@ lock: $(READY) ## write requirements.lock anew from constraints.txt, with hashes
 	$(BIN)/python tests/lock.py build/installation.json
 
 backfill: $(READY) ## run the main job on the embedded platform with a sample export
-	$(BIN)/chatlio-kit sample build/captures --events 5000
-	$(BIN)/chatlio-kit backfill build/captures
+	@echo "Writing a sample export: 5,000 webhooks of a made-up shop, as a logger would have kept them"
+	@$(BIN)/chatlio-kit sample build/captures --events 5000
+	@echo
+	@echo "Backfill: start the local platform, connect, convert, stream, and read back what landed"
+	@$(BIN)/chatlio-kit backfill build/captures
+	@echo
+	@echo "Three things to try next:"
+	@echo "  make lab                                          the guided notebooks, in JupyterLab"
+	@echo "  $(BIN)/chatlio-kit convert build/captures --out build/tables && $(BIN)/chatlio-kit explore build/tables"
+	@echo "                                                    the chats, to search and read on one page"
+	@echo "  $(BIN)/chatlio-kit convert YOUR-CAPTURES --out tables    your own files: look before you send"
 
 test: lint unit notebooks-test ## lint, types, tests, and strict nbval on all notebooks
 

@@ -45,7 +45,7 @@ nb_ipywidgets_js = {}  # a widget's script would come from a CDN; progress bars 
 
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
-autodoc_preserve_defaults = True
+autodoc_preserve_defaults = False
 python_maximum_signature_line_length = 88
 add_module_names = False
 napoleon_numpy_docstring = False
