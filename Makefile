@@ -12,13 +12,14 @@ help: ## list the targets
 # Files with known hashes on the platform that requirements.lock is for; elsewhere the same versions.
 LOCKED := $(shell $(PYTHON) -c "import platform, sys; print(sys.version_info[:2] == (3, 11) and (sys.platform, platform.machine()) == ('linux', 'x86_64') or '')")
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
+SETUP := $(PIP) --quiet install
 
 $(READY): pyproject.toml constraints.txt requirements.lock
 	@echo "Setting up, once:"
 	@echo "  1. a Python environment of its own, in .venv"
 	@$(PYTHON) -m venv .venv
-	@echo "  2. $$(grep -c == constraints.txt) packages at known versions; a minute or two without a word"
-	@$(if $(LOCKED),$(PIP) install --require-hashes -r requirements.lock && $(PIP) install --no-deps --no-build-isolation -e .,$(PIP) install -c constraints.txt -e ".[dev]")
+	@echo "  2. $$(grep -c == constraints.txt) packages at known versions: a few minutes, and the only long step"
+	@$(if $(LOCKED),$(SETUP) --require-hashes -r requirements.lock && $(SETUP) --no-deps --no-build-isolation -e .,$(SETUP) -c constraints.txt -e ".[dev]")
 	@touch $@
 	@echo "  Ready. \"make clean\" removes it all."
 	@echo
@@ -36,10 +37,12 @@ backfill: $(READY) ## run the main job on the embedded platform with a sample ex
 	@$(BIN)/chatlio-kit backfill build/captures
 	@echo
 	@echo "Three things to try next:"
-	@echo "  make lab                                          the guided notebooks, in JupyterLab"
+	@echo "  make lab"
+	@echo "      the guided notebooks, in JupyterLab"
 	@echo "  $(BIN)/chatlio-kit convert build/captures --out build/tables && $(BIN)/chatlio-kit explore build/tables"
-	@echo "                                                    the chats, to search and read on one page"
-	@echo "  $(BIN)/chatlio-kit convert YOUR-CAPTURES --out tables    your own files: look before you send"
+	@echo "      the chats, to search and read on one page: build/tables/explorer.html"
+	@echo "  $(BIN)/chatlio-kit convert YOUR-CAPTURES --out tables"
+	@echo "      your own files: look before anything is sent"
 
 test: lint unit notebooks-test ## lint, types, tests, and strict nbval on all notebooks
 

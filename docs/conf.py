@@ -37,6 +37,7 @@ nitpick_ignore_regex = [
     (r"py:class", r"(chatlio_kit\.[a-z].*|[A-Z]\w+)"),  # what only a signature names
 ]
 
+smartquotes = False  # a message is found as it is written
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"  # the tutorials show the outputs that `make notebooks-test` compares
@@ -67,6 +68,13 @@ html_theme_options = {
     "show_toc_level": 2,
     "header_links_before_dropdown": 6,
     "navbar_align": "left",
+    "secondary_sidebar_items": {
+        "**": ["page-toc"],
+        "docs/index": [],
+        "docs/data-dictionary": [],  # wide tables need the place
+        "docs/dialects": [],
+        "docs/metrics": [],
+    },
     "footer_start": ["copyright"],
     "footer_end": [],
     "pygments_light_style": "a11y-high-contrast-light",

@@ -62,8 +62,11 @@ def _commands(group: click.Group, before: str = "") -> Iterator[str]:
             each for each in command.params if isinstance(each, click.Option) and each.name not in common
         ]
         for option in options:
-            value = "" if option.is_flag else f" {option.make_metavar(click.Context(command))}"
-            yield f"- `{option.opts[0]}{value}`: {_prose(option.help or '')}"
+            value, choices = "" if option.is_flag else f" {option.make_metavar(click.Context(command))}", ""
+            if isinstance(option.type, click.Choice) and len(value) > 30:
+                value = f" {(option.name or '').upper()}"
+                choices = f" One of {', '.join(f'`{choice}`' for choice in option.type.choices)}."
+            yield f"- `{option.opts[0]}{value}`: {_prose(option.help or '')}{choices}"
         if options:
             yield ""
 

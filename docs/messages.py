@@ -57,7 +57,7 @@ class Message:
     def _parts(self) -> tuple[str, str]:
         for between in (". ", "; ", ": "):
             finding, found, step = self.text.rpartition(between)
-            if found and (between == ". " or len(step) > 20 and step[0].islower() and between == "; "):
+            if found and not step.startswith("[") and (between == ". " or len(step) > 20 and step[0].islower() and between == "; "):
                 return finding + between.strip(), step
         return self.text, ""
 
@@ -275,10 +275,18 @@ def _error_tree(parent: type[Exception]) -> dict[str, type[Exception]]:
     return tree
 
 
+def error_names() -> list[str]:
+    """Return the names of all classes of the error tree."""
+    sources()
+    _TREE.update(_error_tree(ChatlioKitError))
+    return list(_TREE)
+
+
+@cache
 def error_messages() -> list[Message]:
     """Return every message of the error tree, in the order of the rooms."""
     every = sources()
-    _TREE.update(_error_tree(ChatlioKitError))
+    error_names()
     with spoken_at_the_prompt():
         return list(dict.fromkeys(_error_messages(every)))
 
