@@ -58,8 +58,9 @@ notebooks-test: $(READY) ## re-run the notebooks and compare every stored output
 notebooks-long: $(READY) ## run the notebooks on other captures and platforms, up to 100,000 events
 	$(BIN)/python tests/benchmarks/notebooks_at_length.py
 
-test-browser: $(READY) ## notebooks and explorer in headless Chromium; pictures in build/screenshots
-	$(BIN)/pytest tests/browser/notebooks_in_browser.py tests/browser/explorer_in_browser.py
+test-browser: $(READY) ## notebooks, explorer and site in headless Chromium; pictures in build/screenshots
+	$(PIP) install -c constraints.txt -e ".[docs]"
+	$(BIN)/pytest tests/browser/notebooks_in_browser.py tests/browser/explorer_in_browser.py tests/browser/site_in_browser.py
 
 lint: $(READY) ## ruff, strict types, order of imports
 	$(BIN)/ruff check

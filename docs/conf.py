@@ -26,7 +26,15 @@ extensions = [
     "sphinx_design",
 ]
 root_doc = "docs/index"
-include_patterns = ["docs/*.md", "notebooks/*.ipynb", "ARCHITECTURE.md", "CONTRIBUTING.md", "DEVELOPERS.md", "SECURITY.md", "CHANGELOG.md"]
+include_patterns = [
+    "docs/*.md",
+    "notebooks/*.ipynb",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "DEVELOPERS.md",
+    "SECURITY.md",
+    "CHANGELOG.md",
+]
 exclude_patterns = [".*", "build", "chatlio_kit", "tests", "**/.ipynb_checkpoints"]
 
 # Any reference that leads nowhere is an error. What other packages define has no page here.
@@ -55,6 +63,8 @@ napoleon_custom_sections = ["Returns"]  # a sentence with a colon is no type
 
 html_theme = "pydata_sphinx_theme"
 html_title = "chatlio_kit"
+html_favicon = "_static/favicon.svg"
+html_context = {"default_mode": "auto"}
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_extra_path = ["_top"]  # sends / to the first page
@@ -62,7 +72,11 @@ html_show_sourcelink = False
 html_copy_source = False
 html_sidebars = {"docs/index": []}
 html_theme_options = {
-    "logo": {"text": "chatlio_kit"},
+    "logo": {
+        "text": "chatlio_kit",
+        "image_light": "_static/favicon.svg",
+        "image_dark": "_static/favicon.svg",
+    },
     "show_prev_next": True,
     "navigation_with_keys": False,
     "show_toc_level": 2,

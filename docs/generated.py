@@ -1,4 +1,4 @@
-"""The parts of the pages that are written from the code. ``make pages`` writes them anew; a test compares them."""
+"""The parts of the pages that are written from the code: ``make pages``. A test compares them."""
 
 from __future__ import annotations
 
@@ -51,15 +51,17 @@ def _commands(group: click.Group, before: str = "") -> Iterator[str]:
             yield from _commands(command, f"{before}{name} ")
             continue
         arguments = [
-            each.make_metavar(click.Context(command))
-            for each in command.params
-            if isinstance(each, click.Argument)
+            argument.make_metavar(click.Context(command))
+            for argument in command.params
+            if isinstance(argument, click.Argument)
         ]
         yield f"## {before}{name}\n"
         yield f"```text\nchatlio-kit {' '.join([before + name, *arguments])}\n```\n"
         yield f"{_paragraphs(command.help or '')}\n"
         options = [
-            each for each in command.params if isinstance(each, click.Option) and each.name not in common
+            option
+            for option in command.params
+            if isinstance(option, click.Option) and option.name not in common
         ]
         for option in options:
             value, choices = "" if option.is_flag else f" {option.make_metavar(click.Context(command))}", ""
@@ -99,9 +101,9 @@ def _redaction() -> Iterator[str]:
     yield "| --- | --- | --- |"
     for privacy in SPEAKS_OF_PEOPLE:
         left: dict[str, list[str]] = {}
-        for each in (*TABLES["events"], *TABLES["messages"]):
-            if each.privacy is privacy:
-                left.setdefault(left_by_mask(each), []).append(f"`{each.name}`")
+        for field in (*TABLES["events"], *TABLES["messages"]):
+            if field.privacy is privacy:
+                left.setdefault(left_by_mask(field), []).append(f"`{field.name}`")
         for said, columns in left.items():
             yield f"| {privacy} | {', '.join(dict.fromkeys(columns))} | {said} |"
 
@@ -113,15 +115,15 @@ def _code(text: object) -> str:
 def _dialects() -> Iterator[str]:
     yield "| dialect | who writes it | known by | payload | time of arrival | kind | documented in |"
     yield "| --- | --- | --- | --- | --- | --- | --- |"
-    for each in DIALECTS:
+    for dialect in DIALECTS:
         cells = (
-            _code(each.name),
-            each.title,
-            _known_by(each),
-            _payload(each),
-            f"{_code(each.received)}, {each.clock}" if each.received else "none",
-            _code(each.label) if each.label else "none",
-            each.source,
+            _code(dialect.name),
+            dialect.title,
+            _known_by(dialect),
+            _payload(dialect),
+            f"{_code(dialect.received)}, {dialect.clock}" if dialect.received else "none",
+            _code(dialect.label) if dialect.label else "none",
+            dialect.source,
         )
         yield f"| {' | '.join(cells)} |"
 
@@ -274,5 +276,5 @@ def written(page: str) -> str:
 
 
 if __name__ == "__main__":
-    for each in PAGES:
-        (ROOT / each).write_text(written(each), "utf-8")
+    for page in PAGES:
+        (ROOT / page).write_text(written(page), "utf-8")

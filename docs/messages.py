@@ -1,7 +1,7 @@
 """Collect, from the source, every message that names a next step.
 
-An error's message is built where its class is called, mostly from an f-string. The parts that the source knows
-are evaluated as the command line words them; what only a run knows becomes a placeholder such as ‹path›.
+An error's message is built where its class is called, mostly from an f-string. What the source knows is
+evaluated as the command line words it; what only a run knows becomes a placeholder such as ‹path›.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ _TREE: dict[str, type[Exception]] = {}
 _DEEPEST = 4
 _PURE = {"join", "option", "in_words", "repr", "str"}
 _OF_PLATFORM = ("service", "operation", "reason", "advice")
+
 
 @dataclass(frozen=True)
 class Message:
@@ -57,7 +58,11 @@ class Message:
     def _parts(self) -> tuple[str, str]:
         for between in (". ", "; ", ": "):
             finding, found, step = self.text.rpartition(between)
-            if found and not step.startswith("[") and (between == ". " or len(step) > 20 and step[0].islower() and between == "; "):
+            if (
+                found
+                and not step.startswith("[")
+                and (between == ". " or (len(step) > 20 and step[0].islower() and between == "; "))
+            ):
                 return finding + between.strip(), step
         return self.text, ""
 
@@ -73,24 +78,14 @@ class _Scope:
 
     def assigned(self, name: str, before: int) -> ast.expr | None:
         """Return what the function assigns to the name last before a line."""
-        values = [
-            (node.lineno, node.value)
-            for node in ast.walk(self.function or ast.Module([], []))
-            if isinstance(node, ast.Assign) and node.lineno <= before
-            for target in node.targets
-            if isinstance(target, ast.Name) and target.id == name
-        ]
-        pairs = [
-            (node.lineno, value)
-            for node in ast.walk(self.function or ast.Module([], []))
-            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Tuple) and node.lineno <= before
-            for target in node.targets
-            if isinstance(target, ast.Tuple)
-            for element, value in zip(target.elts, node.value.elts, strict=False)
-            if isinstance(element, ast.Name) and element.id == name
-        ]
-        values += pairs
-        return max(values, key=lambda pair: pair[0])[1] if values else None
+        found: list[tuple[int, ast.expr]] = []
+        for node in ast.walk(self.function or ast.Module([], [])):
+            if isinstance(node, ast.Assign) and node.lineno <= before:
+                pairs = [(target, node.value) for target in node.targets]
+                if isinstance(node.targets[0], ast.Tuple) and isinstance(node.value, ast.Tuple):
+                    pairs = list(zip(node.targets[0].elts, node.value.elts, strict=False))
+                found += [(node.lineno, value) for target, value in pairs if _name(target) == name]
+        return max(found, key=lambda pair: pair[0])[1] if found else None
 
 
 def rendered(node: ast.expr, scope: _Scope, depth: int = 0) -> list[str]:
@@ -111,7 +106,9 @@ def rendered(node: ast.expr, scope: _Scope, depth: int = 0) -> list[str]:
         for side in (node.body, node.orelse):
             if isinstance(side, ast.Constant) and side.value == "":
                 other = node.orelse if side is node.body else node.body
-                return [f"{' ' * text.startswith(' ')}[{text.strip()}]" for text in rendered(other, scope, depth)]
+                return [
+                    f"{' ' * text.startswith(' ')}[{text.strip()}]" for text in rendered(other, scope, depth)
+                ]
         return [*rendered(node.body, scope, depth), *rendered(node.orelse, scope, depth)]
     if isinstance(node, ast.Call):
         return _called(node, scope, depth)
@@ -121,8 +118,10 @@ def rendered(node: ast.expr, scope: _Scope, depth: int = 0) -> list[str]:
             return rendered(argument, caller, depth + 1)
         value = scope.assigned(node.id, node.lineno)
         is_text = isinstance(value, ast.Constant) and isinstance(value.value, str)
-        if is_text or isinstance(value, ast.JoinedStr | ast.IfExp | ast.BinOp) or (
-            isinstance(value, ast.Call) and _name(value.func) in ("in_words", "option", "for_face")
+        if (
+            is_text
+            or isinstance(value, ast.JoinedStr | ast.IfExp | ast.BinOp)
+            or (isinstance(value, ast.Call) and _name(value.func) in ("in_words", "option", "for_face"))
         ):
             return rendered(value, scope, depth + 1)
     return [_placeholder(node)]
@@ -134,7 +133,10 @@ def _joined(parts: list[tuple[ast.expr, list[str]]]) -> list[str]:
     texts = []
     for index in varying or [0]:
         for variant in parts[index][1]:
-            pieces = [_placeholder(part) if at in varying else variants[0] for at, (part, variants) in enumerate(parts)]
+            pieces = [
+                _placeholder(part) if at in varying else variants[0]
+                for at, (part, variants) in enumerate(parts)
+            ]
             texts.append("".join([*pieces[:index], variant, *pieces[index + 1 :]]))
     return list(dict.fromkeys(texts))
 
@@ -171,7 +173,9 @@ def _evaluated(node: ast.expr, scope: _Scope) -> str | None:
     if any(isinstance(part, ast.Call) and _name(part.func) not in _PURE for part in ast.walk(node)):
         return None
     names = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
-    bound = {part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)}
+    bound = {
+        part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)
+    }
     free = names - bound - set(vars(builtins)) - set(vars(scope.module))
     hidden = {name for name in names if name in scope.arguments or scope.assigned(name, 10**9) is not None}
     hidden |= {argument.arg for argument in scope.function.args.args} & names if scope.function else set()
@@ -181,7 +185,7 @@ def _evaluated(node: ast.expr, scope: _Scope) -> str | None:
     code = compile(ast.fix_missing_locations(ast.Expression(source)), "<message>", "eval")
     try:
         value = eval(code, dict(vars(scope.module)))  # noqa: S307  an expression of this package
-    except Exception:  # noqa: BLE001  what fails without a run is what only a run knows
+    except Exception:
         return None
     return str(value) if isinstance(value, str | int | float) else None
 
@@ -217,12 +221,15 @@ def _name(node: ast.expr) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Source:
+    """A module of the package, imported and parsed."""
+
     path: Path
     module: ModuleType
     tree: ast.Module
 
     @property
     def room(self) -> str:
+        """The folder or module of the package that it belongs to."""
         return self.path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
     @cached_property
@@ -340,7 +347,7 @@ def _scopes(
 
 
 def _words_only(function: ast.FunctionDef, used: set[str]) -> bool:
-    """Whether a function makes an error of its arguments for others to raise, or raises it and does no more."""
+    """Whether a function makes an error of its arguments, for others to raise or by raising it."""
     parameters = {argument.arg for argument in (*function.args.args, *function.args.kwonlyargs)} - {"self"}
     returned = ast.unparse(function.returns).strip("'\"") if function.returns else ""
     return bool(used & parameters) and (returned == "NoReturn" or returned in _TREE)
@@ -382,8 +389,12 @@ def _notes(source: Source) -> Iterator[Message]:
     for node, function in source.nodes:
         if isinstance(node, ast.Call) and _is_of_notes(node.func) and len(node.args) == 1:
             written = node.args
-        elif isinstance(node, ast.AugAssign) and _name(node.target) == "notes" and isinstance(node.value, ast.List):
-            written = [each for each in node.value.elts if not isinstance(each, ast.Starred)]
+        elif (
+            isinstance(node, ast.AugAssign)
+            and _name(node.target) == "notes"
+            and isinstance(node.value, ast.List)
+        ):
+            written = [part for part in node.value.elts if not isinstance(part, ast.Starred)]
         elif isinstance(node, ast.Yield) and function and re.search("note|sentence|explain", function.name):
             written = [node.value] if node.value else []
         else:
@@ -391,8 +402,17 @@ def _notes(source: Source) -> Iterator[Message]:
         scope = _Scope(source.module, source.functions, function)
         for expression in written:
             for text in rendered(expression, scope):
-                yield Message(source.room, "note", " ".join(text.split()), f"{source.path.relative_to(PACKAGE)}:{node.lineno}")
+                yield Message(
+                    source.room,
+                    "note",
+                    " ".join(text.split()),
+                    f"{source.path.relative_to(PACKAGE)}:{node.lineno}",
+                )
 
 
 def _is_of_notes(function: ast.expr) -> bool:
-    return isinstance(function, ast.Attribute) and function.attr == "append" and _name(function.value) in ("notes", "sentences")
+    return (
+        isinstance(function, ast.Attribute)
+        and function.attr == "append"
+        and _name(function.value) in ("notes", "sentences")
+    )

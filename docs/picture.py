@@ -1,6 +1,6 @@
 """Make docs/result.png anew: the page that ``make backfill`` ends with, photographed in headless Chromium.
 
-    python docs/picture.py
+python docs/picture.py
 """
 
 from __future__ import annotations

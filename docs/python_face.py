@@ -1,4 +1,4 @@
-"""A directive that documents what ``chatlio_kit.__all__`` names, and the classes that those functions return."""
+"""A directive that documents the names of ``chatlio_kit.__all__`` and the classes that they return."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def classes() -> list[type]:
         function = inspect.unwrap(getattr(chatlio_kit, name))
         found.update(dict.fromkeys(_ours(typing.get_type_hints(function).get("return"))))
     public = [getattr(chatlio_kit, name) for name in chatlio_kit.__all__]
-    found.update(dict.fromkeys(each for each in public if inspect.isclass(each)))
-    return [each for each in found if not issubclass(each, Exception)]
+    found.update(dict.fromkeys(item for item in public if inspect.isclass(item)))
+    return [kind for kind in found if not issubclass(kind, Exception)]
 
 
 def _ours(hint: object) -> Iterator[type]:
@@ -61,12 +61,14 @@ class PythonFace(SphinxDirective):
         if part == "functions":
             text = "\n".join(f".. autofunction:: chatlio_kit.{name}\n" for name in functions())
         elif part == "classes":
-            text = "\n".join(
-                f".. autoclass:: {each.__module__}.{each.__qualname__}()\n   :members:\n   :inherited-members: str, tuple, Sequence\n"
-                for each in classes()
-            )
+            options = "   :members:\n   :inherited-members: str, tuple, Sequence\n"
+            names = (f"{kind.__module__}.{kind.__qualname__}" for kind in classes())
+            text = "\n".join(f".. autoclass:: {name}()\n{options}" for name in names)
         else:
-            text = "\n".join(f".. autoexception:: {each.__module__}.{each.__name__}()\n   :show-inheritance:\n" for each in errors())
+            text = "\n".join(
+                f".. autoexception:: {kind.__module__}.{kind.__name__}()\n   :show-inheritance:\n"
+                for kind in errors()
+            )
         return self.parse_text_to_nodes(text)
 
 

@@ -365,9 +365,9 @@ def _documented_keys() -> dict[str, set[str]]:
             if not commands:  # the last table: a command, and its keys
                 keys[first.strip("`")] = set(re.findall(r"`([^`-][^`]*)`", second))
                 continue
-            named = [each for each in re.findall(r"`([^`]+)`", second) if each in commands]
-            for name in named or commands:
-                keys.setdefault(name, set()).update(re.findall(r"`([^`]+)`", first))
+            named = [name for name in re.findall(r"`([^`]+)`", second) if name in commands]
+            for command in named or commands:
+                keys.setdefault(command, set()).update(re.findall(r"`([^`]+)`", first))
     return keys
 
 

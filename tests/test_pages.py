@@ -38,7 +38,7 @@ MISTAKES = {
 
 @pytest.mark.parametrize("page", generated.PAGES)
 def test_a_page_is_up_to_date(page: str) -> None:
-    """Commands, dictionary, dialects, metrics, rejections and messages are on their pages as the code has them."""
+    """Commands, dictionary, dialects, metrics, reasons and messages are on their pages as in the code."""
     assert (generated.ROOT / page).read_text("utf-8") == generated.written(page), "run `make pages`"
 
 
@@ -75,7 +75,7 @@ def test_what_a_mistake_shows_is_found_in_troubleshooting(
     sentence = " ".join(result.stderr.split())
     patterns = [pattern(message.text) for message in messages.error_messages()]
     assert result.exit_code in (1, 2), sentence
-    assert any(each.fullmatch(sentence) for each in patterns), sentence
+    assert any(known.fullmatch(sentence) for known in patterns), sentence
 
 
 def pattern(text: str) -> re.Pattern[str]:
