@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help backfill test unit coverage notebooks-test notebooks-long test-browser lint lock notebooks pages docs lab bench soak clean
+.PHONY: help backfill test unit coverage notebooks-test notebooks-long test-browser lint lock notebooks pages docs links lab bench soak clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -79,6 +79,9 @@ docs: $(READY) ## build the documentation site in build/docs, warnings as errors
 	rm -rf build/docs
 	$(BIN)/sphinx-build --quiet --nitpicky --fail-on-warning --keep-going -c docs . build/docs
 	@echo "Open build/docs/index.html in a browser."
+
+links: $(READY) ## ask every other site that the documentation links to, which needs the network
+	$(BIN)/sphinx-build --quiet -b linkcheck -c docs . build/links
 
 lab: $(READY) ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb

@@ -60,6 +60,17 @@ def test_every_place_that_makes_an_error_is_collected() -> None:
     assert not missing, f"messages of these places are on no page: {missing}"
 
 
+def test_readme_is_short_and_leads_on() -> None:
+    """README has three screens at most, names the two commands, and every file that it links to is there."""
+    text = (generated.ROOT / "README.md").read_text("utf-8")
+    assert len(text.splitlines()) <= 150
+    assert "\nmake backfill " in text
+    assert "\nmake test " in text
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", text)
+    assert len(links) > 20
+    assert [link for link in links if not (generated.ROOT / link).exists()] == []
+
+
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_what_a_mistake_shows_is_found_in_troubleshooting(
     mistake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
