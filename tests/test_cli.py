@@ -380,7 +380,7 @@ def test_the_page_about_json_lists_the_keys_that_commands_print(
     made = write_sample(tmp_path / "chats", events=60, seed=3, slack=True)
     calls: dict[str, tuple[str | Path, ...]] = {
         "sample": ("sample", tmp_path / "small", "--events", "5", "--slack"),
-        "convert": ("convert", export, "--out", tables),
+        "convert": ("convert", made.path, "--out", tables),
         "backfill --dry-run": ("backfill", export, "--dry-run", *place),
         "backfill": ("backfill", export, *place),
         "replay": ("replay", *place),
@@ -391,10 +391,10 @@ def test_the_page_about_json_lists_the_keys_that_commands_print(
         "metrics": ("metrics", tables),
         "explore": ("explore", tables, *place),
         "trace": ("trace", "nobody@example.org", *place),
-        "identities": ("identities", export),
+        "identities": ("identities", made.path),
         "slack inspect": ("slack", "inspect", str(made.slack), made.path),
         "forget": ("forget", "--email", "nobody@example.org", "--yes", *place),
-        "disconnect": ("disconnect", "--yes", *place),
+        "disconnect": ("disconnect", "--name", "never", "--yes", *place),
     }
     documented = _documented_keys()
     assert documented.keys() == calls.keys()
