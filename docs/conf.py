@@ -45,7 +45,7 @@ nitpick_ignore_regex = [
     (r"py:class", r"(chatlio_kit\.[a-z].*|[A-Z]\w+)"),  # what only a signature names
 ]
 
-smartquotes = False  # a message is found as it is written
+smartquotes_action = "D"  # quotes stay straight, so that a message is found as it is written
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"  # the tutorials show the outputs that `make notebooks-test` compares

@@ -230,7 +230,8 @@ def _notes() -> Iterator[str]:
 
 def _prose(text: str) -> str:
     """Write a message as Markdown: options and code as code, placeholders in italics."""
-    code = re.compile(r"`[^`]+`|(?<![\w-])--[a-z][a-z-]*|\b[A-Z]+_[A-Z_]+\b|\b[a-z]+(?:_[a-z]+)+")
+    text = re.sub("--‹([^›]*)›", lambda found: f"`--{found[1].upper()}`", text)
+    code = re.compile(r"`[^`]+`|(?<![\w-])--[a-z][a-z-]*|\b[A-Z]+_[A-Z_]+\b|\b[a-z]+(?:_[a-z]+)+(?:\(\))?")
     pieces, end = [], 0
     for found in code.finditer(text):
         pieces += [_plain(text[end : found.start()]), f"`{found[0].strip('`')}`"]
@@ -250,9 +251,9 @@ PAGES: dict[str, dict[str, Callable[[], Iterator[str]]]] = {
     "docs/dialects.md": {"dialects": _dialects, "pages": _pages, "fields": _fields},
     "docs/metrics.md": {"metrics": _metrics, "groups": _groups},
     "docs/redact-and-forget.md": {"redaction": _redaction},
-    "docs/rejections.md": {"rejections": _rejections},
     "docs/troubleshooting.md": {
         "errors": _errors,
+        "rejections": _rejections,
         "codes": _platform_codes,
         "responses": _responses,
         "doctor": _doctor,
