@@ -59,7 +59,7 @@ notebooks-long: $(READY) ## run the notebooks on other captures and platforms, u
 	$(BIN)/python tests/benchmarks/notebooks_at_length.py
 
 test-browser: $(READY) ## notebooks, explorer and site in headless Chromium; pictures in build/screenshots
-	$(PIP) install -c constraints.txt -e ".[docs]"
+	@$(SETUP) -c constraints.txt -e ".[docs]"
 	$(BIN)/pytest tests/browser/notebooks_in_browser.py tests/browser/explorer_in_browser.py tests/browser/site_in_browser.py
 
 lint: $(READY) ## ruff, strict types, order of imports
@@ -75,12 +75,13 @@ pages: $(READY) ## write the parts of the pages in docs/ that are generated from
 	$(BIN)/python docs/generated.py
 
 docs: $(READY) ## build the documentation site in build/docs, warnings as errors
-	$(PIP) install -c constraints.txt -e ".[docs]"
-	rm -rf build/docs
+	@$(SETUP) -c constraints.txt -e ".[docs]"
+	@rm -rf build/docs
 	$(BIN)/sphinx-build --quiet --nitpicky --fail-on-warning --keep-going -c docs . build/docs
 	@echo "Open build/docs/index.html in a browser."
 
 links: $(READY) ## ask every other site that the documentation links to, which needs the network
+	@$(SETUP) -c constraints.txt -e ".[docs]"
 	$(BIN)/sphinx-build --quiet -b linkcheck -c docs . build/links
 
 lab: $(READY) ## open the notebooks in JupyterLab
