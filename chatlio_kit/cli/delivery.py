@@ -19,6 +19,7 @@ from chatlio_kit.cli.command import (
     CommandResult,
     Context,
     capture_options,
+    cluster_option,
     command,
 )
 from chatlio_kit.connection import Destination, open_connection
@@ -50,6 +51,7 @@ PATIENCE = click.option(
 @click.command()
 @PATHS
 @NAME
+@cluster_option
 @capture_options
 @click.option("--dry-run", is_flag=True, help="Forecast records, bytes, requests and time; send nothing.")
 @click.option("--connect", "make", is_flag=True, help="Make the connection if it is missing.")
@@ -76,6 +78,7 @@ def backfill(
     context: Context,
     paths: tuple[str, ...],
     name: str,
+    cluster: str | None,
     captures: CaptureOptions,
     dry_run: bool,
     make: bool,
@@ -88,7 +91,7 @@ def backfill(
     turns: bool,
 ) -> CommandResult:
     """Convert captures, stream them, and read back what landed. Resumes by itself."""
-    export = captures.export(paths)  # reports a wrong path before a platform is opened
+    export = captures.export(paths, cluster)  # reports a wrong path before a platform is opened
     if turns and dry_run:
         raise UsageError("A forecast is of events. Leave out --turns, or try turns on the local platform.")
     if dry_run:
