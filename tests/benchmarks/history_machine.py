@@ -14,7 +14,7 @@ from typing import Any
 
 from history_world import INSTANTS, VERSIONS, VISITORS, Killed, Kind, World, pool, world
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 import chatlio_kit as ck
 from chatlio_kit.delivery import Page, replay, stream
@@ -23,6 +23,8 @@ from chatlio_kit.errors import ChatlioKitError
 from chatlio_kit.jobs.backfill import backfill
 
 EVENTS = 9
+SLOW = 0.2
+"""Seconds within which a slow platform gathers messages."""
 ROUNDS = 6
 """So often the client may follow its own advice until all is well."""
 FAULTS: dict[str, dict[str, Any]] = {
@@ -39,7 +41,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     "some are dropped": {"fault": "dropped", "share": 0.5, "count": 2},
 }
 deaths = st.none() | st.tuples(st.sampled_from(INSTANTS), st.integers(0, 9))
-masks = st.integers(1, 2**EVENTS - 1)
+masks = st.sampled_from([2**EVENTS - 1, 2**3 - 1]) | st.integers(1, 2**EVENTS - 1)
 TALLY: Counter[str] = Counter()
 """What all histories of this process did."""
 
@@ -54,9 +56,15 @@ class Histories(RuleBasedStateMachine):
         self.ids = pool()[0].ids
         self.wanted: dict[str, int] = {}
         self.forgetting: set[int] = set()
+        self.has_sent = False
         TALLY["histories"] += 1
 
     # What the user does.
+
+    @initialize(mask=masks)
+    def begin(self, mask: int) -> None:
+        """There are captures."""
+        self.convert(mask)
 
     @rule(mask=masks)
     def convert(self, mask: int) -> None:
@@ -75,6 +83,7 @@ class Histories(RuleBasedStateMachine):
     @rule(death=deaths, stop_after=st.none() | st.just(1))
     def stream(self, death: tuple[str, int] | None = None, stop_after: int | None = None) -> None:
         """Frames are sent."""
+        self.has_sent = True
         self.world.sendable = self.wanted
         page = self._do("stream", lambda: self._stream(stop_after).page, death)
         self.world.sendable = None
@@ -89,6 +98,7 @@ class Histories(RuleBasedStateMachine):
     @rule(death=deaths)
     def backfill(self, death: tuple[str, int] | None = None) -> None:
         """Captures are converted, sent and reconciled by one command."""
+        self.has_sent = True
         path = self.world.write_captures(self.wanted)
         platform = self.world.platform
         assert platform is not None
@@ -100,13 +110,16 @@ class Histories(RuleBasedStateMachine):
         if page is not None:
             self._check_page(page, read=len(self.wanted))
 
+    @precondition(lambda self: self.has_sent)
     @rule(death=deaths)
     def replay(self, death: tuple[str, int] | None = None) -> None:
         """Dead letters are sent again."""
+        self._absent()
         page = self._do("replay", lambda: self._replay(gone=False), death)
         if page is not None:
             self._check_page(page)
 
+    @precondition(lambda self: self.has_sent)
     @rule(death=deaths)
     def replay_gone(self, death: tuple[str, int] | None = None) -> None:
         """What is gone is to be sent again."""
@@ -122,6 +135,7 @@ class Histories(RuleBasedStateMachine):
     def _replay(self, *, gone: bool) -> Page:
         return replay(self.world.connection, gone=gone, skip_guard=True, wait=0, quiet=True)
 
+    @precondition(lambda self: self.has_sent)
     @rule(death=deaths, settled=st.booleans())
     def reconcile(self, death: tuple[str, int] | None = None, settled: bool = True) -> None:
         """The dataset is read back."""
@@ -137,6 +151,7 @@ class Histories(RuleBasedStateMachine):
             run.finish()
             return run.reconcile(wait=0)
 
+    @precondition(lambda self: self.has_sent)
     @rule(visitor=st.integers(0, VISITORS - 1), death=deaths)
     def forget(self, visitor: int, death: tuple[str, int] | None = None) -> None:
         """One person is forgotten, while the platform is down."""
@@ -157,6 +172,9 @@ class Histories(RuleBasedStateMachine):
             return
         self.forgetting.discard(visitor)
         theirs = {name for name, whose in world.pool.visitor_of.items() if whose == person}
+        if not any(world.pool.kind_of[name] is Kind.CONVERSATION_STARTED for name in theirs & self.wanted.keys()):
+            # a transcript names no visitor: without the conversation's start nothing leads to it
+            theirs = {name for name in theirs if world.pool.kind_of[name] is not Kind.TRANSCRIPT}
         world.forgotten |= theirs & known
         world.settled -= world.forgotten
 
@@ -168,13 +186,22 @@ class Histories(RuleBasedStateMachine):
         self.world.faults = [FAULTS[fault]]
         self.world.start_platform()
 
+    @precondition(lambda self: not self.world.processing_delay)
+    @rule()
+    def slow(self) -> None:
+        """The platform gathers what comes within some time into one batch."""
+        self.world.processing_delay = SLOW
+        self.world.start_platform()
+
+    @precondition(lambda self: self.world.faults or self.world.processing_delay)
     @rule()
     def heal(self) -> None:
         """Nothing goes wrong any more."""
+        self.world.processing_delay = 0.0
         self.world.faults = []
         self.world.start_platform()
 
-    @precondition(lambda self: self.world.batches())
+    @precondition(lambda self: self.has_sent and self.world.batches())
     @rule(place=st.integers(0, 5))
     def revert(self, place: int) -> None:
         """A batch is reverted through the platform's API."""
@@ -186,18 +213,20 @@ class Histories(RuleBasedStateMachine):
             "Batch Ingestion", "revert a batch", "POST", path, query=[("action", "REVERT")]
         )
 
-    @precondition(lambda self: self.world.batches())
+    @precondition(lambda self: self.has_sent and self.world.batches())
     @rule(place=st.integers(0, 5))
     def hide(self, place: int) -> None:
         """A batch's file cannot be read for a while."""
         batches = self.world.batches()
         self.world.hide(batches[place % len(batches)])
 
+    @precondition(lambda self: self.world.hidden)
     @rule()
     def unhide(self) -> None:
         """All files can be read again."""
         self.world.unhide()
 
+    @precondition(lambda self: self.has_sent)
     @rule()
     def hours_pass(self) -> None:
         """Everything is some hours older."""
@@ -232,18 +261,21 @@ class Histories(RuleBasedStateMachine):
         except ChatlioKitError:
             if world.platform_thread.life.is_alive:
                 raise
-        if restart:
-            world.start_platform()
+        finally:
+            if restart:
+                world.start_platform()
         TALLY[name] += 1
         return None if world.after() else result
 
     def _check_page(self, page: Page, *, read: int | None = None) -> None:
         counts, run = page.counts, page.run
-        assert counts.read == counts.accepted + counts.rejected + counts.duplicates, str(page)
-        assert counts.accepted == run.delivered + run.dead_lettered + run.pending, str(page)
+        add_up = counts.read == counts.accepted + counts.rejected + counts.duplicates
+        add_up &= counts.accepted == run.delivered + run.dead_lettered + run.pending
+        assert add_up, f"the counts of a page do not add up\n{page}"
         assert read is None or counts.read == read, f"never read: {counts.read} of {read}\n{page}"
         known = len(self.world.ledger())
-        assert page.total.delivered + page.total.dead_lettered + page.total.pending == known, str(page)
+        in_all = page.total.delivered + page.total.dead_lettered + page.total.pending
+        assert in_all == known, f"the totals of a page do not add up to the {known} events of the ledger\n{page}"
 
     def _check_landed(self, page: Page, before: Counter[str]) -> None:
         """Landed is a statement about now: about what was there before or came during the read."""
@@ -252,7 +284,7 @@ class Histories(RuleBasedStateMachine):
         assert before.keys() <= landed | self._unknown(before) <= now.keys(), (
             f"stale: {len(before)} to {len(now)} events are in the dataset, the ledger says {len(landed)}"
         )
-        assert page.total.landed == len(landed)
+        assert page.total.landed == len(landed), f"stale: the page says {page.total.landed} landed"
         if page.arrived is not None and before == now:
             rows = sum(now.values())
             assert page.arrived.lake_rows == rows, f"{page.arrived.lake_rows} rows reported, {rows} are there"
@@ -265,8 +297,8 @@ class Histories(RuleBasedStateMachine):
         return names.keys() - self.world.ledger().keys()
 
     def _absent(self) -> None:
-        """What is in no readable batch may be sent again if the user asks for it."""
-        there = self.world.rows().keys() | self.world.waiting()
+        """What is in no readable batch may be sent again when the user asks for it."""
+        there = self.world.waiting() | self.world.rows().keys()
         self.world.settled &= there
 
     # The end.
@@ -278,10 +310,15 @@ class Histories(RuleBasedStateMachine):
         finally:
             self._opened.close()
 
+    def abandon(self) -> None:
+        """Close what is open, without a judgement."""
+        self._opened.close()
+
     def _end(self) -> None:
         world = self.world
         world.unhide()
-        self.heal()
+        if world.faults or world.processing_delay:
+            self.heal()
         for visitor in sorted(self.forgetting):
             self.forget(visitor)
         expected = set(self.wanted)
@@ -292,22 +329,18 @@ class Histories(RuleBasedStateMachine):
             open_ = {name: fates[name] for name in expected & fates.keys() - world.forgotten}
             if all(landed for _, landed, _ in open_.values()):
                 break
+            TALLY["rounds of advice"] += 1
             if any(gone for *_, gone in open_.values()):
                 self._replay_gone()
             if any(fate == "delivered" and not landed and not gone for fate, landed, gone in open_.values()):
                 world.age()
                 self.reconcile()
-                self._lost()
             if any(fate == "dead_lettered" for fate, *_ in world.ledger().values()):
                 self.replay()
         self.nothing_forbidden_was_seen()
         self._check_outcome(expected)
         for who, count in world.kills.items():
             TALLY[f"kills of {who}"] += count
-
-    def _lost(self) -> None:
-        """What the platform acknowledged and lost may be sent again."""
-        self._absent()
 
     def _check_outcome(self, expected: set[str]) -> None:
         world, rows, fates = self.world, self.world.rows(), self.world.ledger()

@@ -49,7 +49,7 @@ from chatlio_kit.local_platform import LocalAccount, Options, RunningPlatform
 from chatlio_kit.local_platform.ims.account import make_secret
 from chatlio_kit.local_platform.server.app import Server
 from chatlio_kit.local_platform.store import DATABASE, LAKE
-from chatlio_kit.tables import Tables
+from chatlio_kit.tables import Tables, revalidate
 
 REQUEST_BYTES = 2_000
 """A request holds about two records, so that a few events are several requests."""
@@ -148,13 +148,15 @@ class PlatformThread:
         self.life = Life(PlatformKilled)
         self._thread: threading.Thread | None = None
 
-    def start(self, store: Path, faults: list[dict[str, Any]]) -> RunningPlatform:
+    def start(
+        self, store: Path, faults: list[dict[str, Any]], processing_delay: float = 0.0
+    ) -> RunningPlatform:
         """Serve a store folder."""
         self.life = Life(PlatformKilled)
         account = LocalAccount(make_secret(store))
         options = Options(
             enabling_delay=0.0,
-            processing_delay=0.0,
+            processing_delay=processing_delay,
             requests_per_second=1e9,
             messages_per_second=1e9,
             faults={"seed": 5, "faults": faults},
@@ -330,6 +332,8 @@ class World:
         self.kills: Counter[str] = Counter()
         self.explained = 0
         self._posts: list[Post] = []
+        self._ids: dict[tuple[str, int, int], list[str]] = {}
+        self.processing_delay = 0.0
         self._logged = 0
         self._lock = threading.Lock()
         self.client = Life(Killed)
@@ -343,7 +347,9 @@ class World:
     def start_platform(self) -> None:
         """Start the platform on what the last one left."""
         self.platform_thread.stop()
-        self.running = self.platform_thread.start(self.state / "local", self.faults)
+        self.running = self.platform_thread.start(
+            self.state / "local", self.faults, self.processing_delay
+        )
 
     def new_client(self) -> None:
         """Throw the client away and take a new one."""
@@ -380,6 +386,9 @@ class World:
             self.settled -= {
                 name for name in post.acknowledged if was_client and fates.get(name, ("",))[0] != "delivered"
             }
+            may_drop = any(fault["fault"] == "dropped" for fault in self.faults)
+            if not may_drop and post.acknowledged - self.accepted.keys():
+                self.violations.append("an event was acknowledged and is not on disk")
             if unknown := set(post.ids) - fates.keys():
                 self.violations.append(f"{len(unknown)} events were sent and the ledger does not know them")
         self._posts = []
@@ -454,7 +463,13 @@ class World:
 
     def _ids_in(self, batch: str) -> list[str]:
         path = self.state / "local" / LAKE / f"{batch}.parquet"
-        return pq.read_table(path, columns=["_id"])["_id"].to_pylist() if path.exists() else []
+        if not path.exists():
+            return []
+        status = path.stat()
+        key = (batch, status.st_mtime_ns, status.st_size)
+        if key not in self._ids:
+            self._ids[key] = pq.read_table(path, columns=["_id"])["_id"].to_pylist()
+        return self._ids[key]
 
     def waiting(self) -> set[str]:
         """Return the events that the platform accepted and has not processed."""
@@ -506,29 +521,25 @@ class World:
                 db.execute("UPDATE event SET settled_at = settled_at - ?", (2 * HOUR,))
         with self._store:
             self._store.execute(
-                "UPDATE run SET started = started - :moved, body = json_set(body,"
-                " '$.metrics.durationSummary.startedAtUTC', started - :moved)",
+                "UPDATE run SET started = started - :moved, body = CAST(json_set(body,"
+                " '$.metrics.durationSummary.startedAtUTC', started - :moved) AS BLOB)",
                 {"moved": 3 * HOUR},
             )
 
     # What the client is given.
 
     def frames(self, wanted: dict[str, int]) -> Tables:
-        """Return the frames of events, each in its version."""
-        parts, messages = [], []
-        for version, tables in enumerate(self.pool.tables):
-            names = [name for name, number in wanted.items() if number == version]
-            if names:
+        """Return the frames of events, each in its version; the same object for the same events."""
+        key = tuple(sorted(wanted.items()))
+        if key not in _frames:
+            parts, messages = [], []
+            for version, tables in enumerate(self.pool.tables):
+                names = [name for name, number in key if number == version]
                 parts.append(tables.events[tables.events["event_id"].isin(names)])
                 messages.append(tables.messages[tables.messages["event_id"].isin(names)])
-        first = self.pool.tables[0]
-        if not parts:
-            return replace(first, events=first.events[:0], messages=first.messages[:0])
-        return replace(
-            first,
-            events=pd.concat(parts, ignore_index=True),
-            messages=pd.concat(messages, ignore_index=True),
-        )
+            events, rows = (pd.concat(each, ignore_index=True) for each in (parts, messages))
+            _frames[key] = replace(self.pool.tables[0], events=events, messages=rows)
+        return _frames[key]
 
     def write_captures(self, wanted: dict[str, int]) -> Path:
         """Write the captures of events, each in its version."""
@@ -537,6 +548,17 @@ class World:
         lines = [self.pool.lines[name][version] for name, version in wanted.items()]
         path.write_bytes(b"".join(line + b"\n" for line in lines))
         return path
+
+
+_frames: dict[tuple[tuple[str, int], ...], Tables] = {}
+_validated: dict[int, Any] = {}
+
+
+def _revalidate(events: pd.DataFrame, messages: pd.DataFrame) -> Any:
+    """Validate each pair of frames once: it depends on nothing else, and takes longer than all the rest."""
+    if id(events) not in _validated:
+        _validated[id(events)] = revalidate(events, messages)
+    return _validated[id(events)]
 
 
 _current: list[World] = []
@@ -603,6 +625,7 @@ def world() -> Iterator[World]:
         patch("chatlio_kit.delivery.ledger.ledger.sqlite3", _Sqlite(lambda: _here().client)),
         patch("chatlio_kit.local_platform.store.sqlite3", _Sqlite(lambda: thread.life)),
         patch("chatlio_kit.delivery.requests.sending.WORKERS", WORKERS),
+        patch("chatlio_kit.delivery.stream.revalidate", _revalidate),
         patch.object(run_module, "pack", partial(pack, limit=REQUEST_BYTES)),
         patch(
             "chatlio_kit.jobs.forget.local_platform",

@@ -311,11 +311,8 @@ def main() -> None:
         if given.only and target not in given.only:
             continue
         pool = [mutant for file in _files(target) for mutant in mutants_of(file)]
-        chosen = pool
-        if given.sample and len(pool) > given.sample:
-            chosen = sorted(
-                random.Random(given.seed).sample(pool, given.sample), key=lambda m: (m.file, m.start, m.after)
-            )
+        # in random order, so that a run that is ended early leaves a fair sample
+        chosen = random.Random(given.seed).sample(pool, min(given.sample or len(pool), len(pool)))
         tally[target][2] = len(pool)
         if given.count:
             print(f"{target}: {len(pool):,} mutants")

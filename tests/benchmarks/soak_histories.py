@@ -1,0 +1,74 @@
+"""Many random histories of the delivery; see `history_machine`. A history that fails shrinks to a few lines."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+from hypothesis import HealthCheck, Phase, seed, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+CHUNK = 100
+STEPS = 8
+
+
+def run_histories(count: int, first_seed: int, *, shrink: bool = True) -> Counter[str]:
+    """Run so many histories in chunks, each with a seed of its own, and return what they did."""
+    from history_machine import TALLY, Histories
+
+    phases = [Phase.generate, Phase.shrink] if shrink else [Phase.generate]
+    number = first_seed
+    while TALLY["histories"] < count:
+        chosen = settings(
+            max_examples=min(CHUNK, count - TALLY["histories"]),
+            stateful_step_count=STEPS,
+            phases=phases,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+        )
+        run_state_machine_as_test(seed(number)(Histories), settings=chosen)
+        number += 1
+        print(json.dumps(dict(TALLY)), flush=True)
+    return TALLY
+
+
+def main() -> None:
+    """Run the histories in several processes, and print what they did."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--histories", type=int, default=10_000)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=21_000)
+    parser.add_argument("--no-shrink", action="store_true", help="print a failing history as it came")
+    parser.add_argument("--alone", action="store_true", help="run them in this process")
+    given = parser.parse_args()
+    if given.alone:
+        run_histories(given.histories, given.seed, shrink=not given.no_shrink)
+        return
+    started = time.monotonic()
+    share = -(-given.histories // given.processes)
+    workers = []
+    for number in range(given.processes):
+        command = [sys.executable, str(Path(__file__)), "--alone", "--histories", str(share)]
+        command += ["--seed", str(given.seed + number * 100_000)]
+        command += ["--no-shrink"] if given.no_shrink else []
+        workers.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+    total: Counter[str] = Counter()
+    for worker in workers:
+        output, _ = worker.communicate()
+        total.update(json.loads(output.splitlines()[-1]) if output else {})
+    for what, counted in sorted(total.items()):
+        print(f"{what:32} {counted:>10,}")
+    print(f"{'lost, stale, never read':32} {0 if not any(w.returncode for w in workers) else 'see above':>10}")
+    print(f"{'seconds':32} {time.monotonic() - started:>10,.0f}")
+    if any(worker.returncode for worker in workers):
+        raise SystemExit("The soak failed.")
+
+
+if __name__ == "__main__":
+    main()
