@@ -40,7 +40,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     "some are busy": {"fault": "partial", "status": 503, "share": 0.5, "count": 2},
     "some are dropped": {"fault": "dropped", "share": 0.5, "count": 2},
 }
-deaths = st.none() | st.tuples(st.sampled_from(INSTANTS), st.integers(0, 9))
+deaths = st.none() | st.tuples(st.sampled_from(INSTANTS), st.integers(0, 6))
 masks = st.sampled_from([2**EVENTS - 1, 2**3 - 1]) | st.integers(1, 2**EVENTS - 1)
 TALLY: Counter[str] = Counter()
 """What all histories of this process did."""
@@ -56,7 +56,7 @@ class Histories(RuleBasedStateMachine):
         self.ids = pool()[0].ids
         self.wanted: dict[str, int] = {}
         self.forgetting: set[int] = set()
-        self.has_sent = False
+        self.has_sent = self.is_hiding = False
         TALLY["histories"] += 1
 
     # What the user does.
@@ -157,7 +157,7 @@ class Histories(RuleBasedStateMachine):
         """One person is forgotten, while the platform is down."""
         world = self.world
         world.settle()
-        world.unhide()
+        self.unhide()
         known = set(world.ledger())
         person = f"0000000{visitor}-9a34-4e2f-6c18-b2f09d41a7e3"
         captures = [world.write_captures(self.wanted)] if self.wanted else []
@@ -201,29 +201,35 @@ class Histories(RuleBasedStateMachine):
         self.world.faults = []
         self.world.start_platform()
 
-    @precondition(lambda self: self.has_sent and self.world.batches())
+    @precondition(lambda self: self.has_sent)
     @rule(place=st.integers(0, 5))
     def revert(self, place: int) -> None:
         """A batch is reverted through the platform's API."""
-        batches, world = self.world.batches(), self.world
-        world.unhide()
-        assert world.platform is not None
+        world = self.world
+        self.unhide()
+        world.settle()
+        batches = world.batches()
+        if not batches or world.platform is None:
+            return
         path = f"/data/foundation/import/batches/{batches[place % len(batches)]}"
         world.platform._transport.call(
             "Batch Ingestion", "revert a batch", "POST", path, query=[("action", "REVERT")]
         )
 
-    @precondition(lambda self: self.has_sent and self.world.batches())
+    @precondition(lambda self: self.has_sent)
     @rule(place=st.integers(0, 5))
     def hide(self, place: int) -> None:
         """A batch's file cannot be read for a while."""
-        batches = self.world.batches()
-        self.world.hide(batches[place % len(batches)])
+        self.is_hiding = True
+        self.world.settle()
+        if batches := self.world.batches():
+            self.world.hide(batches[place % len(batches)])
 
-    @precondition(lambda self: self.world.hidden)
+    @precondition(lambda self: self.is_hiding)
     @rule()
     def unhide(self) -> None:
         """All files can be read again."""
+        self.is_hiding = False
         self.world.unhide()
 
     @precondition(lambda self: self.has_sent)

@@ -614,9 +614,9 @@ def pool() -> tuple[Pool, PlatformThread]:
 def world() -> Iterator[World]:
     """Open the world of one history."""
     made, thread = pool()
-    quiet = logging.getLogger("chatlio_kit.local_platform")
-    was, quiet.disabled = quiet.disabled, True
-    logging.getLogger("chatlio_kit.local_platform.lake.lake").disabled = True
+    log = logging.getLogger("chatlio_kit.local_platform")  # it logs what a killed store raises
+    level = log.level
+    log.setLevel(logging.CRITICAL + 1)
     from chatlio_kit import local_platform
 
     patches = [
@@ -649,4 +649,4 @@ def world() -> Iterator[World]:
             _current.pop()
             for change in reversed(patches):
                 change.stop()
-            quiet.disabled = was
+            log.setLevel(level)

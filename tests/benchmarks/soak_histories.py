@@ -38,6 +38,33 @@ def run_histories(count: int, first_seed: int, *, shrink: bool = True) -> Counte
     return TALLY
 
 
+def find_bugs(histories: int, names: list[str]) -> bool:
+    """Put in each bug, look for it at random, print what it shrinks to, and return whether all were found."""
+    from history_bugs import BUGS
+    from history_machine import Histories
+
+    chosen = settings(
+        max_examples=histories,
+        stateful_step_count=STEPS,
+        deadline=None,
+        database=None,
+        report_multiple_bugs=False,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    missed = []
+    for name in names or BUGS:
+        try:
+            with BUGS[name].put_in():
+                run_state_machine_as_test(Histories, settings=chosen)
+            missed.append(name)
+            print(f"{name}: not found", flush=True)
+        except AssertionError as error:
+            steps = [line for line in getattr(error, "__notes__", []) if "nothing_forbidden" not in line]
+            print(f"{name}: {str(error).splitlines()[0]}\n" + "\n".join(steps), flush=True)
+    return not missed
+
+
 def main() -> None:
     """Run the histories in several processes, and print what they did."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -46,7 +73,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=21_000)
     parser.add_argument("--no-shrink", action="store_true", help="print a failing history as it came")
     parser.add_argument("--alone", action="store_true", help="run them in this process")
+    parser.add_argument("--bugs", nargs="*", help="look for bugs that are put in; by default for all")
     given = parser.parse_args()
+    if given.bugs is not None:
+        if not find_bugs(given.histories, given.bugs):
+            raise SystemExit("A bug was not found.")
+        return
     if given.alone:
         run_histories(given.histories, given.seed, shrink=not given.no_shrink)
         return
