@@ -205,12 +205,8 @@ BUGS: dict[str, Bug] = {
     "forget leaves what is pending": Bug(
         _forget_leaves_what_is_pending, _killed_then_forgotten, "forgotten was sent"
     ),
-    "a resumed run takes pending for settled": Bug(
-        _pending_counts_as_settled, _killed_then_resumed, "lost"
-    ),
-    "replay sends what is delivered": Bug(
-        _replay_sends_what_is_delivered, _replayed_twice, "do not add up"
-    ),
+    "a resumed run takes pending for settled": Bug(_pending_counts_as_settled, _killed_then_resumed, "lost"),
+    "replay sends what is delivered": Bug(_replay_sends_what_is_delivered, _replayed_twice, "do not add up"),
     "a repeated row counts once": Bug(_a_repeated_row_counts_once, _doubled_in_one_batch, "rows reported"),
     "replay does not look first": Bug(
         _replay_does_not_look_first, _unreadable_for_a_while, "its acceptance was known"

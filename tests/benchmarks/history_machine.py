@@ -76,7 +76,9 @@ class Histories(RuleBasedStateMachine):
     @rule(place=st.integers(0, VISITORS - 1), version=st.integers(1, VERSIONS - 1))
     def edit(self, place: int, version: int) -> None:
         """The text of a conversation's start is edited; its id does not depend on it."""
-        name = [name for name in self.ids if self.world.pool.kind_of[name] is Kind.CONVERSATION_STARTED][place]
+        name = [name for name in self.ids if self.world.pool.kind_of[name] is Kind.CONVERSATION_STARTED][
+            place
+        ]
         if name in self.wanted:
             self.wanted[name] = version
 
@@ -172,7 +174,9 @@ class Histories(RuleBasedStateMachine):
             return
         self.forgetting.discard(visitor)
         theirs = {name for name, whose in world.pool.visitor_of.items() if whose == person}
-        if not any(world.pool.kind_of[name] is Kind.CONVERSATION_STARTED for name in theirs & self.wanted.keys()):
+        if not any(
+            world.pool.kind_of[name] is Kind.CONVERSATION_STARTED for name in theirs & self.wanted.keys()
+        ):
             # a transcript names no visitor: without the conversation's start nothing leads to it
             theirs = {name for name in theirs if world.pool.kind_of[name] is not Kind.TRANSCRIPT}
         world.forgotten |= theirs & known
@@ -281,7 +285,9 @@ class Histories(RuleBasedStateMachine):
         assert read is None or counts.read == read, f"never read: {counts.read} of {read}\n{page}"
         known = len(self.world.ledger())
         in_all = page.total.delivered + page.total.dead_lettered + page.total.pending
-        assert in_all == known, f"the totals of a page do not add up to the {known} events of the ledger\n{page}"
+        assert in_all == known, (
+            f"the totals of a page do not add up to the {known} events of the ledger\n{page}"
+        )
 
     def _check_landed(self, page: Page, before: Counter[str]) -> None:
         """Landed is a statement about now: about what was there before or came during the read."""

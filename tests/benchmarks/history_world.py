@@ -39,6 +39,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 import chatlio_kit as ck
+from chatlio_kit import local_platform
 from chatlio_kit.aep import Platform
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection import Connection, plan_connection
@@ -110,6 +111,7 @@ class MortalConnection(sqlite3.Connection):
     life: Life
 
     def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:  # type: ignore[override]
+        """Execute a statement; a commit is an instant at which the process may die."""
         if sql == "ROLLBACK":
             return super().execute(sql)
         self.life.check()
@@ -121,6 +123,7 @@ class MortalConnection(sqlite3.Connection):
         return cursor
 
     def executemany(self, sql: str, *values: Any) -> sqlite3.Cursor:  # type: ignore[override]
+        """Execute a statement many times."""
         self.life.check()
         return super().executemany(sql, *values)
 
@@ -132,6 +135,7 @@ class _Sqlite:
         self._life = life
 
     def connect(self, *place: Any, **options: Any) -> sqlite3.Connection:
+        """Open a connection of the current life."""
         connection = sqlite3.connect(*place, **options, factory=MortalConnection)
         connection.life = self._life()  # type: ignore[attr-defined]
         return connection
@@ -260,7 +264,7 @@ class Pool:
 
 
 def _captures(version: int) -> Iterator[tuple[str, str, Kind, bytes]]:
-    """Yield id, visitor, kind and line of each event; the ids by the documented formula, written anew here."""
+    """Yield id, visitor, kind and line of each event; the ids are by the documented formula, written anew."""
     for number in range(VISITORS):
         visitor = f"0000000{number}-9a34-4e2f-6c18-b2f09d41a7e3"
         conversation = f"0000000{number}-3b6d-4f08-5a91-0d4e6b2f8c13"
@@ -347,9 +351,7 @@ class World:
     def start_platform(self) -> None:
         """Start the platform on what the last one left."""
         self.platform_thread.stop()
-        self.running = self.platform_thread.start(
-            self.state / "local", self.faults, self.processing_delay
-        )
+        self.running = self.platform_thread.start(self.state / "local", self.faults, self.processing_delay)
 
     def new_client(self) -> None:
         """Throw the client away and take a new one."""
@@ -418,9 +420,9 @@ class World:
                 if name in self.settled:
                     self.violations.append("an event was sent again although its acceptance was known")
                 text = str(message.get("message", ""))
-                if self.sendable is not None and text.startswith("version"):
-                    if name in self.sendable and text != f"version {self.sendable[name]}":
-                        self.violations.append(f"stale: {text!r} was sent")
+                version = (self.sendable or {}).get(name)
+                if version is not None and text.startswith("version") and text != f"version {version}":
+                    self.violations.append(f"stale: {text!r} was sent")
             self._posts.append(post)
         return post
 
@@ -448,10 +450,10 @@ class World:
         path = self.state / "ledger.db"
         if not path.exists():
             return {}
-        with closing(sqlite3.connect(path, timeout=30)) as db:
-            with suppress(sqlite3.OperationalError):  # killed before its tables were made
-                rows = db.execute("SELECT lower(hex(event_id)), fate, landed, gone FROM event").fetchall()
-                return {name: rest for name, *rest in rows}  # type: ignore[misc]
+        # it may have been killed before its tables were made
+        with closing(sqlite3.connect(path, timeout=30)) as db, suppress(sqlite3.OperationalError):
+            rows = db.execute("SELECT lower(hex(event_id)), fate, landed, gone FROM event").fetchall()
+            return {name: (fate, landed, gone) for name, fate, landed, gone in rows}
         return {}
 
     def rows(self) -> Counter[str]:
@@ -617,8 +619,6 @@ def world() -> Iterator[World]:
     log = logging.getLogger("chatlio_kit.local_platform")  # it logs what a killed store raises
     level = log.level
     log.setLevel(logging.CRITICAL + 1)
-    from chatlio_kit import local_platform
-
     patches = [
         patch("chatlio_kit.aep.http.HTTPAdapter", _Wire),
         patch("chatlio_kit.aep.http.FIRST_PAUSE", 1e-6),
@@ -630,7 +630,10 @@ def world() -> Iterator[World]:
         patch(
             "chatlio_kit.jobs.forget.local_platform",
             SimpleNamespace(
-                **{name: getattr(local_platform, name) for name in ("stop", "find_rows", "Erased", "CannotServe")},
+                **{
+                    name: getattr(local_platform, name)
+                    for name in ("stop", "find_rows", "Erased", "CannotServe")
+                },
                 erase_rows=partial(_erasing, local_platform.erase_rows),
             ),
         ),

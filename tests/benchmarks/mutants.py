@@ -41,7 +41,11 @@ SEED = 21
 TIMEOUT_FACTOR = 5.0
 LEAST_TIMEOUT = 60.0
 
-_LEDGER = ("tests/delivery/test_ledger.py", "tests/delivery/test_histories.py", "tests/delivery/test_replay.py")
+_LEDGER = (
+    "tests/delivery/test_ledger.py",
+    "tests/delivery/test_histories.py",
+    "tests/delivery/test_replay.py",
+)
 _AEP = ("tests/aep",)
 TARGETS: dict[str, tuple[str, ...]] = {
     "chatlio_kit/chatlio/event_ids.py": ("tests/chatlio/test_identity.py",),
@@ -256,9 +260,7 @@ def run(tests: Sequence[str], mutant: Mutant | None, timeout: float) -> tuple[st
         try:
             if mutant is not None:
                 sys.meta_path.insert(0, _Changed(mutant))
-            import pytest
-
-            code = int(pytest.main([*_QUIETLY, *tests]))
+            code = int(importlib.import_module("pytest").main([*_QUIETLY, *tests]))
         finally:
             os._exit(code)
     os.close(writer)

@@ -1,4 +1,4 @@
-"""Many random histories of the delivery; see `history_machine`. A history that fails shrinks to a few lines."""
+"""Many random histories of the delivery; see `history_machine`. One that fails shrinks to a few lines."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from history_bugs import BUGS
+from history_machine import TALLY, Histories
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
@@ -19,8 +21,6 @@ STEPS = 8
 
 def run_histories(count: int, first_seed: int, *, shrink: bool = True) -> Counter[str]:
     """Run so many histories in chunks, each with a seed of its own, and return what they did."""
-    from history_machine import TALLY, Histories
-
     phases = [Phase.generate, Phase.shrink] if shrink else [Phase.generate]
     number = first_seed
     while TALLY["histories"] < count:
@@ -40,9 +40,6 @@ def run_histories(count: int, first_seed: int, *, shrink: bool = True) -> Counte
 
 def find_bugs(histories: int, names: list[str]) -> bool:
     """Put in each bug, look for it at random, print what it shrinks to, and return whether all were found."""
-    from history_bugs import BUGS
-    from history_machine import Histories
-
     chosen = settings(
         max_examples=histories,
         stateful_step_count=STEPS,
@@ -96,9 +93,10 @@ def main() -> None:
         total.update(json.loads(output.splitlines()[-1]) if output else {})
     for what, counted in sorted(total.items()):
         print(f"{what:32} {counted:>10,}")
-    print(f"{'lost, stale, never read':32} {0 if not any(w.returncode for w in workers) else 'see above':>10}")
+    failed = sum(worker.returncode != 0 for worker in workers)
+    print(f"{'processes that found a fault':32} {failed:>10,}")
     print(f"{'seconds':32} {time.monotonic() - started:>10,.0f}")
-    if any(worker.returncode for worker in workers):
+    if failed:
         raise SystemExit("The soak failed.")
 
 
