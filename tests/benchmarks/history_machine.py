@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
+from importlib.util import find_spec
 from typing import Any
 
 from history_world import INSTANTS, VERSIONS, VISITORS, Killed, Kind, World, pool, world
@@ -19,12 +20,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 import chatlio_kit as ck
 from chatlio_kit.delivery import Page, replay, stream
 from chatlio_kit.delivery.run import Run
-from chatlio_kit.errors import ChatlioKitError
+from chatlio_kit.errors import ChatlioKitError, UsageError
 from chatlio_kit.jobs.backfill import backfill
 
 EVENTS = 9
 SLOW = 0.2
 """Seconds within which a slow platform gathers messages."""
+HAS_BULK = find_spec("chatlio_kit.delivery.bulk") is not None
+"""Whether the bulk route is there; its two rules wait for it."""
 ROUNDS = 6
 """So often the client may follow its own advice until all is well."""
 FAULTS: dict[str, dict[str, Any]] = {
@@ -56,7 +59,7 @@ class Histories(RuleBasedStateMachine):
         self.ids = pool()[0].ids
         self.wanted: dict[str, int] = {}
         self.forgetting: set[int] = set()
-        self.has_sent = self.is_hiding = False
+        self.has_sent = self.has_loaded = self.is_hiding = False
         TALLY["histories"] += 1
 
     # What the user does.
@@ -111,6 +114,30 @@ class Histories(RuleBasedStateMachine):
         self.world.sendable = None
         if page is not None:
             self._check_page(page, read=len(self.wanted))
+
+    @precondition(lambda self: HAS_BULK and self.wanted)
+    @rule(death=deaths)
+    def load(self, death: tuple[str, int] | None = None) -> None:
+        """Captures are loaded in batches instead of streamed."""
+        self.has_sent = self.has_loaded = True
+        path, platform = self.world.write_captures(self.wanted), self.world.platform
+        assert platform is not None
+        route: dict[str, Any] = {"via": "batch"}
+        page = self._do("load", lambda: backfill([path], platform, wait=0, quiet=True, **route), death)
+        if page is not None:
+            self._check_page(page, read=len(self.wanted))
+
+    @precondition(lambda self: self.has_loaded)
+    @rule(death=deaths, run=st.integers(1, 4))
+    def revert_run(self, death: tuple[str, int] | None = None, run: int = 1) -> None:
+        """A bulk run is taken back; a run that was none is refused."""
+        self.unhide()
+        self.world.settle()
+        self.world.landed |= self.world.rows().keys()
+        revert: Any = getattr(ck, "revert", None)
+        self._do(
+            "revert", lambda: revert(self.world.connection, run, wait=5, quiet=True), death, may_refuse=True
+        )
 
     @precondition(lambda self: self.has_sent)
     @rule(death=deaths)
@@ -251,14 +278,27 @@ class Histories(RuleBasedStateMachine):
         problems = list(dict.fromkeys(world.violations))
         fates = world.ledger()
         delivered = {name for name, (fate, *_) in fates.items() if fate == "delivered"}
-        if unfounded := delivered - set(world.accepted) - world.settled - world.forgotten:
+        rows = world.rows()
+        world.landed |= rows.keys()
+        loaded = world.loaded_rows()
+        if repeated := [
+            name for name, count in loaded.items() if count > 1 and name not in world.called_back
+        ]:
+            problems.append(f"{len(repeated)} events were loaded twice")
+        if unfounded := delivered - set(world.accepted) - world.landed - world.settled - world.forgotten:
             problems.append(f"{len(unfounded)} events count as delivered and were never accepted")
-        if shown := {name for name in world.rows() if name in world.forgotten}:
+        if shown := rows.keys() & world.forgotten:
             problems.append(f"{len(shown)} events of a person who was forgotten are in the dataset")
         assert not problems, "; ".join(problems)
 
     def _do(
-        self, name: str, action: Callable[[], Any], death: tuple[str, int] | None, *, restart: bool = False
+        self,
+        name: str,
+        action: Callable[[], Any],
+        death: tuple[str, int] | None,
+        *,
+        restart: bool = False,
+        may_refuse: bool = False,
     ) -> Any:
         """Do something that a kill may end; return its result, or None if it was killed or failed."""
         world = self.world
@@ -268,8 +308,10 @@ class Histories(RuleBasedStateMachine):
             result = action()
         except Killed:
             pass
-        except ChatlioKitError:
-            if world.platform_thread.life.is_alive:
+        except ChatlioKitError as error:
+            if isinstance(error, UsageError) and may_refuse:
+                pass
+            elif world.platform_thread.life.is_alive:
                 raise
         finally:
             if restart:
@@ -311,6 +353,7 @@ class Histories(RuleBasedStateMachine):
     def _absent(self) -> None:
         """What is in no readable batch may be sent again when the user asks for it."""
         there = self.world.waiting() | self.world.rows().keys()
+        self.world.called_back |= self.world.ledger().keys() - there
         self.world.settled &= there
 
     # The end.

@@ -316,6 +316,8 @@ class World:
     Attributes:
         accepted: how often the platform accepted each event, by its own log.
         settled: events whose acceptance the client knows; it must not send them again.
+        landed: events that the dataset held at some time.
+        called_back: events that were absent when the user asked to send what is gone again.
         forgotten: events of people who were forgotten after the ledger knew of them.
         violations: what was seen and must not be.
         kills: how often each sort of process was killed.
@@ -331,6 +333,8 @@ class World:
         self.accepted: Counter[str] = Counter()
         self.settled: set[str] = set()
         self.forgotten: set[str] = set()
+        self.landed: set[str] = set()
+        self.called_back: set[str] = set()
         self.sendable: dict[str, int] | None = None
         self.violations: list[str] = []
         self.kills: Counter[str] = Counter()
@@ -381,6 +385,7 @@ class World:
         if was_platform:
             self.start_platform()
         self._read_log()
+        self.landed |= self.rows().keys()
         if was_client:
             self.new_client()
         fates = self.ledger()
@@ -460,6 +465,16 @@ class World:
         """Count the rows of each event that the dataset holds now and that can be read."""
         names: Counter[str] = Counter()
         for (batch,) in self._store.execute("SELECT id FROM batch WHERE status = 'success'").fetchall():
+            names.update(self._ids_in(batch))
+        return names
+
+    def loaded_rows(self) -> Counter[str]:
+        """Count the rows of each event in batches that no dataflow made."""
+        names: Counter[str] = Counter()
+        query = (
+            "SELECT id FROM batch WHERE status = 'success' AND json_extract(CAST(body AS TEXT), :tag) IS NULL"
+        )
+        for (batch,) in self._store.execute(query, {"tag": "$.tags.flowId"}).fetchall():
             names.update(self._ids_in(batch))
         return names
 

@@ -301,6 +301,7 @@ def main() -> None:
     parser.add_argument("--sample", type=int, default=60, help="mutants of a target at most; 0 means all")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "mutants.jsonl")
+    parser.add_argument("--again", type=Path, help="only what survived by this file of verdicts")
     parser.add_argument("--count", action="store_true", help="count the mutants only")
     given = parser.parse_args()
     os.chdir(ROOT)
@@ -313,9 +314,17 @@ def main() -> None:
         if given.only and target not in given.only:
             continue
         pool = [mutant for file in _files(target) for mutant in mutants_of(file)]
+        tally[target][2] = len(pool)
+        if given.again is not None:
+            earlier = map(json.loads, given.again.read_text("utf-8").splitlines())
+            survived = {
+                (one["mutant"]["file"], one["mutant"]["before"], one["mutant"]["after"])
+                for one in earlier
+                if one["outcome"] == "survived"
+            }
+            pool = [mutant for mutant in pool if (mutant.file, mutant.before, mutant.after) in survived]
         # in random order, so that a run that is ended early leaves a fair sample
         chosen = random.Random(given.seed).sample(pool, min(given.sample or len(pool), len(pool)))
-        tally[target][2] = len(pool)
         if given.count:
             print(f"{target}: {len(pool):,} mutants")
             continue

@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
-from chatlio_kit.delivery.requests.responses import NextAction, Response, next_action, read_verdicts
+from chatlio_kit.delivery.requests.responses import (
+    NextAction,
+    Response,
+    next_action,
+    read_verdicts,
+    requires_envelopes,
+)
 
 
 def _multi(*responses: Any, **around: Any) -> Response:
@@ -82,6 +88,17 @@ def test_a_single_post_is_acknowledged_by_its_transaction_id() -> None:
     """A 200 delivers one record if it carries a transaction id."""
     assert read_verdicts(Response(200, b'{"inletId":"i","xactionId":"a:b:0"}'), 1).delivered == {0: "a:b:0"}
     assert read_verdicts(Response(200, b'{"inletId":"i"}'), 1).unknown == [0]
+
+
+def test_records_go_one_by_one_only_when_every_one_lacks_its_header() -> None:
+    """One other element, or the same words in a refusal of the request, mean something else."""
+    message = "The 'header' field is mandatory. Provide a valid 'header' value and try again."
+    lacking = {"status": 400, "xactionId": "1:2:3-0", "message": message}
+    assert requires_envelopes(_multi(lacking, lacking))
+    assert not requires_envelopes(_multi(lacking, OK[1]))
+    assert not requires_envelopes(_multi())
+    assert not requires_envelopes(Response(400, _multi(lacking).body))
+    assert not requires_envelopes(Response(207, message.encode()))
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,7 @@ def test_what_can_be_sent_at_all() -> None:
 def test_halves_are_the_whole(count: int) -> None:
     """Splitting keeps every record, and each half is smaller."""
     (packet,) = pack([_record(number, 1) for number in range(count)])
+    assert [list(single.records) for single in packet.singles()] == [[record] for record in packet.records]
     one, two = packet.halves()
     assert [*one.records, *two.records] == list(packet.records)
     assert min(len(one.records), len(two.records)) >= 1
