@@ -195,6 +195,8 @@ def _annotations_and_docstrings(tree: ast.Module) -> set[int]:
                 parts = [node.annotation]
             case ast.FunctionDef():
                 parts = [node.returns]
+            case ast.ClassDef():
+                parts = list(node.decorator_list)  # whether a dataclass is frozen is for the type checker
             case ast.Expr(value=ast.Constant()):
                 parts = [node]
             case ast.JoinedStr():
