@@ -41,11 +41,8 @@ SEED = 21
 TIMEOUT_FACTOR = 5.0
 LEAST_TIMEOUT = 60.0
 
-_LEDGER = (
-    "tests/delivery/test_ledger.py",
-    "tests/delivery/test_histories.py",
-    "tests/delivery/test_replay.py",
-)
+_CASES = "tests/delivery/test_histories.py::test_a_history_that_once_failed_or_nearly_did"
+_LEDGER = ("tests/delivery/test_ledger.py", _CASES)
 _AEP = ("tests/aep",)
 TARGETS: dict[str, tuple[str, ...]] = {
     "chatlio_kit/chatlio/event_ids.py": ("tests/chatlio/test_identity.py",),
@@ -57,8 +54,16 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "chatlio_kit/delivery/requests/pacing.py": ("tests/delivery/test_pacing.py",),
     "chatlio_kit/delivery/requests/wire.py": ("tests/delivery/test_wire.py",),
     "chatlio_kit/delivery/requests/sending.py": (
-        "tests/delivery/test_sending.py", "tests/delivery/test_histories.py",
+        "tests/delivery/test_sending.py", _CASES,
     ),
+    **{
+        f"chatlio_kit/delivery/{module}.py": (_CASES, f"tests/delivery/{tests}.py")
+        for module, tests in (
+            ("run", "test_run"), ("replay", "test_replay"), ("readback", "test_reconcile"),
+            ("reconcile", "test_reconcile"), ("stream", "test_run"), ("page", "test_run"),
+            ("run_options", "test_run_terms"),
+        )
+    },
 }  # fmt: skip
 """Modules, or folders of modules, and the tests that cover them; the quickest first."""
 
