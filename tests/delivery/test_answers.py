@@ -12,6 +12,7 @@ from chatlio_kit.delivery.requests.responses import (
     Response,
     next_action,
     read_verdicts,
+    refusal_of,
     requires_envelopes,
 )
 
@@ -115,3 +116,10 @@ def test_records_go_one_by_one_only_when_every_one_lacks_its_header() -> None:
 def test_a_request_as_a_whole(status: int, body: bytes, step: NextAction) -> None:
     """Each status has its consequence; a body decides only where the status is not enough."""
     assert next_action(Response(status, body)) is step
+
+
+def test_a_refused_request_with_one_record_names_its_reason() -> None:
+    """Too large is a reason of its own; every other one is the status."""
+    assert refusal_of(Response(413, b"large")).reason == "too_large"
+    assert refusal_of(Response(400, b"wrong")).reason == "refused_400"
+    assert refusal_of(Response(400, b"wrong")).answer == "wrong"
