@@ -534,7 +534,9 @@ class World:
         """Make acceptances two hours older, and the platform's runs three, as if both had passed."""
         self.settle()
         if (self.state / "ledger.db").exists():
-            with closing(sqlite3.connect(self.state / "ledger.db", timeout=30)) as db, db:
+            # it may have been killed before its tables were made
+            ledger = closing(sqlite3.connect(self.state / "ledger.db", timeout=30))
+            with ledger as db, suppress(sqlite3.OperationalError), db:
                 db.execute("UPDATE event SET settled_at = settled_at - ?", (2 * HOUR,))
         with self._store:
             self._store.execute(
