@@ -143,7 +143,7 @@ def _identity_maps(columns: Sequence[IdentityColumn], count: int) -> pa.Array:
         return pa.nulls(count, _IDENTITY_MAP)
     is_primary = np.stack(primary_flags(columns), axis=1)
     has_id = np.stack([column.ids.notna().to_numpy() for column in columns], axis=1)
-    has_id &= is_primary.any(axis=1)[:, np.newaxis]
+    has_id &= is_primary.any(axis=1, keepdims=True)
     rows, places = np.nonzero(has_id)
     ids = pa.concat_arrays([as_array(column.ids).cast(pa.string()) for column in columns])
     namespaces = pa.array([column.namespace for column in columns], pa.string())
