@@ -15,7 +15,7 @@ from aiohttp import web
 from ..server import errors as problems
 from ..server.service import Service, answer, route, whole_number
 from ..store import BatchFilter, Json
-from .files import FAILED_FILE, GOOD_FILE, failed_file, good_file, plain
+from .files import FAILED_FILE, failed_file, good_files, plain
 
 BASE = "/data/foundation/export"
 PREVIEW_ROWS = 100
@@ -50,18 +50,20 @@ class DataAccess(Service):
     async def file(self, request: web.Request) -> web.StreamResponse:
         """Return the parts of a dataset file, or with ``path`` the part itself; ``Range`` is honoured."""
         file_id = request.match_info["id"]
-        path = good_file(self._context.store.lake, file_id.removesuffix(_FILE_SUFFIX))
-        batch = self._context.store.batch(file_id.removesuffix(_FILE_SUFFIX))
-        if not file_id.endswith(_FILE_SUFFIX) or batch is None or batch["status"] != "success":
+        batch_id = file_id.removesuffix(_FILE_SUFFIX)
+        batch = self._context.store.batch(batch_id)
+        is_there = file_id.endswith(_FILE_SUFFIX) and batch is not None and batch["status"] == "success"
+        paths = list(good_files(self._context.store.lake, batch_id)) if is_there else []
+        if not paths:
             raise problems.not_found(f"file {file_id}")
-        if not path.exists():
-            raise problems.not_found(f"file {file_id}")
+        parts = {f"part-{number:05}.parquet": path for number, path in enumerate(paths)}
         name = request.query.get("path")
         if name is None:
-            return answer(_paged(request, [_entry(request, f"/files/{file_id}", GOOD_FILE, path)]))
-        if name != GOOD_FILE:
+            entries = [_entry(request, f"/files/{file_id}", part, path) for part, path in parts.items()]
+            return answer(_paged(request, entries))
+        if name not in parts:
             raise problems.not_found(f"file {name}")
-        return _download(path, "application/vnd.apache.parquet")
+        return _download(parts[name], "application/vnd.apache.parquet")
 
     @route("GET", f"{BASE}/batches/{{id}}/failed")
     async def failed(self, request: web.Request) -> web.StreamResponse:
@@ -113,10 +115,9 @@ class DataAccess(Service):
         rows: list[Json] = []
         chosen = BatchFilter(dataset_id=dataset_id, status="success", ascending=True)
         for batch_id in store.batches(chosen, PREVIEW_ROWS, 0):
-            if len(rows) >= PREVIEW_ROWS:
-                break
-            path = good_file(store.lake, batch_id)
-            rows += await asyncio.to_thread(_first_rows, path, PREVIEW_ROWS - len(rows))
+            for path in good_files(store.lake, batch_id):
+                if len(rows) < PREVIEW_ROWS:
+                    rows += await asyncio.to_thread(_first_rows, path, PREVIEW_ROWS - len(rows))
         return answer({"data": rows})
 
     def _batch(self, request: web.Request) -> tuple[str, Json]:

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from ..server.process import CannotServe, owned, stop
 from ..store import DATABASE, LAKE, TABLES, Json
-from .files import FAILED_SUFFIX, GOOD_SUFFIX, write_failed, write_rows
+from .files import FAILED_SUFFIX, GOOD_SUFFIX, write_failed, write_table
 
 Matches = Callable[[str], bool]
 """Returns whether a row, written as JSON, is to be erased."""
@@ -108,7 +108,7 @@ def _lines(path: Path) -> list[bytes]:
 def _write_without(path: Path, flags: list[bool]) -> None:
     if path.suffix == GOOD_SUFFIX:
         kept = pa.array([not flag for flag in flags])
-        write_rows(path.parent, path.stem, pq.read_table(path).filter(kept))
+        write_table(path, pq.read_table(path).filter(kept))
     else:
         lines = (line + b"\n" for line, flag in zip(_lines(path), flags, strict=True) if not flag)
         write_failed(path.parent, path.stem, lines)

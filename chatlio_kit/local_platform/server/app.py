@@ -11,8 +11,9 @@ from pathlib import Path
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
+from ..batch_ingestion.routes import BatchIngestion
 from ..catalog.observability import Observability
-from ..catalog.routes import Batches, Catalog
+from ..catalog.routes import Catalog
 from ..data_prep.routes import DataPrep
 from ..faults.plan import FaultPlan, Faults
 from ..flow_service.routes import FlowService
@@ -56,7 +57,7 @@ log = logging.getLogger(f"{__package__}.http")
 log.addFilter(_WithoutRequests())
 _SERVICES = (
     Ims, AccessControl, Sandboxes, SchemaRegistry, Descriptors, Catalog, DataPrep, FlowService, DataAccess,
-    Batches, Observability, Namespaces, Previews,
+    Observability, Namespaces, Previews,
 )  # fmt: skip
 
 
@@ -132,7 +133,8 @@ class Server:
         )
         application.router.add_get(IDENTITY_PATH, self._identity)
         application.router.add_routes(Ingestion(context, self._inbox).routes())
-        application.router.add_routes(WorkOrders(context, self._lake.notify).routes())
+        for waking in (WorkOrders, BatchIngestion):
+            application.router.add_routes(waking(context, self._lake.notify).routes())
         for service in _SERVICES:
             application.router.add_routes(service(context).routes())
         return application
