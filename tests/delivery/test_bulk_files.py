@@ -98,7 +98,7 @@ def test_the_schema_is_that_of_the_reference_field_by_field(path: Path) -> None:
     assert "ARROW:schema" not in str(pq.ParquetFile(path).metadata.metadata)
     for index in range(len(schema)):
         if found[schema.column(index).path] == TIME:
-            assert '"isAdjustedToUTC": true' in schema.column(index).logical_type.to_json()
+            assert '"isAdjustedToUTC":true' in schema.column(index).logical_type.to_json()
 
 
 def test_pyarrow_duckdb_and_polars_read_the_same(tables: ck.Tables, path: Path) -> None:

@@ -93,14 +93,12 @@ class Loader:
             if batch is None or batch.status == _OPEN:
                 if not paths_in(folder):
                     return self._give_up(lot, batch)
-                batch_id = batch.id if batch is not None else self._create(lot)
-                lot = self._lots.set_batch(lot, batch_id)
-                self._upload(batch_id, folder)
-                self._platform.batches.complete(batch_id)
-            else:
-                batch_id = batch.id
-                lot = self._lots.set_batch(lot, batch_id)
-            batch = self._wait_for_verdict(batch_id)
+                batch = batch or self._create(lot)
+                lot = self._lots.set_batch(lot, batch.id)
+                self._upload(batch.id, folder)
+                self.change(self._platform.batches.complete, batch)
+            lot = self._lots.set_batch(lot, batch.id)
+            batch = self._wait_for_verdict(batch.id)
             refused = self._refused(batch, folder)
             if batch.status in LANDED:
                 lot = self._lots.settle(lot, refused)
@@ -120,29 +118,46 @@ class Loader:
         """Return a lot's batch, None where the platform has none.
 
         Of several that were created because an answer was lost, it is the one that went on.
+
+        Raises:
+            PlatformError: Catalog cannot be read.
         """
         if lot.batch_id is not None:
             try:
                 return self._platform.catalog.batch(lot.batch_id)
             except NotFound:
                 return None
-        listed = self._platform.catalog.batches(self._connection.dataset_id, external_id=lot.external_id)
-        batches = [batch for batch in listed if batch.status not in WITHOUT_ROWS]
-        return min(batches, key=lambda batch: batch.status == _OPEN, default=None)
+        batches = self._platform.catalog.batches(self._connection.dataset_id, external_id=lot.external_id)
+        return min(
+            batches, key=lambda batch: (batch.status in WITHOUT_ROWS, batch.status == _OPEN), default=None
+        )
 
-    def _create(self, lot: Lot) -> str:
+    def change(self, act: Callable[[str], None], batch: Batch) -> None:
+        """Change a batch's status; where an answer was lost, another call may find it changed already.
+
+        Raises:
+            PlatformError: the platform refuses.
+        """
+        try:
+            act(batch.id)
+        except PlatformError:
+            if self._platform.catalog.batch(batch.id).status == batch.status:
+                raise
+
+    def _create(self, lot: Lot) -> Batch:
         """Create the batch once, also where the answer to creating it is lost."""
         for attempt in range(1, _TRIES + 1):
             try:
-                return self._platform.batches.create(
+                batch_id = self._platform.batches.create(
                     self._connection.dataset_id, lot.external_id, most_failed_percent=MOST_FAILED_PERCENT
                 )
+                return self._platform.catalog.batch(batch_id)
             except (Unreachable, Unavailable):
                 if attempt == _TRIES:
                     raise
                 self._platform.sleep(_FIRST_PAUSE * 2**attempt)
                 if (batch := self.find(lot)) is not None:
-                    return batch.id
+                    return batch
         raise AssertionError
 
     def _upload(self, batch_id: str, folder: Path) -> None:
@@ -230,7 +245,7 @@ class Loader:
     def _give_up(self, lot: Lot, batch: Batch | None) -> Lot:
         """Drop a lot whose files are gone before its batch was completed: its events are sent anew."""
         if batch is not None:
-            self._platform.batches.abort(batch.id)
+            self.change(self._platform.batches.abort, batch)
         return self._lots.set_state(lot, LotState.FAILED)
 
 

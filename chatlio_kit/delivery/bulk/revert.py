@@ -179,7 +179,7 @@ class _Reverter:
         batch = self._loader.find(lot)
         if lot.state == LotState.WRITTEN and (batch is None or batch.status == "loading"):
             if batch is not None:
-                self._platform.batches.abort(batch.id)
+                self._loader.change(self._platform.batches.abort, batch)
             remove_files(self._lots.folder_of(lot))
             self._lots.set_state(lot, LotState.FAILED)
             return RevertedBatch(batch.id if batch else None, 0, status="aborted" if batch else "")
@@ -193,7 +193,7 @@ class _Reverter:
         try:
             batch = self._platform.catalog.batch(lot.batch_id)
             if batch.status in LANDED:
-                self._platform.batches.revert(lot.batch_id)
+                self._loader.change(self._platform.batches.revert, batch)
             result.status = self._wait(lot.batch_id)
         except PlatformError as error:
             result.refusal, result.status = str(error), batch.status if batch is not None else ""

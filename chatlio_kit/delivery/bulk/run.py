@@ -216,7 +216,8 @@ class BulkRun(Run):
 
     def _loaded_in_words(self) -> str:
         undo = in_words(f"chatlio-kit revert {self.number}", f"revert(connection, {self.number})")
+        what = "batch" if self._batches == 1 else "batches"
         return (
-            f"Loaded in {self._batches:,} batches with {self._loaded_bytes:,} bytes of Parquet, as run "
+            f"Loaded in {self._batches:,} {what} with {self._loaded_bytes:,} bytes of Parquet, as run "
             f"{self.number}; {undo} takes them back."
         )
