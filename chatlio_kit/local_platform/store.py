@@ -260,10 +260,12 @@ class Store:
         row = self._db.execute("SELECT body FROM batch WHERE id = ?", (key,)).fetchone()
         return _json(row[0]) if row else None
 
-    def batch_ids(self, dataset_id: str | None = None) -> set[str]:
-        """Return the ids of all batches, or of those of one dataset."""
+    def batch_ids(self, dataset_id: str | None = None, status: str | None = None) -> set[str]:
+        """Return the ids of all batches, or of those of one dataset or in one state."""
         rows = self._db.execute(
-            "SELECT id FROM batch WHERE :dataset IS NULL OR dataset_id = :dataset", {"dataset": dataset_id}
+            "SELECT id FROM batch WHERE (:dataset IS NULL OR dataset_id = :dataset)"
+            " AND (:status IS NULL OR status = :status)",
+            {"dataset": dataset_id, "status": status},
         )
         return {key for (key,) in rows}
 

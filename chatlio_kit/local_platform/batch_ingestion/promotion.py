@@ -12,19 +12,19 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import BinaryIO
 
 import orjson
 
 from ..catalog.batches import deactivate, update_batch
+from ..lake.data_access import PARSING_ERRORS
 from ..lake.files import PartWriter, RowWriter, plain, remove_files, write_failed
 from ..registry.routes import composed_schema
 from ..registry.xdm import Validator
 from ..server.service import Context, now_ms
 from ..store import BatchFilter, Json, Store, open_private
 from .conversion import TypeCompatibilityException, batch_schema, converted
-from .reading import Row, UnreadableFile, json_array, json_lines, parquet_rows
+from .reading import Row, UnreadableFile, rows_of
 from .uploads import Uploads
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,8 @@ class Promotion:
     def step(self, context: Context) -> float | None:
         """Do what is due; return the seconds until more is, None when nothing waits."""
         delay = round(context.options.processing_delay * 1000)
-        waits: list[float] = []
+        reverting = revert_due(context)
+        waits = [] if reverting is None else [reverting]
         for status, act in (("staged", _activate), ("staging", self._process), ("loaded", _stage)):
             for batch_id, batch in _oldest(context.store, status):
                 left = 0 if status == "staging" else batch["updated"] + delay - now_ms()
@@ -103,6 +104,21 @@ class Promotion:
             self._attempts[batch_id] += 1
             status = "stalled" if self._attempts[batch_id] > RETRIES else "retrying"
             update_batch(context.store, batch_id, status=status)
+
+
+def revert_due(context: Context) -> float | None:
+    """Revert the batches that were asked to be, after the delay; return the seconds until the next is due."""
+    store, waits = context.store, []
+    for asked in store.all("revert"):
+        left = asked["asked"] + round(context.options.processing_delay * 1000) - now_ms()
+        if left > 0:
+            waits.append(left / 1000)
+            continue
+        with store.transaction():
+            deactivate(store, asked["id"])
+            store.delete("revert", asked["id"])
+        remove_files(store.lake, asked["id"])
+    return min(waits, default=None)
 
 
 def _oldest(store: Store, status: str) -> Iterator[tuple[str, Json]]:
@@ -207,7 +223,7 @@ def _land(uploads: Uploads, batch: Json, json_schema: Json, sink: _Sink) -> Iter
     for file in files:
         before, size, chunk = sink.counts.rows, 0, list[Row]()
         try:
-            for row in _rows(uploads.place(file["path"]), batch["inputFormat"], json_schema, first):
+            for row in rows_of(uploads.place(file["path"]), batch["inputFormat"], json_schema, first):
                 chunk.append(row)
                 size += len(row[1])
                 if len(chunk) >= CHUNK_ROWS or size >= CHUNK_BYTES:
@@ -220,14 +236,6 @@ def _land(uploads: Uploads, batch: Json, json_schema: Json, sink: _Sink) -> Iter
         if sink.counts.rows == before:
             raise BatchFailure("106", "Dataset file is empty. Please upload file with data.")
         yield
-
-
-def _rows(place: Path, input_format: Json, json_schema: Json, first: Path) -> Iterator[Row]:
-    if place.stat().st_size == 0:
-        return iter(())
-    if input_format["format"] == "parquet":
-        return parquet_rows(place, json_schema, first)
-    return json_array(place) if input_format.get("isMultiLineJson") else json_lines(place)
 
 
 class _RowLanding:
@@ -252,7 +260,7 @@ class _RowLanding:
     def _fitting(self, row: Json | None, text: bytes) -> Json | None:
         """Return a row that fits the schema, converted if need be; None for one that fails."""
         if row is None:
-            self._fail(text, "_parsingErrors", [(CORRUPT, _UNREADABLE)])
+            self._fail(text, PARSING_ERRORS, [(CORRUPT, _UNREADABLE)])
             return None
         if not self._validator.violations(row):
             return row

@@ -38,8 +38,27 @@ class UnreadableFile(Exception):
     """A file that holds no rows of its format."""
 
 
-def json_lines(path: Path) -> Iterator[Row]:
-    """Yield the rows of a file with one JSON object a line; blank lines are none."""
+def rows_of(path: Path, input_format: Json, json_schema: Json, first: Path) -> Iterator[Row]:
+    """Return the rows of a file of a batch; an empty one has none.
+
+    Args:
+        path: the file.
+        input_format: the format that the batch was created with.
+        json_schema: the schema that columns must fit.
+        first: the batch's first file, which must have the same columns.
+
+    Raises:
+        UnreadableFile: it has another format; the iterator raises it.
+        TypeCompatibilityException: a column does not fit; the iterator raises it.
+    """
+    if path.stat().st_size == 0:
+        return iter(())
+    if input_format["format"] == "parquet":
+        return _parquet_rows(path, json_schema, first)
+    return _array_rows(path) if input_format.get("isMultiLineJson") else _line_rows(path)
+
+
+def _line_rows(path: Path) -> Iterator[Row]:
     with path.open("rb") as file:
         while line := file.readline(LONGEST_ROW):
             if text := line.strip():
@@ -86,12 +105,7 @@ class _Text:
         return bool(more)
 
 
-def json_array(path: Path) -> Iterator[Row]:
-    """Yield the elements of a file that is one JSON array.
-
-    Raises:
-        UnreadableFile: it is something else, or breaks off.
-    """
+def _array_rows(path: Path) -> Iterator[Row]:
     try:
         with path.open(encoding="utf-8") as file:
             text = _Text(file)
@@ -117,18 +131,8 @@ def _parsed(text: bytes) -> Json | None:
     return row if isinstance(row, dict) and not is_deep(row) else None
 
 
-def parquet_rows(path: Path, json_schema: Json, first: Path) -> Iterator[Row]:
-    """Yield the rows of a Parquet file; times are milliseconds, and absent values are null.
-
-    Args:
-        path: the file.
-        json_schema: the schema that the columns must fit.
-        first: the first file of the batch, which must have the same columns.
-
-    Raises:
-        UnreadableFile: it is no Parquet, or has other columns than the first file.
-        TypeCompatibilityException: a column does not fit.
-    """
+def _parquet_rows(path: Path, json_schema: Json, first: Path) -> Iterator[Row]:
+    """Yield rows in which times are milliseconds, and absent values null."""
     try:
         file = pq.ParquetFile(path, pre_buffer=False, buffer_size=_READ)
     except (pa.ArrowException, OSError) as error:

@@ -7,19 +7,26 @@ stand in. A batch in the wrong state is refused with 428 and ``ERR-BI-104``, as 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import orjson
 from aiohttp import web
 
-from ..catalog.batches import deactivate, update_batch
+from ..catalog.batches import update_batch
 from ..faults.plan import Limit
-from ..lake.files import new_batch_id, remove_files
+from ..lake.files import new_batch_id
+from ..registry.routes import composed_schema
 from ..server import errors as problems
-from ..server.service import Context, Service, answer, now_ms, route
+from ..server.service import Context, Service, answer, now_ms, route, whole_number
 from ..store import BatchFilter, Json
-from .uploads import Uploads, merged
+from .conversion import TypeCompatibilityException
+from .promotion import revert_due
+from .reading import UnreadableFile, rows_of
+from .uploads import PROCESSED, Uploads, merged
 
 BASE = "/data/foundation/import"
 FILE = f"{BASE}/batches/{{id}}/datasets/{{dataset}}/files/{{path:.+}}"
@@ -34,7 +41,7 @@ _FIELDS = frozenset(
     }
 )  # fmt: skip
 _RANGE = re.compile(r"bytes ([0-9]{1,15})-([0-9]{1,15})")
-_COMPLETED = ("loaded", "staging", "retrying", "stalled", "staged", "success")
+_COMPLETED = (*PROCESSED, "stalled", "success")
 
 
 class BatchIngestion(Service):
@@ -82,8 +89,9 @@ class BatchIngestion(Service):
         """Take a file as a whole; one of the same path is replaced."""
         uploads, path = self._loading(request)
         is_new = uploads.get(path) is None
-        size = await self._receive(request, uploads, LARGEST_FILE)
-        self._loading(request)  # it may have been completed meanwhile
+        # The batch may have been completed meanwhile, and then keeps the file it had.
+        place, still_loading = uploads.place(path), lambda _: self._loading(request)
+        size = await self._receive(request, uploads, place, LARGEST_FILE, still_loading)
         uploads.put(path, size)
         return web.Response(status=201 if is_new else 200)
 
@@ -96,10 +104,14 @@ class BatchIngestion(Service):
         if span is None or int(span[2]) < int(span[1]):
             raise problems.bad_request("Content-Range must be bytes {first}-{last}")
         chunk = int(span[1]), int(span[2])
-        size = await self._receive(request, uploads, LARGEST_CHUNK, chunk)
-        if size != chunk[1] - chunk[0] + 1:
-            uploads.place(path, chunk).unlink(missing_ok=True)
-            raise problems.bad_request(f"Content-Range names another length than the {size} bytes sent")
+
+        def check(size: int) -> None:
+            self._unfinished(*self._loading(request))
+            if size != chunk[1] - chunk[0] + 1:
+                detail = f"Content-Range names another length than the {size} bytes sent"
+                raise problems.bad_request(detail)
+
+        await self._receive(request, uploads, uploads.place(path, chunk), LARGEST_CHUNK, check)
         entry = self._unfinished(uploads, path)
         chunks = {(first, last) for first, last in entry["chunks"]} | {chunk}
         uploads.put(path, None, sorted(chunks))
@@ -133,6 +145,29 @@ class BatchIngestion(Service):
         ranges = ",".join(f"{first}-{last}" for first, last in merged(chunks))
         return web.Response(headers={"Range": f"bytes={ranges}"} if ranges else {})
 
+    @route("GET", f"{BASE}/batches/{{id}}/datasets/{{dataset}}/preview")
+    async def preview(self, request: web.Request) -> web.Response:
+        """Return the first rows of what was uploaded, by the paths of their values."""
+        batch_id, batch = self._of_dataset(request)
+        form = {**batch["inputFormat"], "format": request.query.get("format", "").lower()}
+        count = whole_number(request.query.get("nrow", "0"))
+        if form["format"] not in FORMATS or count is None:
+            raise problems.bad_request("format must be json or parquet, and nrow a number")
+        uploads = Uploads(self._context.store, batch_id)
+        places = [uploads.place(file["path"]) for file in uploads.all() if file["size"]]
+        dataset = self._context.store.get("dataset", request.match_info["dataset"]) or {}
+        json_schema = composed_schema(self._context, dataset["schemaRef"]["id"]) if dataset else None
+        if json_schema is None:
+            raise problems.not_found(f"dataset {request.match_info['dataset']}")
+        try:
+            rows = await asyncio.to_thread(_first_rows, places, form, json_schema, count)
+        except (UnreadableFile, TypeCompatibilityException) as error:
+            raise problems.bad_request(str(error)) from error
+        cids = {name: str(cid) for cid, name in enumerate(sorted({name for row in rows for name in row}))}
+        columns = [{"cid": cid, "name": name} for name, cid in cids.items()]
+        shown = [{cids[name]: value for name, value in row.items()} for row in rows]
+        return answer({"formatParams": form, "preview": {"columns": columns, "rows": shown}})
+
     @route("POST", f"{BASE}/batches/{{id}}")
     async def act(self, request: web.Request) -> web.Response:
         """Complete, abort, fail or revert a batch."""
@@ -145,7 +180,7 @@ class BatchIngestion(Service):
         return web.Response()
 
     def _complete(self, batch_id: str, batch: Json, action: str) -> None:
-        if batch["status"] in _COMPLETED:
+        if batch["status"] in _COMPLETED or (batch["status"] == "failed" and "started" in batch):
             return
         _require(batch_id, batch, "loading", action)
         unfinished = [
@@ -164,8 +199,11 @@ class BatchIngestion(Service):
 
     def _revert(self, batch_id: str, batch: Json, action: str) -> None:
         _require(batch_id, batch, "success", action)
-        deactivate(self._context.store, batch_id)
-        remove_files(self._context.store.lake, batch_id)
+        self._context.store.put("revert", batch_id, {"id": batch_id, "asked": now_ms()})
+        if self._context.options.processing_delay:
+            self._notify()
+        else:
+            revert_due(self._context)
 
     def _checked(self, body: Json) -> tuple[str, Json]:
         """Return dataset and format of a batch to create."""
@@ -236,12 +274,17 @@ class BatchIngestion(Service):
             raise problems.not_found(f"batch {batch_id}")
         return batch_id, found
 
-    def _uploads(self, request: web.Request) -> tuple[Uploads, str]:
-        """Return the batch's files, and the path of the one that is meant."""
+    def _of_dataset(self, request: web.Request) -> tuple[str, Json]:
         batch_id, batch = self._batch(request)
-        dataset_id, path = request.match_info["dataset"], request.match_info["path"]
+        dataset_id = request.match_info["dataset"]
         if batch["relatedObjects"][0]["id"] != dataset_id:
             raise problems.not_found(f"dataset {dataset_id} of the batch {batch_id}")
+        return batch_id, batch
+
+    def _uploads(self, request: web.Request) -> tuple[Uploads, str]:
+        """Return the batch's files, and the path of the one that is meant."""
+        batch_id, _ = self._of_dataset(request)
+        path = request.match_info["path"]
         if any(step.strip() in ("", ".", "..") for step in path.split("/")):
             raise problems.bad_request(f"The path {path!r} has an empty step, or one of dots")
         return Uploads(self._context.store, batch_id), path
@@ -258,14 +301,13 @@ class BatchIngestion(Service):
         return entry
 
     async def _receive(
-        self, request: web.Request, uploads: Uploads, limit: int, chunk: tuple[int, int] | None = None
+        self, request: web.Request, uploads: Uploads, place: Path, limit: int, check: Callable[[int], object]
     ) -> int:
         refusal = problems.generic(413, "Request entity too large", f"The body is larger than {limit} bytes")
         refusal.headers["Connection"] = "close"
         if (request.content_length or 0) > limit:
             raise refusal
-        place = uploads.place(request.match_info["path"], chunk)
-        size = await uploads.receive(place, self._pieces(request), limit)
+        size = await uploads.receive(place, self._pieces(request), limit, check)
         if size is None:
             raise refusal
         return size
@@ -287,6 +329,20 @@ class BatchIngestion(Service):
             if not piece:
                 return
             yield piece
+
+
+def _first_rows(places: list[Path], form: Json, json_schema: Json, count: int) -> list[Json]:
+    rows = (row for place in places for row, _ in rows_of(place, form, json_schema, places[0]))
+    return [dict(_values(row)) for row in itertools.islice(rows, count) if row is not None]
+
+
+def _values(row: Json, path: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the values of a row as texts, by their paths."""
+    for name, value in row.items():
+        if isinstance(value, dict):
+            yield from _values(value, f"{path}{name}/")
+        elif value is not None:
+            yield f"{path}{name}", value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
 def _ingestion_tags(body: Json) -> Json:

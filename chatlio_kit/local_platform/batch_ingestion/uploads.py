@@ -10,7 +10,7 @@ import itertools
 import os
 import secrets
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -18,6 +18,9 @@ from pathlib import Path
 from ..store import Json, Store, open_private
 
 UPLOADS = "uploads"
+PROCESSED = ("loaded", "staging", "retrying", "staged")
+OPEN = ("loading", *PROCESSED, "stalled")
+"""The states of a batch whose uploaded files are still needed."""
 _WRITTEN_AT_ONCE = 1_000_000
 
 
@@ -54,8 +57,13 @@ class Uploads:
         name = sha256(path.encode()).hexdigest()
         return self.folder / (name if chunk is None else f"{name}.{chunk[0]}-{chunk[1]}")
 
-    async def receive(self, place: Path, content: AsyncIterator[bytes], limit: int) -> int | None:
-        """Write what arrives; return its bytes, None when they exceed the limit."""
+    async def receive(
+        self, place: Path, content: AsyncIterator[bytes], limit: int, check: Callable[[int], object]
+    ) -> int | None:
+        """Write what arrives; return its bytes, None when they exceed the limit.
+
+        The check of the bytes' number comes last; what it refuses replaces nothing.
+        """
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         unfinished = self.folder / f"{secrets.token_hex(16)}.unfinished"
         size, gathered = 0, bytearray()
@@ -71,6 +79,7 @@ class Uploads:
                         gathered.clear()
                 file.write(gathered)
                 await asyncio.to_thread(os.fsync, file.fileno())
+            check(size)
             unfinished.replace(place)
         finally:
             unfinished.unlink(missing_ok=True)
@@ -79,7 +88,7 @@ class Uploads:
     def stitch(self, path: str, chunks: list[tuple[int, int]]) -> int | None:
         """Join the chunks of a file; return its bytes, None when chunks overlap or are missing."""
         ordered = sorted(chunks)
-        if not ordered or ordered[0][0] != 0:
+        if not ordered or ordered[0][0] != 0 or not all(self.place(path, each).exists() for each in ordered):
             return None
         if any(before[1] + 1 != after[0] for before, after in itertools.pairwise(ordered)):
             return None
@@ -98,6 +107,18 @@ class Uploads:
     def remove(self) -> None:
         """Remove the content of all files; their entries stay."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def remove_leftovers(store: Store) -> None:
+    """Remove what a kill left: unfinished uploads, and those of batches that take and read none any more."""
+    folders = {
+        Uploads(store, batch_id).folder for status in OPEN for batch_id in store.batch_ids(status=status)
+    }
+    for folder in (store.folder / UPLOADS).glob("*"):
+        if folder not in folders:
+            shutil.rmtree(folder)
+        for unfinished in folder.glob("*.unfinished"):
+            unfinished.unlink()
 
 
 def merged(chunks: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:

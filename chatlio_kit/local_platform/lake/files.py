@@ -128,8 +128,8 @@ def remove_files(lake: Path, batch_id: str) -> None:
 
 
 def remove_orphans(store: Store) -> None:
-    """Remove files whose batch was never recorded; their messages are still in the inbox."""
-    known = store.batch_ids()
+    """Remove files whose batch was never recorded, or is inactive; messages are still in the inbox."""
+    known = store.batch_ids() - store.batch_ids(status="inactive")
     for path in store.lake.iterdir():
         if path.suffix == ".unfinished" or batch_of(path) not in known:
             path.unlink()

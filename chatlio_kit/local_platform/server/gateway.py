@@ -13,7 +13,7 @@ import time
 
 from aiohttp import web
 
-from ..faults.answers import apply_before
+from ..faults.answers import apply_after, apply_before
 from ..ims.access_control import permission_for
 from . import errors as problems
 from .service import Context, Handler, answer
@@ -43,7 +43,8 @@ class Gateway:
         try:
             _check_caller(request)
             if request.path.startswith("/data/"):
-                response = await apply_before(request, self._context.faults.trial("platform"))
+                trial = self._context.faults.trial("platform")
+                response = await apply_before(request, trial)
                 if response is not None:
                     return response
                 _check_length(request)
@@ -51,6 +52,7 @@ class Gateway:
                 self._check_sandbox(request)
                 self._check_rights(request)
                 _check_content_type(request)
+                return await apply_after(request, trial, await handler(request))
             return await handler(request)
         except problems.ApiError as refusal:
             return answer(refusal.body, refusal.status, refusal.headers)
