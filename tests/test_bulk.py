@@ -84,10 +84,14 @@ def connect(platform: Platform, name: str) -> ck.connection.Connection:  # type:
 def test_half_streamed_and_half_loaded_add_up_to_the_rows_of_a_stream(
     platform: Platform, captures: Path, half: list[Path]
 ) -> None:
-    """The same ids, columns, identities and messages are in the dataset; one ledger, and every count right."""
+    """The same ids, columns, identities and messages are in the dataset; one ledger's counts are right."""
     streamed, mixed = connect(platform, "streamed"), connect(platform, "mixed")
+    # the visitors of half the files are not those of all, so both datasets get the halves alike
+    first = [
+        backfill(half, platform, name=name, skip_guard=True, wait=20, quiet=True)
+        for name in ("streamed", "mixed")
+    ][1]
     backfill(captures, platform, name="streamed", skip_guard=True, wait=20, quiet=True)
-    first = backfill(half, platform, name="mixed", skip_guard=True, wait=20, quiet=True)
     second = load(captures, platform, name="mixed")
     said = second.as_dict()
     assert (first.as_dict()["via"], said["via"], said["run"], second.exit_code) == ("stream", "batch", 2, 0)
@@ -104,7 +108,8 @@ def test_half_streamed_and_half_loaded_add_up_to_the_rows_of_a_stream(
     maps = [_identities(connection) for connection in (streamed, mixed)]
     assert maps[0] == maps[1]
     event_id = frames[1]["event_id"][0]
-    assert ck.trace(event_id, state=platform.settings.state, platform=platform, name="mixed").as_dict()
+    traced = str(ck.trace(event_id, state=platform.settings.state))
+    assert any(batch.id in traced for batch in _batches(platform, "mixed"))
 
 
 def _identities(connection: Any) -> dict[str, str]:
@@ -115,7 +120,7 @@ def _identities(connection: Any) -> dict[str, str]:
 
 
 def test_a_run_is_taken_back_and_called_back(captures: Path, platform: Platform) -> None:
-    """Revert asks, reads back that the rows are gone, and refuses what it cannot do; replay calls them back."""
+    """Revert asks, reads back that the rows are gone, and refuses what it cannot; replay calls them back."""
     load(captures, platform)
     command = ["revert", "1", "--state", str(platform.settings.state)]
     asked = CliRunner().invoke(main, command, input="n\n")
@@ -152,15 +157,14 @@ def test_refused_records_become_dead_letters(
 
     def without_times(*arguments: Any) -> pa.Table:
         table = make(*arguments)
-        rows = table["timestamp"].to_pylist()
+        time_field, rows = table.schema.field(1), table["timestamp"].to_pylist()
         here, left[0] = min(left[0], len(rows)), max(0, left[0] - len(rows))
-        return table.set_column(
-            1, table.schema.field(1), pa.array([None] * here + rows[here:], table.schema.field(1).type)
-        )
+        times = pa.array([None] * here + rows[here:], time_field.type)
+        return table.set_column(1, time_field, times)
 
     monkeypatch.setattr(bulk_run, "xdm_table", without_times)
     page = load(captures, platform)
-    assert page.dead_by_reason == {"1555": bad} or set(page.dead_by_reason) == {"INGEST-1555-400"}
+    assert page.dead_by_reason == {"1555": bad}
     assert (page.run.delivered, page.run.landed, page.run.dead_lettered) == (EVENTS - bad, EVENTS - bad, bad)
     assert (page.exit_code, page.retries) == (3, int(bad > EVENTS * 0.05))
     with Ledger(platform.settings.state) as ledger:

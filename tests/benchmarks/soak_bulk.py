@@ -38,10 +38,11 @@ from chatlio_kit.local_platform import Options
 from chatlio_kit.samples import write_sample
 
 FAULTS: list[dict[str, Any]] = [
-    {"fault": "status", "status": 503, "on": "platform", "rate": 0.025},
-    {"fault": "status", "status": 500, "on": "platform", "rate": 0.025},
-    {"fault": "reset_before", "on": "platform", "rate": 0.025},
-    {"fault": "expired_token", "on": "platform", "rate": 0.025},
+    {"fault": "status", "status": 503, "on": "platform", "rate": 0.02},
+    {"fault": "status", "status": 500, "on": "platform", "rate": 0.02},
+    {"fault": "reset_before", "on": "platform", "rate": 0.02},
+    {"fault": "reset_after", "on": "platform", "rate": 0.02},
+    {"fault": "expired_token", "on": "platform", "rate": 0.02},
 ]
 MOST_RUNS = 10
 SLICE = 500

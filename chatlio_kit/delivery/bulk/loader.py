@@ -205,8 +205,8 @@ class Loader:
         if batch.status in LANDED and len(reasons) < count:
             missing = self._missing(batch, folder) - set(reasons)
             if len(missing) + len(reasons) == count:
-                why = (error_code(None, batch), masked(orjson.dumps(batch.errors).decode()))
-                reasons |= dict.fromkeys(missing, why)
+                answer = masked(orjson.dumps(batch.errors).decode())
+                reasons |= dict.fromkeys(missing, (error_code(None, batch), answer))
         bodies = dict(_bodies(folder, set(reasons)))
         return [
             DeadLetter(event_id, reason, answer, bodies.get(event_id))
