@@ -22,9 +22,7 @@ class Batches:
 
     def __init__(self, api: Any) -> None:
         self.api = api
-        schemas = api.get(
-            f"{api.registry}/tenant/schemas", headers={"Accept": "application/vnd.adobe.xed-id+json"}
-        )
+        schemas = api.get(f"{api.registry}/tenant/schemas", headers={"Accept": "application/vnd.adobe.xed-id+json"})
         found = schemas.json()["results"]
         self.schema = found[0] if found else api.new_schema()
         self.dataset = api.new_dataset(self.schema)
@@ -84,11 +82,7 @@ def batches(platform, connect):
 
 
 def row(number, **own):
-    return {
-        "_id": f"e{number}",
-        "timestamp": "2024-03-01T10:15:30.000Z",
-        "_acmechat": {"count": number, **own},
-    }
+    return {"_id": f"e{number}", "timestamp": "2024-03-01T10:15:30.000Z", "_acmechat": {"count": number, **own}}
 
 
 def lines(*rows):
@@ -112,10 +106,7 @@ def test_happy_path_json(batches):
 def test_happy_path_parquet(batches):
     own = pa.struct([("count", pa.int32()), ("note", pa.string()), ("seenAt", pa.timestamp("ms", "UTC"))])
     schema = pa.schema([("_id", pa.string()), ("timestamp", pa.timestamp("ms", "UTC")), ("_acmechat", own)])
-    rows = [
-        {"_id": f"e{n}", "timestamp": 1_700_000_000_000 + n, "_acmechat": {"count": n, "seenAt": 5}}
-        for n in range(3)
-    ]
+    rows = [{"_id": f"e{n}", "timestamp": 1_700_000_000_000 + n, "_acmechat": {"count": n, "seenAt": 5}} for n in range(3)]
     batch, entry = batches.load(parquet(rows, schema), form="parquet")
     assert entry["status"] == "success", entry
 
@@ -126,7 +117,5 @@ def test_partial(batches):
     assert entry["status"] == "success", entry
     batch, entry = batches.load(content)
     assert entry["status"] == "failed", entry
-    batch, entry = batches.load(
-        json.dumps([row(1), row(2)], indent=1), inputFormat={"format": "json", "isMultiLineJson": True}
-    )
+    batch, entry = batches.load(json.dumps([row(1), row(2)], indent=1), inputFormat={"format":"json","isMultiLineJson":True})
     assert entry["status"] == "success", entry
