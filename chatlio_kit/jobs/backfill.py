@@ -40,13 +40,13 @@ from chatlio_kit.tables.output import write_page
 from chatlio_kit.tables.report import PAGE
 
 REPORTS = "reports"
-ROUTES: dict[object, type[Run]] = {"stream": Run, "batch": BulkRun}
+ROUTES: dict[str, type[Run]] = {"stream": Run, "batch": BulkRun}
 """The ways into a dataset, and the run of each."""
 
 
 def a_route(name: str, value: object) -> None:
     """Accept a route: ``stream`` or ``batch``."""
-    if value not in ROUTES:
+    if not isinstance(value, str) or value not in ROUTES:
         raise wrong(name, " or ".join(map(repr, ROUTES)), value)
 
 
