@@ -96,12 +96,14 @@ bench: $(READY) ## measure side by side with what an analyst would otherwise use
 	$(BIN)/python tests/benchmarks/stream_pace.py
 	$(BIN)/python tests/benchmarks/trace_speed.py
 	$(BIN)/python tests/benchmarks/backfill_memory.py
+	$(BIN)/python tests/benchmarks/backfill_memory.py --via batch
 	$(BIN)/python tests/benchmarks/fault_matrix.py
 
 soak: $(READY) ## damaged captures by the hundred thousand; long backfills faulted and killed; 10,000 random histories
 	$(BIN)/python tests/benchmarks/fuzz_convert.py
 	$(BIN)/python tests/benchmarks/soak_faults.py
 	$(BIN)/python tests/benchmarks/soak_kills.py
+	$(BIN)/python tests/benchmarks/soak_bulk.py
 	$(BIN)/python tests/benchmarks/soak_histories.py
 	$(BIN)/python tests/benchmarks/soak_histories.py --bugs --histories 2000
 

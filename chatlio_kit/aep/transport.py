@@ -10,7 +10,7 @@ from urllib.parse import quote
 import orjson
 
 from chatlio_kit.aep.errors import error_of
-from chatlio_kit.aep.http import PlatformClock, Reply, new_session, send
+from chatlio_kit.aep.http import FileBody, PlatformClock, Reply, new_session, send
 from chatlio_kit.aep.ims import Tokens
 from chatlio_kit.errors import PlatformError
 from chatlio_kit.settings import Secret, Settings, sealed
@@ -22,6 +22,7 @@ T = TypeVar("T")
 PAGE = 100
 """Number of entries requested per page of a list."""
 
+_OCTETS = "application/octet-stream"
 _INLETS = frozenset({"inletUrl", "inletId"})
 _REPEATABLE = frozenset({"GET", "PUT", "DELETE"})
 
@@ -64,6 +65,7 @@ class Transport:
         *,
         query: Parameters = (),
         body: object = None,
+        file: FileBody | None = None,
         headers: Mapping[str, str] | None = None,
         repeatable: bool | None = None,
     ) -> Reply:
@@ -76,6 +78,7 @@ class Transport:
             path: Path below the platform's URL.
             query: Query parameters, in order, repeated if needed.
             body: Sent as JSON unless None.
+            file: Sent as it is, instead of a body.
             headers: Further headers.
             repeatable: Whether repeating the call is harmless; by default as HTTP defines for the verb.
 
@@ -85,7 +88,8 @@ class Transport:
             PlatformError: The platform refused the call; the subclass gives the reason.
         """
         may_repeat = method in _REPEATABLE if repeatable is None else repeatable
-        data = None if body is None else orjson.dumps(body)
+        data: bytes | FileBody | None = file if body is None else orjson.dumps(body)
+        content_type = None if data is None else "application/json" if file is None else _OCTETS
         is_renewed = False
         while True:
             token = self.tokens.current()
@@ -102,7 +106,7 @@ class Transport:
                 secrets=secrets,
                 params=list(query),
                 data=data,
-                headers=self._headers(token.reveal(), headers, with_body=data is not None),
+                headers=self._headers(token.reveal(), headers, content_type),
             )
             self.clock.set(reply.headers.get("Date"))
             if 200 <= reply.status_code < 300:
@@ -112,15 +116,17 @@ class Transport:
             is_renewed = True
             self.tokens.discard(token)
 
-    def _headers(self, token: str, extra: Mapping[str, str] | None, *, with_body: bool) -> dict[str, str]:
+    def _headers(
+        self, token: str, extra: Mapping[str, str] | None, content_type: str | None
+    ) -> dict[str, str]:
         headers = {
             "Authorization": f"Bearer {token}",
             "x-api-key": self.settings.client_id,
             "x-gw-ims-org-id": self.settings.org_id,
             "x-sandbox-name": self.settings.sandbox,
         }
-        if with_body:
-            headers["Content-Type"] = "application/json"
+        if content_type is not None:
+            headers["Content-Type"] = content_type
         return headers | dict(extra or {})
 
 
