@@ -84,12 +84,35 @@ class Transport:
                 trying again.
             PlatformError: the platform refused the call; the subclass says why.
         """
+        parts: dict[str, Any] = {"query": query, "body": body, "headers": headers, "repeatable": repeatable}
+        reply = self.ask(service, operation, method, path, **parts)
+        if 200 <= reply.status_code < 300:
+            return reply
+        raise error_of(service, operation, reply, secrets=self._secrets(self.tokens.current()))
+
+    @sealed
+    def ask(
+        self,
+        service: str,
+        operation: str,
+        method: str,
+        path: str,
+        *,
+        query: Parameters = (),
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+        repeatable: bool | None = None,
+    ) -> Reply:
+        """Make a call and return its answer, whatever its status; the arguments are those of :meth:`call`.
+
+        Raises:
+            Unreachable: no answer came.
+        """
         may_repeat = method in _REPEATABLE if repeatable is None else repeatable
         data = None if body is None else orjson.dumps(body)
         is_renewed = False
         while True:
             token = self.tokens.current()
-            secrets = (token.reveal(), self.settings.client_secret.reveal())
             reply = send(
                 self._session,
                 method,
@@ -99,18 +122,19 @@ class Transport:
                 sleep=self.sleep,
                 may_repeat=may_repeat,
                 is_local=self.settings.is_local,
-                secrets=secrets,
+                secrets=self._secrets(token),
                 params=list(query),
                 data=data,
                 headers=self._headers(token.reveal(), headers, with_body=data is not None),
             )
             self.clock.set(reply.headers.get("Date"))
-            if 200 <= reply.status_code < 300:
-                return reply
             if reply.status_code != 401 or is_renewed:
-                raise error_of(service, operation, reply, secrets=secrets)
+                return reply
             is_renewed = True
             self.tokens.discard(token)
+
+    def _secrets(self, token: Secret) -> tuple[str, ...]:
+        return token.reveal(), self.settings.client_secret.reveal()
 
     def _headers(self, token: str, extra: Mapping[str, str] | None, *, with_body: bool) -> dict[str, str]:
         headers = {

@@ -26,6 +26,7 @@ _COMMANDS = {
     "explore": ("explore.explore", "Write a page on which conversations are searched and read."),
     "trace": ("explore.trace", "Show what became of one event, conversation, visitor or record."),
     "forget": ("forget.forget", "Remove one person from everything that is kept here."),
+    "verify-sandbox": ("verify.verify_sandbox", "Compare a development sandbox with what is relied on."),
     "local-platform": ("local_platform.local_platform_group", "Run the embedded platform by itself."),
 }
 """Each command's function and summary. The list of commands shows the summary, and imports no command."""

@@ -1,0 +1,343 @@
+"""Walk the conformance cases on a development sandbox, and take down what they made."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import orjson
+
+from chatlio_kit.aep import Platform, Reply
+from chatlio_kit.aep.access_control import DEVELOPMENT
+from chatlio_kit.aep.http import new_session, send
+from chatlio_kit.aep.schema_registry import ResourceType
+from chatlio_kit.connection.production import sandbox_type
+from chatlio_kit.errors import ChatlioKitError, PlatformError, ProductionSandbox
+from chatlio_kit.jobs.verify.cases import CASES, GIVEN, MARK, TAKE_DOWN, Case
+from chatlio_kit.jobs.verify.shapes import misfits
+from chatlio_kit.settings import sealed
+
+GUARD_SECONDS = 300.0
+"""How long a new dataflow may still drop records (HTTP API source: wait for at least 5 minutes)."""
+_MOST_FAILURES = 3
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 15.0
+_PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
+_TITLES: tuple[ResourceType, ...] = ("schemas", "fieldgroups")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """An answer that is not what a case relies on.
+
+    Attributes:
+        case: the case.
+        found: what is different, in words that follow "but".
+    """
+
+    case: Case
+    found: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.case.name.capitalize()} ({self.case.call}): the client relies on: {self.case.relies} "
+            f"({self.case.sources}); but {self.found}."
+        )
+
+
+@dataclass
+class Walk:
+    """What came of the cases.
+
+    Attributes:
+        mark: what the name of every object of this walk begins with.
+        walked: the names of the cases that got an answer.
+        differences: answers that are not what the cases rely on.
+        not_walked: the cases without an answer that counts, and why.
+        left: what could not be taken down, and why.
+        is_interrupted: whether the walk was interrupted.
+        expected: the shape of each case's answer, with the ids of this walk.
+        ids: the ids of the walk by their words; some are secrets.
+    """
+
+    mark: str
+    walked: list[str] = field(default_factory=list)
+    differences: list[Difference] = field(default_factory=list)
+    not_walked: dict[str, str] = field(default_factory=dict)
+    left: dict[str, str] = field(default_factory=dict)
+    is_interrupted: bool = False
+    expected: dict[str, Any] = field(default_factory=dict, repr=False)
+    ids: dict[str, str] = field(default_factory=dict, repr=False)
+
+
+def require_development(platform: Platform) -> None:
+    """Refuse any sandbox that is not of the type development; no option changes that. Reads only.
+
+    Raises:
+        ProductionSandbox: the type is another one, or cannot be read.
+    """
+    kind, reason = sandbox_type(platform)
+    if kind != DEVELOPMENT:
+        found = f"of the type {kind}" if kind else f"of an unknown type ({reason})"
+        raise ProductionSandbox(
+            f"The sandbox {platform.settings.sandbox!r} is {found}, so nothing was changed. Name a "
+            "development sandbox in AEP_SANDBOX: this command changes no other, whatever its options."
+        )
+
+
+def walk_cases(
+    platform: Platform, *, wait: float, asking: Callable[[Case | None], None] = lambda _: None
+) -> Walk:
+    """Walk all cases, and take down what they made, also when interrupted.
+
+    Args:
+        platform: a development sandbox.
+        wait: seconds to wait until a dataflow is ready, and until records have landed.
+        asking: is called with each case before its call, and with None before other calls.
+    """
+    return _Walker(platform, wait, asking).walk()
+
+
+class _Walker:
+    def __init__(self, platform: Platform, wait: float, asking: Callable[[Case | None], None]) -> None:
+        self._platform = platform
+        self._deadline = time.monotonic() + wait
+        self._asking = asking
+        self._failures = 0
+        self._standing: dict[str, str] = {}
+        self._walk = Walk(f"{MARK}{secrets.token_hex(4)}")
+        settings = platform.settings
+        self._ids = self._walk.ids
+        self._ids |= GIVEN | {"mark": self._walk.mark, "sandbox": settings.sandbox}
+        self._credential = {
+            "client_id": settings.client_id,
+            "client_secret": settings.client_secret,
+            "scopes": settings.scopes,
+        }
+
+    def walk(self) -> Walk:
+        try:
+            for case in CASES:
+                self._try(case)
+        except KeyboardInterrupt:
+            self._walk.is_interrupted = True
+        finally:
+            self._take_down()
+        return self._walk
+
+    def _try(self, case: Case) -> None:
+        """Walk one case, unless an object that it needs is missing."""
+        needed = set(_names_in([case.call, dict(case.query), case.sent, dict(case.headers), case.answer]))
+        missing = sorted(needed - self._ids.keys() - self._credential.keys())
+        if case.removes and case.removes not in self._standing:
+            missing = [case.removes]
+        if missing:
+            self._walk.not_walked[case.name] = f"it needs {', '.join(missing)}, which no case before it gave"
+            return
+        if self._failures == _MOST_FAILURES:
+            self._walk.not_walked[case.name] = "the platform had stopped answering"
+            return
+        if case.name == "post raw records" and not self._platform.settings.is_local:
+            self._platform.sleep(max(0.0, min(GUARD_SECONDS, self._deadline - time.monotonic())))
+        self._walk.expected[case.name] = wanted = filled(case.answer, self._ids)
+        try:
+            reply, found = self._answer(case, wanted)
+        except PlatformError as error:
+            self._walk.not_walked[case.name] = error.reason
+            self._failures += 1
+            return
+        self._failures = 0
+        if found and case.awaits and self._is_plain_delay(case, reply):
+            what = "the dataflow was not ready" if case.awaits == "ready" else "nothing had landed"
+            self._walk.not_walked[case.name] = f"{what} when the waiting ended; --wait sets how long that is"
+            return
+        self._walk.walked.append(case.name)
+        self._walk.differences += [Difference(case, each) for each in found]
+        if 200 <= reply.status_code < 300:
+            self._remember(case, _json(reply))
+
+    def _answer(self, case: Case, wanted: Any) -> tuple[Reply, list[str]]:
+        """Return the answer and its misfits; a case that awaits something is asked again until it fits."""
+        pause = _FIRST_PAUSE
+        while True:
+            self._asking(case)
+            reply = self._ask(case)
+            self._asking(None)
+            if reply.status_code in case.status:
+                found = list(misfits(_json(reply), wanted, words=self._shown))
+            else:
+                said = " or ".join(map(str, case.status))
+                found = [f"it answered {reply.status_code}, not {said}"]
+            left = self._deadline - time.monotonic()
+            if not found or not case.awaits or left <= 0:
+                return reply, found
+            self._platform.sleep(min(pause, max(left, 0.0)))
+            pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+    @sealed
+    def _ask(self, case: Case) -> Reply:
+        method, _, path = case.call.partition(" ")
+        address = _PLACEHOLDER.sub(lambda found: quote(self._ids[found[1]], safe=""), path)
+        headers, sent = filled(dict(case.headers), self._ids), filled(case.sent, self._ids)
+        if path.startswith("/data/"):
+            query = list(filled(dict(case.query), self._ids).items())
+            return self._platform.ask(method, address, query=query, body=sent, headers=headers)
+        if isinstance(sent, str):
+            secret = self._platform.settings.client_secret.reveal()
+            form = filled(sent, {**self._credential, "client_secret": secret})
+            return self._post(
+                self._platform.settings.ims_url + address,
+                form,
+                {"Content-Type": "application/x-www-form-urlencoded"},
+            )
+        host = urlsplit(self._ids["inlet_url"])
+        body = orjson.dumps(sent).decode()
+        return self._post(
+            f"{host.scheme}://{host.netloc}{address}", body, {"Content-Type": "application/json", **headers}
+        )
+
+    @sealed
+    def _post(self, url: str, body: str, headers: dict[str, str]) -> Reply:
+        with closing(new_session(url)) as session:
+            return send(
+                session,
+                "POST",
+                url,
+                service="The address",
+                operation="answer",
+                sleep=self._platform.sleep,
+                data=body.encode(),
+                headers=headers,
+            )
+
+    @staticmethod
+    def _is_plain_delay(case: Case, reply: Reply) -> bool:
+        """Whether an awaited answer is only not there yet: no batches, or a dataflow in another state."""
+        body = _json(reply)
+        state = _at(body, "items/0/state")
+        is_other = isinstance(state, str) and state != _at(case.answer, "items/0/state")
+        return reply.status_code in case.status and (body == {} if case.awaits == "landed" else is_other)
+
+    def _remember(self, case: Case, body: Any) -> None:
+        for name, place in case.gives.items():
+            value = _at(body, place)
+            if isinstance(value, str) and value:
+                self._ids[name] = value.rpartition("/")[2] if value.startswith("@/") else value
+        if "inlet_url" in case.gives and "inlet_url" in self._ids:
+            self._ids["inlet"] = urlsplit(self._ids["inlet_url"]).path.rpartition("/")[2]
+        if case.makes in self._ids:
+            self._standing[str(case.makes)] = self._ids[str(case.makes)]
+        if case.removes:
+            self._standing.pop(case.removes, None)
+
+    def _shown(self, text: str) -> str:
+        hidden = {self._ids[name] for name in ("inlet", "tenant") if name in self._ids}
+        for each in sorted(hidden, key=len, reverse=True):
+            text = text.replace(each, "***")
+        return repr(text if len(text) < 100 else text[:100] + " ...")
+
+    def _take_down(self) -> None:
+        """Remove what stands, the newest first, then whatever else carries the mark."""
+        self._asking(None)
+        try:
+            for name in reversed(list(self._standing)):
+                self._remove(name, TAKE_DOWN[name], {name: self._standing.pop(name)})
+            for name, object_id in self._carriers():
+                self._remove(name, TAKE_DOWN[name], {name: object_id})
+        except KeyboardInterrupt:
+            self._walk.is_interrupted = True
+            names = list(self._standing) or ["objects"]
+            self._walk.left |= dict.fromkeys(names, "the taking down was interrupted, too")
+
+    def _remove(self, name: str, call: str, ids: Mapping[str, str]) -> None:
+        method, _, path = call.partition(" ")
+        address = _PLACEHOLDER.sub(lambda found: quote(ids[found[1]], safe=""), path)
+        what = f"{name} {ids[name]}"
+        try:
+            reply = self._platform.ask(method, address)
+        except PlatformError as error:
+            self._walk.left[what] = error.reason
+            return
+        if reply.status_code not in (200, 204, 404):
+            self._walk.left[what] = f"{method} answered {reply.status_code}"
+
+    def _carriers(self) -> Iterator[tuple[str, str]]:
+        """Yield what carries the mark of this walk, found by name, in an order in which it can be removed."""
+        mark, platform = self._walk.mark, self._platform
+        found: list[tuple[str, Callable[[], list[str]]]] = [
+            ("flow", lambda: [flow.id for flow in platform.flows.flows([f"name=={mark} flow"])]),
+            (
+                "source",
+                lambda: [one.id for one in platform.flows.endpoints("source", [f"name=={mark} source"])],
+            ),
+            (
+                "target",
+                lambda: [one.id for one in platform.flows.endpoints("target", [f"name=={mark} target"])],
+            ),
+            (
+                "mapping",
+                lambda: [str(one.get("id")) for one in platform.mapping_sets.find(f"{mark} mapping")],
+            ),
+            ("dataset", lambda: list(platform.catalog.datasets(f"{mark} dataset"))),
+            ("schema", lambda: self._titled("schemas")),
+            ("group", lambda: self._titled("fieldgroups")),
+        ]
+        for name, search in found:
+            try:
+                yield from [(name, object_id) for object_id in search()]
+            except ChatlioKitError as error:
+                self._walk.left[f"any {name} named {mark}"] = f"it could not be looked for: {error}"
+
+    def _titled(self, kind: ResourceType) -> list[str]:
+        titles = self._platform.schemas.titles(kind)
+        return [str(one.get("$id")) for one in titles if str(one.get("title")).startswith(self._walk.mark)]
+
+
+def filled(node: Any, ids: Mapping[str, Any]) -> Any:
+    """Return data with words in braces replaced by ids; unknown words stay."""
+    if isinstance(node, str):
+        return _PLACEHOLDER.sub(lambda found: str(ids.get(found[1], found[0])), node)
+    if isinstance(node, dict):
+        return type(node)({filled(key, ids): filled(value, ids) for key, value in node.items()})
+    if isinstance(node, list | tuple):
+        return type(node)(filled(item, ids) for item in node)
+    if hasattr(node, "shape"):
+        return type(node)(filled(node.shape, ids))
+    return node
+
+
+def _names_in(node: Any) -> Iterator[str]:
+    if isinstance(node, str):
+        yield from _PLACEHOLDER.findall(node)
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            yield from _names_in([key, value])
+    elif isinstance(node, list | tuple):
+        for item in node:
+            yield from _names_in(item)
+    elif hasattr(node, "shape"):
+        yield from _names_in(node.shape)
+
+
+def _json(reply: Reply) -> Any:
+    try:
+        return reply.json()
+    except ValueError:
+        return None
+
+
+def _at(body: Any, place: str) -> Any:
+    """Return what stands at a place such as ``items/0/id``; None when nothing does."""
+    for step in place.split("/"):
+        if isinstance(body, dict):
+            body = next(iter(body), None) if step == "*" else body.get(step)
+        elif isinstance(body, list) and step.isdecimal() and int(step) < len(body):
+            body = body[int(step)]
+        else:
+            return None
+    return body
