@@ -53,8 +53,8 @@ lint: $(READY) ## ruff, strict types, order of imports
 notebooks: $(READY) ## re-execute the notebooks and store their outputs
 	$(BIN)/python tests/notebooks/refresh.py
 
-readme: $(READY) ## write the generated parts of README.md and docs/captures.md anew
-	$(BIN)/python tests/test_pages.py
+readme: $(READY) ## write the generated parts of README.md and docs anew
+	PYTHONPATH=tests/evidence $(BIN)/python tests/test_pages.py
 
 lab: $(READY) ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb

@@ -1,4 +1,4 @@
-"""The pages' generated parts are what the code says. ``python tests/test_pages.py`` writes them anew."""
+"""The pages' generated parts are what the code says. ``make readme`` writes them anew."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import click
+import evidence_page
 import pytest
 
 from chatlio_kit.analysis.definitions import GROUPS, METRICS
@@ -151,6 +152,11 @@ PAGES: dict[str, dict[str, Callable[[], Iterator[str]]]] = {
     },
     "docs/captures.md": {"dialects": _dialects, "pages": _pages, "fields": _fields},
     "docs/metrics.md": {"metrics": _metrics, "groups": _groups},
+    "docs/evidence.md": {
+        "tags": evidence_page.tags,
+        "calls": evidence_page.calls,
+        "live": evidence_page.live,
+    },
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,11 +79,14 @@ class Verification(SheetDisplay):
         return Sheet(f"{len(CASES)} conformance cases", ("cases", ""), counts, notes)
 
 
-def verify_sandbox(platform: Platform, *, wait: float = 900.0, record: Path | None = None) -> Verification:
+def verify_sandbox(
+    platform: Platform, cases: Sequence[Case] = CASES, *, wait: float = 900.0, record: Path | None = None
+) -> Verification:
     """Walk the conformance cases on a development sandbox and take down what they made.
 
     Args:
         platform: the sandbox.
+        cases: the cases, in an order in which each finds what it needs.
         wait: seconds to wait until a dataflow is ready and records have landed.
         record: the file for the scrubbed answers; it needs the extra ``verify``.
 
@@ -95,10 +99,10 @@ def verify_sandbox(platform: Platform, *, wait: float = 900.0, record: Path | No
     recorder = Recorder() if record is not None else None
     require_development(platform)
     if record is None or recorder is None:
-        return Verification(walk_cases(platform, wait=wait), None)
+        return Verification(walk_cases(platform, cases, wait=wait), None)
     # Connections that are already open would not be recorded.
     with recorder.recording(), Platform(platform.settings, sleep=platform.sleep) as recorded:
-        walk = walk_cases(recorded, wait=wait, asking=recorder.asking)
+        walk = walk_cases(recorded, cases, wait=wait, asking=recorder.asking)
     recorder.write(record, walk, platform.settings)
     return Verification(walk, record)
 

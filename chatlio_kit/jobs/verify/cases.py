@@ -92,11 +92,14 @@ _LIST = {"Accept": "application/vnd.adobe.xed-id+json"}
 _READ = {"Accept": "application/vnd.adobe.xed+json; version=1"}
 _DESCRIPTORS = {"Accept": "application/vnd.adobe.xdm+json"}
 _PAGE = {"limit": "100", "start": "0"}
+_BY_TITLE = {"orderby": "title", "limit": "300"}
 _RECORD = {"id": "{mark}-1", "at": "2024-03-01T10:15:30.000Z", "note": "{mark}"}
 _UNDATED = {"id": "{mark}-2", "note": "{mark}"}
 _FLOW_HEADER = {"x-adobe-flow-id": "{flow}"}
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _WORDS = re.compile(r"\S.*", re.DOTALL)
+_TITLE = {"$id": _WORDS, "meta:altId": _WORDS, "title": str}
+_TITLES = {"results": Each(_TITLE), "_page": {"next": (None, str)}}
 _NUMBER = (int, re.compile(r"\d+"))
 _MADE = {"id": _UUID}
 _NOTE = {"type": "object", "properties": {"note": {"type": "string", "title": "Note", "description": "Text"}}}
@@ -147,12 +150,12 @@ CASES: tuple[Case, ...] = (
          "400, or 401, is a refused credential", "JS24, GTS 2", (400, 401), {"error": _WORDS},
          sent="grant_type=client_credentials&client_id=nobody&client_secret=none&scope={scopes}"),
     Case("call with a refused token", f"GET {REGISTRY}/stats", "401: the token is renewed once",
-         "EN:troubleshooting", (401,), {"error_code": "401013", "message": _WORDS},
+         "EN:landing", (401,), {"error_code": "401013", "message": _WORDS},
          headers={"Authorization": "Bearer none"}),
     Case("call what does not exist", "GET /data/foundation/nothing",
          "404, with any body", "GTS 7", (404,)),
     Case("find the sandbox", "GET /data/foundation/sandbox-management/",
-         "its type decides whether it may be written to; an empty list is no leave", "SBX, GTS 36a",
+         "its type decides whether it may be written to; an empty list is no leave", "SBX, GTS 38",
          answer={"sandboxes": Some({"name": "{sandbox}", "type": "development"})},
          query={"limit": "50", "offset": "0"}),
     Case("ask for rights", "POST /data/foundation/access-control/acl/effective-policies",
@@ -172,8 +175,16 @@ CASES: tuple[Case, ...] = (
          {"type": re.compile(r"https?://ns\.adobe\.com/aep/errors/XDM-1521-400"), "title": _WORDS}, sent=_GROUP),
     Case("list field groups", f"GET {REGISTRY}/tenant/fieldgroups",
          "_page.next is the last title, where start goes on; null ends the list", "EN:xdm, GTS 9, GTS 10",
-         answer={"results": Some({"$id": _WORDS, "meta:altId": _WORDS, "title": str}), "_page": {"next": (None, str)}},
-         query={"orderby": "title", "limit": "300"}, headers=_LIST),
+         answer={**_TITLES, "results": Some(_TITLE)}, query=_BY_TITLE, headers=_LIST),
+    Case("list schemas", f"GET {REGISTRY}/tenant/schemas", "as field groups: titles are unique across all lists",
+         "EN:xdm, SR", answer=_TITLES, query=_BY_TITLE, headers=_LIST),
+    Case("list classes", f"GET {REGISTRY}/tenant/classes", "as field groups: titles are unique across all lists", "EN:xdm, SR", answer=_TITLES,
+         query=_BY_TITLE, headers=_LIST),
+    Case("list data types", f"GET {REGISTRY}/tenant/datatypes", "as field groups: titles are unique across all lists", "EN:xdm, SR", answer=_TITLES,
+         query=_BY_TITLE, headers=_LIST),
+    Case("read a field group", f"GET {REGISTRY}/tenant/fieldgroups/{{group}}",
+         "the definitions as they were sent", "SR, EN:xdm",
+         answer={"$id": "{group}", "title": "{mark} fields", "definitions": dict}, headers=_READ),
     Case("change a field group", f"PATCH {REGISTRY}/tenant/fieldgroups/{{group}}",
          "JSON Patch as application/json, without If-Match", "SR, PM", answer={"$id": "{group}"},
          sent=[{"op": "replace", "path": "/description", "value": "{mark} changed"}]),
@@ -253,6 +264,8 @@ CASES: tuple[Case, ...] = (
          sent=_connection("target", "{target_spec}", data={"format": "json", "schema": {"id": "{schema}", "version": _FULL}},
                        params={"dataSetId": "{dataset}"}),
          gives={"target": "id"}, makes="target"),
+    Case("read a source connection", f"GET {FLOWS}/sourceConnections/{{source}}", "a list of one", "FS, EN:sources",
+         answer={"items": [{"id": "{source}", "name": "{mark} source"}]}),
     Case("read a target connection", f"GET {FLOWS}/targetConnections/{{target}}",
          "a list of one; it names dataset and schema", "FS, EN:sources",
          answer={"items": [{"id": "{target}", "params": {"dataSetId": "{dataset}"},
@@ -262,6 +275,10 @@ CASES: tuple[Case, ...] = (
          answer={"items": Some({"id": "{source}", "name": "{mark} source", "description": "{mark}",
                                 "connectionSpec": {"id": "{source_spec}"}}), "_links": dict},
          query={"property": "name=={mark} source"}),
+    Case("list target connections of a name", f"GET {FLOWS}/targetConnections",
+         "property filters; params name the dataset", "EN:dataflows, FS",
+         answer={"items": Some({"id": "{target}", "params": {"dataSetId": "{dataset}"}}), "_links": dict},
+         query={"property": "name=={mark} target"}),
     Case("create a dataflow", f"POST {FLOWS}/flows", "201 and its id; a mappingVersion may be a number",
          "EN:sources, FS, DEP", (201,), _MADE,
          sent={"name": "{mark} flow", "description": "{mark}", "flowSpec": {"id": "{flow_spec}", "version": "1.0"},
@@ -288,7 +305,7 @@ CASES: tuple[Case, ...] = (
     Case("read a dataflow that is not there", f"GET {FLOWS}/flows/{{no_flow}}",
          "404 is absence", "EN:sources", (404,), {"type": re.compile(".*FLOW-1439-40[04]"), "title": _WORDS}),
     Case("post records that need a header", "POST /collection/batch/{inlet}",
-         "207; refused elements carry status or statusCode, and the sentence on the header", "KC, GH, DPL 2",
+         "207; refused elements carry status or statusCode, and the sentence on the header", "KC, GH",
          (207,), {"responses": [({"status": 400, "message": re.compile(".*'header' field is mandatory.*")},
                                  {"statusCode": 400, "message": re.compile(".*'header' field is mandatory.*")})]},
          sent={"messages": [_RECORD]}),

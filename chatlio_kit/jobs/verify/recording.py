@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import orjson
 
 from chatlio_kit.errors import OutputError, UsageError
-from chatlio_kit.jobs.verify.cases import CASES, Case
+from chatlio_kit.jobs.verify.cases import Case
 from chatlio_kit.jobs.verify.shapes import Each, Keyed, Some, misfits
 from chatlio_kit.jobs.verify.walk import Walk
 from chatlio_kit.private_files import new_file
@@ -61,11 +61,14 @@ class Recorder:
                 "A recording needs vcrpy, which is not installed: pip install 'chatlio-kit[verify]'."
             ) from None
         self._case: Case | None = None
+        self._asked: dict[str, Case] = {}
         self._kept: dict[str, tuple[Any, Any]] = {}
 
     def asking(self, case: Case | None) -> None:
         """Note which case the next call is for; with None it is for none, and is not kept."""
         self._case = case
+        if case is not None:
+            self._asked[case.name] = case
 
     @contextmanager
     def recording(self) -> Iterator[None]:
@@ -80,7 +83,7 @@ class Recorder:
             for request, answer in zip(kept["requests"], kept["responses"], strict=True):
                 self._kept[request.headers[CASE_HEADER]] = request, answer
 
-        tape = self._vcr.VCR(before_record_request=self._of_its_case)
+        tape = self._vcr.VCR(before_record_request=self._of_its_case, match_on=["method"])
         tape.register_persister(SimpleNamespace(load_cassette=load, save_cassette=save))
         with tape.use_cassette("walk"):
             yield
@@ -102,7 +105,7 @@ class Recorder:
         scrubber = _Scrubber(walk, settings)
         scrubbed = [
             scrubber.interaction(case, walk.expected[case.name], *self._kept[case.name])
-            for case in CASES
+            for case in self._asked.values()
             if case.name in self._kept
         ]
         kept = {
@@ -134,14 +137,13 @@ class _Scrubber:
         own |= {"organisation": settings.org_id, "organisation_": settings.org_id.partition("@")[0]}
         self.secrets = [own[name] for name in ("client", "secret", "organisation", "organisation_")]
         self.secrets += [own[name] for name in ("inlet", "tenant") if name in own]
-        self._own = sorted(((value, name) for name, value in own.items()), key=lambda one: -len(one[0]))
+        self._own = {value: f"{{{name.rstrip('_')}}}" for name, value in own.items()}
+        longest_first = "|".join(map(re.escape, sorted(self._own, key=len, reverse=True)))
+        self._pattern = re.compile(rf"(?<![A-Za-z0-9])(?:{longest_first})(?![A-Za-z0-9])")
 
     def text(self, text: str) -> str:
         """Return a text without what is the owner's."""
-        for value, name in self._own:
-            text = re.sub(
-                rf"(?<![A-Za-z0-9]){re.escape(value)}(?![A-Za-z0-9])", f"{{{name.rstrip('_')}}}", text
-            )
+        text = self._pattern.sub(lambda found: self._own[found[0]], text)
         text = _ADDRESSES.sub("***", text)
         return _IDS.sub(lambda found: re.sub("[0-9a-zA-Z]", "0", found[0]), text)[:_LONGEST_TEXT]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -91,16 +91,21 @@ def require_development(platform: Platform) -> None:
 
 
 def walk_cases(
-    platform: Platform, *, wait: float, asking: Callable[[Case | None], None] = lambda _: None
+    platform: Platform,
+    cases: Sequence[Case] = CASES,
+    *,
+    wait: float,
+    asking: Callable[[Case | None], None] = lambda _: None,
 ) -> Walk:
-    """Walk all cases, and take down what they made, also when interrupted.
+    """Walk cases, and take down what they made, also when interrupted.
 
     Args:
         platform: a development sandbox.
+        cases: the cases, in an order in which each finds what it needs.
         wait: seconds to wait until a dataflow is ready, and until records have landed.
         asking: is called with each case before its call, and with None before other calls.
     """
-    return _Walker(platform, wait, asking).walk()
+    return _Walker(platform, wait, asking).walk(cases)
 
 
 class _Walker:
@@ -120,9 +125,9 @@ class _Walker:
             "scopes": settings.scopes,
         }
 
-    def walk(self) -> Walk:
+    def walk(self, cases: Sequence[Case]) -> Walk:
         try:
-            for case in CASES:
+            for case in cases:
                 self._try(case)
         except KeyboardInterrupt:
             self._walk.is_interrupted = True
@@ -152,12 +157,13 @@ class _Walker:
             self._failures += 1
             return
         self._failures = 0
-        if found and case.awaits and self._is_plain_delay(case, reply):
+        if found and _is_plain_delay(case, reply):
             what = "the dataflow was not ready" if case.awaits == "ready" else "nothing had landed"
             self._walk.not_walked[case.name] = f"{what} when the waiting ended; --wait sets how long that is"
             return
         self._walk.walked.append(case.name)
-        self._walk.differences += [Difference(case, each) for each in found]
+        if found:
+            self._walk.differences.append(Difference(case, "; ".join(found)))
         if 200 <= reply.status_code < 300:
             self._remember(case, _json(reply))
 
@@ -174,7 +180,7 @@ class _Walker:
                 said = " or ".join(map(str, case.status))
                 found = [f"it answered {reply.status_code}, not {said}"]
             left = self._deadline - time.monotonic()
-            if not found or not case.awaits or left <= 0:
+            if not found or left <= 0 or not (_is_plain_delay(case, reply) or _lacks_inlet(case, reply)):
                 return reply, found
             self._platform.sleep(min(pause, max(left, 0.0)))
             pause = min(pause * 1.5, _LONGEST_PAUSE)
@@ -187,41 +193,19 @@ class _Walker:
         if path.startswith("/data/"):
             query = list(filled(dict(case.query), self._ids).items())
             return self._platform.ask(method, address, query=query, body=sent, headers=headers)
+        settings = self._platform.settings
         if isinstance(sent, str):
-            secret = self._platform.settings.client_secret.reveal()
-            form = filled(sent, {**self._credential, "client_secret": secret})
-            return self._post(
-                self._platform.settings.ims_url + address,
-                form,
-                {"Content-Type": "application/x-www-form-urlencoded"},
-            )
-        host = urlsplit(self._ids["inlet_url"])
-        body = orjson.dumps(sent).decode()
-        return self._post(
-            f"{host.scheme}://{host.netloc}{address}", body, {"Content-Type": "application/json", **headers}
-        )
-
-    @sealed
-    def _post(self, url: str, body: str, headers: dict[str, str]) -> Reply:
-        with closing(new_session(url)) as session:
+            content = filled(sent, {**self._credential, "client_secret": settings.client_secret.reveal()})
+            host, kind = settings.ims_url, "application/x-www-form-urlencoded"
+        else:
+            inlet = urlsplit(self._ids["inlet_url"])
+            host, kind = f"{inlet.scheme}://{inlet.netloc}", "application/json"
+            content = orjson.dumps(sent).decode()
+        with closing(new_session(host)) as session:
             return send(
-                session,
-                "POST",
-                url,
-                service="The address",
-                operation="answer",
-                sleep=self._platform.sleep,
-                data=body.encode(),
-                headers=headers,
-            )
-
-    @staticmethod
-    def _is_plain_delay(case: Case, reply: Reply) -> bool:
-        """Whether an awaited answer is only not there yet: no batches, or a dataflow in another state."""
-        body = _json(reply)
-        state = _at(body, "items/0/state")
-        is_other = isinstance(state, str) and state != _at(case.answer, "items/0/state")
-        return reply.status_code in case.status and (body == {} if case.awaits == "landed" else is_other)
+                session, "POST", host + address, service="The address", operation="answer",
+                sleep=self._platform.sleep, data=content.encode(), headers={"Content-Type": kind, **headers},
+            )  # fmt: skip
 
     def _remember(self, case: Case, body: Any) -> None:
         for name, place in case.gives.items():
@@ -246,7 +230,8 @@ class _Walker:
         self._asking(None)
         try:
             for name in reversed(list(self._standing)):
-                self._remove(name, TAKE_DOWN[name], {name: self._standing.pop(name)})
+                self._remove(name, TAKE_DOWN[name], {name: self._standing[name]})
+                del self._standing[name]
             for name, object_id in self._carriers():
                 self._remove(name, TAKE_DOWN[name], {name: object_id})
         except KeyboardInterrupt:
@@ -322,6 +307,19 @@ def _names_in(node: Any) -> Iterator[str]:
             yield from _names_in(item)
     elif hasattr(node, "shape"):
         yield from _names_in(node.shape)
+
+
+def _is_plain_delay(case: Case, reply: Reply) -> bool:
+    """Whether an awaited answer is only not there yet: no batches, or a dataflow in another state."""
+    if case.awaits is None or reply.status_code not in case.status:
+        return False
+    state = _at(_json(reply), "items/0/state")
+    is_other = isinstance(state, str) and state != _at(case.answer, "items/0/state")
+    return _json(reply) == {} if case.awaits == "landed" else is_other
+
+
+def _lacks_inlet(case: Case, reply: Reply) -> bool:
+    return "inlet_url" in case.gives and _at(_json(reply), "items/0/options/inletUrl") is None
 
 
 def _json(reply: Reply) -> Any:
