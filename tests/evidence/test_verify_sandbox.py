@@ -120,8 +120,8 @@ ALTERATIONS: dict[Callable[[Exchange], None], str] = {
 def test_the_local_platform_does_not_differ(platform: Platform) -> None:
     """Every case is walked, nothing differs, and nothing is left."""
     result = verify_sandbox(platform, wait=30)
-    assert (result.walk.differences, result.walk.not_walked, result.walk.left) == ([], {}, {})
-    assert result.walk.walked == [case.name for case in CASES]
+    assert (result.differences, result.not_walked, result.left) == ([], {}, {})
+    assert result.walked == [case.name for case in CASES]
     assert result.exit_code == 0
     assert left_behind(platform) == []
 
@@ -130,14 +130,14 @@ def test_ten_alterations_are_ten_sentences(server: RunningPlatform, platform: Pl
     """Each alteration is reported once, in one sentence that says what is relied on and where it is from."""
     with altered(server, list(ALTERATIONS)) as far, Platform(settings_of(far)) as there:
         result = verify_sandbox(there, wait=30)
-    sentences = [str(each) for each in result.walk.differences]
+    sentences = [str(each) for each in result.differences]
     assert len(sentences) == len(ALTERATIONS) == 10, sentences
     for words in ALTERATIONS.values():
         (sentence,) = [each for each in sentences if words in each]
         assert re.fullmatch(r"[A-Z].* \((GET|POST|PATCH) /.*\): the client relies on: .*; but .*\.", sentence)
-    assert result.walk.not_walked == {"change a dataflow": "it needs etag, which no case before it gave"}
+    assert result.not_walked == {"change a dataflow": "it needs etag, which no case before it gave"}
     assert result.exit_code == 3
-    assert (result.walk.left, left_behind(platform)) == ({}, [])
+    assert (result.left, left_behind(platform)) == ({}, [])
 
 
 def test_an_answer_without_an_id_costs_what_follows_and_is_taken_down(
@@ -151,10 +151,10 @@ def test_an_answer_without_an_id_costs_what_follows_and_is_taken_down(
 
     with altered(server, [no_ids]) as far, Platform(settings_of(far)) as there:
         result = verify_sandbox(there, wait=30)
-    differing = [each.case.name for each in result.walk.differences]
+    differing = [each.case.name for each in result.differences]
     assert differing == ["create a schema", "create a source connection"]
-    assert result.walk.not_walked["create a dataset"] == "it needs schema, which no case before it gave"
-    assert (result.walk.left, left_behind(platform)) == ({}, [])
+    assert result.not_walked["create a dataset"] == "it needs schema, which no case before it gave"
+    assert (result.left, left_behind(platform)) == ({}, [])
 
 
 @pytest.mark.parametrize("at", [1, 12, 30, 52])
@@ -174,9 +174,9 @@ def test_an_interrupted_walk_is_taken_down(
 
         monkeypatch.setattr(there, "ask", interrupted)
         result = verify_sandbox(there, wait=30)
-    assert result.walk.is_interrupted
+    assert result.is_interrupted
     assert result.exit_code == 1
-    assert (result.walk.left, left_behind(platform)) == ({}, [])
+    assert (result.left, left_behind(platform)) == ({}, [])
 
 
 def test_what_cannot_be_taken_down_is_named(server: RunningPlatform, platform: Platform) -> None:
@@ -188,10 +188,10 @@ def test_what_cannot_be_taken_down_is_named(server: RunningPlatform, platform: P
 
     with altered(server, [kept]) as far, Platform(settings_of(far)) as there:
         result = verify_sandbox(there, wait=30)
-    ((what, why),) = result.walk.left.items()
+    ((what, why),) = result.left.items()
     assert re.fullmatch("mapping [0-9a-f]{32}", what)
     assert "403" in why
-    assert f"its name or description is {result.walk.mark}" in str(result)
+    assert f"its name or description is {result.mark}" in str(result)
     assert left_behind(platform) == []
 
 

@@ -21,8 +21,8 @@ import orjson
 
 from chatlio_kit.errors import OutputError, UsageError
 from chatlio_kit.jobs.verify.cases import Case
+from chatlio_kit.jobs.verify.outcome import Walk
 from chatlio_kit.jobs.verify.shapes import Each, Keyed, Some, misfits
-from chatlio_kit.jobs.verify.walk import Walk
 from chatlio_kit.private_files import new_file
 from chatlio_kit.settings import Settings
 

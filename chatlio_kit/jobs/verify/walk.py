@@ -7,7 +7,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -18,8 +18,11 @@ from chatlio_kit.aep.access_control import DEVELOPMENT
 from chatlio_kit.aep.http import new_session, send
 from chatlio_kit.aep.schema_registry import ResourceType
 from chatlio_kit.connection.production import sandbox_type
-from chatlio_kit.errors import ChatlioKitError, PlatformError, ProductionSandbox
+from chatlio_kit.display import Sheet
+from chatlio_kit.errors import ChatlioKitError, PlatformError, ProductionSandbox, option
 from chatlio_kit.jobs.verify.cases import CASES, GIVEN, MARK, TAKE_DOWN, Case
+from chatlio_kit.jobs.verify.outcome import Difference, Walk
+from chatlio_kit.jobs.verify.recording import Recorder
 from chatlio_kit.jobs.verify.shapes import misfits
 from chatlio_kit.settings import sealed
 
@@ -31,51 +34,46 @@ _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 _TITLES: tuple[ResourceType, ...] = ("schemas", "fieldgroups")
 
 
-@dataclass(frozen=True)
-class Difference:
-    """An answer that is not what a case relies on.
+def verify_sandbox(
+    platform: Platform, cases: Sequence[Case] = CASES, *, wait: float = 900.0, record: Path | None = None
+) -> Walk:
+    """Walk the conformance cases on a development sandbox and take down what they made.
 
-    Attributes:
-        case: the case.
-        found: what is different, in words that follow "but".
+    Args:
+        platform: the sandbox.
+        cases: the cases, in an order in which each finds what it needs.
+        wait: seconds to wait until a dataflow is ready and records have landed.
+        record: the file for the scrubbed answers; it needs the extra ``verify``.
+
+    Raises:
+        ProductionSandbox: the sandbox is not of the type development; no option changes that.
+        UsageError: vcrpy, which records, is not installed.
+        OutputError: the recording cannot be written.
+        PlatformError: the platform cannot be reached, or refuses the credential.
     """
-
-    case: Case
-    found: str
-
-    def __str__(self) -> str:
-        return (
-            f"{self.case.name.capitalize()} ({self.case.call}): the client relies on: {self.case.relies} "
-            f"({self.case.sources}); but {self.found}."
-        )
-
-
-@dataclass
-class Walk:
-    """What came of the cases.
-
-    Attributes:
-        mark: what the name of every object of this walk begins with.
-        walked: the names of the cases that got an answer.
-        differences: answers that are not what the cases rely on.
-        not_walked: the cases without an answer that counts, and why.
-        left: what could not be taken down, and why.
-        is_interrupted: whether the walk was interrupted.
-        expected: the shape of each case's answer, with the ids of this walk.
-        ids: the ids of the walk by their words; some are secrets.
-    """
-
-    mark: str
-    walked: list[str] = field(default_factory=list)
-    differences: list[Difference] = field(default_factory=list)
-    not_walked: dict[str, str] = field(default_factory=dict)
-    left: dict[str, str] = field(default_factory=dict)
-    is_interrupted: bool = False
-    expected: dict[str, Any] = field(default_factory=dict, repr=False)
-    ids: dict[str, str] = field(default_factory=dict, repr=False)
+    recorder = Recorder() if record is not None else None
+    _require_development(platform)
+    if record is None or recorder is None:
+        return _Walker(platform, wait).walk(cases)
+    # Connections that are already open would not be recorded.
+    with recorder.recording(), Platform(platform.settings, sleep=platform.sleep) as recorded:
+        walk = _Walker(recorded, wait, recorder.asking).walk(cases)
+    recorder.write(record, walk, platform.settings)
+    walk.recording = record
+    return walk
 
 
-def require_development(platform: Platform) -> None:
+def listed_calls() -> Sheet:
+    """Return every call that a walk makes, in order."""
+    rows = [(case.name, case.call) for case in CASES]
+    notes = [
+        "Calls that wait are repeated. Whatever a call could not remove is removed at the end, newest first, "
+        f"then whatever else carries the walk's mark. {option('wait')} limits the waiting."
+    ]
+    return Sheet(f"{len(rows)} calls", ("case", "call"), rows, notes)
+
+
+def _require_development(platform: Platform) -> None:
     """Refuse any sandbox that is not of the type development; no option changes that. Reads only.
 
     Raises:
@@ -90,26 +88,12 @@ def require_development(platform: Platform) -> None:
         )
 
 
-def walk_cases(
-    platform: Platform,
-    cases: Sequence[Case] = CASES,
-    *,
-    wait: float,
-    asking: Callable[[Case | None], None] = lambda _: None,
-) -> Walk:
-    """Walk cases, and take down what they made, also when interrupted.
-
-    Args:
-        platform: a development sandbox.
-        cases: the cases, in an order in which each finds what it needs.
-        wait: seconds to wait until a dataflow is ready, and until records have landed.
-        asking: is called with each case before its call, and with None before other calls.
-    """
-    return _Walker(platform, wait, asking).walk(cases)
-
-
 class _Walker:
-    def __init__(self, platform: Platform, wait: float, asking: Callable[[Case | None], None]) -> None:
+    """Makes the calls of cases, remembers the ids that they give, and removes what they made."""
+
+    def __init__(
+        self, platform: Platform, wait: float, asking: Callable[[Case | None], None] = lambda _: None
+    ) -> None:
         self._platform = platform
         self._deadline = time.monotonic() + wait
         self._asking = asking
