@@ -14,7 +14,8 @@ from pathlib import Path
 from chatlio_kit.errors import OutputError, UsageError
 
 OURS = frozenset(
-    {"ledger.db", "ledger.db-wal", "ledger.db-shm", "ledger.lock", "connecting.lock", "local", "reports"}
+    {"ledger.db", "ledger.db-wal", "ledger.db-shm", "ledger.lock", "connecting.lock"}
+    | {"local", "reports", "bulk"}
 )
 """The names in a state folder. A folder with any other name may be somebody's working folder."""
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 import evidence_page
@@ -16,8 +18,20 @@ from chatlio_kit.chatlio.catalogue import TABLES, Field
 from chatlio_kit.chatlio.labels import label_of
 from chatlio_kit.chatlio.redaction import SPEAKS_OF_PEOPLE, left_by_mask
 from chatlio_kit.cli import main
+from chatlio_kit.delivery.forecast import (
+    BATCHES_A_DAY,
+    RECORDS_A_CORE,
+    Forecast,
+    counted,
+    in_bytes,
+    in_time,
+)
+from chatlio_kit.delivery.requests.pacing import MESSAGES_PER_SECOND_TO_PROFILE
+from chatlio_kit.samples import write_sample
+from chatlio_kit.tables import read_export
 
 ROOT = Path(__file__).parent.parent
+CHATS, SAMPLED = 50_000_000, 2_000
 
 
 def _commands(group: click.Group, before: str = "") -> Iterator[str]:
@@ -144,6 +158,57 @@ def _groups() -> Iterator[str]:
         yield f"| `{name}` | {meaning} |"
 
 
+def _plan() -> Iterator[str]:
+    """A plan for 50,000,000 chats: the forecast of a sample, times as many as it takes."""
+    with TemporaryDirectory() as folder:
+        export = read_export(write_sample(Path(folder) / "captures", events=SAMPLED, seed=7).path)
+        forecast = Forecast("a dataset")
+        profile = Forecast("a dataset that feeds Profile", MESSAGES_PER_SECOND_TO_PROFILE)
+        chats: set[str] = set()
+        for batch in export.batches():
+            chats |= set(batch.events["conversation_id"].dropna())
+            for each in (forecast, profile):
+                each.add(batch.events, batch.messages)
+    lake, profile = (each.scaled(CHATS / len(chats)) for each in (forecast, profile))
+    stream, batch_route = lake.routes()["stream"], lake.routes()["batch"]
+    cores = math.ceil(lake.core_seconds / lake.batch_seconds)
+    yield "| | by stream | by batch |"
+    yield "| --- | --- | --- |"
+    rows = [
+        ("events", f"{lake.records / 1e6:,.0f} million", "the same, under the same ids"),
+        ("sent", f"{in_bytes(stream['bytes'])} of JSON", f"{in_bytes(batch_route['bytes'])} of Parquet"),
+        (
+            "calls",
+            f"{stream['requests']:,.0f} requests",
+            f"{lake.files:,} files in {lake.batches:,} batches",
+        ),
+        (
+            "least time",
+            f"{in_time(lake.seconds)} at {lake.per_second:,} messages a second",
+            f"{in_time(lake.batch_seconds)} at 20 GB an hour",
+        ),
+        (
+            "cost to live traffic",
+            f"{stream['quota_share']:.0%} of the organisation's {lake.quota:,} messages a second",
+            "none of the streaming quota",
+        ),
+        (
+            "into a dataset that feeds Profile",
+            f"{in_time(profile.seconds)} at {profile.per_second:,} of {profile.quota:,} records a second",
+            f"{profile.batches:,} of the {BATCHES_A_DAY} batches that Profile takes in a day",
+        ),
+        ("undo", "none", "`chatlio-kit revert RUN`"),
+    ]
+    yield from (f"| {' | '.join(row)} |" for row in rows)
+    yield ""
+    yield (
+        f"Converting takes {in_time(lake.core_seconds)} of one core, at {RECORDS_A_CORE:,} records a second. "
+        f"{counted(cores, 'core')} therefore {'converts' if cores == 1 else 'convert'} as fast as the API "
+        "takes files. A cluster does not shorten the load: it is for exports that one machine cannot read "
+        f"fast enough. {lake.comparison()[-1]}"
+    )
+
+
 PAGES: dict[str, dict[str, Callable[[], Iterator[str]]]] = {
     "README.md": {
         "commands": lambda: _commands(main),
@@ -151,6 +216,7 @@ PAGES: dict[str, dict[str, Callable[[], Iterator[str]]]] = {
         "dictionary": _dictionary,
     },
     "docs/captures.md": {"dialects": _dialects, "pages": _pages, "fields": _fields},
+    "docs/bulk.md": {"plan": _plan},
     "docs/metrics.md": {"metrics": _metrics, "groups": _groups},
     "docs/evidence.md": {
         "tags": evidence_page.tags,

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from chatlio_kit.aep.access_control import AccessControl, Sandboxes
+from chatlio_kit.aep.batch_ingestion import BatchIngestion
 from chatlio_kit.aep.catalog import Catalog
 from chatlio_kit.aep.data_access import DataAccess
 from chatlio_kit.aep.data_prep import MappingSets
@@ -36,6 +37,7 @@ class Platform(SheetDisplay):
         flows: Flow Service.
         access: permissions of the credential.
         data_access: files of batches.
+        batches: Batch ingestion.
         sandboxes: the sandboxes that the credential may use.
         namespaces: Identity Service.
         work_orders: Data Hygiene.
@@ -53,6 +55,7 @@ class Platform(SheetDisplay):
         self.flows = FlowService(self._transport)
         self.access = AccessControl(self._transport)
         self.data_access = DataAccess(self._transport)
+        self.batches = BatchIngestion(self._transport)
         self.sandboxes = Sandboxes(self._transport)
         self.namespaces = Namespaces(self._transport)
         self.work_orders = WorkOrders(self._transport)

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import orjson
 
 from chatlio_kit.aep.errors import error_of
-from chatlio_kit.aep.http import PlatformClock, Reply, new_session, send
+from chatlio_kit.aep.http import FileBody, PlatformClock, Reply, new_session, send
 from chatlio_kit.aep.ims import Tokens
 from chatlio_kit.errors import PlatformError
 from chatlio_kit.settings import Secret, Settings, sealed
@@ -22,6 +22,7 @@ T = TypeVar("T")
 PAGE = 100
 """Entries that are asked for in one page of a list."""
 
+_OCTETS = "application/octet-stream"
 _INLETS = frozenset({"inletUrl", "inletId"})
 _REPEATABLE = frozenset({"GET", "PUT", "DELETE"})
 
@@ -55,36 +56,14 @@ class Transport:
         self.tokens.close()
 
     @sealed
-    def call(
-        self,
-        service: str,
-        operation: str,
-        method: str,
-        path: str,
-        *,
-        query: Parameters = (),
-        body: object = None,
-        headers: Mapping[str, str] | None = None,
-        repeatable: bool | None = None,
-    ) -> Reply:
-        """Make a call and return its successful answer.
-
-        Args:
-            service: the API, for errors.
-            operation: what is asked of it, in words that follow "could not", for errors.
-            method: HTTP verb.
-            path: path below the platform's URL.
-            query: query parameters, in order, repeated where needed.
-            body: sent as JSON unless None.
-            headers: further headers.
-            repeatable: whether repeating the call can do no harm; by default as HTTP defines for the verb.
+    def call(self, service: str, operation: str, method: str, path: str, **parts: Any) -> Reply:
+        """Make a call and return its successful answer; the arguments are those of :meth:`ask`.
 
         Raises:
             Unreachable: no answer came. A call that creates may have been carried out: look before
                 trying again.
             PlatformError: the platform refused the call; the subclass says why.
         """
-        parts: dict[str, Any] = {"query": query, "body": body, "headers": headers, "repeatable": repeatable}
         reply = self.ask(service, operation, method, path, **parts)
         if 200 <= reply.status_code < 300:
             return reply
@@ -100,16 +79,30 @@ class Transport:
         *,
         query: Parameters = (),
         body: object = None,
+        file: FileBody | None = None,
         headers: Mapping[str, str] | None = None,
         repeatable: bool | None = None,
     ) -> Reply:
-        """Make a call and return its answer, whatever its status; the arguments are those of :meth:`call`.
+        """Make a call and return its answer, whatever its status.
+
+        Args:
+            service: the API, for errors.
+            operation: what is asked of it, in words that follow "could not", for errors.
+            method: HTTP verb.
+            path: path below the platform's URL.
+            query: query parameters, in order, repeated where needed.
+            body: sent as JSON unless None.
+            file: sent as it is, instead of a body.
+            headers: further headers.
+            repeatable: whether repeating the call can do no harm; by default as HTTP defines for the verb.
 
         Raises:
-            Unreachable: no answer came.
+            Unreachable: no answer came. A call that creates may have been carried out: look before
+                trying again.
         """
         may_repeat = method in _REPEATABLE if repeatable is None else repeatable
-        data = None if body is None else orjson.dumps(body)
+        data: bytes | FileBody | None = file if body is None else orjson.dumps(body)
+        content_type = None if data is None else "application/json" if file is None else _OCTETS
         is_renewed = False
         while True:
             token = self.tokens.current()
@@ -125,7 +118,7 @@ class Transport:
                 secrets=self._secrets(token),
                 params=list(query),
                 data=data,
-                headers=self._headers(token.reveal(), headers, with_body=data is not None),
+                headers=self._headers(token.reveal(), headers, content_type),
             )
             self.clock.set(reply.headers.get("Date"))
             if reply.status_code != 401 or is_renewed:
@@ -136,15 +129,17 @@ class Transport:
     def _secrets(self, token: Secret) -> tuple[str, ...]:
         return token.reveal(), self.settings.client_secret.reveal()
 
-    def _headers(self, token: str, extra: Mapping[str, str] | None, *, with_body: bool) -> dict[str, str]:
+    def _headers(
+        self, token: str, extra: Mapping[str, str] | None, content_type: str | None
+    ) -> dict[str, str]:
         headers = {
             "Authorization": f"Bearer {token}",
             "x-api-key": self.settings.client_id,
             "x-gw-ims-org-id": self.settings.org_id,
             "x-sandbox-name": self.settings.sandbox,
         }
-        if with_body:
-            headers["Content-Type"] = "application/json"
+        if content_type is not None:
+            headers["Content-Type"] = content_type
         return headers | dict(extra or {})
 
 

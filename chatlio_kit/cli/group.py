@@ -22,6 +22,7 @@ _COMMANDS = {
     "backfill": ("delivery.backfill", "Convert, stream, and read back what landed."),
     "status": ("delivery.status", "Show the ledger in numbers."),
     "replay": ("delivery.replay", "Send dead letters again after a fix."),
+    "revert": ("revert.revert", "Take the batches of a bulk run back out of the dataset."),
     "reconcile": ("delivery.reconcile", "Compare the ledger with what the dataset holds now."),
     "explore": ("explore.explore", "Write a page on which conversations are searched and read."),
     "trace": ("explore.trace", "Show what became of one event, conversation, visitor or record."),
