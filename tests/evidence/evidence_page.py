@@ -42,14 +42,12 @@ class Row:
         relies: what is relied on.
         sources: tags, by commas.
         held_by: tests as ``path::name``, or cases of verify-sandbox.
-        planned: whether the client does not make the call yet.
     """
 
     call: str
     relies: str
     sources: str
     held_by: tuple[str, ...]
-    planned: bool = False
 
     @property
     def tags(self) -> list[str]:
@@ -70,8 +68,7 @@ class Row:
 
 
 ROWS = [Row(case.call, case.relies, case.sources, (VERIFY + case.name,)) for case in CASES] + [
-    Row(fact["call"], fact["relies"], fact["sources"], tuple(fact["held_by"]), fact.get("planned", False))
-    for fact in _FACTS["fact"]
+    Row(fact["call"], fact["relies"], fact["sources"], tuple(fact["held_by"])) for fact in _FACTS["fact"]
 ]
 
 
@@ -93,8 +90,7 @@ def calls() -> Iterator[str]:
         yield "| --- | --- | --- | --- |"
         for row in rows:
             held = "<br>".join(map(_held, row.held_by))
-            planned = " (the bulk route)" if row.planned else ""
-            yield f"| `{row.call}`{planned} | {row.relies} | {_known_from(row)} | {held} |"
+            yield f"| `{row.call}` | {row.relies} | {_known_from(row)} | {held} |"
         yield ""
 
 

@@ -20,6 +20,7 @@ CATALOG = "/data/foundation/catalog"
 DATA_PREP = "/data/foundation/conversion"
 FLOWS = "/data/foundation/flowservice"
 EXPORT = "/data/foundation/export"
+IMPORT = "/data/foundation/import"
 MARK = "chatlio-kit:verify-"
 """What the name and description of every object of a walk begin with."""
 
@@ -41,6 +42,7 @@ GIVEN = {
     "flow_spec": FLOW_SPEC,
     "provider": SOURCE_PROVIDER,
     "talk": "https://ns.adobe.com/xdm/fieldgroups/agentic/conversationevent",
+    "rows": "rows.json",
     "no_schema": "https://ns.adobe.com/none/schemas/none",
     "no_dataset": "0" * 24,
     "no_flow": "00000000-0000-4000-8000-000000000000",
@@ -129,6 +131,19 @@ _METRIC = {
     "filters": [{"name": "dataSetId", "value": "{dataset}", "groupBy": True}],
     "aggregator": "sum",
     "downsample": "sum",
+}
+_BATCH = {
+    "datasetId": "{dataset}",
+    "inputFormat": {"format": "json"},
+    "externalId": "{mark}-batch",
+    "enableErrorDiagnostics": True,
+    "partialIngestionPercent": 5,
+}
+_ROW = {
+    "_id": "{mark}-3",
+    "timestamp": "2024-03-01T10:15:30.000Z",
+    "eventType": "chatlio.verify",
+    "_{tenant}": {"note": "{mark}"},
 }
 _FILES = {"data": Some({"name": str, "length": _NUMBER})}
 
@@ -343,6 +358,32 @@ CASES: tuple[Case, ...] = (
          gives={"failed": "*"}, awaits="landed"),
     Case("list failed files", f"GET {EXPORT}/batches/{{failed}}/failed",
          "name and length; markers such as _SUCCESS are empty", "OAS:data-access, AEPP", answer=_FILES, query=_PAGE),
+    Case("create a batch", f"POST {IMPORT}/batches", "201 and an id; the batch takes files until it is completed",
+         "OAS:batch-ingestion, GTS 19", (201,), {"id": _WORDS, "status": "loading"}, sent=_BATCH,
+         gives={"upload": "id"}),
+    Case("find a batch by its external id", f"GET {CATALOG}/batches", "what a lost answer had created is found",
+         "CAT, OAS:batch-ingestion", answer={"{upload}": {"status": "loading"}},
+         query={"dataSet": "{dataset}", "externalId": "{mark}-batch", **_PAGE}),
+    Case("upload a file", f"PUT {IMPORT}/batches/{{upload}}/datasets/{{dataset}}/files/{{rows}}",
+         "a success without content; a file of the same name is replaced", "OAS:batch-ingestion, GTS 20", (200, 201),
+         sent=_ROW, headers={"Content-Type": "application/octet-stream"}),
+    Case("complete a batch", f"POST {IMPORT}/batches/{{upload}}", "a success; repeating it does no harm",
+         "OAS:batch-ingestion, GTS 22", query={"action": "COMPLETE"}),
+    Case("wait for an uploaded batch", f"GET {CATALOG}/batches/{{upload}}",
+         "success in time, with counts of what went in and out", "GTS 22, GTS 23, OAS:batch-ingestion",
+         answer={"{upload}": {"status": ("success", "active"), "metrics": {"outputRecordCount": int}}}, awaits="landed"),
+    Case("list a batch's row errors", f"GET {EXPORT}/batches/{{upload}}/meta", "404, or no files, where no row failed",
+         "OAS:data-access, EN:ingestion", (200, 404), query={"path": "row_errors", **_PAGE}),
+    Case("revert a batch", f"POST {IMPORT}/batches/{{upload}}", "a success, though nothing is gone yet",
+         "OAS:batch-ingestion, AEPP, GTS 24", query={"action": "REVERT"}),
+    Case("wait until a batch is reverted", f"GET {CATALOG}/batches/{{upload}}", "inactive or deleted in time",
+         "GTS 24, EN:ingestion", answer={"{upload}": {"status": ("inactive", "deleted")}}, awaits="landed"),
+    Case("create a batch to give up", f"POST {IMPORT}/batches", "201 and an id", "OAS:batch-ingestion, GTS 19", (201,),
+         {"id": _WORDS}, sent={**_BATCH, "externalId": "{mark}-given-up"}, gives={"given_up": "id"}),
+    Case("give a batch up", f"POST {IMPORT}/batches/{{given_up}}", "a success", "OAS:batch-ingestion, GTS 25",
+         query={"action": "ABORT"}),
+    Case("read a batch that was given up", f"GET {CATALOG}/batches/{{given_up}}", "aborted, or absent",
+         "GTS 25", (200, 404), ({"{given_up}": {"status": "aborted"}}, {"title": str}, {"status": int})),
     Case("count records", "POST /data/infrastructure/observability/insights/metrics",
          "sums under datapoints[].dps", "OAS:observability, EN:observability",
          answer={"metricResponses": Each({"datapoints": Each({"dps": dict})})},

@@ -29,6 +29,7 @@ from chatlio_kit.settings import sealed
 GUARD_SECONDS = 300.0
 """How long a new dataflow may still drop records (HTTP API source: wait for at least 5 minutes)."""
 _MOST_FAILURES = 3
+_FAILED = frozenset({"failed", "failure", "aborted", "abandoned"})
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 15.0
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 _TITLES: tuple[ResourceType, ...] = ("schemas", "fieldgroups")
@@ -294,12 +295,15 @@ def _names_in(node: Any) -> Iterator[str]:
 
 
 def _is_plain_delay(case: Case, reply: Reply) -> bool:
-    """Whether an awaited answer is only not there yet: no batches, or a dataflow in another state."""
+    """Whether an awaited answer is only not there yet: no batch, or one or a dataflow in another state."""
+    body = _json(reply)
     if case.awaits is None or reply.status_code not in case.status:
         return False
-    state = _at(_json(reply), "items/0/state")
-    is_other = isinstance(state, str) and state != _at(case.answer, "items/0/state")
-    return _json(reply) == {} if case.awaits == "landed" else is_other
+    if case.awaits == "landed":
+        status = _at(body, "*/status")
+        return body == {} or (isinstance(status, str) and status not in _FAILED)
+    state = _at(body, "items/0/state")
+    return isinstance(state, str) and state != _at(case.answer, "items/0/state")
 
 
 def _lacks_inlet(case: Case, reply: Reply) -> bool:
@@ -314,10 +318,15 @@ def _json(reply: Reply) -> Any:
 
 
 def _at(body: Any, place: str) -> Any:
-    """Return what stands at a place such as ``items/0/id``; None when nothing does."""
-    for step in place.split("/"):
+    """Return what stands at a place such as ``items/0/id``; None when nothing does.
+
+    The step ``*`` is the first member of an object: its value, or its key at the end of a place.
+    """
+    steps = place.split("/")
+    for number, step in enumerate(steps, 1):
         if isinstance(body, dict):
-            body = next(iter(body), None) if step == "*" else body.get(step)
+            key = next(iter(body), "") if step == "*" else step
+            body = key if step == "*" and number == len(steps) else body.get(key)
         elif isinstance(body, list) and step.isdecimal() and int(step) < len(body):
             body = body[int(step)]
         else:
