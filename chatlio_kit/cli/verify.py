@@ -36,5 +36,5 @@ def verify_sandbox(context: Context, dry_run: bool, record: Path | None, wait: f
     if dry_run:
         calls = [{"case": case.name, "call": case.call, "relies": case.relies} for case in CASES]
         return CommandResult({"calls": calls}, listed_calls())
-    result = run_verify(context.open(), wait=wait, record=record)
+    result = run_verify(context.open(), wait=wait, record=record, quiet=context.as_json)
     return CommandResult(result.as_dict(), result, result.exit_code)

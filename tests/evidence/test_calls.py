@@ -107,12 +107,12 @@ def lengths(told: Exchange) -> None:
             entry["length"] = int(entry["length"])
 
 
-def capitals(told: Exchange) -> None:
-    """Statuses of batches in capitals."""
+def active(told: Exchange) -> None:
+    """``active`` (batch ingestion) for ``success`` (Catalog), and in capitals."""
     if told.method == "GET" and "/catalog/batches" in told.path and isinstance(told.body, dict):
         for batch in told.body.values():
             if isinstance(batch, dict) and batch.get("status") == "success":
-                batch["status"] = "SUCCESS"
+                batch["status"] = "ACTIVE"
 
 
 OTHER_DIALECTS: tuple[Alteration, ...] = (
@@ -125,7 +125,7 @@ OTHER_DIALECTS: tuple[Alteration, ...] = (
     legacy_mappings,
     bare_preview,
     lengths,
-    capitals,
+    active,
 )
 
 

@@ -79,7 +79,7 @@ def test_the_local_platform_answers_as_the_recording(path: Path, platform: Platf
     """The recorded requests, asked of the local platform, get the same statuses and the same members."""
     recorded = list(interactions(path))
     again = tmp_path / "again.json"
-    result = verify_sandbox(platform, [case for case, _, _ in recorded], wait=30, record=again)
+    result = verify_sandbox(platform, [case for case, _, _ in recorded], wait=30, quiet=True, record=again)
     assert result.not_walked == {}
     here = answers(again)
     found = []
@@ -112,4 +112,4 @@ if __name__ == "__main__":
         running(Path(folder) / "store", enabling_delay=0.01, processing_delay=0.01) as server,
         Platform(settings_of(server)) as local,
     ):
-        verify_sandbox(local, wait=30, record=CASSETTES / "local.json")
+        verify_sandbox(local, wait=30, quiet=True, record=CASSETTES / "local.json")

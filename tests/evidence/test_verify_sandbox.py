@@ -119,7 +119,7 @@ ALTERATIONS: dict[Callable[[Exchange], None], str] = {
 
 def test_the_local_platform_does_not_differ(platform: Platform) -> None:
     """Every case is walked, nothing differs, and nothing is left."""
-    result = verify_sandbox(platform, wait=30)
+    result = verify_sandbox(platform, wait=30, quiet=True)
     assert (result.differences, result.not_walked, result.left) == ([], {}, {})
     assert result.walked == [case.name for case in CASES]
     assert result.exit_code == 0
@@ -129,7 +129,7 @@ def test_the_local_platform_does_not_differ(platform: Platform) -> None:
 def test_ten_alterations_are_ten_sentences(server: RunningPlatform, platform: Platform) -> None:
     """Each alteration is reported once, in one sentence that says what is relied on and where it is from."""
     with altered(server, list(ALTERATIONS)) as far, Platform(settings_of(far)) as there:
-        result = verify_sandbox(there, wait=30)
+        result = verify_sandbox(there, wait=30, quiet=True)
     sentences = [str(each) for each in result.differences]
     assert len(sentences) == len(ALTERATIONS) == 10, sentences
     for words in ALTERATIONS.values():
@@ -150,7 +150,7 @@ def test_an_answer_without_an_id_costs_what_follows_and_is_taken_down(
             told.body = {"title": told.body.get("title")}
 
     with altered(server, [no_ids]) as far, Platform(settings_of(far)) as there:
-        result = verify_sandbox(there, wait=30)
+        result = verify_sandbox(there, wait=30, quiet=True)
     differing = [each.case.name for each in result.differences]
     assert differing == ["create a schema", "create a source connection"]
     assert result.not_walked["create a dataset"] == "it needs schema, which no case before it gave"
@@ -173,7 +173,7 @@ def test_an_interrupted_walk_is_taken_down(
             return reply
 
         monkeypatch.setattr(there, "ask", interrupted)
-        result = verify_sandbox(there, wait=30)
+        result = verify_sandbox(there, wait=30, quiet=True)
     assert result.is_interrupted
     assert result.exit_code == 1
     assert (result.left, left_behind(platform)) == ({}, [])
@@ -187,7 +187,7 @@ def test_what_cannot_be_taken_down_is_named(server: RunningPlatform, platform: P
             told.status = 403
 
     with altered(server, [kept]) as far, Platform(settings_of(far)) as there:
-        result = verify_sandbox(there, wait=30)
+        result = verify_sandbox(there, wait=30, quiet=True)
     ((what, why),) = result.left.items()
     assert re.fullmatch("mapping [0-9a-f]{32}", what)
     assert "403" in why
@@ -244,7 +244,7 @@ def test_a_recording_holds_nothing_of_its_owner(
 
     path = tmp_path / "run.json"
     with altered(server, [noted]) as far, Platform(settings_of(far)) as there:
-        verify_sandbox(there, wait=30, record=path)
+        verify_sandbox(there, wait=30, quiet=True, record=path)
     text = path.read_text(encoding="utf-8")
     assert json.loads(text)["interactions"]
     account = server.account

@@ -49,11 +49,17 @@ _MEMBER = re.compile(r"[@$A-Za-z_{][\w:.{}-]*")
 class Recorder:
     """Keeps the last answer to each case of a walk, as it was on the wire.
 
+    Args:
+        path: the file that the recording is written to.
+
     Raises:
-        UsageError: vcrpy is not installed.
+        UsageError: vcrpy is not installed, or the file's folder is not there.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path) -> None:
+        if not path.parent.is_dir():
+            raise UsageError(f"There is no folder {str(path.parent)!r} for the recording. Name another file.")
+        self._path = path
         try:
             self._vcr = import_module("vcr")
         except ImportError:
@@ -96,7 +102,7 @@ class Recorder:
         request.headers[CASE_HEADER] = case.name
         return request
 
-    def write(self, path: Path, walk: Walk, settings: Settings) -> None:
+    def write(self, walk: Walk, settings: Settings) -> None:
         """Write the recording, without anything of the sandbox's owner, for its reader alone.
 
         Raises:
@@ -120,12 +126,12 @@ class Recorder:
                 "version of chatlio-kit."
             )
         try:
-            draft = new_file(path)
+            draft = new_file(self._path)
             draft.write_text(text, encoding="utf-8")
-            draft.replace(path)
+            draft.replace(self._path)
         except OSError as error:
             raise OutputError(
-                f"The recording {str(path)!r} cannot be written: {error.strerror or error}."
+                f"The recording {str(self._path)!r} cannot be written: {error.strerror or error}."
             ) from error
 
 

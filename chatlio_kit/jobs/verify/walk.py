@@ -18,7 +18,7 @@ from chatlio_kit.aep.access_control import DEVELOPMENT
 from chatlio_kit.aep.http import new_session, send
 from chatlio_kit.aep.schema_registry import ResourceType
 from chatlio_kit.connection.production import sandbox_type
-from chatlio_kit.display import Sheet
+from chatlio_kit.display import Progress, Sheet
 from chatlio_kit.errors import ChatlioKitError, PlatformError, ProductionSandbox, option
 from chatlio_kit.jobs.verify.cases import CASES, GIVEN, MARK, TAKE_DOWN, Case
 from chatlio_kit.jobs.verify.outcome import Difference, Walk
@@ -36,7 +36,12 @@ _TITLES: tuple[ResourceType, ...] = ("schemas", "fieldgroups")
 
 
 def verify_sandbox(
-    platform: Platform, cases: Sequence[Case] = CASES, *, wait: float = 900.0, record: Path | None = None
+    platform: Platform,
+    cases: Sequence[Case] = CASES,
+    *,
+    wait: float = 900.0,
+    record: Path | None = None,
+    quiet: bool = False,
 ) -> Walk:
     """Walk the conformance cases on a development sandbox and take down what they made.
 
@@ -45,6 +50,7 @@ def verify_sandbox(
         cases: the cases, in an order in which each finds what it needs.
         wait: seconds to wait until a dataflow is ready and records have landed.
         record: the file for the scrubbed answers; it needs the extra ``verify``.
+        quiet: whether to show no progress.
 
     Raises:
         ProductionSandbox: the sandbox is not of the type development; no option changes that.
@@ -52,14 +58,14 @@ def verify_sandbox(
         OutputError: the recording cannot be written.
         PlatformError: the platform cannot be reached, or refuses the credential.
     """
-    recorder = Recorder() if record is not None else None
+    recorder = Recorder(record) if record is not None else None
     _require_development(platform)
-    if record is None or recorder is None:
-        return _Walker(platform, wait).walk(cases)
+    if recorder is None:
+        return _Walker(platform, wait).walk(cases, quiet)
     # Connections that are already open would not be recorded.
     with recorder.recording(), Platform(platform.settings, sleep=platform.sleep) as recorded:
-        walk = _Walker(recorded, wait, recorder.asking).walk(cases)
-    recorder.write(record, walk, platform.settings)
+        walk = _Walker(recorded, wait, recorder.asking).walk(cases, quiet)
+    recorder.write(walk, platform.settings)
     walk.recording = record
     return walk
 
@@ -110,10 +116,13 @@ class _Walker:
             "scopes": settings.scopes,
         }
 
-    def walk(self, cases: Sequence[Case]) -> Walk:
+    def walk(self, cases: Sequence[Case], quiet: bool) -> Walk:
         try:
-            for case in cases:
-                self._try(case)
+            with Progress("verifying", len(cases), "cases", quiet=quiet) as progress:
+                for case in cases:
+                    progress.say(case=case.name)
+                    self._try(case)
+                    progress.advance(1)
         except KeyboardInterrupt:
             self._walk.is_interrupted = True
         finally:
