@@ -317,8 +317,28 @@ def _batches(platform: Platform, name: str) -> list[Any]:
     return list(platform.catalog.batches(ck.open_connection(platform, name, quiet=True).dataset_id))
 
 
+def test_a_refused_revert_is_one_sentence(
+    captures: Path, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The platform's words are shown, and the rows are where they were."""
+    load(captures, platform)
+    send_once = wire.send_once
+
+    def refuse(session: Any, method: str, url: str, **parts: Any) -> Any:
+        if ("action", "REVERT") in (parts.get("params") or ()):
+            return wire.Reply(403, b'{"title": "Forbidden", "detail": "You may not revert"}', {})
+        return send_once(session, method, url, **parts)
+
+    monkeypatch.setattr(wire, "send_once", refuse)
+    result = ck.revert(ck.open_connection(platform, quiet=True), 1, quiet=True)
+    assert (result.exit_code, result.as_dict()["left"], result.as_dict()["gone"]) == (1, EVENTS, 0)
+    assert "Batch ingestion could not revert the batch: You may not revert (HTTP 403)" in str(result)
+
+
 def test_turns_are_streamed_and_routes_are_two(captures: Path, tmp_path: Path, platform: Platform) -> None:
-    """Another route, and turns by batch, are refused in one sentence each."""
+    """Another route, turns by batch, and options of the other route are refused in one sentence each."""
+    with pytest.raises(UsageError, match="pace= is for streams, and has no effect with via=batch"):
+        ck.backfill(captures, platform, via="batch", pace=5)
     with pytest.raises(UsageError, match="via= is 'stream' or 'batch', not 'mail'"):
         ck.backfill(captures, platform, via="mail")
     done = CliRunner().invoke(

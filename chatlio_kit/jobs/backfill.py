@@ -25,7 +25,7 @@ from chatlio_kit.delivery.people import names_visitors
 from chatlio_kit.delivery.requests.pacing import MESSAGES_PER_SECOND
 from chatlio_kit.delivery.run import wait_seconds
 from chatlio_kit.delivery.run_options import RunOptions, option_notes, record_options
-from chatlio_kit.errors import ConnectionIncomplete
+from chatlio_kit.errors import ConnectionIncomplete, UsageError, option
 from chatlio_kit.tables import (
     REJECTED,
     REPORT,
@@ -40,13 +40,13 @@ from chatlio_kit.tables.output import write_page
 from chatlio_kit.tables.report import PAGE
 
 REPORTS = "reports"
-ROUTES: dict[object, type[Run]] = {"stream": Run, "batch": BulkRun}
+ROUTES: dict[str, type[Run]] = {"stream": Run, "batch": BulkRun}
 """The ways into a dataset, and the run of each."""
 
 
 def a_route(name: str, value: object) -> None:
     """Accept a route: ``stream`` or ``batch``."""
-    if value not in ROUTES:
+    if not isinstance(value, str) or value not in ROUTES:
         raise wrong(name, " or ".join(map(repr, ROUTES)), value)
 
 
@@ -141,6 +141,9 @@ def backfill(
         LedgerBusy: when another run is sending from the same state folder.
     """
     route = ROUTES[via]
+    for name_, value in {"pace": pace, "skip_guard": skip_guard}.items():
+        if value and route is BulkRun:
+            raise UsageError(f"{option(name_)} is for streams, and has no effect with {option('via', via)}.")
     export = export_of(captures)
     state = platform.settings.state
     if connect or platform.settings.is_local:

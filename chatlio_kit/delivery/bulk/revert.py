@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from chatlio_kit.arguments import checked, whole_number
+from chatlio_kit.arguments import SECONDS, checked, whole_number
 from chatlio_kit.connection import Connection, a_connection, require_leave
 from chatlio_kit.delivery.bulk.files import remove_files
 from chatlio_kit.delivery.bulk.loader import Loader
@@ -95,7 +95,7 @@ class Reversion(SheetDisplay):
         )
 
 
-@checked(connection=a_connection, run=whole_number(1))
+@checked(connection=a_connection, run=whole_number(1), wait=SECONDS)
 def revert(
     connection: Connection,
     run: int,

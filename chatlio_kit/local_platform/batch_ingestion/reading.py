@@ -61,7 +61,10 @@ def rows_of(path: Path, input_format: Json, json_schema: Json, first: Path) -> I
 def _line_rows(path: Path) -> Iterator[Row]:
     with path.open("rb") as file:
         while line := file.readline(LONGEST_ROW):
-            if text := line.strip():
+            text, is_whole = line.strip(), len(line) < LONGEST_ROW or line.endswith(b"\n")
+            while not is_whole and (rest := file.readline(LONGEST_ROW)):
+                is_whole, text = rest.endswith(b"\n"), b"{"
+            if text:
                 yield _parsed(text), text
 
 
@@ -181,8 +184,7 @@ def _inbound(column: Any) -> str:
     """Return the XDM type of a leaf column, or how Parquet names a type that has none."""
     logical, converted = column.logical_type, column.converted_type
     if converted != "NONE":
-        is_local = logical.type == "TIMESTAMP" and "isAdjustedToUTC=false" in str(logical)
-        return str(converted) if is_local else _BY_CONVERTED.get(converted, str(converted))
+        return _BY_CONVERTED.get(converted, str(converted))
     if logical.type != "NONE":
         return str(logical)
     return _BY_PHYSICAL.get(column.physical_type, str(column.physical_type))

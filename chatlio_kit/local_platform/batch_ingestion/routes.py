@@ -199,7 +199,8 @@ class BatchIngestion(Service):
 
     def _revert(self, batch_id: str, batch: Json, action: str) -> None:
         _require(batch_id, batch, "success", action)
-        self._context.store.put("revert", batch_id, {"id": batch_id, "asked": now_ms()})
+        if self._context.store.get("revert", batch_id) is None:
+            self._context.store.put("revert", batch_id, {"id": batch_id, "asked": now_ms()})
         if self._context.options.processing_delay:
             self._notify()
         else:
@@ -215,14 +216,10 @@ class BatchIngestion(Service):
             raise problems.bad_request("datasetId and inputFormat are required")
         if self._context.store.get("dataset", dataset_id) is None:
             raise problems.bad_request(f"The dataset {dataset_id} was not found")
-        name, is_multi_line = (
-            str(input_format.get("format")).lower(),
-            input_format.get("isMultiLineJson", False),
-        )
+        name = str(input_format.get("format")).lower()
+        is_multi_line = input_format.get("isMultiLineJson", False)
         if name == "csv":
-            raise problems.bad_request(
-                "CSV is for flat schemas only, and the schema of the dataset is not flat"
-            )
+            raise problems.bad_request("CSV is for flat schemas; that of the dataset is not flat")
         if name not in FORMATS:
             raise problems.bad_request("inputFormat.format must be JSON, Parquet or CSV")
         if not isinstance(is_multi_line, bool) or (is_multi_line and name != "json"):
