@@ -196,7 +196,7 @@ def tour(tmp_path_factory: pytest.TempPathFactory) -> Tour:
         visitor = events["visitor_id"].dropna().iloc[0]
         done.pages["forget"] = run("forget", sample, "--visitor-id", visitor, "--yes", "--wait", 30)
         more = write_sample(folder / "more", events=40, seed=12).path
-        done.pages["bulk"] = run("backfill", more, "--via", "batch", "--skip-guard", "--wait", 30)
+        done.pages["bulk"] = run("backfill", more, "--via", "batch", "--wait", 30)
         done.pages["revert"] = run(
             "revert", json.loads(done.pages["bulk"].stdout)["run"], "--yes", "--wait", 30
         )
