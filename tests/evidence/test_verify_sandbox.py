@@ -20,6 +20,7 @@ from chatlio_kit.cli import main
 from chatlio_kit.errors import ProductionSandbox
 from chatlio_kit.jobs.platforms import settings_of
 from chatlio_kit.jobs.verify import CASES, verify_sandbox
+from chatlio_kit.jobs.verify.cases import MARK
 from chatlio_kit.local_platform import RunningPlatform, running
 
 
@@ -117,12 +118,33 @@ ALTERATIONS: dict[Callable[[Exchange], None], str] = {
 }
 
 
-def test_the_local_platform_does_not_differ(platform: Platform) -> None:
-    """Every case is walked, nothing differs, and nothing is left."""
-    result = verify_sandbox(platform, wait=30, quiet=True)
-    assert (result.differences, result.not_walked, result.left) == ([], {}, {})
-    assert result.walked == [case.name for case in CASES]
-    assert result.exit_code == 0
+def test_the_local_platform_does_not_differ(
+    server: RunningPlatform, platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a sandbox that is reached by settings: every case is walked, nothing differs, nothing is left."""
+    account = server.account
+    for name, value in (
+        ("CLIENT_ID", account.client_id), ("CLIENT_SECRET", account.client_secret),
+        ("ORG_ID", account.org_id), ("SANDBOX", account.sandbox),
+        ("PLATFORM_URL", server.url), ("IMS_URL", server.url),
+    ):  # fmt: skip
+        monkeypatch.setenv(f"AEP_{name}", value)
+    monkeypatch.setattr("chatlio_kit.jobs.verify.walk.GUARD_SECONDS", 0.0)
+    words = [
+        "verify-sandbox",
+        "--platform",
+        "aep",
+        "--state",
+        str(tmp_path / "state"),
+        "--wait",
+        "60",
+        "--json",
+    ]
+    done = CliRunner().invoke(main, words)
+    answer = json.loads(done.stdout)
+    assert (done.exit_code, answer["differences"], answer["not_walked"], answer["left"]) == (0, [], {}, {})
+    assert answer["walked"] == answer["cases"] == len(CASES)
+    assert answer["mark"].startswith(MARK)
     assert left_behind(platform) == []
 
 
@@ -236,7 +258,7 @@ def test_a_recording_holds_nothing_of_its_owner(
         if told.status in (200, 201) and isinstance(told.body, dict) and isinstance(told.body.get("id"), str):
             seen.append(told.body["id"])
         if told.is_call("GET", "/idnamespace/identities"):
-            told.body.append({"code": "Loyalty", "name": "Acme Gold Club", "idType": "EMAIL", "id": 7})
+            told.body = [{**each, "description": "Acme Gold Club"} for each in told.body]
         if told.status >= 400 and isinstance(told.body, dict):
             told.body["detail"] = (
                 "ana@example.org of 1A2B3C4D5E6F70819203A4B5@AdobeOrg at https://acme.example/x"
