@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from copy import copy
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from chatlio_kit.aep import Platform
 from chatlio_kit.arguments import SHARED, checked, optional, wrong
@@ -38,6 +39,9 @@ from chatlio_kit.tables import (
 from chatlio_kit.tables.arrow import release_memory, system_allocator
 from chatlio_kit.tables.output import write_page
 from chatlio_kit.tables.report import PAGE
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 REPORTS = "reports"
 ROUTES: dict[str, type[Run]] = {"stream": Run, "batch": BulkRun}
@@ -106,6 +110,7 @@ def backfill(
     wait: float | None = None,
     via: str = "stream",
     quiet: bool = False,
+    cluster: str | Client | None = None,
 ) -> Page:
     """Convert captures, send what is accepted, and read back what landed.
 
@@ -132,10 +137,12 @@ def backfill(
             :func:`forecast` compares the two. A history may go both ways. :func:`revert` takes the batches of
             a run back.
         quiet: whether to show no progress.
+        cluster: the address of a Dask scheduler, or a client, where a cluster converts.
 
     Raises:
         MissingPath: when a path does not exist.
         CaptureError: when there are no files.
+        ClusterError: when the cluster cannot be used.
         ProductionSandbox: when the sandbox is of the type production, or of a type that cannot be read.
         ConnectionIncomplete: when there is no connection and none may be created.
         LedgerBusy: when another run is sending from the same state folder.
@@ -145,13 +152,16 @@ def backfill(
         if value and route is BulkRun:
             raise UsageError(f"{option(name_)} is for streams, and has no effect with {option('via', via)}.")
     export = export_of(captures)
+    if cluster is not None:
+        export.cluster = cluster
+    export.check_cluster()
     state = platform.settings.state
     if connect or platform.settings.is_local:
         connection = plan_connection(platform, name, quiet=quiet).apply(production=production, quiet=quiet)
     else:
         connection = open_connection(platform, name, quiet=quiet)
         require_leave(platform, production)
-    visitors = _visitors_of(captures) if names_visitors(connection) else None
+    visitors = _visitors_of(export) if names_visitors(connection) else None
     with route(
         connection,
         state,
@@ -194,7 +204,7 @@ def backfill(
     return page
 
 
-def _visitors_of(captures: Export | Path | str | Sequence[Path | str]) -> ConversationVisitors:
+def _visitors_of(captures: Export) -> ConversationVisitors:
     """Read all captures once, and return the visitor of each conversation.
 
     A transcript names no visitor, and the event that does may be in any other file. A Slack export names no
