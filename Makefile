@@ -72,7 +72,7 @@ notebooks: $(READY) ## re-execute the notebooks and store their outputs
 	$(BIN)/python tests/notebooks/refresh.py
 
 pages: $(READY) ## write the parts of the pages in docs/ that are generated from the code anew
-	$(BIN)/python docs/generated.py
+	PYTHONPATH=tests/evidence $(BIN)/python docs/generated.py
 
 docs: $(READY) ## build the documentation site in build/docs, warnings as errors
 	@$(SETUP) -c constraints.txt -e ".[docs]"

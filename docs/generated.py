@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
+import evidence_page
 import messages
 
 from chatlio_kit.aep import errors as platform_errors
@@ -324,6 +325,11 @@ PAGES: dict[str, dict[str, Callable[[], Iterator[str]]]] = {
         "responses": _responses,
         "doctor": _doctor,
         "notes": _notes,
+    },
+    "docs/evidence.md": {
+        "tags": evidence_page.tags,
+        "calls": evidence_page.calls,
+        "live": evidence_page.live,
     },
 }
 

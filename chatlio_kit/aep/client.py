@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 from types import TracebackType
+from typing import Any
 
 from chatlio_kit.aep.access_control import AccessControl, Sandboxes
 from chatlio_kit.aep.batch_ingestion import BatchIngestion
@@ -13,6 +14,7 @@ from chatlio_kit.aep.catalog import Catalog
 from chatlio_kit.aep.data_access import DataAccess
 from chatlio_kit.aep.data_prep import MappingSets
 from chatlio_kit.aep.flow_service import FlowService
+from chatlio_kit.aep.http import Reply
 from chatlio_kit.aep.identity import Namespaces, WorkOrders
 from chatlio_kit.aep.ingestion import Inlet
 from chatlio_kit.aep.observability import Observability
@@ -78,6 +80,20 @@ class Platform(SheetDisplay):
         """
         tokens, sandbox = self._transport.tokens, self.settings.sandbox
         return Inlet(url, flow_id, connections=connections, tokens=tokens, sandbox=sandbox)
+
+    def ask(self, method: str, path: str, **parts: Any) -> Reply:
+        """Make any call of the REST APIs and return its response, whatever its status.
+
+        Args:
+            method: HTTP verb.
+            path: Path below the platform's URL.
+            parts: ``query``, ``body``, ``headers`` and ``repeatable``, as in
+                :meth:`~chatlio_kit.aep.transport.Transport.ask`.
+
+        Raises:
+            Unreachable: There was no response.
+        """
+        return self._transport.ask("Experience Platform", f"answer {method} {path}", method, path, **parts)
 
     @property
     def clock_skew(self) -> float | None:

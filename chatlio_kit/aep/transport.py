@@ -56,7 +56,21 @@ class Transport:
         self.tokens.close()
 
     @sealed
-    def call(
+    def call(self, service: str, operation: str, method: str, path: str, **parts: Any) -> Reply:
+        """Make a call and return its successful response; the arguments are those of :meth:`ask`.
+
+        Raises:
+            Unreachable: There was no response. A call that creates may have been carried out: check before
+                trying again.
+            PlatformError: The platform refused the call; the subclass gives the reason.
+        """
+        reply = self.ask(service, operation, method, path, **parts)
+        if 200 <= reply.status_code < 300:
+            return reply
+        raise error_of(service, operation, reply, secrets=self._secrets(self.tokens.current()))
+
+    @sealed
+    def ask(
         self,
         service: str,
         operation: str,
@@ -69,7 +83,7 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         repeatable: bool | None = None,
     ) -> Reply:
-        """Make a call and return its successful response.
+        """Make a call and return its response, whatever its status.
 
         Args:
             service: The API, for errors.
@@ -85,7 +99,6 @@ class Transport:
         Raises:
             Unreachable: There was no response. A call that creates may have been carried out: check before
                 trying again.
-            PlatformError: The platform refused the call; the subclass gives the reason.
         """
         may_repeat = method in _REPEATABLE if repeatable is None else repeatable
         data: bytes | FileBody | None = file if body is None else orjson.dumps(body)
@@ -93,7 +106,6 @@ class Transport:
         is_renewed = False
         while True:
             token = self.tokens.current()
-            secrets = (token.reveal(), self.settings.client_secret.reveal())
             reply = send(
                 self._session,
                 method,
@@ -103,18 +115,19 @@ class Transport:
                 sleep=self.sleep,
                 may_repeat=may_repeat,
                 is_local=self.settings.is_local,
-                secrets=secrets,
+                secrets=self._secrets(token),
                 params=list(query),
                 data=data,
                 headers=self._headers(token.reveal(), headers, content_type),
             )
             self.clock.set(reply.headers.get("Date"))
-            if 200 <= reply.status_code < 300:
-                return reply
             if reply.status_code != 401 or is_renewed:
-                raise error_of(service, operation, reply, secrets=secrets)
+                return reply
             is_renewed = True
             self.tokens.discard(token)
+
+    def _secrets(self, token: Secret) -> tuple[str, ...]:
+        return token.reveal(), self.settings.client_secret.reveal()
 
     def _headers(
         self, token: str, extra: Mapping[str, str] | None, content_type: str | None
