@@ -24,12 +24,12 @@ $(READY): pyproject.toml constraints.txt requirements.lock
 	@echo "  Ready. \"make clean\" removes it all."
 	@echo
 
-lock: $(READY) ## write requirements.lock anew from constraints.txt, with hashes
+lock: $(READY) ## rewrite requirements.lock from constraints.txt, with hashes
 	mkdir -p build
 	$(PIP) install --dry-run --ignore-installed --report build/installation.json -c constraints.txt ".[dev]" setuptools
 	$(BIN)/python tests/lock.py build/installation.json
 
-backfill: $(READY) ## run the main job on the embedded platform with a sample export
+backfill: $(READY) ## run the main job on the local platform with a sample export
 	@echo "Writing a sample export: 5,000 webhooks of a made-up shop, as a logger would have kept them"
 	@$(BIN)/chatlio-kit sample build/captures --events 5000
 	@echo
@@ -52,10 +52,10 @@ unit: $(READY) ## unit and integration tests
 coverage: $(READY) ## unit and integration tests with line coverage; the report is in build/coverage
 	$(BIN)/pytest -n auto --dist loadscope --cov=chatlio_kit --cov-report=term:skip-covered --cov-report=html:build/coverage
 
-notebooks-test: $(READY) ## re-run the notebooks and compare every stored output
+notebooks-test: $(READY) ## run the notebooks again and compare every stored output
 	$(BIN)/pytest -n auto --dist loadfile --nbval --nbval-current-env --nbval-sanitize-with tests/notebooks/sanitize.cfg notebooks
 
-notebooks-long: $(READY) ## run the notebooks on other captures and platforms, up to 100,000 events
+notebooks-long: $(READY) ## run the notebooks on other captures and platforms, with up to 100,000 events
 	$(BIN)/python tests/benchmarks/notebooks_at_length.py
 
 test-browser: $(READY) ## notebooks, explorer and site in headless Chromium; pictures in build/screenshots
@@ -71,23 +71,23 @@ lint: $(READY) ## ruff, strict types, order of imports
 notebooks: $(READY) ## re-execute the notebooks and store their outputs
 	$(BIN)/python tests/notebooks/refresh.py
 
-pages: $(READY) ## write the parts of the pages in docs/ that are generated from the code anew
+pages: $(READY) ## rewrite the generated parts of the pages in docs/
 	PYTHONPATH=tests/evidence $(BIN)/python docs/generated.py
 
-docs: $(READY) ## build the documentation site in build/docs, warnings as errors
+docs: $(READY) ## build the documentation site in build/docs; warnings are errors
 	@$(SETUP) -c constraints.txt -e ".[docs]"
 	@rm -rf build/docs
 	$(BIN)/sphinx-build --quiet --nitpicky --fail-on-warning --keep-going -c docs . build/docs
 	@echo "Open build/docs/index.html in a browser."
 
-links: $(READY) ## ask every other site that the documentation links to, which needs the network
+links: $(READY) ## check the documentation's external links; needs the network
 	@$(SETUP) -c constraints.txt -e ".[docs]"
 	$(BIN)/sphinx-build --quiet -b linkcheck -c docs . build/links
 
 lab: $(READY) ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
 
-bench: $(READY) ## measure side by side with what an analyst would otherwise use
+bench: $(READY) ## compare speed and memory with an analyst's other tools
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]" \
 	  || echo "Not all peers can be installed here; those that are missing are not run."
 	$(BIN)/python tests/benchmarks/convert_speed.py
@@ -99,7 +99,7 @@ bench: $(READY) ## measure side by side with what an analyst would otherwise use
 	$(BIN)/python tests/benchmarks/backfill_memory.py --via batch
 	$(BIN)/python tests/benchmarks/fault_matrix.py
 
-soak: $(READY) ## damaged captures by the hundred thousand; long backfills faulted and killed; 10,000 random histories
+soak: $(READY) ## 100,000s of damaged captures; long backfills with faults and kills; 10,000 random histories
 	$(BIN)/python tests/benchmarks/fuzz_convert.py
 	$(BIN)/python tests/benchmarks/soak_faults.py
 	$(BIN)/python tests/benchmarks/soak_kills.py
@@ -107,7 +107,7 @@ soak: $(READY) ## damaged captures by the hundred thousand; long backfills fault
 	$(BIN)/python tests/benchmarks/soak_histories.py
 	$(BIN)/python tests/benchmarks/soak_histories.py --bugs --histories 2000
 
-mutants: $(READY) ## change the code in small ways, and see whether tests fail: hours
+mutants: $(READY) ## mutate the code and check that tests fail; takes hours
 	$(BIN)/python tests/benchmarks/mutants.py
 
 clean: ## remove the environment, the state and everything built
