@@ -7,33 +7,33 @@
 >>> run = ck.stream(tables, connection)
 >>> run.reconcile()
 
-Each of these shows itself, as text and in a notebook. Tables are pandas frames: what they say is what is
-sent. Whatever goes wrong is a ``ChatlioKitError`` that says what happened and what to do next.
+These objects display themselves, as text and in a notebook. Tables are pandas frames, which are validated and
+sent unchanged. Every error is a ``ChatlioKitError`` that says what happened and what to do next.
 
 The names, in the order of the journey:
 
     open_platform     the local platform on this machine, or Experience Platform
     check_platform    what prevents a connection; changes nothing
-    plan_connection   what a connection needs and what is there; ``apply()`` makes the rest
-    open_connection   a connection that was made before
-    audit_identities  whether identities would make people of events, or glue strangers together
-    read_export       captured webhooks in files; ``to_tables()`` makes frames of them
+    plan_connection   what a connection needs and what exists; ``apply()`` creates the rest
+    open_connection   an existing connection
+    audit_identities  whether identities would link events to people, or merge different people
+    read_export       captured webhooks in files; ``to_tables()`` returns frames
     inspect_slack     how a Slack workspace export could be read; changes nothing
     read_slack        conversations out of a Slack workspace export, alone or merged with webhooks
     read_tables       the tables that ``chatlio-kit convert`` wrote
-    measure           what chats answer: waits, outcomes, volume; in calendar and business time
-    stream            frames to the dataset, each event once; ``reconcile()`` reads back what landed
-    backfill          captures of any size to the dataset in one go, batch by batch; resumes by itself
-    backfill_turns    conversation turns of captures, for Customer Journey Analytics, instead of events
-    replay            what the platform would not take, again
-    revert            the batches of a bulk run, out of the dataset again
-    explore           conversations to search, filter and read, with what became of each
-    trace             what became of one event, conversation, visitor, address or record
-    disconnect        takes a connection's dataflows down; schema and data stay
-    forget            removes one person from all that is kept here and, given a platform, from its dataset
-    write_sample      a realistic export to practise on
-    open_lesson       the ground of the guided notebooks
-    __version__       the version that is installed
+    measure           metrics: waits, outcomes, volume; in calendar and business time
+    stream            sends frames to the dataset, each event once; ``reconcile()`` reads the dataset back
+    backfill          sends captures of any size to the dataset, batch by batch; resumes by itself
+    backfill_turns    sends conversation turns for Customer Journey Analytics instead of events
+    replay            sends events again that the platform refused
+    revert            removes the batches of a bulk run from the dataset
+    explore           conversations to search, filter and read, with the status of each
+    trace             the status of one event, conversation, visitor, address or record
+    disconnect        deletes a connection's dataflows; schema and data stay
+    forget            removes one person from everything kept here and, given a platform, from its dataset
+    write_sample      a realistic export to practise with
+    open_lesson       the setup of the guided notebooks
+    __version__       the installed version
 """
 
 from importlib import import_module
@@ -114,7 +114,7 @@ _ROOMS = {
 
 
 def __getattr__(name: str) -> Any:
-    """Open a room when its name is first used: the local platform's process needs none that bring pandas."""
+    """Import a room when its name is first used: the local platform's process must not import pandas."""
     if name == "__version__":
         return version("chatlio-kit")
     if name not in _ROOMS:

@@ -1,9 +1,9 @@
 """A pool of worker processes, and a Dask cluster, with the interface of :class:`concurrent.futures.Executor`.
 
-The pool's workers are spawned on every system. They import nothing of the program that starts them, so that
-the pool works from notebooks and from scripts without a main guard. They import nothing from the current
-folder, because it may hold captures that anybody sent. Their environment has only what a Python process
-needs, and no credential.
+The pool's workers are spawned on every system. They do not import the program that starts them, so the pool
+works from notebooks and from scripts without a main guard. They import nothing from the current folder, which
+may hold untrusted captures. Their environment has only the variables that a Python process needs, and no
+credential.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Result = TypeVar("Result")
 _WORTH_STARTING = 20_000_000
 _MOST_WORKERS = 4  # the process that deduplicates and writes keeps no more of them busy
 _AHEAD = 1
-"""How many items wait for the first free worker."""
+"""Number of items that wait for the first free worker."""
 _PASSED_ON = frozenset(
     {
         "PATH", "HOME", "USER", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TEMP", "TMP", "LD_LIBRARY_PATH",
@@ -62,9 +62,9 @@ _SAME_VERSIONS = (
     "chatlio-kit", "dask", "distributed", "duckdb", "msgspec", "numpy", "orjson", "pandas", "pandera",
     "pyarrow",
 )  # fmt: skip
-"""What a cluster's workers have as the program has it, or results could differ."""
+"""Packages whose versions must be the same on a cluster's workers, or results could differ."""
 _LEAST_IN_FLIGHT, _MOST_IN_FLIGHT = 4, 16
-"""How many tasks a cluster has at once: enough to keep it busy, and few enough for the program's memory."""
+"""Tasks that a cluster has at once: enough to keep it busy, and few enough for the program's memory."""
 _NOTHING_LEFT = "nothing half-written is left"
 _ANSWER_SECONDS = 15.0
 _NO_WORKER_SECONDS = 300.0
@@ -72,7 +72,7 @@ _LOOK_SECONDS = 5.0
 
 
 def default_workers(size: int) -> int:
-    """Return how many workers pay for so many bytes: none if starting them takes longer than the work."""
+    """Return the best number of workers for a size in bytes: 0 if starting them takes longer than the work."""
     if size < _WORTH_STARTING:
         return 0
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -83,8 +83,8 @@ def create_pool(workers: int, preload: Sequence[str] = ()) -> Pool:
     """Start a pool of worker processes. Use it as a context manager.
 
     Args:
-        workers: how many processes work, from 1.
-        preload: the modules that their work needs, imported as soon as they start.
+        workers: Number of processes, from 1.
+        preload: Modules for their work, imported as soon as they start.
     """
     pool = Pool(workers, preload)
     for _ in range(workers):  # each task that finds no idle worker starts one
@@ -96,7 +96,7 @@ class Pool(ProcessPoolExecutor):
     """Worker processes; an error in the ``with`` block ends them at once.
 
     Attributes:
-        workers: how many there are.
+        workers: Number of processes.
     """
 
     def __init__(self, workers: int, preload: Sequence[str] = ()) -> None:
@@ -120,13 +120,13 @@ def map_in_order(
     """Apply a function to each item; yield items and results in the items' order.
 
     Args:
-        executor: where the work is done; None for this process.
-        work: a function of this package, or a partial one.
-        items: read as workers become free, a few ahead.
+        executor: The executor for the work; None for this process.
+        work: A function of this package, or a partial of one.
+        items: The items; they are read as workers become free, a few ahead.
 
     Raises:
-        CaptureError: when a worker ended before its work was done.
-        ClusterError: when a cluster could not do the work.
+        CaptureError: A worker ended before it finished.
+        ClusterError: A cluster could not do the work.
     """
     if executor is None:
         for item in items:
@@ -151,14 +151,14 @@ def map_in_order(
             yield done, result_of(future, done)
     except BrokenProcessPool as broken:
         raise CaptureError(
-            "A process that converts captures ended before it was done, as happens when memory runs out. "
+            "A process that converts captures ended too early, probably because memory ran out. "
             "Free some memory and start again; nothing half-written is left."
         ) from broken
 
 
 @contextmanager
 def paused_collection() -> Iterator[None]:
-    """Pause garbage collection while many objects are made, none of them in a cycle."""
+    """Pause garbage collection while many objects without cycles are created."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -182,14 +182,14 @@ def _result(future: Future[bytes], item: object) -> Any:  # noqa: ARG001  a clus
 class Cluster(Executor):
     """A Dask cluster as an executor. Use it as a context manager.
 
-    Dask gives the work of a worker that dies to another one, and each result is taken once.
+    Dask gives a dead worker's tasks to another worker, and each result is used once.
 
     Args:
-        cluster: the address of a scheduler, or a client, which stays open.
+        cluster: The URL of a scheduler, or a client, which stays open.
 
     Raises:
-        UsageError: when Dask is not installed, or the client is asynchronous.
-        ClusterError: when no scheduler answers, there is no worker, or a worker has other versions.
+        UsageError: Dask is not installed, or the client is asynchronous.
+        ClusterError: No scheduler answers, there is no worker, or a worker has other versions.
     """
 
     def __init__(self, cluster: str | Client) -> None:
@@ -203,7 +203,7 @@ class Cluster(Executor):
         self._is_own = isinstance(cluster, str)
         self._client: Any = _connected(distributed, cluster) if isinstance(cluster, str) else cluster
         if self._client.asynchronous:
-            raise UsageError(f"{option('cluster')} needs a client that waits, as Client(address) does.")
+            raise UsageError(f"{option('cluster')} needs a synchronous client, such as Client(address).")
         self._name = without_credentials(str(self._client.scheduler_info()["address"]))
         self._killed: type[Exception] = distributed.KilledWorker
         self._executor = self._client.get_executor(pure=False)
@@ -217,15 +217,15 @@ class Cluster(Executor):
 
     @property
     def in_flight(self) -> int:
-        """How many tasks it is given at once: two for each thread of its workers, within limits."""
+        """Tasks that it gets at once: two for each thread of its workers, within limits."""
         threads = sum(map(int, self._client.nthreads().values()))
         return max(_LEAST_IN_FLIGHT, min(2 * threads, _MOST_IN_FLIGHT))
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **named: Any) -> Future[Any]:
-        """Give a task to the cluster.
+        """Submit a task to the cluster.
 
         Raises:
-            ClusterError: when the cluster is gone.
+            ClusterError: The cluster is gone.
         """
         with self._reported(f"{args[-1]} was converted" if args else "it was given work"):
             future: Future[Any] = self._executor.submit(fn, *args, **named)
@@ -235,7 +235,7 @@ class Cluster(Executor):
         """Wait for a result; an error names the item.
 
         Raises:
-            ClusterError: when the work failed, its workers died, or the cluster is gone.
+            ClusterError: The work failed, its workers died, or the cluster is gone.
         """
         from pyarrow import decompress  # noqa: PLC0415  takes a while, and a pool starts without it
 
@@ -254,7 +254,7 @@ class Cluster(Executor):
         return pickle.loads(decompress(content, size, "lz4"))  # noqa: S301  likewise
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """End the work, and the connection where it is not the caller's."""
+        """End the work, and the connection unless it belongs to the caller."""
         with suppress(Exception):  # a cluster that is gone needs no goodbye
             self._executor.shutdown(wait=wait and not cancel_futures)
         if self._is_own:
@@ -268,7 +268,7 @@ class Cluster(Executor):
 
     @contextmanager
     def _reported(self, when: str) -> Iterator[None]:
-        """Raise what goes wrong on the way to the workers and back as ours."""
+        """Convert errors between this process and the workers to our own."""
         try:
             yield
         except ChatlioKitError:
@@ -325,7 +325,7 @@ def _connected(distributed: Any, address: str) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # likewise
             return distributed.Client(address, timeout=_ANSWER_SECONDS, set_as_default=False)
-    except Exception:  # its words repeat the address, and what is secret in it
+    except Exception:  # its message repeats the URL with its secrets
         raise ClusterError(
             f"No Dask scheduler answers at {without_credentials(address)!r}. Check the address, which is "
             "like tcp://host:8786, and the network."
@@ -333,7 +333,7 @@ def _connected(distributed: Any, address: str) -> Any:
 
 
 def _versions_in(report: Mapping[str, Any]) -> dict[str, str | None]:
-    """Return the versions that have to be the same; of Python without its patch."""
+    """Return the versions that must be the same; Python's without the patch level."""
     found = report["packages"]
     return {
         "python": ".".join(found["python"].split(".")[:2]),
@@ -342,14 +342,14 @@ def _versions_in(report: Mapping[str, Any]) -> dict[str, str | None]:
 
 
 def without_credentials(address: str) -> str:
-    """Return an address without user, password and query."""
+    """Return a URL without user, password and query."""
     scheme, separator, rest = address.strip().rpartition("://")
     host = re.split(r"[/?#]", rest.rpartition("@")[2], maxsplit=1)[0]
     return f"{scheme}{separator}{host}"
 
 
 def worker_address() -> str:
-    """Return the address of the cluster's worker that runs this."""
+    """Return the URL of the cluster's worker that runs this."""
     from distributed import get_worker  # noqa: PLC0415  an extra
 
     return str(get_worker().address)
@@ -357,7 +357,7 @@ def worker_address() -> str:
 
 @contextmanager
 def failing_as(step: str, item: object) -> Iterator[None]:
-    """Raise what goes wrong in a worker of a cluster as an error that names worker, step and item."""
+    """Convert a cluster worker's errors to ours, which name worker, step and item."""
     try:
         yield
     except ClusterError:
@@ -376,7 +376,7 @@ def _words_of(wrong: Exception) -> str:
 
 
 def _work_on_cluster(work: Callable[[Item], Result], item: Item) -> bytes:
-    """Return a pickled and packed result: it crosses a network, and waits in the program's memory."""
+    """Return a pickled and compressed result: it crosses a network, and waits in the program's memory."""
     from pyarrow import compress  # noqa: PLC0415  as above
 
     with paused_collection(), failing_as("convert", item):
@@ -406,7 +406,7 @@ def _isolated() -> Iterator[None]:
     """Hide from new processes what they must not inherit.
 
     ``multiprocessing`` passes on the program's main module, import path and environment. The only way to
-    prevent that is to change them while a process starts. Interrupts are for the program alone.
+    prevent that is to change them while a process starts. Only the program handles interrupts.
     """
     with _STARTING:
         environment = dict(os.environ)
@@ -433,7 +433,7 @@ def _isolated() -> Iterator[None]:
 def _import_path(path: Sequence[str]) -> list[str]:
     """Return an import path without the current folder.
 
-    If this package itself is in the current folder, that comes last, so that it replaces no module.
+    If this package itself is in the current folder, the folder comes last, so that it replaces no module.
     """
     current, package = Path.cwd(), str(Path(__file__).resolve().parent.parent)
     kept = [entry for entry in path if entry and Path(entry).resolve() != current]
@@ -443,9 +443,9 @@ def _import_path(path: Sequence[str]) -> list[str]:
 def _prepare_worker(preload: Sequence[str]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=_end_with_parent, daemon=True).start()
-    # pandera imports hypothesis if it is installed, which takes time and memory for nothing.
+    # pandera imports hypothesis if it is installed, which only costs time and memory.
     sys.modules["hypothesis"] = None  # type: ignore[assignment]
-    gc.disable()  # rows have no cycles: looking for them takes a tenth of the time
+    gc.disable()  # rows have no cycles, and searching for them takes a tenth of the time
     for name in preload:
         import_module(name)
     gc.freeze()

@@ -138,7 +138,7 @@ def test_a_run_is_taken_back_and_called_back(captures: Path, platform: Platform)
     again = ck.revert(connection, 1, quiet=True)
     assert (again.exit_code, again.as_dict()["gone"]) == (0, EVENTS)
     assert load(captures, platform).gone_by_reason == {}
-    with pytest.raises(UsageError, match="Run 2 was streamed, and only batches can be taken back"):
+    with pytest.raises(UsageError, match="Run 2 was streamed, and only batches can be reverted"):
         ck.revert(connection, 2)
     status = CliRunner().invoke(main, ["status", "--state", str(platform.settings.state), "--json"])
     assert orjson.loads(status.stdout)["destinations"][0]["gone_by_reason"] == {"batch_reverted": EVENTS}
@@ -234,7 +234,7 @@ def test_a_stream_finishes_an_interrupted_batch_first(captures: Path, interrupte
         ck.forget(email="ana@example.org", state=state)
     page = backfill(captures, interrupted, skip_guard=True, wait=20, quiet=True)
     assert (page.exit_code, page.run.delivered, page.total.landed) == (0, 0, EVENTS)
-    assert any("batch 1 of run 1, which was interrupted, came to its end" in note for note in page.notes)
+    assert any("interrupted batch 1 of run 1 is finished" in note for note in page.notes)
     assert page.arrived is not None
     assert page.arrived.lake_duplicates == 0
 

@@ -213,7 +213,7 @@ def test_tables_stay_apart_from_captures(tmp_path: Path) -> None:
     assert _run("convert", captures, "--out", out).exit_code == 0
     again = _run("convert", captures, "--out", out)
     assert again.exit_code == 2
-    assert "a folder of its own" in again.output
+    assert "a separate folder" in again.output
 
 
 def test_an_out_that_cannot_be_written(export: Path, tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ WRONG: dict[str, Callable[[Tables, Connection], object]] = {
     ),
     "There is no conversation": lambda tables, connection: tables.read_conversation("nobody"),
     "neither local nor aep": lambda tables, connection: ck.open_platform("moon"),
-    "Faults are practised": lambda tables, connection: ck.open_platform("aep", faults={}),
+    "Faults need the local platform": lambda tables, connection: ck.open_platform("aep", faults={}),
 }
 
 

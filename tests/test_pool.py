@@ -109,7 +109,7 @@ def test_a_worker_that_dies_is_told(which: int) -> None:
             found[which].kill()
             list(results)
 
-    with pytest.raises(CaptureError, match="ended before it was done"):
+    with pytest.raises(CaptureError, match="ended too early"):
         killed()
     assert _end(workers)
 

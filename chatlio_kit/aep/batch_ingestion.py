@@ -21,12 +21,12 @@ class BatchIngestion(Api):
         """Create a batch of Parquet files and return its id. It takes files until it is completed.
 
         Args:
-            dataset_id: the dataset.
-            external_id: the caller's own id, by which Catalog finds the batch again.
-            most_failed_percent: up to this share of refused records, the others are ingested all the same.
+            dataset_id: The dataset.
+            external_id: The caller's own id, by which Catalog finds the batch again.
+            most_failed_percent: Up to this share of refused records, the others are ingested all the same.
 
         Raises:
-            Unreachable: no answer came. The batch may have been created: look for its external id.
+            Unreachable: No answer came. The batch may have been created: look for its external id.
         """
         operation = "create the batch"
         body = {

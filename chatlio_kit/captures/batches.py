@@ -102,8 +102,8 @@ class Part:
     """A part of captures that another process reads from the same storage.
 
     Attributes:
-        captures: its files, and what is noticed while they are read.
-        span: the part of its only file; None for whole files.
+        captures: Its files, and what is noticed while they are read.
+        span: The part of its only file; None for whole files.
     """
 
     captures: Captures
@@ -113,7 +113,7 @@ class Part:
         """Yield its batches; records of a span are numbered from its first line.
 
         Raises:
-            ReadAtHome: at an archive whose members get other names.
+            ReadAtHome: At an archive whose members get other names.
         """
         return self.captures.part_batches(self.span)
 

@@ -1,6 +1,6 @@
 """The command that converts captures to tables.
 
-It imports little before it starts its workers, which import what they need in the meantime.
+It imports little before it starts its workers, so that they can import in the meantime.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ def convert(
     cluster: str | None,
     captures: CaptureOptions,
 ) -> CommandResult:
-    """Turn captured webhooks into validated tables."""
+    """Convert captured webhooks to validated tables."""
     workers = 0 if cluster else default_workers(_bytes_in(paths[1:] if captures.slack else paths))
     with create_pool(workers, _PRELOAD) if workers else nullcontext() as pool:
         with paused_collection():
             tables = import_module("chatlio_kit.tables")  # while the workers import it too
-            gc.freeze()  # modules are no garbage, and scanning them again and again takes time
+            gc.freeze()  # modules are never garbage, and scanning them repeatedly takes time
         converted: Converted = tables.convert(
             captures.export(paths, cluster), out, executor=pool, quiet=context.as_json
         )
@@ -59,9 +59,9 @@ def convert(
 
 
 def _bytes_in(paths: Sequence[str]) -> int:
-    """Return the size of the files and folders that are named, before anything else is imported.
+    """Return the size of the named files and folders, before anything else is imported.
 
-    The size of what patterns and addresses name is known later; workers for it start then.
+    The size behind patterns and URLs is known later; their workers start then.
     """
     files = (file for path in map(Path, paths) for file in (path.rglob("*") if path.is_dir() else (path,)))
     try:

@@ -45,7 +45,7 @@ PATIENCE = click.option(
     metavar="SECONDS",
     default=PATIENCE_SECONDS,
     show_default=True,
-    help="How long to go without a verdict of the platform before sending ends; the rest stays pending.",
+    help="Seconds without a verdict after which sending ends; the rest stays pending.",
 )
 
 
@@ -55,24 +55,24 @@ PATIENCE = click.option(
 @cluster_option
 @capture_options
 @click.option("--dry-run", is_flag=True, help="Forecast records, bytes, requests and time; send nothing.")
-@click.option("--connect", "make", is_flag=True, help="Make the connection if it is missing.")
+@click.option("--connect", "make", is_flag=True, help="Create the connection if it is missing.")
 @SKIP_GUARD
 @PRODUCTION
 @click.option(
-    "--no-canary", is_flag=True, help="On aep, do not read the first records back before volume follows."
+    "--no-canary", is_flag=True, help="On aep, do not read back the first records before the rest follows."
 )
 @click.option(
     "--pace",
     type=click.IntRange(min=1),
     metavar="NUMBER",
-    help="Messages a second; by default 9000, or 1400 where the dataset feeds Profile.",
+    help="Messages a second; by default 9000, or 1400 if the dataset feeds Profile.",
 )
 @click.option(
     "--patience",
     type=click.FloatRange(min=0),
     metavar="SECONDS",
-    help="How long to go without a verdict of the platform before sending ends, by default 600, or 7200 for "
-    "a batch; the rest stays pending.",
+    help="Seconds without a verdict after which sending ends, by default 600, or 7200 for a batch; the rest "
+    "stays pending.",
 )
 @click.option("--wait", type=click.FloatRange(min=0), help="Seconds to wait until everything has landed.")
 @click.option(
@@ -105,10 +105,10 @@ def backfill(
     via: str,
     turns: bool,
 ) -> CommandResult:
-    """Convert captures, send them, and read back what landed. Resumes by itself."""
+    """Convert captures, send them, and read back the dataset. Resumes by itself."""
     export = captures.export(paths, cluster)  # reports a wrong path before a platform is opened
     if turns and dry_run:
-        raise UsageError("A forecast is of events. Leave out --turns, or try turns on the local platform.")
+        raise UsageError("--dry-run covers events only. Leave out --turns, or try turns on the local platform.")
     if turns and via == "batch":
         raise UsageError("Conversation turns are streamed. Leave out --via batch.")
     if dry_run:
@@ -186,12 +186,12 @@ def _status_of(
 
 @click.command()
 @NAME
-@click.option("--reason", help="Only those of this reason; status lists the reasons.")
+@click.option("--reason", help="Replay only events with this reason; status lists the reasons.")
 @click.option(
-    "--gone", is_flag=True, help="Call back what was in the dataset and is gone, instead of dead letters."
+    "--gone", is_flag=True, help="Requeue events that are gone from the dataset, instead of dead letters."
 )
 @PATIENCE
-@click.option("--skip-guard", is_flag=True, help="Do not wait after a dataflow was changed.")
+@click.option("--skip-guard", is_flag=True, help="Do not wait after a dataflow change.")
 @PRODUCTION
 @click.option("--wait", type=click.FloatRange(min=0), help="Seconds to wait until everything has landed.")
 @command
@@ -225,7 +225,7 @@ def replay(
 @click.option("--wait", default=0.0, type=click.FloatRange(min=0), help="Seconds to wait for missing rows.")
 @command
 def reconcile(context: Context, name: str, wait: float) -> CommandResult:
-    """Read everything back again, and compare the ledger with what the dataset holds now."""
+    """Read everything back again, and compare the ledger with the dataset."""
     platform = context.open()
     with Ledger(context.state) as ledger:
         try:

@@ -1,4 +1,4 @@
-"""The command that takes a bulk run back."""
+"""The command that reverts a bulk run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from chatlio_kit.errors import UsageError
 @click.command()
 @click.argument("run", type=click.IntRange(min=1))
 @NAME
-@click.option("--yes", is_flag=True, help="Take the rows out without asking.")
+@click.option("--yes", is_flag=True, help="Revert without asking.")
 @PRODUCTION
 @click.option(
     "--wait",
@@ -24,14 +24,14 @@ from chatlio_kit.errors import UsageError
 )
 @command
 def revert(context: Context, run: int, name: str, yes: bool, production: bool, wait: float) -> CommandResult:
-    """Take the batches of run number RUN out of the dataset, and read back that their rows are gone.
+    """Revert the batches of run number RUN, and read back that their rows are gone.
 
-    It is for runs of `backfill --via batch`, whose page names the number. What was streamed stays.
+    The page of `backfill --via batch` names the run's number. Streamed rows cannot be reverted.
     """
     connection = open_connection(context.open(), name)
     if not yes:
         click.echo(f"The rows of run {run} will be gone from {connection.destination}.", err=True)
-        if context.as_json or not click.confirm("Take them out?", err=True):
-            raise UsageError("Nothing was reverted. Say --yes to revert without being asked.")
+        if context.as_json or not click.confirm("Revert it?", err=True):
+            raise UsageError("Nothing was reverted. To revert without a question, add --yes.")
     result = run_revert(connection, run, production=production, wait=wait, quiet=context.as_json)
     return CommandResult(result.as_dict(), result, result.exit_code)

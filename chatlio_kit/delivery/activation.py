@@ -1,9 +1,8 @@
-"""Wait until a dataflow may receive volume: until it is active, and until its first records were read back.
+"""Wait until a dataflow is active and its first records were read back.
 
-A dataflow that was just created or changed may drop records, so sending waits; the connection says how long,
-and the local platform needs a moment only. On Experience Platform a canary follows, once for each dataflow:
-Adobe documents batches of raw records for the HTTP API source, and for Chatlio's source they are only likely.
-An acknowledged record may still be lost, so a few records are read back before volume follows.
+A new or changed dataflow may drop records, so sending waits as long as the connection requires. On Experience
+Platform a canary follows, once for each dataflow: Adobe documents batches of raw records only for the HTTP
+API source, not for Chatlio's. An acknowledged record may still be lost, so a few are read back first.
 """
 
 from __future__ import annotations
@@ -53,9 +52,9 @@ def wait_until_active(connection: Connection, flow: Dataflow, *, quiet: bool = F
 def wait_for_canary(
     connection: Connection, ledger: DestinationLedger, flow: Dataflow, event_ids: list[str], *, quiet: bool
 ) -> bool:
-    """Wait until a dataflow's first records were read back, and return whether volume may follow.
+    """Wait until a dataflow's first records were read back, and return whether the rest may follow.
 
-    It may not when the platform failed all of them, or when none was visible within an hour and a half.
+    It may not if the platform failed all of them, or if none was visible within an hour and a half.
     """
     waited, landed = 0.0, 0
     reader = DatasetReader(connection, ledger)

@@ -1,8 +1,8 @@
-"""The canary: the first records of a dataflow, chosen so that they show every key, and read back as sent.
+"""The canary: the first records of a dataflow, chosen to cover every key, sent and read back first.
 
-A mapping that fails on one key fails only the records that have it, so few records show all keys: some cover
-every key that any record has, and the barest of them shows what happens without. An identity map that a
-mapping loses is no error on the platform, so maps are compared one by one.
+A mapping that fails on one key fails only records with that key. The canary therefore covers every key, and
+includes the record with the fewest. The platform reports no error if a mapping loses an identity map, so maps
+are compared one by one.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class Canary:
         self._known: set[str] = set()
 
     def choose(self, records: WireRecords) -> NDArray[np.int64]:
-        """Return the indexes of the records to read back before the others follow, if there are any.
+        """Return the indexes of the records to read back before the others follow.
 
-        The first time they are 20 or more: the barest record, one for each key, and the first others.
-        Later they are those that have a key for the first time.
+        The first call returns at least 20, if there are so many: the record with the fewest keys, one for
+        each key, and the first others. Later calls return records with new keys.
         """
         keys = [frozenset(_keys(orjson.loads(record.body))) for record in records]
         if not keys:
@@ -57,12 +57,12 @@ class Canary:
 
 
 def count_lost_identities(connection: Connection, records: Sequence[WireRecord], since: datetime) -> int:
-    """Return how many records were read back with other identities than they were sent with.
+    """Count the records whose identities differ between sending and read-back.
 
     Args:
-        connection: whose dataset.
-        records: the records; those that did not land are left out.
-        since: when they were sent.
+        connection: The destination.
+        records: The records; those that did not land are left out.
+        since: The time of sending.
     """
     sent = {record.event_id: _ids(orjson.loads(record.body).get(IDENTITIES_KEY)) for record in records}
     after = int((since - _CLOCK_SKEW).timestamp() * 1000)

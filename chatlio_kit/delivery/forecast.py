@@ -1,4 +1,4 @@
-"""What a backfill would send by each route, computed before anything is sent."""
+"""Forecast of what a backfill would send by each route."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from chatlio_kit.display import Sheet, SheetDisplay
 from chatlio_kit.tables import RecordCounts
 
 QUOTA, QUOTA_OF_PROFILE = 10_000, 1_500
-"""What an organisation may stream: messages a second, and records a second to Profile (guardrails)."""
+"""Streaming quota: messages a second, and records a second to Profile (guardrails)."""
 BATCHES_A_DAY = 90
-"""What Profile takes in a day and sandbox (guardrails)."""
+"""Batches that Profile takes per day and sandbox (guardrails)."""
 LONG_STREAM = 600.0
-"""Seconds: a stream that takes its share of the quota for longer is bulk, which should go in batches.
+"""Seconds after which a stream counts as bulk, which should use batches.
 
 Adobe lists bulk streaming as an anti-pattern; at 9,000 messages a second this is about 5,000,000 events.
 """
 RECORDS_A_CORE = 20_000
-"""Records that a core converts in a second, as `make bench` measures on the machine that README.md names."""
+"""Records that a core converts in a second, measured by `make bench`."""
 _SAMPLE = 8_000_000
 
 
@@ -54,11 +54,11 @@ class Forecast(SheetDisplay):
     """What a backfill would send.
 
     Attributes:
-        destination: the destination, or that there is no connection yet.
-        per_second: its pace, messages a second.
-        counts: records read, by what becomes of them; what was delivered before counts as duplicates.
-        kinds: what would be sent, by kind.
-        notes: further sentences.
+        destination: The destination, or a statement that there is no connection yet.
+        per_second: The pace, messages a second.
+        counts: Records read, by outcome; events delivered before count as duplicates.
+        kinds: Totals by kind.
+        notes: Further sentences.
     """
 
     destination: str
@@ -88,7 +88,7 @@ class Forecast(SheetDisplay):
             share.parquet_bytes = 0  # computed from the samples when it is asked for
 
     def scaled(self, factor: float) -> Forecast:
-        """Return the forecast of so many times as many records of the same sort."""
+        """Return the forecast for ``factor`` times as many records of the same sort."""
         self._measure()
         kinds = {
             kind: Share(**{name: round(value * factor) for name, value in asdict(share).items()})
@@ -97,7 +97,7 @@ class Forecast(SheetDisplay):
         return replace(self, kinds=kinds, counts=RecordCounts(), notes=[], _samples={}, _sampled={})
 
     def _measure(self) -> None:
-        """Set the Parquet bytes of each kind, by the first records of the kind."""
+        """Estimate the Parquet bytes of each kind from its first records."""
         for kind, tables in self._samples.items():
             share = self.kinds[kind]
             if not share.parquet_bytes:
@@ -105,7 +105,7 @@ class Forecast(SheetDisplay):
 
     @property
     def seconds(self) -> float:
-        """The least time that sending takes at this pace."""
+        """The least time for sending at this pace, in seconds."""
         return self.records / self.per_second
 
     @property
@@ -115,18 +115,18 @@ class Forecast(SheetDisplay):
 
     @property
     def quota(self) -> int:
-        """What the organisation may stream in a second, to the lake or to Profile."""
+        """The streaming quota, messages a second, to the lake or to Profile."""
         return QUOTA_OF_PROFILE if self.per_second == MESSAGES_PER_SECOND_TO_PROFILE else QUOTA
 
     @property
     def batch_bytes(self) -> int:
-        """The bytes of the files of the route by batches, estimated from the first records of each kind."""
+        """The bytes of the batch route's files, estimated from the first records of each kind."""
         self._measure()
         return sum(share.parquet_bytes for share in self.kinds.values())
 
     @property
     def files(self) -> int:
-        """The files of the route by batches."""
+        """The number of files on the batch route."""
         return math.ceil(self.batch_bytes / FULL_FILE)
 
     @property
@@ -136,7 +136,7 @@ class Forecast(SheetDisplay):
 
     @property
     def batch_seconds(self) -> float:
-        """The least time that uploading takes, at 20 GB an hour."""
+        """The least time for uploading at 20 GB an hour, in seconds."""
         return self.batch_bytes / BYTES_PER_SECOND
 
     @property
@@ -146,7 +146,7 @@ class Forecast(SheetDisplay):
 
     @property
     def cheaper(self) -> str:
-        """The route that costs less: a long stream holds a share of the quota that live traffic needs."""
+        """The cheaper route: a long stream uses quota that live traffic needs."""
         return "batch" if self.seconds > LONG_STREAM else "stream"
 
     def routes(self) -> dict[str, dict[str, float]]:

@@ -19,31 +19,31 @@ from chatlio_kit.tables.report import further_parts, record_parts, record_tiles
 
 @dataclass(repr=False)
 class Page(SheetDisplay):
-    """What a run did, and what its destination holds in total.
+    """The result of a run, and the totals of its destination.
 
     ``read = accepted + rejected + duplicates`` and ``accepted = delivered + dead_lettered + pending``.
 
     Attributes:
-        destination: where it went, e.g. ``local/prod/chatlio``.
-        counts: records read in this run, by what became of them.
-        run: events accepted in this run, by their fate.
-        total: all events ever sent to this destination, by their fate.
-        dead_by_reason: this run's dead letters.
-        via: the route, ``stream`` or ``batch``.
-        run_number: the number of this run at its destination.
-        requests: requests posted, or batches created, in this run, ``retries`` of them again.
-        seconds: how long the run took.
-        gone_by_reason: events of this run that were read back and are not in the dataset any more.
-        total_gone_by_reason: the same of all runs.
-        readback: the read that found what landed.
-        arrived: what was read back, and what became of the rest; None before a read.
-        unanswered: records of requests whose answer was lost or incomplete; the lake may hold them twice.
-        throttled: how many answers were 429 or 503; sending slowed down after each.
-        heavy: records over 10 KB, which the lake keeps and Profile drops.
-        stopped_by: why sending ended early, if it did.
-        notes: further sentences.
-        people: delivered events of this run by what they are for people; empty without identities.
-        slack: what became of a Slack export's messages and conversations, if one was read.
+        destination: The destination, e.g. ``local/prod/chatlio``.
+        counts: Records read in this run, by outcome.
+        run: Events accepted in this run, by their fate.
+        total: All events ever sent to this destination, by their fate.
+        dead_by_reason: This run's dead letters.
+        via: The route, ``stream`` or ``batch``.
+        run_number: The number of this run at its destination.
+        requests: Requests posted, or batches created, in this run, ``retries`` of them again.
+        seconds: Duration of the run.
+        gone_by_reason: Events of this run that landed and are no longer in the dataset.
+        total_gone_by_reason: The same for all runs.
+        readback: The read that found the landed events.
+        arrived: The reconciliation; None before a read.
+        unanswered: Records of requests whose answer was lost or incomplete; the lake may hold them twice.
+        throttled: Number of answers 429 or 503; sending slowed down after each.
+        heavy: Records over 10 KB, which the lake keeps and Profile drops.
+        stopped_by: The reason if sending ended early.
+        notes: Further sentences.
+        people: Delivered events of this run by their use for identities; empty without identities.
+        slack: Counts of a Slack export's messages and conversations, if one was read.
     """
 
     destination: str
@@ -132,8 +132,8 @@ class Page(SheetDisplay):
         """Return the page as a self-contained report.
 
         Args:
-            findings: what else was found in the records.
-            next_steps: what resolves the rejected records.
+            findings: Other findings in the records.
+            next_steps: Options that resolve the rejected records.
         """
         sheet, run = self.sheet(), self.run
         tiles = [

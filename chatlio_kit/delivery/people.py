@@ -1,7 +1,7 @@
-"""Which delivered events make people: those with an identity, and those that Profile takes.
+"""Count delivered events with an identity, and those that Profile takes.
 
-The lake keeps every event. Profile leaves out an event without identity, one over 10 KB, and one that is
-older than it keeps events. Nothing is read back for this: an event's own bytes and time decide.
+The lake keeps every event. Profile leaves out events without an identity, over 10 KB, or past its expiry. The
+counts need no read-back: an event's own bytes and time decide.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ _OF_XDM = ("_id", "timestamp", "eventType")
 
 
 class PeopleCounter:
-    """Finds the identities of events that are sent, and counts what becomes of the delivered ones.
+    """Finds the identities of events, and counts delivered events by their use for Profile.
 
     Args:
-        connection: the destination, which has identities.
-        visitors: the visitors of the conversations that are sent.
+        connection: The destination, which has identities.
+        visitors: The visitor of each conversation.
     """
 
     def __init__(self, connection: Connection, visitors: ConversationVisitors | None = None) -> None:
@@ -60,13 +60,13 @@ class PeopleCounter:
         sizes: NDArray[np.int64],
         columns: Sequence[IdentityColumn],
     ) -> None:
-        """Note what becomes of events once they are delivered.
+        """Note how events count once they are delivered.
 
         Args:
-            rows: their rows in the ledger.
-            events: the events.
-            sizes: the bytes of each as it is sent.
-            columns: their identities.
+            rows: The events' ledger rows.
+            events: The events.
+            sizes: Bytes of each event as sent.
+            columns: The events' identities.
         """
         outcomes = np.full(len(rows), IDENTIFIED, dtype=object)
         if self._connection.people.profile:
@@ -91,9 +91,9 @@ class PeopleCounter:
             self._under_way.pop(row, None)
 
     def rows(self) -> Iterator[tuple[str, int]]:
-        """Yield the lines of the page: delivered events by what they are for people.
+        """Yield the lines of the page: counts of delivered events.
 
-        A replay sends records as they were and counts none of them.
+        A replay sends stored records and counts none of them.
         """
         if not self.counts:
             return

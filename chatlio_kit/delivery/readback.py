@@ -1,8 +1,7 @@
-"""Read the dataset's batches: the rows that landed, and what the platform failed after accepting it.
+"""Read the dataset's batches: the rows that landed, and those that the platform failed after accepting them.
 
-A full read reads every batch again, and what it does not find is gone. A quick read reads new batches only.
-It asks the catalogue alone about batches that were read before, and when one of them has changed, it reads
-everything again.
+A full read reads every batch again; missing events are gone. A quick read reads only new batches, and looks
+up earlier ones in Catalog: if one has changed, it reads everything again.
 """
 
 from __future__ import annotations
@@ -64,13 +63,13 @@ def read_back(
     It reads only batches since the first send, and only the ids in their files.
 
     Args:
-        connection: whose dataset.
-        ledger: the destination's part of the ledger.
-        wait: seconds to wait for rows that are still under way; 0 looks once.
-        again: whether to read batches again that were read before. Where few events have landed, or rows
-            are known to have changed, they are in any case.
-        may_repeat: whether rows may land that repeat an id; then reading ends when no more of them come.
-        quiet: whether to show no progress.
+        connection: The destination.
+        ledger: The destination's part of the ledger.
+        wait: Seconds to wait for rows that are still under way; 0 looks once.
+        again: Whether to read earlier batches again. If few events have landed, or rows are known to have
+            changed, they are always read again.
+        may_repeat: Whether rows may repeat an id; then reading ends when no more of them arrive.
+        quiet: Whether to show no progress.
     """
     started = time.monotonic()
     pause, rows = 0.2, None
@@ -96,11 +95,11 @@ def read_back(
 
 
 class DatasetReader:
-    """One read of the dataset, which may look several times.
+    """One read of the dataset, in one or more passes.
 
     Args:
-        connection: whose dataset.
-        ledger: the destination's part of the ledger.
+        connection: The destination.
+        ledger: The destination's part of the ledger.
     """
 
     def __init__(self, connection: Connection, ledger: DestinationLedger) -> None:
@@ -250,8 +249,8 @@ class DatasetReader:
         A file is read to its end before its first id is yielded, so that a damaged file yields none.
 
         Raises:
-            NotFound: its files are not there.
-            UnreadableBatch: a file cannot be downloaded or understood.
+            NotFound: Its files are not there.
+            UnreadableBatch: A file cannot be downloaded or understood.
         """
         access = self._platform.data_access
         try:

@@ -1,15 +1,15 @@
-"""Compare ledger, dataflow runs and dataset, and find out what became of missing events.
+"""Compare ledger, dataflow runs and dataset, and explain missing events.
 
 An event that the edge acknowledged is in the dataset, in a failed batch, or in neither. If in neither, it is
 
 - *under way*, because Experience Platform documents up to an hour until a row is visible;
-- *lost* when the platform itself reports that it is done: the hour is over, the runs of its dataflow are
-  finished for the time at which it was accepted, no batch of the dataset is still being written, and there is
-  no row. It becomes a dead letter, and after ``replay`` it can be sent again;
-- *overdue* when the hour is over without such a report.
+- *lost* if the platform reports that it has finished: the hour is over, the runs of its dataflow are finished
+  for the time of acceptance, no batch of the dataset is still being written, and there is no row. It becomes
+  a dead letter, and after ``replay`` it can be sent again;
+- *overdue* if the hour is over without such a report.
 
-An event that was read back once and is no longer there is *gone*, with the reason where it is known. It is
-not sent again unless ``replay --gone`` requeues it: it may have been removed on purpose.
+An event that landed once and is no longer there is *gone*, with the reason if known. It may have been removed
+on purpose, so only ``replay --gone`` requeues it.
 
 Sources: Streaming ingestion overview (latency); Monitor streaming dataflows (hourly runs); Catalog (batches).
 """
@@ -36,7 +36,7 @@ from chatlio_kit.errors import DONE, FAILED, INCOMPLETE, UNCONFIRMED, NotFound
 
 LOST = "lost_after_acceptance"
 LISTED = 1000
-"""How many events of each sort a page lists; the ledger has all of them."""
+"""Events of each sort that a page lists; the ledger has all of them."""
 SHOWN = 20
 VISIBLE_AFTER = timedelta(hours=1)
 """Streamed records are visible in the lake within an hour (streaming ingestion overview)."""
@@ -54,7 +54,7 @@ _CLOCK_TOLERANCE = timedelta(minutes=5)
 _RESOLUTION = timedelta(seconds=1)
 """The platform's time is known to the second."""
 _ANSWER_CHARACTERS = 160
-"""How much of a platform's answer a sentence quotes."""
+"""Characters of a platform's answer that a sentence quotes."""
 
 
 @dataclass
@@ -62,12 +62,12 @@ class RunCounters:
     """The totals of the runs of one history dataflow.
 
     Attributes:
-        received: records that came in.
-        ingested: records that went to the dataset.
-        failed: records that did not.
-        warned: records that went to the dataset with an attribute missing.
-        since: when the first run began; None when there was none.
-        until: the platform has finished what was accepted before; None when no run is finished.
+        received: Records received.
+        ingested: Records written to the dataset.
+        failed: Records that failed.
+        warned: Records written with an attribute missing.
+        since: Start of the first run; None without runs.
+        until: The platform has finished records accepted before this time; None if no run is finished.
     """
 
     received: int = 0
@@ -98,23 +98,23 @@ class RunCounters:
 
 @dataclass(repr=False)
 class Reconciliation(SheetDisplay):
-    """What was sent, what arrived, and what became of the rest.
+    """What was sent, what landed, and why the rest is missing.
 
     Attributes:
-        destination: the destination, e.g. ``local/prod/chatlio``.
-        total: all events ever sent there, by their fate.
-        by_kind: the same by kind.
-        runs: the platform's counters of each history dataflow, by kind.
-        dead_by_reason: dead letters by reason; ``lost_after_acceptance`` are those that the platform lost.
-        samples: a dead letter of each reason, with the platform's answer.
-        dead: the first dead letters.
-        missing: the first delivered events that were never read back.
-        gone_by_reason: events that were read back once and are not in the dataset any more, by reason.
-        gone: the first of them.
-        readback: the read that found what landed.
-        overdue: how many of the missing were accepted more than an hour ago.
-        lake_rows: rows of this ledger's events that were read back, repeated ones included.
-        sql: the query with which Query Service counts the same.
+        destination: The destination, e.g. ``local/prod/chatlio``.
+        total: All events ever sent there, by their fate.
+        by_kind: All events by kind and fate.
+        runs: The platform's counters of each history dataflow, by kind.
+        dead_by_reason: Dead letters by reason; ``lost_after_acceptance`` counts those that the platform lost.
+        samples: A dead letter of each reason, with the platform's answer.
+        dead: The first dead letters.
+        missing: The first delivered events that were never read back.
+        gone_by_reason: Events that landed once and are no longer in the dataset, by reason.
+        gone: The first gone events.
+        readback: The read that found the landed events.
+        overdue: Number of missing events that were accepted more than an hour ago.
+        lake_rows: Rows of this ledger's events that were read back, repeated ones included.
+        sql: The Query Service query for the same counts.
     """
 
     destination: str
@@ -146,7 +146,7 @@ class Reconciliation(SheetDisplay):
     def exit_code(self) -> int:
         """0 all landed; 3 some are dead letters, lost or gone; 4 some may still land; 1 some were not sent.
 
-        What ``forget`` erased was meant to go and counts as done.
+        Events erased by ``forget`` count as done.
         """
         if self.total.pending:
             return FAILED
@@ -222,19 +222,19 @@ def reconcile(
     may_repeat: bool = False,
     quiet: bool = False,
 ) -> Reconciliation:
-    """Read the dataset, and record what landed, failed, is gone or is lost.
+    """Read the dataset, and record which events landed, failed, are gone or are lost.
 
     Args:
-        connection: whose dataset.
-        ledger: the destination's part of the ledger.
-        wait: seconds to wait for rows that are still under way; 0 reads once.
-        again: whether to read again everything that was read before; without it, where many events have
-            landed, the page reports how many of them only an earlier read result.
-        may_repeat: whether rows may land that repeat an id; then reading ends when no more of them come.
-        quiet: whether to show no progress.
+        connection: The destination.
+        ledger: The destination's part of the ledger.
+        wait: Seconds to wait for rows that are still under way; 0 reads once.
+        again: Whether to read everything again; if not and many events have landed, the page counts those
+            that only an earlier read found.
+        may_repeat: Whether rows may repeat an id; then reading ends when no more of them arrive.
+        quiet: Whether to show no progress.
 
     Raises:
-        PlatformError: the platform cannot be reached or refuses; what was read until then is kept.
+        PlatformError: The platform cannot be reached or refuses; rows read until then are kept.
     """
     read_back(connection, ledger, wait=wait, again=again, may_repeat=may_repeat, quiet=quiet)
     runs = {
@@ -253,15 +253,15 @@ def reconcile_deleted(platform: Platform, ledger: Ledger, name: str) -> Reconcil
     """Mark the events of a deleted dataset as gone; the connection may have another dataset by now, or none.
 
     Args:
-        platform: the platform.
-        ledger: the ledger.
-        name: the connection's name.
+        platform: The platform.
+        ledger: The ledger.
+        name: The connection's name.
 
     Returns:
         The state of the last deleted dataset's events; None where no dataset of the connection is deleted.
 
     Raises:
-        PlatformError: the platform cannot be reached or refuses.
+        PlatformError: The platform cannot be reached or refuses.
     """
     settings = platform.settings
     here = (settings.platform_name, settings.org_id, settings.sandbox, name)
@@ -309,7 +309,7 @@ def _summarize(
 
 
 def explain(result: Reconciliation) -> list[str]:
-    """Explain what is missing, why, and what to do next; empty when all is well."""
+    """Explain what is missing, why, and what to do next; empty if nothing is missing."""
     sentences = []
     if result.lake_duplicates > 0:
         sentences.append(
@@ -320,25 +320,25 @@ def explain(result: Reconciliation) -> list[str]:
         if reason != LOST:
             sentences.append(f"dead letters, {reason}: {count:,}{_sample(result.samples.get(reason))}.")
     if set(result.dead_by_reason) - {LOST}:
-        sentences.append("Put right what they name, then send them again with replay, all or by --reason.")
+        sentences.append("Correct the causes, then send them again with replay, all or by --reason.")
     if lost := result.dead_by_reason.get(LOST):
         sentences.append(
-            f"{lost:,} events are lost: the platform acknowledged them, says that it is done, and no row is "
-            f"there{_sample(result.samples.get(LOST))}. Run replay, then the backfill or stream that sent "
-            "them: they go out again under the same ids."
+            f"{lost:,} events are lost: the platform acknowledged them and reports that it has finished, but "
+            f"their rows are missing{_sample(result.samples.get(LOST))}. Run replay, then the backfill or "
+            "stream that sent them: it sends them again under the same ids."
         )
     if result.gone_by_reason:
         sentences += explain_gone(result.gone_by_reason)
     if result.under_way - result.overdue > 0:
         sentences.append(
-            f"{result.under_way - result.overdue:,} delivered events may still land: the platform names an "
-            "hour. Look again with reconcile."
+            f"{result.under_way - result.overdue:,} delivered events may still land: that can take an hour. "
+            "Look again with reconcile."
         )
     if result.overdue:
         sentences.append(
-            f"{result.overdue:,} delivered events are over an hour old, and no finished run speaks for them. "
-            "Look at the runs of their dataflows; Adobe's support finds a record by its transaction id, "
-            "which --json gives."
+            f"{result.overdue:,} delivered events are over an hour old, and no finished run covers them. "
+            "Check the runs of their dataflows; Adobe's support can find a record by its transaction id, "
+            "which --json lists."
         )
     return sentences
 
@@ -351,8 +351,8 @@ def explain_gone(gone_by_reason: dict[str, int]) -> list[str]:
     sentences = [f"{sum(gone_by_reason.values()):,} events were in the dataset and are gone: {counted}."]
     if is_amiss(gone_by_reason):
         sentences.append(
-            "They are not sent again by themselves. If they should be there, run replay with --gone "
-            "(gone=True), then the backfill or stream that sent them."
+            "They are not sent again automatically. To send them, run replay with --gone (gone=True), then "
+            "the backfill or stream that sent them."
         )
     return sentences
 
@@ -363,9 +363,9 @@ def is_amiss(gone_by_reason: dict[str, int]) -> bool:
 
 
 def count_sql(connection: Connection) -> str:
-    """Return the query with which Query Service counts the same: distinct ids, and rows that repeat one.
+    """Return the Query Service query for the same counts: distinct ids, and rows that repeat an id.
 
-    It is empty where the dataset is deleted.
+    It is empty if the dataset is deleted.
     """
     try:
         dataset = connection.platform.catalog.dataset(connection.dataset_id)

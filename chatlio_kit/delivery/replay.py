@@ -28,26 +28,26 @@ def replay(
 ) -> Page:
     """Send dead letters again, all or those of one reason, and read back what landed.
 
-    They are sent as before, under the same ids. What landed meanwhile is not sent again, and an interrupted
-    replay resumes. Of what was lost after acceptance there is no copy: it becomes pending, and the stream or
-    backfill that sent it sends it again, with its edits and masks. What was forgotten stays forgotten.
+    They are sent unchanged, under the same ids. Events that landed meanwhile are not sent again, and an
+    interrupted replay resumes. The ledger has no copy of events lost after acceptance: they become pending,
+    and the next stream or backfill sends them with its edits and masks. Forgotten events stay forgotten.
 
     Args:
-        connection: the destination.
-        reason: only those, e.g. ``refused_400``; ``status`` lists the reasons.
-        gone: requeue, instead of dead letters, what was in the dataset once and is gone; with a ``reason``
-            such as ``batch_reverted`` only that. It has no copy in the ledger either.
-        skip_guard: whether to send into a dataflow that was just changed without waiting.
-        patience: seconds without a verdict of the platform after which sending ends.
-        production: whether a production sandbox may be written to.
-        wait: seconds to wait for rows that are under way; by default two minutes on the local platform and
-            none elsewhere, where an hour may pass.
-        quiet: whether to show no progress.
+        connection: The destination.
+        reason: Replay only events with this reason, e.g. ``refused_400``; ``status`` lists the reasons.
+        gone: Whether to requeue events that are gone from the dataset instead of dead letters; a ``reason``
+            such as ``batch_reverted`` selects some. They become pending too.
+        skip_guard: Whether to send into a dataflow that was just changed without waiting.
+        patience: Seconds without a verdict of the platform after which sending ends.
+        production: Whether a production sandbox may be written to.
+        wait: Seconds to wait for rows; by default 120 on the local platform, and 0 on Experience Platform,
+            where landing may take an hour.
+        quiet: Whether to show no progress.
 
     Raises:
-        ProductionSandbox: when the sandbox is of the type production, or of a type that cannot be read.
-        LedgerBusy: when another run is sending from the same state folder.
-        PlatformError: when the platform cannot be reached or refuses.
+        ProductionSandbox: The sandbox is of the type production, or of a type that cannot be read.
+        LedgerBusy: Another run is sending from the same state folder.
+        PlatformError: The platform cannot be reached or refuses.
     """
     require_leave(connection.platform, production)
     with Run(

@@ -61,28 +61,28 @@ class Run:
     """A run that sends to one connection. It locks the ledger until it is closed.
 
     Args:
-        connection: the destination.
-        state: the state folder with the ledger.
-        skip_guard: whether to send into a dataflow that was just made or changed without waiting.
-        production: whether dataflows may be made in a production sandbox.
-        canary: whether, on Experience Platform, a dataflow's first records are read back before volume.
-        pace: messages a second; by default what the platform's limits allow.
-        expected: how many events will be sent, where that is known.
-        stop_after: end sending after this many requests, retries not counted; the rest stays pending.
-        patience: seconds without any verdict of the platform, by default 600, or 7,200 for a batch, after
-            which sending ends; the rest stays pending.
-        quiet: whether to show no progress.
-        visitors: the visitors of the conversations that are sent, where the connection has identities.
+        connection: The destination.
+        state: The state folder with the ledger.
+        skip_guard: Whether to send into a new or changed dataflow without waiting.
+        production: Whether dataflows may be created in a production sandbox.
+        canary: Whether, on Experience Platform, a dataflow's first records are read back before the rest.
+        pace: Messages a second; by default the most that the platform's limits allow.
+        expected: Number of events that will be sent, if known.
+        stop_after: Number of requests after which sending ends, without retries; the rest stays pending.
+        patience: Seconds without a verdict after which sending ends, by default 600, or 7,200 for a batch;
+            the rest stays pending.
+        quiet: Whether to show no progress.
+        visitors: The visitor of each conversation, if the connection has identities.
 
     Attributes:
-        counts: records read in this run, by what became of them.
-        rejections: the records that this run rejected, where it keeps them.
-        number: the run's number at its destination, from 1.
+        counts: Records read in this run, by outcome.
+        rejections: The records that this run rejected, if it keeps them.
+        number: The run's number at its destination, from 1.
         route: ``stream``, or ``batch`` for a run of batches.
 
     Raises:
-        LedgerBusy: when another run is sending from this state folder.
-        PlatformError: when a batch of an interrupted run has no verdict yet, which has to come first.
+        LedgerBusy: Another run is sending from this state folder.
+        PlatformError: A batch of an interrupted run has no verdict yet.
     """
 
     route = "stream"
@@ -177,7 +177,7 @@ class Run:
         """Create the history dataflows of these kinds now, so that they become active at the same time.
 
         Raises:
-            UsageError: the connection takes conversation turns, not events.
+            UsageError: The connection takes conversation turns, not events.
         """
         self.connection.require_events()
         for kind in kinds:
@@ -187,8 +187,8 @@ class Run:
         """Send accepted events, each to its kind's history dataflow, and record every fate.
 
         Args:
-            events: accepted events, none of them settled before.
-            messages: their messages, a row for each message of each transcript.
+            events: Accepted events, none of them settled before.
+            messages: Their messages, a row for each message of each transcript.
         """
         # SQLite and Arrow both release the GIL, so the two run in parallel
         rows = self._inserter.submit(self.destination_ledger.insert_pending, self.number, events)
@@ -200,12 +200,12 @@ class Run:
         self._send_by_kind(events, records)
 
     def send_rows(self, rows: pd.DataFrame, records: WireRecords) -> None:
-        """Send conversation turns or feedback that were made ready, and record every fate.
+        """Send rows of conversation turns or feedback, and record every fate.
 
         Args:
             rows: ``event_id``, ``kind``, ``payload_digest``, ``source_file`` and ``source_record`` of each;
                 none of them settled before.
-            records: the same rows as they are sent.
+            records: The same rows as they are sent.
         """
         self._send_by_kind(rows, records.with_rows(self.destination_ledger.insert_pending(self.number, rows)))
 
@@ -246,7 +246,7 @@ class Run:
         self._post(flow, pack(records, most=self._largest_request))
 
     def _has_passed(self, flow: Dataflow, records: WireRecords) -> bool:
-        """Send a dataflow's canary, and return whether volume may follow; if not, end sending."""
+        """Send a dataflow's canary, and return whether the rest may follow; if not, end sending."""
         ledger, since = self.destination_ledger, self.connection.platform.now()
         self._post(flow, pack(records))
         self._sender.finish()
@@ -266,7 +266,7 @@ class Run:
         if problem:
             self._pace.stop()
             self._page.stopped_by = (
-                f"{problem}, so nothing more was sent to it; reconcile says what became of them"
+                f"{problem}, so nothing more was sent to it; reconcile shows their status"
             )
             return False
         ledger.mark_canary_passed(flow.flow_id)
@@ -274,12 +274,12 @@ class Run:
 
     @checked(wait=SECONDS)
     def reconcile(self, *, wait: float = WAIT_SECONDS, again: bool = True) -> Page:
-        """Read back what is in the dataset now, and return the page.
+        """Read back the dataset, and return the page.
 
         Args:
-            wait: seconds to wait for rows that are still under way.
-            again: whether to read again everything that was read before; without it, where many events have
-                landed, the page reports how many of them only an earlier read found.
+            wait: Seconds to wait for rows that are still under way.
+            again: Whether to read everything again; if not and many events have landed, the page counts
+                those that only an earlier read found.
         """
         with Ledger(self._state) as ledger:
             platform = self.connection.platform
@@ -295,12 +295,12 @@ class Run:
                     quiet=self._quiet,
                 )
             except PlatformError as error:
-                self._page.notes.append(f"What landed could not be read back: {error}")
+                self._page.notes.append(f"The dataset could not be read back: {error}")
             self._fill_page(destination_ledger)
         return self._page
 
     def ledger(self) -> pd.DataFrame:
-        """Return what the ledger on this machine holds for the destination, all runs together.
+        """Return the ledger's counts for the destination, all runs together.
 
         Returns:
             A row for each kind and a column for each fate. Of the delivered events, ``landed`` counts those
@@ -327,7 +327,7 @@ class Run:
         return events.loc[is_here & (events["fate"] == Fate.DEAD_LETTERED), columns].reset_index(drop=True)
 
     def statuses(self, event_ids: Sequence[str]) -> Mapping[str, tuple[Status, str]]:
-        """Return what became of each of these events at the destination, and a sentence about it.
+        """Return the status of each event at the destination, with a sentence about it.
 
         ``tables.explore(run)`` shows it.
         """
@@ -415,7 +415,7 @@ class Run:
 
 
 def wait_seconds(connection: Connection, wait: float | None) -> float:
-    """Return how long to wait for rows; on Experience Platform, where it takes an hour, not by default."""
+    """Return how long to wait for rows; by default not at all on Experience Platform, where it takes an hour."""
     if wait is not None:
         return wait
     return WAIT_SECONDS if connection.platform.settings.is_local else 0.0

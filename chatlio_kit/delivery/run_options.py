@@ -1,8 +1,7 @@
-"""The options with which each run read and redacted, so that a run with other options can explain the effect.
+"""The reading and redaction options of each run, so that a run with other options can explain the effect.
 
-An event is sent once, under an id that is the same with and without redaction: what was sent unredacted stays
-so. A kind that only an option names is part of an event's id: with another option the same record becomes
-another event.
+An event is sent once, and redaction does not change its id: if it was sent unredacted, it stays so. The kind
+is part of an event's id, so another ``--kind`` makes the same record another event.
 """
 
 from __future__ import annotations
@@ -54,9 +53,9 @@ class RunOptions:
     """The options with which a run reads and redacts.
 
     Attributes:
-        redaction: the ways, as the option writes them; empty where nothing is redacted.
-        key_mark: differs from key to key without revealing the key; empty without a key.
-        reading: the reading options that take part in an event's id; None where frames were sent.
+        redaction: The redaction as the option writes it; empty if nothing is redacted.
+        key_mark: Differs from key to key without revealing the key; empty without a key.
+        reading: The reading options that affect event ids; None if frames were sent.
     """
 
     redaction: str
@@ -124,10 +123,10 @@ def _redaction_notes(destination: DestinationLedger, run: int, options: RunOptio
             continue
         ledger.ensure_index()
         ((kept,),) = ledger.fetch_all(_COUNT_KEPT, parameters)
-        how = "in ways that were not written down" if redaction is None else _how(redaction)
+        how = "in an unrecorded way" if redaction is None else _how(redaction)
         if redaction == options.redaction:
             how += " with another key, so their hashes differ"
-        letters = f" {kept:,} dead letters of theirs are kept so, and replay sends them so." if kept else ""
+        letters = f" Their {kept:,} dead letters are unchanged too, and replay sends them so." if kept else ""
         yield (
             f"{sent:,} events of {_runs(runs)} were sent {how}; this run's, {_how(options.redaction)}. An "
             "event is sent once and has the same id with and without redaction, so those stay as they were "

@@ -43,31 +43,29 @@ def stream(
 ) -> Run:
     """Send frames to a connection's dataset, each event once.
 
-    The frames are validated again, so an edited frame is checked like any other. Events that were settled at
-    this destination before count as duplicates and are not sent. If a call was interrupted, the same call
-    resumes it.
+    The frames are validated again. Events settled earlier at this destination count as duplicates and are not
+    sent. To resume an interrupted call, call it again.
 
     Args:
-        tables: the frames; or the frame ``events`` alone, whose transcripts are then sent without messages.
-        connection: the destination.
-        pace: messages a second; by default 9,000, or 1,400 where the dataset feeds Profile.
-        stop_after: end after this many requests, as a trial; the rest stays pending, and the next call
-            sends it.
-        skip_guard: whether to send into a dataflow that was just made or changed without waiting.
-        patience: seconds without any verdict of the platform, by default 600, after which sending ends;
-            the rest stays pending, and the next call sends it.
-        production: whether a production sandbox may be written to.
-        quiet: whether to show no progress.
+        tables: The frames; or only the frame ``events``, whose transcripts are then sent without messages.
+        connection: The destination.
+        pace: Messages a second; by default 9,000, or 1,400 if the dataset feeds Profile.
+        stop_after: Number of requests after which sending ends, as a trial; the next call sends the rest.
+        skip_guard: Whether to send into a new or changed dataflow without waiting.
+        patience: Seconds without a verdict after which sending ends, by default 600; the next call sends the
+            rest.
+        production: Whether a production sandbox may be written to.
+        quiet: Whether to show no progress.
 
     Returns:
         The run: it displays its page, and ``run.reconcile()`` reads back what landed.
 
     Raises:
-        UsageError: when the arguments are of another type, or in another order.
-        ProductionSandbox: when the sandbox is of the type production, or of a type that cannot be read.
-        FrameError: when a frame no longer has its columns and dtypes.
-        LedgerBusy: when another run is sending from the same state folder.
-        PlatformError: when the platform cannot be reached or refuses.
+        UsageError: An argument has the wrong type, or the order is wrong.
+        ProductionSandbox: The sandbox is of the type production, or of a type that cannot be read.
+        FrameError: A frame no longer has its columns and dtypes.
+        LedgerBusy: Another run is sending from the same state folder.
+        PlatformError: The platform cannot be reached or refuses.
     """
     require_leave(connection.platform, production)
     if isinstance(tables, pd.DataFrame):
@@ -110,7 +108,7 @@ def stream(
         message_count = pc.sum(batch.rows["message_count"]).as_py() or 0
         if message_count and isinstance(tables, pd.DataFrame):
             run.page.notes.append(
-                "The frame events was given alone: "
-                f"its transcripts travelled without their {message_count:,} messages."
+                "Only the frame events was passed: "
+                f"its transcripts were sent without their {message_count:,} messages."
             )
     return run

@@ -1,6 +1,6 @@
-"""Rows of conversation turns: one for each message of a transcript, and one for each feedback.
+"""Rows of conversation turns: one for each message of a transcript, and one for each feedback event.
 
-Nothing is guessed: a message without a side, a text or a conversation makes no row and is counted.
+Nothing is guessed: a message without a side, a text or a conversation has no row and is counted.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ class TurnCounts:
     """``read = rows + repeated + left out``, always.
 
     Attributes:
-        read: messages, or feedback events.
-        rows: rows that this run is to send.
-        repeated: those that an earlier run, or another transcript, has brought already.
-        left_out: those that make no row, by reason.
-        without_identity: how many of the rows carry no identity: the lake keeps them, and Customer Journey
+        read: Messages, or feedback events.
+        rows: Rows for this run to send.
+        repeated: Items already sent by an earlier run or contained in another transcript.
+        left_out: Items without a row, by reason.
+        without_identity: Number of rows without an identity: the lake keeps them, and Customer Journey
             Analytics skips them.
     """
 
@@ -76,11 +76,11 @@ class TurnRow:
     """One row, ready to be sent.
 
     Attributes:
-        id: its ``_id``.
-        body: the record as it is sent.
-        file: where its event was read.
-        record: the number of the record in that file.
-        has_identity: whether it carries an identity.
+        id: The row's ``_id``.
+        body: The record as sent.
+        file: The file of its event.
+        record: The number of the record in that file.
+        has_identity: Whether it has an identity.
     """
 
     id: str
@@ -105,14 +105,14 @@ def rows_to_send(kind: Kind, rows: Sequence[TurnRow]) -> tuple[pd.DataFrame, Wir
 
 
 class TurnBuilder:
-    """Makes rows of events, and counts what makes none.
+    """Converts events to rows, and counts those without a row.
 
     Args:
-        identities: which fields name the visitor.
+        identities: The fields that identify the visitor.
 
     Attributes:
-        messages: the counts of messages.
-        feedbacks: the counts of feedback events.
+        messages: The counts of messages.
+        feedbacks: The counts of feedback events.
     """
 
     def __init__(self, identities: Sequence[Identity]) -> None:
@@ -124,7 +124,7 @@ class TurnBuilder:
         self._spoken: set[tuple[str, str]] = set()
 
     def learn(self, events: pd.DataFrame) -> None:
-        """Note the visitor of each conversation and the feedback, which any other file may hold."""
+        """Note the visitor of each conversation and the feedback, which may be in any file."""
         self._visitors.add(events)
         feedback = events[events["kind"] == Kind.FEEDBACK]
         self._feedback.append(feedback)
@@ -135,8 +135,8 @@ class TurnBuilder:
         """Return a row for each message of a batch that has a side, a text and a conversation.
 
         Args:
-            batch: the batch as it was read; ids are made of it.
-            redacted: the same batch as it may be sent.
+            batch: The batch as read; ids derive from it.
+            redacted: The same batch, redacted.
         """
         events, messages = redacted.events, redacted.messages
         self.messages.read += len(messages)
@@ -180,7 +180,7 @@ class TurnBuilder:
         return rows
 
     def feedback(self) -> Iterator[TurnRow]:
-        """Yield a row for each feedback event that names its conversation, after all turns were made.
+        """Yield a row for each feedback event that names its conversation. Call it after all turns.
 
         Chatlio may send the chat's first message as the comment; then the row has no text.
         """
@@ -211,7 +211,7 @@ class TurnBuilder:
         return _values(events[VISITOR].fillna(self._visitors.of(events)))
 
     def _people(self, events: pd.DataFrame) -> list[Json | None]:
-        """Return each event's identity map, None where it has no identity that can be primary."""
+        """Return each event's identity map, None without an identity that can be primary."""
         columns = identity_columns(events, self._identities, self._visitors.of(events))
         maps: list[Json | None] = [None] * len(events)
         for column in columns:
@@ -224,7 +224,7 @@ class TurnBuilder:
 
 
 def _left_out(conversation_id: str | None, author: str | None, text: str | None) -> str | None:
-    """Return why a message makes no row; None where it makes one."""
+    """Return why a message has no row; None if it has one."""
     if conversation_id is None:
         return NO_CONVERSATION
     if author not in ("visitor", "agent"):

@@ -1,4 +1,4 @@
-"""The main job: read captures, send what is accepted, and read back what landed."""
+"""The main job: read captures, send accepted events, and read back the dataset."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 REPORTS = "reports"
 ROUTES: dict[str, type[Run]] = {"stream": Run, "batch": BulkRun}
-"""The ways into a dataset, and the run of each."""
+"""The routes into a dataset, and the run class of each."""
 
 
 def a_route(name: str, value: object) -> None:
@@ -62,17 +62,17 @@ def forecast(
     name: str = "chatlio",
     pace: int | None = None,
 ) -> Forecast:
-    """Return what a backfill would send and the least time it takes; nothing is created or sent.
+    """Return what a backfill would send, and the least time for it; nothing is created or sent.
 
     Args:
-        captures: an export from :func:`read_export`, or files and folders that need no options.
-        platform: the platform to send to.
-        name: the connection's name; where it is missing, nothing counts as delivered.
-        pace: messages a second; by default 9,000, or 1,400 where the dataset feeds Profile.
+        captures: An export from :func:`read_export`, or files and folders that need no options.
+        platform: The platform to send to.
+        name: The connection's name; if there is no such connection, nothing counts as delivered.
+        pace: Messages a second; by default 9,000, or 1,400 if the dataset feeds Profile.
 
     Raises:
-        MissingPath: when a path does not exist.
-        CaptureError: when there are no files.
+        MissingPath: A path does not exist.
+        CaptureError: There are no files.
     """
     export = export_of(captures)
     with ExitStack() as stack:
@@ -80,7 +80,7 @@ def forecast(
         try:
             connection = open_connection(platform, name)
         except ConnectionIncomplete:
-            where = f"{platform.settings.platform_name}, where no connection {name!r} is yet"
+            where = f"{platform.settings.platform_name}, without a connection {name!r} yet"
             result = Forecast(where, pace or MESSAGES_PER_SECOND)
         else:
             connection.require_events()
@@ -112,40 +112,39 @@ def backfill(
     quiet: bool = False,
     cluster: str | Client | None = None,
 ) -> Page:
-    """Convert captures, send what is accepted, and read back what landed.
+    """Convert captures, send accepted events, and read back the dataset.
 
-    Another call resumes where this one stopped: nothing is lost, and nothing is counted twice. Where over
-    50,000 events have landed before, only new batches are read, and the page reports how many events only an
-    earlier read found; ``reconcile`` reads everything again. The state folder stays locked until the page is
-    written.
+    Another call resumes where this one stopped: nothing is lost or counted twice. If over 50,000 events have
+    landed before, only new batches are read, and the page counts the events that only an earlier read found;
+    ``reconcile`` reads everything again. The state folder stays locked until the page is written.
 
     Args:
-        captures: an export from :func:`read_export`, or files and folders that need no options.
-        platform: the platform to send to.
-        name: the connection's name.
-        connect: whether to create the connection where it is missing; on the local platform it always is.
-        skip_guard: whether to send into a dataflow that was just made or changed without waiting.
-        production: whether a production sandbox may be written to.
-        canary: whether, on Experience Platform, the first records of each dataflow are read back before
-            volume follows.
-        pace: messages a second; by default 9,000, or 1,400 where the dataset feeds Profile.
-        patience: seconds without any verdict of the platform, by default 600, or 7,200 for a batch, after
-            which sending ends; the rest stays pending, and the next backfill sends it.
-        wait: seconds to wait for rows that are under way; by default two minutes on the local platform and
-            none elsewhere, where an hour may pass.
+        captures: An export from :func:`read_export`, or files and folders that need no options.
+        platform: The platform to send to.
+        name: The connection's name.
+        connect: Whether to create a missing connection; on the local platform this is always done.
+        skip_guard: Whether to send into a new or changed dataflow without waiting.
+        production: Whether a production sandbox may be written to.
+        canary: Whether, on Experience Platform, the first records of each dataflow are read back before the
+            rest follows.
+        pace: Messages a second; by default 9,000, or 1,400 if the dataset feeds Profile.
+        patience: Seconds without a verdict after which sending ends, by default 600, or 7,200 for a batch;
+            the next backfill sends the rest.
+        wait: Seconds to wait for rows; by default 120 on the local platform, and 0 on Experience Platform,
+            where landing may take an hour.
         via: ``stream``, or ``batch`` for batch ingestion of files, which uses no streaming quota;
-            :func:`forecast` compares the two. A history may go both ways. :func:`revert` takes the batches of
-            a run back.
-        quiet: whether to show no progress.
-        cluster: the address of a Dask scheduler, or a client, where a cluster converts.
+            :func:`forecast` compares the two, and you can combine them. :func:`revert` reverts a run's
+            batches.
+        quiet: Whether to show no progress.
+        cluster: The URL of a Dask scheduler, or a client, to convert on a cluster.
 
     Raises:
-        MissingPath: when a path does not exist.
-        CaptureError: when there are no files.
-        ClusterError: when the cluster cannot be used.
-        ProductionSandbox: when the sandbox is of the type production, or of a type that cannot be read.
-        ConnectionIncomplete: when there is no connection and none may be created.
-        LedgerBusy: when another run is sending from the same state folder.
+        MissingPath: A path does not exist.
+        CaptureError: There are no files.
+        ClusterError: The cluster cannot be used.
+        ProductionSandbox: The sandbox is of the type production, or of a type that cannot be read.
+        ConnectionIncomplete: There is no connection and none may be created.
+        LedgerBusy: Another run is sending from the same state folder.
     """
     route = ROUTES[via]
     for name_, value in {"pace": pace, "skip_guard": skip_guard}.items():
@@ -207,8 +206,7 @@ def backfill(
 def _visitors_of(captures: Export) -> ConversationVisitors:
     """Read all captures once, and return the visitor of each conversation.
 
-    A transcript names no visitor, and the event that does may be in any other file. A Slack export names no
-    visitors at all.
+    A transcript names no visitor; the event that does may be in any other file. A Slack export names none.
     """
     visitors = ConversationVisitors()
     export = export_of(captures)
@@ -220,7 +218,7 @@ def _visitors_of(captures: Export) -> ConversationVisitors:
 
 
 def _slack_conversations(run: Run, export: Export) -> SlackConversations | None:
-    """Return what the destination has of Slack exports, if one is read, and let the export look it up."""
+    """Return the destination's conversations from Slack exports, if one is read, for the export to look up."""
     if export.slack is None:
         return None
     conversations = SlackConversations(run.destination_ledger)
@@ -236,7 +234,7 @@ def _slack_conversations(run: Run, export: Export) -> SlackConversations | None:
 
 
 def _send(run: Run, export: Export, rejected_path: Path) -> int:
-    """Send what is accepted of an export, and return how many files were unchanged and not read again."""
+    """Send an export's accepted events, and return the number of unchanged files that were not read again."""
     ledger, captures = run.destination_ledger, export.captures
     # Captures next to a Slack export are always read, because it is merged with them.
     # An archive is read again when members are excluded that it was read with, and vice versa.
@@ -272,7 +270,7 @@ def _send(run: Run, export: Export, rejected_path: Path) -> int:
 def _fingerprint(file: CaptureFile, options: object) -> str | None:
     """Return a digest of a file and its reading options; None where a change could go unnoticed.
 
-    A file with a reject is always read again, because the report has to list the reject again.
+    A file with a reject is always read again, because the report must list the reject.
     """
     version = file.source.mark()
     return None if version is None else sha256(f"{version}|{options!r}".encode()).hexdigest()

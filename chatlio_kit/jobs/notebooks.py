@@ -89,8 +89,8 @@ class NotebookSetup(SheetDisplay):
     """The starting point of a lesson: what the lessons before it made.
 
     Attributes:
-        step: which lesson.
-        folder: the state folder; on the local platform a temporary one, unless one was named.
+        step: Which lesson.
+        folder: The state folder; on the local platform a temporary one, unless one was named.
     """
 
     def __init__(
@@ -219,18 +219,18 @@ def open_lesson(
     with the notebook. On Experience Platform it continues with what is there, and changes nothing by itself.
 
     Args:
-        step: which lesson.
+        step: Which lesson.
         platform: ``local`` or ``aep``.
-        captures: a folder of captured webhooks; by default, on the local platform, a sample export.
-        kind: as in ``read_export``.
-        undated_as: as in ``read_export``.
-        state: the state folder; by default a temporary one on the local platform, else ``.chatlio-kit``.
-        slack: a Slack workspace export; by default, on the local platform, the sample's.
+        captures: A folder of captured webhooks; by default, on the local platform, a sample export.
+        kind: As in ``read_export``.
+        undated_as: As in ``read_export``.
+        state: The state folder; by default a temporary one on the local platform, else ``.chatlio-kit``.
+        slack: A Slack workspace export; by default, on the local platform, the sample's.
 
     Raises:
-        UsageError: when there is no such lesson, platform, kind or stand-in.
-        SettingsError: when a setting for ``aep`` is missing.
-        PlatformError: when the platform cannot be reached or refuses.
+        UsageError: There is no such lesson, platform, kind or stand-in.
+        SettingsError: A setting for ``aep`` is missing.
+        PlatformError: The platform cannot be reached or refuses.
     """
     if step not in list(Step):
         raise UsageError(f"There is no lesson called {step!r}. The lessons are {', '.join(Step)}.")

@@ -21,7 +21,7 @@ from chatlio_kit.settings import AEP, DEFAULT_STATE, LOCAL, Secret, Settings
 STORE = "local"
 """The local platform's store, inside the state folder."""
 READING_SECONDS = 4 * 60 * 60.0
-"""How long an unused local platform keeps running while somebody reads a notebook."""
+"""Seconds that an unused local platform keeps running, for example while a user reads a notebook."""
 
 _VARIABLE = "CHATLIO_KIT_PLATFORM"
 
@@ -39,23 +39,23 @@ def open_platform(
     faults: Path | str | Mapping[str, Any] | None = None,
     idle: float = READING_SECONDS,
 ) -> Platform:
-    """Open Experience Platform, or the embedded local platform that answers as it does.
+    """Open Experience Platform, or the local platform that answers as it does.
 
     Args:
         platform: ``local`` or ``aep``; by default the value of ``CHATLIO_KIT_PLATFORM``, else ``local``.
-        state: the state folder: ledger, local store, reports.
-        faults: what goes wrong on a local platform that is started now, for practice: a JSON file or its
-            content; ``help(chatlio_kit.local_platform.faults.plan)`` lists the faults.
-        idle: seconds without a call after which a local platform that is started now ends by itself.
+        state: The state folder: ledger, local store, reports.
+        faults: Faults for practice on a newly started local platform: a JSON file or its content;
+            ``help(chatlio_kit.local_platform.faults.plan)`` lists them.
+        idle: Seconds without a call after which a newly started local platform ends.
 
     Raises:
-        UsageError: when ``platform`` is neither, or faults are asked of Experience Platform.
-        SettingsError: when a setting for ``aep`` is missing.
-        Unreachable: when the local platform does not start, for instance because a fault is not valid.
+        UsageError: ``platform`` is neither, or faults are combined with Experience Platform.
+        SettingsError: A setting for ``aep`` is missing.
+        Unreachable: The local platform does not start, for example because a fault is invalid.
     """
     chosen = platform or os.environ.get(_VARIABLE) or LOCAL
     if chosen == AEP and faults is not None:
-        raise UsageError("Faults are practised on the local platform alone: open_platform('local', ...).")
+        raise UsageError("Faults need the local platform: open_platform('local', ...).")
     if chosen == AEP:
         return Platform(Settings.from_environment(state=Path(state)))
     if chosen == LOCAL:
@@ -82,11 +82,11 @@ def _local_settings(state: Path, faults: Path | str | Mapping[str, Any] | None, 
 def _require_locks(state: Path) -> None:
     """Check, with a temporary file, that SQLite can lock files in the state folder.
 
-    On some network drives it cannot, and a database there would wait for its lock in vain.
+    On some network drives it cannot, and a database there would wait for its lock forever.
 
     Raises:
-        Unreachable: when it cannot.
-        OSError: when no file can be created there.
+        Unreachable: Files in the folder cannot be locked.
+        OSError: No file can be created there.
     """
     handle, name = tempfile.mkstemp(prefix=".locks-", dir=state)
     os.close(handle)
@@ -105,20 +105,20 @@ def _require_locks(state: Path) -> None:
 
 
 def _reason(error: OSError | RuntimeError) -> str:
-    """Return why the local platform did not start, in words."""
+    """Return the reason why the local platform did not start."""
     if isinstance(error, OSError):
         path = f": {error.filename!r}" if error.filename else ""
         return f"{error.strerror or error}{path}"
     reason = str(error).strip()
-    return f"{reason} no word was left in its log" if reason.endswith(":") else reason
+    return f"{reason} its log is empty" if reason.endswith(":") else reason
 
 
 def settings_of(running: RunningPlatform, state: Path = DEFAULT_STATE) -> Settings:
     """Return the settings that reach a local platform: its only account, and one URL for all services.
 
     Args:
-        running: the platform.
-        state: the state folder: ledger, local store, reports.
+        running: The platform.
+        state: The state folder: ledger, local store, reports.
     """
     account = running.account
     return Settings(

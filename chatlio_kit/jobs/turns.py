@@ -1,4 +1,4 @@
-"""Send conversation turns for Customer Journey Analytics: one row a message, and one a feedback."""
+"""Send conversation turns for Customer Journey Analytics: one row per message and per feedback event."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ _ROWS_AT_ONCE = 5_000
 
 @dataclass(repr=False)
 class TurnsPage(SheetDisplay):
-    """What became of every message and every feedback.
+    """The outcome of every message and feedback event.
 
     Attributes:
-        records: the records that were read, by what became of them.
-        messages: the messages of the transcripts among them.
-        feedbacks: the feedback events among them.
-        turns: the delivery of the rows of messages.
-        feedback: the delivery of the rows of feedback.
-        notes: further sentences.
+        records: The records read, by outcome.
+        messages: The messages of their transcripts.
+        feedbacks: Their feedback events.
+        turns: The delivery of the rows of messages.
+        feedback: The delivery of the rows of feedback.
+        notes: Further sentences.
     """
 
     records: RecordCounts
@@ -104,7 +104,7 @@ class TurnsPage(SheetDisplay):
         for reason, count in records.rejected_by_reason.items():
             yield f"rejected, {reason}: {count:,}"
         for page in (self.turns, self.feedback):
-            # the first two of a page are its equations, which are said above in messages
+            # a page's first two notes are its equations, which are above, in messages
             yield from (f"{page.destination}: {note}" for note in page.sheet().notes[2:])
         if nameless := self.messages.without_identity + self.feedbacks.without_identity:
             yield (
@@ -128,36 +128,36 @@ def backfill_turns(
     wait: float | None = None,
     quiet: bool = False,
 ) -> TurnsPage:
-    """Make conversation turns of captures, send them, and read back what landed.
+    """Convert captures to conversation turns, send them, and read back the dataset.
 
     The captures are read twice, because the visitor of a conversation may be in any file. Another call sends
-    what is new, such as the further messages of a longer transcript, and nothing twice. Events are not sent.
+    only new rows, such as further messages of a longer transcript. Events are not sent.
 
     Args:
-        captures: an export from :func:`read_export`, or files and folders that need no options.
-        platform: the platform to send to.
-        name: the connection's name; ``plan_connection(..., turns=True)`` makes its part for turns.
-        connect: whether to make that part where it is missing; on the local platform it always is.
-        skip_guard: as for :func:`backfill`, like all that follow.
-        production: whether a production sandbox may be written to.
-        canary: whether, on Experience Platform, first records are read back before volume follows.
-        pace: rows a second.
-        patience: seconds without any verdict of the platform after which sending ends.
-        wait: seconds to wait for rows that are under way.
-        quiet: whether to show no progress.
+        captures: An export from :func:`read_export`, or files and folders that need no options.
+        platform: The platform to send to.
+        name: The connection's name; ``plan_connection(..., turns=True)`` creates its part for turns.
+        connect: Whether to create a missing part; on the local platform this is always done.
+        skip_guard: As for :func:`backfill`, like the following arguments.
+        production: Whether a production sandbox may be written to.
+        canary: Whether, on Experience Platform, first records are read back before the rest follows.
+        pace: Rows a second.
+        patience: Seconds without a verdict after which sending ends.
+        wait: Seconds to wait for rows.
+        quiet: Whether to show no progress.
 
     Raises:
-        UsageError: when the texts are redacted, so that nothing is left to analyse.
-        MissingPath: when a path does not exist.
-        CaptureError: when there are no files.
-        ProductionSandbox: when the sandbox is of the type production, or of a type that cannot be read.
-        ConnectionIncomplete: when there is no connection for turns, or a field group of Adobe's is missing.
-        LedgerBusy: when another run is sending from the same state folder.
+        UsageError: The messages are redacted, so nothing is left to analyse.
+        MissingPath: A path does not exist.
+        CaptureError: There are no files.
+        ProductionSandbox: The sandbox is of the type production, or of a type that cannot be read.
+        ConnectionIncomplete: There is no connection for turns, or a field group of Adobe's is missing.
+        LedgerBusy: Another run is sending from the same state folder.
     """
     export = export_of(captures)
     if export.policy.redaction.way_of(Privacy.CONTENT) is not Way.KEEP:
         raise UsageError(
-            "Redacted texts leave nothing to analyse. Send turns with content=keep in "
+            "Redacted messages leave nothing to analyse. Send turns with content=keep in "
             f"{option('redact', '...')}, or do not send them."
         )
     if connect or platform.settings.is_local:
@@ -172,7 +172,7 @@ def backfill_turns(
         builder.learn(batch.events)
         release_memory()
     state, records, policy = platform.settings.state, RecordCounts(), export.policy
-    export.policy = FieldPolicy(contract=policy.contract)  # ids are made of unredacted words
+    export.policy = FieldPolicy(contract=policy.contract)  # ids derive from unredacted values
     terms: dict[str, Any] = {
         "skip_guard": skip_guard,
         "canary": canary,
@@ -209,7 +209,7 @@ def backfill_turns(
 
 
 def _send(run: Run, kind: Kind, chunks: Iterable[list[TurnRow]], counts: TurnCounts) -> None:
-    """Send rows that were not repeated, and count all of them."""
+    """Send new rows, and count all rows."""
     seen: set[bytes] = set()
     for chunk in chunks:
         settled = run.destination_ledger.settled([row.id for row in chunk])

@@ -1,8 +1,8 @@
-"""An export to tables on disk, in batches: memory stays flat however long the export is.
+"""Convert an export to tables on disk, in batches: memory stays flat for any length of export.
 
-Events are written as they come. What needs the whole export - each message once, conversations, visitors,
-offline messages in order of time - is derived from the files by the same SQL that makes a notebook's frames,
-a range of keys at a time. All files get their names together, at the end.
+Events are written as they arrive. Tables that need the whole export (unique messages, conversations, visitors,
+offline messages in order of time) are derived from the files by the same SQL as a notebook's frames, one range
+of keys at a time. All files get their final names together, at the end.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from chatlio_kit.tables.report import PAGE, REJECTED, REPORT, Converted
 from chatlio_kit.tables.validate.schemas import file_schema
 
 FILES = (*(f"{name}.parquet" for name in TABLES), REJECTED, PAGE, REPORT)
-"""What a conversion writes; the report gets its name last."""
+"""The files of a conversion; the report gets its name last."""
 _UNFINISHED = ".unfinished-"
 _GROUP_ROWS = 15_000
-"""The least rows of a row group: each group has costs of its own in every column."""
+"""The least rows of a row group: every group adds a cost in every column."""
 _RANDOM = ("event_id", "payload_digest", "conversation_id", "visitor_id")  # not worth compressing
 _WITH_DICTIONARY = frozenset(
     {"kind", "source_file", "occurred_at_source", "widget_id", "user_agent", "location", "agent_name",
@@ -55,19 +55,19 @@ def convert(
 ) -> Converted:
     """Write an export's five tables, its rejections and a report into a folder.
 
-    An interrupted conversion leaves the folder as it was. One in a bucket is written when all is done, under
-    names that are hidden until every file is there; its report gets its name last.
+    An interrupted conversion leaves the folder unchanged. A folder in a bucket is written at the end, under
+    hidden names until every file is there; its report gets its name last.
 
     Args:
-        export: the captures, and how they are read.
-        out: the folder, or the address of one in a bucket, such as ``s3://bucket/tables``.
-        executor: where batches are decoded and validated; by default as many processes as pay. A
-            :class:`~chatlio_kit.pool.Pool` is shut down after the last batch.
-        quiet: whether to show no progress.
+        export: The captures and reading options.
+        out: The folder, or the URL of a folder in a bucket, such as ``s3://bucket/tables``.
+        executor: The executor that decodes and validates batches; by default as many processes as save time.
+            A :class:`~chatlio_kit.pool.Pool` is shut down after the last batch.
+        quiet: Whether to show no progress.
 
     Raises:
-        UsageError: when the folder's own files are among the captures.
-        OutputError: when the folder cannot be written.
+        UsageError: The folder is among the captures.
+        OutputError: The folder cannot be written.
     """
     if isinstance(out, str) and is_address(local_path(out)):
         with RemoteFolder(out) as remote:
@@ -134,7 +134,7 @@ def _reject_overlap(export: Export, out: Path) -> None:
 def _overlap(out: str) -> UsageError:
     return UsageError(
         f"{out!r} is among the captures, so its files would be read as captures. "
-        "Choose a folder of its own for the tables."
+        "Choose a separate folder for the tables."
     )
 
 
@@ -181,7 +181,7 @@ class _TableFile:
     """A table's Parquet file while it grows.
 
     Attributes:
-        rows: how many rows were added.
+        rows: Number of rows added.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -199,7 +199,7 @@ class _TableFile:
         )
 
     def add(self, rows: Any) -> None:
-        """Add Arrow rows; they are written as soon as they make a row group."""
+        """Add Arrow rows; they are written once they fill a row group."""
         self.rows += len(rows)
         self._buffer.append(rows)
         if sum(map(len, self._buffer)) >= _GROUP_ROWS:

@@ -105,7 +105,7 @@ class Export(SheetDisplay):
         """Start the processes that decode and validate, as many as pay or were asked for; or use a cluster.
 
         Raises:
-            ClusterError: when the cluster cannot be used.
+            ClusterError: The cluster cannot be used.
         """
         if self.cluster is not None:
             return Cluster(self.cluster)
@@ -116,7 +116,7 @@ class Export(SheetDisplay):
         """Connect to the cluster once, if there is one, before anything else is done.
 
         Raises:
-            ClusterError: when it cannot be used.
+            ClusterError: It cannot be used.
         """
         if self.cluster is not None:
             Cluster(self.cluster).shutdown()

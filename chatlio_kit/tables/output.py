@@ -1,4 +1,4 @@
-"""Files of a run: each is written whole or not at all, and for its owner alone."""
+"""Files of a run: private, and written completely or not at all."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from chatlio_kit.errors import OutputError
 from chatlio_kit.private_files import make_private_folder, new_file
 
 MOST_LISTED = 100_000
-"""How many rejections of one file for one reason are listed."""
+"""Rejections that are listed per file and reason."""
 MOST_SHOWN = 100_000_000
-"""How many characters of their records are shown; after them, of each record its beginning."""
+"""Characters of their records that are shown; further records show only their beginning."""
 LONGEST_SHOWN = 1_000_000
-"""How long a record may be to be shown whole."""
+"""Characters of the longest record that is shown completely."""
 BEGINNING = 1000
-"""How many characters of any other record are shown."""
+"""Characters shown of any other record."""
 
 
 def make_folder(out: Path) -> None:
-    """Make a folder and its parents.
+    """Create a folder and its parents.
 
     Raises:
-        OutputError: when that is not possible.
+        OutputError: The folder cannot be created.
     """
     try:
         make_private_folder(out)
@@ -39,13 +39,13 @@ def make_folder(out: Path) -> None:
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write indented JSON, whole or not at all."""
+    """Write indented JSON, completely or not at all."""
     text = orjson.dumps(content, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
     write_whole(path, lambda draft: draft.write_bytes(text))
 
 
 def write_page(path: Path, document: Document) -> None:
-    """Write a report's page, whole or not at all."""
+    """Write a report's page, completely or not at all."""
     write_whole(path, lambda draft: draft.write_text(document.to_html(), encoding="utf-8"))
 
 
@@ -53,7 +53,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file under another name, and rename it when it is complete.
 
     Raises:
-        OutputError: when the file cannot be written.
+        OutputError: The file cannot be written.
     """
     draft = None
     try:
@@ -68,7 +68,7 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def unwritable(path: Path, error: OSError) -> OutputError:
-    """Return the error of a path that cannot be written."""
+    """Return the error for a path that cannot be written."""
     words = error.strerror or str(error)
     return OutputError(f"{str(path)!r} cannot be written: {words}. Choose another place or free this one.")
 
@@ -76,8 +76,8 @@ def unwritable(path: Path, error: OSError) -> OutputError:
 class RejectedFile:
     """``rejected.jsonl`` while it grows; it gets its name when it is closed without an error.
 
-    A damaged file of a few bytes may unpack to millions of rejections. Therefore a record is shown up to a
-    limit, and only so many of a file's rejections for one reason are listed; a last line counts the others.
+    A damaged file of a few bytes may unpack to millions of rejections. Therefore records are shown up to a
+    limit, and so are a file's rejections for one reason; a last line counts the others.
     """
 
     def __init__(self, path: Path) -> None:
@@ -114,7 +114,7 @@ class RejectedFile:
         """Write a line for each rejection.
 
         Raises:
-            OutputError: when the file cannot be written.
+            OutputError: The file cannot be written.
         """
         try:
             for rejection in rejected:
@@ -134,7 +134,7 @@ class RejectedFile:
         self._file.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE))
 
     def _shortened(self, group: tuple[str, Reason], rejection: Rejection) -> Rejection:
-        """Cut a record that is long, or any record if enough of its group are shown."""
+        """Truncate a long record, or any record once enough of its group are shown."""
         raw = rejection.raw
         if raw is None:
             return rejection

@@ -8,7 +8,7 @@
 5. redact: drop, mask or hash values about people (:mod:`~chatlio_kit.tables.policy`)
 
 Worker processes take the first two steps. The others need the batches in order, and run in one process.
-Every record ends in one place: among a batch's events, among its rejections, or in its count of duplicates.
+Every record becomes an event, a rejection, or a counted duplicate of its batch.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ def batches(
     """Run all steps, a batch at a time, in the order of the captures.
 
     Args:
-        captures: where records are read from.
-        options: how they are read.
-        policy: what becomes of unknown fields and of values about people.
-        settled: looks up the events that were settled before this run.
-        executor: where batches are decoded and validated; None for this process.
-        findings: filled with what is found besides events.
-        sample: filled with some of the rejected records, as they were read.
-        slack: the Slack export that is read after the captures and merged with them.
+        captures: The source of records.
+        options: The reading options.
+        policy: The treatment of unknown fields and of personal values.
+        settled: Looks up events that were settled before this run.
+        executor: The executor that decodes and validates batches; None for this process.
+        findings: Filled with findings other than events.
+        sample: Filled with some of the rejected records, unchanged.
+        slack: The Slack export to read after the captures and merge with them.
     """
     with_twins = may_hold_tables(file.name for file in captures.files)
     with Deduplicator(settled, with_twins=with_twins) as deduplicator:
@@ -90,12 +90,12 @@ def read_batches(
     """Decode and validate captures, then the conversations of a Slack export, merged with them.
 
     Args:
-        captures: where records are read from.
-        options: how they are read.
-        executor: where the work is done; None for this process.
-        slack: the Slack export, if there is one.
-        redaction: decides how much the names of the export's files may say.
-        enforce: enforces the contract for unknown fields; what it rejects covers nothing of the export.
+        captures: The source of records.
+        options: The reading options.
+        executor: The executor for the work; None for this process.
+        slack: The Slack export, if there is one.
+        redaction: The redaction of the export's file names.
+        enforce: Enforces the contract for unknown fields; events that it rejects cover nothing of the export.
     """
     webhooks = slack.webhooks() if slack is not None else None
     if isinstance(executor, Cluster):
@@ -117,22 +117,21 @@ def validate_batches(
     """Decode and validate batches, the first two steps, in their order.
 
     Args:
-        raw_batches: the batches.
-        options: how their records are read.
-        executor: where the work is done; None for this process.
+        raw_batches: The batches.
+        options: The reading options.
+        executor: The executor for the work; None for this process.
     """
     for raw_batch, validated in map_in_order(executor, partial(_validate, options), raw_batches):
         yield replace(validated, rows=fill_missing_columns(validated.rows), raw_batch=raw_batch)
 
 
 def validate_on_cluster(captures: Captures, options: ReadOptions, cluster: Cluster) -> Iterator[EventBatch]:
-    """Let a cluster's workers read, decode and validate captures; the batches come in the captures' order.
+    """Read, decode and validate captures on a cluster; the batches keep the captures' order.
 
-    What a worker does not read to its end, because its results would fill memory, is read here and validated
-    there.
+    If a worker's results would fill memory, the rest of its part is read here and validated there.
 
     Raises:
-        ClusterError: when a worker could not do its work, or not open a file that can be opened here.
+        ClusterError: A worker failed, or could not open a file that can be opened here.
     """
     work = partial(_validate_part, options)
     for part, (validated, read, is_whole, worker) in map_in_order(cluster, work, captures.parts()):
@@ -156,7 +155,7 @@ def _validate_part(options: ReadOptions, part: Part) -> tuple[list[EventBatch], 
     """Read, decode and validate a part.
 
     Returns:
-        Its batches, the part with what was noticed, whether that is all of it, and the worker.
+        The batches, the part with its notes, whether it is complete, and the worker.
     """
     worker = worker_address()
     raw_batches, validated = part.batches(), list[EventBatch]()
@@ -200,6 +199,6 @@ def _placed(batch: EventBatch, lines: int) -> EventBatch:
 
 
 def _validate(options: ReadOptions, raw_batch: RawBatch) -> EventBatch:
-    """Decode and validate a batch; the texts of its records do not travel back from a worker."""
+    """Decode and validate a batch; a worker does not send the raw records back."""
     validated = validate_batch(raw_batch, options)
     return replace(validated, rows=drop_null_columns(validated.rows), raw_batch=RawBatch())

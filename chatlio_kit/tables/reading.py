@@ -1,4 +1,4 @@
-"""Tables that were written to a folder, read back into frames."""
+"""Read tables that ``convert`` wrote."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ from chatlio_kit.tables.tables import Tables
 
 @checked()
 def read_tables(folder: Path | str) -> Tables:
-    """Return the tables that ``convert`` wrote into a folder, with what was rejected.
+    """Return the tables that ``convert`` wrote into a folder, with the rejections.
 
-    They are the frames that ``read_export(...).to_tables()`` makes of the same captures, and can be sent,
-    measured and edited like them. ``tables.next_steps`` is empty: the captures are not read again.
+    They equal the frames of ``read_export(...).to_tables()`` for the same captures, and can be sent, measured
+    and edited like them. ``tables.next_steps`` is empty: the captures are not read again.
 
     Args:
-        folder: what was given to ``convert`` as ``--out``.
+        folder: The folder given to ``convert`` as ``--out``.
 
     Raises:
-        MissingPath: when there is no such folder.
-        UsageError: when it lacks one of the tables or the report.
-        CaptureError: when a file in it cannot be read, or is not what ``convert`` writes.
+        MissingPath: There is no such folder.
+        UsageError: The folder lacks one of the tables or the report.
+        CaptureError: A file in it cannot be read, or is not what ``convert`` writes.
     """
     out = Path(folder)
     if not out.is_dir():
@@ -82,7 +82,7 @@ def _read_rejections(path: Path) -> list[Rejection]:
 
 
 def _counts(report: dict[str, Any], events: pd.DataFrame, rejections: list[Rejection]) -> RecordCounts:
-    """Return the counts of the report; months are those of the events."""
+    """Return the counts of the report, with the events' months."""
     counts = RecordCounts(
         report["duplicates"],
         Counter(report["by_kind"]),

@@ -125,7 +125,7 @@ def test_a_local_platform_that_says_nothing(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(lifecycle, "START_SECONDS", 0.0)
     monkeypatch.setattr(lifecycle, "_live_url", lambda _: None)
     monkeypatch.setattr(lifecycle, "_spawn", lambda *_: _Idle(tmp_path / "state" / "local"))
-    with pytest.raises(Unreachable, match="does not answer: no word was left in its log"):
+    with pytest.raises(Unreachable, match="does not answer: its log is empty"):
         ck.open_platform(state=tmp_path / "state")
 
 

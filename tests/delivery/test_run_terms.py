@@ -70,7 +70,7 @@ def test_an_older_ledger_does_not_say_how_it_redacted(captures: Path, local: Pla
     with Ledger(local.settings.state) as ledger, ledger.transaction() as db:
         db.execute("DELETE FROM run_terms")
     (note,) = _notes(_sent(captures, local, redact="drop"))
-    assert "3 events of run 1 were sent in ways that were not written down" in note
+    assert "3 events of run 1 were sent in an unrecorded way" in note
 
 
 def test_another_kind_makes_other_events(captures: Path, local: Platform) -> None:

@@ -47,7 +47,7 @@ def reraise_full_disk(broken: Exception) -> None:
     """Raise an error of this machine that is no fault of a file: its disk is full.
 
     Raises:
-        OutputError: when it is one.
+        OutputError: It is one.
     """
     if isinstance(broken, OSError) and broken.errno == errno.ENOSPC:
         raise temporary_folder_unusable(broken) from broken

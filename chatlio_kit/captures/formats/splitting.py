@@ -90,11 +90,11 @@ class LineSpan:
     """Some bytes of a file of lines, which another process reads: the lines that begin within them.
 
     Attributes:
-        start: the first byte.
-        end: the byte after the last; None for the rest of the file.
-        state: what the file's store says about its state; None where it says nothing.
-        lines: how many lines were read.
-        is_broken: whether reading broke off, so that nothing after it counts.
+        start: The first byte.
+        end: The byte after the last; None for the rest of the file.
+        state: What the file's store says about its state; None where it says nothing.
+        lines: How many lines were read.
+        is_broken: Whether reading broke off, so that nothing after it counts.
     """
 
     start: int
@@ -108,8 +108,8 @@ def are_lines(head: bytes, fields: Dialect | None) -> bool:
     """Whether a file is plain newline-delimited JSON, so that any of its lines can be read alone.
 
     Args:
-        head: its first bytes; more must follow.
-        fields: a dialect that the user named.
+        head: Its first bytes; more must follow.
+        fields: A dialect that the user named.
     """
     head = head.removeprefix(codecs.BOM_UTF8)
     first, ends, _ = head.partition(b"\n")
@@ -125,9 +125,9 @@ def read_lines(
     """Read the records of a span; their numbers count from the first line that begins in it.
 
     Args:
-        handle: the file, one that :func:`are_lines`.
-        span: the bytes, and what was read of them.
-        recoding: the encoding of lines that are not UTF-8, if the user named it.
+        handle: The file, one that :func:`are_lines`.
+        span: The bytes, and what was read of them.
+        recoding: The encoding of lines that are not UTF-8, if the user named it.
     """
     try:
         text = FileText(_lines_within(handle, span), has_mark=not span.start)

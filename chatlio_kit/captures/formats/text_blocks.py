@@ -41,8 +41,8 @@ class FileText:
     the end of the line that it interrupts. A line of nothing but NULs becomes a line with one NUL.
 
     Args:
-        handle: the file.
-        has_mark: whether it begins with what may be a byte order mark.
+        handle: The file.
+        has_mark: Whether it begins with what may be a byte order mark.
 
     Attributes:
         nuls: Number of NULs skipped.

@@ -154,11 +154,11 @@ class RemoteFolder:
     one after another; the last one is missing until all others are there. Use it as a context manager.
 
     Args:
-        address: the folder's URL.
+        address: The folder's URL.
 
     Raises:
-        UsageError: when the driver for this URL is not installed, or nothing can be written to it.
-        OutputError: when nothing can be written there.
+        UsageError: The driver for this URL is not installed, or nothing can be written to it.
+        OutputError: Nothing can be written there.
     """
 
     def __init__(self, address: str) -> None:
@@ -186,7 +186,7 @@ class RemoteFolder:
         """Send files; the last one shows that all are there.
 
         Raises:
-            OutputError: when that fails; before all were sent, the folder is as it was.
+            OutputError: That fails; before all were sent, the folder is as it was.
         """
         with self._written():
             for file in files:

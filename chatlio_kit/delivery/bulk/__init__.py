@@ -1,1 +1,1 @@
-"""The bulk route: events as files of XDM, in batches that are completed, read back, and can be reverted."""
+"""The batch route: events as XDM files, in batches that can be reverted."""

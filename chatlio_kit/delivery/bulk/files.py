@@ -1,4 +1,4 @@
-"""Parquet files of one batch, written in a folder of the state folder until the batch is settled."""
+"""Parquet files of one batch, kept in the state folder until the batch is settled."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from chatlio_kit.errors import OutputError
 from chatlio_kit.private_files import make_private_folder
 
 FULL_FILE = 200_000_000
-"""Bytes after which a file is closed: one upload takes at most 256 MB, and a row group may still follow."""
+"""Bytes after which a file is closed: an upload is limited to 256 MB, and one more row group may follow."""
 FULL_BATCH = 4
 """Files of a batch: few large batches are ingested soonest, and Profile takes 90 batches a day."""
 FOLDER = "bulk"
-"""Where the files are, below the state folder."""
+"""The folder of the files, in the state folder."""
 
 _ROW_GROUP = 32_000_000
 _ROWS_AT_ONCE = 20_000
 
 
 class BatchFiles:
-    """Writes rows to files; they are closed before any of them is uploaded.
+    """Writes rows to files; all are closed before the first upload.
 
     Args:
-        folder: where the files are made; what a killed run has left there is removed.
-        schema: the schema of all of them.
+        folder: The folder for the files; files of a killed run are removed.
+        schema: The schema of all files.
 
     Raises:
-        OutputError: the folder cannot be made.
+        OutputError: The folder cannot be created.
     """
 
     def __init__(self, folder: Path, schema: pa.Schema) -> None:
@@ -56,7 +56,7 @@ class BatchFiles:
         """Add rows.
 
         Raises:
-            OutputError: the disk is full, or the file cannot be written.
+            OutputError: The disk is full, or the file cannot be written.
         """
         self.rows += len(table)
         self._tables.append(table)
@@ -72,13 +72,13 @@ class BatchFiles:
         """Complete the files.
 
         Raises:
-            OutputError: as for :meth:`write`.
+            OutputError: As for :meth:`write`.
         """
         self._write_row_group()
         self._close_file()
 
     def discard(self) -> None:
-        """Remove the files; no error, because what is left is removed by the next run."""
+        """Remove the files; errors are ignored, because the next run removes the rest."""
         self._tables.clear()
         with suppress(OSError, pa.ArrowException, OutputError):
             self._close_file()
@@ -122,7 +122,7 @@ def parquet_size(tables: list[pa.Table]) -> int:
 
 
 def _writer(file: IO[bytes], schema: pa.Schema) -> pq.ParquetWriter:
-    # the file's own schema says all that the platform reads, so Arrow's is left out
+    # the platform reads only the file's own schema, so Arrow's is left out
     return pq.ParquetWriter(file, schema, compression="snappy", store_schema=False)
 
 
@@ -150,7 +150,7 @@ def rows_in(folder: Path, columns: list[str] | None = None) -> Iterator[pa.Table
 
 
 def remove_files(folder: Path) -> None:
-    """Remove a folder of files; what cannot be removed now is removed by a later run."""
+    """Remove a folder of files; a later run removes the rest."""
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -158,5 +158,5 @@ def _unwritable(folder: Path, error: Exception) -> OutputError:
     reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
     return OutputError(
         f"The files of a batch could not be written to {str(folder)!r}: {reason}. Nothing of this batch was "
-        "sent. Free some space there, or use another --state, and run it again: it goes on where it stopped."
+        "sent. Free some space there, or use another --state, and run it again: it continues where it stopped."
     )

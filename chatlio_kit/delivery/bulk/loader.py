@@ -1,8 +1,8 @@
 """Load lots: create a batch, upload its files, complete it, and wait for the platform's verdict.
 
-Every step can be repeated after a kill. A batch is looked up by its external id before it is created; an
-upload replaces a file of the same name; completing again does no harm; and a batch that was completed is only
-waited for. A batch that was created twice, because an answer was lost, holds no rows until it is completed.
+Every step can be repeated after a kill: a batch is looked up by its external id before it is created, an
+upload replaces a file of the same name, and completing twice does no harm. If an answer is lost and a batch
+is created twice, the second one holds no rows until it is completed.
 
 Source: Batch ingestion: API guide, troubleshooting, partial ingestion, error diagnostics.
 """
@@ -39,7 +39,7 @@ from chatlio_kit.errors import NotFound, PlatformError, Unavailable, Unreachable
 PATIENCE = 7_200.0
 """Seconds to wait for the verdict about one batch; the platform names no time."""
 BYTES_PER_SECOND = 20e9 / 3600
-"""What batch ingestion takes through its API: 20 GB an hour (guardrails)."""
+"""Limit of batch ingestion through its API: 20 GB an hour (guardrails)."""
 MOST_FAILED_PERCENT = 5
 """Up to this share of refused records a batch is ingested without them."""
 
@@ -52,11 +52,11 @@ class Loader:
     """Loads the lots of one destination.
 
     Args:
-        connection: the destination.
-        ledger: the destination's part of the ledger.
-        lots: its lots.
-        patience: seconds to wait for the verdict about one batch.
-        is_stopped: whether to stop waiting; what has no verdict then is resumed by the next run.
+        connection: The destination.
+        ledger: The destination's part of the ledger.
+        lots: The destination's lots.
+        patience: Seconds to wait for the verdict about one batch.
+        is_stopped: Whether to stop waiting; the next run resumes lots without a verdict.
     """
 
     def __init__(
@@ -77,15 +77,15 @@ class Loader:
         self._next_upload = 0.0
 
     def load(self, lot: Lot) -> Lot:
-        """Bring a lot to its verdict, and record the fate of its events.
+        """Load a lot, wait for its verdict, and record the fate of its events.
 
         Returns:
-            The lot, which is loaded now; or failed, where a killed run left nothing of it to send.
+            The lot: loaded, or failed if a killed run left no files.
 
         Raises:
-            PlatformError: the platform refused the batch as a whole, or gave no verdict. The events are
+            PlatformError: The platform refused the batch as a whole, or gave no verdict. The events are
                 pending.
-            OutputError: files without the refused records could not be written.
+            OutputError: Files without the refused records could not be written.
         """
         while True:
             folder = self._lots.folder_of(lot)
@@ -115,9 +115,9 @@ class Loader:
                 return lot
 
     def find(self, lot: Lot) -> Batch | None:
-        """Return a lot's batch, None where the platform has none.
+        """Return a lot's batch, None if the platform has none.
 
-        Of several that were created because an answer was lost, it is the one that went on.
+        If lost answers led to several batches, return the one that advanced furthest.
 
         Raises:
             PlatformError: Catalog cannot be read.
@@ -133,10 +133,10 @@ class Loader:
         )
 
     def change(self, act: Callable[[str], None], batch: Batch) -> None:
-        """Change a batch's status; where an answer was lost, another call may find it changed already.
+        """Change a batch's status; after a lost answer, it may have changed already.
 
         Raises:
-            PlatformError: the platform refuses.
+            PlatformError: The platform refuses.
         """
         try:
             act(batch.id)
@@ -145,7 +145,7 @@ class Loader:
                 raise
 
     def _create(self, lot: Lot) -> Batch:
-        """Create the batch once, also where the answer to creating it is lost."""
+        """Create the batch once, even if an answer is lost."""
         for attempt in range(1, _TRIES + 1):
             try:
                 batch_id = self._platform.batches.create(
@@ -179,15 +179,15 @@ class Loader:
                     self._platform.batches.service,
                     f"ingest the batch {batch_id} yet",
                     f"it is still {batch.status}",
-                    advice="Its events are pending. Run it again later: it looks at the same batch first.",
+                    advice="Its events are pending. Run it again later: it checks the same batch first.",
                 )
             self._platform.sleep(pause)
             pause = min(pause * 1.5, _LONGEST_PAUSE)
 
     def _refused(self, batch: Batch, folder: Path) -> list[DeadLetter]:
-        """Return the records that a batch refused, as its diagnostics name them.
+        """Return the records that a batch refused, from its diagnostics.
 
-        Where they name fewer than the batch counts, those that its rows lack are refused, too.
+        If these list fewer than the batch counts, records missing from its rows are refused too.
         """
         count = to_int(batch.metrics.get("failedRecordCount"))
         if batch.status in WITHOUT_ROWS or (batch.status in LANDED and not count and not batch.errors):
@@ -214,7 +214,7 @@ class Loader:
         ]
 
     def _missing(self, batch: Batch, folder: Path) -> set[str]:
-        """Return the ids of a batch's files that none of its rows has."""
+        """Return the ids in a batch's files that are missing from its rows."""
         sent = {event_id for rows in rows_in(folder, [ID_COLUMN]) for event_id in rows[ID_COLUMN].to_pylist()}
         try:
             for stored in DatasetReader(self._connection, self._ledger).ids(batch):
@@ -243,7 +243,7 @@ class Loader:
         return self._lots.retry(lot, external_id(self._connection, lot.run, lot.number, after), refused)
 
     def _give_up(self, lot: Lot, batch: Batch | None) -> Lot:
-        """Drop a lot whose files are gone before its batch was completed: its events are sent anew."""
+        """Drop a lot that lost its files before its batch was completed: its events are sent again."""
         if batch is not None:
             self.change(self._platform.batches.abort, batch)
         return self._lots.set_state(lot, LotState.FAILED)
@@ -252,12 +252,12 @@ class Loader:
 def finish_lots(
     connection: Connection, ledger: DestinationLedger, state: Path, patience: float = PATIENCE
 ) -> list[str]:
-    """Bring the lots of killed runs to their verdict, and return sentences about them.
+    """Finish the lots of killed runs, and return sentences about them.
 
-    Until then nothing may send their events in another way, or the dataset would have them twice.
+    Until their verdict, nothing else may send their events, or the dataset would have them twice.
 
     Raises:
-        PlatformError: as for :meth:`Loader.load`.
+        PlatformError: As for :meth:`Loader.load`.
     """
     if not has_unfinished(ledger.ledger):
         return []
@@ -266,14 +266,14 @@ def finish_lots(
     for lot in lots.unfinished():
         counts = lots.counts(loader.load(lot))
         notes.append(
-            f"The batch {lot.number} of run {lot.run}, which was interrupted, came to its end: "
+            f"The interrupted batch {lot.number} of run {lot.run} is finished: "
             f"{counts.delivered:,} events delivered, {counts.dead_lettered:,} dead-lettered."
         )
     return notes
 
 
 def external_id(connection: Connection, run: int, number: int, folder: Path) -> str:
-    """Return the id under which a batch is created: it names destination, run, part and content."""
+    """Return the external id of a batch: it names destination, run, part and content."""
     return f"chatlio-kit/{connection.destination}/run-{run}/part-{number}/{digest_of(folder)[:16]}"
 
 
@@ -294,5 +294,5 @@ def _refusal(batch: Batch) -> PlatformError:
         f"ingest the batch {batch.id}",
         masked(reason),
         code=masked(str(error["code"])) if error.get("code") else None,
-        advice="Its events are pending and are sent in a new batch. Correct what it names first.",
+        advice="Its events are pending. Correct the cause, then run it again: it sends them in a new batch.",
     )

@@ -1,8 +1,8 @@
 """The batches of bulk runs in the ledger.
 
-A lot is the events of one batch. From the moment its files are complete until the platform's verdict, its
-events are pending, and nothing else sends them. Its external id is written before the batch is created, so
-that after a kill the batch is found instead of made again.
+A lot is the events of one batch. From the completion of its files to the platform's verdict, its events are
+pending, and nothing else sends them. Its external id is written before the batch is created, so that after a
+kill the batch is found, not created again.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ FROM event WHERE {_OF_LOT}
 
 
 class LotState(StrEnum):
-    """What became of a lot."""
+    """The state of a lot."""
 
     WRITTEN = "written"  # its files are complete, and the platform's verdict is not known
     LOADED = "loaded"
@@ -78,15 +78,15 @@ class Lot:
     """The events of one batch.
 
     Attributes:
-        run: the run that made it.
-        number: its number in the run, from 1; its events carry it as their request.
-        attempt: how often a batch was made of it, each time without the records refused before.
-        external_id: the id under which the batch is created.
-        batch_id: the batch, once it is known.
-        state: what became of it.
-        bytes: the size of its files.
-        first_row: the ledger row of its first event.
-        last_row: that of its last.
+        run: The run that wrote it.
+        number: Its number in the run, from 1; the ledger stores it as its events' request.
+        attempt: Number of batches created for it, each without the records refused before.
+        external_id: The external id of the batch.
+        batch_id: The batch; None until it is known.
+        state: Its state.
+        bytes: The size of its files.
+        first_row: The ledger row of its first event.
+        last_row: The ledger row of its last event.
     """
 
     run: int
@@ -102,7 +102,7 @@ class Lot:
 
 @dataclass(frozen=True)
 class LotCounts:
-    """A lot's events by what became of them."""
+    """A lot's events by fate."""
 
     delivered: int
     dead_lettered: int
@@ -114,8 +114,8 @@ class Lots:
     """The lots of one destination.
 
     Args:
-        ledger: the destination's part of the ledger.
-        state: the state folder.
+        ledger: The destination's part of the ledger.
+        state: The state folder.
     """
 
     def __init__(self, ledger: DestinationLedger, state: Path) -> None:
@@ -156,7 +156,7 @@ class Lots:
         return self._select("state = 'loaded'")
 
     def counts(self, lot: Lot) -> LotCounts:
-        """Count the events that a lot still has, by what became of them."""
+        """Count a lot's events by fate."""
         return LotCounts(*self._ledger.ledger.fetch_all(_COUNT, self._values(lot))[0])
 
     def set_batch(self, lot: Lot, batch_id: str) -> Lot:
@@ -164,20 +164,20 @@ class Lots:
         return self._update(lot, batch_id=batch_id)
 
     def set_state(self, lot: Lot, state: LotState) -> Lot:
-        """Record what became of a lot."""
+        """Record the state of a lot."""
         return self._update(lot, state=str(state))
 
     def retry(self, lot: Lot, external_id: str, refused: Iterable[DeadLetter]) -> Lot:
-        """Record that a lot is sent again without the records that its batch failed for."""
+        """Record that a lot is sent again without the records that made its batch fail."""
         changed = replace(lot, attempt=lot.attempt + 1, external_id=external_id, batch_id=None)
         return self._settle(lot, changed, refused, delivers=False)
 
     def settle(self, lot: Lot, refused: Iterable[DeadLetter]) -> Lot:
-        """Record that a lot's batch was ingested, without the records that were refused."""
+        """Record that a lot's batch was ingested without the refused records."""
         return self._settle(lot, replace(lot, state=str(LotState.LOADED)), refused, delivers=True)
 
     def mark_reverted(self, lot: Lot) -> None:
-        """Record that a lot's rows were taken back; of those that a read found elsewhere, nothing changes."""
+        """Record that a lot's rows were reverted; rows that a read found elsewhere stay landed."""
         with self._ledger.ledger.transaction() as db:
             db.execute(_MARK_REVERTED, {**self._values(lot), "gone": str(Gone.REVERTED)})
         self._update(lot, state=str(LotState.REVERTED))
@@ -224,22 +224,22 @@ def _changes(before: Lot, after: Lot) -> dict[str, object]:
 
 
 def require_finished(ledger: Ledger, state: Path) -> None:
-    """Refuse to go on while files of a killed run wait for a verdict; remove those that were never sent.
+    """Refuse to continue while files of a killed run wait for a verdict; remove files that were never sent.
 
     Raises:
-        LedgerBusy: some wait.
+        LedgerBusy: Files wait for a verdict.
     """
     folder = state / FOLDER
     if has_unfinished(ledger):
         raise LedgerBusy(
-            f"A bulk load was interrupted, and its files in {str(folder)!r} may hold what is to be erased. "
-            "Run the backfill again, which finishes it, or revert its run; then try again."
+            f"A bulk load was interrupted, and its files in {str(folder)!r} may hold the person's data. "
+            "Run the backfill again to finish it, or revert its run; then try again."
         )
     remove_files(folder)
 
 
 def has_unfinished(ledger: Ledger) -> bool:
-    """Whether files of some destination are waiting for a verdict."""
+    """Whether files of any destination wait for a verdict."""
     if not ledger.fetch_all("SELECT 1 FROM sqlite_master WHERE name = 'lot'"):
         return False
     return bool(ledger.fetch_all("SELECT 1 FROM lot WHERE state = 'written' LIMIT 1"))

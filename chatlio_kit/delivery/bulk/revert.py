@@ -1,4 +1,4 @@
-"""Take the batches of a bulk run out of the dataset again.
+"""Revert the batches of a bulk run.
 
 Source: Batch ingestion: actions. A reverted batch becomes inactive, and is deleted later.
 """
@@ -30,12 +30,12 @@ class RevertedBatch:
     """One batch that was to be reverted.
 
     Attributes:
-        batch_id: the batch; None where none was created.
-        events: the events that it brought.
-        gone: how many of them were read back as gone.
-        left: how many are still in the dataset.
-        status: its status on the platform.
-        refusal: why the platform refused, if it did.
+        batch_id: The batch; None where none was created.
+        events: Number of its events.
+        gone: Number of events that were read back as gone.
+        left: Number of events that are still in the dataset.
+        status: Its status on the platform.
+        refusal: The reason if the platform refused.
     """
 
     batch_id: str | None
@@ -48,13 +48,13 @@ class RevertedBatch:
 
 @dataclass(repr=False)
 class Reversion(SheetDisplay):
-    """What became of a bulk run's batches.
+    """The result of reverting a bulk run.
 
     Attributes:
-        destination: where they were.
-        run: the run's number.
-        batches: each batch.
-        notes: further sentences.
+        destination: The destination.
+        run: The run's number.
+        batches: Each batch.
+        notes: Further sentences.
     """
 
     destination: str
@@ -88,10 +88,10 @@ class Reversion(SheetDisplay):
         ]
         notes = [f"{batch.batch_id}: {batch.refusal}" for batch in self.batches if batch.refusal]
         if self.exit_code == UNCONFIRMED:
-            notes.append("Not all rows are gone yet. Run it again: it goes on where it stopped.")
+            notes.append("Not all rows are gone yet. Run it again: it continues where it stopped.")
         headings = ("batch", "status", "events", "gone", "still there")
         return Sheet(
-            f"Run {self.run} taken back from {self.destination}", headings, rows, [*notes, *self.notes]
+            f"Run {self.run} reverted at {self.destination}", headings, rows, [*notes, *self.notes]
         )
 
 
@@ -104,24 +104,23 @@ def revert(
     wait: float = WAIT_SECONDS,
     quiet: bool = False,
 ) -> Reversion:
-    """Take the batches of a bulk run out of the dataset, and read back that their rows are gone.
+    """Revert the batches of a bulk run, and read back that their rows are gone.
 
-    The ledger keeps the events as gone, because their batch was reverted. They are not sent again unless
-    ``replay(connection, gone=True)`` calls them back. After an interruption, the same call resumes.
+    The ledger marks the events as gone because their batch was reverted; only ``replay(connection,
+    gone=True)`` requeues them. To resume after an interruption, call it again.
 
     Args:
-        connection: the destination.
-        run: the run's number, which the page of ``backfill(via="batch")`` names.
-        production: whether a production sandbox may be changed.
-        wait: seconds to wait until the platform has reverted the batches.
-        quiet: whether to show no progress.
+        connection: The destination.
+        run: The run's number, from the page of ``backfill(via="batch")``.
+        production: Whether a production sandbox may be changed.
+        wait: Seconds to wait until the platform has reverted the batches.
+        quiet: Whether to show no progress.
 
     Raises:
-        UsageError: the run was streamed, or there is no such run; the sentence lists those that can be
-            reverted.
-        ProductionSandbox: when the sandbox is of the type production, or of a type that cannot be read.
-        LedgerBusy: when another run is sending from the same state folder.
-        PlatformError: the platform cannot be reached.
+        UsageError: The run was streamed, or does not exist; the message lists those that can be reverted.
+        ProductionSandbox: The sandbox is of the type production, or of a type that cannot be read.
+        LedgerBusy: Another run is sending from the same state folder.
+        PlatformError: The platform cannot be reached.
     """
     require_leave(connection.platform, production)
     state = connection.platform.settings.state
@@ -146,24 +145,24 @@ def revert(
             batch.gone, batch.left = counts.gone, counts.landed
     if connection.people.profile:
         result.notes.append(
-            "The lake has let go of them. Profile may keep what it took from these batches: a system job for "
-            "the batch, POST /data/core/ups/system/jobs, removes it there."
+            "The lake no longer has them. Profile may keep data from these batches: a system job for the "
+            "batch, POST /data/core/ups/system/jobs, removes it there."
         )
     again = in_words(
         "replay --gone --reason batch_reverted", 'replay(connection, gone=True, reason="batch_reverted")'
     )
-    result.notes.append(f"They are not sent again unless {again} calls them back before the next backfill.")
+    result.notes.append(f"They are not sent again unless {again} requeues them before the next backfill.")
     return result
 
 
 class _Reverter:
-    """Takes the batches of lots back.
+    """Reverts the batches of lots.
 
     Args:
-        connection: the destination.
-        ledger: the destination's part of the ledger.
-        lots: its lots.
-        deadline: until when to wait, by the monotonic clock.
+        connection: The destination.
+        ledger: The destination's part of the ledger.
+        lots: The destination's lots.
+        deadline: The end of waiting, by the monotonic clock.
     """
 
     def __init__(
@@ -175,7 +174,7 @@ class _Reverter:
         self._deadline = deadline
 
     def take_back(self, lot: Lot) -> RevertedBatch:
-        """Revert a lot's batch, or give up one that was not completed, and wait for it."""
+        """Revert a lot's batch, or abort one that was not completed, and wait for it."""
         batch = self._loader.find(lot)
         if lot.state == LotState.WRITTEN and (batch is None or batch.status == "loading"):
             if batch is not None:
@@ -213,7 +212,7 @@ def _no_batches(run: int, ledger: DestinationLedger, lots: Lots) -> UsageError:
     """Return the error for a run that has no batches."""
     runs = sorted({lot.run for lot in lots.loaded()})
     if run <= ledger.last_run():
-        what = f"Run {run} was streamed, and only batches can be taken back."
+        what = f"Run {run} was streamed, and only batches can be reverted."
     else:
         what = f"There is no run {run} at this destination; the last one is {ledger.last_run()}."
     if not runs:

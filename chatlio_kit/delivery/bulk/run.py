@@ -24,9 +24,9 @@ from chatlio_kit.delivery.run import Run
 from chatlio_kit.errors import PlatformError, in_words
 
 CANARY_ROWS = 100
-"""Rows of the first batch, which is read back before volume follows."""
+"""Rows of the first batch, which is read back before the rest follows."""
 _CANARY = "batch"
-"""What the ledger remembers of the canary in place of a dataflow's id."""
+"""The ledger's name for the canary, which has no dataflow."""
 _CANARY_PATIENCE = 5400.0
 _CANARY_INTERVAL = 30.0
 
@@ -69,8 +69,8 @@ class BulkRun(Run):
         """Add accepted events to the batch that is being written.
 
         Args:
-            events: accepted events, none of them settled before.
-            messages: their messages, a row for each message of each transcript.
+            events: Accepted events, none of them settled before.
+            messages: Their messages, a row for each message of each transcript.
         """
         while self._canary and len(events) and not self.is_stopped:
             wanted = CANARY_ROWS - sum(map(len, self._rows))
@@ -85,7 +85,7 @@ class BulkRun(Run):
                 self._close_batch()
 
     def finish(self) -> None:
-        """Load what was written, and wait for the verdicts; the ledger stays locked."""
+        """Load the written rows, and wait for the verdicts; the ledger stays locked."""
         if not self._is_finished:
             if self._pace.is_stopped and self._files is not None:
                 self._files.discard()
@@ -103,7 +103,7 @@ class BulkRun(Run):
 
     def _add(self, events: pd.DataFrame, messages: pd.DataFrame) -> None:
         ledger = self.destination_ledger
-        if self.is_stopped:  # they are accepted all the same, and wait for the next run
+        if self.is_stopped:  # they still count as accepted, and wait for the next run
             ledger.insert_pending(self.number, events)
             return
         if self._files is None:
@@ -122,7 +122,7 @@ class BulkRun(Run):
     def _sizes(
         self, events: pd.DataFrame, messages: pd.DataFrame, columns: Sequence[IdentityColumn]
     ) -> NDArray[np.int64]:
-        """Return the bytes of each event as JSON, by which Profile measures; 0 where it gets none."""
+        """Return the bytes of each event as JSON, which Profile's limit counts; 0 without Profile."""
         people = self.connection.people
         if not people.profile:
             return np.zeros(len(events), dtype=np.int64)
@@ -197,7 +197,7 @@ class BulkRun(Run):
             self._pace.stop()
             self._page.stopped_by = (
                 f"the first batch, {lot.batch_id}, was ingested, but {problem}, so nothing more was sent; "
-                "reconcile says what became of it"
+                "reconcile shows its status"
             )
             return
         self.destination_ledger.mark_canary_passed(_CANARY)
@@ -219,5 +219,5 @@ class BulkRun(Run):
         what = "batch" if self._batches == 1 else "batches"
         return (
             f"Loaded in {self._batches:,} {what} with {self._loaded_bytes:,} bytes of Parquet, as run "
-            f"{self.number}; {undo} takes them back."
+            f"{self.number}; {undo} reverts them."
         )

@@ -1,8 +1,7 @@
-"""Events as Arrow tables in the form of XDM, which batch ingestion takes as it is: no mapping runs.
+"""Events as Arrow tables in XDM form, which batch ingestion takes without a mapping.
 
-The schema is made of the XDM properties of the connection's field group, so that a file and the dataset have
-the same fields: a file's hierarchy has to equal that of the schema. Rows equal those that the history
-mappings make of wire records.
+The schema derives from the XDM properties of the connection's field group, because a file must have the
+dataset's hierarchy. Rows equal those that the history mappings produce from wire records.
 
 Source: Batch ingestion: Parquet files; XDM: field constraints; the ETL reference writer.
 """
@@ -48,9 +47,10 @@ def xdm_schema(name: str, tenant_id: str, people: People) -> pa.Schema:
     """Return the Arrow schema of a connection's files.
 
     Args:
-        name: the connection's name.
-        tenant_id: the tenant, whose fields are below an underscore and this id.
-        people: its identities, without which there is no identity map; slim events have no messages.
+        name: The connection's name.
+        tenant_id: The tenant; its fields are below an underscore and this id.
+        people: The connection's identities; without any, there is no identity map. Slim events have no
+            messages.
     """
     plan = blueprint(name, tenant_id, people)
     properties = plan.chatlio_properties()
@@ -71,10 +71,10 @@ def xdm_table(
     """Return events as rows of XDM, in their order.
 
     Args:
-        schema: the schema of the connection's files.
-        events: accepted events.
-        messages: their messages, a row for each message of each transcript.
-        identities: the events' ids by namespace, those that can be primary first.
+        schema: The schema of the connection's files.
+        events: Accepted events.
+        messages: Their messages, a row for each message of each transcript.
+        identities: The events' ids by namespace, those that can be primary first.
     """
     tenant = schema.names[-1]
     chatlio = schema.field(tenant).type.field("chatlio").type
@@ -138,7 +138,7 @@ def _messages(messages: pd.DataFrame, event_ids: pa.Array, type_: pa.ListType) -
 
 
 def _identity_maps(columns: Sequence[IdentityColumn], count: int) -> pa.Array:
-    """Return each event's identity map, null where it has no id that can be primary."""
+    """Return each event's identity map, null without an id that can be primary."""
     if not columns:
         return pa.nulls(count, _IDENTITY_MAP)
     is_primary = np.stack(primary_flags(columns), axis=1)

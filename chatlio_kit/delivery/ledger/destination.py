@@ -95,14 +95,14 @@ class DestinationLedger:
     """The ledger's events of one destination. Every method raises LedgerError when the file cannot be used.
 
     Args:
-        ledger: the open ledger.
-        destination: where the events go; it is registered where it is new.
-        clock: returns the time that is recorded; the platform's, where it is known.
+        ledger: The open ledger.
+        destination: Where the events go; it is registered where it is new.
+        clock: Returns the time that is recorded; the platform's, where it is known.
 
     Attributes:
-        ledger: the open ledger.
-        id: the destination's number in the ledger.
-        landings: what reads of the dataset found.
+        ledger: The open ledger.
+        id: The destination's number in the ledger.
+        landings: What reads of the dataset found.
     """
 
     def __init__(self, ledger: Ledger, destination: Destination, clock: Clock = machine_time) -> None:
@@ -128,8 +128,8 @@ class DestinationLedger:
         """Start a run and return its number.
 
         Args:
-            now: the time.
-            is_platform_time: whether it is the platform's. Only then may reads leave out older batches.
+            now: The time.
+            is_platform_time: Whether it is the platform's. Only then may reads leave out older batches.
         """
         self._is_first_run = self.ledger.is_empty()
         if not self._is_first_run:
@@ -171,9 +171,9 @@ class DestinationLedger:
         """Record that these events are about to be sent, and return the ledger row of each.
 
         Args:
-            run: the run's number.
-            events: accepted events, none of them settled before or inserted in this run.
-            request: the number of the request or batch that will hold them, where it is known before.
+            run: The run's number.
+            events: Accepted events, none of them settled before or inserted in this run.
+            request: The number of the request or batch that will hold them, where it is known before.
         """
         ids, digests = key_array(events["event_id"]), key_array(events["payload_digest"])
         rows = self._rows_of(ids)
@@ -231,9 +231,9 @@ class DestinationLedger:
         """Record the platform's verdicts.
 
         Args:
-            delivered: what requests delivered.
-            refused: what the platform refused for good.
-            unanswered: ledger rows of events whose requests brought no verdict; they stay pending.
+            delivered: What requests delivered.
+            refused: What the platform refused for good.
+            unanswered: Ledger rows of events whose requests brought no verdict; they stay pending.
         """
         now = self.now()
         refused = list(refused)
@@ -301,8 +301,8 @@ class DestinationLedger:
         """Make what is gone pending until its source is read again. What was erased stays erased.
 
         Args:
-            run: the run that decides it.
-            reason: only what is gone for this reason.
+            run: The run that decides it.
+            reason: Only what is gone for this reason.
 
         Returns:
             How many events of each kind and source file.

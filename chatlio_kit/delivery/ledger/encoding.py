@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from chatlio_kit.tables.deduplicate.seen_ids import as_keys
 
 ID_IN_KEYS = "event_id IN (SELECT substr(:keys, value * 32 + 1, 32) FROM json_each(:indexes))"
-"""The condition that an event is one of those asked for. Keys are one blob, because JSON has no bytes."""
+"""The condition that an event is among the requested. Keys are one blob, because JSON has no bytes."""
 Clock = Callable[[], datetime]
 
 _KEY_BYTES = 32
@@ -39,7 +39,7 @@ def key_parameters(keys: bytes | Iterable[str]) -> dict[str, object]:
     """Return the parameters of :data:`ID_IN_KEYS`.
 
     Args:
-        keys: joined keys, or event ids; what is no event id is left out.
+        keys: Joined keys, or event ids; what is no event id is left out.
     """
     joined = keys if isinstance(keys, bytes) else b"".join(map(key_of, keys))
     return {"keys": joined, "indexes": orjson.dumps(list(range(len(joined) // _KEY_BYTES))).decode()}

@@ -1,4 +1,4 @@
-"""Erase a person from the ledger, for good."""
+"""Erase a person from the ledger permanently."""
 
 from __future__ import annotations
 
@@ -81,15 +81,15 @@ def erase_events(ledger: Ledger, event_ids: Iterable[str], files: Iterable[str] 
     the dataset is a full one, and finds out whether their rows are still there.
 
     Args:
-        ledger: the ledger, with its exclusive lock held.
-        event_ids: the events.
-        files: names of files to erase too; the next backfill reads such a file again.
+        ledger: The ledger, with its exclusive lock held.
+        event_ids: The events.
+        files: Names of files to erase too; the next backfill reads such a file again.
 
     Returns:
         How many rows were erased.
 
     Raises:
-        LedgerBusy: when another program reads the ledger, so that its journal keeps old pages.
+        LedgerBusy: Another program reads the ledger, so that its journal keeps old pages.
     """
     keys = key_parameters(event_ids)
     ledger.fetch_all("PRAGMA secure_delete = ON")

@@ -1,8 +1,7 @@
-"""What reads of the dataset found: which events are there now, and which were there and are gone.
+"""Results of dataset reads: events that are there now, and events that are gone.
 
-Each read has a number, and each event carries the number of the last read that found it. A full read
-therefore knows what it missed without holding ids in memory. A landed event without such a number forces a
-full read.
+Each read has a number, and each event stores the number of the last read that found it. A full read therefore
+detects missing events without holding ids in memory. A landed event without a number forces a full read.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ WHERE destination = :destination AND readback IS NOT :readback
     AND (landed OR gone IS NOT NULL OR (fate = 'delivered' AND source_file = :forgotten))
 """
 _LARGEST_CLOCK_ERROR = timedelta(minutes=5)
-"""An event that was accepted later than this from now was written with a wrong clock."""
+"""An event accepted further than this in the future was recorded with a wrong clock."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +51,10 @@ class KnownBatch:
     """A batch that an earlier read has processed.
 
     Attributes:
-        number: its number in the ledger.
-        rows: how many rows of this ledger's events it holds.
+        number: Its number in the ledger.
+        rows: How many rows of this ledger's events it holds.
         state: ``read``, ``moved`` when another batch took its rows over, ``failed``, or why it is gone.
-        readback: the last read that read it.
+        readback: The last read that read it.
     """
 
     number: int
@@ -80,7 +79,7 @@ class Landings:
         """Begin a read of the dataset and return its number.
 
         Args:
-            now: the platform's time.
+            now: The platform's time.
         """
         with self._ledger.transaction() as db:
             db.execute(
@@ -140,9 +139,9 @@ class Landings:
         """Record which events a batch holds, and return how many of its rows are events of this ledger.
 
         Args:
-            readback: the read that found them.
-            batch_id: the batch.
-            chunks: the ids of its rows, in chunks.
+            readback: The read that found them.
+            batch_id: The batch.
+            chunks: The ids of its rows, in chunks.
         """
         self._ledger.ensure_index()
         if self.batch(batch_id) is None:
@@ -170,8 +169,8 @@ class Landings:
         """Mark as gone what a full read did not find, each event with its reason.
 
         Args:
-            readback: the full read.
-            default: the reason where nothing more precise is known.
+            readback: The full read.
+            default: The reason where nothing more precise is known.
         """
         with self._ledger.transaction() as db:
             db.execute(

@@ -1,14 +1,13 @@
 """The ledger: each event's fate at each destination, on disk.
 
-SQLite in WAL mode: a transaction is with the operating system before the program relies on it, so a kill at
-any moment loses nothing. A power failure may lose the last transactions; their events are then sent again
-under the same ids. An event is ``pending`` from before its first request until the platform's verdict is
-written; then it is ``delivered`` or ``dead_lettered``. ``landed`` says that the last read of the dataset
-found it; ``gone`` says why it is no longer there. Rows are in the order of sending, so that one request's
-rows share pages.
+SQLite in WAL mode: a transaction reaches the operating system before the program relies on it, so a kill
+loses nothing. A power failure may lose the last transactions; their events are then sent again under the same
+ids. An event is ``pending`` from before its first request until the platform's verdict is recorded; then it is
+``delivered`` or ``dead_lettered``. ``landed``: the last read of the dataset found it; ``gone``: the reason why
+it is no longer there. Rows are in the order of sending, so that one request's rows share pages.
 
-Ids are random, so each insert touches another page of an index by id. The first run looks up no id; the index
-is built afterwards, in one go.
+Ids are random, so each insert touches another page of an index by id. The first run needs no look-up by id, so
+the index is built after it, in one step.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ class Ledger:
     """The ledger of a state folder. It is thread-safe. Use it as a context manager.
 
     Raises:
-        LedgerError: when the file cannot be opened, written or understood.
+        LedgerError: The file cannot be opened, written or understood.
     """
 
     def __init__(self, state: Path) -> None:
@@ -88,8 +87,8 @@ class Ledger:
         """Lock the state folder for one run that sends, or for ``forget``. The lock ends with the process.
 
         Raises:
-            LedgerBusy: when another run holds the lock.
-            LedgerError: when the lock file cannot be opened; a symbolic link in its place is not followed.
+            LedgerBusy: Another run holds the lock.
+            LedgerError: The lock file cannot be opened; a symbolic link in its place is not followed.
         """
         lock = FileLock(self._state / _LOCK, mode=0o600, thread_local=False)
         try:
@@ -140,11 +139,11 @@ class Ledger:
 
         Args:
             query: SQL.
-            values: its parameters.
-            types: the type of each column, where callers depend on it; SQLite itself does not enforce types.
+            values: Its parameters.
+            types: The type of each column, where callers depend on it; SQLite itself does not enforce types.
 
         Raises:
-            LedgerError: the file cannot be read or understood.
+            LedgerError: The file cannot be read or understood.
         """
         try:
             with self._thread_lock:
@@ -164,7 +163,7 @@ class Ledger:
         """Open a transaction: all its changes are kept, or none.
 
         Raises:
-            LedgerError: the file cannot be written, for instance because the disk is full.
+            LedgerError: The file cannot be written, for instance because the disk is full.
         """
         with self._thread_lock:
             try:

@@ -40,25 +40,25 @@ class LedgerEntry:
     """All that the ledger knows of one event at one destination.
 
     Attributes:
-        destination: where it was sent.
-        event_id: its id.
-        kind: its kind.
-        fate: delivered, dead-lettered or pending.
-        landed: whether the last read that looked for it found it in the dataset.
-        run: the number of the run that sent it last.
-        request: the number of the request, within the run, whose answer settled it.
-        attempts: how often it was sent.
-        file: the file it was read from.
-        record: the number of the record in that file.
-        transaction_id: the platform's receipt, if it issued one.
-        reason: why it is a dead letter, if it is one.
-        answer: the platform's answer to a dead letter.
-        settled_at: when the platform's verdict was written.
-        gone: why it is no longer in the dataset, if it was there once.
-        batch_id: the batch in which the last read found it.
-        batch_state: what is known of that batch.
-        found_at: when that read was.
-        read_at: when the dataset was last read; None when it never was.
+        destination: Where it was sent.
+        event_id: Its id.
+        kind: Its kind.
+        fate: Delivered, dead-lettered or pending.
+        landed: Whether the last read that looked for it found it in the dataset.
+        run: The number of the run that sent it last.
+        request: The number of the request, within the run, whose answer settled it.
+        attempts: How often it was sent.
+        file: The file it was read from.
+        record: The number of the record in that file.
+        transaction_id: The platform's receipt, if it issued one.
+        reason: Why it is a dead letter, if it is one.
+        answer: The platform's answer to a dead letter.
+        settled_at: When the platform's verdict was written.
+        gone: Why it is no longer in the dataset, if it was there once.
+        batch_id: The batch in which the last read found it.
+        batch_state: What is known of that batch.
+        found_at: When that read was.
+        read_at: When the dataset was last read; None when it never was.
     """
 
     destination: Destination
@@ -100,8 +100,8 @@ class LedgerStatuses:
     """The statuses of a ledger's events, as an explorer shows them.
 
     Args:
-        ledger: the open ledger.
-        destination: only of this destination; by default of the one where an event needs attention most.
+        ledger: The open ledger.
+        destination: Only of this destination; by default of the one where an event needs attention most.
     """
 
     def __init__(self, ledger: Ledger, destination: Destination | None = None) -> None:
@@ -140,9 +140,9 @@ def find_ids_at(ledger: Ledger, file: str, record: int) -> list[str]:
     """Return the ids of the events that were read from a record.
 
     Args:
-        ledger: the ledger.
-        file: the file's name, or its last parts.
-        record: the record's number.
+        ledger: The ledger.
+        file: The file's name, or its last parts.
+        record: The record's number.
     """
     is_file = _IS_FILE.format("source_file")
     query = f"SELECT DISTINCT lower(hex(event_id)) FROM event WHERE source_record = :record AND {is_file}"  # noqa: S608 - a constant
@@ -153,9 +153,9 @@ def find_ids_in_dead_letters(ledger: Ledger, text: str, names_it: Callable[[str]
     """Return the ids of the dead letters whose kept record holds a text.
 
     Args:
-        ledger: the ledger.
-        text: what is searched for, lower-cased.
-        names_it: whether a record with that text is meant.
+        ledger: The ledger.
+        text: What is searched for, lower-cased.
+        names_it: Whether a record with that text is meant.
     """
     query = (
         "SELECT lower(hex(event_id)), CAST(body AS TEXT) FROM kept_body"

@@ -115,7 +115,7 @@ _FROM_2 = (
     " SELECT destination, batch_id, rows, iif(rows > 0, 'read', 'failed') FROM old_batch_read",
     "DROP TABLE old_batch_read",
 )
-"""What had landed stays landed without the number of a read, so the next read is a full one."""
+"""Landed events stay landed without the number of a read, so the next read is a full one."""
 
 
 class SchemaTooNew(Exception):
@@ -126,8 +126,8 @@ def migrate(db: sqlite3.Connection) -> None:
     """Create missing tables and migrate older ones, all in one transaction.
 
     Raises:
-        SchemaTooNew: a later version wrote the file.
-        sqlite3.Error: it cannot be read or written.
+        SchemaTooNew: A later version wrote the file.
+        sqlite3.Error: It cannot be read or written.
     """
     if _version(db) == VERSION:
         return

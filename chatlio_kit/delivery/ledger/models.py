@@ -1,4 +1,4 @@
-"""What the ledger records: fates, dead letters, events by name, counts and reads of the dataset."""
+"""The ledger's types: fates, dead letters, events by name, counts and reads of the dataset."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class Delivered:
     """Events that the platform accepted.
 
     Attributes:
-        request: the number of the request in the run.
-        transactions: transaction ids by the events' rows in the ledger.
+        request: The number of the request in the run.
+        transactions: Transaction ids by the events' rows in the ledger.
     """
 
     request: int
@@ -48,9 +48,9 @@ class Refused:
     """An event that becomes a dead letter.
 
     Attributes:
-        row: its row in the ledger.
-        request: the number of the request in the run; None when it was not even sent.
-        letter: the dead letter.
+        row: Its row in the ledger.
+        request: The number of the request in the run; None when it was not even sent.
+        letter: The dead letter.
     """
 
     row: int
@@ -73,9 +73,9 @@ class EventRef:
     """What identifies an event to a person: its id, its kind, and the file and record it was read from.
 
     Attributes:
-        transaction_id: the platform's receipt, by which its support finds the record, if it issued one.
-        reason: why it is a dead letter, if it is one.
-        answer: the platform's full answer to a dead letter.
+        transaction_id: The platform's receipt, by which its support finds the record, if it issued one.
+        reason: Why it is a dead letter, if it is one.
+        answer: The platform's full answer to a dead letter.
     """
 
     event_id: str
@@ -97,9 +97,9 @@ class ProcessedFile:
     """A file that was read to its end without a reject.
 
     Attributes:
-        name: its name, as events carry it.
-        fingerprint: changes with its content, its time or the options it was read with.
-        records: how many records it holds.
+        name: Its name, as events carry it.
+        fingerprint: Changes with its content, its time or the options it was read with.
+        records: How many records it holds.
     """
 
     name: str
@@ -156,10 +156,10 @@ class Readback:
     """The read of the dataset on which ``landed`` and ``gone`` are based.
 
     Attributes:
-        at: when the dataset was last read, by the platform's clock; None when it never was.
-        older: how many landed events that read did not look for again.
-        older_since: when the oldest of these was last looked for; None when that is not known.
-        unreadable: the batches that could not be read, each with the reason.
+        at: When the dataset was last read, by the platform's clock; None when it never was.
+        older: How many landed events that read did not look for again.
+        older_since: When the oldest of these was last looked for; None when that is not known.
+        unreadable: The batches that could not be read, each with the reason.
     """
 
     at: datetime | None = None

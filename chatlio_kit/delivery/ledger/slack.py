@@ -40,7 +40,7 @@ class SlackConversations:
     """A destination's conversations from Slack exports.
 
     Args:
-        destination: the destination's part of the ledger.
+        destination: The destination's part of the ledger.
     """
 
     def __init__(self, destination: DestinationLedger) -> None:
@@ -90,8 +90,8 @@ def pair_notes(pairs: list[Sent], *, may_name: bool) -> list[str]:
     """Report conversations that are in the dataset under two ids.
 
     Args:
-        pairs: the conversations.
-        may_name: whether ids may be shown.
+        pairs: The conversations.
+        may_name: Whether ids may be shown.
     """
     if not pairs:
         return []

@@ -59,9 +59,9 @@ class Pace:
     """A rate limiter that all workers share.
 
     Args:
-        messages: messages a second.
-        requests: requests a second.
-        clock: returns the time in seconds.
+        messages: Messages a second.
+        requests: Requests a second.
+        clock: Returns the time in seconds.
     """
 
     def __init__(

@@ -64,9 +64,9 @@ def pack(records: Iterable[WireRecord], limit: int = LIMIT, most: int | None = N
     """Yield request bodies in the records' order. Each record has to fit by itself.
 
     Args:
-        records: the records to send.
-        limit: the most bytes of a request.
-        most: the most records of a request.
+        records: The records to send.
+        limit: The most bytes of a request.
+        most: The most records of a request.
     """
     buffered = records if isinstance(records, WireRecords) else WireRecords.of(records)
     start = 0

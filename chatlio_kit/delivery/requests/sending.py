@@ -53,14 +53,14 @@ class Outcome:
     """The result of sending one request body's records.
 
     Attributes:
-        delivered: what the platform accepted, request by request.
-        refused: what it refused for good.
-        pending: the ledger rows of records whose requests brought no verdict.
-        singles: records that have to be posted one by one.
-        requests: requests posted, ``retries`` of them again.
-        unanswered: records in requests whose answer was lost or incomplete: the lake may hold them twice.
-        throttled: how many answers were 429 or 503.
-        stopped_by: why sending ends, if it does.
+        delivered: What the platform accepted, request by request.
+        refused: What it refused for good.
+        pending: The ledger rows of records whose requests brought no verdict.
+        singles: Records that have to be posted one by one.
+        requests: Requests posted, ``retries`` of them again.
+        unanswered: Records in requests whose answer was lost or incomplete: the lake may hold them twice.
+        throttled: How many answers were 429 or 503.
+        stopped_by: Why sending ends, if it does.
     """
 
     delivered: list[Delivered] = field(default_factory=list)
@@ -109,12 +109,12 @@ class Sender:
     """Posts request bodies concurrently, to one or several dataflows. Use it as a context manager.
 
     Args:
-        pace: the rate limiter.
-        record: records an outcome; called in the worker that has it, at once.
-        patience: seconds without any verdict after which sending ends.
+        pace: The rate limiter.
+        record: Records an outcome; called in the worker that has it, at once.
+        patience: Seconds without any verdict after which sending ends.
 
     Attributes:
-        is_single: whether the batch endpoint refuses raw records, so that they are posted one by one.
+        is_single: Whether the batch endpoint refuses raw records, so that they are posted one by one.
     """
 
     def __init__(self, pace: Pace, record: Callable[[Outcome], None], patience: float = PATIENCE) -> None:

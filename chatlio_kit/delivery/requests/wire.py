@@ -39,9 +39,9 @@ class WireRecords(Sequence[WireRecord]):
     """Events as they are sent, in their order. A slice shares their buffer.
 
     Args:
-        ids: event ids.
-        bodies: their bodies, a comma after each.
-        rows: their ledger rows, if they were inserted.
+        ids: Event ids.
+        bodies: Their bodies, a comma after each.
+        rows: Their ledger rows, if they were inserted.
     """
 
     def __init__(self, ids: pa.Array, bodies: pa.Array, rows: NDArray[np.int64] | None = None) -> None:
@@ -115,9 +115,9 @@ def wire_records(
     """Serialize events as wire records, in their order.
 
     Args:
-        events: accepted events.
-        messages: their messages, a row for each message of each transcript (``event_id``), in order.
-        identities: the events' ids by namespace, those that can be primary first.
+        events: Accepted events.
+        messages: Their messages, a row for each message of each transcript (``event_id``), in order.
+        identities: The events' ids by namespace, those that can be primary first.
     """
     if not len(events):
         return WireRecords.of(())

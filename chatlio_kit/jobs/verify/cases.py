@@ -1,8 +1,8 @@
-"""The conformance cases that can be walked on a development sandbox, in their order.
+"""The conformance cases for a development sandbox, in their order.
 
-A case is a call that the client makes, and what it relies on in the answer. ``docs/evidence.md`` lists them,
-``verify-sandbox`` walks them, and tests hold the local platform to them. Words in braces are the ids of objects
-that earlier cases made, the walk's ``mark``, the ``sandbox`` and the ``tenant``.
+A case is a call of the client, and the parts of the answer that it relies on. ``docs/evidence.md`` lists them,
+``verify-sandbox`` runs them, and tests check the local platform against them. Words in braces are the ids of
+objects that earlier cases created, the walk's ``mark``, the ``sandbox`` and the ``tenant``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ FLOWS = "/data/foundation/flowservice"
 EXPORT = "/data/foundation/export"
 IMPORT = "/data/foundation/import"
 MARK = "chatlio-kit:verify-"
-"""What the name and description of every object of a walk begin with."""
+"""Prefix of the name and description of every object of a walk."""
 
 TAKE_DOWN = {
     "group": f"DELETE {REGISTRY}/tenant/fieldgroups/{{group}}",
@@ -34,7 +34,7 @@ TAKE_DOWN = {
     "target": f"DELETE {FLOWS}/targetConnections/{{target}}",
     "flow": f"DELETE {FLOWS}/flows/{{flow}}",
 }
-"""The call that removes each object that a case makes."""
+"""The call that removes each created object."""
 
 GIVEN = {
     "source_spec": SOURCE_SPEC,
@@ -48,28 +48,28 @@ GIVEN = {
     "no_flow": "00000000-0000-4000-8000-000000000000",
     "no_inlet": "0" * 64,
 }
-"""Ids that no case makes."""
+"""Ids that no case creates."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A call, and what the client relies on in its answer.
+    """A call, and the parts of its answer that the client relies on.
 
     Attributes:
-        name: what is asked for; it names the case everywhere.
-        call: verb and path.
-        relies: what the client relies on, in words.
-        sources: where it is known from, as tags of ``docs/evidence.md``.
-        status: the HTTP statuses that the client understands.
-        answer: the shape of the JSON in the answer.
-        query: query parameters.
-        sent: the body as JSON; a text is sent as a form.
-        headers: further headers.
-        gives: where in the answer the ids stand that later cases use; ``*`` is the first key.
-        makes: the object that the call makes, a key of ``TAKE_DOWN``.
-        removes: the object that it removes.
-        awaits: the call is repeated until the answer has its shape: until a dataflow is ``ready``, or until
-            records have ``landed``.
+        name: The case's name everywhere.
+        call: Verb and path.
+        relies: What the client relies on, as text.
+        sources: Its sources, as tags of ``docs/evidence.md``.
+        status: The HTTP statuses that the client understands.
+        answer: The shape of the JSON in the answer.
+        query: Query parameters.
+        sent: The body as JSON; a text is sent as a form.
+        headers: Further headers.
+        gives: Paths in the answer of ids that later cases use; ``*`` is the first key.
+        makes: The object that the call creates, a key of ``TAKE_DOWN``.
+        removes: The object that it removes.
+        awaits: Repeat the call until the answer has its shape: a dataflow is ``ready``, or records have
+            ``landed``.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What came of a walk through the conformance cases."""
+"""Results of a walk through the conformance cases."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from chatlio_kit.jobs.verify.cases import CASES, Case
 
 @dataclass(frozen=True)
 class Difference:
-    """An answer that is not what a case relies on.
+    """An answer that differs from what a case relies on.
 
     Attributes:
-        case: the case.
-        found: what is different, in words that follow "but".
+        case: The case.
+        found: The difference, as text that follows "but".
     """
 
     case: Case
@@ -32,18 +32,18 @@ class Difference:
 
 @dataclass(repr=False)
 class Walk(SheetDisplay):
-    """What came of the cases.
+    """The results of the cases.
 
     Attributes:
-        mark: what the name or description of every object of this walk begins with.
-        walked: the names of the cases that got an answer.
-        differences: answers that are not what the cases rely on.
-        not_walked: the cases without an answer that counts, and why.
-        left: what could not be taken down, and why.
-        is_interrupted: whether the walk was interrupted.
-        recording: the file with the answers, if one was written.
-        expected: the shape of each case's answer, with the ids of this walk.
-        ids: the ids of the walk by their words; some are secrets.
+        mark: The prefix of the name or description of every object of this walk.
+        walked: The names of the cases that got an answer.
+        differences: Answers that differ from what the cases rely on.
+        not_walked: The cases without a usable answer, with reasons.
+        left: Objects that could not be removed, with reasons.
+        is_interrupted: Whether the walk was interrupted.
+        recording: The file with the answers, if one was written.
+        expected: The shape of each case's answer, with the ids of this walk.
+        ids: The ids of the walk by their words; some are secrets.
     """
 
     mark: str
@@ -58,7 +58,7 @@ class Walk(SheetDisplay):
 
     @property
     def exit_code(self) -> int:
-        """0: all as relied on; 3: something differs or was left behind; 1: the cases could not be walked."""
+        """0 nothing differs; 3 something differs or was left behind; 1 the cases could not be run."""
         if self.is_interrupted or not self.walked:
             return FAILED
         return INCOMPLETE if self.differences or self.left else DONE
@@ -82,7 +82,7 @@ class Walk(SheetDisplay):
         }
 
     def sheet(self) -> Sheet:
-        """List how many cases went which way, and what differs in sentences."""
+        """Return the counts of cases by result, and a sentence for each difference."""
         counts = [
             ("walked", len(self.walked)),
             ("different", len(self.differences)),
@@ -96,9 +96,9 @@ class Walk(SheetDisplay):
             for what, why in self.left.items()
         ]
         if self.is_interrupted:
-            notes.append(f"It was interrupted{'' if self.left else ', and everything was taken down'}.")
+            notes.append(f"It was interrupted{'' if self.left else ', and everything was removed'}.")
         elif not self.differences and self.walked:
             notes.append("No answer differs from what the client relies on.")
         if self.recording is not None:
-            notes.append(f"The answers are in {str(self.recording)!r}, without ids, addresses and names.")
+            notes.append(f"The answers are in {str(self.recording)!r}, without ids, URLs and names.")
         return Sheet(f"{len(CASES)} conformance cases", ("cases", ""), counts, notes)

@@ -1,8 +1,7 @@
-"""Record what a sandbox answers, so that it can be sent on: in vcrpy's format, without anything of its owner.
+"""Record a sandbox's answers for sharing: in vcrpy's format, without its owner's data.
 
-Ids of the walk become the words in braces of the cases. Of a successful answer only the values that a case
-relies on are kept; of everything else, the type. Of a refusal the texts are kept, without ids, addresses and
-hosts.
+Ids of the walk become the cases' words in braces. A successful answer keeps only the values that a case relies
+on, and the types of all others. A refusal keeps its texts, without ids, URLs and hosts.
 """
 
 from __future__ import annotations
@@ -50,10 +49,10 @@ class Recorder:
     """Keeps the last answer to each case of a walk, as it was on the wire.
 
     Args:
-        path: the file that the recording is written to.
+        path: The recording's file.
 
     Raises:
-        UsageError: vcrpy is not installed, or the file's folder is not there.
+        UsageError: vcrpy is not installed, or the file's folder does not exist.
     """
 
     def __init__(self, path: Path) -> None:
@@ -71,7 +70,7 @@ class Recorder:
         self._kept: dict[str, tuple[Any, Any]] = {}
 
     def asking(self, case: Case | None) -> None:
-        """Note which case the next call is for; with None it is for none, and is not kept."""
+        """Note the case of the next call; a call for None is not recorded."""
         self._case = case
         if case is not None:
             self._asked[case.name] = case
@@ -103,10 +102,10 @@ class Recorder:
         return request
 
     def write(self, walk: Walk, settings: Settings) -> None:
-        """Write the recording, without anything of the sandbox's owner, for its reader alone.
+        """Write the recording, without the owner's data, as a private file.
 
         Raises:
-            OutputError: it cannot be written.
+            OutputError: The file cannot be written.
         """
         scrubber = _Scrubber(walk, settings)
         scrubbed = [
@@ -122,7 +121,7 @@ class Recorder:
         text = import_module("vcr.serialize").serialize(kept, serializer)
         if any(secret in text for secret in scrubber.secrets):
             raise OutputError(
-                "The recording was not written, because a secret was left in it. Please report this with the "
+                "The recording was not written, because it still held a secret. Please report this with the "
                 "version of chatlio-kit."
             )
         try:
@@ -136,7 +135,7 @@ class Recorder:
 
 
 class _Scrubber:
-    """Takes out of texts what is the owner's: ids of the walk become words in braces, others zeros."""
+    """Removes the owner's data from strings: ids of the walk become words in braces, others zeros."""
 
     def __init__(self, walk: Walk, settings: Settings) -> None:
         own = {**walk.ids, "client": settings.client_id, "secret": settings.client_secret.reveal()}
@@ -148,7 +147,7 @@ class _Scrubber:
         self._pattern = re.compile(rf"(?<![A-Za-z0-9])(?:{longest_first})(?![A-Za-z0-9])")
 
     def text(self, text: str) -> str:
-        """Return a text without what is the owner's."""
+        """Return a string without the owner's data."""
         text = self._pattern.sub(lambda found: self._own[found[0]], text)
         text = _ADDRESSES.sub("***", text)
         return _IDS.sub(lambda found: re.sub("[0-9a-zA-Z]", "0", found[0]), text)[:_LONGEST_TEXT]
@@ -188,7 +187,7 @@ class _Scrubber:
         return orjson.dumps(self._kept(body, wanted, "", given))
 
     def _said(self, node: Any, key: str = "") -> Any:
-        """Return a refusal with the texts that say what it is; of others, such as request ids, the type."""
+        """Return a refusal with its explaining texts, and the types of others, such as request ids."""
         if isinstance(node, dict):
             return {self._key(name): self._said(value, name) for name, value in node.items()}
         if isinstance(node, list):
@@ -204,7 +203,7 @@ class _Scrubber:
         return self.text(node) if isinstance(node, str) else node
 
     def _kept(self, node: Any, wanted: Any, place: str, given: set[str]) -> Any:
-        """Return what a case relies on, scrubbed, and the types of everything else."""
+        """Return the values that a case relies on, scrubbed, and the types of all others."""
         if isinstance(wanted, tuple):
             wanted = min(wanted, key=lambda shape: len(list(misfits(node, shape))))
         if isinstance(node, dict):

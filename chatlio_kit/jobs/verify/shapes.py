@@ -1,7 +1,7 @@
-"""Shapes of answers: which members a caller relies on, and where an answer differs.
+"""Shapes of answers: the members that a caller relies on, and the differences of an answer.
 
-A dict lists members that must be there; others are ignored. A type is an instance, a pattern matches a whole
-text, a tuple lists alternatives, None is null, ``...`` is anything, and any other value is itself.
+A dict lists required members; others are ignored. A type matches its instances, a pattern a whole string, a
+tuple lists alternatives, None is null, ``...`` is anything, and any other value matches itself.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ class Keyed:
 
 
 def misfits(got: Any, wanted: Any, where: str = "the answer", words: Words = repr) -> Iterator[str]:
-    """Yield where a value differs from a shape, in words that follow "but".
+    """Yield a value's differences from a shape, as text that follows "but".
 
     Args:
-        got: the value.
-        wanted: its shape.
-        where: the value's place.
-        words: returns a text of the value as it may be shown.
+        got: The value.
+        wanted: Its shape.
+        where: The value's path.
+        words: Returns a string of the value for display.
     """
     if wanted is ...:
         return

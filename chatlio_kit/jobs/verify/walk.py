@@ -1,4 +1,4 @@
-"""Walk the conformance cases on a development sandbox, and take down what they made."""
+"""Run the conformance cases on a development sandbox, and remove the objects they created."""
 
 from __future__ import annotations
 
@@ -43,20 +43,20 @@ def verify_sandbox(
     record: Path | None = None,
     quiet: bool = False,
 ) -> Walk:
-    """Walk the conformance cases on a development sandbox and take down what they made.
+    """Run the conformance cases on a development sandbox and remove the objects they created.
 
     Args:
-        platform: the sandbox.
-        cases: the cases, in an order in which each finds what it needs.
-        wait: seconds to wait until a dataflow is ready and records have landed.
-        record: the file for the scrubbed answers; it needs the extra ``verify``.
-        quiet: whether to show no progress.
+        platform: The sandbox.
+        cases: The cases; each needs only objects of earlier ones.
+        wait: Seconds to wait until a dataflow is ready and records have landed.
+        record: The file for the scrubbed answers; it needs the extra ``verify``.
+        quiet: Whether to show no progress.
 
     Raises:
-        ProductionSandbox: the sandbox is not of the type development; no option changes that.
-        UsageError: vcrpy, which records, is not installed.
-        OutputError: the recording cannot be written.
-        PlatformError: the platform cannot be reached, or refuses the credential.
+        ProductionSandbox: The sandbox is not of the type development; no option changes that.
+        UsageError: ``record`` is given and vcrpy is not installed.
+        OutputError: The recording cannot be written.
+        PlatformError: The platform cannot be reached, or refuses the credential.
     """
     recorder = Recorder(record) if record is not None else None
     _require_development(platform)
@@ -74,8 +74,8 @@ def listed_calls() -> Sheet:
     """Return every call that a walk makes, in order."""
     rows = [(case.name, case.call) for case in CASES]
     notes = [
-        "Calls that wait are repeated. Whatever a call could not remove is removed at the end, newest first, "
-        f"then whatever else carries the walk's mark. {option('wait')} limits the waiting."
+        "Calls that wait are repeated. At the end, remaining objects are removed, newest first, then any "
+        f"other objects with the walk's mark. {option('wait')} limits the waiting."
     ]
     return Sheet(f"{len(rows)} calls", ("case", "call"), rows, notes)
 
@@ -84,7 +84,7 @@ def _require_development(platform: Platform) -> None:
     """Refuse any sandbox that is not of the type development; no option changes that. Reads only.
 
     Raises:
-        ProductionSandbox: the type is another one, or cannot be read.
+        ProductionSandbox: The type is another one, or cannot be read.
     """
     kind, reason = sandbox_type(platform)
     if kind != DEVELOPMENT:
@@ -96,7 +96,7 @@ def _require_development(platform: Platform) -> None:
 
 
 class _Walker:
-    """Makes the calls of cases, remembers the ids that they give, and removes what they made."""
+    """Makes the calls of cases, keeps the ids in their answers, and removes created objects."""
 
     def __init__(
         self, platform: Platform, wait: float, asking: Callable[[Case | None], None] = lambda _: None
@@ -130,7 +130,7 @@ class _Walker:
         return self._walk
 
     def _try(self, case: Case) -> None:
-        """Walk one case, unless an object that it needs is missing."""
+        """Run one case, unless an object that it needs is missing."""
         needed = set(_names_in([case.call, dict(case.query), case.sent, dict(case.headers), case.answer]))
         missing = sorted(needed - self._ids.keys() - self._credential.keys())
         if case.removes and case.removes not in self._standing:
@@ -162,7 +162,7 @@ class _Walker:
             self._remember(case, _json(reply))
 
     def _answer(self, case: Case, wanted: Any) -> tuple[Reply, list[str]]:
-        """Return the answer and its misfits; a case that awaits something is asked again until it fits."""
+        """Return the answer and its differences; repeat a waiting case until there are none."""
         pause = _FIRST_PAUSE
         while True:
             self._asking(case)
@@ -220,7 +220,7 @@ class _Walker:
         return repr(text if len(text) < 100 else text[:100] + " ...")
 
     def _take_down(self) -> None:
-        """Remove what stands, the newest first, then whatever else carries the mark."""
+        """Remove remaining objects, the newest first, then any others with the mark."""
         self._asking(None)
         try:
             for name in reversed(list(self._standing)):
@@ -231,7 +231,7 @@ class _Walker:
         except KeyboardInterrupt:
             self._walk.is_interrupted = True
             names = list(self._standing) or ["objects"]
-            self._walk.left |= dict.fromkeys(names, "the taking down was interrupted, too")
+            self._walk.left |= dict.fromkeys(names, "the removal was interrupted, too")
 
     def _remove(self, name: str, call: str, ids: Mapping[str, str]) -> None:
         method, _, path = call.partition(" ")
@@ -246,7 +246,7 @@ class _Walker:
             self._walk.left[what] = f"{method} answered {reply.status_code}"
 
     def _carriers(self) -> Iterator[tuple[str, str]]:
-        """Yield what carries the mark of this walk, found by name, in an order in which it can be removed."""
+        """Yield objects with this walk's mark, found by name, in an order that allows their removal."""
         mark, platform = self._walk.mark, self._platform
         found: list[tuple[str, Callable[[], list[str]]]] = [
             ("flow", lambda: [flow.id for flow in platform.flows.flows([f"name=={mark} flow"])]),
@@ -270,7 +270,7 @@ class _Walker:
             try:
                 yield from [(name, object_id) for object_id in search()]
             except ChatlioKitError as error:
-                self._walk.left[f"any {name} named {mark}"] = f"it could not be looked for: {error}"
+                self._walk.left[f"any {name} named {mark}"] = f"it could not be searched: {error}"
 
     def _titled(self, kind: ResourceType) -> list[str]:
         titles = self._platform.schemas.titles(kind)
@@ -304,7 +304,7 @@ def _names_in(node: Any) -> Iterator[str]:
 
 
 def _is_plain_delay(case: Case, reply: Reply) -> bool:
-    """Whether an awaited answer is only not there yet: no batch, or one or a dataflow in another state."""
+    """Whether an awaited answer may still come: there is no batch yet, or a state has not changed yet."""
     body = _json(reply)
     if case.awaits is None or reply.status_code not in case.status:
         return False
@@ -327,9 +327,9 @@ def _json(reply: Reply) -> Any:
 
 
 def _at(body: Any, place: str) -> Any:
-    """Return what stands at a place such as ``items/0/id``; None when nothing does.
+    """Return the value at a path such as ``items/0/id``; None if there is none.
 
-    The step ``*`` is the first member of an object: its value, or its key at the end of a place.
+    The step ``*`` is the first member of an object: its value, or its key at the end of a path.
     """
     steps = place.split("/")
     for number, step in enumerate(steps, 1):

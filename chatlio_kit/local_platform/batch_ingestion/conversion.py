@@ -79,7 +79,7 @@ def converted(value: Any, node: Json, path: str = "") -> Any:
     """Return a value in the type of its field, where that type takes it; else as it is.
 
     Raises:
-        TypeCompatibilityException: no value of its type is converted to the field's type.
+        TypeCompatibilityException: No value of its type is converted to the field's type.
     """
     target = type_of(node)
     if value is None or target not in CONVERSIONS:

@@ -42,14 +42,14 @@ def rows_of(path: Path, input_format: Json, json_schema: Json, first: Path) -> I
     """Return the rows of a file of a batch; an empty one has none.
 
     Args:
-        path: the file.
-        input_format: the format that the batch was created with.
-        json_schema: the schema that columns must fit.
-        first: the batch's first file, which must have the same columns.
+        path: The file.
+        input_format: The format that the batch was created with.
+        json_schema: The schema that columns must fit.
+        first: The batch's first file, which must have the same columns.
 
     Raises:
-        UnreadableFile: it has another format; the iterator raises it.
-        TypeCompatibilityException: a column does not fit; the iterator raises it.
+        UnreadableFile: It has another format; the iterator raises it.
+        TypeCompatibilityException: A column does not fit; the iterator raises it.
     """
     if path.stat().st_size == 0:
         return iter(())

@@ -313,7 +313,7 @@ class BatchIngestion(Service):
         """Yield a body as it arrives.
 
         Raises:
-            ApiError: nothing arrives for as long as a whole body of the other calls may take.
+            ApiError: Nothing arrives for as long as a whole body of the other calls may take.
         """
         seconds = self._context.options.body_seconds
         while True:

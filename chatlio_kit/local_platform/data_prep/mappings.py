@@ -134,7 +134,7 @@ def current_form(mapping: Mapping[str, Any]) -> dict[str, str]:
     """Return a mapping in the current form, from that or from the legacy one.
 
     Raises:
-        ExpressionError: when its source type is unknown, or its source or destination is missing.
+        ExpressionError: Its source type is unknown, or its source or destination is missing.
     """
     source = mapping.get("source", mapping.get("sourceAttribute"))
     destination = mapping.get("destination", mapping.get("destinationXdmPath"))

@@ -54,7 +54,7 @@ async def apply_before(request: web.Request, trial: Trial) -> web.Response | Non
     """Apply a fault that comes before acceptance; return a response when the request goes no further.
 
     Raises:
-        ApiError: the fault is a refusal.
+        ApiError: The fault is a refusal.
     """
     rule, inlet = trial.rule, request.match_info.get("inlet", "")
     if rule is None:

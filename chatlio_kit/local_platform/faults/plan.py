@@ -107,9 +107,9 @@ class FaultPlan:
     """The faults that a server was asked for.
 
     Attributes:
-        rules: tried in this order.
-        seed: the same seed strikes the same way, request by request.
-        record_key: the member that names a record in the log.
+        rules: Tried in this order.
+        seed: The same seed strikes the same way, request by request.
+        record_key: The member that names a record in the log.
     """
 
     rules: tuple[FaultRule, ...] = ()
@@ -121,7 +121,7 @@ class FaultPlan:
         """Read a file of faults, or what such a file holds.
 
         Raises:
-            WrongFaults: it cannot be read or makes no sense.
+            WrongFaults: It cannot be read or makes no sense.
         """
         if isinstance(source, Mapping):
             content: Any = source
@@ -235,8 +235,8 @@ class Limit:
     """A token bucket.
 
     Attributes:
-        rate: tokens a second.
-        most: the size of the bucket; by default the tokens of a second.
+        rate: Tokens a second.
+        most: The size of the bucket; by default the tokens of a second.
     """
 
     rate: float
@@ -263,10 +263,10 @@ class Logged:
     """One request to the streaming endpoint, from the log.
 
     Attributes:
-        number: its number, from 1.
-        fault: the fault it met, if any.
-        messages: how many messages it held, 0 when it was not read.
-        accepted: the names of the accepted records, repeated ones repeated.
+        number: Its number, from 1.
+        fault: The fault it met, if any.
+        messages: How many messages it held, 0 when it was not read.
+        accepted: The names of the accepted records, repeated ones repeated.
     """
 
     number: int

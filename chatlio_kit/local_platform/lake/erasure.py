@@ -37,9 +37,9 @@ class Erased:
     """What was erased from a store.
 
     Attributes:
-        rows: rows and failed messages, and messages that waited to be processed.
-        descriptions: descriptions of batches and runs that quoted them.
-        log_lines: lines of the server's log that quoted them.
+        rows: Rows and failed messages, and messages that waited to be processed.
+        descriptions: Descriptions of batches and runs that quoted them.
+        log_lines: Lines of the server's log that quoted them.
     """
 
     rows: int = 0
@@ -69,7 +69,7 @@ def erase_rows(store: Path, matches: Matches) -> Erased:
     Stops the server that has the store.
 
     Raises:
-        CannotServe: when the server does not end, is a thread of another program, or another program reads
+        CannotServe: The server does not end, is a thread of another program, or another program reads
             the store.
     """
     stop(store)

@@ -54,8 +54,8 @@ class PartWriter:
     """Gathers a batch's rows and writes them in parts.
 
     Attributes:
-        parts: parts written.
-        size: their bytes.
+        parts: Parts written.
+        size: Their bytes.
     """
 
     def __init__(self, lake: Path, batch_id: str) -> None:
@@ -146,7 +146,7 @@ class RowWriter:
         """Return the table of these rows.
 
         Raises:
-            ValueError: when a value has no place in its column, such as a leap second.
+            ValueError: A value has no place in its column, such as a leap second.
         """
         convert = self._convert
         converted = rows if convert is None else [convert(row) for row in rows]

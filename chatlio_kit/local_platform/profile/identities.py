@@ -25,10 +25,10 @@ class RowIdentities:
     """The identities of one row.
 
     Attributes:
-        valid: those that Identity Service takes, without repetitions.
-        primary: the one that Profile files the row under; None when there is none, more than one, or one
+        valid: Those that Identity Service takes, without repetitions.
+        primary: The one that Profile files the row under; None when there is none, more than one, or one
             that is blocked.
-        declared_primary: the one that is declared primary, blocked or not; record delete goes by it.
+        declared_primary: The one that is declared primary, blocked or not; record delete goes by it.
     """
 
     valid: tuple[Identity, ...]
@@ -49,8 +49,8 @@ def identities_of(row: Json, described: dict[tuple[str, ...], tuple[str, bool]])
     """Return the identities of a row as Parquet holds it.
 
     Args:
-        row: the row; its ``identityMap`` is a list of pairs, as Arrow reads a map.
-        described: namespace and primary flag of each field with an identity descriptor, by its path.
+        row: The row; its ``identityMap`` is a list of pairs, as Arrow reads a map.
+        described: Namespace and primary flag of each field with an identity descriptor, by its path.
     """
     found: list[tuple[Identity, bool]] = []
     for namespace, items in row.get("identityMap") or []:

@@ -40,10 +40,10 @@ class DatasetView:
     """What Profile and Identity Service took of one dataset.
 
     Attributes:
-        kept: events in Profile, by batch.
-        fragments: the primary identities that Profile files them under.
-        linked: rows from which Identity Service took links, by batch.
-        skipped: rows from which it took none, by batch.
+        kept: Events in Profile, by batch.
+        fragments: The primary identities that Profile files them under.
+        linked: Rows from which Identity Service took links, by batch.
+        skipped: Rows from which it took none, by batch.
     """
 
     kept: Counter[str] = field(default_factory=Counter)
@@ -88,8 +88,8 @@ class PeopleView:
     """All datasets' views, and the identity graphs over them.
 
     Attributes:
-        datasets: the view of each dataset that feeds Profile or Identity Service, by id.
-        graphs: the identity graphs, each of at most 50 identities.
+        datasets: The view of each dataset that feeds Profile or Identity Service, by id.
+        graphs: The identity graphs, each of at most 50 identities.
     """
 
     def __init__(self, context: Context) -> None:

@@ -26,11 +26,11 @@ def problem_of(
     """Return why a schema cannot be kept as it is, as far as unions are concerned; None when it can.
 
     Args:
-        schema: the schema to be kept.
-        before: the schema as it was, where it existed.
-        composed: the schema, composed.
-        others: title and composed form of the other schemas in the union of the class.
-        has_primary: whether the schema has a primary identity descriptor.
+        schema: The schema to be kept.
+        before: The schema as it was, where it existed.
+        composed: The schema, composed.
+        others: Title and composed form of the other schemas in the union of the class.
+        has_primary: Whether the schema has a primary identity descriptor.
     """
     tags = schema.get(TAGS, [])
     if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):

@@ -36,10 +36,10 @@ def flow_service(code: str, title: str, message: str, *, resource: tuple[str, st
     """Return a refusal of Flow Service.
 
     Args:
-        code: as in its table, e.g. ``1403-400``.
-        title: the kind of refusal.
-        message: what is wrong.
-        resource: type and id of a missing resource.
+        code: As in its table, e.g. ``1403-400``.
+        title: The kind of refusal.
+        message: What is wrong.
+        resource: Type and id of a missing resource.
 
     Source: Flow Service: error codes; and the sample in "Data usage labels".
     """

@@ -24,7 +24,7 @@ def apply_patch(document: Json, patch: Any) -> Json:
     """Return the document after the patch; the given document does not change.
 
     Raises:
-        PatchProblem: when an operation is unknown or its path leads nowhere.
+        PatchProblem: An operation is unknown or its path leads nowhere.
     """
     if not isinstance(patch, list) or not patch:
         raise PatchProblem("body", "The body must be a non-empty array of patch operations")

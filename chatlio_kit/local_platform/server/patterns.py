@@ -24,7 +24,7 @@ def compile_pattern(pattern: str) -> Any:
     """Compile a regular expression in RE2's syntax; the result is used as one of ``re``.
 
     Raises:
-        WrongPattern: it is too long, is no regular expression, or needs more than linear time.
+        WrongPattern: It is too long, is no regular expression, or needs more than linear time.
     """
     if len(pattern) > LONGEST_PATTERN:
         raise WrongPattern(f"it has {len(pattern)} characters, more than {LONGEST_PATTERN}")

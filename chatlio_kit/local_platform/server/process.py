@@ -78,7 +78,7 @@ def ensure_running(
     A server that runs already keeps its own options.
 
     Raises:
-        CannotServe: when no server answers in time; the message quotes the end of ``server.log``.
+        CannotServe: No server answers in time; the message quotes the end of ``server.log``.
     """
     store = private(store)
     deadline = time.monotonic() + START_SECONDS
@@ -106,7 +106,7 @@ def stop(store: Path) -> bool:
     """Stop the server process of a store folder and wait for its end; return whether one was running.
 
     Raises:
-        CannotServe: when the server does not end, or is a thread of another program.
+        CannotServe: The server does not end, or is a thread of another program.
     """
     if _is_free(store):
         return False
@@ -172,7 +172,7 @@ def private(store: Path) -> Path:
     """Create a store folder that nobody else can read.
 
     Raises:
-        CannotServe: when the folder belongs to somebody else, or is open to others and holds other files.
+        CannotServe: The folder belongs to somebody else, or is open to others and holds other files.
     """
     store = store.resolve()
     for folder in reversed([folder for folder in (store, *store.parents) if not folder.exists()]):

@@ -28,7 +28,7 @@ def serve(
     """Serve a store folder in the foreground until a signal, or until idle for that many seconds.
 
     Raises:
-        CannotServe: when another server has the folder.
+        CannotServe: Another server has the folder.
     """
 
     async def run() -> None:

@@ -82,7 +82,7 @@ class Service:
         """Return the JSON of a request's body.
 
         Raises:
-            ApiError: the body is no JSON, or nests deeper than any schema does.
+            ApiError: The body is no JSON, or nests deeper than any schema does.
         """
         text = await read_body(request, self._context.options.body_seconds)
         try:
@@ -97,7 +97,7 @@ class Service:
         """Return the JSON object of a request's body.
 
         Raises:
-            ApiError: the body is something else.
+            ApiError: The body is something else.
         """
         body = await self.json_body(request)
         if not isinstance(body, dict):
@@ -116,7 +116,7 @@ async def read_body(request: web.Request, seconds: float, limit: int = LARGEST_B
     """Return the body of a request.
 
     Raises:
-        ApiError: the body is larger than ``limit`` bytes, or takes longer than ``seconds`` to arrive.
+        ApiError: The body is larger than ``limit`` bytes, or takes longer than ``seconds`` to arrive.
     """
     refusal = problems.generic(413, "Request entity too large", f"The body is larger than {limit} bytes")
     try:
