@@ -1,6 +1,6 @@
-"""An embedded Experience Platform: a real HTTP server on the loopback interface, with a store on disk.
+"""The local platform: an HTTP server on the loopback interface, with a store on disk.
 
-It is written from Adobe's documentation alone and shares no code with the clients it answers.
+It is written only from Adobe's documentation and shares no code with its clients.
 """
 
 from importlib import import_module

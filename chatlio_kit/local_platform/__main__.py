@@ -38,7 +38,7 @@ def main() -> int:
         name = f"--{option.name.replace('_', '-')}"
         parser.add_argument(name, type=type(option.default), default=option.default)
     arguments = parser.parse_args()
-    # pyarrow imports pandas where it is installed, to recognise its types: time and memory for nothing here.
+    # pyarrow imports pandas, if installed, to recognise its types, which only costs time and memory here.
     sys.meta_path.insert(0, _WithoutPandas())
     options = Options(
         withheld=frozenset(arguments.withheld),

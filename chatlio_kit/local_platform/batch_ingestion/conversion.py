@@ -1,4 +1,4 @@
-"""What batch ingestion checks in a row, and which values it converts to the type of their field.
+"""Checks and type conversions of batch ingestion.
 
 It checks type, enum, range and presence, but neither pattern nor format. Source: Batch ingestion guide,
 "Types"; Data ingestion quality overview.
@@ -76,7 +76,7 @@ def batch_schema(node: Json, *, nullable: bool = False) -> Json:
 
 
 def converted(value: Any, node: Json, path: str = "") -> Any:
-    """Return a value in the type of its field, where that type takes it; else as it is.
+    """Return a value converted to its field's type if possible, else unchanged.
 
     Raises:
         TypeCompatibilityException: No value of its type is converted to the field's type.

@@ -1,7 +1,7 @@
-"""Promotion: a completed batch is loaded, staging, staged, then success or failed; the lake's thread does it.
+"""Promotion, on the lake's thread: a completed batch is loaded, staging, staged, then success or failed.
 
-Rows are processed a chunk at a time, between streamed messages. The parts are in place before the transaction
-that records them; after a kill the batch is processed again from its uploaded files.
+Rows are processed in chunks, between streamed messages. The parts are written before the transaction that
+records them; after a kill the batch is processed again from its uploaded files.
 Source: Batch ingestion troubleshooting guide, "Batch states"; "Partial batch ingestion"; Guardrails.
 """
 
@@ -56,7 +56,7 @@ class BatchFailure(Exception):
 
 @dataclass
 class _Counts:
-    """What became of a batch's rows."""
+    """Results of a batch's rows."""
 
     rows: int = 0
     failed: int = 0
@@ -71,7 +71,7 @@ class Promotion:
         self._attempts: Counter[str] = Counter()
 
     def step(self, context: Context) -> float | None:
-        """Do what is due; return the seconds until more is, None when nothing waits."""
+        """Do due work; return the seconds until the next, None if nothing waits."""
         delay = round(context.options.processing_delay * 1000)
         reverting = revert_due(context)
         waits = [] if reverting is None else [reverting]
@@ -107,7 +107,7 @@ class Promotion:
 
 
 def revert_due(context: Context) -> float | None:
-    """Revert the batches that were asked to be, after the delay; return the seconds until the next is due."""
+    """Revert requested batches after the delay; return the seconds until the next is due."""
     store, waits = context.store, []
     for asked in store.all("revert"):
         left = asked["asked"] + round(context.options.processing_delay * 1000) - now_ms()
@@ -141,7 +141,7 @@ def _activate(context: Context, batch_id: str, batch: Json) -> None:
 
 
 def _landing(context: Context, batch_id: str, batch: Json) -> Iterator[None]:
-    """Turn the uploaded files into rows, a chunk at each step, and record what became of them."""
+    """Convert the uploaded files to rows, one chunk per step, and record the results."""
     store = context.store
     uploads = Uploads(store, batch_id)
     files = uploads.all()
@@ -188,7 +188,7 @@ def _landing(context: Context, batch_id: str, batch: Json) -> Iterator[None]:
 
 @dataclass
 class _Sink:
-    """Where a batch's rows go."""
+    """The target of a batch's rows."""
 
     counts: _Counts
     writer: PartWriter

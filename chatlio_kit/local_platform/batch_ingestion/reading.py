@@ -69,14 +69,14 @@ def _line_rows(path: Path) -> Iterator[Row]:
 
 
 class _Text:
-    """A text file, read as far as its next value needs."""
+    """A text file, read up to the end of its next value."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
         self._text, self._at = "", 0
 
     def next(self) -> str:
-        """Return the next character that is no blank, and stay before it; an empty text at the end."""
+        """Return the next character other than whitespace without passing it; an empty string at the end."""
         while True:
             self._at = _BLANKS.match(self._text, self._at).end()  # type: ignore[union-attr]
             if self._at < len(self._text):

@@ -1,7 +1,7 @@
 """The batch ingestion API: create a batch, upload its files, complete it; abort, fail or revert it.
 
-Source: Batch Ingestion API reference and developer guide. Error bodies are not documented; problem documents
-stand in. A batch in the wrong state is refused with 428 and ``ERR-BI-104``, as the service was seen to do.
+Source: Batch Ingestion API reference and developer guide. Error bodies are not documented, so problem
+documents are used. A batch in the wrong state is refused with 428 and ``ERR-BI-104``, as observed live.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ class BatchIngestion(Service):
 
     @route("GET", f"{BASE}/batches/{{id}}/datasets/{{dataset}}/preview")
     async def preview(self, request: web.Request) -> web.Response:
-        """Return the first rows of what was uploaded, by the paths of their values."""
+        """Return the first rows of the upload, by the paths of their values."""
         batch_id, batch = self._of_dataset(request)
         form = {**batch["inputFormat"], "format": request.query.get("format", "").lower()}
         count = whole_number(request.query.get("nrow", "0"))

@@ -1,4 +1,4 @@
-"""Faults on demand: what can go wrong between a sender and the streaming endpoint, from a file, by a seed.
+"""Faults on demand between a sender and the streaming endpoint, from a file, repeatable by a seed.
 
 The file is JSON::
 
@@ -17,7 +17,7 @@ to 1, by default always), at most ``count`` times, not before ``after`` requests
 | ``reset_before``, ``reset_after`` | the connection is reset, before or after acceptance | |
 | ``hung_before``, ``hung_after`` | nothing is answered, before or after acceptance | ``seconds`` |
 | ``slow`` | accepted, and answered late | ``seconds`` |
-| ``cut`` | accepted; the answer breaks off in its middle | |
+| ``cut`` | accepted; the answer is truncated | |
 | ``not_json`` | accepted; the answer is a web page | |
 | ``short``, ``long`` | accepted; elements of the answer are missing, or there are too many | |
 | ``partial`` | some records are refused, not all | ``share``, ``status``, ``dialect``, ``lasting`` |
@@ -26,15 +26,14 @@ to 1, by default always), at most ``count`` times, not before ``after`` requests
 | ``late_inlet`` | 404, "Inlet does not exist" | |
 
 ``dialect`` is ``statusCode`` (no transaction id on refused elements) or ``status`` (a transaction id ending
-in ``-index``). ``share`` is the share of records that are refused or dropped; with ``lasting`` they are those
-of the same ids whenever they come. With a ``share``, ``status`` refuses the requests that hold such a record.
-Without one, ``dropped`` loses a whole request, as may happen soon after a dataflow was changed (HTTP API
-source: wait for at least 5 minutes). With ``"on": "platform"`` a rule strikes the REST APIs instead, batch
-ingestion among them; those that know of records, ``short``, ``long``, ``partial`` and ``dropped``, and
-``late_inlet`` cannot.
+in ``-index``). ``share`` is the share of records that are refused or dropped; with ``lasting``, always the
+same ids. With a ``share``, ``status`` refuses the requests that hold such a record. Without one, ``dropped``
+loses a whole request, as may happen soon after a dataflow change (HTTP API source: wait for at least 5
+minutes). With ``"on": "platform"`` a rule strikes the REST APIs instead, including batch ingestion; ``short``,
+``long``, ``partial``, ``dropped`` and ``late_inlet`` work only on streaming.
 
-When there is a file, even one without rules, the store keeps a log: for each request its number, what struck,
-and which records were accepted, by ``record_key``. :func:`read_log` reads it.
+With a file, even one without rules, the store keeps a log: for each request its number, its fault, and the
+accepted records by ``record_key``. :func:`read_log` reads it.
 """
 
 from __future__ import annotations
@@ -62,7 +61,7 @@ UNACKNOWLEDGED = frozenset({"reset_after", "hung_after", "cut", "not_json", "sho
 
 KNOWN = BEFORE | UNACKNOWLEDGED | {"slow", "partial", "dropped"}
 _SHARES = {"partial": 0.2, "status": 1.0, "dropped": 1.0}
-"""The faults that pick records, and the share of them where none is asked for."""
+"""The faults that pick records, and their default share."""
 _ON_INGESTION_ALONE = frozenset({"short", "long", "partial", "dropped", "late_inlet"})
 _DIALECTS = ("statusCode", "status")
 
@@ -104,7 +103,7 @@ class FaultRule:
 
 @dataclass(frozen=True)
 class FaultPlan:
-    """The faults that a server was asked for.
+    """The faults of a server.
 
     Attributes:
         rules: Tried in this order.
@@ -118,10 +117,10 @@ class FaultPlan:
 
     @classmethod
     def read(cls, source: Path | str | Mapping[str, Any]) -> FaultPlan:
-        """Read a file of faults, or what such a file holds.
+        """Read a file of faults, or its content.
 
         Raises:
-            WrongFaults: It cannot be read or makes no sense.
+            WrongFaults: The faults cannot be read or are invalid.
         """
         if isinstance(source, Mapping):
             content: Any = source
@@ -214,7 +213,7 @@ class Faults:
         self._chance = random.Random(plan.seed)  # noqa: S311 - no secret
 
     def trial(self, on: str = "ingestion") -> Trial:
-        """Return what the next request meets."""
+        """Return the next request's fault."""
         self._requests[on] += 1
         age = time.monotonic() - self._started
         chance = random.Random(self._chance.random())  # noqa: S311 - no secret
@@ -248,7 +247,7 @@ class Limit:
         self.tokens = self.most = self.most or self.rate
 
     def takes(self, count: float) -> bool:
-        """Take so many tokens, if they are there; a larger number than fits needs a full bucket."""
+        """Take tokens if there are enough; a number above the bucket's size needs a full bucket."""
         now = time.monotonic()
         self.tokens = min(self.most, self.tokens + (now - self.filled_at) * self.rate)
         self.filled_at = now
@@ -265,7 +264,7 @@ class Logged:
     Attributes:
         number: Its number, from 1.
         fault: The fault it met, if any.
-        messages: How many messages it held, 0 when it was not read.
+        messages: Number of its messages, 0 if it was not read.
         accepted: The names of the accepted records, repeated ones repeated.
     """
 

@@ -50,7 +50,7 @@ _PATCH_CODES = {"body": "1405-400", "op": "1434-400", "path": "1455-400"}
 
 
 def settled_flow(context: Context, flow_id: str) -> Json | None:
-    """Return a dataflow as it is now: enabling ends, and the inlet appears, when its time has come."""
+    """Return a dataflow's current state: after a delay it is enabled and its inlet appears."""
     flow = context.store.get("flows", flow_id)
     return None if flow is None else _settled(context, flow)
 
@@ -244,7 +244,7 @@ class FlowService(Service):
         return _settled(self._context, found) if plural == "flows" else found
 
     def _shown(self, document: Json, request: web.Request) -> Json:
-        """Return a document with the inlet's address on the request's host: ports differ between starts."""
+        """Return a document with the inlet's URL on the request's host: ports differ between starts."""
         if "options" not in document:
             return document
         url = f"{request.scheme}://{request.host}{document['options']['inletUrl']}"
@@ -287,7 +287,7 @@ def _spec(specs: dict[str, Json], plural: str, request: web.Request) -> Json:
 
 
 def listed(request: web.Request, plural: str, documents: list[Json], largest: int) -> Json:
-    """Return what a list call asks for: at most ``largest`` ``items`` with ``_links``, or a ``count``."""
+    """Return a list call's answer: at most ``largest`` ``items`` with ``_links``, or a ``count``."""
     query, offset = _query(request)
     counting = query.get("count", "").lower() == "true"
     if counting and "limit" in query:

@@ -31,8 +31,8 @@ class Failures:
 
     Attributes:
         lines: The lines of the failed file.
-        by_layer: How many failed in which layer, by the name Catalog counts it under.
-        by_code: How many failed with which code first.
+        by_layer: Number of failures by layer, under Catalog's name for it.
+        by_code: Number of failures by first code.
         descriptions: Distinct pairs of code and text.
     """
 

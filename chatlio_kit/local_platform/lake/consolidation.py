@@ -1,8 +1,8 @@
 """Consolidation: a dataset's batches merged into one, which the old ones name as their successor.
 
 Code that calls the service shows that batches may be merged later, and that the tag ``acp_successor`` leads
-to their rows. When it happens, and what becomes of the old batches, is not documented. Here they turn
-``inactive`` and lose their files.
+to their rows. The time, and the state of the old batches, are not documented. Here they become ``inactive``
+and lose their files.
 """
 
 from __future__ import annotations

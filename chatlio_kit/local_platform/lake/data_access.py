@@ -32,7 +32,7 @@ _FILE_SUFFIX = "-1"
 
 
 class DataAccess(Service):
-    """Downloads of what the lake holds."""
+    """Downloads from the lake."""
 
     @route("GET", f"{BASE}/batches/{{id}}/files")
     async def files(self, request: web.Request) -> web.Response:

@@ -1,7 +1,7 @@
-"""Erase rows from a store for good, with every copy of their values.
+"""Erase rows from a store permanently, with every copy of their values.
 
-The server must not run meanwhile. Batches and runs keep their counts, which record what happened. A kill
-leaves each file whole, and what leads to a row is erased before the row: the same call finishes the job.
+The server must not run meanwhile. Batches and runs keep their counts. A kill leaves each file whole, and
+copies are erased before the row that leads to them: the same call finishes the job.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SHORTEST_MESSAGE = 4
 
 @dataclass
 class Erased:
-    """What was erased from a store.
+    """Counts of erased data in a store.
 
     Attributes:
         rows: Rows and failed messages, and messages that waited to be processed.
@@ -158,7 +158,7 @@ def _messages(value: Any) -> Iterator[str]:
 
 
 def _erase_descriptions(store: Path, quotes: Matches) -> int:
-    """Erase what batches, runs and the log of faults quote."""
+    """Erase quotations in batches, runs and the log of faults."""
     count: Counter[str] = Counter()
     with _open_database(store) as db:
         db.executescript(TABLES)  # an older store may lack some
