@@ -26,6 +26,8 @@ _COMMANDS = {
     "explore": ("explore.explore", "Write a page on which conversations are searched and read."),
     "trace": ("explore.trace", "Show what became of one event, conversation, visitor or record."),
     "forget": ("forget.forget", "Remove one person from everything that is kept here."),
+    "notebooks": ("notebooks.notebooks", "Put the guided notebooks into a folder."),
+    "tour": ("notebooks.tour", "Open the first guided notebook in JupyterLab."),
     "local-platform": ("local_platform.local_platform_group", "Run the embedded platform by itself."),
 }
 """Each command's function and summary. The list of commands shows the summary, and imports no command."""

@@ -9,7 +9,7 @@ from pandas.api import types
 
 from chatlio_kit.display.sheet import ELLIPSIS, Cell, FormattedNumber, Sheet
 
-_MOST_ROWS, _FIRST, _LAST = 26, 12, 6
+_MOST_ROWS, _FIRST, _LAST = 28, 12, 6
 _MOST_COLUMNS = 10
 _LONGEST = 240
 
