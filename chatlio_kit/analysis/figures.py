@@ -304,7 +304,9 @@ def _finding(unit: str, numbers: pd.Series[Any], title: str | None) -> str:
     known = numbers.dropna()
     if not known.sum():
         return f"{what}: nothing to show"
-    highest = f"; highest: {known.max():,.0f} ({label(known.idxmax())})" if len(known) > 1 else ""
+    ties = int((known == known.max()).sum()) - 1
+    others = f" and {ties} more" if ties else ""
+    highest = f"; highest: {known.max():,.0f} ({label(known.idxmax())}{others})" if len(known) > 1 else ""
     return f"{what}: {known.sum():,.0f} in all{highest}"
 
 

@@ -33,6 +33,7 @@ LONGEST_SECONDS = 300  # on a busy machine
 
 NOT_OURS = (
     "Could not restore the debugger state",  # JupyterLab, when a kernel is restarted
+    "Canceled future for kernel_info_request",  # JupyterLab, when a kernel is restarted before it answers
     "Blocked attempt to show a 'beforeunload'",  # Chromium, when a changed notebook is left
 )
 _WIDGET = "application/vnd.jupyter.widget-view+json"

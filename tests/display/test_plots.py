@@ -71,6 +71,17 @@ def test_a_plot_takes_a_style(name: str) -> None:
     assert matplotlib.colors.to_hex(label.get_color()) == "#ffffff"
 
 
+def test_a_plot_names_its_finding() -> None:
+    """By default it counts, names the highest, and says what is missing."""
+    ties = pd.Series({"a": 2, "b": 2, "c": 1})
+    assert figures.bars(ties, unit="events").get_suptitle() == "Events: 5 in all; highest: 2 (a and 1 more)"
+    assert DRAW["stacked"]().get_suptitle() == "Events: 15 in all; highest: 9 (offline message)"
+    assert DRAW["arrived"]().get_suptitle() == "7 of 8 events found; 1 missing"
+    whole = figures.arrived(COUNTS, expected="found", found="found", unit="events")
+    assert whole.get_suptitle() == "All 7 events found"
+    assert figures.bars(ties.iloc[:0], unit="events").get_suptitle() == "Events: nothing to show"
+
+
 def test_nothing_can_be_drawn() -> None:
     """A frame without rows, or with zeros alone, gives an empty plot and no warning."""
     for frame in (COUNTS.iloc[:0], COUNTS * 0):
