@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -26,7 +27,18 @@ def about(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     measured = ck.measure(tables, hours=HOURS, time_zone=ZONE, holidays="DE-BE")
     letters = pd.DataFrame({"source_file": ["a", "a", "b"]})
     rounded = tables.events.assign(occurred_at=tables.events["occurred_at"].dt.floor("ms"))
+    both = SimpleNamespace(
+        conversations=tables.conversations.assign(
+            origin=tables.conversations["started_at"].dt.year.map({2025: "webhook"}).fillna("slack_export")
+        ),
+        messages=tables.messages.assign(origin=["slack_export", *["webhook"] * (len(tables.messages) - 1)]),
+    )
     return {
+        "both": both,
+        "checks": SimpleNamespace(
+            checks=[SimpleNamespace(verdict=each) for each in ("pass", "warn", "pass")]
+        ),
+        "plan": SimpleNamespace(objects=[SimpleNamespace(object=each) for each in ("schema", "mapping set")]),
         "tables": tables,
         "export": export,
         "measured": measured,
@@ -46,13 +58,15 @@ def _answers(about: dict[str, Any]) -> dict[tuple[str, int], tuple[str, Any]]:
         rows.query(f"kind == '{kind}'")["conversation_id"] for kind in ("conversation_started", "transcript")
     )
     replies = about["measured"].rows("reply_time")
-    missed = about["measured"].rows("missed")
+    missed, chats = (about["measured"].rows(name) for name in ("missed", "conversations"))
     quarter = missed["at"].dt.tz_convert(ZONE).dt.tz_localize(None).dt.to_period("Q").dt.strftime("%Y-Q%q")
     first, back = about["both frames"]
     return {
         ("start", 1): ("tables", reasons.count("undated")),
         ("start", 2): ("tables", tables.counts.by_kind.most_common(1)[0][0]),
         ("start", 3): ("tables", len(tables.conversations.query("agent_messages >= 1"))),
+        ("connect", 2): ("checks", 2),
+        ("connect", 3): ("plan", 1),
         ("convert", 1): ("tables", sum("script" in text.lower() for text in tables.messages["text"])),
         ("convert", 2): (
             "measured",
@@ -65,6 +79,8 @@ def _answers(about: dict[str, Any]) -> dict[tuple[str, int], tuple[str, Any]]:
         ("verify", 1): ("rows", offline.mode()[0]),
         ("verify", 2): ("both frames", max((first["occurred_at"] - back["occurred_at"]).dt.microseconds)),
         ("verify", 3): ("rows", started.dropna().drop_duplicates().isin(transcribed).sum()),
+        ("slack", 1): ("both", 24),
+        ("slack", 3): ("both", 1),
         ("slack", 2): ("tables", tables.messages["author"].mode()[0]),
         ("people", 1): ("tables", ck.audit_identities(tables, "user_id=CustomerId").coverage),
         ("people", 2): ("tables", tables.visitors["visitor_email"].count()),
@@ -73,6 +89,7 @@ def _answers(about: dict[str, Any]) -> dict[tuple[str, int], tuple[str, Any]]:
             sum(about["audit"].events.values()) - sum(about["audit"].identified.values()),
         ),
         ("answers", 1): ("measured", missed["value"].groupby(quarter).mean().idxmax()),
+        ("answers", 3): ("measured", chats["value"].sum() - chats["business_value"].sum()),
         ("answers", 2): ("measured", replies.groupby("agent")["value"].median().idxmin()),
     }
 
