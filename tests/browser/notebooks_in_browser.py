@@ -45,8 +45,9 @@ _SETTINGS = {
 }
 _START_SECONDS = 60.0
 _RUN = """
-const done = arguments[arguments.length - 1];
-window.jupyterapp.commands.execute("notebook:restart-run-all").then(() => done(null), e => done(String(e)));
+window.ran = undefined;
+window.jupyterapp.commands.execute("notebook:restart-run-all").then(
+    () => { window.ran = ""; }, e => { window.ran = String(e); });
 """
 _LOOK = """
 const panel = window.jupyterapp.shell.currentWidget;
@@ -187,8 +188,9 @@ class Browser:
     def restart_and_run_all(self) -> float:
         """Restart the kernel, run all cells, wait until the last has ended; give the seconds."""
         started = time.monotonic()
-        failure = self._driver.execute_async_script(_RUN)
-        assert failure is None, failure
+        self._driver.execute_script(_RUN)
+        self._until("return window.ran !== undefined")
+        assert self._driver.execute_script("return window.ran") == ""
         self._until("const s = window.jupyterapp.shell.currentWidget.sessionContext.session;"
                     "return s.kernel.status === 'idle'")  # fmt: skip
         return time.monotonic() - started
