@@ -349,4 +349,4 @@ def test_what_belongs_to_profile_needs_it(state: Path, option: list[str]) -> Non
     """An option that would have no effect is refused, not ignored."""
     result = _run("connect", *option, "--state", state)
     assert result.exit_code == 2
-    assert "belong to --profile" in result.output
+    assert "require --profile" in result.output

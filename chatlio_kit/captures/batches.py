@@ -1,4 +1,4 @@
-"""Read the captures that were named, batch by batch."""
+"""Read captures batch by batch."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from chatlio_kit.chatlio.rejections import Rejection, shortened
 BATCH_RECORDS = 20_000
 BATCH_BYTES = 5_000_000
 _EMPTY = Remark("is empty: no record was read from it", "files are empty: no record was read from them")
-_NESTED = "It is an archive within an archive. Unpack the outer one, and read what was in it"
+_NESTED = "It is an archive within an archive. Unpack the outer one and read its contents"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +50,11 @@ class FileSlice:
 
 @dataclass
 class RawBatch:
-    """A part of an export that is held in memory at once; its records are not parsed yet.
+    """The part of an export that is in memory at one time; its records are not parsed yet.
 
     Attributes:
-        slices: its records, by file.
-        rejected: what could not be read as a record.
+        slices: Its records, by file.
+        rejected: What could not be read as a record.
     """
 
     slices: list[FileSlice] = field(default_factory=list)
@@ -82,14 +82,14 @@ class Captures:
     """Captured webhooks in files, folders and buckets.
 
     Attributes:
-        files: the files, in the order in which they are read; an archive is one of them, whatever it holds.
-        notes: sentences about what was left out and about files without records, filled while reading.
-        read: how many records each file held, filled while reading.
+        files: The files in reading order; an archive counts as one file.
+        notes: Sentences about what was left out and about files without records, filled while reading.
+        read: Number of records in each file, filled while reading.
 
     Args:
-        paths: files, folders, patterns such as ``captures/**/*.ndjson``, and URLs; none for no captures.
-        exclude: patterns for files and members of archives that are not to be read.
-        encoding: the encoding of lines that are not UTF-8.
+        paths: Files, folders, patterns such as ``captures/**/*.ndjson``, and URLs; may be empty.
+        exclude: Patterns for files and archive members that are not to be read.
+        encoding: Encoding of lines that are not UTF-8.
     """
 
     def __init__(
@@ -111,16 +111,16 @@ class Captures:
 
     @property
     def exclude(self) -> tuple[str, ...]:
-        """The patterns for what is not to be read."""
+        """Patterns for what is not to be read."""
         return self._exclusion.patterns
 
     @property
     def encoding(self) -> str | None:
-        """The encoding of lines that are not UTF-8, if it was named."""
+        """The encoding of lines that are not UTF-8, if one was named."""
         return self._recoding.encoding if self._recoding else None
 
     def renamed(self, name: Callable[[str], str]) -> Captures:
-        """Return the same captures with other names for files and members of archives."""
+        """Return the same captures with other names for files and archive members."""
         others = copy(self)
         others._rename = name
         others._start(self._found.renamed(name))
@@ -134,7 +134,7 @@ class Captures:
 
     @property
     def size(self) -> int:
-        """The bytes of all files as they are stored, as far as that is known."""
+        """The stored size of all files in bytes, as far as it is known."""
         return sum(file.size or 0 for file in self.files)
 
     def batches(self, records: int = BATCH_RECORDS, size: int = BATCH_BYTES) -> Iterator[RawBatch]:
@@ -170,13 +170,13 @@ class Captures:
             for part, item in self._read_file(file):
                 has_records = True
                 yield file, part, item
-        if not has_records:  # without any captures, texts are not left out but rejected
+        if not has_records:  # without any captures, text files are rejected rather than left out
             strays, self._strays = self._strays, []
             for file, part in strays:
                 yield file, part, unreadable(1, b"", NO_CAPTURES)
 
     def _add_notes(self) -> None:
-        """Add notes about what was left out while reading, each reason once for all its files."""
+        """Add notes about what was left out while reading, one for each reason."""
         if self._excluded:
             self.notes.append(note(f"--exclude, {len(self._excluded):,} in all", Names.of(self._excluded)))
         for pattern in sorted(self._exclusion.unused):
@@ -261,11 +261,9 @@ def _sentence(remark: Remark, names: Names) -> str:
 
 
 def _unopened(broken: Exception) -> ReadFault:
-    """Return the fault of a file that cannot be read at all."""
+    """Return the error for a file that cannot be read at all."""
     if isinstance(broken, BadZipFile) and str(broken) == "File is not a zip file":
-        detail = (
-            "The zip has no list of its members at its end, as when it is cut off. Get a whole copy of it."
-        )
+        detail = "The zip has no list of members at its end, so it may be truncated. Get a complete copy."
         return unreadable(1, b"", detail)
     message = broken.strerror if isinstance(broken, OSError) and broken.strerror else message_of(broken)
     return unreadable(1, b"", f"The file cannot be read: {message}.")

@@ -6,12 +6,22 @@ import argparse
 import sqlite3
 import sys
 from dataclasses import fields
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 
 from .faults.plan import WrongFaults
 from .ims.account import SANDBOX_TYPES, Options
 from .server.process import CannotServe
 from .server.serve import serve
+
+
+class _WithoutPandas(MetaPathFinder):
+    """Hides pandas. A None in ``sys.modules`` would be imported as such by compiled code."""
+
+    def find_spec(self, name: str, *_: object) -> None:
+        """Refuse pandas, and leave other modules to other finders."""
+        if name == "pandas":
+            raise ModuleNotFoundError("The local platform does without pandas", name=name)
 
 
 def main() -> int:
@@ -29,7 +39,7 @@ def main() -> int:
         parser.add_argument(name, type=type(option.default), default=option.default)
     arguments = parser.parse_args()
     # pyarrow imports pandas where it is installed, to recognise its types: time and memory for nothing here.
-    sys.modules["pandas"] = None  # type: ignore[assignment]
+    sys.meta_path.insert(0, _WithoutPandas())
     options = Options(
         withheld=frozenset(arguments.withheld),
         faults=arguments.faults,

@@ -45,6 +45,7 @@ CREATE TABLE IF NOT EXISTS batch (
     body BLOB NOT NULL
 );
 CREATE INDEX IF NOT EXISTS batch_of_dataset ON batch (dataset_id, created);
+CREATE INDEX IF NOT EXISTS batch_of_status ON batch (status);
 CREATE TABLE IF NOT EXISTS fault_log (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     fault TEXT,
@@ -88,6 +89,7 @@ class BatchFilter:
 
     dataset_id: str | None = None
     status: str | None = None
+    external_id: str | None = None
     created_after: int | None = None
     created_before: int | None = None
     ascending: bool = False
@@ -258,10 +260,12 @@ class Store:
         row = self._db.execute("SELECT body FROM batch WHERE id = ?", (key,)).fetchone()
         return _json(row[0]) if row else None
 
-    def batch_ids(self, dataset_id: str | None = None) -> set[str]:
-        """Return the ids of all batches, or of those of one dataset."""
+    def batch_ids(self, dataset_id: str | None = None, status: str | None = None) -> set[str]:
+        """Return the ids of all batches, or of those of one dataset or in one state."""
         rows = self._db.execute(
-            "SELECT id FROM batch WHERE :dataset IS NULL OR dataset_id = :dataset", {"dataset": dataset_id}
+            "SELECT id FROM batch WHERE (:dataset IS NULL OR dataset_id = :dataset)"
+            " AND (:status IS NULL OR status = :status)",
+            {"dataset": dataset_id, "status": status},
         )
         return {key for (key,) in rows}
 
@@ -272,6 +276,7 @@ class Store:
         for clause, value in (
             ("dataset_id = ?", chosen.dataset_id),
             ("status = ?", chosen.status),
+            ("json_extract(CAST(body AS TEXT), '$.externalId') = ?", chosen.external_id),
             ("created > ?", chosen.created_after),
             ("created < ?", chosen.created_before),
         ):

@@ -51,7 +51,7 @@ def test_a_window_bounds_a_rule_in_time() -> None:
         ({"faults": [{"fault": "cut", "rat": 0.5}]}, "no rat"),
         ({"faults": [{"fault": "cut", "rate": 2}]}, "between 0 and 1"),
         ({"faults": [{"fault": "partial", "dialect": "latin"}]}, "dialect"),
-        ({"faults": [{"fault": "cut", "on": "platform"}]}, "streaming endpoint"),
+        ({"faults": [{"fault": "short", "on": "platform"}]}, "streaming endpoint"),
         ({"faults": {}}, "list named faults"),
     ],
 )

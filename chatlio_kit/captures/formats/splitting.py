@@ -1,8 +1,8 @@
-"""Split a file into its records, with one block of it in memory.
+"""Split a file into its records, with one block in memory.
 
 A record is a non-blank line of newline-delimited JSON (numbered by its physical line), an element of an array
-(by its index from 1), or one of several consecutive objects. A file that cannot be read to its end yields the
-records before the break, and one fault.
+(numbered from 1), or one of several consecutive objects. A file that cannot be read to its end yields the
+records before the error, and one fault.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from chatlio_kit.captures.formats.text_blocks import Blocks, FileText, Readable,
 
 _CHECKSUM_ERRORS = ("CRC", "data check")
 _NULS = Remark(
-    "holds runs of NUL bytes, as a log that was cut while it was written to: they were passed over",
-    "files hold runs of NUL bytes, as logs that were cut while they were written to: these were passed over",
+    "holds runs of NUL bytes, like a log that was truncated while being written: they were skipped",
+    "files hold runs of NUL bytes, like logs that were truncated while being written: these were skipped",
 )
 _END = ord("\n")
 
@@ -47,12 +47,12 @@ _END = ord("\n")
 def read_records(
     handle: io.BufferedReader, recoding: Recoding | None = None, fields: Dialect | None = None
 ) -> Iterator[ReadItem]:
-    """Read an open file's records, whatever their form and compression.
+    """Read an open file's records, whatever their format and compression.
 
     Args:
-        handle: the file.
-        recoding: the encoding of lines that are not UTF-8, if the user named it.
-        fields: a dialect that the user named: where it walks a list, each element is a record.
+        handle: The file.
+        recoding: Encoding of lines that are not UTF-8, if the user named one.
+        fields: A dialect that the user named; if it walks a list, each element is a record.
     """
     number, text = 0, None
     records: Iterator[ReadItem]
@@ -79,16 +79,16 @@ def read_records(
 def _break(broken: Exception) -> str:
     before = "Records before it are kept."
     if any(word in str(broken) for word in _CHECKSUM_ERRORS):
-        before = "Its checksum is wrong: records before it are kept as they are, and may be altered."
+        before = "Its checksum is wrong: records before it are kept, but may be altered."
     return f"The file breaks off here: {message_of(broken)}. {before}"
 
 
 def split(text: Readable, start: bytes = b"") -> Iterator[ReadItem]:
-    """Split a text into records, by the form of its beginning.
+    """Split a text into records, by the format of its beginning.
 
     Args:
-        text: the text as UTF-8.
-        start: the file's first bytes, which name the format of a file that is no such text.
+        text: The text as UTF-8.
+        start: The file's first bytes, which identify the format of other files.
     """
     blocks = Blocks(text)
     head = blocks.head
@@ -96,7 +96,7 @@ def split(text: Readable, start: bytes = b"") -> Iterator[ReadItem]:
         yield from _by_line(blocks)
         return
     if wide := wide_encoding(start):
-        yield unreadable(1, b"", f"The file is {wide}, without the mark that says so. Convert it to UTF-8.")
+        yield unreadable(1, b"", f"The file is {wide}, without a byte order mark. Convert it to UTF-8.")
         return
     layout = layout_of(head)
     if layout is not None:
@@ -110,7 +110,7 @@ def split(text: Readable, start: bytes = b"") -> Iterator[ReadItem]:
 
 
 def _after_words(blocks: Blocks, start: bytes) -> Iterator[ReadItem]:
-    """Read the records after other lines that exceed the head, if there are any."""
+    """Read the records that follow more other lines than the head holds, if there are any."""
     number, rest = 0, b""
     source = iter(blocks)
     for block in source:
@@ -134,9 +134,9 @@ def _by_line(blocks: Blocks, source: Iterator[bytes] | None = None, number: int 
     """Read each line as a record.
 
     Args:
-        blocks: the text.
-        source: the blocks that are still to be read; by default all.
-        number: the number of the previous line.
+        blocks: The text.
+        source: The blocks still to be read; by default all.
+        number: Number of the previous line.
     """
     source = iter(blocks) if source is None else source
     rest, skipping, skipped = b"", False, 0
@@ -178,7 +178,7 @@ def _by_line(blocks: Blocks, source: Iterator[bytes] | None = None, number: int 
                     are_pages = begins_page(item.raws)
             number += len(ends) + 1
         rest = block[end + 1 :]
-    blocks.finish()  # where the file breaks off in a line, the break is its fault
+    blocks.finish()  # if the file breaks off within a line, that break is the error
     if rest.strip():
         yield ByteRecords([number + 1], [rest.strip()], cut=True)
 

@@ -20,10 +20,10 @@ from ..server.filters import ordered, values_at
 from ..server.json_patch import PatchProblem, apply_patch
 from ..server.patterns import WrongPattern, compile_pattern
 from ..server.service import Service, answer, now_ms, route, whole_number
-from ..store import BatchFilter, Json, Store
+from ..store import BatchFilter, Json
+from .batches import deactivate
 
 BASE = "/data/foundation/catalog"
-BATCH_INGESTION = "/data/foundation/import"
 SCHEMA_CONTENT_TYPE = re.compile(
     r"application/vnd\.adobe\.xed(-full)?(-notext)?\+json\s*;\s*version\s*=\s*1(\.\d+)?"
 )
@@ -158,6 +158,7 @@ class Catalog(Service):
         chosen = BatchFilter(
             dataset_id=query.get("dataSet"),
             status=query.get("status"),
+            external_id=query.get("externalId"),
             created_after=_moment(query.get("createdAfter")),
             created_before=_moment(query.get("createdBefore")),
             ascending=direction == "asc",
@@ -231,38 +232,6 @@ class Catalog(Service):
             span = duration(expiry)
             if expiry is not None and (span is None or not _LEAST_EXPIRY <= span <= _MOST_EXPIRY):
                 raise problems.bad_request(f"{name}: an expiry is from P30D to P10Y, not {expiry}")
-
-
-class Batches(Service):
-    """``POST /batches/{id}?action=REVERT``."""
-
-    def routes(self) -> list[web.RouteDef]:
-        """Return the calls of this service."""
-        return [web.post(f"{BATCH_INGESTION}/batches/{{id}}", self.act)]
-
-    async def act(self, request: web.Request) -> web.Response:
-        """Revert a batch that succeeded."""
-        batch_id, action = request.match_info["id"], request.query.get("action", "")
-        store = self._context.store
-        found = store.batch(batch_id)
-        if found is None:
-            raise problems.not_found(f"batch {batch_id}")
-        if action != "REVERT":
-            raise problems.bad_request(f"The action {action!r} is not served here")
-        if not deactivate(store, batch_id):
-            detail = f"The batch {batch_id} is {found['status']}: only a batch that succeeded is reverted"
-            raise problems.generic(428, "ERR-BI-104", detail)
-        remove_files(store.lake, batch_id)
-        return web.Response()
-
-
-def deactivate(store: Store, batch_id: str) -> bool:
-    """Turn a successful batch inactive; return whether it was one."""
-    found = store.batch(batch_id)
-    if found is None or found["status"] != "success":
-        return False
-    store.put_batch(batch_id, {**found, "status": "inactive", "updated": now_ms()})
-    return True
 
 
 def _etag(dataset: Json) -> str:

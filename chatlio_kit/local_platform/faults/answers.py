@@ -76,7 +76,7 @@ async def apply_before(request: web.Request, trial: Trial) -> web.Response | Non
     return None
 
 
-async def apply_after(request: web.Request, trial: Trial, response: web.Response) -> web.StreamResponse:
+async def apply_after(request: web.Request, trial: Trial, response: web.StreamResponse) -> web.StreamResponse:
     """Return the answer of a request whose records were accepted, as the fault has it."""
     rule = trial.rule
     if rule is None:
@@ -105,8 +105,8 @@ def _reset(request: web.Request) -> web.Response:
     return web.Response(status=503)
 
 
-async def _cut(request: web.Request, response: web.Response) -> web.StreamResponse:
-    body = response.body
+async def _cut(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+    body = response.body if isinstance(response, web.Response) else None
     content = body if isinstance(body, bytes) else b"{}"
     broken = web.StreamResponse(status=response.status, headers={"Content-Length": str(len(content))})
     broken.content_type = response.content_type

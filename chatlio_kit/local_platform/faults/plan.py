@@ -29,8 +29,9 @@ to 1, by default always), at most ``count`` times, not before ``after`` requests
 in ``-index``). ``share`` is the share of records that are refused or dropped; with ``lasting`` they are those
 of the same ids whenever they come. With a ``share``, ``status`` refuses the requests that hold such a record.
 Without one, ``dropped`` loses a whole request, as may happen soon after a dataflow was changed (HTTP API
-source: wait for at least 5 minutes). With ``"on": "platform"`` the rules ``status``, ``reset_before`` and
-``expired_token`` strike the REST APIs instead of the streaming endpoint.
+source: wait for at least 5 minutes). With ``"on": "platform"`` a rule strikes the REST APIs instead, batch
+ingestion among them; those that know of records, ``short``, ``long``, ``partial`` and ``dropped``, and
+``late_inlet`` cannot.
 
 When there is a file, even one without rules, the store keeps a log: for each request its number, what struck,
 and which records were accepted, by ``record_key``. :func:`read_log` reads it.
@@ -62,7 +63,7 @@ UNACKNOWLEDGED = frozenset({"reset_after", "hung_after", "cut", "not_json", "sho
 KNOWN = BEFORE | UNACKNOWLEDGED | {"slow", "partial", "dropped"}
 _SHARES = {"partial": 0.2, "status": 1.0, "dropped": 1.0}
 """The faults that pick records, and the share of them where none is asked for."""
-_ON_PLATFORM = frozenset({"status", "reset_before", "expired_token"})
+_ON_INGESTION_ALONE = frozenset({"short", "long", "partial", "dropped", "late_inlet"})
 _DIALECTS = ("statusCode", "status")
 
 
@@ -95,7 +96,7 @@ class FaultRule:
             raise WrongFaults(f"The dialect {self.dialect!r} is neither {_DIALECTS[0]} nor {_DIALECTS[1]}.")
         if self.on not in ("ingestion", "platform"):
             raise WrongFaults(f"A fault is on 'ingestion' or on 'platform', not on {self.on!r}.")
-        if self.on == "platform" and self.fault not in _ON_PLATFORM:
+        if self.on == "platform" and self.fault in _ON_INGESTION_ALONE:
             raise WrongFaults(f"The fault {self.fault!r} strikes the streaming endpoint alone.")
         if not 0 <= self.rate <= 1 or not 0 <= (self.share or 0) <= 1:
             raise WrongFaults(f"Rate and share of {self.fault!r} must lie between 0 and 1.")

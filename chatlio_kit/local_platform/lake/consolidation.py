@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..server.service import Context, now_ms
 from ..store import BatchFilter, Json
-from .files import good_file, new_batch_id, write_rows
+from .files import PartWriter, good_files, new_batch_id
 
 _PAGE = 100
 
@@ -37,19 +36,23 @@ def _batches(context: Context, dataset_id: str, created_before: int) -> Iterator
 
 def _merge(context: Context, dataset_id: str, old: dict[str, Json]) -> None:
     lake, key, moment = context.store.lake, new_batch_id(), now_ms()
-    tables = [pq.read_table(good_file(lake, batch_id)) for batch_id in old]
-    size = write_rows(lake, key, pa.concat_tables(tables, promote_options="default"))
+    writer = PartWriter(lake, key)
+    for path in (path for batch_id in old for path in good_files(lake, batch_id)):
+        writer.add(pq.read_table(path))
+    writer.close()
     first = next(iter(old.values()))
     counts = ("inputRecordCount", "outputRecordCount", "failedRecordCount", "inputByteSize")
+    files = {"inputFileCount": len(old), "outputFileCount": writer.parts}
     metrics = {name: sum(batch["metrics"][name] for batch in old.values()) for name in counts}
     body = {
-        **first,
+        **{name: value for name, value in first.items() if name not in ("id", "externalId", "replay")},
         "created": moment,
         "updated": moment,
         "started": moment,
         "completed": moment,
         "tags": {},
-        "metrics": {**metrics, "outputByteSize": size, "inputFileCount": len(old), "outputFileCount": 1},
+        "errors": [],
+        "metrics": {**metrics, **files, "outputByteSize": writer.size},
     }
     with context.store.transaction():
         context.store.add_batch(key, dataset_id, body)

@@ -6,20 +6,28 @@ Source: Data Access API guide; "Retrieve failed batches"; "Error diagnostics".
 from __future__ import annotations
 
 import asyncio
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 
 import orjson
 import pyarrow.parquet as pq
 from aiohttp import web
 
+from ..batch_ingestion.uploads import Uploads
 from ..server import errors as problems
 from ..server.service import Service, answer, route, whole_number
 from ..store import BatchFilter, Json
-from .files import FAILED_FILE, GOOD_FILE, failed_file, good_file, plain
+from .files import FAILED_FILE, failed_file, good_files, plain
 
 BASE = "/data/foundation/export"
 PREVIEW_ROWS = 100
-ROW_ERRORS_FILE = "conversion_errors_0.json"
+PARSING_ERRORS, PARSING_ERRORS_FILE = "_parsingErrors", "parsing_errors_0.json"
+ROW_ERROR_FILES = ("conversion_errors_0.json", PARSING_ERRORS_FILE)
+ERROR_SAMPLE_FILE, SAMPLED_ERRORS = "row_errors_sample.json", 100
+INPUT_FILE = "fileMetaData1.json"
+_META_FILES = {"row_errors": ROW_ERROR_FILES, "input_files": (INPUT_FILE,)}
+_LINES_AT_ONCE = 1_000
 _FILE_SUFFIX = "-1"
 
 
@@ -50,18 +58,20 @@ class DataAccess(Service):
     async def file(self, request: web.Request) -> web.StreamResponse:
         """Return the parts of a dataset file, or with ``path`` the part itself; ``Range`` is honoured."""
         file_id = request.match_info["id"]
-        path = good_file(self._context.store.lake, file_id.removesuffix(_FILE_SUFFIX))
-        batch = self._context.store.batch(file_id.removesuffix(_FILE_SUFFIX))
-        if not file_id.endswith(_FILE_SUFFIX) or batch is None or batch["status"] != "success":
+        batch_id = file_id.removesuffix(_FILE_SUFFIX)
+        batch = self._context.store.batch(batch_id)
+        is_there = file_id.endswith(_FILE_SUFFIX) and batch is not None and batch["status"] == "success"
+        paths = list(good_files(self._context.store.lake, batch_id)) if is_there else []
+        if not paths:
             raise problems.not_found(f"file {file_id}")
-        if not path.exists():
-            raise problems.not_found(f"file {file_id}")
+        parts = {f"part-{number:05}.parquet": path for number, path in enumerate(paths)}
         name = request.query.get("path")
         if name is None:
-            return answer(_paged(request, [_entry(request, f"/files/{file_id}", GOOD_FILE, path)]))
-        if name != GOOD_FILE:
+            entries = [_entry(request, f"/files/{file_id}", part, path) for part, path in parts.items()]
+            return answer(_paged(request, entries))
+        if name not in parts:
             raise problems.not_found(f"file {name}")
-        return _download(path, "application/vnd.apache.parquet")
+        return _download(parts[name], "application/vnd.apache.parquet")
 
     @route("GET", f"{BASE}/batches/{{id}}/failed")
     async def failed(self, request: web.Request) -> web.StreamResponse:
@@ -84,24 +94,41 @@ class DataAccess(Service):
         return _download(path, "application/octet-stream")
 
     @route("GET", f"{BASE}/batches/{{id}}/meta")
-    async def meta(self, request: web.Request) -> web.Response:
-        """Return error diagnostics: ``path=row_errors`` lists files, ``path=row_errors/<name>`` is one."""
-        batch_id, batch = self._batch(request)
-        folder, _, name = request.query.get("path", "").partition("/")
-        if folder != "row_errors" or name not in ("", ROW_ERRORS_FILE):
-            raise problems.not_found(f"meta file {request.query.get('path')}")
-        source = failed_file(self._context.store.lake, batch_id)
-        failed = batch["status"] == "failed"
-        content = await asyncio.to_thread(_row_errors, source) if failed else b""
-        if name:
-            return web.Response(body=content, content_type="application/octet-stream")
-        where = f"/batches/{batch_id}/meta?path=row_errors/{ROW_ERRORS_FILE}"
-        entry = {
-            "name": ROW_ERRORS_FILE,
-            "length": str(len(content)),
-            "_links": {"self": {"href": _href(request, where)}},
-        }
-        return answer(_paged(request, [entry] if failed else []))
+    async def meta(self, request: web.Request) -> web.StreamResponse:
+        """Return a batch's metadata: error diagnostics by row, and the paths of its input files.
+
+        A ``path`` of ``row_errors`` or ``input_files`` lists files, and with the name of one it is that file.
+        """
+        batch_id, _ = self._batch(request)
+        path = request.query.get("path", "")
+        folder, _, name = path.partition("/")
+        if path == ERROR_SAMPLE_FILE:
+            every = (lines for known in ROW_ERROR_FILES for lines in self._meta_lines(batch_id, known))
+            return await _streamed(request, itertools.islice(every, SAMPLED_ERRORS))
+        files = _META_FILES.get(folder, ())
+        if name and name in files:
+            return await _streamed(request, self._meta_lines(batch_id, name))
+        if name or not files:
+            raise problems.not_found(f"meta file {path}")
+        sizes = {file: await asyncio.to_thread(_size, self._meta_lines(batch_id, file)) for file in files}
+        where = f"/batches/{batch_id}/meta?path={folder}/"
+        entries = [
+            {
+                "name": file,
+                "length": str(size),
+                "_links": {"self": {"href": _href(request, f"{where}{file}")}},
+            }
+            for file, size in sizes.items()
+            if size
+        ]
+        return answer(_paged(request, entries))
+
+    def _meta_lines(self, batch_id: str, name: str) -> Iterator[bytes]:
+        store = self._context.store
+        if name == INPUT_FILE:
+            paths = [{"path": file["path"]} for file in Uploads(store, batch_id).all()]
+            return (orjson.dumps(path) + b"\n" for path in paths)
+        return _row_errors(failed_file(store.lake, batch_id), name)
 
     @route("GET", f"{BASE}/datasets/{{id}}/preview")
     async def preview(self, request: web.Request) -> web.Response:
@@ -113,10 +140,9 @@ class DataAccess(Service):
         rows: list[Json] = []
         chosen = BatchFilter(dataset_id=dataset_id, status="success", ascending=True)
         for batch_id in store.batches(chosen, PREVIEW_ROWS, 0):
-            if len(rows) >= PREVIEW_ROWS:
-                break
-            path = good_file(store.lake, batch_id)
-            rows += await asyncio.to_thread(_first_rows, path, PREVIEW_ROWS - len(rows))
+            for path in good_files(store.lake, batch_id):
+                if len(rows) < PREVIEW_ROWS:
+                    rows += await asyncio.to_thread(_first_rows, path, PREVIEW_ROWS - len(rows))
         return answer({"data": rows})
 
     def _batch(self, request: web.Request) -> tuple[str, Json]:
@@ -157,22 +183,39 @@ def _download(path: Path, content_type: str) -> web.FileResponse:
     return web.FileResponse(path, headers={"Content-Type": content_type})
 
 
-def _row_errors(path: Path) -> bytes:
-    lines = []
-    for line in path.read_bytes().splitlines():
-        failed = orjson.loads(line)
-        errors = [
-            {
-                "code": str(error.get("code", error.get("keyword", ""))),
-                "message": str(error.get("message", "")),
-            }
-            for group in orjson.loads(failed["_errors"]).values()
-            for error in group
-        ]
-        lines.append(
-            orjson.dumps({"_corrupt_record": failed["body"], "_errors": errors, "_filename": FAILED_FILE})
-        )
-    return b"".join(line + b"\n" for line in lines)
+async def _streamed(request: web.Request, lines: Iterator[bytes]) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": "application/octet-stream"})
+    await response.prepare(request)
+    while some := await asyncio.to_thread(lambda: b"".join(itertools.islice(lines, _LINES_AT_ONCE))):
+        await response.write(some)
+    await response.write_eof()
+    return response
+
+
+def _size(lines: Iterator[bytes]) -> int:
+    return sum(map(len, lines))
+
+
+def _row_errors(path: Path, name: str) -> Iterator[bytes]:
+    """Yield the lines of a diagnostics file; rows that were not parsed have one of their own."""
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for line in file:
+            failed = orjson.loads(line)
+            groups = orjson.loads(failed["_errors"])
+            if (PARSING_ERRORS in groups) != (name == PARSING_ERRORS_FILE):
+                continue
+            errors = [
+                {
+                    "code": str(error.get("code", error.get("keyword", ""))),
+                    "message": str(error.get("message", "")),
+                }
+                for group in groups.values()
+                for error in group
+            ]
+            row = {"_corrupt_record": failed["body"], "_errors": errors, "_filename": name}
+            yield orjson.dumps(row) + b"\n"
 
 
 def _first_rows(path: Path, count: int) -> list[Json]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,10 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ..batch_ingestion.uploads import UPLOADS
 from ..server.process import CannotServe, owned, stop
 from ..store import DATABASE, LAKE, TABLES, Json
-from .files import FAILED_SUFFIX, GOOD_SUFFIX, write_failed, write_rows
+from .files import FAILED_SUFFIX, write_file, write_table
 
 Matches = Callable[[str], bool]
 """Returns whether a row, written as JSON, is to be erased."""
@@ -51,11 +52,11 @@ def find_rows(store: Path, matches: Matches) -> Iterator[Json]:
 
     The body of a failed message is JSON inside a string; it is yielded parsed.
     """
-    for path in sorted((store / LAKE).glob("*")):
+    for path in _files(store):
         for line in _lines(path):
-            if matches(line.decode()):
-                row: Json = orjson.loads(line)
-                yield _parsed(row)
+            if matches(line.decode(errors="replace")):
+                with suppress(orjson.JSONDecodeError):  # a line of an upload may be anything
+                    yield _parsed(orjson.loads(line))
     for _, _, bodies in _waiting(store):
         for body in bodies:
             if matches(body.decode()):
@@ -76,7 +77,9 @@ def erase_rows(store: Path, matches: Matches) -> Erased:
     if not (store / DATABASE).exists():
         return erased
     with owned(store):
-        selected = {path: [matches(line.decode()) for line in _lines(path)] for path in _files(store)}
+        selected = {
+            path: [matches(line.decode(errors="replace")) for line in _lines(path)] for path in _files(store)
+        }
         messages = _messages_about(selected)
 
         def quotes(text: str) -> bool:
@@ -89,29 +92,41 @@ def erase_rows(store: Path, matches: Matches) -> Erased:
             if any(flags):
                 erased.rows += sum(flags)
                 _write_without(path, flags)
-        for unfinished in (store / LAKE).glob(f"*{_UNFINISHED}"):
-            unfinished.unlink()
+        for pattern in (f"{LAKE}/*{_UNFINISHED}", f"{UPLOADS}/*/*{_UNFINISHED}"):
+            for unfinished in store.glob(pattern):
+                unfinished.unlink()
         erased.rows += _erase_waiting(store, matches)
         return erased
 
 
 def _files(store: Path) -> list[Path]:
-    return [path for path in sorted((store / LAKE).glob("*")) if path.suffix in (GOOD_SUFFIX, FAILED_SUFFIX)]
+    """Return the files that hold rows: those of the lake, and those uploaded to batches."""
+    every = [*(store / LAKE).glob("*"), *(store / UPLOADS).glob("*/*")]
+    return [path for path in sorted(every) if path.suffix != _UNFINISHED]
 
 
-def _lines(path: Path) -> list[bytes]:
-    if path.suffix == GOOD_SUFFIX:
-        return [orjson.dumps(row, default=str) for row in pq.read_table(path).to_pylist()]
-    return path.read_bytes().splitlines() if path.suffix == FAILED_SUFFIX else []
+def _is_parquet(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"PAR1"
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    if _is_parquet(path):
+        with suppress(pa.ArrowInvalid), pq.ParquetFile(path) as file:  # an upload may be damaged
+            for some in file.iter_batches():
+                yield from (orjson.dumps(row, default=str) for row in some.to_pylist())
+        return
+    with path.open("rb") as lines:
+        yield from lines
 
 
 def _write_without(path: Path, flags: list[bool]) -> None:
-    if path.suffix == GOOD_SUFFIX:
+    if _is_parquet(path):
         kept = pa.array([not flag for flag in flags])
-        write_rows(path.parent, path.stem, pq.read_table(path).filter(kept))
+        write_table(path, pq.read_table(path).filter(kept))
     else:
-        lines = (line + b"\n" for line, flag in zip(_lines(path), flags, strict=True) if not flag)
-        write_failed(path.parent, path.stem, lines)
+        lines = (line for line, flag in zip(_lines(path), flags, strict=True) if not flag)
+        write_file(path, lambda file: file.writelines(lines))
 
 
 def _parsed(row: Json) -> Json:

@@ -1,10 +1,13 @@
-"""The files of the lake, one for each batch: their columns, the rows that fit them, and safe writing."""
+"""The files of the lake: their columns, the rows that fit them, and safe writing.
+
+A batch's rows are in numbered parts, so that each fits in memory; a streamed batch has one.
+"""
 
 from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,7 +19,8 @@ from ..server.service import now_ms
 from ..store import Json, Store, open_private
 
 _DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-GOOD_FILE, FAILED_FILE = "part-00000.parquet", "part-00000.json"
+FAILED_FILE = "part-00000.json"
+PART_ROWS, PART_BYTES = 25_000, 32_000_000
 GOOD_SUFFIX, FAILED_SUFFIX = ".parquet", ".json"
 
 Convert = Callable[[Any], Any]
@@ -33,9 +37,51 @@ def new_batch_id() -> str:
     return head + "".join(secrets.choice(_DIGITS) for _ in range(16))
 
 
-def good_file(lake: Path, batch_id: str) -> Path:
-    """Return where the rows of a successful batch are."""
-    return lake / f"{batch_id}{GOOD_SUFFIX}"
+def good_file(lake: Path, batch_id: str, part: int = 0) -> Path:
+    """Return where a part of a successful batch's rows is."""
+    return lake / f"{batch_id}{f'.{part:05}' if part else ''}{GOOD_SUFFIX}"
+
+
+def good_files(lake: Path, batch_id: str) -> Iterator[Path]:
+    """Yield the parts that hold a batch's rows."""
+    part = 0
+    while (path := good_file(lake, batch_id, part)).exists():
+        yield path
+        part += 1
+
+
+class PartWriter:
+    """Gathers a batch's rows and writes them in parts.
+
+    Attributes:
+        parts: parts written.
+        size: their bytes.
+    """
+
+    def __init__(self, lake: Path, batch_id: str) -> None:
+        self.parts = self.size = 0
+        self._lake, self._batch_id = lake, batch_id
+        self._gathered: list[pa.Table] = []
+
+    def add(self, table: pa.Table) -> None:
+        """Take rows; columns that only some tables have are null in the others."""
+        self._gathered.append(table)
+        rows, size = (sum(getattr(each, name) for each in self._gathered) for name in ("num_rows", "nbytes"))
+        if rows >= PART_ROWS or size >= PART_BYTES:
+            self.close()
+
+    def close(self) -> None:
+        """Write what was gathered."""
+        if self._gathered:
+            table = pa.concat_tables(self._gathered, promote_options="default")
+            self.size += write_rows(self._lake, self._batch_id, table, self.parts)
+            self.parts += 1
+            self._gathered = []
+
+
+def batch_of(path: Path) -> str:
+    """Return the batch that a file of the lake belongs to."""
+    return path.name.partition(".")[0]
 
 
 def failed_file(lake: Path, batch_id: str) -> Path:
@@ -43,17 +89,23 @@ def failed_file(lake: Path, batch_id: str) -> Path:
     return lake / f"{batch_id}{FAILED_SUFFIX}"
 
 
-def write_rows(lake: Path, batch_id: str, table: pa.Table) -> int:
-    """Write a batch's rows as Parquet; return its size in bytes."""
-    return _write(good_file(lake, batch_id), lambda file: pq.write_table(table, file))
+def write_rows(lake: Path, batch_id: str, table: pa.Table, part: int = 0) -> int:
+    """Write a part of a batch's rows as Parquet; return its size in bytes."""
+    return write_table(good_file(lake, batch_id, part), table)
+
+
+def write_table(path: Path, table: pa.Table) -> int:
+    """Write or replace a file of rows; return its size in bytes."""
+    return write_file(path, lambda file: pq.write_table(table, file))
 
 
 def write_failed(lake: Path, batch_id: str, lines: Iterable[bytes]) -> int:
     """Write a batch's failed messages, a line each; return its size in bytes."""
-    return _write(failed_file(lake, batch_id), lambda file: file.writelines(lines))
+    return write_file(failed_file(lake, batch_id), lambda file: file.writelines(lines))
 
 
-def _write(path: Path, fill: Callable[[BinaryIO], None]) -> int:
+def write_file(path: Path, fill: Callable[[BinaryIO], None]) -> int:
+    """Write a file as a whole or not at all; return its size in bytes."""
     unfinished = path.with_suffix(f"{path.suffix}.unfinished")
     with open(open_private(unfinished, os.O_TRUNC | os.O_WRONLY), "wb") as file:
         fill(file)
@@ -71,15 +123,15 @@ def _write(path: Path, fill: Callable[[BinaryIO], None]) -> int:
 
 def remove_files(lake: Path, batch_id: str) -> None:
     """Remove a batch's files."""
-    for path in (good_file(lake, batch_id), failed_file(lake, batch_id)):
+    for path in (*list(good_files(lake, batch_id))[::-1], failed_file(lake, batch_id)):
         path.unlink(missing_ok=True)
 
 
 def remove_orphans(store: Store) -> None:
-    """Remove files whose batch was never recorded; their messages are still in the inbox."""
-    known = store.batch_ids()
+    """Remove files whose batch was never recorded, or is inactive; messages are still in the inbox."""
+    known = store.batch_ids() - store.batch_ids(status="inactive")
     for path in store.lake.iterdir():
-        if path.suffix == ".unfinished" or path.stem not in known:
+        if path.suffix == ".unfinished" or batch_of(path) not in known:
             path.unlink()
 
 
@@ -140,7 +192,7 @@ def _type(node: Json) -> tuple[pa.DataType | None, Convert | None]:
         if node.get("format") == "date-time":
             return pa.timestamp("ms", tz="UTC"), _instant
         if node.get("format") == "date":
-            return pa.date32(), date.fromisoformat
+            return pa.date32(), _day
         return pa.string(), None
     if kind == "integer":
         return _INTEGERS.get(str(xdm_type), pa.int64()), None
@@ -170,12 +222,19 @@ def _object_type(node: Json) -> tuple[pa.DataType | None, Convert | None]:
     return pa.map_(pa.string(), inner), pairs
 
 
-def _instant(text: str) -> int:
+def _instant(moment: str | int) -> int:
     """Return milliseconds since 1970, which pyarrow takes as they are.
 
     pyarrow drops the offset of a datetime when PYARROW_IGNORE_TIMEZONE is set, which pandera does.
     """
-    return (datetime.fromisoformat(text) - _EPOCH) // _MILLISECOND
+    if isinstance(moment, int):
+        return moment
+    return (datetime.fromisoformat(moment) - _EPOCH) // _MILLISECOND
+
+
+def _day(moment: str | int) -> date:
+    """Return the day of a date, or of milliseconds since 1970."""
+    return date.fromisoformat(moment) if isinstance(moment, str) else (_EPOCH + moment * _MILLISECOND).date()
 
 
 def plain(value: Any) -> Any:

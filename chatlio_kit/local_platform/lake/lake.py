@@ -14,6 +14,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..batch_ingestion.promotion import Promotion
 from ..data_prep.routes import mapping_set_version
 from ..flow_service.runs import RunOutcome, record_run
 from ..ims.account import LocalAccount, Options
@@ -53,6 +54,7 @@ class Lake:
         self._stopping = False
         self._thread = threading.Thread(target=self._work, name="lake")
         self._pipelines: dict[str, tuple[_Recipe, Pipeline]] = {}
+        self._promotion = Promotion()
 
     def start(self) -> None:
         """Start the thread; messages of an earlier server come first."""
@@ -88,9 +90,16 @@ class Lake:
     def _step(self, context: Context) -> float | None:
         """Process one chunk if one is due; return the seconds to sleep, None until something arrives."""
         carry_out(context)
+        waits = [self._process_oldest(context), self._promotion.step(context)]
+        if all(wait is None for wait in waits):
+            return self._consolidate(context)
+        return min(wait for wait in waits if wait is not None)
+
+    def _process_oldest(self, context: Context) -> float | None:
+        """Process a chunk of a dataflow's messages if one is due; return the seconds until one is."""
         oldest = context.store.oldest_message()
         if oldest is None:
-            return self._consolidate(context)
+            return None
         flow_id, received = oldest
         due = received + self._options.processing_delay * 1000 - now_ms()
         if due > 0:

@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import orjson
 import pyarrow.parquet as pq
 
-from ..lake.files import good_file, plain
+from ..lake.files import good_files, plain
 from ..server.service import Context
 from ..store import BatchFilter, Json, Store
 from .identities import Identity, identities_of
@@ -49,6 +50,18 @@ class DatasetView:
     fragments: set[Identity] = field(default_factory=set)
     linked: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The rows of a batch, read part by part whenever they are iterated over."""
+
+    paths: list[Path]
+
+    def __iter__(self) -> Iterator[Json]:
+        for path in self.paths:
+            with suppress(FileNotFoundError):  # the batch was reverted or consolidated meanwhile
+                yield from pq.read_table(path).to_pylist()
 
 
 @dataclass
@@ -107,12 +120,11 @@ class PeopleView:
         oldest = datetime.now(UTC) - expiry if expiry else None
         described = described_identities(self._context, dataset["schemaRef"]["id"])
         for batch_id, batch in _batches(self._context, dataset["id"]):
-            rows: list[Json] = []
-            with suppress(FileNotFoundError):  # it was reverted or consolidated meanwhile
-                rows = pq.read_table(good_file(self._context.store.lake, batch_id)).to_pylist()
-            people = [identities_of(row, described) for row in rows]
-            crowded = _crowded(found.valid for found in people)
-            for row, found in zip(rows, people, strict=True):
+            paths = list(good_files(self._context.store.lake, batch_id))
+            rows: Iterable[Json] = _Rows(paths) if len(paths) > 1 else list(_Rows(paths))
+            crowded = _crowded(identities_of(row, described).valid for row in rows)
+            for row in rows:
+                found = identities_of(row, described)
                 linkable = tuple(
                     identity for identity in found.valid
                     if identity not in crowded

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from aiohttp import web
 
-from ..lake.files import good_file, write_rows
+from ..lake.files import good_files, write_table
 from ..server import errors as problems
 from ..server.service import Context, Service, answer, now_ms, route
 from ..store import BatchFilter, Json
@@ -131,11 +131,11 @@ def _remove_rows(context: Context, dataset: Json, wanted: set[tuple[str, str]]) 
     lake, start = context.store.lake, 0
     described = described_identities(context, dataset["schemaRef"]["id"])
     while page := context.store.batches(BatchFilter(dataset["id"], "success", ascending=True), _PAGE, start):
-        for batch_id in page:
-            table = pq.read_table(good_file(lake, batch_id))
+        for path in (path for batch_id in page for path in good_files(lake, batch_id)):
+            table = pq.read_table(path)
             keep = [identities_of(row, described).declared_primary not in wanted for row in table.to_pylist()]
             if not all(keep):
-                write_rows(lake, batch_id, table.filter(pa.array(keep)))
+                write_table(path, table.filter(pa.array(keep)))
         start += _PAGE
 
 

@@ -11,8 +11,10 @@ from pathlib import Path
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
+from ..batch_ingestion.routes import BatchIngestion
+from ..batch_ingestion.uploads import PROCESSED, remove_leftovers
 from ..catalog.observability import Observability
-from ..catalog.routes import Batches, Catalog
+from ..catalog.routes import Catalog
 from ..data_prep.routes import DataPrep
 from ..faults.plan import FaultPlan, Faults
 from ..flow_service.routes import FlowService
@@ -28,7 +30,7 @@ from ..profile.previews import Previews
 from ..profile.work_orders import WorkOrders
 from ..registry.descriptors import Descriptors
 from ..registry.routes import SchemaRegistry
-from ..store import Store
+from ..store import BatchFilter, Store
 from .gateway import Gateway
 from .process import IDENTITY_PATH
 from .service import LARGEST_BODY, Context, Handler, answer
@@ -56,7 +58,7 @@ log = logging.getLogger(f"{__package__}.http")
 log.addFilter(_WithoutRequests())
 _SERVICES = (
     Ims, AccessControl, Sandboxes, SchemaRegistry, Descriptors, Catalog, DataPrep, FlowService, DataAccess,
-    Batches, Observability, Namespaces, Previews,
+    Observability, Namespaces, Previews,
 )  # fmt: skip
 
 
@@ -88,6 +90,7 @@ class Server:
 
     async def start(self, port: int) -> int:
         """Listen on the loopback interface; return the port."""
+        remove_leftovers(self._store)
         self._lake.start()
         await self._runner.setup()
         self._listening = await asyncio.get_running_loop().create_server(self._accept, "127.0.0.1", port)
@@ -120,10 +123,14 @@ class Server:
         """Return when no request came for that long and no message waits; refuse later requests."""
         while True:
             quiet = time.monotonic() - self._last_request
-            if quiet >= seconds and not self._in_progress and not self._store.inbox_size():
+            is_processing = self._store.inbox_size() or any(map(self._has_batches, PROCESSED))
+            if quiet >= seconds and not self._in_progress and not is_processing:
                 self._ending = True
                 return
             await asyncio.sleep(max(0.05, min(seconds - quiet, 1.0)))
+
+    def _has_batches(self, status: str) -> bool:
+        return bool(self._store.batches(BatchFilter(status=status), 1, 0))
 
     def _application(self) -> web.Application:
         context = self._context
@@ -132,7 +139,8 @@ class Server:
         )
         application.router.add_get(IDENTITY_PATH, self._identity)
         application.router.add_routes(Ingestion(context, self._inbox).routes())
-        application.router.add_routes(WorkOrders(context, self._lake.notify).routes())
+        for waking in (WorkOrders, BatchIngestion):
+            application.router.add_routes(waking(context, self._lake.notify).routes())
         for service in _SERVICES:
             application.router.add_routes(service(context).routes())
         return application

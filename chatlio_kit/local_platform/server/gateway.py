@@ -13,7 +13,7 @@ import time
 
 from aiohttp import web
 
-from ..faults.answers import apply_before
+from ..faults.answers import apply_after, apply_before
 from ..ims.access_control import permission_for
 from . import errors as problems
 from .service import Context, Handler, answer
@@ -24,6 +24,8 @@ _LOOPBACK = re.compile(r"(?:localhost|127\.0\.0\.1|\[::1\])(?::[0-9]{1,5})?", re
 _ORG = re.compile(r"[0-9A-F]{24}@AdobeOrg")
 _FLOW_SERVICE = "/data/foundation/flowservice/"
 _SANDBOXES = "/data/foundation/sandbox-management/"
+_BATCH_INGESTION = "/data/foundation/import/"
+LONGEST_ADDRESS = 2_000
 
 
 class Gateway:
@@ -41,13 +43,16 @@ class Gateway:
         try:
             _check_caller(request)
             if request.path.startswith("/data/"):
-                response = await apply_before(request, self._context.faults.trial("platform"))
+                trial = self._context.faults.trial("platform")
+                response = await apply_before(request, trial)
                 if response is not None:
                     return response
+                _check_length(request)
                 self._check_credentials(request)
                 self._check_sandbox(request)
                 self._check_rights(request)
-                self._check_content_type(request)
+                _check_content_type(request)
+                return await apply_after(request, trial, await handler(request))
             return await handler(request)
         except problems.ApiError as refusal:
             return answer(refusal.body, refusal.status, refusal.headers)
@@ -116,14 +121,26 @@ class Gateway:
             raise problems.flow_service("2118-403", "Missing permission", detail)
         raise problems.generic(403, "Forbidden", detail)
 
-    def _check_content_type(self, request: web.Request) -> None:
-        if request.method not in ("POST", "PUT", "PATCH") or not request.body_exists:
-            return
-        allowed = ["application/json"]
-        if request.method == "PATCH" and request.path.startswith("/data/foundation/catalog/"):
-            allowed.append("application/json-patch+json")
-        if request.content_type not in allowed:
-            raise problems.content_type()
+
+def _check_content_type(request: web.Request) -> None:
+    if request.method not in ("POST", "PUT", "PATCH") or not request.body_exists:
+        return
+    if request.method != "POST" and request.path.startswith(_BATCH_INGESTION):
+        if request.content_type != "application/octet-stream":
+            raise problems.generic(415, "Unsupported Media Type", "A file is application/octet-stream")
+        return
+    allowed = ["application/json"]
+    if request.method == "PATCH" and request.path.startswith("/data/foundation/catalog/"):
+        allowed.append("application/json-patch+json")
+    if request.content_type not in allowed:
+        raise problems.content_type()
+
+
+def _check_length(request: web.Request) -> None:
+    address = f"{request.scheme}://{request.host}{request.raw_path}"
+    if request.path.startswith(_BATCH_INGESTION) and len(address) > LONGEST_ADDRESS:
+        detail = f"The URL is longer than {LONGEST_ADDRESS} characters"
+        raise problems.generic(414, "URI Too Long", detail)
 
 
 def _check_caller(request: web.Request) -> None:

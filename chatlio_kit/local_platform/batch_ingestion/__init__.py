@@ -1,0 +1,1 @@
+"""Batch ingestion: batches of uploaded files, and how their rows land."""
