@@ -46,17 +46,18 @@ def notebooks(_: Context, folder: Path, name: str | None, language: str) -> Comm
 
 
 @click.command()
-@click.argument("folder", metavar="[DIR]", default=TOUR, type=click.Path(path_type=Path, file_okay=False))
+@click.argument("folder", metavar="[DIR]", required=False, type=click.Path(path_type=Path, file_okay=False))
 @click.option("--no-browser", is_flag=True, help="Print JupyterLab's address instead of opening a browser.")
 @_LANGUAGE
 @command
-def tour(_: Context, folder: Path, no_browser: bool, language: str) -> CommandResult:
+def tour(_: Context, folder: Path | None, no_browser: bool, language: str) -> CommandResult:
     """Open the first guided notebook in JupyterLab.
 
-    The notebooks are put into DIR, by default chatlio-notebooks, as `chatlio-kit notebooks` does. JupyterLab
-    runs until you stop it with Ctrl-C.
+    The notebooks are put into DIR, as `chatlio-kit notebooks` does: by default into chatlio-notebooks, or
+    chatlio-notebooks-de for German. JupyterLab runs until you stop it with Ctrl-C.
     """
     require_jupyter()
+    folder = folder or (TOUR if language == "en" else TOUR.with_name(f"{TOUR.name}-{language}"))
     files = write_notebooks(folder, language)
     click.echo(f"The notebooks are in {folder}. Stop JupyterLab with Ctrl-C.", err=True)
     open_jupyter(folder / FIRST, browser=not no_browser)
