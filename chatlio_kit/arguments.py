@@ -106,6 +106,12 @@ def place(name: str, value: object) -> None:
         raise wrong(name, "a path, as a string or Path", path)
 
 
+def cluster_or_address(name: str, value: object) -> None:
+    """Accept the address of a Dask scheduler, or a client that is connected to one."""
+    if not (isinstance(value, str) and value.strip()) and not hasattr(value, "get_executor"):
+        raise wrong(name, "the address of a Dask scheduler or a dask.distributed.Client", value)
+
+
 def time_zone(name: str, value: object) -> None:
     """Accept the IANA name of a time zone."""
     try:
@@ -231,6 +237,7 @@ SHARED: dict[str, Rule] = {
     "exclude": text_or_texts,
     "encoding": optional(text),
     "patience": number("a number of seconds above 0", above=0),
+    "cluster": optional(cluster_or_address),
     "gone": flag,
     "again": flag,
     "conversation_id": optional(text),

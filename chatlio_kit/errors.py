@@ -6,6 +6,7 @@ ChatlioKitError
 │   └── ProductionSandbox      a production sandbox would change without permission
 ├── SettingsError              a setting is missing or malformed
 ├── CaptureError               nothing could be read
+├── ClusterError               a cluster cannot be used, or its workers could not do their work
 ├── OutputError                a result could not be written
 ├── FrameError                 an edited frame no longer fits its schema
 ├── LedgerError                the ledger cannot be used
@@ -95,6 +96,10 @@ class SettingsError(ChatlioKitError):
 
 class CaptureError(ChatlioKitError):
     """Nothing could be read from the captures."""
+
+
+class ClusterError(ChatlioKitError):
+    """A cluster cannot be used, or its workers could not do their work."""
 
 
 class OutputError(ChatlioKitError):

@@ -89,6 +89,9 @@ _CAPTURE_OPTIONS = (
         "--encoding", metavar="NAME", help="The encoding of lines that are not UTF-8, such as cp1252."
     ),
     click.option(
+        "--cluster", metavar="ADDRESS", help="Convert on a Dask cluster: the address of its scheduler."
+    ),
+    click.option(
         "--slack",
         type=click.Path(path_type=Path),
         metavar="FILE",
@@ -140,6 +143,7 @@ class CaptureOptions:
     contract: str | None
     exclude: tuple[str, ...]
     encoding: str | None
+    cluster: str | None
     slack: Path | None
 
     def export(self, paths: Sequence[str]) -> Export:
@@ -157,6 +161,7 @@ class CaptureOptions:
             exclude=self.exclude,
             encoding=self.encoding,
             slack=history,
+            cluster=self.cluster,
         )
         return export
 

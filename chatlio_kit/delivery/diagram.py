@@ -12,8 +12,8 @@ def draw(counts: FateCounts, destination: str) -> Picture:
     """Return the diagram.
 
     Args:
-        counts: the events sent to a destination, by their fate.
-        destination: its name.
+        counts: The events sent to a destination, by their fate.
+        destination: Its name.
     """
     sent = counts.delivered + counts.dead_lettered + counts.pending
     words = (

@@ -26,9 +26,9 @@ class Box:
     """A box of a flow.
 
     Attributes:
-        title: in bold.
-        lines: below the title.
-        color: of the edge.
+        title: In bold.
+        lines: Below the title.
+        color: Of the edge.
     """
 
     title: str
@@ -149,8 +149,8 @@ def flow(columns: Sequence[tuple[str, Sequence[Box]]], words: str) -> Picture:
     """Draw what becomes of something, from left to right.
 
     Args:
-        columns: for each step its heading and its boxes; the first box is what the next step continues with.
-        words: the description, for those who cannot see the picture.
+        columns: For each step its heading and its boxes; the first box is what the next step continues with.
+        words: The description, for those who cannot see the picture.
     """
     most = max(len(boxes) for _, boxes in columns)
     height = _HEADING + most * (_BOX_HEIGHT + _BOX_GAP) + _EDGE

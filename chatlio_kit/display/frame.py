@@ -18,8 +18,8 @@ def frame_sheet(frame: pd.DataFrame | pd.Series[Any], *, time_zone: str = "UTC")
     """Return a frame as a table to read. Of a long one the first and the last rows are shown.
 
     Args:
-        frame: any frame or series. An index without a name that only numbers the rows is left out.
-        time_zone: the zone in which times are shown; the headings name it.
+        frame: Any frame or series. An index without a name that only numbers the rows is left out.
+        time_zone: The zone in which times are shown; the headings name it.
     """
     table = (
         frame if isinstance(frame, pd.DataFrame) else frame.to_frame("" if frame.name is None else frame.name)

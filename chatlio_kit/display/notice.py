@@ -14,9 +14,9 @@ class Notice:
     """A word and a sentence, in a terminal and in a notebook.
 
     Attributes:
-        word: what it is, e.g. ``Right``.
-        sentence: what it says.
-        color: of its edge.
+        word: What it is, e.g. ``Right``.
+        sentence: What it says.
+        color: Of its edge.
     """
 
     word: str

@@ -28,8 +28,8 @@ class Exercise:
     """One exercise.
 
     Attributes:
-        answer: computes the right answer.
-        mistakes: computes answers that a misreading leads to, each with what was misread.
+        answer: Computes the right answer.
+        mistakes: Computes answers that a misreading leads to, each with what was misread.
     """
 
     answer: Answer
@@ -39,8 +39,8 @@ class Exercise:
         """Return whether an answer is right, and if not, why.
 
         Args:
-            given: the reader's answer.
-            about: the object that the question is about.
+            given: The reader's answer.
+            about: The object that the question is about.
         """
         if given is ... or given is None:
             return _not_yet("Put your answer in the place of the three dots, and run the cell again.")

@@ -40,10 +40,10 @@ class NotebookFiles(SheetDisplay):
     """The notebooks in a folder.
 
     Attributes:
-        folder: where they are.
-        written: the names of files that were written.
-        unchanged: the names of files that were there already, and are the same.
-        kept: the names of files that were there already and differ, so they were left alone.
+        folder: Where they are.
+        written: The names of files that were written.
+        unchanged: The names of files that were there already, and are the same.
+        kept: The names of files that were there already and differ, so they were left alone.
     """
 
     folder: Path
@@ -79,7 +79,7 @@ def source_folder() -> Path:
     """Return where the notebooks are: inside an installed package, next to one that is being developed.
 
     Raises:
-        NotebooksMissing: when the installation has none.
+        NotebooksMissing: The installation has none.
     """
     package = Path(chatlio_kit.__file__).parent
     for folder in (package / "notebooks", package.parent / "notebooks"):
@@ -93,12 +93,12 @@ def write_notebooks(folder: Path | str, language: str = "en") -> NotebookFiles:
     """Put the guided notebooks into a folder. A file that is there and differs is never overwritten.
 
     Args:
-        folder: it is created where it does not exist.
-        language: a key of `LANGUAGES`; what is not translated stays English.
+        folder: It is created where it does not exist.
+        language: A key of `LANGUAGES`; what is not translated stays English.
 
     Raises:
-        OutputError: when a file cannot be written.
-        NotebooksMissing: when the installation has no notebooks.
+        OutputError: A file cannot be written.
+        NotebooksMissing: The installation has no notebooks.
     """
     folder, source = Path(folder), source_folder()
     names: dict[str, list[str]] = {"written": [], "unchanged": [], "kept": []}
@@ -132,13 +132,13 @@ def run_notebook(folder: Path | str, name: str) -> Path:
     """Run a notebook of a folder from top to bottom, and store what it shows in its file.
 
     Args:
-        folder: where it is.
-        name: its name or the beginning of its name, such as ``02``.
+        folder: Where it is.
+        name: Its name or the beginning of its name, such as ``02``.
 
     Raises:
-        UsageError: when there is no such notebook, or several.
-        NotebooksMissing: when Jupyter is not installed.
-        NotebookStopped: when a cell fails; the file then shows how far it came.
+        UsageError: There is no such notebook, or several.
+        NotebooksMissing: Jupyter is not installed.
+        NotebookStopped: A cell fails; the file then shows how far it came.
     """
     require_jupyter()
     names = sorted(path.name for path in Path(folder).glob("*.ipynb"))
@@ -174,12 +174,12 @@ def open_jupyter(path: Path, *, browser: bool = True) -> None:
     """Open a notebook in JupyterLab, and wait until JupyterLab is closed.
 
     Args:
-        path: the notebook.
-        browser: whether a browser is opened; without one, JupyterLab prints its address.
+        path: The notebook.
+        browser: Whether a browser is opened; without one, JupyterLab prints its address.
 
     Raises:
-        NotebooksMissing: when JupyterLab is not installed.
-        NotebookStopped: when JupyterLab ends with an error, which it has printed.
+        NotebooksMissing: JupyterLab is not installed.
+        NotebookStopped: JupyterLab ends with an error, which it has printed.
     """
     require_jupyter()
     command = [
@@ -199,7 +199,7 @@ def require_jupyter() -> None:
     """Check that JupyterLab is installed.
 
     Raises:
-        NotebooksMissing: when it is not; the sentence says how to install it.
+        NotebooksMissing: It is not; the sentence says how to install it.
     """
     if find_spec("jupyterlab") is None:
         raise NotebooksMissing(

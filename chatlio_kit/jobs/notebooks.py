@@ -99,8 +99,8 @@ class NotebookSetup(SheetDisplay):
     """The starting point of a lesson: what the lessons before it made.
 
     Attributes:
-        step: which lesson.
-        folder: the state folder; on the local platform a temporary one, unless one was named.
+        step: Which lesson.
+        folder: The state folder; on the local platform a temporary one, unless one was named.
     """
 
     def __init__(
@@ -119,6 +119,8 @@ class NotebookSetup(SheetDisplay):
         self._captures, self._slack = captures, slack
         if self.is_local and step is Step.VERIFY:
             self.run.reconcile()
+        elif self.is_local and step is Step.STREAM:
+            _ = self.tables  # unusable captures are reported at once; the connection is created later
 
     @cached_property
     def platform(self) -> Platform:
@@ -203,7 +205,7 @@ class NotebookSetup(SheetDisplay):
         """Return the visitor with the most events, to practise forgetting.
 
         Raises:
-            TooEarly: on Experience Platform, where nobody is chosen for you.
+            TooEarly: On Experience Platform, where nobody is chosen for you.
         """
         if not self.is_local:
             raise TooEarly("On Experience Platform nobody is forgotten as an example. Name whom in VISITOR.")
@@ -216,12 +218,12 @@ class NotebookSetup(SheetDisplay):
         The right answer is computed from ``about``, so it is that of your own data.
 
         Args:
-            number: which exercise of this lesson, from 1.
-            answer: your answer; ``...`` stands for none yet.
-            about: the object that the exercise names.
+            number: Which exercise of this lesson, from 1.
+            answer: Your answer; ``...`` stands for none yet.
+            about: The object that the exercise names.
 
         Raises:
-            UsageError: when there is no such exercise.
+            UsageError: There is no such exercise.
         """
         exercises = EXERCISES.get(self.step, ())
         if number not in range(1, len(exercises) + 1):
@@ -248,7 +250,7 @@ class NotebookSetup(SheetDisplay):
 
     def sheet(self) -> Sheet:
         """Return what the notebook has to work with."""
-        where = "the embedded local platform" if self.is_local else "Experience Platform"
+        where = "the local platform" if self.is_local else "Experience Platform"
         available = {"platform": where} | {
             name: "ready" for name, steps in _AVAILABLE_IN.items() if self.step in steps
         }
@@ -276,21 +278,21 @@ def open_lesson(
     In a notebook, frames are shown as tables to read from then on: times to the second, missing values empty.
 
     Args:
-        step: which lesson.
+        step: Which lesson.
         platform: ``local`` or ``aep``.
-        captures: captured webhooks, as in ``read_export``; by default, on the local platform, a sample.
-        kind: as in ``read_export``.
-        undated_as: as in ``read_export``.
-        fields: as in ``read_export``.
-        redact: as in ``read_export``.
-        time_zone: the zone in which the notebook shows times; the frames themselves stay in UTC.
-        state: the state folder; by default a temporary one on the local platform, else ``.chatlio-kit``.
-        slack: a Slack workspace export; by default, on the local platform, the sample's.
+        captures: Captured webhooks, as in ``read_export``; by default, on the local platform, a sample.
+        kind: As in ``read_export``.
+        undated_as: As in ``read_export``.
+        fields: As in ``read_export``.
+        redact: As in ``read_export``.
+        time_zone: The zone in which the notebook shows times; the frames themselves stay in UTC.
+        state: The state folder; by default a temporary one on the local platform, else ``.chatlio-kit``.
+        slack: A Slack workspace export; by default, on the local platform, the sample's.
 
     Raises:
-        UsageError: when there is no such lesson, platform, kind or stand-in.
-        SettingsError: when a setting for ``aep`` is missing.
-        PlatformError: when the platform cannot be reached or refuses.
+        UsageError: There is no such lesson, platform, kind or stand-in.
+        SettingsError: A setting for ``aep`` is missing.
+        PlatformError: The platform cannot be reached or refuses.
     """
     if step not in list(Step):
         raise UsageError(f"There is no lesson called {step!r}. The lessons are {', '.join(Step)}.")

@@ -14,8 +14,8 @@ def draw(counts: RecordCounts, rows: Mapping[str, int]) -> Picture:
     """Return the diagram.
 
     Args:
-        counts: the records, by what became of them.
-        rows: how many rows each table has.
+        counts: The records, by what became of them.
+        rows: How many rows each table has.
     """
     made = ", ".join(f"{name} {count:,}" for name, count in rows.items())
     words = (

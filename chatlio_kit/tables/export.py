@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -17,7 +17,7 @@ from chatlio_kit.captures.sources.discovery import local_path
 from chatlio_kit.chatlio.numbers import indented
 from chatlio_kit.display import Progress, Sheet, SheetDisplay
 from chatlio_kit.errors import UsageError, in_words
-from chatlio_kit.pool import Pool, create_pool, default_workers
+from chatlio_kit.pool import Cluster, Pool, create_pool, default_workers
 from chatlio_kit.slack import ARCHIVE, SlackHistory, SlackSettings, exports_among
 from chatlio_kit.tables import pipeline
 from chatlio_kit.tables.arrow import NESTED_SCHEMA, events_of, frame_of
@@ -29,6 +29,9 @@ from chatlio_kit.tables.policy import FieldPolicy
 from chatlio_kit.tables.slack import remote_export
 from chatlio_kit.tables.tables import Tables
 from chatlio_kit.tables.validate.event_batch import EventBatch, ReadOptions
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 _LISTED_FILES = 12
 _RENAMED = {"crew": "create_pool", "settling": "options", "sifted": "batches", "terms": "policy"}
@@ -49,10 +52,13 @@ class Export(SheetDisplay):
         encoding: Encoding of lines that are not UTF-8.
         slack: A Slack export that is read after the captures and merged with them; there need not be any
             captures.
+        cluster: A Dask cluster whose workers read, decode and validate: its scheduler's address, or a client.
+            It does not affect the results.
 
     Attributes:
         findings: What was found besides events, filled while reading.
         next_steps: Options that settle rejected records, tried on first access.
+        cluster: The Dask cluster, if there is one.
     """
 
     def __init__(
@@ -65,6 +71,7 @@ class Export(SheetDisplay):
         exclude: Iterable[str] = (),
         encoding: str | None = None,
         slack: SlackHistory | None = None,
+        cluster: str | Client | None = None,
     ) -> None:
         if not isinstance(captures, Captures):
             paths = [] if slack is not None and not captures else a_path_or_paths("paths", captures)
@@ -75,9 +82,12 @@ class Export(SheetDisplay):
                 raise _export_refused(name, "Download it first. ", is_beside=slack is not None)
         self.slack = slack
         self.options, self.policy = options, policy or FieldPolicy()
-        self.captures = captures.renamed(self.policy.redaction.file_name).with_fields(options.fields)
+        if self.policy.redaction.is_on:
+            captures = captures.renamed(self.policy.redaction.file_name)
+        self.captures = captures.with_fields(options.fields)
         self.findings = FieldFindings(self.policy.redaction.without_key())
         self.next_steps = NextSteps()
+        self.cluster = cluster
         self._workers = workers
 
     def __getattr__(self, name: str) -> Any:
@@ -91,10 +101,25 @@ class Export(SheetDisplay):
         )
         return getattr(self, _RENAMED[name])
 
-    def create_pool(self) -> AbstractContextManager[Pool | None]:
-        """Start the processes that decode and validate: as many as were requested, or as pay off."""
+    def create_pool(self) -> AbstractContextManager[Pool | Cluster | None]:
+        """Start the processes that decode and validate, as many as pay or were asked for; or use a cluster.
+
+        Raises:
+            ClusterError: when the cluster cannot be used.
+        """
+        if self.cluster is not None:
+            return Cluster(self.cluster)
         count = self._workers if self._workers is not None else default_workers(self.captures.size)
         return create_pool(count, pipeline.PRELOAD) if count else nullcontext()
+
+    def check_cluster(self) -> None:
+        """Connect to the cluster once, if there is one, before anything else is done.
+
+        Raises:
+            ClusterError: when it cannot be used.
+        """
+        if self.cluster is not None:
+            Cluster(self.cluster).shutdown()
 
     def batches(
         self, settled: Settled | None = None, *, executor: Executor | None = None
@@ -188,6 +213,7 @@ def read_export(
     contract: str | None = None,
     exclude: str | Sequence[str] = (),
     encoding: str | None = None,
+    cluster: str | Client | None = None,
 ) -> Export:
     """Find captured webhooks in files and folders.
 
@@ -208,6 +234,8 @@ def read_export(
         exclude: Patterns for files and archive members that are not to be read, such as ``*.log`` or
             ``captures/old/**``. A pattern without a slash matches names anywhere, one with a slash paths.
         encoding: The encoding of lines that are not UTF-8, such as ``cp1252``.
+        cluster: Address of a Dask scheduler such as ``tcp://host:8786``, or a client, to convert on a
+            cluster; ``docs/cluster.md`` says what it needs.
 
     Raises:
         MissingPath: A path does not exist, or a pattern matches nothing.
@@ -221,6 +249,7 @@ def read_export(
         FieldPolicy.from_options(redact, contract),
         exclude=[exclude] if isinstance(exclude, str) else exclude,
         encoding=encoding,
+        cluster=cluster,
     )
 
 

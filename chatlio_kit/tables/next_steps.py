@@ -109,6 +109,7 @@ class RejectSample:
     def __init__(self) -> None:
         self._rejected: dict[Reason, list[_Record]] = {}
         self._accepted: list[_Record] = []
+        self._thousand = ("", 0)
         self._counts: Counter[Reason] = Counter()
         self._random = random.Random(0)  # noqa: S311  no secret: the same sample for the same export
 
@@ -140,11 +141,16 @@ class RejectSample:
     def _add_accepted(self, batch: EventBatch) -> None:
         rejected = {(rejection.file, rejection.record) for rejection in batch.rejected}
         for slice_ in batch.raw_batch.slices:
-            number, raw = slice_.records.numbers[0], slice_.records.head
-            if (slice_.file.name, number) not in rejected and len(raw) <= _LONGEST:
-                self._accepted.append(_Record(slice_.file, number, raw))
-                if len(self._accepted) == _ACCEPTED_SAMPLED:
-                    return
+            for index, number in enumerate(slice_.records.numbers):
+                thousand = slice_.file.name, number // 1000
+                if thousand == self._thousand:
+                    continue
+                self._thousand = thousand  # the same records, however an export is cut into batches
+                raw = bytes(slice_.records.part(index, index + 1)[0])
+                if (slice_.file.name, number) not in rejected and len(raw) <= _LONGEST:
+                    self._accepted.append(_Record(slice_.file, number, raw))
+                    if len(self._accepted) == _ACCEPTED_SAMPLED:
+                        return
 
     def next_steps(self, options: ReadOptions, policy: FieldPolicy) -> list[NextStep]:
         """Return the option that accepts most records, for each reason that has such an option.

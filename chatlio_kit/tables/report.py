@@ -27,7 +27,7 @@ class Converted:
     """Tables on disk, and what became of the records.
 
     Attributes:
-        out: The folder that holds them.
+        out: The folder that holds them; the address of one in a bucket as text.
         counts: How many records were read, and what became of them.
         rows: Number of rows in each table.
         notes: Sentences about files without records, and about what was found besides events.
@@ -36,7 +36,7 @@ class Converted:
         slack: What became of a Slack export's messages and conversations, if one was read.
     """
 
-    out: Path
+    out: Path | str
     counts: RecordCounts
     rows: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -72,11 +72,14 @@ class Converted:
     def summary(self) -> Sheet:
         """Return the counts of records, and where the files are."""
         rows = ", ".join(f"{name} {number:,}" for name, number in self.rows.items())
-        locations = [f"tables: {self.out}", f"report: {self.out / PAGE}"]
+        locations = [f"tables: {self.out}", f"report: {self._place(PAGE)}"]
         if self.counts.rejected:
-            locations.append(f"rejected records: {self.out / REJECTED}")
+            locations.append(f"rejected records: {self._place(REJECTED)}")
         notes = [f"rows: {rows}", *self.notes, *self.next_steps.sentences(), *locations]
         return self.counts.sheet("Converted", notes)
+
+    def _place(self, name: str) -> str:
+        return f"{self.out}/{name}" if isinstance(self.out, str) else str(self.out / name)
 
     def __repr__(self) -> str:
         return str(self.summary())

@@ -220,6 +220,11 @@ def begins_page(raws: Iterable[bytes]) -> bool | None:
     return None
 
 
+def lists_captures(first: bytes, fields: Dialect | None) -> bool:
+    """Whether a file's first record is a page, so that its records are numbered through the file."""
+    return begins_page([first]) is True or _captures(first, fields) is not None
+
+
 def _find_list(text: str, start: int) -> ListOfPage | None:
     path: tuple[str, ...] = ()
     position = _after(text, "{", start)

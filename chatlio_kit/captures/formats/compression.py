@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import io
 import lzma
 import struct
@@ -13,6 +14,8 @@ from typing import Any, Protocol
 from zipfile import BadZipFile
 
 import pyarrow as pa
+
+from chatlio_kit.private_files import temporary_folder_unusable
 
 BREAKS = (
     OSError, EOFError, ValueError, NotImplementedError, zlib.error, lzma.LZMAError, BadZipFile, struct.error
@@ -38,6 +41,16 @@ _ZSTD_CHUNK, _ZSTD_BLOCK = 1 << 10, 1 << 13
 """Number of bytes read and returned at a time for zstd, for the same reason."""
 
 Read = Callable[[int], bytes]
+
+
+def reraise_full_disk(broken: Exception) -> None:
+    """Raise an error of this machine that is no fault of a file: its disk is full.
+
+    Raises:
+        OutputError: when it is one.
+    """
+    if isinstance(broken, OSError) and broken.errno == errno.ENOSPC:
+        raise temporary_folder_unusable(broken) from broken
 
 
 class UntilBreak:

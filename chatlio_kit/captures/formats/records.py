@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -94,6 +94,10 @@ class ByteRecords:
         """The size in bytes."""
         return sum(map(len, self.raws))
 
+    def shifted(self, lines: int) -> ByteRecords:
+        """Return the same records, so many lines further on in their file."""
+        return replace(self, numbers=[number + lines for number in self.numbers])
+
 
 class Paged(ByteRecords):
     """Records listed by a page, read one by one because the page is damaged or too large for memory."""
@@ -140,6 +144,10 @@ class LineRecords:
             view = memoryview(text)
             return [view[first:last] for first, last in bounds]
         return [text[first:last].strip() for first, last in bounds]
+
+    def shifted(self, lines: int) -> LineRecords:
+        """Return the same records, so many lines further on in their file."""
+        return LineRecords(self._first + lines, self._text, self._ends)
 
     @property
     def head(self) -> bytes:

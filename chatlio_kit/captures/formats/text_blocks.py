@@ -40,16 +40,20 @@ class FileText:
     content: at its beginning, at the edges of its lines, or in place of a part of them. Such a run counts as
     the end of the line that it interrupts. A line of nothing but NULs becomes a line with one NUL.
 
+    Args:
+        handle: the file.
+        has_mark: whether it begins with what may be a byte order mark.
+
     Attributes:
         nuls: Number of NULs skipped.
     """
 
-    def __init__(self, handle: io.BufferedReader) -> None:
+    def __init__(self, handle: io.BufferedReader, *, has_mark: bool = True) -> None:
         self._source = UntilBreak(handle.read1)
         self._decoder: codecs.IncrementalDecoder | None = None
         self._starts_line, self._run = True, 0
         self.nuls = 0
-        self._head = self._source.read(4, 4)
+        self._head = self._source.read(4, 4) if has_mark else b""
         for mark, encoding in _UTF16.items():
             if self._head.startswith(mark):
                 self._head = self._head.removeprefix(mark)

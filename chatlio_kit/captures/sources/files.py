@@ -32,6 +32,9 @@ class Source(Protocol):
     def mark(self) -> str | None:
         """Return a string that changes with the content; None if a change could go unnoticed."""
 
+    def shared(self) -> Source:
+        """Return the same source as another process finds it, whatever its working directory is."""
+
     def change_of(self, size: int | None) -> Remark | None:
         """Return whether the size differs from an earlier one; None if it does not, or is unknown."""
 
@@ -49,6 +52,10 @@ class UnlistedSource:
     def mark(self) -> str | None:
         """Return None."""
         return None
+
+    def shared(self) -> UnlistedSource:
+        """Return itself."""
+        return self
 
     def change_of(self, size: int | None) -> None:
         """Return None."""
@@ -172,6 +179,11 @@ class Names:
         """Count one more name."""
         self.count += 1
         self.first = sorted([*self.first, name])[:_MOST_SHOWN]
+
+    def extend(self, others: Names) -> None:
+        """Count other names, too."""
+        self.count += others.count
+        self.first = sorted([*self.first, *others.first])[:_MOST_SHOWN]
 
     def __str__(self) -> str:
         more = f" and {self.count - _MOST_SHOWN:,} more" if self.count > _MOST_SHOWN else ""

@@ -51,6 +51,10 @@ class LocalSource:
             return None
         return sha256(f"{status.st_size}|{status.st_mtime_ns}|{content}".encode()).hexdigest()
 
+    def shared(self) -> LocalSource:
+        """Return the file by its absolute path."""
+        return LocalSource(self.path.absolute())
+
     def change_of(self, size: int | None) -> Remark | None:
         """Compare the file's size with an earlier one."""
         try:

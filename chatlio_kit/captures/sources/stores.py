@@ -10,12 +10,14 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from fnmatch import fnmatchcase
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from chatlio_kit.captures.formats.compression import ByteStream
-from chatlio_kit.captures.sources.files import LITTER, Entry, is_litter
-from chatlio_kit.captures.sources.remote import WILDCARD, is_chain, mask_driver_logs, masked, shown
-from chatlio_kit.errors import CaptureError, MissingPath, UsageError
+from chatlio_kit.captures.sources.files import LITTER, Entry, Source, is_litter
+from chatlio_kit.captures.sources.remote import WILDCARD, is_chain, is_web, mask_driver_logs, masked, shown
+from chatlio_kit.errors import CaptureError, MissingPath, OutputError, UsageError
 
 _EXTRAS = {
     "s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "abfs": "abfs", "abfss": "abfs", "az": "abfs",
@@ -55,15 +57,22 @@ class RemoteSource:
             OSError: The object cannot be opened; the message has none of the URL's secrets.
         """
         try:
-            system = _systems.get(self.address) or _connect(self.address)
+            system = _systems.get(self.address)
+            if system is None:
+                system = _systems[self.address] = _connect(self.address)
             handle = system.open(self.path, "rb", block_size=_BLOCK)
         except Exception as wrong:  # drivers raise errors of any class
+            _systems.pop(self.address, None)  # its credentials may be outdated
             raise OSError(_message(wrong, self.address)) from None
         return io.BufferedReader(_Object(handle, self.address), _BLOCK)
 
     def mark(self) -> str | None:
         """Return the version."""
         return self.version
+
+    def shared(self) -> RemoteSource:
+        """Return itself: its store is the same for every process."""
+        return self
 
     def change_of(self, size: int | None) -> None:
         """Return None, because drivers raise an error if an object changes."""
@@ -84,6 +93,12 @@ class _Object(ByteStream):
         """Move to a position, where reading is tried again."""
         self._source.broken = None
         return int(self._call(lambda: self._handle.seek(offset, whence)))
+
+    @property
+    def state(self) -> str | None:
+        """What the store said about the object's state when it was opened."""
+        source = described(RemoteSource("", ""), (), getattr(self._handle, "details", None) or {}).source
+        return source.mark() if source is not None else None
 
     def tell(self) -> int:
         """Return the position."""
@@ -130,6 +145,66 @@ def list_objects(address: str) -> tuple[list[Entry], bool]:
     if not entries:
         raise missing(address)
     return entries, info is None
+
+
+class RemoteFolder:
+    """A folder in a bucket, written whole or not at all as far as a store without renaming allows.
+
+    Files are sent under a hidden prefix first. Only when all are there, the store copies them to their names,
+    one after another; the last one is missing until all others are there. Use it as a context manager.
+
+    Args:
+        address: the folder's URL.
+
+    Raises:
+        UsageError: when the driver for this URL is not installed, or nothing can be written to it.
+        OutputError: when nothing can be written there.
+    """
+
+    def __init__(self, address: str) -> None:
+        if is_web(address):
+            raise UsageError(f"{shown(address)!r} is a web server's, which takes no tables. Name a bucket.")
+        self._address, self._system = address, _connect(address)
+        self._path = self._system._strip_protocol(address).rstrip("/")
+        self._draft = f"{self._path}/.unfinished-{uuid4().hex}"
+        with self._written():
+            self._system.pipe_file(f"{self._draft}/writable", b"")  # before hours of work are done for it
+
+    def __enter__(self) -> RemoteFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(Exception):  # what is left is hidden
+            self._system.invalidate_cache()
+            self._system.rm(self._draft, recursive=True)
+
+    def holds(self, source: Source | None) -> bool:
+        """Whether a source is a file of this folder."""
+        return isinstance(source, RemoteSource) and source.path.rpartition("/")[0] == self._path
+
+    def store(self, files: Sequence[Path]) -> None:
+        """Send files; the last one shows that all are there.
+
+        Raises:
+            OutputError: when that fails; before all were sent, the folder is as it was.
+        """
+        with self._written():
+            for file in files:
+                self._system.put_file(str(file), f"{self._draft}/{file.name}")
+            with suppress(FileNotFoundError):
+                self._system.rm_file(f"{self._path}/{files[-1].name}")
+            for file in files:
+                self._system.cp_file(f"{self._draft}/{file.name}", f"{self._path}/{file.name}")
+
+    @contextmanager
+    def _written(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as wrong:  # drivers raise errors of any class
+            raise OutputError(
+                f"{shown(self._address)!r} cannot be written: {_message(wrong, self._address)}. Check the "
+                "address, the network and the credentials that its driver uses."
+            ) from None
 
 
 @dataclass(frozen=True)
