@@ -1,4 +1,4 @@
-"""German and Dutch keep step with English: the core notebooks."""
+"""German and Dutch keep step with English: the core notebooks, and the first page of the README."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ _FIXED = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 _COMMENT = re.compile(r" +# .*")
+_FIRST_PAGE = re.compile(r"^\*\*.*?^```console\n.*?^```$", re.MULTILINE | re.DOTALL)
 
 
 def _fixed(text: str) -> list[str]:
@@ -93,3 +94,15 @@ def test_a_cell_without_a_present_translation_stays_english() -> None:
     """So does a whole notebook, byte by byte."""
     content = (SOURCE / CORE[0]).read_bytes()
     assert translate(content, {marker("00-title", "an older text"): "ein alter Text"}) == content
+
+
+@pytest.mark.parametrize("language", OTHERS)
+def test_the_first_page_of_the_readme_is_in_step(language: str) -> None:
+    """From the promise to the two commands, with the same commands, links and picture."""
+    found = _FIRST_PAGE.search((ROOT / "README.md").read_text(encoding="utf-8"))
+    assert found is not None
+    sections = read_sections(ROOT / f"README.{language}.md")
+    (begin, text), *_ = sections.items()
+    page = _FIRST_PAGE.search(text)
+    assert page is not None
+    _assert_in_step({begin: page[0]}, {marker("first-page", found[0]): found[0]})
