@@ -61,9 +61,12 @@ def test_a_wheel_holds_the_notebooks(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as members:
         packed = {
-            name: members.read(name) for name in members.namelist() if name.endswith((".ipynb", ".svg", ".md"))
+            name: members.read(name)
+            for name in members.namelist()
+            if name.endswith((".ipynb", ".md", ".svg"))
         }
-    assert packed == {f"chatlio_kit/notebooks/{name}": content for name, content in _files(SOURCE, ".md").items()}
+    source = _files(SOURCE, ".md")
+    assert packed == {f"chatlio_kit/notebooks/{name}": content for name, content in source.items()}
 
 
 def test_notebooks_are_put_into_a_folder(tmp_path: Path) -> None:
