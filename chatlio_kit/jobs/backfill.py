@@ -133,8 +133,8 @@ def backfill(
         wait: Seconds to wait for rows; by default 120 on the local platform, and 0 on Experience Platform,
             where landing may take an hour.
         via: ``stream``, or ``batch`` for batch ingestion of files, which uses no streaming quota;
-            :func:`forecast` compares the two, and you can combine them. :func:`revert` reverts a run's
-            batches.
+            ``chatlio-kit backfill --dry-run`` compares the two, and you can combine them. :func:`revert`
+            reverts a run's batches.
         quiet: Whether to show no progress.
         cluster: The URL of a Dask scheduler, or a client, to convert on a cluster.
 

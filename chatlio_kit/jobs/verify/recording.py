@@ -52,7 +52,7 @@ class Recorder:
         path: The recording's file.
 
     Raises:
-        UsageError: vcrpy is not installed, or the file's folder does not exist.
+        UsageError: Vcrpy is not installed, or the file's folder does not exist.
     """
 
     def __init__(self, path: Path) -> None:
