@@ -72,7 +72,7 @@ _LOOK_SECONDS = 5.0
 
 
 def default_workers(size: int) -> int:
-    """Return the best number of workers for a size in bytes: 0 if starting them takes longer than the work."""
+    """Return the best number of workers for a size in bytes: 0 if starting them takes too long."""
     if size < _WORTH_STARTING:
         return 0
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

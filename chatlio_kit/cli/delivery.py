@@ -108,7 +108,7 @@ def backfill(
     """Convert captures, send them, and read back the dataset. Resumes by itself."""
     export = captures.export(paths, cluster)  # reports a wrong path before a platform is opened
     if turns and dry_run:
-        raise UsageError("--dry-run covers events only. Leave out --turns, or try turns on the local platform.")
+        raise UsageError("--dry-run covers only events. Leave out --turns, or try it on the local platform.")
     if turns and via == "batch":
         raise UsageError("Conversation turns are streamed. Leave out --via batch.")
     if dry_run:

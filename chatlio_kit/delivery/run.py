@@ -269,9 +269,7 @@ class Run:
             )
         if problem:
             self._pace.stop()
-            self._page.stopped_by = (
-                f"{problem}, so nothing more was sent to it; reconcile shows their status"
-            )
+            self._page.stopped_by = f"{problem}, so nothing more was sent to it; reconcile shows their status"
             return False
         ledger.mark_canary_passed(flow.flow_id)
         return True
@@ -425,7 +423,7 @@ class Run:
 
 
 def wait_seconds(connection: Connection, wait: float | None) -> float:
-    """Return how long to wait for rows; by default not at all on Experience Platform, where it takes an hour."""
+    """Return the seconds to wait for rows; by default 0 on Experience Platform, where it takes an hour."""
     if wait is not None:
         return wait
     return WAIT_SECONDS if connection.platform.settings.is_local else 0.0

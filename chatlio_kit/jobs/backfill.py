@@ -218,7 +218,7 @@ def _visitors_of(captures: Export) -> ConversationVisitors:
 
 
 def _slack_conversations(run: Run, export: Export) -> SlackConversations | None:
-    """Return the destination's conversations from Slack exports, if one is read, for the export to look up."""
+    """Return the destination's conversations from Slack exports, if one is read, for look-ups."""
     if export.slack is None:
         return None
     conversations = SlackConversations(run.destination_ledger)

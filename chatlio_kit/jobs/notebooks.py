@@ -205,7 +205,7 @@ class NotebookSetup(SheetDisplay):
         """Return the visitor with the most events, to practise forgetting.
 
         Raises:
-            TooEarly: On Experience Platform, where nobody is chosen for you.
+            ChatlioKitError: On Experience Platform, no visitor is chosen for you.
         """
         if not self.is_local:
             raise TooEarly("On Experience Platform nobody is forgotten as an example. Name whom in VISITOR.")

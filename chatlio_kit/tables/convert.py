@@ -1,8 +1,8 @@
 """Convert an export to tables on disk, in batches: memory stays flat for any length of export.
 
-Events are written as they arrive. Tables that need the whole export (unique messages, conversations, visitors,
-offline messages in order of time) are derived from the files by the same SQL as a notebook's frames, one range
-of keys at a time. All files get their final names together, at the end.
+Events are written as they arrive. Tables that need the whole export (unique messages, conversations,
+visitors, offline messages in order of time) are derived from the files by the same SQL as a notebook's
+frames, one range of keys at a time. All files get their final names together, at the end.
 """
 
 from __future__ import annotations

@@ -158,5 +158,5 @@ def _unwritable(folder: Path, error: Exception) -> OutputError:
     reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
     return OutputError(
         f"The files of a batch could not be written to {str(folder)!r}: {reason}. Nothing of this batch was "
-        "sent. Free some space there, or use another --state, and run it again: it continues where it stopped."
+        "sent. Free some space there, or use another --state. Then run it again: it resumes where it stopped."
     )

@@ -90,9 +90,7 @@ class Reversion(SheetDisplay):
         if self.exit_code == UNCONFIRMED:
             notes.append("Not all rows are gone yet. Run it again: it continues where it stopped.")
         headings = ("batch", "status", "events", "gone", "still there")
-        return Sheet(
-            f"Run {self.run} reverted at {self.destination}", headings, rows, [*notes, *self.notes]
-        )
+        return Sheet(f"Run {self.run} reverted at {self.destination}", headings, rows, [*notes, *self.notes])
 
 
 @checked(connection=a_connection, run=whole_number(1), wait=SECONDS)

@@ -2,12 +2,12 @@
 
 SQLite in WAL mode: a transaction reaches the operating system before the program relies on it, so a kill
 loses nothing. A power failure may lose the last transactions; their events are then sent again under the same
-ids. An event is ``pending`` from before its first request until the platform's verdict is recorded; then it is
-``delivered`` or ``dead_lettered``. ``landed``: the last read of the dataset found it; ``gone``: the reason why
-it is no longer there. Rows are in the order of sending, so that one request's rows share pages.
+ids. An event is ``pending`` from before its first request until the platform's verdict is recorded; then it
+is ``delivered`` or ``dead_lettered``. ``landed``: the last read of the dataset found it; ``gone``: the reason
+why it is no longer there. Rows are in the order of sending, so that one request's rows share pages.
 
-Ids are random, so each insert touches another page of an index by id. The first run needs no look-up by id, so
-the index is built after it, in one step.
+Ids are random, so each insert touches another page of an index by id. The first run needs no look-up by id,
+so the index is built after it, in one step.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Record a sandbox's answers for sharing: in vcrpy's format, without its owner's data.
 
-Ids of the walk become the cases' words in braces. A successful answer keeps only the values that a case relies
-on, and the types of all others. A refusal keeps its texts, without ids, URLs and hosts.
+Ids of the walk become the cases' words in braces. A successful answer keeps only the values that a case
+relies on, and the types of all others. A refusal keeps its texts, without ids, URLs and hosts.
 """
 
 from __future__ import annotations

@@ -29,8 +29,8 @@ to 1, by default always), at most ``count`` times, not before ``after`` requests
 in ``-index``). ``share`` is the share of records that are refused or dropped; with ``lasting``, always the
 same ids. With a ``share``, ``status`` refuses the requests that hold such a record. Without one, ``dropped``
 loses a whole request, as may happen soon after a dataflow change (HTTP API source: wait for at least 5
-minutes). With ``"on": "platform"`` a rule strikes the REST APIs instead, including batch ingestion; ``short``,
-``long``, ``partial``, ``dropped`` and ``late_inlet`` work only on streaming.
+minutes). With ``"on": "platform"`` a rule strikes the REST APIs instead, including batch ingestion;
+``short``, ``long``, ``partial``, ``dropped`` and ``late_inlet`` work only on streaming.
 
 With a file, even one without rules, the store keeps a log: for each request its number, its fault, and the
 accepted records by ``record_key``. :func:`read_log` reads it.
