@@ -62,7 +62,7 @@ lab: $(READY) ## open the notebooks in JupyterLab
 bench: $(READY) ## measure side by side with what an analyst would otherwise use
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]" \
 	  || echo "Not all peers can be installed here; those that are missing are not run."
-	$(BIN)/python tests/benchmarks/convert_speed.py
+	$(BIN)/python tests/benchmarks/convert_ratios.py
 	$(BIN)/python tests/benchmarks/split_speed.py
 	$(BIN)/python tests/benchmarks/repeat_speed.py
 	$(BIN)/python tests/benchmarks/stream_pace.py
