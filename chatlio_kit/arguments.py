@@ -1,7 +1,7 @@
-"""Validation of the public functions' arguments, with errors in the words of the caller.
+"""Validation of arguments to public functions.
 
-A rule checks one argument. :func:`checked` applies rules to a function's parameters by name; parameters that
-many functions share have their rules here.
+A rule checks one argument. :func:`checked` applies rules to parameters by name; the rules of parameters that
+several functions share are defined here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from chatlio_kit.errors import UsageError, option
 P = ParamSpec("P")
 T = TypeVar("T")
 Rule = Callable[[str, object], None]
-"""Checks an argument by name and value; raises a UsageError if it is invalid."""
+"""Checks an argument, given its name and value; raises UsageError if it is invalid."""
 
 _LONGEST = 40
 
@@ -31,7 +31,7 @@ def checked(**rules: Rule) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """Check a function's arguments before it runs.
 
     Args:
-        rules: rules by parameter, in addition to the shared ones.
+        rules: Rules by parameter, in addition to the shared ones.
     """
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
@@ -55,16 +55,18 @@ def checked(**rules: Rule) -> Callable[[Callable[P, T]], Callable[P, T]]:
 
 
 def wrong(name: str, meaning: str, value: object) -> UsageError:
-    """Return the error of an argument with another value than its meaning allows."""
-    hint = " Write a time as text: value.isoformat()." if isinstance(value, date) else ""
+    """Return the error for an argument with an invalid value."""
+    hint = " Pass a time as a string: value.isoformat()." if isinstance(value, date) else ""
     return UsageError(f"{option(name)} is {meaning}, not {named(value)}.{hint}")
 
 
 def path_ending_in(suffix: str, name: str, path: Path | str) -> Path:
-    """Return the path of a file to write; one without its ending may be a file of another kind.
+    """Return the path of a file to write, after checking its extension.
+
+    A different extension suggests a file of another type, which should not be overwritten.
 
     Raises:
-        UsageError: when it ends otherwise.
+        UsageError: The path has another extension.
     """
     if Path(path).suffix.lower() != suffix:
         raise wrong(name, f"a file that ends in {suffix}", str(path))
@@ -72,7 +74,7 @@ def path_ending_in(suffix: str, name: str, path: Path | str) -> Path:
 
 
 def named(value: object) -> str:
-    """Return a value as words in a sentence: itself if it is short, else its type."""
+    """Return a value for use in a sentence: the value itself if it is short, otherwise its type."""
     if value is None or isinstance(value, bool | int | float):
         return repr(value)
     if isinstance(value, str):
@@ -84,24 +86,30 @@ def named(value: object) -> str:
 
 
 def flag(name: str, value: object) -> None:
-    """Accept True and False alone."""
+    """Accept only True and False."""
     if not isinstance(value, bool):
         raise wrong(name, "True or False", value)
 
 
 def text(name: str, value: object) -> None:
-    """Accept a text."""
+    """Accept a string."""
     if not isinstance(value, str):
         raise wrong(name, "a text", value)
 
 
 def place(name: str, value: object) -> None:
-    """Accept a path: a text that is not empty, or a Path."""
+    """Accept a path: a non-empty string or a Path."""
     if not isinstance(value, str | os.PathLike):
-        raise wrong(name, "a path, as text or Path", value)
+        raise wrong(name, "a path, as a string or Path", value)
     path = os.fspath(value)
     if not isinstance(path, str) or not path.strip() or "\0" in path:
-        raise wrong(name, "a path, as text or Path", path)
+        raise wrong(name, "a path, as a string or Path", path)
+
+
+def cluster_or_address(name: str, value: object) -> None:
+    """Accept the address of a Dask scheduler, or a client that is connected to one."""
+    if not (isinstance(value, str) and value.strip()) and not hasattr(value, "get_executor"):
+        raise wrong(name, "the address of a Dask scheduler or a dask.distributed.Client", value)
 
 
 def time_zone(name: str, value: object) -> None:
@@ -116,13 +124,13 @@ def time_zone(name: str, value: object) -> None:
 
 
 def callable_(name: str, value: object) -> None:
-    """Accept a function that is called with a sentence."""
+    """Accept a function of one string."""
     if not callable(value):
-        raise wrong(name, "a function that takes a sentence, such as print", value)
+        raise wrong(name, "a function that takes a string, such as print", value)
 
 
 def whole_number(least: int | None = None) -> Rule:
-    """Accept a whole number, from ``least`` if there is one."""
+    """Accept a whole number, no smaller than ``least`` if given."""
     meaning = "a whole number" if least is None else f"a whole number from {least}"
 
     def rule(name: str, value: object) -> None:
@@ -135,7 +143,7 @@ def whole_number(least: int | None = None) -> Rule:
 
 
 def number(meaning: str, *, above: float | None = None, most: float = math.inf) -> Rule:
-    """Accept a number from 0 up to ``most``, or above ``above``."""
+    """Accept a number from 0 to ``most``, or one greater than ``above``."""
 
     def rule(name: str, value: object) -> None:
         if isinstance(value, bool) or not isinstance(value, Real):
@@ -149,7 +157,7 @@ def number(meaning: str, *, above: float | None = None, most: float = math.inf) 
 
 
 def optional(rule: Rule) -> Rule:
-    """Accept None as well."""
+    """Accept None in addition to what a rule accepts."""
 
     def or_none(name: str, value: object) -> None:
         if value is not None:
@@ -159,41 +167,41 @@ def optional(rule: Rule) -> Rule:
 
 
 def texts_by_name(name: str, value: object) -> None:
-    """Accept a text, or a mapping of texts to texts."""
+    """Accept a string, or a mapping of strings to strings."""
     if isinstance(value, Mapping):
         if not all(isinstance(text, str) for pair in value.items() for text in pair):
-            raise UsageError(f"{option(name)} maps texts to texts.")
+            raise UsageError(f"{option(name)} maps strings to strings.")
     elif not isinstance(value, str):
-        raise wrong(name, "a text or a mapping of texts", value)
+        raise wrong(name, "a string or a mapping of strings", value)
 
 
 def list_of_texts(name: str, value: object) -> None:
-    """Accept a list of texts, but no single text."""
+    """Accept a list of strings, but not a single string."""
     if isinstance(value, str):
-        raise UsageError(f"{option(name)} is a list, not a text: {name}=[{value!r}].")
+        raise UsageError(f"{option(name)} is a list, not a string: {name}=[{value!r}].")
     if not isinstance(value, list | tuple | set | frozenset):
-        raise wrong(name, "a list of texts", value)
+        raise wrong(name, "a list of strings", value)
     for element in value:
         if not isinstance(element, str):
-            raise wrong(name, "a list of texts", element)
+            raise wrong(name, "a list of strings", element)
 
 
 def text_or_texts(name: str, value: object) -> None:
-    """Accept a text or a list of texts."""
+    """Accept a string or a list of strings."""
     if not isinstance(value, str):
         list_of_texts(name, value)
 
 
 def a_path_or_paths(name: str, value: object) -> list[Path | str]:
-    """Return the paths in an argument that takes one or several.
+    """Return the paths in an argument that takes one path or several.
 
     Raises:
-        UsageError: when there is none, or one of them is not a path.
+        UsageError: There is none, or one of them is not a path.
     """
     if isinstance(value, str | os.PathLike):
         place(name, value)
         return [value if isinstance(value, str) else Path(value)]
-    # a frame, a mapping or bytes are iterable too, but not over paths
+    # frames, mappings and bytes are iterable too, but not over paths
     is_other = isinstance(value, bytes | bytearray | Mapping) or hasattr(value, "columns")
     if not isinstance(value, Iterable) or is_other:
         raise wrong(name, "a path, or a list of paths", value)
@@ -229,6 +237,7 @@ SHARED: dict[str, Rule] = {
     "exclude": text_or_texts,
     "encoding": optional(text),
     "patience": number("a number of seconds above 0", above=0),
+    "cluster": optional(cluster_or_address),
     "gone": flag,
     "again": flag,
     "conversation_id": optional(text),
@@ -239,4 +248,4 @@ SHARED: dict[str, Rule] = {
     "out": place,
     "folder": place,
 }
-"""The rules of parameters that mean the same in every function."""
+"""Rules for parameters that mean the same in every function."""

@@ -1,11 +1,12 @@
 """All errors of chatlio_kit, as one tree.
 
 ChatlioKitError
-├── UsageError                 the call itself is not valid (exit code 2)
+├── UsageError                 an argument or option is invalid (exit code 2)
 │   ├── MissingPath            a path does not exist
-│   └── ProductionSandbox      a production sandbox would be changed without the option for it
+│   └── ProductionSandbox      a production sandbox would change without permission
 ├── SettingsError              a setting is missing or malformed
 ├── CaptureError               nothing could be read
+├── ClusterError               a cluster cannot be used, or its workers could not do their work
 ├── OutputError                a result could not be written
 ├── FrameError                 an edited frame no longer fits its schema
 ├── LedgerError                the ledger cannot be used
@@ -18,9 +19,9 @@ ChatlioKitError
     ├── NotFound               the object does not exist
     ├── Conflict               the object changed, or its name is taken
     ├── RateLimited            too many requests
-    └── Unavailable            the platform failed for the moment
+    └── Unavailable            the platform failed temporarily
 
-Every message is a sentence: what happened, to which input, and what to do next.
+Every message says what happened, to which input, and what to do next.
 """
 
 from __future__ import annotations
@@ -29,14 +30,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 DONE, FAILED, INCOMPLETE, UNCONFIRMED = 0, 1, 3, 4
-"""Exit codes: all landed; failed; some rejected or dead-lettered; landing not confirmed yet."""
+"""Exit codes: everything landed; failure; some records rejected or dead-lettered; landing unconfirmed."""
 
 _face = {"is_prompt": False}
 
 
 @contextmanager
 def spoken_at_the_prompt() -> Iterator[None]:
-    """Word sentences for the command line inside the block; outside they are worded for Python."""
+    """Word messages for the command line within the block; elsewhere they are worded for Python."""
     before = _face["is_prompt"]
     _face["is_prompt"] = True
     try:
@@ -46,33 +47,33 @@ def spoken_at_the_prompt() -> Iterator[None]:
 
 
 def in_words(at_the_prompt: str, in_python: str) -> str:
-    """Return the words for the command line or for Python, whichever is in use."""
+    """Return the wording for the interface in use: the command line or Python."""
     return at_the_prompt if _face["is_prompt"] else in_python
 
 
 def option(name: str, value: str = "") -> str:
-    """Return a parameter as the caller writes it: ``undated_as=`` in Python, ``--undated-as`` at the prompt.
+    """Return a parameter as users write it: ``undated_as=`` in Python, ``--undated-as`` on the command line.
 
     Args:
-        name: the parameter's name in Python.
-        value: its value in Python; ``True`` is a flag, which has no value at the prompt.
+        name: Parameter name in Python.
+        value: Value in Python; ``True`` means a flag, which takes no value on the command line.
     """
     flag = f"--{name.replace('_', '-')}"
     return in_words(flag if value in ("", "True") else f"{flag} {value}", f"{name}={value}")
 
 
 class ChatlioKitError(Exception):
-    """Base class of all errors of chatlio_kit; a notebook shows its sentence without a traceback."""
+    """Base class of all chatlio_kit errors; a notebook shows the message without a traceback."""
 
     exit_code = 1
 
     def _render_traceback_(self) -> list[str]:
-        """Return the lines that IPython shows instead of a traceback."""
+        """Return the lines that IPython shows in place of a traceback."""
         return [f"{type(self).__name__}: {self}"]
 
 
 class UsageError(ChatlioKitError):
-    """The call itself is not valid."""
+    """An argument or option is invalid."""
 
     exit_code = 2
 
@@ -82,11 +83,11 @@ class MissingPath(UsageError):
 
 
 class UnreadableRows(UserWarning):
-    """Rows of the dataset could not be read and are missing from what was returned."""
+    """Some rows of the dataset could not be read and are missing from the result."""
 
 
 class ProductionSandbox(UsageError):
-    """A production sandbox would be changed without the option for it."""
+    """A production sandbox would change without permission."""
 
 
 class SettingsError(ChatlioKitError):
@@ -95,6 +96,10 @@ class SettingsError(ChatlioKitError):
 
 class CaptureError(ChatlioKitError):
     """Nothing could be read from the captures."""
+
+
+class ClusterError(ChatlioKitError):
+    """A cluster cannot be used, or its workers could not do their work."""
 
 
 class OutputError(ChatlioKitError):
@@ -121,13 +126,13 @@ class PlatformError(ChatlioKitError):
     """Experience Platform refused a call or did not answer.
 
     Attributes:
-        service: the API that was called, e.g. ``Flow Service``.
-        operation: what was asked of it, in words, e.g. ``create the dataflow``.
-        status: HTTP status, or None when there was no answer.
-        code: the service's own code, e.g. ``FLOW-2118-403``, or None.
-        request_id: the platform's id of the request, or None.
-        reason: the platform's own words.
-        advice: what to do next.
+        service: API that was called, e.g. ``Flow Service``.
+        operation: Attempted operation, e.g. ``create the dataflow``.
+        status: HTTP status; None if there was no response.
+        code: The service's error code, e.g. ``FLOW-2118-403``, or None.
+        request_id: The platform's request id, or None.
+        reason: The platform's explanation.
+        advice: What to do next.
     """
 
     def __init__(
@@ -160,7 +165,7 @@ class PlatformError(ChatlioKitError):
 
 
 class Unreachable(PlatformError):
-    """The platform gave no answer."""
+    """The platform did not respond."""
 
 
 class AuthenticationFailed(PlatformError):
@@ -168,7 +173,7 @@ class AuthenticationFailed(PlatformError):
 
 
 class PermissionMissing(PlatformError):
-    """The credential may not do this."""
+    """The credential lacks a permission."""
 
 
 class NotFound(PlatformError):
@@ -176,7 +181,7 @@ class NotFound(PlatformError):
 
 
 class Conflict(PlatformError):
-    """The object was changed by somebody else, or its name is taken."""
+    """The object has changed in the meantime, or its name is taken."""
 
 
 class RateLimited(PlatformError):
@@ -184,4 +189,4 @@ class RateLimited(PlatformError):
 
 
 class Unavailable(PlatformError):
-    """The platform failed for the moment."""
+    """The platform failed temporarily."""

@@ -1,32 +1,39 @@
-"""A pool of worker processes with the interface of :class:`concurrent.futures.Executor`.
+"""A pool of worker processes, and a Dask cluster, with the interface of :class:`concurrent.futures.Executor`.
 
-Workers are spawned on every system. They import nothing of the program that starts them, so that the pool
-works from notebooks and from scripts without a main guard. They import nothing from the current folder,
-because it may hold captures that anybody sent. Their environment has only what a Python process needs, and
-no credential.
+The pool's workers are spawned on every system. They import nothing of the program that starts them, so that
+the pool works from notebooks and from scripts without a main guard. They import nothing from the current
+folder, because it may hold captures that anybody sent. Their environment has only what a Python process
+needs, and no credential.
 """
 
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import pickle
+import re
 import signal
 import sys
+import time
+import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from multiprocessing import parent_process
 from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
 from threading import RLock, Thread, current_thread, main_thread
 from types import ModuleType, TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from chatlio_kit.errors import CaptureError
+from chatlio_kit.errors import CaptureError, ChatlioKitError, ClusterError, UsageError, option
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -51,6 +58,17 @@ _SET = {
     "MALLOC_ARENA_MAX": "1",
 }
 _STARTING = RLock()
+_SAME_VERSIONS = (
+    "chatlio-kit", "dask", "distributed", "duckdb", "msgspec", "numpy", "orjson", "pandas", "pandera",
+    "pyarrow",
+)  # fmt: skip
+"""What a cluster's workers have as the program has it, or results could differ."""
+_LEAST_IN_FLIGHT, _MOST_IN_FLIGHT = 4, 16
+"""How many tasks a cluster has at once: enough to keep it busy, and few enough for the program's memory."""
+_NOTHING_LEFT = "nothing half-written is left"
+_ANSWER_SECONDS = 15.0
+_NO_WORKER_SECONDS = 300.0
+_LOOK_SECONDS = 5.0
 
 
 def default_workers(size: int) -> int:
@@ -108,6 +126,7 @@ def map_in_order(
 
     Raises:
         CaptureError: when a worker ended before its work was done.
+        ClusterError: when a cluster could not do the work.
     """
     if executor is None:
         for item in items:
@@ -115,17 +134,21 @@ def map_in_order(
                 result = work(item)
             yield item, result
         return
-    most_pending = getattr(executor, "workers", _MOST_WORKERS) + _AHEAD
+    if isinstance(executor, Cluster):
+        do, result_of, most_pending = _work_on_cluster, executor.result, executor.in_flight
+    else:
+        do, result_of = _work, _result
+        most_pending = getattr(executor, "workers", _MOST_WORKERS) + _AHEAD
     pending: deque[tuple[Item, Future[bytes]]] = deque()
     try:
         for item in items:
-            pending.append((item, executor.submit(_work, work, item)))
+            pending.append((item, executor.submit(do, work, item)))
             if len(pending) > most_pending:
                 done, future = pending.popleft()
-                yield done, _result(future)
+                yield done, result_of(future, done)
         while pending:
             done, future = pending.popleft()
-            yield done, _result(future)
+            yield done, result_of(future, done)
     except BrokenProcessPool as broken:
         raise CaptureError(
             "A process that converts captures ended before it was done, as happens when memory runs out. "
@@ -152,8 +175,213 @@ def _work(work: Callable[[Item], Result], item: Item) -> bytes:
     return pickle.dumps(work(item), protocol=5)
 
 
-def _result(future: Future[bytes]) -> Any:
+def _result(future: Future[bytes], item: object) -> Any:  # noqa: ARG001  a cluster's errors name it
     return pickle.loads(future.result())  # noqa: S301  from our own process
+
+
+class Cluster(Executor):
+    """A Dask cluster as an executor. Use it as a context manager.
+
+    Dask gives the work of a worker that dies to another one, and each result is taken once.
+
+    Args:
+        cluster: the address of a scheduler, or a client, which stays open.
+
+    Raises:
+        UsageError: when Dask is not installed, or the client is asynchronous.
+        ClusterError: when no scheduler answers, there is no worker, or a worker has other versions.
+    """
+
+    def __init__(self, cluster: str | Client) -> None:
+        try:
+            import distributed  # noqa: PLC0415  an extra
+        except ImportError:
+            raise UsageError(
+                f"{option('cluster')} needs Dask, which is not installed. Install it with: "
+                'pip install "chatlio-kit[cluster]"'
+            ) from None
+        self._is_own = isinstance(cluster, str)
+        self._client: Any = _connected(distributed, cluster) if isinstance(cluster, str) else cluster
+        if self._client.asynchronous:
+            raise UsageError(f"{option('cluster')} needs a client that waits, as Client(address) does.")
+        self._name = without_credentials(str(self._client.scheduler_info()["address"]))
+        self._killed: type[Exception] = distributed.KilledWorker
+        self._executor = self._client.get_executor(pure=False)
+        try:
+            with self._reported("it was looked at"):
+                self._require_workers()
+                self._require_versions()
+        except BaseException:
+            self.shutdown(wait=False)
+            raise
+
+    @property
+    def in_flight(self) -> int:
+        """How many tasks it is given at once: two for each thread of its workers, within limits."""
+        threads = sum(map(int, self._client.nthreads().values()))
+        return max(_LEAST_IN_FLIGHT, min(2 * threads, _MOST_IN_FLIGHT))
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **named: Any) -> Future[Any]:
+        """Give a task to the cluster.
+
+        Raises:
+            ClusterError: when the cluster is gone.
+        """
+        with self._reported(f"{args[-1]} was converted" if args else "it was given work"):
+            future: Future[Any] = self._executor.submit(fn, *args, **named)
+        return future
+
+    def result(self, future: Future[bytes], item: object) -> Any:
+        """Wait for a result; an error names the item.
+
+        Raises:
+            ClusterError: when the work failed, its workers died, or the cluster is gone.
+        """
+        from pyarrow import decompress  # noqa: PLC0415  takes a while, and a pool starts without it
+
+        idle_since = time.monotonic()
+        with self._reported(f"{item} was converted"):
+            while not wait([future], _LOOK_SECONDS).done:
+                if self._client.nthreads():
+                    idle_since = time.monotonic()
+                elif time.monotonic() - idle_since > _NO_WORKER_SECONDS:
+                    raise ClusterError(
+                        f"The cluster {self._name} has had no worker for {_NO_WORKER_SECONDS:.0f} seconds "
+                        f"while {item} was to be converted. Start workers and begin again; {_NOTHING_LEFT}."
+                    )
+            packed = future.result()
+        size, content = pickle.loads(packed)  # noqa: S301  whoever can join the cluster is trusted
+        return pickle.loads(decompress(content, size, "lz4"))  # noqa: S301  likewise
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the work, and the connection where it is not the caller's."""
+        with suppress(Exception):  # a cluster that is gone needs no goodbye
+            self._executor.shutdown(wait=wait and not cancel_futures)
+        if self._is_own:
+            with suppress(Exception):
+                self._client.close(timeout=_LOOK_SECONDS)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.shutdown(wait=error is None)
+
+    @contextmanager
+    def _reported(self, when: str) -> Iterator[None]:
+        """Raise what goes wrong on the way to the workers and back as ours."""
+        try:
+            yield
+        except ChatlioKitError:
+            raise
+        except self._killed as killed:
+            worker = getattr(getattr(killed, "last_worker", None), "address", "unknown")
+            raise ClusterError(
+                f"Workers of the cluster {self._name} died again and again while {when}, the last one was "
+                f"{worker}. That happens when memory runs out: give them more memory or fewer threads, and "
+                f"begin again; {_NOTHING_LEFT}."
+            ) from None
+        except Exception as wrong:
+            if self._client.status != "running" or isinstance(wrong, CancelledError | OSError):
+                raise ClusterError(
+                    f"The cluster {self._name} went away while {when}. Start it and begin again; "
+                    f"{_NOTHING_LEFT}."
+                ) from None
+            # a worker that cannot load the task fails before our code runs
+            raise ClusterError(
+                f"The cluster {self._name} failed while {when}: {_words_of(wrong)}. Check that all its "
+                f"workers have the same packages, and begin again; {_NOTHING_LEFT}."
+            ) from None
+
+    def _require_workers(self) -> None:
+        """Wait for a worker; a cluster that grows on demand starts one for its first task."""
+        if self._client.nthreads():
+            return
+        first = self._executor.submit(os.getpid)
+        if not wait([first], _ANSWER_SECONDS).done:
+            raise ClusterError(
+                f"The cluster {self._name} has no workers. Start some with: dask worker {self._name}"
+            )
+
+    def _require_versions(self) -> None:
+        versions = self._client.get_versions(packages=_SAME_VERSIONS)
+        ours = _versions_in(versions["client"])
+        for worker, its in sorted(versions["workers"].items()):
+            theirs = _versions_in(its)
+            different = " and ".join(
+                f"{name} {theirs[name] or '(not installed)'} instead of {ours[name]}"
+                for name in ours
+                if theirs[name] != ours[name]
+            )
+            if different:
+                raise ClusterError(
+                    f"The worker {worker} has {different}, so its results could differ. Install the same "
+                    "versions there and begin again; nothing was read."
+                )
+
+
+def _connected(distributed: Any, address: str) -> Any:
+    try:
+        logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # our errors say it once
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # likewise
+            return distributed.Client(address, timeout=_ANSWER_SECONDS, set_as_default=False)
+    except Exception:  # its words repeat the address, and what is secret in it
+        raise ClusterError(
+            f"No Dask scheduler answers at {without_credentials(address)!r}. Check the address, which is "
+            "like tcp://host:8786, and the network."
+        ) from None
+
+
+def _versions_in(report: Mapping[str, Any]) -> dict[str, str | None]:
+    """Return the versions that have to be the same; of Python without its patch."""
+    found = report["packages"]
+    return {
+        "python": ".".join(found["python"].split(".")[:2]),
+        **{name: found.get(name) for name in _SAME_VERSIONS},
+    }
+
+
+def without_credentials(address: str) -> str:
+    """Return an address without user, password and query."""
+    scheme, separator, rest = address.strip().rpartition("://")
+    host = re.split(r"[/?#]", rest.rpartition("@")[2], maxsplit=1)[0]
+    return f"{scheme}{separator}{host}"
+
+
+def worker_address() -> str:
+    """Return the address of the cluster's worker that runs this."""
+    from distributed import get_worker  # noqa: PLC0415  an extra
+
+    return str(get_worker().address)
+
+
+@contextmanager
+def failing_as(step: str, item: object) -> Iterator[None]:
+    """Raise what goes wrong in a worker of a cluster as an error that names worker, step and item."""
+    try:
+        yield
+    except ClusterError:
+        raise
+    except Exception as wrong:
+        raise ClusterError(
+            f"The worker {worker_address()} could not {step} {item}: {_words_of(wrong)}. "
+            f"Correct that there and begin again; {_NOTHING_LEFT}."
+        ) from None
+
+
+def _words_of(wrong: Exception) -> str:
+    if isinstance(wrong, OSError) and wrong.strerror:
+        return wrong.strerror
+    return str(wrong).partition("\n")[0].rstrip(".") or type(wrong).__name__
+
+
+def _work_on_cluster(work: Callable[[Item], Result], item: Item) -> bytes:
+    """Return a pickled and packed result: it crosses a network, and waits in the program's memory."""
+    from pyarrow import compress  # noqa: PLC0415  as above
+
+    with paused_collection(), failing_as("convert", item):
+        result = pickle.dumps(work(item), protocol=5)
+        return pickle.dumps((len(result), compress(result, "lz4", asbytes=True)))
 
 
 class _Worker(SpawnProcess):

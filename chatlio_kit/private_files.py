@@ -1,4 +1,4 @@
-"""Private files and folders, and the removal of those that killed processes have left behind."""
+"""Private files and folders, and the removal of those that killed processes left behind."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from chatlio_kit.errors import OutputError, UsageError
 OURS = frozenset(
     {"ledger.db", "ledger.db-wal", "ledger.db-shm", "ledger.lock", "connecting.lock", "local", "reports"}
 )
-"""The names in a state folder. A folder with any other name may be somebody's working folder."""
+"""Names of everything in a state folder. A folder with other contents may be someone's working folder."""
 
 _PREFIX = "chatlio-kit"
 _DAY = 24 * 60 * 60.0
 
 
 def make_private_folder(folder: Path) -> None:
-    """Make a folder and its missing parents, readable by their owner only.
+    """Create a folder and its missing parents, readable only by their owner.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: The folder cannot be created.
     """
     missing = [parent for parent in folder.parents if not parent.exists()]
     for path in (*reversed(missing), folder):
@@ -34,35 +34,35 @@ def make_private_folder(folder: Path) -> None:
 
 
 def make_state(state: Path) -> None:
-    """Make a state folder that only its owner can read, or restrict an existing one to its owner.
+    """Create a state folder that only its owner can read, or restrict an existing one to its owner.
 
     Raises:
-        UsageError: it belongs to another user, or is open to others and holds other files.
-        OSError: it cannot be made.
+        UsageError: The folder belongs to another user, or is open to others and holds other files.
+        OSError: The folder cannot be created.
     """
     make_private_folder(state)
     status = state.stat()
     if hasattr(os, "geteuid") and os.geteuid() and status.st_uid not in (0, os.geteuid()):
         raise UsageError(
-            f"The state folder {str(state)!r} belongs to another user, who could change what is in it. "
-            "Choose one of your own."
+            f"The state folder {str(state)!r} belongs to another user, who could change its contents. Choose "
+            "a folder of your own."
         )
     if os.name == "posix" and status.st_mode & 0o077:
         if any(path.name not in OURS for path in state.iterdir()):
             raise UsageError(
                 f"The state folder {str(state)!r} is open to other users and holds other files. "
-                "Choose an empty folder, or close this one to others with 'chmod go=' first."
+                "Choose an empty folder, or first close this one to others with 'chmod go='."
             )
         state.chmod(0o700)
 
 
 def new_file(path: Path) -> Path:
-    """Make an empty draft next to a path, readable by its owner only, under an unpredictable name.
+    """Create an empty draft next to a path, readable only by its owner, under an unpredictable name.
 
-    The caller renames it to the path once it is complete. Drafts of killed processes are removed.
+    The caller renames the draft to the path once it is complete. Drafts of killed processes are removed.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: The draft cannot be created.
     """
     for draft in path.parent.glob(f".{path.name}.*.partial"):
         if is_left_by(draft.name.removeprefix(f".{path.name}.").partition(".")[0], draft):
@@ -73,12 +73,13 @@ def new_file(path: Path) -> Path:
 
 
 def new_temporary_folder() -> Path:
-    """Make a temporary folder, and remove those of killed runs.
+    """Create a temporary folder, and remove those of killed runs.
 
     Raises:
-        OutputError: it cannot be made.
+        OutputError: The folder cannot be created.
     """
-    machine = re.sub(r"\W", "", platform.node())[:40]  # containers that share a folder do not share processes
+    # containers may share this folder but not their process ids
+    machine = re.sub(r"\W", "", platform.node())[:40]
     owned = re.compile(rf"{_PREFIX}-{machine}-([0-9]+)-\w+")
     try:
         for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}-{machine}-*"):
@@ -91,7 +92,7 @@ def new_temporary_folder() -> Path:
 
 
 def temporary_folder_unusable(error: OSError) -> OutputError:
-    """Return the error for a folder for temporary files that cannot be used."""
+    """Return the error for an unusable folder for temporary files."""
     name = ""
     with suppress(OSError):
         name = f" {tempfile.gettempdir()!r}"
@@ -102,9 +103,9 @@ def temporary_folder_unusable(error: OSError) -> OutputError:
 
 
 def is_left_by(pid: str, path: Path) -> bool:
-    """Whether the process that made a file or folder has ended without removing it.
+    """Whether the process that created a file or folder ended without removing it.
 
-    On Windows, which cannot tell, a process counts as ended after a day.
+    On Windows, where this cannot be determined, a process counts as ended after a day.
     """
     if os.name != "posix":
         with suppress(OSError):
@@ -114,6 +115,6 @@ def is_left_by(pid: str, path: Path) -> bool:
         os.kill(int(pid), 0)
     except (ValueError, OverflowError, ProcessLookupError):
         return True
-    except OSError:  # it runs, for another user
+    except OSError:  # the process belongs to another user and is running
         return False
     return False

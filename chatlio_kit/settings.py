@@ -1,4 +1,4 @@
-"""Settings and secrets: the platform's address and credential, from the environment or a ``.env`` file."""
+"""Settings and secrets: the platform's URL and credential, from the environment or a ``.env`` file."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from dotenv import dotenv_values
 from chatlio_kit.errors import ChatlioKitError, SettingsError
 
 LOCAL, AEP = "local", "aep"
-"""The platforms: the embedded one, and Experience Platform."""
+"""Names of the platforms: the local one, and Experience Platform."""
 
 DEFAULT_STATE = Path(".chatlio-kit")
 _KEY = "CHATLIO_KIT_REDACTION_KEY"
 _SHORTEST_KEY = 16
 DEFAULT_SCOPES = "openid,session,AdobeID,read_organizations,additional_info.projectedProductContext"
-_BOMS = {  # the longer ones first: UTF-32's begins as UTF-16's does
+_BOMS = {  # longest first: UTF-32's mark begins with UTF-16's
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF8: "utf-8-sig",
@@ -41,8 +41,9 @@ T = TypeVar("T")
 def sealed(function: Callable[P, T]) -> Callable[P, T]:
     """Keep the frames of a function that handles secrets out of every traceback.
 
-    Notebooks in verbose mode and error trackers show the variables of each frame. The traceback of an
-    exception that leaves the function, an interrupt included, begins here instead; a note names its origin.
+    Notebooks in verbose mode and error trackers show the variables of each frame. The traceback of any
+    exception that leaves the function, including an interrupt, therefore starts here; a note names its
+    origin.
     """
 
     @wraps(function)
@@ -60,7 +61,7 @@ def sealed(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def _note_origin(error: BaseException) -> None:
-    """Add the file and line that raised an unexpected exception as a note."""
+    """Add a note with the file and line that raised an unexpected exception."""
     trace = error.__traceback__
     if not isinstance(error, Exception) or isinstance(error, ChatlioKitError) or hasattr(error, "__notes__"):
         return
@@ -72,7 +73,7 @@ def _note_origin(error: BaseException) -> None:
 
 
 class Secret:
-    """A text that appears as ``***`` wherever it is printed, logged or formatted."""
+    """A string that appears as ``***`` wherever it is printed, logged or formatted."""
 
     __slots__ = ("_value",)
 
@@ -82,7 +83,7 @@ class Secret:
 
     @sealed
     def reveal(self) -> str:
-        """Return the text itself, to send it; call this in sealed functions only."""
+        """Return the string itself, for sending; call this only in sealed functions."""
         return self._value
 
     def __repr__(self) -> str:
@@ -110,7 +111,7 @@ class Secret:
         return self
 
     def __reduce__(self) -> str | tuple[object, ...]:
-        raise TypeError("A secret is not written to disk.")
+        raise TypeError("A secret must not be written to disk.")
 
 
 @dataclass(frozen=True)
@@ -118,15 +119,15 @@ class Settings:
     """Endpoints and credential of one Experience Platform organisation.
 
     Attributes:
-        client_id: the OAuth server-to-server client, also sent as ``x-api-key``.
-        client_secret: its secret; never shown.
-        org_id: the organisation, ``{24 hex}@AdobeOrg``.
-        sandbox: the sandbox's name, lower case.
-        scopes: comma-separated OAuth scopes.
-        platform_url: base of the platform's REST APIs.
-        ims_url: base of Adobe's identity service, which issues tokens.
-        is_local: whether this is the embedded local platform.
-        state: the folder for the ledger, the local store and reports.
+        client_id: OAuth server-to-server client id, also sent as ``x-api-key``.
+        client_secret: The client's secret; never shown.
+        org_id: Organisation id, ``{24 hex}@AdobeOrg``.
+        sandbox: Sandbox name, in lower case.
+        scopes: Comma-separated OAuth scopes.
+        platform_url: Base URL of the platform's REST APIs.
+        ims_url: Base URL of Adobe's identity service, which issues tokens.
+        is_local: Whether this is the local platform.
+        state: Folder for the ledger, the local platform's store and reports.
     """
 
     client_id: str
@@ -145,8 +146,8 @@ class Settings:
             require_safe_url(url, setting)
             if "?" in url or "#" in url:
                 raise SettingsError(
-                    f"{setting} must be an address without '?' and '#'. "
-                    "Correct it in the environment or in the .env file."
+                    f"{setting} must be a URL without '?' or '#'. Correct it in the environment or in the "
+                    ".env file."
                 )
 
     @property
@@ -162,14 +163,14 @@ class Settings:
         dotenv: Path | str = ".env",
         state: Path = DEFAULT_STATE,
     ) -> Settings:
-        """Read ``AEP_*`` from the environment, else from a ``.env`` file.
+        """Read ``AEP_*`` from the environment, or else from a ``.env`` file.
 
-        A credential from the environment is sent only to addresses from the environment: anybody may have
-        written the ``.env`` file in the current folder, so it cannot name the address.
+        A credential from the environment is sent only to URLs from the environment. Anyone may have written
+        the ``.env`` file in the current folder, so it must not redirect that credential.
 
         Raises:
-            SettingsError: settings are missing (the error names all), the file cannot be read, or it names an
-                address for a credential from the environment.
+            SettingsError: Settings are missing (the error names them all), the file cannot be read, or it
+                names a URL for a credential from the environment.
         """
         given = dict(os.environ if environment is None else environment)
         known = _read_dotenv(dotenv) | given
@@ -177,9 +178,9 @@ class Settings:
         missing = [name for name in needed if not known.get(name, "").strip()]
         if missing:
             raise SettingsError(
-                f"To talk to Experience Platform, {_listed(missing)} must be set. "
-                "Put them in the environment or in a .env file in this folder; "
-                "your project of the Adobe Developer Console shows the values."
+                f"To connect to Experience Platform, {_listed(missing)} must be set. Put the values in the "
+                "environment or in a .env file in this folder; your project in the Adobe Developer Console "
+                "shows them."
             )
         defaults = {"AEP_PLATFORM_URL": cls.platform_url, "AEP_IMS_URL": cls.ims_url}
         urls = {name: known.get(name, default).strip().rstrip("/") for name, default in defaults.items()}
@@ -188,8 +189,8 @@ class Settings:
         if stored and exported:
             raise SettingsError(
                 f"{_listed(stored)} comes from {str(dotenv)!r}, but {_listed(exported)} from the "
-                "environment: a file in the current folder cannot say where an exported credential is sent. "
-                "Export the address as well, or keep the whole credential in the file."
+                "environment. A file in the current folder must not decide where an exported credential is "
+                "sent. Export the URL as well, or keep the whole credential in the file."
             )
         return cls(
             client_id=known["AEP_CLIENT_ID"].strip(),
@@ -204,7 +205,7 @@ class Settings:
 
 
 def _read_dotenv(dotenv: Path | str) -> dict[str, str]:
-    """Read a ``.env`` file in UTF-8 or the encoding of its byte order mark; empty if there is none."""
+    """Read a ``.env`` file in UTF-8 or the encoding of its byte order mark; return {} if there is no file."""
     path = Path(dotenv)
     if not path.is_file():
         return {}
@@ -212,8 +213,8 @@ def _read_dotenv(dotenv: Path | str) -> dict[str, str]:
         content = path.read_bytes()
     except OSError as error:
         raise SettingsError(
-            f"The file {str(path)!r} cannot be read: {error.strerror or error}. Make it readable for you, or "
-            "put the settings in the environment."
+            f"The file {str(path)!r} cannot be read: {error.strerror or error}. Give yourself read access, "
+            "or put the settings in the environment."
         ) from None
     encoding = next((name for bom, name in _BOMS.items() if content.startswith(bom)), "utf-8")
     problem = ""
@@ -222,13 +223,14 @@ def _read_dotenv(dotenv: Path | str) -> dict[str, str]:
         text = content.decode(encoding)
     except UnicodeDecodeError:
         is_marked = encoding != "utf-8"
-        problem = f"begins as {encoding.upper()} but goes on otherwise" if is_marked else "is not UTF-8"
+        problem = (
+            f"begins as {encoding.upper()} but does not continue as such" if is_marked else "is not UTF-8"
+        )
     if "\0" in text:
         problem = "looks like UTF-16 without a byte order mark"
     if problem:
         raise SettingsError(
-            f"The file {str(path)!r} {problem}, so its settings cannot be read for certain. "
-            "Save it as UTF-8, which every editor offers."
+            f"The file {str(path)!r} {problem}, so its settings cannot be read reliably. Save it as UTF-8."
         )
     values = dotenv_values(stream=io.StringIO(text))
     return {key: value for key, value in values.items() if value is not None}
@@ -236,10 +238,10 @@ def _read_dotenv(dotenv: Path | str) -> dict[str, str]:
 
 @sealed
 def redaction_key(environment: Mapping[str, str] | None = None, dotenv: Path | str = ".env") -> Secret:
-    """Read the key of keyed hashes: ``CHATLIO_KIT_REDACTION_KEY``, or the file that ``..._KEY_FILE`` names.
+    """Read the key for keyed hashes from ``CHATLIO_KIT_REDACTION_KEY`` or the file named by ``..._KEY_FILE``.
 
     Raises:
-        SettingsError: there is none, its file cannot be read, or it is too short.
+        SettingsError: There is no key, its file cannot be read, or it is too short.
     """
     known = _read_dotenv(dotenv) | dict(os.environ if environment is None else environment)
     key, file = known.get(_KEY, "").strip(), known.get(f"{_KEY}_FILE", "").strip()
@@ -247,44 +249,44 @@ def redaction_key(environment: Mapping[str, str] | None = None, dotenv: Path | s
         try:
             key = Path(file).read_text(encoding="utf-8").strip()
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or "it is no text"
-            raise SettingsError(f"The file that {_KEY}_FILE names cannot be read: {reason}.") from None
+            reason = getattr(error, "strerror", None) or "it is not text"
+            raise SettingsError(f"The file named by {_KEY}_FILE cannot be read: {reason}.") from None
     if len(key) < _SHORTEST_KEY:
         raise SettingsError(
-            f"Hashing with a key needs one of at least {_SHORTEST_KEY} characters. "
-            f"Set {_KEY} in the environment or in a .env file, or name a file that holds it in {_KEY}_FILE. "
-            f"'openssl rand -hex 32' makes one; keep it, since only the same key gives the same hashes."
+            f"Keyed hashing needs a key of at least {_SHORTEST_KEY} characters. Set {_KEY} in the "
+            f"environment or in a .env file, or name a file that holds the key in {_KEY}_FILE. 'openssl rand "
+            "-hex 32' generates a key; keep it, because only the same key gives the same hashes."
         )
     return Secret(key)
 
 
 def require_safe_url(url: str, name: str) -> None:
-    """Refuse a URL that would send secrets in the clear, or whose host is ambiguous.
+    """Refuse a URL that would send secrets unencrypted, or whose host is ambiguous.
 
-    Plain ``http://`` is accepted for loopback addresses only.
+    Plain ``http://`` is accepted only for loopback addresses.
 
     Raises:
-        SettingsError: naming the setting, not the URL, which may hold a password.
+        SettingsError: The URL is unsafe. The error names the setting, not the URL, which may hold a password.
     """
     parts = _parse_url(url)
     if parts is None:
         raise SettingsError(
-            f"{name} must be a plain address such as https://host, without a user name, password, backslash, "
-            "blank or control character. Correct it in the environment or in the .env file."
+            f"{name} must be a plain URL such as https://host, without a user name, password, backslash, "
+            "space or control character. Correct it in the environment or in the .env file."
         )
     host = parts.hostname or ""
     if not (parts.scheme == "https" and host) and not (parts.scheme == "http" and _is_loopback(host)):
         raise SettingsError(
-            f"{name} must be an https:// address; plain http:// is accepted for loopback addresses only. "
+            f"{name} must be an https:// URL; plain http:// is accepted only for loopback addresses. "
             "Correct it in the environment or in the .env file."
         )
 
 
 def _parse_url(url: str) -> SplitResult | None:
-    """Parse a URL; None if libraries may disagree about its host."""
+    """Parse a URL; return None if libraries may disagree about its host."""
     try:
         parts = urlsplit(url)
-        _ = parts.port  # raises if it is not a number
+        _ = parts.port  # raises ValueError if the port is not a number
     except ValueError:
         return None
     is_plain = "\\" not in url and "@" not in parts.netloc and " " not in url and url.isprintable()

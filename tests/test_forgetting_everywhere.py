@@ -207,7 +207,7 @@ def test_nobody_found_is_said(state: Path, captures: Path) -> None:
     before = _everything(state / "reports")
     said = _run("forget", captures, "--email", "nobody@x.example", "--yes", "--state", state)
     assert said.exit_code == 1
-    assert said.stdout.startswith("Nobody was found")
+    assert said.stdout.startswith("No one was found")
     assert "ledger" in said.stdout
     assert "captures" in said.stdout
     assert _everything(state / "reports") == before

@@ -258,7 +258,7 @@ def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
     export = write_sample(tmp_path / "s", events=20)
     (export.path / "transcript" / "mine.txt").write_text("mine")
     before = digest(export)
-    with pytest.raises(OutputError, match="no part of an earlier sample"):
+    with pytest.raises(OutputError, match="not part of an earlier sample"):
         write_sample(tmp_path / "s", events=10)
     assert digest(export) == before
 

@@ -105,7 +105,7 @@ def test_an_answer_that_cannot_be_written_is_a_failure(
     assert done.returncode == 1
     assert is_whole(tmp_path / "o")
     assert done.stderr.decode().splitlines()[-1] == (
-        "The command did its work, but its answer could not be written to stdout: No space left on device."
+        "The command succeeded, but its result could not be written to stdout: No space left on device."
     )
 
 

@@ -1,4 +1,4 @@
-"""Client of Experience Platform's APIs. It knows nothing of Chatlio."""
+"""A client for Experience Platform's APIs. It knows nothing about Chatlio."""
 
 from chatlio_kit.aep.catalog import Batch, duration_of
 from chatlio_kit.aep.client import Platform

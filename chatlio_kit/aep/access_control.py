@@ -1,8 +1,8 @@
-"""What the credential may do, and in which sandboxes.
+"""The credential's permissions and sandboxes.
 
 Source: Access control API guide, effective policies, permissions and resource types; Sandbox API guide,
-available sandboxes. That list needs no administrator's right; it leaves out a sandbox that the credential's
-role does not include.
+available sandboxes. Listing available sandboxes requires no administrator rights; the list leaves out
+sandboxes that the credential's role does not include.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ class AccessControl(Api):
     base: ClassVar[str] = "/data/foundation/access-control"
 
     def effective_policies(self, names: Sequence[str]) -> dict[str, list[str]]:
-        """Return the permissions held among those named, e.g. ``/permissions/manage-datasets``."""
-        operation = "tell the credential's rights"
+        """Return which of the named permissions are held, e.g. ``/permissions/manage-datasets``."""
+        operation = "read the credential's permissions"
         answer = self._ask_object(
             operation, "POST", "/acl/effective-policies", body=list(names), repeatable=True
         )
         policies = answer.get("policies")
         if not isinstance(policies, dict):
-            raise self.unexpected(operation, "its answer holds no policies")
+            raise self.unexpected(operation, "its response contains no policies")
         return {str(name): [str(action) for action in actions or []] for name, actions in policies.items()}
 
     def known_names(self) -> frozenset[str]:
         """Return every name of a permission or resource type that the organisation knows.
 
-        The nesting of the answer is not documented for every version of the service, so keys and texts at
-        any depth count, without the slashes before them.
+        The nesting of the response is not documented for every version of the service, so keys and strings at
+        any depth count, without leading slashes.
         """
         answer = self._ask_object("list the names of permissions", "GET", "/acl/reference")
         return frozenset(text.rpartition("/")[2] for text in _texts_in(answer))
@@ -52,10 +52,10 @@ class Sandboxes(Api):
     base: ClassVar[str] = "/data/foundation/sandbox-management"
 
     def type_of(self, name: str) -> str | None:
-        """Return the type of a sandbox, ``production`` or ``development``; None when it is not listed.
+        """Return the type of a sandbox, ``production`` or ``development``; None if it is not listed.
 
         Raises:
-            PlatformError: the list cannot be read.
+            PlatformError: The list cannot be read.
         """
         sandbox = next((sandbox for sandbox in self._active() if sandbox.get("name") == name), {})
         kind = sandbox.get("type")
@@ -67,7 +67,7 @@ class Sandboxes(Api):
             query = [("limit", _SANDBOXES), ("offset", page * _SANDBOXES)]
             sandboxes = self._ask_object(operation, "GET", "/", query=query).get("sandboxes")
             if not isinstance(sandboxes, list):
-                raise self.unexpected(operation, "its answer holds no sandboxes")
+                raise self.unexpected(operation, "its response contains no sandboxes")
             yield from (sandbox for sandbox in sandboxes if isinstance(sandbox, dict))
             if len(sandboxes) < _SANDBOXES:
                 return

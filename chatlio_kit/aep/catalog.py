@@ -21,14 +21,14 @@ class Batch:
     """One batch of a dataset.
 
     Attributes:
-        id: its id.
+        id: Its id.
         status: ``success``, ``failed``, ``active`` and others, in lower case.
-        created_at: milliseconds since 1970.
-        flow_id: the dataflow that streamed it, where the batch names one.
-        successor_id: the batch that replaced it when batches were consolidated, if any.
-        metrics: record counts, as Catalog names them.
+        created_at: Milliseconds since 1970.
+        flow_id: The dataflow that streamed it, if the batch names one.
+        successor_id: The batch that replaced it when batches were consolidated, if any.
+        metrics: Record counts, under Catalog's names.
         errors: ``{"code", "description"}`` for each type of failure.
-        body: the whole object.
+        body: The whole object.
     """
 
     id: str
@@ -50,27 +50,27 @@ class Catalog(Api):
     def create_dataset(self, body: Json) -> str:
         """Create a dataset and return its id.
 
-        ``requestDataSource=true`` also creates the data source; the answer is a list of one
-        reference, ``@/dataSets/{id}`` (Catalog: create a dataset).
+        ``requestDataSource=true`` also creates the data source; the response is a list of one reference,
+        ``@/dataSets/{id}`` (Catalog: create a dataset).
         """
         operation = f"create the dataset {body.get('name', '')!r}"
         answer = self._ask(operation, "POST", "/dataSets", query=[("requestDataSource", "true")], body=body)
         if isinstance(answer, list) and len(answer) == 1 and isinstance(answer[0], str) and answer[0]:
             return answer[0].rpartition("/")[2]
-        raise self.unexpected(operation, "its answer names no dataset")
+        raise self.unexpected(operation, "its response names no dataset")
 
     def dataset(self, dataset_id: str) -> Json:
         """Return a dataset.
 
         Raises:
-            NotFound: there is none.
+            NotFound: It does not exist.
         """
         return self._item("read the dataset", "/dataSets", dataset_id)
 
     def profile_expiry(self, dataset_id: str) -> str | None:
-        """Return how long Profile keeps a dataset's events, an ISO 8601 duration such as ``P30D``.
+        """Return how long Profile keeps a dataset's events, as an ISO 8601 duration such as ``P30D``.
 
-        None when nothing is set. Source: Catalog: retention of event datasets.
+        None if nothing is set. Source: Catalog: retention of event datasets.
         """
         answer = self._ask_object("read the expiry of the dataset", "GET", f"/ttl/{in_path(dataset_id)}")
         profile = (answer.get("extensions") or {}).get("adobe_unifiedProfile") or {}
@@ -81,12 +81,12 @@ class Catalog(Api):
         """Delete a dataset and all its rows.
 
         Raises:
-            NotFound: there is none.
+            NotFound: It does not exist.
         """
         self._call("delete the dataset", "DELETE", f"/dataSets/{in_path(dataset_id)}")
 
     def datasets(self, name: str) -> dict[str, Json]:
-        """Return the datasets of a name, by id; names may repeat."""
+        """Return the datasets with a name, by id; names need not be unique."""
         items = self._items("find the dataset", "/dataSets", [("name", name)])
         return {key: body for key, body in items if body.get("name") == name}
 
@@ -101,10 +101,10 @@ class Catalog(Api):
         """List a dataset's batches, newest first.
 
         Args:
-            dataset_id: the dataset.
-            status: only these, e.g. ``failed``.
-            created_after: milliseconds since 1970.
-            created_before: milliseconds since 1970.
+            dataset_id: The dataset.
+            status: Only batches with this status, e.g. ``failed``.
+            created_after: Milliseconds since 1970.
+            created_before: Milliseconds since 1970.
         """
         query: list[tuple[str, str | int]] = [("dataSet", dataset_id), ("orderBy", "desc:created")]
         if status is not None:
@@ -113,7 +113,7 @@ class Catalog(Api):
             query.append(("createdAfter", created_after))
         if created_before is not None:
             query.append(("createdBefore", created_before))
-        seen: set[str] = set()  # a new batch moves others to the next page, where they are listed again
+        seen: set[str] = set()  # a new batch pushes others to the next page, where they are listed again
         for key, body in self._items("list the dataset's batches", "/batches", query):
             if key not in seen:
                 seen.add(key)
@@ -123,15 +123,15 @@ class Catalog(Api):
         """Return one batch.
 
         Raises:
-            NotFound: there is none.
+            NotFound: It does not exist.
         """
         return _batch(batch_id, self._item("read the batch", "/batches", batch_id))
 
     def _item(self, operation: str, path: str, item_id: str) -> Json:
-        """Return one object; Catalog answers with objects keyed by their ids."""
+        """Return one object; Catalog responds with objects keyed by their ids."""
         item = self._ask_object(operation, "GET", f"{path}/{in_path(item_id)}").get(item_id)
         if not isinstance(item, dict):
-            raise self.unexpected(operation, f"its answer does not hold {item_id}")
+            raise self.unexpected(operation, f"its response does not contain {item_id}")
         return item
 
     def _items(self, operation: str, path: str, query: Parameters) -> Iterator[tuple[str, Json]]:
@@ -140,9 +140,9 @@ class Catalog(Api):
 
 
 def duration_of(text: str | None) -> timedelta | None:
-    """Return an ISO 8601 duration of years, months and days; None when there is none.
+    """Parse an ISO 8601 duration of years, months and days; None if there is none.
 
-    A month counts 30 days and a year 365, so the result is never longer than what is meant.
+    A month counts as 30 days and a year as 365, so the result is never longer than intended.
     """
     match = _DURATION.fullmatch(text or "")
     if match is None or not any(match.groups()):

@@ -27,18 +27,18 @@ class Platform(SheetDisplay):
     Nothing is sent before the first call.
 
     Attributes:
-        settings: where the platform is and who we are.
+        settings: Endpoints and credential.
         schemas: Schema Registry.
-        catalog: datasets and batches.
+        catalog: Datasets and batches.
         mapping_sets: Data Prep.
         flows: Flow Service.
-        access: permissions of the credential.
-        data_access: files of batches.
-        sandboxes: the sandboxes that the credential may use.
+        access: The credential's permissions.
+        data_access: Files of batches.
+        sandboxes: The sandboxes that the credential may use.
         namespaces: Identity Service.
         work_orders: Data Hygiene.
-        observability: the platform's own counters.
-        sleep: waits some seconds.
+        observability: The platform's own counters.
+        sleep: Waits for a number of seconds.
     """
 
     def __init__(self, settings: Settings, *, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -60,8 +60,8 @@ class Platform(SheetDisplay):
         """Fetch an access token, unless a valid one is cached.
 
         Raises:
-            AuthenticationFailed: the identity service refused the credential or its scopes.
-            Unreachable: the identity service did not answer.
+            AuthenticationFailed: The identity service refused the credential or its scopes.
+            Unreachable: The identity service did not respond.
         """
         self._transport.tokens.current()
 
@@ -69,28 +69,29 @@ class Platform(SheetDisplay):
         """Open a dataflow's inlet, with a token if it requires one.
 
         Args:
-            url: the inlet's URL.
-            flow_id: the dataflow.
-            connections: how many connections are kept open at once.
+            url: The inlet's URL.
+            flow_id: The dataflow.
+            connections: Maximum number of open connections.
         """
         tokens, sandbox = self._transport.tokens, self.settings.sandbox
         return Inlet(url, flow_id, connections=connections, tokens=tokens, sandbox=sandbox)
 
     @property
     def clock_skew(self) -> float | None:
-        """Seconds by which the platform's clock is ahead of this machine's; None before it is known."""
+        """Seconds by which the platform's clock is ahead of this machine's; None if not yet known."""
         return self._transport.clock.skew
 
     def now(self) -> datetime:
-        """Return the platform's time by its answers; this machine's where they name none.
+        """Return the platform's time, taken from its responses, or this machine's if they give none.
 
-        Setting this machine's clock does not change it, because the monotonic clock counts between answers.
+        Changing this machine's clock does not affect it, because the monotonic clock counts between
+        responses.
         """
         return self._transport.clock.now()
 
     @property
     def tells_time(self) -> bool:
-        """Whether an answer of the platform has named its time."""
+        """Whether a response of the platform has given its time."""
         return self._transport.clock.skew is not None
 
     def close(self) -> None:

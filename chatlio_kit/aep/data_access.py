@@ -23,9 +23,9 @@ class StoredFile:
     """A file that can be downloaded.
 
     Attributes:
-        endpoint: the path of the call that returns it, below the service's base path.
-        path: its own path, for the ``path`` parameter of that call.
-        size: bytes.
+        endpoint: Path of the call that returns it, below the service's base path.
+        path: Its own path, for the ``path`` parameter of that call.
+        size: Size in bytes.
     """
 
     endpoint: str
@@ -48,7 +48,7 @@ class DataAccess(Api):
         """List the files that a batch added to its dataset.
 
         Raises:
-            NotFound: there is no such batch.
+            NotFound: The batch does not exist.
         """
         files: list[StoredFile] = []
         for entry in self._entries("list the batch's files", f"/batches/{in_path(batch_id)}/files"):
@@ -57,24 +57,24 @@ class DataAccess(Api):
         return files
 
     def failed_files(self, batch_id: str) -> list[StoredFile]:
-        """List the files that hold a batch's failed records; none when nothing failed."""
+        """List the files with a batch's failed records; empty if nothing failed."""
         return self._files("list the batch's failed files", f"/batches/{in_path(batch_id)}/failed")
 
     def download(self, file: StoredFile) -> bytes:
         """Return a file's bytes.
 
         Raises:
-            NotFound: it is gone; diagnostics are kept for up to 30 days.
+            NotFound: It is gone; diagnostics are kept for up to 30 days.
         """
         return self._call(
             f"download {file.name!r}", "GET", file.endpoint, query=[("path", file.path)]
         ).content
 
     def save(self, file: StoredFile, target: IO[bytes]) -> None:
-        """Copy a file to another one in ranges, so that a large one need not fit in memory.
+        """Copy a file to another one in ranges, so that a large file need not fit in memory.
 
         Raises:
-            NotFound: it is gone.
+            NotFound: It is gone.
         """
         start = 0
         while start < file.size:
@@ -87,14 +87,16 @@ class DataAccess(Api):
                 headers={"Range": byte_range},
             )
             target.write(reply.content)
-            if reply.status_code != 206 or not reply.content:  # the range was ignored: this is the whole file
+            if (
+                reply.status_code != 206 or not reply.content
+            ):  # the server ignored the range and sent the whole file
                 return
             start += len(reply.content)
 
     def failed_rows(self, batch_id: str) -> Iterator[Json]:
         """Yield the failed rows of a streamed batch.
 
-        JSON inside the texts ``body``, ``header`` and ``_errors`` is parsed.
+        JSON in the strings ``body``, ``header`` and ``_errors`` is parsed.
         """
         for file in self.failed_files(batch_id):
             for row in self._lines(file):
@@ -112,10 +114,10 @@ class DataAccess(Api):
                 yield row
 
     def _files(self, operation: str, endpoint: str) -> list[StoredFile]:
-        """List the files at an endpoint, without markers such as ``_SUCCESS``, which are empty."""
+        """List the files at an endpoint, except empty markers such as ``_SUCCESS``."""
         try:
             entries = list(self._entries(operation, endpoint))
-        except NotFound:  # the platform keeps no folder when there are no files
+        except NotFound:  # the platform keeps no folder if there are no files
             return []
         files = [_stored_file(endpoint, entry) for entry in entries]
         return [file for file in files if file.size and not file.name.startswith("_")]
@@ -126,7 +128,7 @@ class DataAccess(Api):
 
 def _stored_file(endpoint: str, entry: Json) -> StoredFile:
     link = ((entry.get("_links") or {}).get("self") or {}).get("href")
-    # Only the link's path is used: the token is never sent to a host that an answer names.
+    # Only the link's path is used: the token is never sent to a host named in a response.
     linked = parse_qs(urlsplit(str(link)).query).get("path") if link else None
     path = linked[0] if linked else str(entry.get("name") or "")
     return StoredFile(endpoint, path, int(entry.get("length") or 0))

@@ -1,4 +1,4 @@
-"""Data Prep: mapping sets, and previews of what they make of a record.
+"""Data Prep: mapping sets, and previews of how they map a record.
 
 Source: Data Prep API guide.
 """
@@ -27,7 +27,7 @@ class MappingSets(Api):
         """Return a mapping set.
 
         Raises:
-            NotFound: there is none.
+            NotFound: It does not exist.
         """
         return self._ask_object("read the mapping set", "GET", f"/mappingSets/{in_path(mapping_set_id)}")
 
@@ -38,11 +38,11 @@ class MappingSets(Api):
         return to_int(self._ask_object(operation, "PUT", path, body=body).get("version"))
 
     def delete(self, mapping_set_id: str) -> None:
-        """Delete a mapping set. The call exists, though the API reference does not list it."""
+        """Delete a mapping set. The call exists although the API reference does not list it."""
         self._call("delete the mapping set", "DELETE", f"/mappingSets/{in_path(mapping_set_id)}")
 
     def find(self, name: str | None = None) -> Iterator[Json]:
-        """List all mapping sets, or those of a name."""
+        """List all mapping sets, or those with a name."""
         query: Parameters = [] if name is None else [("name", name)]
         mapping_sets = self._ask_pages(
             "list the mapping sets", "/mappingSets", lambda answer: objects_in(answer, "data"), query
@@ -52,7 +52,7 @@ class MappingSets(Api):
     def preview(self, records: Sequence[Json], body: Json) -> list[Json]:
         """Map records without storing them; return ``{"data": {...}, "errors": [...]}`` for each.
 
-        The guide documents an array of such objects, the reference a bare one; both are accepted.
+        The guide documents an array of such objects, the reference a single object; both are accepted.
         """
         operation = "preview the mapping set"
         answer = self._ask(
@@ -64,7 +64,7 @@ class MappingSets(Api):
         )
         mapped = answer if isinstance(answer, list) else [answer]
         if len(mapped) != len(records) or not all(isinstance(result, dict) for result in mapped):
-            raise self.unexpected(operation, f"its answer does not hold {len(records)} records")
+            raise self.unexpected(operation, f"its response does not contain {len(records)} records")
         return [_preview(result) for result in mapped]
 
 

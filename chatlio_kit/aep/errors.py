@@ -1,7 +1,7 @@
-"""Translate each service's error envelope into one tree of errors.
+"""Translate each service's error envelope into one error tree.
 
 Each service has its own envelope (Experience Platform: troubleshooting guide; Flow Service, Schema Registry,
-Identity and streaming ingestion: error pages). The first key that holds a sentence wins.
+Identity and streaming ingestion: error pages). The first key that contains a sentence is used.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LONGEST_TITLE = 80
 _CODE_IN_TYPE = re.compile(r"/([A-Z]+-\d+-\d{3})$")
 _REQUEST_ID_HEADERS = ("x-request-id", "x-adobe-request-id")
 
-# The permissions of each service, as Adobe's Permissions screen names them (Access control: overview).
+# The permissions of each service, named as in Adobe's Permissions screen (Access control: overview).
 _PERMISSIONS = {
     "Schema Registry": "View Schemas and Manage Schemas",
     "Catalog": "View Datasets and Manage Datasets",
@@ -40,8 +40,8 @@ _PERMISSIONS = {
 }
 
 _RENEW = (
-    "Check AEP_CLIENT_SECRET; when it is right, the credential may have been revoked: "
-    "renew it in the Adobe Developer Console."
+    "Check AEP_CLIENT_SECRET. If it is right, the credential may have been revoked: renew it in the Adobe "
+    "Developer Console."
 )
 _PROFILE = (
     "Add Experience Platform and a product profile of your organisation to the credential's project, "
@@ -51,7 +51,7 @@ _CLIENT = "Check AEP_CLIENT_ID: it is sent as x-api-key and must belong to the s
 _SANDBOX = "Check AEP_SANDBOX: it takes the sandbox's name in lower case, and the role must include it."
 _BUSY = "The object is changing state; wait a minute and try again."
 
-_ADVICE = {
+ADVICE = {
     "401013": _RENEW,
     "403010": _RENEW,
     "403000": _CLIENT,
@@ -59,9 +59,9 @@ _ADVICE = {
     "400003": "Set AEP_ORG_ID to your organisation's id, which ends in @AdobeOrg.",
     "403025": _PROFILE,
     "403027": _PROFILE,
-    "429050": "Wait a minute, then try again; fewer calls at once help.",
+    "429050": "Wait a minute, then try again with fewer concurrent calls.",
     "FLOW-1403-400": "Read the object again and send its etag as If-Match.",
-    "FLOW-1404-412": "Somebody changed the object meanwhile; read it again, then repeat the change.",
+    "FLOW-1404-412": "The object has changed in the meantime; read it again, then repeat the change.",
     "FLOW-1418-400": "Delete the dataflows that use it first.",
     "FLOW-1419-400": "Check that the credential's role may see every field that is mapped.",
     "FLOW-1420-400": _BUSY,
@@ -85,30 +85,30 @@ _CODES_OF_CONFLICT = frozenset({"XDM-1521-400", "FLOW-1404-412"})
 
 
 def error_of(service: str, operation: str, reply: Reply, *, secrets: tuple[str, ...] = ()) -> PlatformError:
-    """Return the error to raise for an answer of a failed call.
+    """Return the error to raise for the response to a failed call.
 
     Args:
-        service: the API that was called.
-        operation: what was asked of it, in words that follow "could not".
-        reply: the answer.
-        secrets: texts that must not show in the error.
+        service: The API that was called.
+        operation: The operation, in words that follow "could not".
+        reply: The response.
+        secrets: Strings that must not appear in the error.
 
     Returns:
-        The error, with the platform's own sentence, its code and what to do next.
+        The error, with the platform's own message, its code and what to do next.
     """
     status, content = reply.status_code, reply.content
     if _is_web_page(content) and 400 <= status < 500 and status not in (404, 429):
         return Unreachable(
             service,
             operation,
-            f"a web page came back instead of the API's answer: {masked(_title_of(content), *secrets)}",
+            f"a web page came back instead of the API's response: {masked(_title_of(content), *secrets)}",
             status=status,
-            advice="A proxy or firewall on the way answered. Ask those who run it to let "
-            f"{'AEP_IMS_URL' if service == 'IMS' else 'AEP_PLATFORM_URL'} through, or check the address.",
+            advice="A proxy or firewall in between responded. Ask its operators to let "
+            f"{'AEP_IMS_URL' if service == 'IMS' else 'AEP_PLATFORM_URL'} through, or check the URL.",
         )
     body = _object_in(content)
     code = _code_in(body)
-    reason = next(_sentences_in(body), "") or _plain_text(content) or f"it answered HTTP {status}"
+    reason = next(_sentences_in(body), "") or _plain_text(content) or f"it responded with HTTP {status}"
     reason = masked(" ".join(reason.split()), *secrets)
     if len(reason) > _LONGEST_REASON:
         reason = reason[:_LONGEST_REASON].rstrip() + " ..."
@@ -219,8 +219,8 @@ def _is_about_the_sandbox(body: Mapping[str, Any]) -> bool:
 
 
 def _advice(service: str, status: int, code: str | None, body: Mapping[str, Any]) -> str:
-    if code in _ADVICE:
-        return _ADVICE[code]
+    if code in ADVICE:
+        return ADVICE[code]
     if _is_about_the_sandbox(body):
         return _SANDBOX
     if status == 401:
@@ -228,7 +228,7 @@ def _advice(service: str, status: int, code: str | None, body: Mapping[str, Any]
     if status == 403:
         needed = _PERMISSIONS.get(service)
         if needed:
-            return f"Give the credential's role in Adobe's Permissions screen: {needed}."
+            return f"Give the credential's role these permissions in Adobe's Permissions screen: {needed}."
         return "Give the credential's role the missing permission in Adobe's Permissions screen."
     if status == 429:
         return "Wait a minute, then try again."

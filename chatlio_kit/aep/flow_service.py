@@ -25,14 +25,14 @@ class Endpoint:
     """A source or target connection.
 
     Attributes:
-        id: its id.
-        name: its name, which may repeat.
-        description: its description.
-        state: e.g. ``enabled``.
-        created_at: milliseconds since 1970.
-        connection_spec_id: the type of system it connects.
-        data: format and schema.
-        params: further parameters, such as ``dataSetId``.
+        id: Its id.
+        name: Its name, which need not be unique.
+        description: Its description.
+        state: E.g. ``enabled``.
+        created_at: Milliseconds since 1970.
+        connection_spec_id: The type of system that it connects.
+        data: Format and schema.
+        params: Further parameters, such as ``dataSetId``.
     """
 
     id: str
@@ -50,19 +50,20 @@ class Flow:
     """A dataflow.
 
     Attributes:
-        id: its id.
-        name: its name, which may repeat.
-        description: its description.
+        id: Its id.
+        name: Its name, which need not be unique.
+        description: Its description.
         state: ``enabled``, ``disabled``, ``enabling`` and others.
-        etag: its version, with quotes; an update has to send it.
-        created_at: milliseconds since 1970.
-        updated_at: milliseconds since 1970.
-        flow_spec_id: the type of dataflow.
-        source_ids: ids of its source connections.
-        target_ids: ids of its target connections.
-        mapping_set_id: the mapping set it applies, if any.
-        mapping_version: the version of that set.
-        inlet_url: where its data is posted, once it is enabled; a secret, because no other key is needed.
+        etag: Its version, with quotes; required for an update.
+        created_at: Milliseconds since 1970.
+        updated_at: Milliseconds since 1970.
+        flow_spec_id: The type of dataflow.
+        source_ids: Ids of its source connections.
+        target_ids: Ids of its target connections.
+        mapping_set_id: The mapping set that it applies, if any.
+        mapping_version: The version of that set.
+        inlet_url: The URL that its data is posted to, once it is enabled; secret, because no other credential
+            is needed.
     """
 
     id: str
@@ -87,7 +88,7 @@ class Flow:
 
 @dataclass(frozen=True)
 class RunError:
-    """One error of a run: the service's code, its sentence, and how many records, if the run says so."""
+    """One error of a run: the service's code, its message, and the number of records, if the run gives it."""
 
     code: str
     message: str
@@ -101,17 +102,17 @@ class FlowRun:
     A run with the status ``success`` may contain failed records: read the counts and ``errors``.
 
     Attributes:
-        id: its id.
-        flow_id: the dataflow.
-        status: in lower case.
-        started_at: milliseconds since 1970.
-        completed_at: milliseconds since 1970, 0 while it runs.
-        received: records received.
-        ingested: records written to the dataset.
-        failed: records not written.
-        warned: records written without one of their attributes.
-        errors: errors of the run and of its activities.
-        body: the whole object.
+        id: Its id.
+        flow_id: The dataflow.
+        status: In lower case.
+        started_at: Milliseconds since 1970.
+        completed_at: Milliseconds since 1970; 0 while it is running.
+        received: Records received.
+        ingested: Records written to the dataset.
+        failed: Records not written.
+        warned: Records written without one of their attributes.
+        errors: Errors of the run and of its activities.
+        body: The whole object.
     """
 
     id: str
@@ -138,7 +139,7 @@ class FlowService(Api):
 
         Args:
             side: ``source`` or ``target``.
-            filters: ``property`` expressions such as ``name==a,b`` (the comma means any); all must hold.
+            filters: ``property`` expressions such as ``name==a,b`` (a comma means any); all must hold.
         """
         return [
             _endpoint(item)
@@ -149,7 +150,7 @@ class FlowService(Api):
         """Return one source or target connection.
 
         Raises:
-            NotFound: there is none.
+            NotFound: It does not exist.
         """
         return _endpoint(self._item(f"read the {side} connection", f"/{side}Connections", endpoint_id))
 
@@ -169,7 +170,7 @@ class FlowService(Api):
         """Return one dataflow, with its inlet once that exists.
 
         Raises:
-            NotFound: there is none.
+            NotFound: It does not exist.
         """
         return _flow(self._item("read the dataflow", "/flows", flow_id))
 
@@ -181,7 +182,7 @@ class FlowService(Api):
         """Update a dataflow by patch operations, with its etag as ``If-Match``.
 
         Raises:
-            Conflict: it was changed meanwhile.
+            Conflict: It has changed in the meantime.
         """
         self._ask_object(
             f"change the dataflow {flow.name!r}",
@@ -207,7 +208,7 @@ class FlowService(Api):
         """Delete a dataflow.
 
         Raises:
-            NotFound: there is none.
+            NotFound: It does not exist.
         """
         self._call("delete the dataflow", "DELETE", f"/flows/{in_path(flow_id)}")
 
@@ -215,7 +216,7 @@ class FlowService(Api):
         """Return the description of a type of system that can be connected.
 
         Raises:
-            NotFound: it is not offered here.
+            NotFound: It is not offered here.
         """
         return self._item("read the connection spec", "/connectionSpecs", spec_id)
 
@@ -223,8 +224,8 @@ class FlowService(Api):
         """List a dataflow's runs, newest first.
 
         Args:
-            flow_id: the dataflow.
-            started_after: milliseconds since 1970.
+            flow_id: The dataflow.
+            started_after: Milliseconds since 1970.
         """
         filters = [f"flowId=={flow_id}"]
         if started_after is not None:
@@ -237,13 +238,13 @@ class FlowService(Api):
         return self._text(operation, self._ask_object(operation, "POST", path, body=body), "id")
 
     def _item(self, operation: str, path: str, item_id: str) -> Json:
-        """Read one object from an answer that is a list of one."""
+        """Read one object from a response that is a list of one."""
         answer = self._ask_object(operation, "GET", f"{path}/{in_path(item_id)}")
         items = answer.get("items")
         if not isinstance(items, list):
-            raise self.unexpected(operation, "its answer holds no items")
+            raise self.unexpected(operation, "its response contains no items")
         if not items:
-            raise NotFound(self.service, operation, f"there is none with the id {item_id}")
+            raise NotFound(self.service, operation, f"there is no object with the id {item_id}")
         return dict(items[0])
 
     def _items(self, operation: str, path: str, filters: Filters, extra: Parameters = ()) -> Iterator[Json]:
@@ -257,13 +258,13 @@ class FlowService(Api):
             if not following or following in followed:
                 return
             followed.add(following)
-            # Only the link's query is used: the token is never sent to a host that an answer names.
+            # Only the link's query is used: the token is never sent to a host named in a response.
             query = parse_qsl(urlsplit(str(following)).query)
 
 
 @sealed
 def webhook_url(inlet_url: Secret, flow_id: str) -> Secret:
-    """Return the URL for senders that cannot set headers: it carries the dataflow's id in its query."""
+    """Return the URL for senders that cannot set headers: its query contains the dataflow's id."""
     return Secret(f"{inlet_url.reveal()}?{FLOW_ID_HEADER}={flow_id}")
 
 

@@ -35,12 +35,12 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Reply:
-    """An HTTP answer of any status. Its repr holds the status alone.
+    """An HTTP response with any status. Its repr shows only the status.
 
     Attributes:
-        status_code: the HTTP status.
-        content: the body's bytes.
-        headers: the headers; names are looked up in any case.
+        status_code: HTTP status.
+        content: The body in bytes.
+        headers: The headers; lookups ignore case.
     """
 
     status_code: int
@@ -51,19 +51,19 @@ class Reply:
         """Parse the body as JSON.
 
         Raises:
-            ValueError: it is not JSON.
+            ValueError: It is not JSON.
         """
         return orjson.loads(self.content)
 
 
 @dataclass(frozen=True)
 class Silence:
-    """A request that got no answer.
+    """A request without a response.
 
     Attributes:
-        reason: why, in words, without the URL.
-        was_sent: whether the request may have reached the platform.
-        is_final: whether a retry would end the same way.
+        reason: The reason, in words, without the URL.
+        was_sent: Whether the request may have reached the platform.
+        is_final: Whether a retry would end the same way.
     """
 
     reason: str
@@ -78,7 +78,7 @@ def new_session(base_url: str, connections: int = 10) -> requests.Session:
     """
     mask_http_logs()
     session = requests.Session()
-    session.auth = _leave_headers_alone  # else requests puts a .netrc entry over the bearer token
+    session.auth = _leave_headers_alone  # otherwise requests prefers a .netrc entry to the bearer token
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.trust_env = urlsplit(base_url).scheme == "https"
     adapter = HTTPAdapter(pool_connections=4, pool_maxsize=connections)
@@ -95,8 +95,8 @@ def send_once(
     Redirects are not followed, because the credential's headers would follow them.
 
     Returns:
-        The answer, or why there was none. The exception of ``requests``, whose text holds the URL, goes no
-        further.
+        The response, or why there was none. The exception from ``requests`` is dropped, because its text
+        contains the URL.
     """
     try:
         response = session.request(
@@ -106,7 +106,7 @@ def send_once(
         untrusted = isinstance(error, requests.exceptions.SSLError)
         return Silence(masked(_cause(error), *secrets), _was_sent(error), is_final=untrusted)
     except UnicodeError:
-        reason = "an id or a name in the settings holds a character that HTTP cannot carry"
+        reason = "an id or a name in the settings contains a character that HTTP cannot carry"
         return Silence(reason, was_sent=False, is_final=True)
     except OSError as error:  # requests checks the certificate file itself and raises a plain OSError
         return Silence(_missing_bundle() or error.strerror or "the system failed", False, is_final=True)
@@ -126,27 +126,27 @@ def send(
     secrets: tuple[str, ...] = (),
     **parts: Any,
 ) -> Reply:
-    """Send a request, and retry it while the platform fails for a moment.
+    """Send a request, and retry it while the platform fails temporarily.
 
-    A request that must not be repeated is retried only when the platform certainly did not act on it.
+    A request that must not be repeated is retried only if the platform is known not to have acted on it.
 
     Args:
-        session: the session.
+        session: The session.
         method: HTTP verb.
-        url: the URL.
-        service: the API, for errors.
-        operation: what the request asks for, in words that follow "could not", for errors.
-        sleep: waits some seconds.
-        may_repeat: whether repeating the request can do no harm.
-        is_local: whether this is the local platform, for errors.
-        secrets: texts that must not show in errors.
-        parts: further arguments of ``requests``.
+        url: The URL.
+        service: The API, for errors.
+        operation: The operation, in words that follow "could not", for errors.
+        sleep: Waits for a number of seconds.
+        may_repeat: Whether repeating the request is harmless.
+        is_local: Whether this is the local platform, for errors.
+        secrets: Strings that must not appear in errors.
+        parts: Further arguments for ``requests``.
 
     Returns:
-        The answer of the last try, whatever its status.
+        The last response, whatever its status.
 
     Raises:
-        Unreachable: no answer came.
+        Unreachable: There was no response.
     """
     tries = 0
     while True:
@@ -165,7 +165,7 @@ def send(
 
 
 def pause_before(tries: int, retry_after: str | None = None) -> float:
-    """Return the seconds to wait after so many tries: exponential with full jitter, at least ``Retry-After``.
+    """Return the seconds to wait before a retry: exponential with full jitter, at least ``Retry-After``.
 
     A ``Retry-After`` beyond a minute counts as a minute.
     """
@@ -184,7 +184,7 @@ def asked_pause(retry_after: str | None) -> float:
 
 
 def retry_after(headers: Mapping[str, str]) -> str | None:
-    """Return an answer's ``Retry-After``; a date as the seconds from the ``Date`` of the same answer."""
+    """Return a response's ``Retry-After``; a date as the seconds since the ``Date`` of the same response."""
     text = headers.get("Retry-After")
     until, date = _http_date(text), _http_date(headers.get("Date"))
     if until is None or date is None:
@@ -193,9 +193,10 @@ def retry_after(headers: Mapping[str, str]) -> str | None:
 
 
 class PlatformClock:
-    """The platform's time, from the ``Date`` of its answers and the monotonic clock in between.
+    """The platform's time, from the ``Date`` of its responses and the monotonic clock in between.
 
-    A ``Date`` is cut to the second and arrives late, so the furthest ahead of several is the most exact.
+    A ``Date`` is truncated to the second and arrives late, so the latest of several estimates is the most
+    accurate.
     """
 
     def __init__(self) -> None:
@@ -207,7 +208,7 @@ class PlatformClock:
         return None if self._ahead is None else (self.now() - datetime.now(UTC)).total_seconds()
 
     def set(self, date: str | None) -> None:
-        """Set the clock by an answer's ``Date``, if there is one."""
+        """Set the clock by a response's ``Date``, if there is one."""
         moment = _http_date(date)
         if moment is None:
             return
@@ -216,7 +217,7 @@ class PlatformClock:
             self._ahead = ahead
 
     def now(self) -> datetime:
-        """Return the platform's time; this machine's before it is set."""
+        """Return the platform's time, or this machine's before it is set."""
         if self._ahead is None:
             return datetime.now(UTC)
         return _EPOCH + timedelta(seconds=self._ahead + time.monotonic())
@@ -233,26 +234,26 @@ def _http_date(text: str | None) -> datetime | None:
 def no_answer(
     service: str, operation: str, silence: Silence, *, may_repeat: bool = True, is_local: bool = False
 ) -> Unreachable:
-    """Return the error for a call that got no answer; the arguments are those of :func:`send`."""
-    advice = "Check the network, any proxy, and the platform's address."
+    """Return the error for a call without a response; the arguments are those of :func:`send`."""
+    advice = "Check the network, any proxy, and the platform's URL."
     if is_local:
         again = in_words("run the command again, which starts it", "open it again: ck.open_platform()")
         advice = f"The local platform has ended; {again}."
     elif (bundle := _missing_bundle()) and silence.reason == bundle:
         advice = "Correct the variable, or unset it."
     elif silence.is_final:
-        advice += " A proxy's own certificate is trusted when REQUESTS_CA_BUNDLE names its file."
+        advice += " If a proxy uses its own certificate, name the certificate's file in REQUESTS_CA_BUNDLE."
     if silence.was_sent and not may_repeat:
-        advice += " The platform may have acted on it all the same: look before trying again."
+        advice += " The platform may have acted on it nevertheless: check before trying again."
     return Unreachable(service, operation, silence.reason, advice=advice)
 
 
 def _missing_bundle() -> str | None:
-    """Name the variable that points to a certificate file that does not exist; None if there is none."""
+    """Return a clause about a variable that names a missing certificate file; None if there is none."""
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         path = os.environ.get(name)
         if path:
-            return None if Path(path).exists() else f"{name} names {path!r}, and there is no such file"
+            return None if Path(path).exists() else f"{name} names {path!r}, but there is no such file"
     return None
 
 
@@ -274,13 +275,13 @@ def _cause(error: requests.RequestException) -> str:
         requests.ConnectTimeout: f"no connection within {CONNECT_TIMEOUT:.0f} seconds",
         requests.ReadTimeout: f"no answer within {READ_TIMEOUT:.0f} seconds",
         requests.exceptions.SSLError: "the certificate of the server could not be verified",
-        requests.exceptions.ProxyError: "the proxy did not let it through",
-        requests.exceptions.ChunkedEncodingError: "the answer broke off",
-        requests.exceptions.ContentDecodingError: "the answer could not be decoded",
+        requests.exceptions.ProxyError: "the proxy refused it",
+        requests.exceptions.ChunkedEncodingError: "the response was interrupted",
+        requests.exceptions.ContentDecodingError: "the response could not be decoded",
     }
     for kind, text in words.items():
         if isinstance(error, kind):
             return text
     if isinstance(error, requests.ConnectionError):
-        return "the connection broke off" if _was_sent(error) else "no connection could be made"
+        return "the connection was interrupted" if _was_sent(error) else "no connection could be made"
     return f"the request failed ({type(error).__name__})"

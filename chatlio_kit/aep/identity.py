@@ -22,14 +22,14 @@ class Namespaces(Api):
         operation = "list the namespaces"
         answer = self._ask(operation, "GET", "/identities")
         if not isinstance(answer, list):
-            raise self.unexpected(operation, "its answer is no list")
+            raise self.unexpected(operation, "its response is not a list")
         return [namespace for namespace in answer if isinstance(namespace, dict)]
 
     def create(self, body: Json) -> Json:
         """Create a namespace and return it.
 
         Raises:
-            Conflict: its code or name is taken.
+            Conflict: Its code or name is taken.
         """
         return self._ask_object(
             f"create the namespace {body.get('code', '')!r}", "POST", "/identities", body=body
@@ -37,7 +37,7 @@ class Namespaces(Api):
 
 
 class WorkOrders(Api):
-    """Deletes records by the identities that they carry as primary."""
+    """Deletes records by their primary identities."""
 
     service: ClassVar[str] = "Data Hygiene"
     base: ClassVar[str] = "/data/core/hygiene"
@@ -48,12 +48,12 @@ class WorkOrders(Api):
         """Order the deletion of a dataset's records and return the work order.
 
         Args:
-            dataset_id: the dataset.
-            identities: ids by namespace code, at most 100,000.
-            display_name: a name for the list of work orders; it should name no person.
+            dataset_id: The dataset.
+            identities: Ids by namespace code, at most 100,000.
+            display_name: A name for the list of work orders; it must not identify a person.
 
         Raises:
-            PermissionMissing: the organisation or the credential is not entitled to record deletes.
+            PermissionMissing: The organisation or the credential is not entitled to record deletes.
         """
         body = {
             "action": "delete_identity",
@@ -70,7 +70,7 @@ class WorkOrders(Api):
         return order
 
     def quotas(self) -> dict[str, tuple[int, int]]:
-        """Return what the licence allows, by the quota's name: how much is consumed, and of how much."""
+        """Return the licence's quotas by name: the amount consumed, and the limit."""
         quotas = objects_in(self._ask_object("read the quota of record deletes", "GET", "/quota"), "quotas")
         return {
             str(quota.get("name")): (to_int(quota.get("consumed")), to_int(quota.get("quota")))

@@ -22,10 +22,10 @@ _LONGEST_MARGIN = 300.0
 
 
 class Tokens:
-    """The credential's access token, cached until shortly before it expires; safe for threads.
+    """The credential's access token, cached until shortly before it expires; thread-safe.
 
-    ``POST /ims/token/v3`` accepts a form with comma-separated scopes and answers with a lifetime in seconds.
-    The form travels in the body, so access logs do not show it.
+    ``POST /ims/token/v3`` accepts a form with comma-separated scopes and returns a lifetime in seconds. The
+    form is sent in the body, so that access logs do not show it.
     """
 
     def __init__(self, settings: Settings, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -45,8 +45,8 @@ class Tokens:
         """Return a token that does not expire soon.
 
         Raises:
-            AuthenticationFailed: the identity service refused the credential or its scopes.
-            Unreachable: the identity service did not answer.
+            AuthenticationFailed: The identity service refused the credential or its scopes.
+            Unreachable: The identity service did not respond.
         """
         with self._lock:
             if self._token is None or time.monotonic() >= self._valid_until:
@@ -94,6 +94,6 @@ def _token_in(reply: Reply) -> tuple[Secret, float]:
     raise PlatformError(
         _SERVICE,
         _OPERATION,
-        "its answer holds no token",
-        advice="Check AEP_IMS_URL, and any proxy on the way.",
+        "its response contains no token",
+        advice="Check AEP_IMS_URL, and any proxy in between.",
     )

@@ -1,8 +1,8 @@
 """Streaming ingestion: post request bodies to a dataflow's inlet.
 
-An inlet may require a token (``authenticationRequired``): it answers 401 or 403 to requests without one or
-with an expired one. The caller interprets every other answer. Source: Streaming ingestion API reference; HTTP
-API source.
+An inlet may require a token (``authenticationRequired``): it then responds 401 or 403 to requests without a
+token or with an expired one. The caller interprets every other response. Source: Streaming ingestion API
+reference; HTTP API source.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _SINGLE, _BATCH = "/collection/", "/collection/batch/"
 
 
 class Inlet:
-    """The endpoint of one dataflow's records; safe for threads.
+    """The streaming endpoint of one dataflow; thread-safe.
 
     Args:
-        url: the inlet's URL, ``https://.../collection/{inlet id}``.
-        flow_id: the dataflow, sent as the header ``x-adobe-flow-id``.
-        connections: how many connections are kept open at once.
-        tokens: the credential's token, for an inlet that requires one.
-        sandbox: the sandbox, sent with the token.
+        url: The inlet's URL, ``https://.../collection/{inlet id}``.
+        flow_id: The dataflow, sent as the header ``x-adobe-flow-id``.
+        connections: Maximum number of open connections.
+        tokens: The credential's token, for an inlet that requires one.
+        sandbox: The sandbox, sent with the token.
     """
 
     @sealed
@@ -62,18 +62,18 @@ class Inlet:
         self._token: Secret | None = None
 
     def post_batch(self, body: bytes) -> Reply:
-        """Post ``{"messages": [...]}`` to the batch path and return the answer, whatever its status.
+        """Post ``{"messages": [...]}`` to the batch path and return the response, whatever its status.
 
         Raises:
-            Unreachable: no answer came; the records may have arrived all the same.
+            Unreachable: There was no response; the records may have arrived nevertheless.
         """
         return self._post("take the batch", self._batch, body)
 
     def post_single(self, body: bytes) -> Reply:
-        """Post one record and return the answer, whatever its status.
+        """Post one record and return the response, whatever its status.
 
         Raises:
-            Unreachable: no answer came; the record may have arrived all the same.
+            Unreachable: There was no response; the record may have arrived nevertheless.
         """
         return self._post("take the record", self._single, body)
 
@@ -101,7 +101,7 @@ class Inlet:
                 self._tokens.discard(token)
             try:
                 self._token = self._tokens.current()
-            except PlatformError:  # the inlet's own answer says more
+            except PlatformError:  # the inlet's own response says more
                 return reply
             reply = self._post_once(operation, url, body, self._token)
         return reply
@@ -109,7 +109,7 @@ class Inlet:
     def _post_once(self, operation: str, url: Secret, body: bytes, token: Secret | None) -> Reply:
         headers = dict(self._headers)
         if token is not None:
-            # The reference names x-sandbox-name, Journey Optimizer's recipe sandbox-name.
+            # The reference names x-sandbox-name, but Journey Optimizer's recipe names sandbox-name.
             headers |= {"Authorization": f"Bearer {token.reveal()}"}
             headers |= dict.fromkeys(("x-sandbox-name", "sandbox-name"), self._sandbox)
         secrets = (token.reveal(),) if token is not None else ()

@@ -10,7 +10,7 @@ from chatlio_kit.settings import Secret, sealed
 
 HIDDEN = "***"
 
-# An inlet's URL is the only key to it (Sources: streaming SDK, `authRequired: false`).
+# An inlet's URL is its only credential (Sources: streaming SDK, `authRequired: false`).
 _PATTERNS = (
     re.compile(r"(?i)((?:/|%2F)collection(?:/|%2F)(?:batch(?:/|%2F))?)[^/?#\s\"'<>\\)\]},;]+"),
     re.compile(r"(?i)(inlet\s?id[\"']?\s*[:=]\s*[\[\"']*)[0-9a-z-]+"),
@@ -21,7 +21,7 @@ _PATTERNS = (
 
 
 def masked(text: str, *secrets: str) -> str:
-    """Replace every inlet path, token and given secret in a text by ``***``."""
+    """Replace every inlet path, token and given secret in a string with ``***``."""
     for secret in secrets:
         if secret:
             text = text.replace(secret, HIDDEN)
@@ -32,7 +32,7 @@ def masked(text: str, *secrets: str) -> str:
 
 @sealed
 def masked_url(url: Secret) -> str:
-    """Return an inlet's URL that is safe to show: its host, without the inlet's id."""
+    """Return an inlet's URL in a form that is safe to show: its host, without the inlet's id."""
     parts = urlsplit(url.reveal())
     return f"{parts.scheme}://{parts.netloc}/collection/{HIDDEN}"
 

@@ -21,7 +21,7 @@ class Observability(Api):
     base: ClassVar[str] = "/data/infrastructure/observability/insights"
 
     def total(self, metric: str, dataset_id: str) -> int:
-        """Return the sum of a metric of one dataset."""
+        """Return the sum of a metric for one dataset."""
         body = {
             "start": _SINCE,
             "end": _UNTIL,

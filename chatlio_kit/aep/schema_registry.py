@@ -42,7 +42,7 @@ class SchemaRegistry(Api):
 
     def tenant_id(self) -> str:
         """Return the tenant id; the tenant's fields are in an object named by an underscore and this id."""
-        operation = "tell the tenant id"
+        operation = "read the tenant id"
         return self._text(operation, self._ask_object(operation, "GET", "/stats"), "tenantId")
 
     def titles(self, resource_type: ResourceType) -> Iterator[Json]:
@@ -69,7 +69,7 @@ class SchemaRegistry(Api):
         """Return a resource by ``$id`` or ``meta:altId``, with references unresolved.
 
         Raises:
-            NotFound: there is none.
+            NotFound: It does not exist.
         """
         return self._ask_object(
             f"read the {_SINGULARS[resource_type]}",
@@ -79,19 +79,19 @@ class SchemaRegistry(Api):
         )
 
     def adobe_field_group(self, group_id: str) -> Json:
-        """Return a field group of Adobe's by ``$id``, with references resolved.
+        """Return one of Adobe's field groups by ``$id``, with references resolved.
 
         Raises:
-            NotFound: there is none, or the organisation is not enabled for it.
+            NotFound: It does not exist, or the organisation is not enabled for it.
         """
         operation, path = "read Adobe's field group", f"/global/fieldgroups/{in_path(group_id)}"
         return self._ask_object(operation, "GET", path, headers=_RESOLVED)
 
     def create(self, resource_type: ResourceType, body: Json) -> Json:
-        """Create a resource and return it as it is stored, with its ``$id``.
+        """Create a resource and return it as stored, with its ``$id``.
 
         Raises:
-            Conflict: its title is taken.
+            Conflict: Its title is taken.
         """
         operation = f"create the {_SINGULARS[resource_type]} {body.get('title', '')!r}"
         answer = self._ask_object(operation, "POST", f"/tenant/{resource_type}", body=body)
@@ -111,14 +111,14 @@ class SchemaRegistry(Api):
         """Add a schema to the union of its class, which cannot be undone, and return it.
 
         Raises:
-            PlatformError: it has neither a primary identity nor an identity map, or its fields do not fit.
+            PlatformError: It has neither a primary identity nor an identity map, or its fields do not fit.
         """
         return self.patch(
             "schemas", schema_id, [{"op": "add", "path": "/meta:immutableTags", "value": ["union"]}]
         )
 
     def descriptors(self, descriptor_type: str) -> list[Json]:
-        """List the descriptors of a type, e.g. ``xdm:descriptorIdentity``; a type without any is absent."""
+        """List the descriptors of a type, e.g. ``xdm:descriptorIdentity``; empty if there are none."""
         answer = self._ask_object("list the descriptors", "GET", "/tenant/descriptors", headers=_DESCRIPTORS)
         return objects_in(answer, descriptor_type)
 

@@ -20,7 +20,7 @@ Parameters = Sequence[tuple[str, str | int]]
 T = TypeVar("T")
 
 PAGE = 100
-"""Entries that are asked for in one page of a list."""
+"""Number of entries requested per page of a list."""
 
 _INLETS = frozenset({"inletUrl", "inletId"})
 _REPEATABLE = frozenset({"GET", "PUT", "DELETE"})
@@ -29,17 +29,17 @@ _REPEATABLE = frozenset({"GET", "PUT", "DELETE"})
 class Transport:
     """Calls the control plane of one platform with one credential.
 
-    Every call carries ``Authorization``, ``x-api-key``, ``x-gw-ims-org-id`` and ``x-sandbox-name``
+    Every call has the headers ``Authorization``, ``x-api-key``, ``x-gw-ims-org-id`` and ``x-sandbox-name``
     (Experience Platform: getting started). Failed calls are retried as in :func:`~chatlio_kit.aep.http.send`.
     A refused token is renewed once.
 
     Args:
-        settings: where the platform is and who we are.
-        sleep: waits some seconds.
+        settings: Endpoints and credential.
+        sleep: Waits for a number of seconds.
 
     Attributes:
-        tokens: the credential's token.
-        clock: the platform's time.
+        tokens: The credential's token.
+        clock: The platform's time.
     """
 
     def __init__(self, settings: Settings, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -67,22 +67,22 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         repeatable: bool | None = None,
     ) -> Reply:
-        """Make a call and return its successful answer.
+        """Make a call and return its successful response.
 
         Args:
-            service: the API, for errors.
-            operation: what is asked of it, in words that follow "could not", for errors.
+            service: The API, for errors.
+            operation: The operation, in words that follow "could not", for errors.
             method: HTTP verb.
-            path: path below the platform's URL.
-            query: query parameters, in order, repeated where needed.
-            body: sent as JSON unless None.
-            headers: further headers.
-            repeatable: whether repeating the call can do no harm; by default as HTTP defines for the verb.
+            path: Path below the platform's URL.
+            query: Query parameters, in order, repeated if needed.
+            body: Sent as JSON unless None.
+            headers: Further headers.
+            repeatable: Whether repeating the call is harmless; by default as HTTP defines for the verb.
 
         Raises:
-            Unreachable: no answer came. A call that creates may have been carried out: look before
+            Unreachable: There was no response. A call that creates may have been carried out: check before
                 trying again.
-            PlatformError: the platform refused the call; the subclass says why.
+            PlatformError: The platform refused the call; the subclass gives the reason.
         """
         may_repeat = method in _REPEATABLE if repeatable is None else repeatable
         data = None if body is None else orjson.dumps(body)
@@ -125,7 +125,7 @@ class Transport:
 
 
 class Api:
-    """One of the platform's APIs: its name, its base path and the transport beneath."""
+    """One of the platform's APIs: its name, its base path and the transport."""
 
     service: ClassVar[str]
     base: ClassVar[str]
@@ -138,18 +138,18 @@ class Api:
 
     @sealed
     def _ask(self, operation: str, method: str, path: str, **parts: Any) -> Any:
-        """Make a call and return the JSON of its answer, its inlets as secrets."""
+        """Make a call and return the JSON of its response, with inlets as secrets."""
         content = self._call(operation, method, path, **parts).content
         try:
             return _with_secrets(orjson.loads(content))
         except orjson.JSONDecodeError:
-            raise self.unexpected(operation, "its answer is not JSON") from None
+            raise self.unexpected(operation, "its response is not JSON") from None
 
     def _ask_object(self, operation: str, method: str, path: str, **parts: Any) -> Json:
-        """Make a call and return the JSON object of its answer."""
+        """Make a call and return the JSON object of its response."""
         answer = self._ask(operation, method, path, **parts)
         if not isinstance(answer, dict):
-            raise self.unexpected(operation, "its answer is not a JSON object")
+            raise self.unexpected(operation, "its response is not a JSON object")
         return answer
 
     def _ask_pages(
@@ -158,10 +158,10 @@ class Api:
         """Read a list page by page, by ``limit`` and ``start``.
 
         Args:
-            operation: what is asked for, for errors.
-            path: path below the service's base path.
-            entries_in: returns the entries of an answer.
-            query: further query parameters.
+            operation: The operation, for errors.
+            path: Path below the service's base path.
+            entries_in: Returns the entries of a response.
+            query: Further query parameters.
         """
         start = 0
         while True:
@@ -173,21 +173,21 @@ class Api:
             start += PAGE
 
     def _text(self, operation: str, answer: Mapping[str, Any], key: str) -> str:
-        """Return a text that an answer must hold."""
+        """Return a string that a response must contain."""
         value = answer.get(key)
         if not isinstance(value, str) or not value:
-            raise self.unexpected(operation, f"its answer has no {key!r}")
+            raise self.unexpected(operation, f"its response has no {key!r}")
         return value
 
     def unexpected(self, operation: str, reason: str) -> PlatformError:
-        """Return the error for an answer that is not what the API documents."""
+        """Return the error for a response that the API does not document."""
         return PlatformError(
-            self.service, operation, reason, advice="Check AEP_PLATFORM_URL, and any proxy on the way."
+            self.service, operation, reason, advice="Check AEP_PLATFORM_URL, and any proxy in between."
         )
 
 
 def to_int(value: Any) -> int:
-    """Parse a number that may be written as text; 0 when there is none."""
+    """Parse a number that may be written as a string; 0 if there is none."""
     try:
         return int(float(value))
     except (TypeError, ValueError):
@@ -195,17 +195,17 @@ def to_int(value: Any) -> int:
 
 
 def objects_in(answer: Json, key: str) -> list[Json]:
-    """Return the objects of a list that an answer holds under a key."""
+    """Return the objects of a list under a key in a response."""
     return [item for item in answer.get(key) or [] if isinstance(item, dict)]
 
 
 def in_path(part: str) -> str:
-    """Escape an id for use as one step of a path."""
+    """Escape an id for use as one segment of a path."""
     return quote(part, safe="")
 
 
 def _with_secrets(node: Any) -> Any:
-    """Wrap inlet URLs and ids, at any depth, before a variable holds them that a traceback may show."""
+    """Wrap inlet URLs and ids, at any depth, before a traceback could show a variable with them."""
     if isinstance(node, dict):
         return {
             key: Secret(value)

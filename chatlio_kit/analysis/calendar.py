@@ -1,7 +1,7 @@
 """Business time: a time zone, opening hours and holidays.
 
-Opening hours are local times. Each day's are converted to UTC by themselves, so a day on which the clocks
-change is as long as it really is.
+Opening hours are local times. Each day's hours are converted to UTC separately, so a day on which the clocks
+change has its actual length.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ _RULE = re.compile(
 _MICROSECONDS = 1e6
 
 Span = tuple[frozenset[int], int, int]
-"""Weekdays from 0 for Monday; minutes from midnight to opening and to closing."""
+"""Weekdays, from 0 for Monday, with minutes from midnight to opening and to closing."""
 
 
 @dataclass(frozen=True, init=False)
 class Calendar:
-    """Where and when time counts.
+    """The time zone and the hours in which time counts.
 
     Args:
-        hours: the opening hours, as in ``"Mo-Fr 09:00-17:30; Sa 10:00-12:00,13:00-16:00"``. Hours that end
-            before they begin go on the next day. None: business time is not measured.
-        time_zone: the IANA name of the zone of hours, days and months, as in ``"Europe/Berlin"``.
-        holidays: days that are closed: a country of the ``holidays`` library with or without its region, as
-            in ``"DE"`` or ``"DE-BE"``, dates as in ``"2024-12-24"``, several of both with commas between or
-            in a list.
+        hours: Opening hours, such as ``"Mo-Fr 09:00-17:30; Sa 10:00-12:00,13:00-16:00"``. Hours that end
+            before they begin continue on the next day. None: business time is not measured.
+        time_zone: IANA name of the zone of hours, days and months, such as ``"Europe/Berlin"``.
+        holidays: Closed days: a country in the ``holidays`` library, with or without a region, such as
+            ``"DE"`` or ``"DE-BE"``, dates such as ``"2024-12-24"``, or several of these, separated by commas
+            or in a list.
 
     Raises:
-        UsageError: when one of them cannot be understood.
+        UsageError: One of them cannot be parsed.
     """
 
     hours: str | None
@@ -72,11 +72,11 @@ class Calendar:
             _holidays(name, 2024)
 
     def seconds(self, starts: pd.Series, ends: pd.Series) -> pd.Series[float]:
-        """Return the open seconds between times; missing where one of the two is.
+        """Return the open seconds between times; missing if either time is missing.
 
         Args:
-            starts: times in UTC.
-            ends: times in UTC, with the same index.
+            starts: Times in UTC.
+            ends: Times in UTC, with the same index.
         """
         if starts.empty:
             return pd.Series(index=starts.index, dtype="float64")
@@ -91,7 +91,7 @@ class Calendar:
         return pd.Series((counted(ends) - counted(starts)) / _MICROSECONDS, index=starts.index)
 
     def is_open(self, times: pd.Series) -> pd.Series[bool]:
-        """Return whether each time is in the opening hours."""
+        """Return whether each time is within the opening hours."""
         if times.empty:
             return pd.Series(index=times.index, dtype="bool")
         opened, closed, _ = self._open_times(times)
@@ -100,12 +100,12 @@ class Calendar:
         return pd.Series((instants < closed[at]) & times.notna().to_numpy(), index=times.index)
 
     def opens_on(self, days: pd.DatetimeIndex) -> NDArray[np.bool_]:
-        """Return whether there are opening hours that begin on each of these local days."""
+        """Return whether opening hours begin on each of these local days."""
         weekdays = {weekday for days_of_week, _, _ in _spans(self.hours) for weekday in days_of_week}
         return np.asarray(days.day_of_week.isin(list(weekdays)) & ~days.isin(self._closed(days)))
 
     def local(self, times: pd.Series) -> pd.Series:
-        """Return times as clocks in the zone show them, without a zone."""
+        """Return times as local time, without a time zone."""
         clocks: pd.Series = times.dt.tz_convert(self.time_zone).dt.tz_localize(None)
         return clocks
 
@@ -129,9 +129,9 @@ class Calendar:
 def _open_times(
     calendar: Calendar, first: int, last: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return when it opens and closes between two years, and how long it was open before each opening.
+    """Return the opening and closing times between two years, and how long it was open before each opening.
 
-    Times are microseconds since 1970. The first opening is before all times, and has no length.
+    Times are microseconds since 1970. The first opening is before all times and has no length.
     """
     days = pd.date_range(f"{first - 1}-12-30", f"{last + 1}-01-02", freq="D", unit="us")
     days = days[~days.isin(calendar._closed(days))]
@@ -146,7 +146,7 @@ def _open_times(
     starts, ends = np.concatenate(past + opened), np.concatenate(past + closed)
     order = np.argsort(starts, kind="stable")
     starts, ends = starts[order], np.maximum.accumulate(ends[order])
-    is_apart = starts[1:] > ends[:-1]  # else it was open already
+    is_apart = starts[1:] > ends[:-1]  # otherwise it was already open
     starts, ends = starts[np.concatenate(([True], is_apart))], ends[np.concatenate((is_apart, [True]))]
     return starts, ends, np.concatenate(([0], np.cumsum(ends - starts)[:-1]))
 
@@ -154,7 +154,8 @@ def _open_times(
 def _in_utc(local: pd.DatetimeIndex, time_zone: str, *, is_first: bool) -> pd.DatetimeIndex:
     """Return local times in UTC.
 
-    A time that occurs twice is its first occurrence or its second; one that is skipped is the moment after.
+    The first or second occurrence is used for a time that occurs twice; a skipped time becomes the moment
+    after.
     """
     which = np.full(len(local), is_first)
     zoned = local.tz_localize(time_zone, ambiguous=which, nonexistent="shift_forward")
@@ -168,7 +169,7 @@ def _instants(times: pd.Series) -> NDArray[np.int64]:
 
 @lru_cache(maxsize=32)
 def _spans(hours: str | None) -> tuple[Span, ...]:
-    """Return opening hours as spans of a day."""
+    """Return opening hours as periods of a day."""
     if hours == "24/7":
         return ((frozenset(range(7)), 0, 24 * 60),)
     rules = [rule.strip() for rule in hours.split(";")] if isinstance(hours, str) else []

@@ -1,13 +1,12 @@
-"""What each metric means, and who made it standard: one line a metric.
+"""The meaning of each metric and its source, one line for each.
 
 Each metric is a function of :mod:`chatlio_kit.analysis.metrics` with the same name.
 
-- DURATION and NUMBER are summed up by their quartiles, SHARE by the part of rows that are true, COUNT by a sum.
-- With opening hours, a DURATION counts open seconds only. Every other metric counts what began while it was
-  open.
+- DURATION and NUMBER are summarized by quartiles, SHARE by the proportion of true rows, COUNT by a sum.
+- With opening hours, a DURATION counts only open seconds. Every other metric counts what began during opening hours.
 - A conversation belongs to the period in which it started and to the agent who wrote first; a reply belongs to
   the period of the message that it answers, and to the agent who wrote it.
-- A turn is a run of messages by one side: visitor or agent. Messages by nobody known are left out.
+- A turn is a run of messages by one side: visitor or agent. Messages with an unknown author are left out.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import pandas as pd
 
 
 class Measure(StrEnum):
-    """How the values of a metric are summed up."""
+    """How the values of a metric are summarized."""
 
     DURATION = "seconds"
     NUMBER = "number"
@@ -32,11 +31,11 @@ class Metric:
     """One metric.
 
     Attributes:
-        name: the name of its function.
-        title: its name in words.
-        measure: how it is summed up.
-        meaning: what it measures.
-        source: where it is standard, and what it is called there.
+        name: Name of its function.
+        title: Its name for display.
+        measure: How it is summarized.
+        meaning: What it measures.
+        source: The product or project that defines it, and its name there.
     """
 
     name: str
@@ -96,14 +95,14 @@ GROUPS: dict[str, str] = {
     "page": "the page, without what follows ? or #",
     "site": "the site of the page",
 }
-"""By what values can be grouped. Days to years have no gaps, and are compared with the one before."""
+"""The values to group by. Days to years have no gaps and are compared with the period before."""
 
 PERIODS = {"day": "D", "week": "W", "month": "M", "quarter": "Q", "year": "Y"}
-"""The groups that follow each other, with pandas' letter for each."""
+"""The groups that form a sequence, with pandas' letter for each."""
 
 
 def definitions() -> pd.DataFrame:
-    """Return a row for each metric: its title, how it is summed up, what it means, and where it is standard."""
+    """Return a row for each metric: its title, how it is summarized, what it means, and its source."""
     rows = [
         (metric.name, metric.title, str(metric.measure), metric.meaning, metric.source) for metric in _ALL
     ]

@@ -1,4 +1,4 @@
-"""Plots of small frames of numbers. Each function returns a matplotlib figure, which shows itself.
+"""Plots of small frames of numbers. Each function returns a Matplotlib figure, which displays itself.
 
 Display the frame next to the plot, so that every value can be read and compared.
 """
@@ -30,12 +30,12 @@ _MARKS = 6
 
 @dataclass(frozen=True)
 class Scale:
-    """How values are written, and which axis suits them.
+    """How values are written, and the axis that suits them.
 
     Attributes:
-        form: writes a value.
-        steps: the distances that marks of an axis may have; by default decimal ones.
-        is_whole: whether marks are whole numbers.
+        form: Formats a value.
+        steps: Possible distances between ticks; decimal by default.
+        is_whole: Whether ticks are whole numbers.
     """
 
     form: Callable[[float], str]
@@ -48,13 +48,13 @@ COUNTS = Scale(lambda value: f"{value:,.10g}", is_whole=True)
 
 
 def stacked(numbers: pd.DataFrame, *, unit: str, title: str = "", style: StyleSheet = None) -> Picture:
-    """Draw a column for each row, its parts one above the other.
+    """Draw a column for each row, with its parts stacked.
 
     Args:
-        numbers: a row for each column of the plot, a column for each part.
-        unit: what is counted, e.g. ``events``.
-        title: what it shows, as a sentence.
-        style: a style sheet of matplotlib, or rcParams.
+        numbers: A row for each column of the plot, a column for each part.
+        unit: What is counted, e.g. ``events``.
+        title: What the figure shows, as a sentence.
+        style: Matplotlib style sheet or rcParams.
     """
     what = f"Stacked columns of {label(unit)}, parts {', '.join(map(label, numbers.columns))}: "
     words = what + _in_words(numbers.sum(axis=1), COUNTS)
@@ -82,12 +82,12 @@ def columns(
     """Draw a column for each row.
 
     Args:
-        numbers: a value for each column of the plot.
-        unit: what is counted, e.g. ``conversations``.
-        scale: how values are written.
-        title: what it shows, as a sentence.
-        beside: rows of texts that are written next to it, the headings first.
-        style: a style sheet of matplotlib, or rcParams.
+        numbers: A value for each column of the plot.
+        unit: What is counted, e.g. ``conversations``.
+        scale: How values are written.
+        title: What the figure shows, as a sentence.
+        beside: Rows of strings to write next to the plot, headings first.
+        style: Matplotlib style sheet or rcParams.
     """
     words = f"Columns of {label(unit)}: {_in_words(numbers, scale)}"
     with panel(_HEIGHT, words, grid="y", title=title, numbers=beside, style_sheet=style) as (picture, axes):
@@ -111,12 +111,12 @@ def bars(
     """Draw a bar for each row, the first on top, with its value at the end.
 
     Args:
-        numbers: a value for each bar.
-        unit: what is counted.
-        scale: how values are written.
-        title: what it shows, as a sentence.
-        beside: rows of texts that are written next to it, the headings first.
-        style: a style sheet of matplotlib, or rcParams.
+        numbers: A value for each bar.
+        unit: What is counted.
+        scale: How values are written.
+        title: What the figure shows, as a sentence.
+        beside: Rows of strings to write next to the plot, headings first.
+        style: Matplotlib style sheet or rcParams.
     """
     words = f"Bars of {label(unit)}: {_in_words(numbers, scale)}"
     height = 0.9 + _ROW * len(numbers)
@@ -140,15 +140,15 @@ def quartiles(
     beside: Numbers | None = None,
     style: StyleSheet = None,
 ) -> Picture:
-    """Draw the middle half of some values as a band and their median as a dot, a row for each group.
+    """Draw the middle half of some values as a band and their median as a dot, one row for each group.
 
     Args:
-        numbers: a row for each group, with ``lower_quartile``, ``median`` and ``upper_quartile``.
-        unit: of the values, e.g. ``seconds``.
-        scale: how values are written.
-        title: what it shows, as a sentence.
-        beside: rows of texts that are written next to it, the headings first.
-        style: a style sheet of matplotlib, or rcParams.
+        numbers: A row for each group, with ``lower_quartile``, ``median`` and ``upper_quartile``.
+        unit: Unit of the values, e.g. ``seconds``.
+        scale: How values are written.
+        title: What the figure shows, as a sentence.
+        beside: Rows of strings to write next to the plot, headings first.
+        style: Matplotlib style sheet or rcParams.
     """
     what = f"Bands of {label(unit)}, from the lower to the upper quartile, with the median: "
     words, height = what + _in_words(numbers["median"], scale), 1.2 + _ROW * len(numbers)
@@ -178,15 +178,15 @@ def band(
     beside: Numbers | None = None,
     style: StyleSheet = None,
 ) -> Picture:
-    """Draw the median of some values as a line in the band of their middle half, from left to right.
+    """Draw the median of some values as a line within the band of their middle half, over time.
 
     Args:
-        numbers: a row for each period, with ``lower_quartile``, ``median`` and ``upper_quartile``.
-        unit: of the values, e.g. ``seconds``.
-        scale: how values are written.
-        title: what it shows, as a sentence.
-        beside: rows of texts that are written next to it, the headings first.
-        style: a style sheet of matplotlib, or rcParams.
+        numbers: A row for each period, with ``lower_quartile``, ``median`` and ``upper_quartile``.
+        unit: Unit of the values, e.g. ``seconds``.
+        scale: How values are written.
+        title: What the figure shows, as a sentence.
+        beside: Rows of strings to write next to the plot, headings first.
+        style: Matplotlib style sheet or rcParams.
     """
     what = f"A line of the median of {label(unit)}, in the band from the lower to the upper quartile: "
     words = what + _in_words(numbers["median"], scale)
@@ -213,14 +213,14 @@ def heat(
     title: str = "",
     style: StyleSheet = None,
 ) -> Picture:
-    """Draw a frame as a map of its values, each written in its cell.
+    """Draw a frame as a heat map, with each value written in its cell.
 
     Args:
-        numbers: a row for each row of the map.
-        unit: of the values.
-        scale: how values are written.
-        title: what it shows, as a sentence.
-        style: a style sheet of matplotlib, or rcParams.
+        numbers: A row for each row of the map.
+        unit: Unit of the values.
+        scale: How values are written.
+        title: What the figure shows, as a sentence.
+        style: Matplotlib style sheet or rcParams.
     """
     cells = {f"{row} {name}": numbers.at[row, name] for row in numbers.index for name in numbers}
     words = f"A map of {label(unit)}: {_in_words(pd.Series(cells), scale)}"
@@ -251,15 +251,15 @@ def arrived(
     title: str = "",
     style: StyleSheet = None,
 ) -> Picture:
-    """Draw the number found as a bar inside the number expected: a full bar means that all are there.
+    """Draw the number found as a bar inside the number expected: a full bar means that nothing is missing.
 
     Args:
-        numbers: a row for each bar.
-        expected: the column with the expected numbers.
-        found: the column with the numbers found.
-        unit: what is counted.
-        title: what it shows, as a sentence.
-        style: a style sheet of matplotlib, or rcParams.
+        numbers: A row for each bar.
+        expected: Column with the expected numbers.
+        found: Column with the numbers found.
+        unit: What is counted.
+        title: What the figure shows, as a sentence.
+        style: Matplotlib style sheet or rcParams.
     """
     fractions = [
         f"{part:,} of {whole:,}" for part, whole in zip(numbers[found], numbers[expected], strict=True)
@@ -284,7 +284,7 @@ def arrived(
 
 
 def _in_words(numbers: pd.Series[Any], scale: Scale) -> str:
-    """Return all values in words; of many, the first, the highest and the last."""
+    """Return all values as text; if there are many, the first, the highest and the last."""
     known = numbers.dropna()
     values = [f"{label(row)} {scale.form(value)}" for row, value in known.items()]
     if len(values) <= _MOST_VALUES:
@@ -298,7 +298,7 @@ def _in_words(numbers: pd.Series[Any], scale: Scale) -> str:
 def _annotate(
     axes: Axes, text: str, point: tuple[float, float], offset: tuple[int, int], *, color: str | None = None
 ) -> None:
-    """Write a text to the right of a point, or above it."""
+    """Write text to the right of a point, or above it."""
     is_above = offset[0] == 0
     axes.annotate(
         text,
@@ -312,17 +312,17 @@ def _annotate(
 
 
 def _color(number: int) -> str:
-    """Return a colour of the style that is in use."""
+    """Return a colour of the current style."""
     return to_hex(f"C{number}")
 
 
 def _highest(numbers: pd.Series[Any] | pd.DataFrame) -> float:
-    """Return the highest value; 1 if none is above zero, so that an axis has a length."""
+    """Return the highest value; 1 if none is above zero, so that the axis has a length."""
     return float(np.nan_to_num(numbers.to_numpy(dtype="float64")).max(initial=0.0)) or 1.0
 
 
 def _name_columns(axes: Axes, index: pd.Index[Any]) -> None:
-    """Name the columns below them; of many, only as many as can be read."""
+    """Label columns below the axis; if there are many, some stay unlabelled."""
     names = [label(name) for name in index]
     room = max((len(name) + 2 for name in names), default=1)
     step = max(1, -(-len(names) * room // _CHARACTERS))
@@ -339,7 +339,7 @@ def _name_rows(axes: Axes, index: pd.Index[Any]) -> None:
 
 
 def _mark(axis: Axis, scale: Scale) -> None:
-    """Mark an axis with about six values."""
+    """Put about six ticks on an axis."""
     highest = max(axis.get_view_interval())
     step = next((step for step in scale.steps if step * _MARKS >= highest), None)
     decimal = MaxNLocator(_MARKS, steps=[1, 2, 5, 10], integer=scale.is_whole)

@@ -1,4 +1,4 @@
-"""Audit identities before anything is made of them: coverage, values that strangers share, and graphs.
+"""Audit identities before they are used: coverage, values that strangers share, and graphs.
 
 | verdict | when |
 | --- | --- |
@@ -6,7 +6,7 @@
 | amber | one value is on more than 5 visitors; a role address such as info@ is an identity; a graph joins several e-mail addresses; fewer than four fifths of the events get an identity |
 | green | none of these |
 
-Nothing of the result holds an id or an address: values are masked, and named by the record they were read from.
+The result contains no ids or addresses: values are masked, and identified by the record they were read from.
 """  # noqa: E501 - a table
 
 from __future__ import annotations
@@ -76,13 +76,13 @@ class Light(StrEnum):
 
 @dataclass(frozen=True)
 class SharedValue:
-    """A value that suspiciously many visitors have, or that is not a visitor's.
+    """A value that suspiciously many visitors share, or that is not a visitor's.
 
     Attributes:
-        shown: the value, masked.
-        visitors: how many visitors have it.
-        whose: ``agent`` or ``role`` for addresses of these; empty otherwise.
-        file: where it was first read, with ``record``.
+        shown: The value, masked.
+        visitors: Number of visitors with the value.
+        whose: ``agent`` or ``role`` if it is such an address; otherwise empty.
+        file: Where it was first read, with ``record``.
     """
 
     shown: str
@@ -97,14 +97,14 @@ class FieldAudit:
     """One field as an identity.
 
     Attributes:
-        field: the field.
-        namespace: its namespace; None where it was not chosen.
-        valid: events with a valid value, by kind.
-        distinct: how many valid values there are.
-        blank: events without a value.
-        blocked: events whose value is blocked, or identifies nobody.
-        invalid: events whose value has not the form of its namespace.
-        shared: the values that need attention, those of most visitors first.
+        field: The field.
+        namespace: Its namespace; None if none was chosen.
+        valid: Events with a valid value, by kind.
+        distinct: Number of distinct valid values.
+        blank: Events without a value.
+        blocked: Events whose value is blocked, or identifies no one.
+        invalid: Events whose value does not have the format of its namespace.
+        shared: Values that need attention, those of most visitors first.
     """
 
     field: str
@@ -119,18 +119,18 @@ class FieldAudit:
 
 @dataclass(frozen=True, repr=False)
 class IdentityAudit:
-    """What identities would make of some events.
+    """The effect of identities on some events.
 
     Attributes:
-        identities: the identities, in the order in which they are primary.
-        events: events by kind.
-        identified: events that get an identity, by kind; a transcript gets its conversation's visitor.
-        visitors: how many visitors the events name.
-        fields: the fields, chosen ones first.
-        graphs: the people they would become.
-        light: the verdict.
-        reasons: why, in sentences.
-        times: when each event happened.
+        identities: The identities, in order of precedence.
+        events: Events by kind.
+        identified: Events that get an identity, by kind; a transcript gets its conversation's visitor.
+        visitors: Number of visitors that the events name.
+        fields: The fields, chosen ones first.
+        graphs: The people that the events would become.
+        light: The verdict.
+        reasons: Reasons for the verdict, as sentences.
+        times: When each event happened.
     """
 
     identities: tuple[Identity, ...]
@@ -154,11 +154,11 @@ class IdentityAudit:
 
     @property
     def exit_code(self) -> int:
-        """1 when the verdict is red, else 0."""
+        """1 if the verdict is red, otherwise 0."""
         return int(self.light is Light.RED)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the audit as plain data for JSON. It holds no id and no address."""
+        """Return the audit as plain data for JSON, without ids and addresses."""
         return {
             "identities": [str(identity) for identity in self.identities],
             "verdict": self.light.value,
@@ -212,7 +212,7 @@ class IdentityAudit:
         )
 
     def picture(self) -> Picture:
-        """Draw coverage by kind, and graphs by their size."""
+        """Draw coverage by kind, and graphs by size."""
         from chatlio_kit.analysis.identity_picture import draw  # noqa: PLC0415 - only a drawing needs matplotlib
 
         return draw(self)
@@ -235,18 +235,18 @@ def _tables(name: str, value: object) -> None:
 def audit_identities(
     tables: Tables | pd.DataFrame, identities: str | Sequence[str] = (DEFAULT,)
 ) -> IdentityAudit:
-    """Audit identities over frames, before anything is made on a platform. Reads only.
+    """Audit identities over frames, before anything is created on a platform. Reads only.
 
     Args:
-        tables: the frames; or the frame ``events`` alone.
-        identities: which fields name the visitor, as ``FIELD=NAMESPACE``.
+        tables: The frames, or the frame ``events`` alone.
+        identities: The fields that identify the visitor, as ``FIELD=NAMESPACE``.
 
     Returns:
         Coverage, values that need attention, graphs, and a verdict: green, amber or red.
 
     Raises:
-        UsageError: an identity is invalid, or a field may not be one.
-        FrameError: a frame no longer has its columns and dtypes.
+        UsageError: An identity is invalid, or a field may not be an identity.
+        FrameError: A frame no longer has its columns and dtypes.
     """
     chosen = parse_identities([identities] if isinstance(identities, str) else identities)
     if not chosen:
@@ -288,17 +288,17 @@ def _audited(frame: pd.DataFrame, chosen: tuple[Identity, ...]) -> IdentityAudit
 def audit_export(
     export: Export, identities: Sequence[str] | None = None, *, quiet: bool = False
 ) -> IdentityAudit:
-    """Audit identities over captures, of which only the needed columns are held in memory.
+    """Audit identities over captures, with only the needed columns in memory.
 
     Args:
-        export: the captures.
-        identities: which fields name the visitor; by default ``visitor_id=ChatlioVisitor``.
-        quiet: whether to show no progress.
+        export: The captures.
+        identities: The fields that identify the visitor; by default ``visitor_id=ChatlioVisitor``.
+        quiet: Whether to hide progress.
 
     Raises:
-        UsageError: an identity is invalid, or a field may not be one.
+        UsageError: An identity is invalid, or a field may not be an identity.
     """
-    chosen = parse_identities(identities or (DEFAULT,))  # a wrong one is reported before anything is read
+    chosen = parse_identities(identities or (DEFAULT,))  # an invalid one is reported before anything is read
     frames = [empty("events")[list(COLUMNS)]]
     with Progress("reading", None, "records", quiet=quiet) as progress:
         for batch in export.batches():
@@ -337,7 +337,7 @@ class _Audit:
     def _shared(
         self, identity: Identity, values: pd.Series[str], ids: pd.Series[str]
     ) -> Iterator[SharedValue]:
-        """Yield the values of more than 5 visitors, and addresses that are no visitor's."""
+        """Yield the values of more than 5 visitors, and addresses that are not a visitor's."""
         if identity.field == VISITOR:
             return
         visitors = self._visitor_of.groupby(ids).nunique().sort_values(ascending=False, kind="stable")
@@ -420,7 +420,7 @@ def _about_shared(fields: Iterable[FieldAudit]) -> list[str]:
 
 
 def _chain(members: tuple[str, ...]) -> str:
-    """Describe a graph by pseudonyms that mean nothing outside the sentence."""
+    """Describe a graph with pseudonyms that mean nothing outside the sentence."""
     counts: dict[str, int] = {}
     for namespace in members:
         counts[namespace] = counts.get(namespace, 0) + 1

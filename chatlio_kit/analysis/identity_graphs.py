@@ -1,4 +1,4 @@
-"""Identity graphs as Experience Platform would build them: the ids of one event belong to one person."""
+"""Identity graphs as Experience Platform would build them: all ids of an event belong to one person."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class IdentityGraphs:
     """The graphs over all events.
 
     Attributes:
-        sizes: how many graphs hold how many identities, by size. A graph of one identity is a person known by
+        sizes: Number of graphs by their number of identities. A graph of one identity is a person known by
             one id.
-        members: the namespace of each identity of the largest graphs, the largest first. No id is among them.
-        joined_emails: graphs that hold several e-mail addresses: perhaps several people.
+        members: Namespaces of the identities in the largest graphs, the largest first; no ids.
+        joined_emails: Graphs with several e-mail addresses, which may be several people.
     """
 
     sizes: Counter[int] = field(default_factory=Counter)
@@ -33,22 +33,22 @@ class IdentityGraphs:
 
     @property
     def count(self) -> int:
-        """How many graphs there are: the people that Profile would know."""
+        """The number of graphs: the people that Profile would know."""
         return self.sizes.total()
 
     @property
     def identities(self) -> int:
-        """How many distinct identities there are."""
+        """The number of distinct identities."""
         return sum(size * count for size, count in self.sizes.items())
 
     @property
     def largest(self) -> int:
-        """How many identities the largest graph holds."""
+        """The number of identities in the largest graph."""
         return max(self.sizes, default=0)
 
     @property
     def too_large(self) -> int:
-        """How many graphs hold more identities than the platform keeps."""
+        """The number of graphs with more identities than the platform keeps."""
         return sum(count for size, count in self.sizes.items() if size > LARGEST)
 
     @classmethod
@@ -56,8 +56,8 @@ class IdentityGraphs:
         """Build the graphs over events.
 
         Args:
-            columns: the ids of the events by namespace, all indexed alike.
-            shown: how many of the largest graphs to describe.
+            columns: The ids of the events by namespace, all with the same index.
+            shown: How many of the largest graphs to describe.
         """
         numbers, namespaces = _numbered(columns)
         roots = _roots(numbers, len(namespaces))

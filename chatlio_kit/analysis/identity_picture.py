@@ -1,4 +1,4 @@
-"""The picture of an identity audit: coverage by kind on the left, graphs by their size on the right."""
+"""The figure of an identity audit: coverage by kind on the left, graphs by size on the right."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BINS = (("1", 1, 1), ("2", 2, 2), ("3", 3, 3), ("4–10", 4, 10), ("11–50", 1
 
 
 def draw(audit: IdentityAudit) -> Picture:
-    """Return the picture, with its numbers in the description."""
+    """Return the figure, with its numbers in the description."""
     shares = {kind: audit.identified.get(kind, 0) / count for kind, count in audit.events.items() if count}
     sizes = audit.graphs.sizes.items()
     graphs = {

@@ -43,16 +43,16 @@ def measure(
     """Return the metrics of tables.
 
     Args:
-        tables: what ``read_tables`` or ``to_tables`` returned; edited frames are measured as they are.
-        hours: opening hours, as in ``"Mo-Fr 09:00-17:30; Sa 10:00-14:00"``, or ``24/7``. With them, each
-            metric is measured in business time, too.
-        time_zone: the IANA name of the zone of hours, days and months, as in ``"Europe/Berlin"``.
-        holidays: closed days: a country or region as in ``"DE"`` or ``"DE-BE"``, dates as in
-            ``"2024-12-24"``, or several of both.
+        tables: What ``read_tables`` or ``to_tables`` returned; edited frames are measured as they are.
+        hours: Opening hours, such as ``"Mo-Fr 09:00-17:30; Sa 10:00-14:00"``, or ``24/7``. With them, each
+            metric is also measured in business time.
+        time_zone: IANA name of the zone of hours, days and months, such as ``"Europe/Berlin"``.
+        holidays: Closed days: a country or region such as ``"DE"`` or ``"DE-BE"``, dates such as
+            ``"2024-12-24"``, or several of these.
 
     Raises:
-        UsageError: when an argument cannot be understood.
-        FrameError: when an edited frame lacks a column, or has one of another dtype.
+        UsageError: An argument cannot be parsed.
+        FrameError: An edited frame lacks a column, or has one of another dtype.
     """
     frames = tables.frames()
     for name, frame in frames.items():
@@ -61,11 +61,11 @@ def measure(
 
 
 class Metrics(SheetDisplay):
-    """The metrics of some tables. They show themselves as an overview, month by month.
+    """The metrics of some tables, displayed as an overview month by month.
 
     Args:
-        frames: the five tables by name.
-        calendar: the time zone, the opening hours and the holidays.
+        frames: The five tables by name.
+        calendar: The time zone, the opening hours and the holidays.
     """
 
     definitions = staticmethod(definitions)
@@ -76,10 +76,10 @@ class Metrics(SheetDisplay):
         self._rows: dict[str, pd.DataFrame] = {}
 
     def rows(self, metric: str) -> pd.DataFrame:
-        """Return what a metric was made of: a row for each conversation, reply or day.
+        """Return the values behind a metric: a row for each conversation, reply or day.
 
         Raises:
-            UsageError: when there is no such metric.
+            UsageError: There is no such metric.
         """
         check_name("metric", metric, METRICS)
         if metric not in self._rows:
@@ -89,19 +89,19 @@ class Metrics(SheetDisplay):
         return self._rows[metric]
 
     def frame(self, metric: str, by: str = "month") -> pd.DataFrame:
-        """Return a metric summed up by period, agent, page or hour, and compared with the period before.
+        """Return a metric summarized by period, agent, page or hour, and compared with the period before.
 
         Args:
-            metric: its name; ``definitions()`` lists all.
+            metric: Its name; ``definitions()`` lists all.
             by: ``all``, ``day``, ``week``, ``month``, ``quarter``, ``year``, ``hour``, ``weekday``,
                 ``hour_of_week``, ``agent``, ``page`` or ``site``.
 
         Returns:
-            As :func:`~chatlio_kit.analysis.summary.summarize`. Periods are the same for all metrics: from the
-            first event to the last.
+            The result of :func:`~chatlio_kit.analysis.summary.summarize`. Periods are the same for all
+            metrics: from the first event to the last.
 
         Raises:
-            UsageError: when there is no such metric or group, or the metric is not known by that group.
+            UsageError: There is no such metric or group, or the metric is not available by that group.
         """
         return summarize(self.rows(metric), metric, by, self.calendar, span=self._span)
 
@@ -114,16 +114,16 @@ class Metrics(SheetDisplay):
         business: bool = False,
         style: str | dict[str, Any] | None = None,
     ) -> Picture:
-        """Return a picture of a metric as a matplotlib figure, titled with its finding, numbers next to it.
+        """Return a metric as a Matplotlib figure, with its finding as the title and the numbers next to it.
 
         Args:
-            metric: its name.
-            by: as in :meth:`frame`.
-            business: whether it shows business time.
-            style: a style sheet of matplotlib, such as ``"dark_background"``, or rcParams to change.
+            metric: Its name.
+            by: As in :meth:`frame`.
+            business: Whether to show business time.
+            style: Matplotlib style sheet, such as ``"dark_background"``, or rcParams to change.
 
         Raises:
-            UsageError: as in :meth:`frame`, or when there are no opening hours, or no such style.
+            UsageError: As in :meth:`frame`, or there are no opening hours or no such style.
         """
         from chatlio_kit.analysis.pictures import draw  # noqa: PLC0415 - matplotlib takes half a second to load
 
@@ -134,7 +134,7 @@ class Metrics(SheetDisplay):
     def overview(self, by: str = "month") -> pd.DataFrame:
         """Return a row for each metric: over all time, in the last period, and in the one before.
 
-        Durations are medians, numbers are means. ``change`` is the last period less the one before.
+        Durations are medians, numbers are means. ``change`` is the last period minus the one before.
         """
         check_name("by", by, PERIODS)
         rows = []
@@ -153,7 +153,7 @@ class Metrics(SheetDisplay):
         return pd.DataFrame(rows).set_index("metric")
 
     def table(self, by: str = "month") -> pd.DataFrame:
-        """Return all metrics that are known by a group below each other, their names in ``metric``."""
+        """Return all metrics available by a group, one below the other, with their names in ``metric``."""
         frames = [
             self.frame(name, by).reset_index().assign(metric=name)
             for name in METRICS
@@ -164,7 +164,7 @@ class Metrics(SheetDisplay):
         return together[["metric", *(name for name in together if name != "metric")]]
 
     def as_dict(self, by: str = "month") -> dict[str, Any]:
-        """Return everything as JSON has it: by period, and by agent where the metric is known by agent."""
+        """Return everything as it appears in JSON: by period, and by agent for metrics available by agent."""
         content: dict[str, Any] = {
             "hours": self.calendar.hours,
             "time_zone": self.calendar.time_zone,
@@ -189,18 +189,18 @@ class Metrics(SheetDisplay):
 
     @checked()
     def to_excel(self, path: Path | str, by: str = "month") -> Path:
-        """Write the overview, the metrics by period, by agent and by page, and the definitions as a workbook.
+        """Write the overview, the metrics by period, by agent and by page, and the definitions to a workbook.
 
         Args:
-            path: the workbook; one that is there is replaced.
-            by: a period.
+            path: The workbook; an existing one is replaced.
+            by: A period.
 
         Returns:
             The path.
 
         Raises:
-            UsageError: when the path does not end in .xlsx, because it may be a file of another kind.
-            OutputError: when it cannot be written.
+            UsageError: The path does not end in .xlsx, so it may be a file of another type.
+            OutputError: The workbook cannot be written.
         """
         path = path_ending_in(".xlsx", "path", path)
         sheets = {
@@ -215,14 +215,14 @@ class Metrics(SheetDisplay):
 
     @cached_property
     def _span(self) -> tuple[pd.Timestamp, pd.Timestamp] | None:
-        """The first and the last time at which something happened; None when nothing did."""
+        """The first and last time at which something happened; None if nothing did."""
         times = pd.concat(
             [self._frames["events"]["occurred_at"], self._frames["conversations"]["started_at"]]
         )
         return (times.min(), times.max()) if len(times) else None
 
     def sheet(self, by: str = "month") -> Sheet:
-        """Return the overview as a table to read."""
+        """Return the overview as a table."""
         overview = self.overview(by).drop(columns="unit")
         names = [str(name) for name in overview]
         rows = [
@@ -269,7 +269,8 @@ def _check_columns(table: str, frame: pd.DataFrame) -> None:
     for column, dtype in empty(table).dtypes.items():
         if names.count(str(column)) != 1:
             raise FrameError(
-                f"tables.{table} has no column {column!r}, or several. Keep the columns of to_tables()."
+                f"tables.{table} does not have exactly one column {column!r}. Keep the columns of "
+                "to_tables()."
             )
         if frame[column].dtype != dtype:
             raise FrameError(
@@ -279,7 +280,7 @@ def _check_columns(table: str, frame: pd.DataFrame) -> None:
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return rows as JSON has them: no value where none is known."""
+    """Return rows as they appear in JSON, without unknown values."""
     frame = frame.rename(columns=lambda name: str(name).replace(" ", "_"))
     return [
         {str(name): None if pd.isna(value) else value for name, value in row.items()}

@@ -1,15 +1,15 @@
-"""The metrics: frames in, frames out, one function each.
+"""The metrics: from frames to frames, one function each.
 
 Each function takes tables and a :class:`~chatlio_kit.analysis.calendar.Calendar`, and returns a row for each
 conversation, reply or day that it measures, with the columns
 
-- ``conversation_id``, ``agent`` and ``page``, as far as they apply,
-- ``at``: the time by which it belongs to a day, month or hour, in UTC,
+- ``conversation_id``, ``agent`` and ``page``, where they apply,
+- ``at``: the time that determines its day, month or hour, in UTC,
 - ``value``: seconds, a number, or 1 for yes and 0 for no,
-- ``business_value``: the same in the calendar's opening hours, if it has any: of seconds those that it was
-  open; of all else the value where ``at`` is in the opening hours, and nothing elsewhere.
+- ``business_value``: the same in the calendar's opening hours, if it has any. Only open seconds count; any
+  other value counts if ``at`` is within the opening hours, and is missing otherwise.
 
-:mod:`chatlio_kit.analysis.definitions` says what each metric means; ``summarize`` sums its rows up.
+:mod:`chatlio_kit.analysis.definitions` documents the metrics; ``summarize`` summarizes their rows.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ _ENDED_BY = "ended_at"
 _MINUTE = 60.0
 
 Rows = pd.DataFrame
-Values = Any  # a series of numbers or truth values, indexed by conversation
+Values = Any  # a series of numbers or booleans, indexed by conversation
 
 
 def turns(messages: pd.DataFrame) -> pd.DataFrame:
-    """Return a row for each turn: a run of messages by the visitor, or by agents, of one conversation.
+    """Return a row for each turn: a run of messages by the visitor, or by agents, in one conversation.
 
     Returns:
         ``conversation_id``, ``author``, and ``sent_at`` of its first message; ``next_at`` and ``next_name``
-        of the turn that follows it, if one does; all in order.
+        of the turn that follows it, if any; all in order.
     """
-    said = messages[messages["author"].isin(["visitor", "agent"]) & messages["conversation_id"].notna()]
-    said = said.sort_values(["conversation_id", "sent_at", "position"], kind="stable")
-    keys = said[["conversation_id", "author"]]
-    firsts = said[(keys != keys.shift()).any(axis=1)]
+    known = messages[messages["author"].isin(["visitor", "agent"]) & messages["conversation_id"].notna()]
+    known = known.sort_values(["conversation_id", "sent_at", "position"], kind="stable")
+    keys = known[["conversation_id", "author"]]
+    firsts = known[(keys != keys.shift()).any(axis=1)]
     following = firsts.groupby("conversation_id", sort=False)[["sent_at", "username"]].shift(-1)
     return firsts[["conversation_id", "author", "sent_at"]].assign(
         next_at=following["sent_at"], next_name=following["username"]
@@ -48,13 +48,13 @@ def turns(messages: pd.DataFrame) -> pd.DataFrame:
 
 
 def conversations(conversations: pd.DataFrame, calendar: Calendar = EVERY_HOUR) -> Rows:
-    """Return a 1 for each conversation."""
+    """Return 1 for each conversation."""
     chats = _chats(conversations)
     return _rows(chats, pd.Series(1.0, index=chats.index), calendar)
 
 
 def offline_messages(offline_messages: pd.DataFrame, calendar: Calendar = EVERY_HOUR) -> Rows:
-    """Return a 1 for each message left while nobody was there."""
+    """Return 1 for each offline message."""
     left = pd.DataFrame(
         {"at": offline_messages["occurred_at"], "page": _page(offline_messages["page_url"])},
         index=pd.RangeIndex(len(offline_messages)),
@@ -63,9 +63,9 @@ def offline_messages(offline_messages: pd.DataFrame, calendar: Calendar = EVERY_
 
 
 def backlog(conversations: pd.DataFrame, calendar: Calendar = EVERY_HOUR) -> Rows:
-    """Return for each local day how many conversations had started and not ended when it was over.
+    """Return the number of conversations for each local day that had started but not ended by midnight.
 
-    Conversations whose end is not known are left out. Business values are those of days with opening hours.
+    Conversations without a known end are left out. Business values are those of days with opening hours.
     """
     ended = _ended(_chats(conversations))
     if ended.empty:
@@ -81,9 +81,9 @@ def backlog(conversations: pd.DataFrame, calendar: Calendar = EVERY_HOUR) -> Row
 
 
 def concurrency(conversations: pd.DataFrame, calendar: Calendar = EVERY_HOUR) -> Rows:
-    """Return for each conversation how many were open when it started, itself included.
+    """Return for each conversation how many were open when it started, including itself.
 
-    Conversations whose end is not known are left out.
+    Conversations without a known end are left out.
     """
     ended = _ended(_chats(conversations))
     open_then = _open_at(ended, pd.DatetimeIndex(ended["at"]), side="right")
@@ -134,7 +134,7 @@ def slowest_reply(conversations: pd.DataFrame, turns: pd.DataFrame, calendar: Ca
 
 
 def visitor_wait(conversations: pd.DataFrame, turns: pd.DataFrame, calendar: Calendar = EVERY_HOUR) -> Rows:
-    """Return all reply times of each conversation together, in seconds."""
+    """Return the sum of all reply times in each conversation, in seconds."""
     return _of_conversations(_chats(conversations), _answered(turns, "visitor"), "sum", calendar)
 
 
@@ -148,7 +148,7 @@ def replied_within_a_minute(
 ) -> Rows:
     """Return for each conversation in which the visitor wrote whether an agent replied within a minute.
 
-    The business value is about open seconds, and has a row whenever the conversation began.
+    The business value counts open seconds and is available whenever the conversation began.
     """
     chats = _chats(conversations)
     replied = first_reply_time(conversations, turns, calendar).set_index("conversation_id")
@@ -159,7 +159,7 @@ def replied_within_a_minute(
 
 
 def unanswered(conversations: pd.DataFrame, calendar: Calendar = EVERY_HOUR) -> Rows:
-    """Return for each conversation whether Chatlio reported it because nobody answered in time."""
+    """Return for each conversation whether Chatlio reported it as unanswered."""
     chats = _chats(conversations)
     return _rows(chats, chats["was_unanswered"], calendar)
 
@@ -235,7 +235,7 @@ def multi_touch(conversations: pd.DataFrame, turns: pd.DataFrame, calendar: Cale
 def handed_over(conversations: pd.DataFrame, messages: pd.DataFrame, calendar: Calendar = EVERY_HOUR) -> Rows:
     """Return for each conversation in which a known agent wrote whether several did.
 
-    Agents are distinguished by their Slack user; where none is known, by the name shown.
+    Agents are distinguished by their Slack user; if that is unknown, by the displayed name.
     """
     chats = _chats(conversations)
     by_agents = messages[messages["author"] == "agent"]
@@ -251,7 +251,7 @@ def reopened(
     events: pd.DataFrame,
     calendar: Calendar = EVERY_HOUR,
 ) -> Rows:
-    """Return for each conversation with a transcript whether it went on after its first end.
+    """Return for each conversation with a transcript whether it continued after its first end.
 
     It did if it has a message after the first end, and a later end.
     """
@@ -268,7 +268,7 @@ def feedback(conversations: pd.DataFrame, calendar: Calendar = EVERY_HOUR) -> Ro
 
 
 def _chats(conversations: pd.DataFrame) -> pd.DataFrame:
-    """Return the conversations by their id, with the columns by which their values are grouped."""
+    """Return the conversations by id, with the columns by which their values are grouped."""
     chats = conversations.set_index("conversation_id", drop=False).rename_axis(None)
     return chats.assign(at=chats["started_at"], agent=chats["answered_by"], page=_page(chats["page_url"]))
 
@@ -295,7 +295,7 @@ def _ended(chats: pd.DataFrame) -> pd.DataFrame:
 
 
 def _open_at(ended: pd.DataFrame, times: pd.DatetimeIndex, *, side: Any) -> Any:
-    """Return how many conversations have begun before each time (right: or then), and not ended by then."""
+    """Return how many conversations were open at each time: begun before it (right: or at it), not ended."""
     starts, ends = ended["at"].sort_values(), ended[_ENDED_BY].sort_values()
     return np.searchsorted(starts, times, side=side) - np.searchsorted(ends, times, side="right")
 
@@ -329,18 +329,18 @@ def _seconds(chats: pd.DataFrame, answered: pd.DataFrame, calendar: Calendar) ->
 
 
 def _of_conversations(chats: pd.DataFrame, answered: pd.DataFrame, how: str, calendar: Calendar) -> Rows:
-    """Return the seconds between turns and the next ones, brought together for each conversation."""
-    each = _between(
+    """Return the seconds between turns and the next ones, aggregated for each conversation."""
+    waits = _between(
         answered.assign(at=answered["sent_at"]), answered["sent_at"], answered["next_at"], calendar
     )
-    together = each.groupby("conversation_id")[list(each.filter(like="value"))].agg(how)
+    together = waits.groupby("conversation_id")[list(waits.filter(like="value"))].agg(how)
     chats = chats[chats.index.isin(together.index)]
     together = together.reindex(chats.index)
     return _rows(chats, together["value"], calendar, together.get("business_value"))
 
 
 def _between(rows: pd.DataFrame, starts: pd.Series, ends: pd.Series, calendar: Calendar) -> Rows:
-    """Return the seconds between times; without rows in which one is missing or the end comes first."""
+    """Return the seconds between times, without rows in which one is missing or the end comes first."""
     is_span = (ends >= starts).astype("bool")
     rows, starts, ends = rows[is_span], starts[is_span], ends[is_span]
     business = calendar.seconds(starts, ends) if calendar.hours is not None else None
@@ -348,7 +348,7 @@ def _between(rows: pd.DataFrame, starts: pd.Series, ends: pd.Series, calendar: C
 
 
 def _rows(rows: pd.DataFrame, value: Values, calendar: Calendar, business: Values = None) -> Rows:
-    """Return values with what they are grouped by; where none are given, business values follow ``at``."""
+    """Return values with their grouping columns; if no business values are given, they follow ``at``."""
     kept = rows[[name for name in ("conversation_id", "at", "agent", "page") if name in rows]]
     value = value.astype("float64")
     values = {"value": value}

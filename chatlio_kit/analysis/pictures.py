@@ -1,4 +1,4 @@
-"""A metric's picture: the plot that suits it, its finding as the title, its numbers next to it."""
+"""The figure of a metric: a suitable plot, with the finding as its title and its numbers next to it."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ _SCALES = {
 
 
 def draw(metric: Metric, by: str, frame: pd.DataFrame, business: bool, style: StyleSheet) -> Picture:
-    """Return the picture of a metric's summary.
+    """Return the figure of a metric's summary.
 
     Args:
-        metric: the metric.
-        by: its groups.
-        frame: the summary.
-        business: whether business time is shown.
-        style: a style sheet of matplotlib, or rcParams.
+        metric: The metric.
+        by: Its groups.
+        frame: The summary.
+        business: Whether to show business time.
+        style: Matplotlib style sheet or rcParams.
 
     Raises:
-        UsageError: when there is no business time to show.
+        UsageError: There is no business time to show.
     """
     if business:
         frame = frame.filter(regex=f"^{BUSINESS}").rename(columns=lambda name: name.removeprefix(BUSINESS))
@@ -88,8 +88,9 @@ def draw(metric: Metric, by: str, frame: pd.DataFrame, business: bool, style: St
 def finding(metric: Metric, by: str, frame: pd.DataFrame, business: bool = False) -> str:
     """Return what a summary shows, as a sentence.
 
-    Counts name the highest group. Other metrics compare the last period with the one before, or the lowest
-    group with the highest, of those with at least a tenth of the rows that the largest has.
+    For counts, the sentence names the highest group. For other metrics, it compares the last period with the
+    one before, or the lowest group with the highest among those with at least a tenth of the largest group's
+    rows.
     """
     title = metric.title[:1].upper() + metric.title[1:] + (" in business time" if business else "")
     column = HEADLINES[metric.measure]
@@ -132,7 +133,7 @@ def _group(by: str, name: object) -> str:
 
 
 def _short(measure: Measure, value: float) -> str:
-    """Return a value that fits in a cell of a map."""
+    """Return a value that fits in a cell of a heat map."""
     if measure is Measure.SHARE:
         return f"{value * 100:.0f}"
     if measure is Measure.DURATION:
@@ -141,7 +142,7 @@ def _short(measure: Measure, value: float) -> str:
 
 
 def _numbers(measure: Measure, frame: pd.DataFrame) -> Numbers:
-    """Return the rows next to a plot: all, or of many those that are last in time or first in rank."""
+    """Return the rows next to a plot: all, or if there are many, the last in time or the first in rank."""
     columns = [
         *_BESIDE[measure],
         *(["change"] if "change" in frame and measure is not Measure.DURATION else []),

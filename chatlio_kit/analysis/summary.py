@@ -1,4 +1,4 @@
-"""A metric's rows, summed up by period, agent, page or hour, and compared with the period before."""
+"""A metric's rows, summarized by period, agent, page or hour, and compared with the period before."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HEADLINES = {
 }
 """The main column of a summary, compared with the period before."""
 BUSINESS = "business_"
-"""What the columns of business time begin with."""
+"""The prefix of columns in business time."""
 _COUNTED = ("count", "number")
 _QUARTILES = {"lower_quartile": 0.25, "median": 0.5, "upper_quartile": 0.75}
 _FORMS = {"day": "%Y-%m-%d", "week": "%G-W%V", "month": "%Y-%m", "quarter": "%Y-Q%q", "year": "%Y"}
@@ -37,24 +37,24 @@ def summarize(
     *,
     span: Times | None = None,
 ) -> pd.DataFrame:
-    """Return the rows of a metric summed up by group.
+    """Return the rows of a metric summarized by group.
 
     Args:
-        rows: what the metric's function returned.
-        metric: its name.
-        by: one of :data:`~chatlio_kit.analysis.definitions.GROUPS`.
-        calendar: whose time zone days, months and hours have.
-        span: the first and the last time that periods cover; by default those of the rows.
+        rows: What the metric's function returned.
+        metric: Its name.
+        by: One of :data:`~chatlio_kit.analysis.definitions.GROUPS`.
+        calendar: Provides the time zone of days, months and hours.
+        span: The first and the last time that periods cover; by default those of the rows.
 
     Returns:
         A row for each group: periods without gaps, all hours and weekdays, or the agents, pages and sites
         that occur, the most frequent first. Columns: ``count``, ``mean``, ``lower_quartile``, ``median``,
         ``upper_quartile`` and ``highest`` of seconds and numbers; ``count``, ``number`` and ``share`` of
-        shares; ``number`` of counts; for periods ``before`` and ``change``, of the main column of the
-        metric (``HEADLINES``). With opening hours, all columns a second time, as ``business_...``.
+        shares; ``number`` of counts; for periods ``before`` and ``change``, of the main column of the metric
+        (``HEADLINES``). With opening hours, all columns again, as ``business_...``.
 
     Raises:
-        UsageError: when there is no such metric or group, or the metric is not known by that group.
+        UsageError: There is no such metric or group, or the metric is not available by that group.
     """
     measure = METRICS[check_name("metric", metric, METRICS)].measure
     keys, index = _keys(rows, metric, check_name("by", by, GROUPS), calendar, span)
@@ -94,11 +94,11 @@ def _aggregate(groups: Any, measure: Measure) -> pd.DataFrame:
 def _keys(
     rows: pd.DataFrame, metric: str, by: str, calendar: Calendar, span: Times | None
 ) -> tuple[pd.Series, pd.Index | None]:
-    """Return the group of each row, and all groups if they are known before."""
+    """Return the group of each row, and all groups if they are known in advance."""
     if by in ("agent", "page", "site"):
         column = "agent" if by == "agent" else "page"
         if column not in rows:
-            raise UsageError(f"The metric {metric!r} is not known by {by}. Choose another group.")
+            raise UsageError(f"The metric {metric!r} is not available by {by}. Choose another group.")
         names = rows[column].astype("str")
         if by == "site":
             names = names.str.extract(r"^[a-z]+://([^/?#]+)", expand=False)
@@ -128,10 +128,10 @@ def _named(periods: pd.Series, by: str) -> pd.Series:
 
 
 def check_name(name: str, value: str, known: dict[str, Any]) -> str:
-    """Return a name that is known.
+    """Return a name after checking that it is known.
 
     Raises:
-        UsageError: when it is not.
+        UsageError: It is not known.
     """
     if not isinstance(value, str) or value not in known:
         raise UsageError(f"{option(name)} is one of {', '.join(known)}, not {named(value)}.")

@@ -1,4 +1,4 @@
-"""Values of metrics in words."""
+"""Metric values for display."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _UNITS = ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s"
 
 
 def in_words(value: float, measure: Measure, *, is_change: bool = False) -> str:
-    """Return a value as people read it: ``1 min 5 s``, ``12.5 %``, ``1,204``; changes with their sign.
+    """Return a value for display, such as ``1 min 5 s``, ``12.5 %`` or ``1,204``; changes have a sign.
 
     A change of a share is in percentage points.
     """

@@ -1,6 +1,6 @@
 """Read captured webhooks from files, archives, buckets and URLs."""
 
-from chatlio_kit.captures.batches import Captures, FileSlice, RawBatch
+from chatlio_kit.captures.batches import Captures, FileSlice, Part, RawBatch, ReadAtHome
 from chatlio_kit.captures.dialects import (
     BARE,
     ENVELOPE,
@@ -23,7 +23,9 @@ __all__ = [
     "Dialect",
     "FileSlice",
     "LocalSource",
+    "Part",
     "RawBatch",
+    "ReadAtHome",
     "Text",
     "Unwrapped",
     "archives_of",

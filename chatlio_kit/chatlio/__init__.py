@@ -1,1 +1,1 @@
-"""What Chatlio says: kinds, shapes, fields, ids and times."""
+"""Chatlio's data model: kinds, shapes, fields, ids and times."""

@@ -1,12 +1,12 @@
-"""The catalogue: every field, once.
+"""The catalogue: every field, defined once.
 
-A line names a column, its dtype, its privacy class and its meaning; its path in each payload shape
-(C conversation, O offline message, T transcript); the rule for its values; and whether it is sent.
-pandera schemas, the XDM field group, mapping sets, wire records and the data dictionary derive from it.
+A line gives a column's name, dtype, privacy class and meaning; its path in each payload shape (C
+conversation, O offline message, T transcript); the rule for its values; and whether it is sent. pandera
+schemas, the XDM field group, mapping sets, wire records and the data dictionary derive from it.
 
-A field that is sent keeps its column name on the wire and in XDM (``_{tenant}.chatlio.<column>``), so a
-name means the same in a frame, in a request and in a query. ``live`` lists the shapes whose every
-documented sample has the field: only those can be mapped from a webhook without risking the record.
+A sent field keeps its column name on the wire and in XDM (``_{tenant}.chatlio.<column>``), so a name means
+the same in a frame, a request and a query. ``live`` lists the shapes in which every documented sample has the
+field; mapping any other field from a live webhook could cost the record.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from chatlio_kit.chatlio.kinds import Kind, Shape
 
 
 class Dtype(StrEnum):
-    """What a column holds."""
+    """The type of a column."""
 
     TEXT = "text"
-    JSON = "json"  # free-form JSON kept as its text
+    JSON = "json"  # free-form JSON, as a string
     TIME = "time"
     INTEGER = "integer"
     NUMBER = "number"
@@ -30,17 +30,17 @@ class Dtype(StrEnum):
 
 
 class Privacy(StrEnum):
-    """How much a value says about a person."""
+    """How much a value reveals about a person."""
 
-    PLAIN = "plain"  # leads to nobody; never redacted
-    PSEUDONYM = "pseudonym"  # an id that leads to a person with other data
-    PERSONAL = "personal"  # leads to a visitor by itself
-    CONTENT = "content"  # words or data written by strangers: may hold anything
-    STAFF = "staff"  # leads to an agent
+    PLAIN = "plain"  # identifies no one; never redacted
+    PSEUDONYM = "pseudonym"  # an id that identifies a person together with other data
+    PERSONAL = "personal"  # identifies a visitor by itself
+    CONTENT = "content"  # free text or data from visitors and agents; may contain anything
+    STAFF = "staff"  # identifies an agent
 
 
 class Form(StrEnum):
-    """The form of a text of which a part can be shown without the rest."""
+    """The structure of a string, part of which can be shown without the rest."""
 
     EMAIL = "e-mail address"
     URL = "URL"
@@ -49,7 +49,7 @@ class Form(StrEnum):
 
 @dataclass(frozen=True)
 class Rule:
-    """The rule for a column's values, and the words that explain it."""
+    """A rule for a column's values, with its description."""
 
     hint: str
     pattern: str | None = None
@@ -63,18 +63,18 @@ class Field:
     """One column of one table.
 
     Attributes:
-        name: the column, snake_case.
-        dtype: what it holds.
-        privacy: how much it says about a person.
-        meaning: a sentence for the data dictionary.
-        paths: path in the payload for each shape that carries it; in ``messages``, path in the message.
-        rule: what its values keep; None when anything of the dtype goes.
-        required: whether every row has it. ``required_in`` limits that to some payload shapes.
-        xdm: where it lands in XDM, relative to the schema's root; None when it is not sent.
-        live: the shapes whose live dataflow may map it.
-        any_scalar: whether numbers and truth values are taken as their text.
-        form: what its text is made of, where that matters when it is redacted.
-        unsent: the value that is not sent, because an event without the field means it.
+        name: Column name, in snake_case.
+        dtype: Type of the column.
+        privacy: How much it reveals about a person.
+        meaning: Description for the data dictionary.
+        paths: Path in the payload, by payload shape; in ``messages``, path in the message.
+        rule: Rule for its values; None if any value of the dtype is valid.
+        required: Whether every row has a value. ``required_in`` limits this to some payload shapes.
+        xdm: Path in XDM, relative to the schema's root; None if it is not sent.
+        live: Shapes whose live dataflow may map it.
+        any_scalar: Whether numbers and booleans are accepted and converted to strings.
+        form: Structure of its values, where redaction depends on it.
+        unsent: Value that is not sent, because it is the default.
     """
 
     name: str
@@ -98,7 +98,7 @@ PLAIN, PSEUDONYM, PERSONAL = Privacy.PLAIN, Privacy.PSEUDONYM, Privacy.PERSONAL
 CONTENT, STAFF = Privacy.CONTENT, Privacy.STAFF
 EMAIL, URL, PLACE = Form.EMAIL, Form.URL, Form.PLACE
 
-# Chatlio's ids look like UUIDs but fail strict checks of version and variant digits.
+# Chatlio's ids look like UUIDs but fail strict checks of the version and variant digits.
 UUID = Rule("8-4-4-4-12 hexadecimal digits", pattern=r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 DIGEST = Rule("64 lower-case hexadecimal digits", pattern=r"[0-9a-f]{64}")
 SLACK_TS = Rule("seconds, a dot and six digits, as in 1710144005.000200", pattern=r"\d{1,11}\.\d{6}")
@@ -235,7 +235,7 @@ CONVERSATIONS: tuple[Field, ...] = (
     _f("answered_by", TEXT, STAFF, "The name shown beside the first message of an agent", xdm=None),
     _f("visitor_messages", INTEGER, PLAIN, "Messages written by the visitor", COUNT, required=True, xdm=None),
     _f("agent_messages", INTEGER, PLAIN, "Messages written by agents", COUNT, required=True, xdm=None),
-    _f("unknown_messages", INTEGER, PLAIN, "Messages that do not tell their author", COUNT, required=True, xdm=None),
+    _f("unknown_messages", INTEGER, PLAIN, "Messages whose author is unknown", COUNT, required=True, xdm=None),
     _f("transcripts", INTEGER, PLAIN, "How many of its transcripts were read; the fullest one is shown", COUNT, required=True, xdm=None),
     _f("origin", TEXT, PLAIN, "Where the transcript that is shown was read from; absent without a transcript", ORIGINS, xdm=None),
     _f("ended_by", TEXT, PLAIN, "What ended it, where that transcript comes from a Slack export", ENDS, xdm=None),
@@ -289,8 +289,8 @@ KEYS: dict[str, tuple[str, ...]] = {
     "offline_messages": ("event_id",),
 }
 
-# Known, and left where they are: textBody and htmlBody repeat the messages, hold strangers' markup and push
-# a record past what Profile keeps; sentAt is ts after rounding; isVisitorMsg becomes author.
+# Known but not stored: textBody and htmlBody repeat the messages, contain untrusted markup and push a record
+# past Profile's size limit; sentAt is ts rounded; isVisitorMsg becomes author.
 LEFT_BEHIND: dict[Shape, frozenset[str]] = {
     Shape.TRANSCRIPT: frozenset({"messages", "textBody", "htmlBody"}),
     Shape.OFFLINE: frozenset(),
@@ -299,19 +299,19 @@ LEFT_BEHIND: dict[Shape, frozenset[str]] = {
 LEFT_BEHIND_IN_MESSAGES = frozenset({"sentAt", "isVisitorMsg"})
 
 MESSAGES_KEY = "chat_messages"
-"""The wire key and XDM leaf under which a transcript's messages travel."""
+"""The wire key and XDM leaf for a transcript's messages."""
 
 
 def fields_of(shape: Shape) -> Iterator[Field]:
-    """Return the event fields that a payload shape can carry, in catalogue order."""
+    """Return the event fields that a payload shape can have, in catalogue order."""
     return (column for column in EVENTS if shape in column.paths)
 
 
 def sent_fields() -> Iterator[Field]:
-    """Return the event fields that travel to Experience Platform, in catalogue order."""
+    """Return the event fields that are sent to Experience Platform, in catalogue order."""
     return (column for column in EVENTS if column.xdm is not None)
 
 
 def nested_fields() -> Iterator[Field]:
-    """Return the message fields that travel nested in their transcript, in catalogue order."""
+    """Return the message fields that are sent within their transcript, in catalogue order."""
     return (column for column in MESSAGES if column.xdm is not None)

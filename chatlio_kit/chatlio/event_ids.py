@@ -1,14 +1,13 @@
-"""Event ids: the same whenever and wherever the same event is read.
+"""Event ids: the same whenever and wherever an event is read.
 
-SHA-256, lower-case hex, over UTF-8 text:
+An id is the SHA-256, in lower-case hex, of UTF-8 text:
 
 - a transcript: ``transcript|<conversationUUID>|<endedAt as Chatlio wrote it>``
 - the start of a conversation: ``conversation_started|<conversationUUID>``
-- every other event, and these two when a part is absent:
+- any other event, and these two if a part is missing:
   ``<kind>|<widget>|<received time, RFC 3339 UTC with microseconds>|<canonical body>``
 
-The first two are also possible as Data Prep expressions, so an event that arrives live and from a file is
-one event in Profile.
+Data Prep can compute the first two, so Profile treats a live event and the same event from a file as one.
 """
 
 from __future__ import annotations
@@ -26,10 +25,10 @@ from chatlio_kit.chatlio.timestamps import is_absent
 
 
 def canonical(payload: Mapping[str, Any]) -> bytes:
-    """Write a payload so that equal payloads give equal bytes: keys sorted, no blanks, UTF-8."""
+    """Serialize a payload so that equal payloads give equal bytes: sorted keys, no spaces, UTF-8."""
     try:
         return orjson.dumps(payload, default=as_written, option=orjson.OPT_SORT_KEYS)
-    except TypeError:  # an integer beyond 64 bits, which orjson refuses and Python keeps exactly
+    except TypeError:  # integers beyond 64 bits, which orjson refuses and Python keeps exactly
         return json.dumps(payload, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
@@ -44,22 +43,22 @@ def event_id(
     """Return the id of an event.
 
     Args:
-        kind: its kind.
-        payload: what Chatlio sent.
-        body: the same in canonical form.
-        widget: the widget that the capture names, if any.
-        received: when it was captured, RFC 3339 UTC with microseconds, if known.
+        kind: The event's kind.
+        payload: What Chatlio sent.
+        body: The payload in canonical form.
+        widget: The widget that the capture names, if any.
+        received: When it was captured, RFC 3339 UTC with microseconds, if known.
     """
     own = id_parts_of(kind, payload)
     return digest(own or id_parts_from_body(kind, body, widget=widget, received=received))
 
 
 ID_KEYS = ("conversationUUID", "endedAt")
-"""The keys whose values may determine an event's id without its body."""
+"""Keys whose values may determine an event's id without its body."""
 
 
 def id_parts_of(kind: Kind, payload: Mapping[str, Any]) -> bytes | None:
-    """Return the text whose digest is an event's id; None when the id depends on its body."""
+    """Return the string whose digest is an event's id; None if the id depends on the body."""
     (own,) = id_parts(kind, *[[payload.get(key)] for key in ID_KEYS])
     return own
 
@@ -67,12 +66,12 @@ def id_parts_of(kind: Kind, payload: Mapping[str, Any]) -> bytes | None:
 def id_parts(
     kind: Kind, conversations: Sequence[str | None], ends: Sequence[str | None]
 ) -> list[bytes | None]:
-    """Return the texts whose digests are the ids of events of one kind; None where an id depends on the body.
+    """Return the strings whose digests are the ids of events; None where an id depends on the body.
 
     Args:
-        kind: their kind.
-        conversations: their ``conversationUUID``, as they were written.
-        ends: their ``endedAt``.
+        kind: The kind of all events.
+        conversations: Their ``conversationUUID``, as written.
+        ends: Their ``endedAt``, as written.
     """
     if kind is Kind.TRANSCRIPT:
         return [
@@ -85,5 +84,5 @@ def id_parts(
 
 
 def id_parts_from_body(kind: str, body: bytes, *, widget: str | None, received: str | None) -> bytes:
-    """Return the text whose digest is the id of an event that depends on its body; see :func:`event_id`."""
+    """Return the string whose digest is the id of an event that depends on its body; see :func:`event_id`."""
     return f"{kind}|{widget or ''}|{received or ''}|".encode() + body

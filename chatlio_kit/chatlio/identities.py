@@ -1,7 +1,7 @@
-"""The rules for identities: which fields may name a visitor, which values count, and which one is primary.
+"""The rules for identities: which fields may identify a visitor, which values count, and which id is primary.
 
-Identities glue events to people, and a careless one glues strangers together. So staff, Slack's ids, reply-to
-addresses and conversations are never identities; values that Identity Service blocks are left out; an event
+Identities attach events to people, and a careless one merges strangers. Agents, Slack ids, reply-to addresses
+and conversations are therefore never identities; values that Identity Service blocks are omitted; an event
 has at most one id in a namespace; and an e-mail address, which visitors type themselves, is never primary.
 
 Source: Identity Service: namespaces, guardrails, linking logic; XDM: identityMap.
@@ -26,20 +26,20 @@ TRAITS = "traits."
 VISITOR, USER = "visitor_id", "user_id"
 EMAILS = ("visitor_email", "contact_email")
 FIELDS = (USER, VISITOR, *EMAILS)
-"""The columns that may be identities; a trait of the visitor may be one too, as ``traits.<name>``."""
+"""Columns that may be identities. A visitor trait may be one too, as ``traits.<name>``."""
 
 EMAIL, HASHED_EMAIL, ECID = "Email", "Email_LC_SHA256", "ECID"
 STANDARD = frozenset({EMAIL, HASHED_EMAIL, ECID, "Phone", "TNTID", "GAID", "AdCloud"})
-"""Namespaces that Adobe has made."""
+"""Namespaces predefined by Adobe."""
 
 IDENTITIES_KEY = "identityMap"
-"""The wire key and XDM field under which identities travel."""
+"""The wire key and XDM field for identities."""
 
 _SYNTAX = re.compile(r"(?P<field>[a-z_]+|traits\.[\w-]+)=(?P<namespace>[A-Za-z0-9_]{1,64})", re.ASCII)
 _LONGEST = 1024
 _BLOCKED = frozenset({"null", "anonymous", "invalid"})
 _PLACEHOLDERS = frozenset({"undefined", "none", "nan", "unknown", "n/a", "guest"})
-"""Not blocked by the platform, but written by programs that know nobody; they would join strangers."""
+"""Placeholders that the platform does not block but that would merge strangers."""
 _ADDRESS = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _UUID = re.compile(str(UUID.pattern))
@@ -50,13 +50,13 @@ _NEVER = {
     "reply_to_email": "it is often the company's own address",
     "conversation_id": "a conversation is not a person",
     "channel_id": "a Slack channel is not a person",
-    "visitor_handle": "Chatlio makes it up, and several visitors may have the same",
+    "visitor_handle": "Chatlio generates it, and several visitors may share one",
     "ip_address": "many people share one",
 }
 
 
 class Flaw(StrEnum):
-    """Why a value is no identity."""
+    """Why a value cannot be an identity."""
 
     BLANK = "blank"
     BLOCKED = "blocked"
@@ -65,11 +65,11 @@ class Flaw(StrEnum):
 
 @dataclass(frozen=True)
 class Identity:
-    """One field that names the visitor, and its namespace.
+    """A field that identifies the visitor, and its namespace.
 
     Attributes:
-        field: the column, or ``traits.<name>``.
-        namespace: the namespace's code; it is case-sensitive.
+        field: The column, or ``traits.<name>``.
+        namespace: The namespace's code, which is case-sensitive.
     """
 
     field: str
@@ -84,7 +84,7 @@ class Identity:
         return self.namespace in (EMAIL, HASHED_EMAIL) or self.field in EMAILS
 
     def read(self, value: str | None) -> tuple[str | None, Flaw | None]:
-        """Return a value as it is sent, or why it is no identity."""
+        """Return a value as it is sent, or the reason why it cannot be an identity."""
         plain = "" if value is None else value.strip()
         if not plain:
             return None, Flaw.BLANK
@@ -110,9 +110,9 @@ class IdentityColumn:
     """The ids of events in one namespace.
 
     Attributes:
-        namespace: its code.
-        is_email: whether they are e-mail addresses, which are never primary.
-        ids: the id of each event, missing where it has none; indexed like the events.
+        namespace: The namespace's code.
+        is_email: Whether the ids are e-mail addresses, which are never primary.
+        ids: The id of each event, with the events' index; missing for events without one.
     """
 
     namespace: str
@@ -121,18 +121,18 @@ class IdentityColumn:
 
 
 def parse_identities(texts: Iterable[str]) -> tuple[Identity, ...]:
-    """Return identities in the order in which they are primary, from texts such as ``user_id=CustomerId``.
+    """Return identities in order of precedence, parsed from strings such as ``user_id=CustomerId``.
 
     The site's own id comes first, then the visitor's, then traits, and e-mail addresses last.
 
     Raises:
-        UsageError: a text is no identity, or a field may not be one.
+        UsageError: A string cannot be parsed, or a field may not be an identity.
     """
     identities = list(dict.fromkeys(_parsed(text) for text in texts))
     if identities and all(identity.is_email for identity in identities):
         raise UsageError(
-            "An e-mail address alone is never an identity, because visitors type it themselves. Add one that "
-            f"can be primary, e.g. {option('identity', DEFAULT)}."
+            "An e-mail address alone is never an identity, because visitors type it themselves. Add one "
+            f"that can be primary, e.g. {option('identity', DEFAULT)}."
         )
     fields = [identity.field for identity in identities]
     if repeated := next((field for field in fields if fields.count(field) > 1), None):
@@ -145,8 +145,8 @@ def parse_identities(texts: Iterable[str]) -> tuple[Identity, ...]:
                 and not (one.is_email and other.is_email)
             ):
                 raise UsageError(
-                    f"{one.field} and {other.field} share the namespace {one.namespace}, and ids of two "
-                    "sorts in one namespace join strangers. Choose another namespace for one of them."
+                    f"{one.field} and {other.field} share the namespace {one.namespace}, and two types of id "
+                    "in one namespace merge strangers. Choose another namespace for one of them."
                 )
     return tuple(sorted(identities, key=_precedence))
 
@@ -154,15 +154,15 @@ def parse_identities(texts: Iterable[str]) -> tuple[Identity, ...]:
 def identity_columns(
     events: pd.DataFrame, identities: Sequence[Identity], visitors: pd.Series[str] | None = None
 ) -> list[IdentityColumn]:
-    """Return the ids of events by namespace, those that can be primary first.
+    """Return the ids of events by namespace, in order of precedence.
 
-    An event that has no id which can be primary gets none at all: Experience Platform would link its ids and
-    make no profile of it.
+    An event without an id that can be primary gets no ids at all: Experience Platform would link its ids but
+    create no profile for it.
 
     Args:
-        events: accepted events.
-        identities: which fields name the visitor.
-        visitors: the visitor of each event's conversation, for events that name no visitor themselves.
+        events: Accepted events.
+        identities: The fields that identify the visitor.
+        visitors: The visitor of each event's conversation, for events that do not name a visitor.
     """
     columns: dict[str, IdentityColumn] = {}
     for identity in identities:
@@ -184,7 +184,7 @@ def identity_columns(
 
 
 def field_values(events: pd.DataFrame, field: str) -> pd.Series[str]:
-    """Return the values of a field or trait, as captured; missing where an event has none."""
+    """Return the values of a field or trait, as captured; missing for events without one."""
     if not field.startswith(TRAITS):
         return events[field]
     name = field.removeprefix(TRAITS)
@@ -194,7 +194,7 @@ def field_values(events: pd.DataFrame, field: str) -> pd.Series[str]:
 
 
 class ConversationVisitors:
-    """The visitor of each conversation, as its events name them; none where they name several."""
+    """The visitor of each conversation, as its events name them; none if they name several."""
 
     def __init__(self) -> None:
         self._pairs: list[pd.DataFrame] = []
@@ -206,7 +206,7 @@ class ConversationVisitors:
         self._visitors = None
 
     def of(self, events: pd.DataFrame) -> pd.Series[str]:
-        """Return the visitor of each event's conversation, indexed like the events."""
+        """Return the visitor of each event's conversation, with the events' index."""
         if self._visitors is None:
             pairs = pd.concat(self._pairs).drop_duplicates() if self._pairs else None
             self._pairs = [] if pairs is None else [pairs]
@@ -221,7 +221,7 @@ def _parsed(text: str) -> Identity:
     match = _SYNTAX.fullmatch(text.strip())
     if match is None:
         raise UsageError(
-            f"{option('identity')} takes FIELD=NAMESPACE, as in {DEFAULT}, and not {text!r}. The fields are "
+            f"{option('identity')} takes FIELD=NAMESPACE, as in {DEFAULT}, not {text!r}. The fields are "
             f"{', '.join(FIELDS)} and traits.<name>."
         )
     field, namespace = match["field"], match["namespace"]
@@ -233,7 +233,7 @@ def _parsed(text: str) -> Identity:
         )
     if field == VISITOR and namespace in STANDARD:
         raise UsageError(
-            f"{namespace} is Adobe's own namespace, and Chatlio's visitor ids are none of its ids. Choose a "
+            f"{namespace} is Adobe's own namespace, and Chatlio's visitor ids do not belong in it. Choose a "
             f"namespace of your own, as in {DEFAULT}."
         )
     return Identity(field, namespace)

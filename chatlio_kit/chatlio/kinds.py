@@ -1,7 +1,7 @@
-"""The five kinds of event, the three shapes of payload, and how they are recognised.
+"""The five kinds of event, the three payload shapes, and how both are recognised.
 
-Chatlio's payloads carry no event type, and three of the five kinds share one shape
-(Chatlio documentation: webhooks, chat transcripts), so something outside the body has to name the kind.
+Chatlio's payloads have no event type, and three of the five kinds share one shape (Chatlio documentation:
+webhooks, chat transcripts). The kind must therefore come from outside the body.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 
 class Kind(StrEnum):
-    """What happened: one kind for each of Chatlio's five webhooks."""
+    """What an event reports: one kind for each of Chatlio's five webhooks."""
 
     TRANSCRIPT = "transcript"
     OFFLINE_MESSAGE = "offline_message"
@@ -22,7 +22,7 @@ class Kind(StrEnum):
     UNANSWERED = "unanswered"
     FEEDBACK = "feedback"
 
-    __hash__ = str.__hash__  # an enumeration's own hash takes several times longer, and every record needs it
+    __hash__ = str.__hash__  # Enum's own hash is several times slower, and every record needs it
 
 
 KINDS: dict[str, Kind] = {str(kind): kind for kind in Kind}
@@ -30,7 +30,7 @@ KINDS: dict[str, Kind] = {str(kind): kind for kind in Kind}
 
 
 class Shape(StrEnum):
-    """Which keys the payload has."""
+    """The set of keys in a payload."""
 
     TRANSCRIPT = "transcript"
     OFFLINE = "offline"
@@ -65,15 +65,15 @@ def event_type(kind: str) -> str:
 
 @cache
 def kind_of_shape(shape: Shape) -> Kind | None:
-    """Return the kind of a shape that has only one, else None."""
+    """Return the kind of a shape that has only one; otherwise None."""
     kinds = [kind for kind, its_shape in SHAPE_OF.items() if its_shape is shape]
     return kinds[0] if len(kinds) == 1 else None
 
 
 def shape_of(payload: Mapping[str, Any]) -> Shape | None:
-    """Return a payload's shape, by its keys; None when it is none of the three.
+    """Return a payload's shape, determined from its keys; None if it is none of the three.
 
-    ``conversationUUID`` is not required for the conversation shape: Adobe's sample of it has none.
+    The conversation shape does not require ``conversationUUID``, which Adobe's sample lacks.
     """
     keys = payload.keys()
     if isinstance(payload.get("messages"), list) or not keys.isdisjoint(_TRANSCRIPT_KEYS):
@@ -98,9 +98,9 @@ _CONVERSATION_KEYS = frozenset({"conversationUUID", "slackChannelId", "channelId
 
 
 def kind_in_path(parts: Sequence[str]) -> Kind | None:
-    """Return the kind in a file's path: in the file's own name first, then in its folders upwards.
+    """Return the kind named in a file's path: by the file's name, or else by its folders, innermost first.
 
-    A name contains a kind when it holds the kind's words in any case with any separators, as in
+    A name contains a kind if it has the kind's words, in any case and with any separators, as in
     ``feedback-2024.ndjson.gz``, ``New Conversations/`` or ``chat_transcripts.json``. A name with two kinds
     counts as neither.
     """

@@ -1,8 +1,8 @@
-"""The data usage label of each field, by its privacy class.
+"""The data usage label of each field, by privacy class.
 
-Adobe's core labels: ``I1`` identifies or contacts a person directly, ``I2`` together with other data, ``S2``
-names a broad area. What people write has none: which contract binds it is the customer's to decide. ``C12``
-forbids every export, and with it reading rows back, so no field has it.
+Adobe's core labels are: ``I1``, identifies or contacts a person directly; ``I2``, does so together with other
+data; ``S2``, names a broad area. Free text has no label: which contract restricts it is for the customer to
+decide. ``C12`` forbids every export, including reading rows back, so no field has it.
 
 Source: data usage labels reference.
 """
@@ -20,7 +20,7 @@ _INDIRECT = frozenset({"user_agent", "slack_user_id"})
 
 
 def label_of(field: Field) -> str | None:
-    """Return the label that a data steward expects on a field; None for none."""
+    """Return the label that a data steward expects on a field; None if there is none."""
     if field.privacy in (Privacy.PLAIN, Privacy.CONTENT):
         return None
     if field.form is Form.PLACE:

@@ -1,4 +1,4 @@
-"""Numbers that no double holds exactly, kept as they were written."""
+"""Numbers that a double cannot represent exactly, kept as they were written."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import orjson
 
 
 class WrittenNumber:
-    """A number of a JSON text that a double, or an integer of 64 bits, would alter.
+    """A JSON number that conversion to a double or a 64-bit integer would change.
 
     Attributes:
-        text: the number as it was written.
+        text: The number as written.
     """
 
     __slots__ = ("text",)
@@ -28,7 +28,7 @@ class WrittenNumber:
 
 
 def is_double(text: str) -> bool:
-    """Whether a double holds a decimal number exactly as it was written."""
+    """Whether a double represents a decimal number exactly."""
     try:
         return Decimal(text) == Decimal(repr(float(text)))
     except InvalidOperation:  # an exponent beyond Decimal's range
@@ -36,10 +36,10 @@ def is_double(text: str) -> bool:
 
 
 def as_written(value: object) -> orjson.Fragment:
-    """Return such a number as orjson is to write it.
+    """Return such a number in the form in which orjson should write it.
 
     Raises:
-        TypeError: for anything else.
+        TypeError: The value is anything else.
     """
     if isinstance(value, WrittenNumber):
         return orjson.Fragment(value.text)
@@ -47,8 +47,8 @@ def as_written(value: object) -> orjson.Fragment:
 
 
 def indented(value: Any) -> str:
-    """Write a value as indented JSON, with each number as it was written."""
+    """Serialize a value as indented JSON, with each number as it was written."""
     try:
         return orjson.dumps(value, default=as_written, option=orjson.OPT_INDENT_2).decode()
-    except TypeError:  # an integer beyond 64 bits, which orjson refuses and Python keeps exactly
+    except TypeError:  # integers beyond 64 bits, which orjson refuses and Python keeps exactly
         return json.dumps(value, indent=2, ensure_ascii=False)

@@ -1,7 +1,7 @@
-r"""One person's ids and addresses, or one channel's conversations, and whether a text contains them.
+r"""One person's ids and addresses, or one channel's conversations, and whether a string contains them.
 
-An address has many forms: in another case, percent-encoded once or twice, as ``\u0040`` in JSON or ``&#64;``
-in HTML, with its domain in Punycode, in another Unicode form. A text is decoded before it is compared, and
+An address has many forms: other letter case, percent-encoded once or twice, ``\u0040`` in JSON, ``&#64;`` in
+HTML, a Punycode domain, or another Unicode normalization. Strings are decoded before they are compared, and
 only whole names count: ``bea.ana@x.org`` does not contain ``ana@x.org``.
 """
 
@@ -32,24 +32,24 @@ _PLACE_IN_LIST = re.compile(r"\[\d+\]")
 _CUT = re.compile(r"…|\.\.\.")
 _WORDS = re.compile(r"[^\W_]+")
 _OF_CHANNEL = r"""(?:(?<!\w)channel_?id[\s"'\\]*[:=][\s"'\\]*|!)(?:{})(?!\w)"""
-"""A channel as a folded record has it, or as the name of what was read from its part of an export."""
+"""A channel as it appears in a folded record, or in the name of a file from its part of an export."""
 _SHORTEST_CUT = 8
 _CUT_NAMES = 80  # names of unknown fields are truncated there without a mark
 
 
 class Person:
-    """The names of one person, to which further ones are added as they are found.
+    """The names of one person, extended as further ones are found.
 
     Args:
-        visitor_id: the visitor, as Chatlio numbers browsers.
-        email: an e-mail address.
-        redaction: how values were redacted; with its key, keyed hashes of these names count too.
-        channel: a Slack channel's id; it leads to the conversations held there, and not to their visitor. A
-            text names it only as the channel of a conversation: another chat may mention it.
+        visitor_id: The visitor's id in Chatlio, one per browser.
+        email: An e-mail address.
+        redaction: How values were redacted; with its key, keyed hashes of these names count too.
+        channel: A Slack channel's id. It identifies the conversations held there, not their visitor. Only a
+            conversation's own channel counts, because another chat may mention it.
 
     Attributes:
-        events: the ids of events that name the person.
-        words: the platform's messages about these events, which may quote their values.
+        events: Ids of the events that name the person.
+        words: The platform's messages about these events, which may quote their values.
     """
 
     def __init__(
@@ -80,11 +80,11 @@ class Person:
 
     @property
     def known(self) -> int:
-        """How many names and events are known."""
+        """The number of known names and events."""
         return len(self.events) + sum(map(len, self._names.values()))
 
     def as_dict(self) -> dict[str, list[str]]:
-        """Return all that is known, as :meth:`restore` expects it."""
+        """Return everything known, in the form that :meth:`restore` expects."""
         return {
             **{sort: sorted(names) for sort, names in self._names.items()},
             "aliases": sorted(self._aliases),
@@ -101,7 +101,7 @@ class Person:
         self.words |= set(known["words"])
 
     def add(self, sort: str, names: Iterable[str]) -> None:
-        """Add further names, and their redacted forms."""
+        """Add further names and their redacted forms."""
         aliases: set[str] = set()
         for name in names:
             plain = fold(name).strip()
@@ -125,7 +125,7 @@ class Person:
         self._loose = re.compile(rf"(?<![^\W_])(?:{either})(?![^\W_])") if either else None
 
     def is_named_in(self, text: str) -> bool:
-        """Whether a text, perhaps JSON, HTML or a URL, names the person or one of their events."""
+        """Whether a string, possibly JSON, HTML or a URL, names the person or one of their events."""
         plain = fold(text)
         return (
             self._has_id(plain)
@@ -135,11 +135,11 @@ class Person:
         )
 
     def quoted_in(self, text: str) -> bool:
-        """Whether a text names the person, or repeats a message about one of their events."""
+        """Whether a string names the person, or repeats a message about one of their events."""
         return self.is_named_in(text) or any(words in text for words in self.words | self.fields)
 
     def names_file(self, name: str) -> bool:
-        """Whether a file's name may hold one of the names; where an address in it ends is unknown."""
+        """Whether a file's name may contain one of the names; the end of an address within it is unknown."""
         plain = fold(name)
         return (
             self._has_id(plain)
@@ -148,7 +148,7 @@ class Person:
         )
 
     def is_in_bytes(self, content: bytes) -> bool:
-        """Whether bytes, such as a database's pages, hold one of the names unencoded."""
+        """Whether bytes, such as a database's pages, contain one of the names unencoded."""
         plain = content.lower().decode("latin-1")
         return (
             self._has_id(plain)
@@ -157,14 +157,14 @@ class Person:
         )
 
     def without_names(self, text: str, instead: str) -> str:
-        """Return a sentence in which each word that may be a file named after the person is replaced."""
+        """Return a sentence without words that may be the name of a file named after the person."""
         return re.sub(r"\S+", lambda word: instead if self.names_file(word[0]) else word[0], text)
 
     def learn(self, rows: Iterable[Any]) -> None:
         """Add the events of rows that name the person.
 
-        The person's own rows add their visitor and conversation too, and a channel's rows their conversation;
-        a stranger's row that only mentions the person does not.
+        The person's own rows also add their visitor and conversation, and a channel's rows their
+        conversation. Another person's row that only mentions this person does not.
         """
         for row in rows:
             members = list(_members(row))
@@ -176,37 +176,37 @@ class Person:
                 self.add(CONVERSATION, [value for name, value in members if name == CONVERSATION])
 
     def learn_fields(self, theirs: pd.Series[Any], others: pd.Series[Any]) -> None:
-        """Add undocumented fields that only the person's records have, because reports list their names.
+        """Add undocumented fields that only the person's records have, because reports list field names.
 
         Args:
-            theirs: the column ``extra_fields`` of rows that name the person.
-            others: the same column of all other rows.
+            theirs: The column ``extra_fields`` of rows that name the person.
+            others: The same column of all other rows.
         """
         self._fields |= _field_names(theirs)
         self._common_fields |= _field_names(others)
 
     def look_again(self) -> None:
-        """Discard the fields: rows that seemed somebody else's may be the person's by now."""
+        """Discard the fields, because rows that seemed to be someone else's may now be the person's."""
         self._fields, self._common_fields = set(), set()
 
     @property
     def fields(self) -> set[str]:
-        """The names of fields that only the person's records have."""
+        """Names of fields that only the person's records have."""
         return self._fields - self._common_fields
 
     def is_name(self, value: str) -> bool:
-        """Whether a value is one of the names, and nothing else."""
+        """Whether a value is exactly one of the names."""
         plain = fold(value).strip()
         return plain in self._whole or plain in self._others
 
     def is_channel(self, value: str) -> bool:
-        """Whether a value is the channel's id, and nothing else."""
+        """Whether a value is exactly the channel's id."""
         return bool(self._channels) and fold(value).strip() in self._channels
 
     def among(self, events: pd.DataFrame) -> pd.Series[bool]:
         """Return which events have the person as visitor or contact, or belong to their conversations.
 
-        Likewise those of the channel.
+        Events of the channel count too.
         """
         is_theirs = pd.Series(data=False, index=events.index)
         for column in (*WHO, CONVERSATION):
@@ -220,14 +220,14 @@ class Person:
         return any(value in self._whole or value in self.events for value in ids)
 
     def _has_cut_name(self, plain: str) -> bool:
-        """Whether a text holds a truncated name: before an ellipsis, or where long names end."""
+        """Whether a string contains a truncated name: before an ellipsis, or where long names are cut."""
         ends = [ellipsis.start() for ellipsis in _CUT.finditer(plain)]
         ends += [len(plain)] if len(plain) >= _CUT_NAMES else []
         return any(_ends_in_part(plain[:end], name) for end in ends for name in self._others)
 
 
 def fold(text: str) -> str:
-    """Return a text in the form in which names are compared."""
+    """Return a string in the form in which names are compared."""
     if text.isascii() and _LAYERS.isdisjoint(text):
         plain = text.lower()
     else:
@@ -250,14 +250,14 @@ def _label(label: re.Match[str]) -> str:
 
 
 def _ends_in_part(text: str, name: str) -> bool:
-    """Whether a text ends with the beginning of a name that is long enough to be recognised."""
+    """Whether a string ends with the beginning of a name, long enough to be recognised."""
     least = min(name.find("@") + 1 or _SHORTEST_CUT, _SHORTEST_CUT)
     parts = (name[:size] for size in range(len(name) - 1, least - 1, -1))
     return any(text.endswith(part) and not re.search(r"[\w.+%-]$", text[: -len(part)]) for part in parts)
 
 
 def _members(value: Any) -> Iterator[tuple[str, str]]:
-    """Yield the texts in a value, at any depth, with their names."""
+    """Yield the strings in a value, at any depth, with their keys."""
     if isinstance(value, dict):
         for name, inside in value.items():
             if isinstance(inside, str):

@@ -1,24 +1,24 @@
-"""Redaction of values about people, before anything is written or sent.
+"""Redaction of personal values, before anything is written or sent.
 
 | way | result |
 | --- | --- |
-| ``keep`` | it stays as it is |
-| ``drop`` | it is missing |
-| ``mask`` | only the part that does not lead to a person remains: see :func:`masked` |
-| ``hash:aep`` | e-mail addresses as the namespace of SHA-256 e-mails expects; all else is masked |
+| ``keep`` | the value is unchanged |
+| ``drop`` | the value is missing |
+| ``mask`` | only the part that does not identify a person remains: see :func:`masked` |
+| ``hash:aep`` | e-mail addresses are hashed for the namespace of SHA-256 e-mails; other values are masked |
 | ``hash:keyed`` | HMAC-SHA-256 with a key that the user holds |
 
-Two rules hold for every way but ``keep`` and ``drop``. Equal values stay equal, in every table, so tables
+All ways except ``keep`` and ``drop`` follow two rules. Equal values stay equal in every table, so tables
 still join. And a value keeps its column's form: an id stays a UUID, an IP address an IP address, JSON JSON.
 
-Without a key only random ids and e-mail addresses are hashed, because names, IP addresses or words can be
-guessed from their hashes. So can e-mail addresses, but the namespace requires plain hashes.
-A value counts as an e-mail address only when it is one address and nothing else. Strangers type other things
-into such a field ("ana@example.org, mobile 555"), and then nothing remains.
+Without a key only random ids and e-mail addresses are hashed, because names, IP addresses and free text can
+be guessed from their hashes. So can e-mail addresses, but the namespace requires plain hashes. A value counts
+as an e-mail address only if it is exactly one address. For anything else that visitors type into such a field
+("ana@example.org, mobile 555"), nothing remains.
 
-Event ids and payload digests are made from the true payload and stay as they are, so that an event is the
-same with and without redaction. Both are SHA-256 over random ids among other things. They reveal no person,
-but anyone who already has a payload can find out that it is among the events.
+Event ids and payload digests are computed from the unredacted payload, so that an event is the same with and
+without redaction. Both are SHA-256 over random ids and other values. They reveal no person, but anyone who
+already has a payload can find out whether it is among the events.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _MOST_LAYERS = 64
 
 
 class Way(StrEnum):
-    """How a class of values is redacted."""
+    """A way to redact a class of values."""
 
     KEEP = "keep"
     DROP = "drop"
@@ -76,8 +76,8 @@ class Redaction:
     """How each privacy class is redacted.
 
     Attributes:
-        ways: the way of each class; a class without one is kept.
-        key: the key of keyed hashes; it is never shown.
+        ways: Way by class; other classes are kept.
+        key: Key for keyed hashes; never shown.
     """
 
     ways: Mapping[Privacy, Way] = field(default_factory=dict)
@@ -88,13 +88,13 @@ class Redaction:
         """Parse the option ``--redact``.
 
         Args:
-            text: a way for all classes, ways for single ones (``CLASS=WAY``), or both, separated by commas;
-                None or ``keep`` redacts nothing.
-            key: returns the key; called only when something is hashed with one.
+            text: One way for all classes, ways for single classes (``CLASS=WAY``), or both, separated by
+                commas; None or ``keep`` redacts nothing.
+            key: Returns the key; called only if a way needs it.
 
         Raises:
-            UsageError: when a class or a way does not exist.
-            SettingsError: when a key is needed and there is none.
+            UsageError: A class or way does not exist.
+            SettingsError: A key is needed, but there is none.
         """
         ways: dict[Privacy, Way] = {}
         singles: dict[Privacy, Way] = {}
@@ -109,7 +109,7 @@ class Redaction:
         return cls(chosen, key() if needs_key and key is not None else None)
 
     def without_key(self) -> Redaction:
-        """Return the same ways without the key, for describing what was redacted."""
+        """Return the same ways without the key, to describe what was redacted."""
         return Redaction(self.ways)
 
     @property
@@ -118,11 +118,11 @@ class Redaction:
         return bool(self.ways)
 
     def way_of(self, privacy: Privacy) -> Way:
-        """Return the way of a privacy class."""
+        """Return the way for a privacy class."""
         return self.ways.get(privacy, Way.KEEP)
 
     def way_in_words(self, column: Field) -> str:
-        """Return how a column is redacted."""
+        """Return a description of how a column is redacted."""
         own, of_staff = self.way_of(column.privacy), self.way_of(Privacy.STAFF)
         if column.name == _WRITTEN_BY and own is not of_staff:
             return f"{own}, agents' {of_staff}"
@@ -132,11 +132,11 @@ class Redaction:
         """Redact a table.
 
         Args:
-            table: its name.
-            rows: its rows, an Arrow table.
+            table: Its name.
+            rows: Its rows.
 
         Returns:
-            The table with the same schema and order, and how many values of each column were redacted.
+            The table with the same schema and order, and the number of redacted values by column.
         """
         counts: Counter[str] = Counter()
         for column in TABLES[table]:
@@ -154,20 +154,20 @@ class Redaction:
         return rows, +counts
 
     def rejection(self, rejection: Rejection) -> Rejection:
-        """Return a rejection without any of the record's values: its place, the rule, and what helps."""
+        """Return a rejection without the record's values: only where it is, the rule, and what to do."""
         reason = rejection.reason
         names_files_only = reason in (Reason.CONFLICTING_DUPLICATE, Reason.UNDATED)
-        # an earlier run may have known its files by names that this one redacts
+        # an earlier run may have stored file names that this one redacts
         detail = rejection.detail if names_files_only and not _speaks(rejection.detail) else HINTS[reason]
         name = None if reason in (Reason.DUPLICATE_KEY, Reason.UNKNOWN_FIELD) else rejection.field
         name = None if name is not None and _speaks(name) else name
         return Rejection(rejection.file, rejection.record, reason, name, detail, None)
 
     def file_name(self, name: str) -> str:
-        """Redact a file's name: each part of its path with an ``@`` is redacted as personal values are.
+        """Redact a file's name: a part of its path that contains ``@`` is redacted as a personal value.
 
-        Such a part may hold an e-mail address, and where it begins is unknown. A file needs a name, so what
-        is dropped elsewhere is masked here.
+        Such a part may contain an e-mail address, but where it begins is unknown. A file needs a name, so
+        ``drop`` masks here.
         """
         way = self.way_of(Privacy.PERSONAL)
         if way is Way.KEEP:
@@ -175,7 +175,7 @@ class Redaction:
         return "".join(self._part(part, way) if _speaks(part) else part for part in _PARTS.split(name))
 
     def aliases(self, value: str) -> set[str]:
-        """Return the redacted forms of an id or an e-mail address that still lead to it."""
+        """Return the redacted forms of an id or an e-mail address that still identify it."""
         is_address = "@" in value
         digests = {hashed_email(value)} if is_address else {_in_form(sha256(value.encode()).digest(), _AN_ID)}
         if self.key is not None:
@@ -188,7 +188,7 @@ class Redaction:
         return ",".join(f"{privacy}={self.ways[privacy]}" for privacy in Privacy if privacy in self.ways)
 
     def _ways_within(self, column: Field, rows: Any) -> list[tuple[Way, Any]]:
-        """Return a column's ways and their rows; a message's name is redacted as its author is."""
+        """Return a column's ways and their rows; a message's name is redacted according to its author."""
         if column.name != _WRITTEN_BY:
             return [(self.way_of(column.privacy), pa.scalar(True))]
         is_agent = pc.fill_null(pc.equal(rows["author"].combine_chunks(), "agent"), False)
@@ -217,16 +217,16 @@ class Redaction:
 
 
 def hashed_email(address: str) -> str:
-    """Hash an e-mail address as Experience Platform's namespace of hashed e-mails expects.
+    """Hash an e-mail address for Experience Platform's namespace of hashed e-mails.
 
-    SHA-256 as lower-case hexadecimal digits, over the address trimmed and in lower case (Adobe Experience
-    Cloud ID Service: SHA-256 hashing support).
+    SHA-256 in lower-case hex of the address, trimmed and in lower case (Adobe Experience Cloud ID Service:
+    SHA-256 hashing support).
     """
     return sha256(_normal(address).encode()).hexdigest()
 
 
 def masked(value: str, column: Field) -> str:
-    """Return the part of a value that does not lead to a person; :func:`left_by_mask` describes it."""
+    """Return the part of a value that does not identify a person; :func:`left_by_mask` describes it."""
     if column.rule is UUID:
         return _in_form(sha256(value.encode()).digest(), column)
     if column.rule is IP:
@@ -245,7 +245,7 @@ def masked(value: str, column: Field) -> str:
 
 
 def left_by_mask(column: Field) -> str:
-    """Return what a mask leaves of a column's values, in words."""
+    """Return a description of what a mask leaves of a column's values."""
     if column.rule is UUID:
         return "the SHA-256 of the id, in the form of an id, so that tables still join"
     if column.rule is IP:
@@ -286,21 +286,21 @@ def _page(url: str) -> str:
 
 
 def _hides_more(part: str) -> bool:
-    """Whether a part of a URL's path holds an address, words or a query rather than a page's name."""
+    """Whether a segment of a URL's path contains an address, free text or a query rather than a name."""
     plain = decoded(part)
     return any(mark in plain for mark in "@?#=&") or re.search(r"\s", part) is not None
 
 
 def _speaks(part: str) -> bool:
-    """Whether a part of a path may hold an e-mail address, however often its ``@`` is encoded."""
+    """Whether a segment of a path may contain an e-mail address, however often its ``@`` is encoded."""
     return "@" in decoded(part)
 
 
 def decoded(text: str) -> str:
-    """Decode a text from the layers that could hide an address.
+    """Remove all encodings that could hide an address.
 
-    Layers are percent-encoding, HTML entities, escapes of JSON, and Unicode's other forms of a character,
-    each as often as it was applied.
+    These are percent-encoding, HTML entities, JSON escapes and other Unicode normalizations, each as often as
+    it was applied.
     """
     for _ in range(_MOST_LAYERS):
         plain = _ESCAPED.sub(lambda escape: chr(int(escape[1], 16)), html.unescape(unquote(text)))
@@ -318,8 +318,8 @@ def _normal(address: str) -> str:
 def _class_named(name: str) -> Privacy:
     if name not in SPEAKS_OF_PEOPLE:
         raise UsageError(
-            f"{option('redact')} names {name!r}, which is no privacy class that speaks of people. "
-            f"The classes are {', '.join(SPEAKS_OF_PEOPLE)}; the data dictionary says which column has which."
+            f"{option('redact')} names {name!r}, which is not a privacy class of personal data. The classes "
+            f"are {', '.join(SPEAKS_OF_PEOPLE)}; the data dictionary lists each column's class."
         )
     return Privacy(name)
 
@@ -327,7 +327,7 @@ def _class_named(name: str) -> Privacy:
 def _way_named(name: str) -> Way:
     if name not in set(Way):
         raise UsageError(
-            f"{option('redact')} names {name!r}, which is no way to redact. The ways are {', '.join(Way)}; "
-            "as in mask, or personal=hash:keyed,content=drop."
+            f"{option('redact')} names {name!r}, which is not a way to redact. The ways are "
+            f"{', '.join(Way)}; for example mask, or personal=hash:keyed,content=drop."
         )
     return Way(name)

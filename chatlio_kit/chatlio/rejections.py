@@ -1,4 +1,4 @@
-"""Rejections: why a record was not accepted."""
+"""Rejections: records that were not accepted, and why."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """What keeps a record from being accepted."""
+    """The reason why a record was not accepted."""
 
     UNREADABLE = "unreadable"
     NOT_JSON = "not_json"
@@ -32,45 +32,45 @@ class Reason(StrEnum):
 
 HINTS: dict[Reason, str] = {
     Reason.UNREADABLE: (
-        "The file, or a part of it, cannot be read: it is cut off, damaged, or in no form that holds "
-        "captures. Get a whole copy of it, or write it in another form."
+        "The file, or a part of it, cannot be read: it is truncated, damaged, or not in a format for "
+        "captures. Get a complete copy, or convert it to another format."
     ),
     Reason.NOT_JSON: (
-        "The record, or the payload in it, is no JSON or not UTF-8. Correct it, or name the encoding with "
+        "The record, or its payload, is not valid JSON or not UTF-8. Correct it, or name the encoding with "
         "--encoding."
     ),
-    Reason.DUPLICATE_KEY: "An object has one key twice. Keep the one that is meant.",
-    Reason.TOO_LARGE: "The record is longer than any chat. Cut it into the records it was made of.",
-    Reason.NOT_AN_OBJECT: "The record, or the payload in it, is JSON but no object. Captures are objects.",
+    Reason.DUPLICATE_KEY: "An object has the same key twice. Keep the correct one.",
+    Reason.TOO_LARGE: "The record is longer than any chat. Split it into its original records.",
+    Reason.NOT_AN_OBJECT: "The record, or its payload, is JSON but not an object. Captures are objects.",
     Reason.SHAPE_UNKNOWN: (
-        "No payload of Chatlio's three shapes is where one is looked for. If a logger put it elsewhere, name "
-        "its place with --fields; else something else was captured here."
+        "The record has no payload in any of Chatlio's three shapes. If a logger stored the payload "
+        "elsewhere, name its path with --fields; otherwise the record is not a Chatlio webhook."
     ),
     Reason.KIND_UNKNOWN: (
-        "Nothing says which webhook sent it, or its label names none of the five. Where nothing says it, "
-        "name it with --kind, or by a folder; else correct the label."
+        "Nothing identifies the webhook that sent it, or its label is none of the five kinds. If there is no "
+        "label, name the kind with --kind or a folder; otherwise correct the label."
     ),
     Reason.KIND_MISMATCH: (
-        "Its label, its file's name or --kind names a kind of another shape than it has. Correct that."
+        "Its label, its file's name or --kind gives a kind that does not match its shape. Correct it."
     ),
-    Reason.UNDATED: "Nothing says when it happened. Choose a stand-in with --undated-as.",
-    Reason.WRONG_TYPE: "A value is of another type than the field has. Correct the record.",
-    Reason.MISSING: "A field that every such record carries is missing or empty. Correct the record.",
+    Reason.UNDATED: "The record has no time. Choose a stand-in with --undated-as.",
+    Reason.WRONG_TYPE: "A value does not have its field's type. Correct the record.",
+    Reason.MISSING: "A required field is missing or empty. Correct the record.",
     Reason.INVALID_TIME: (
-        "A time is no RFC 3339 time, such as 2024-03-11T09:03:10Z. Correct the record, or name how its "
-        "logger writes times with --fields."
+        "A time is not in RFC 3339 format, such as 2024-03-11T09:03:10Z. Correct the record, or name its "
+        "logger's time format with --fields."
     ),
-    Reason.FUTURE_TIME: "A time is in the future. Correct the record, and the clock that wrote it.",
+    Reason.FUTURE_TIME: "A time is in the future. Correct the record and the clock that wrote it.",
     Reason.INVALID_VALUE: "A value breaks its field's rule. Correct the record.",
     Reason.REPEATED: "Two messages of one transcript have the same ts. Correct the record.",
-    Reason.CONFLICTING_DUPLICATE: "An earlier record has its id and another payload. Keep one of them.",
-    Reason.UNKNOWN_FIELD: "It has a field that nobody documented. Let it in with --contract evolve.",
+    Reason.CONFLICTING_DUPLICATE: "An earlier record has the same id but another payload. Keep one of them.",
+    Reason.UNKNOWN_FIELD: "It has an undocumented field. Accept it with --contract evolve.",
     Reason.NO_OVERLAP: (
-        "Webhooks cover its Slack channel at the same time, but share no message with the export. Name the "
+        "Webhooks cover its Slack channel at the same time but share no message with the export. Name the "
         "right export, or read it without these captures."
     ),
 }
-"""What helps with a rejected record, without any of its values."""
+"""What to do about a rejected record, without any of its values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +78,12 @@ class Rejection:
     """One record that was not accepted.
 
     Attributes:
-        file: its file, as the export names it.
-        record: its number in that file, from 1.
-        reason: one of :class:`Reason`.
-        field: where in the payload, e.g. ``messages[3].ts``; None when the whole record is meant.
-        detail: a sentence about what was found, what was expected and what to do.
-        raw: the record as it was read; None where values are redacted.
+        file: Its file, as the export names it.
+        record: Its number in that file, from 1.
+        reason: One of :class:`Reason`.
+        field: Path in the payload, e.g. ``messages[3].ts``; None if the whole record is meant.
+        detail: A message: what was found, what was expected and what to do.
+        raw: The record as read; None where values are redacted.
     """
 
     file: str
@@ -95,7 +95,7 @@ class Rejection:
 
 
 def shortened(value: object, limit: int = 60) -> str:
-    """Return a value for use in a sentence: as JSON, on one line and shortened to a readable length."""
+    """Return a value for use in a sentence: as JSON, on one line and shortened."""
     if isinstance(value, str):
         text = on_one_line(value[:limit])
         text = f'"{text}"' if len(value) <= limit else f'"{text}'
@@ -107,5 +107,5 @@ def shortened(value: object, limit: int = 60) -> str:
 
 
 def on_one_line(text: str) -> str:
-    """Escape a stranger's text so that a terminal only shows it."""
+    """Escape untrusted text so that a terminal only displays it."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

@@ -1,7 +1,7 @@
-"""Slack's way of writing messages, decoded for people.
+"""Decode Slack's message format for people.
 
-Slack escapes ``&``, ``<`` and ``>``, and writes mentions, channels and links between angle brackets. Emoji
-names and marks such as ``*bold*`` stay as they are.
+Slack escapes ``&``, ``<`` and ``>``, and writes mentions, channels and links in angle brackets. Emoji names
+and marks such as ``*bold*`` are kept.
 """
 
 from __future__ import annotations
@@ -14,12 +14,16 @@ from typing import Any
 import pandas as pd
 
 _TOKEN = re.compile(r"<([^<>\n]+)>")
-_ENTITIES = (("&lt;", "<"), ("&gt;", ">"), ("&amp;", "&"))  # in this order: a typed "&lt;" is "&amp;lt;"
+_ENTITIES = (
+    ("&lt;", "<"),
+    ("&gt;", ">"),
+    ("&amp;", "&"),
+)  # in this order, because a typed "&lt;" is stored as "&amp;lt;"
 _BROADCASTS = ("here", "channel", "everyone")
 
 
 def decode(text: str) -> str:
-    """Return a message's text as its writer saw it.
+    """Return a message's text as its author saw it.
 
     >>> decode("<@U1|sam>: 3 &lt; 4, see <https://a.example|the page>")
     '@sam: 3 < 4, see the page (https://a.example)'
@@ -28,7 +32,7 @@ def decode(text: str) -> str:
 
 
 def decode_with_names(text: str, users: Mapping[str, str], channels: Mapping[str, str]) -> str:
-    """Return the same with the names of users and channels that are known, by their ids."""
+    """Return the same, with the names of known users and channels in place of their ids."""
     if "<" in text:
         text = _TOKEN.sub(partial(_words, users, channels), text)
     if "&" in text:
@@ -38,7 +42,7 @@ def decode_with_names(text: str, users: Mapping[str, str], channels: Mapping[str
 
 
 def decode_all(texts: pd.Series[Any]) -> pd.Series[Any]:
-    """Return texts decoded; those that are missing stay so."""
+    """Return strings decoded; missing ones stay missing."""
     is_coded = texts.str.contains("[<&]", regex=True, na=False)
     return texts.where(~is_coded, texts[is_coded].map(decode).astype(texts.dtype).reindex(texts.index))
 

@@ -1,7 +1,7 @@
 """Parse Chatlio's timestamps to UTC with microseconds, and write them.
 
-Texts are RFC 3339 as Go writes it: 0 to 9 decimals, trailing zeros dropped, any offset
-(Chatlio documentation: webhooks, chat transcripts). ``""``, null and year 0001 mean that there is no time.
+Timestamps are RFC 3339 as Go writes it: 0 to 9 decimals without trailing zeros, and any offset (Chatlio
+documentation: webhooks, chat transcripts). ``""``, null and year 0001 mean that there is no time.
 """
 
 from __future__ import annotations
@@ -29,11 +29,10 @@ _LEAP = "60"
 
 
 def as_rfc3339(text: str) -> str | None:
-    """Return a time in a neighbouring form as RFC 3339; None for any other text.
+    """Return a time in a similar format as RFC 3339; None for any other string.
 
-    These forms are unambiguous: lower-case ``t`` and ``z``, a blank for ``T``,
-    ``UTC`` for ``Z``, and offsets as in ``+0100`` and ``+01``. A leap second is the first second of the next
-    day, as clocks without leap seconds count.
+    Accepted are unambiguous variants: lower-case ``t`` and ``z``, a space for ``T``, ``UTC`` for ``Z``, and
+    offsets such as ``+0100`` and ``+01``. A leap second becomes the first second of the next day.
     """
     if _STRICT.fullmatch(text):
         return text
@@ -60,15 +59,15 @@ def _after_leap(parts: re.Match[str], offset: str) -> str | None:
 
 
 def is_absent(text: str | None) -> bool:
-    """Whether a time's text means that there is none."""
+    """Whether a timestamp means that there is no time."""
     return not text or text.startswith(UNSET_YEAR)
 
 
 def read_rfc3339(texts: Any) -> tuple[Any, list[int]]:
-    """Parse an Arrow array of RFC 3339 texts and neighbouring forms, truncated to microseconds.
+    """Parse an Arrow array of RFC 3339 strings and similar formats, truncated to microseconds.
 
     Returns:
-        The times, and the rows whose text is present but no time (:func:`as_rfc3339`).
+        The times, and the rows with a string that is not a time (:func:`as_rfc3339`).
     """
     if texts.null_count == len(texts):
         return pa.nulls(len(texts), ARROW_TIME), []
@@ -90,7 +89,7 @@ _WHOLE_RFC3339 = rf"^(?:{RFC3339})$".replace("(", "(?:").replace("(?:?:", "(?:")
 def _cut_times(whole: Any) -> Any:
     longest = pc.max(pc.binary_length(whole)).as_py() or 0
     if longest <= len("2024-01-01T00:00:00.123456-08:00"):
-        with suppress(pa.ArrowInvalid):  # raised for decimals beyond microseconds
+        with suppress(pa.ArrowInvalid):  # raised for more decimals than microseconds
             return pc.cast(whole, ARROW_TIME)
     cut = pc.replace_substring_regex(whole, r"(\.\d{6})\d+", r"\1")
     with suppress(pa.ArrowInvalid):  # raised for a day that does not exist
@@ -99,7 +98,7 @@ def _cut_times(whole: Any) -> Any:
 
 
 def _time(text: Any) -> Any:
-    """Parse an array of one text; null where the day does not exist."""
+    """Parse an array of one string; null if the day does not exist."""
     try:
         return pc.cast(text, ARROW_TIME)
     except pa.ArrowInvalid:
@@ -109,7 +108,7 @@ def _time(text: Any) -> Any:
 def read_slack_ts(texts: Any) -> Any:
     """Parse an Arrow array of Slack message ids.
 
-    With integers throughout, because a float would lose the last microsecond.
+    Integer arithmetic throughout, because a float would lose the last microsecond.
     """
     formed = pc.match_substring_regex(texts, r"^[0-9]{1,11}\.[0-9]{6}$")
     digits = pc.replace_substring(pc.if_else(formed, texts, None), ".", "")

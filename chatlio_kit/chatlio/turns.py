@@ -1,8 +1,8 @@
-"""Conversation turns: the words that Adobe's field groups have for the two sides of a chat, and a turn's ids.
+"""Conversation turns: the terms of Adobe's field groups for the two sides of a chat, and the ids of turns.
 
-A row is one message. A visitor's message is a prompt and begins a turn; an agent's message directly after it
-is the response of the same turn; every other agent's message is a turn of its own. So a turn has at most one
-prompt and one response, and a longer transcript changes no id.
+A row is one message. A visitor's message is a prompt and begins a turn. An agent's message directly after it
+is the response in the same turn; every other agent's message is a turn of its own. A turn therefore has at
+most one prompt and one response, and a longer transcript changes no id.
 
 Source: Customer Journey Analytics: Conversation Insights, implement; XDM: Conversation Event, Agentic
 Information.
@@ -19,9 +19,9 @@ from chatlio_kit.chatlio.kinds import Kind
 Json = dict[str, Any]
 
 TURN, FEEDBACK = "conversation.turn", "conversation.feedback"
-"""The XDM ``eventType`` of a message and of feedback."""
+"""The XDM ``eventType`` of messages and of feedback."""
 EVENT_TYPES = {Kind.TRANSCRIPT: TURN, Kind.FEEDBACK: FEEDBACK}
-"""The same by the kind of event that the rows are made of."""
+"""The same, by the kind of event that a row comes from."""
 
 CONVERSATION_GROUP = "https://ns.adobe.com/xdm/fieldgroups/agentic/conversationevent"
 AGENTIC_GROUP = "https://ns.adobe.com/xdm/fieldgroups/agenticevent"
@@ -39,19 +39,19 @@ def turn_row_id(conversation_id: str, ts: str) -> str:
 
 
 def prompt(conversation_id: str, turn: str, text: str) -> Json:
-    """Return the object ``conversation`` of a visitor's message."""
+    """Return the ``conversation`` object of a visitor's message."""
     side = {"source": _VISITOR, "raw": [{"text": text, "purpose": _TEXT}]}
     return {"conversationID": conversation_id, "turnID": turn, "prompt": side}
 
 
 def response(conversation_id: str, turn: str, text: str) -> Json:
-    """Return the object ``conversation`` of an agent's message."""
+    """Return the ``conversation`` object of an agent's message."""
     side = {"source": _PERSON, "raw": [{"text": text, "purpose": _MAIN}]}
     return {"conversationID": conversation_id, "turnID": turn, "response": side}
 
 
 def feedback(conversation_id: str, text: str | None) -> Json:
-    """Return the object ``conversation`` of feedback, which belongs to no turn."""
+    """Return the ``conversation`` object of feedback, which belongs to no turn."""
     side: Json = {"source": _VISITOR}
     if text is not None:
         side["raw"] = [{"text": text, "purpose": _TEXT}]
@@ -59,7 +59,7 @@ def feedback(conversation_id: str, text: str | None) -> Json:
 
 
 def agentic(widget: str | None, agent_id: str | None = None, name: str | None = None) -> Json:
-    """Return the object ``agenticExperience``: the chat and, on a response, who answered."""
+    """Return the ``agenticExperience`` object: the chat and, in a response, who answered."""
     agent = {key: value for key, value in (("agentID", agent_id), ("name", name)) if value}
     experience: Json = {"name": "Chatlio", "environment": "prod"}
     if widget:

@@ -1,4 +1,4 @@
-"""What commands share: their common options, and how they print their result."""
+"""What commands share: common options, and the output of results."""
 
 from __future__ import annotations
 
@@ -33,10 +33,12 @@ KINDS = click.Choice([str(kind) for kind in Kind])
 PATHS = click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 NAME = click.option("--name", default="chatlio", show_default=True, help="The connection's name.")
 SKIP_GUARD = click.option(
-    "--skip-guard", is_flag=True, help="Do not wait after a dataflow was made or changed."
+    "--skip-guard", is_flag=True, help="Do not wait after a dataflow was created or changed."
 )
 PRODUCTION = click.option(
-    "--production", is_flag=True, help="Change a production sandbox; without it only a development one is."
+    "--production",
+    is_flag=True,
+    help="Allow changes to a production sandbox; otherwise only a development sandbox is changed.",
 )
 
 IDENTITIES = click.option(
@@ -46,13 +48,14 @@ IDENTITIES = click.option(
     is_flag=False,
     flag_value=DEFAULT,
     metavar="[FIELD=NAMESPACE]",
-    help=f"A field that names the visitor, and its namespace; may be repeated. Without a value {DEFAULT}.",
+    help="A field that identifies the visitor, and its namespace; may be repeated. Without a value, "
+    f"{DEFAULT}.",
 )
 
 
 _CAPTURE_OPTIONS = (
     click.option(
-        "--kind", type=KINDS, help="The kind of records that nothing else names; overrides nothing."
+        "--kind", type=KINDS, help="The kind to assume if a record, its file and its shape give none."
     ),
     click.option(
         "--undated-as", help="Time of undated events: file-time, visitor-created or an RFC 3339 time."
@@ -60,8 +63,8 @@ _CAPTURE_OPTIONS = (
     click.option(
         "--fields",
         metavar="NAME=PLACE,...",
-        help="Paths of payload, received, kind and widget in records of an unknown logger, "
-        "as in payload=request.body,received=request.time.",
+        help="Paths of payload, received, kind and widget in records of an unknown logger, such as "
+        "payload=request.body,received=request.time.",
     ),
     click.option(
         "--redact",
@@ -72,23 +75,28 @@ _CAPTURE_OPTIONS = (
     click.option(
         "--contract",
         metavar="MODES",
-        help="What becomes of unknown fields: evolve (kept, the default), freeze (rejected) or discard_value "
-        "(left out); or by table, as in events=freeze.",
+        help="How to treat undocumented fields: evolve (keep them, the default), freeze (reject the record) "
+        "or discard_value (leave them out); or by table, as in events=freeze.",
     ),
     click.option(
         "--exclude",
         multiple=True,
         metavar="PATTERN",
-        help="Leave out files, folders and members of archives, as in '*.log' or captures/old; "
-        "may be repeated.",
+        help="Leave out files, folders and archive members that match, such as '*.log' or captures/old; may "
+        "be repeated.",
     ),
-    click.option("--encoding", metavar="NAME", help="What lines are in that are not UTF-8, such as cp1252."),
+    click.option(
+        "--encoding", metavar="NAME", help="The encoding of lines that are not UTF-8, such as cp1252."
+    ),
+    click.option(
+        "--cluster", metavar="ADDRESS", help="Convert on a Dask cluster: the address of its scheduler."
+    ),
     click.option(
         "--slack",
         type=click.Path(path_type=Path),
         metavar="FILE",
-        help="Read the first PATH as a Slack workspace export, by the settings in this TOML file; "
-        "`slack inspect` proposes one.",
+        help="Read the first PATH as a Slack workspace export, with the settings in this TOML file; `slack "
+        "inspect` proposes one.",
     ),
 )
 
@@ -112,19 +120,21 @@ class Context:
 
     @property
     def is_aep(self) -> bool:
-        """Whether Experience Platform is chosen, by the option or by the environment."""
+        """Whether Experience Platform is selected, by the option or by the environment."""
         return (self.platform or os.environ.get("CHATLIO_KIT_PLATFORM")) == AEP
 
     def open(self) -> Platform:
-        """Open the chosen platform."""
-        platforms = import_module("chatlio_kit.jobs.platforms")  # only now: it takes a second to load
+        """Open the selected platform."""
+        platforms = import_module(
+            "chatlio_kit.jobs.platforms"
+        )  # imported here because it takes a second to load
         platform: Platform = platforms.open_platform(self.platform, state=self.state, idle=_IDLE_SECONDS)
         return platform
 
 
 @dataclass(frozen=True)
 class CaptureOptions:
-    """The options that say which captures are read, and how."""
+    """The options that select captures and determine how they are read."""
 
     kind: str | None
     undated_as: str | None
@@ -133,6 +143,7 @@ class CaptureOptions:
     contract: str | None
     exclude: tuple[str, ...]
     encoding: str | None
+    cluster: str | None
     slack: Path | None
 
     def export(self, paths: Sequence[str]) -> Export:
@@ -150,6 +161,7 @@ class CaptureOptions:
             exclude=self.exclude,
             encoding=self.encoding,
             slack=history,
+            cluster=self.cluster,
         )
         return export
 
@@ -171,20 +183,18 @@ def capture_options(function: Callable[..., None]) -> Callable[..., None]:
 def command(function: Callable[..., CommandResult]) -> Callable[..., None]:
     """Add the common options to a command, and print its result."""
 
-    @click.option(
-        "--json", "as_json", is_flag=True, help="Print one JSON object on stdout, and nothing else."
-    )
+    @click.option("--json", "as_json", is_flag=True, help="Print a single JSON object to stdout.")
     @click.option(
         "--state",
         type=click.Path(path_type=Path, file_okay=False),
         default=DEFAULT_STATE,
         show_default=True,
-        help="The folder that remembers: ledger, local store, reports.",
+        help="The state folder: ledger, local platform's store, reports.",
     )
     @click.option(
         "--platform",
         type=click.Choice([LOCAL, AEP]),
-        help="Which platform; by default CHATLIO_KIT_PLATFORM, else local.",
+        help="The platform; by default CHATLIO_KIT_PLATFORM, or else local.",
     )
     @wraps(function)
     def run(*, as_json: bool, state: Path, platform: str | None, **options: Any) -> None:
@@ -197,7 +207,7 @@ def command(function: Callable[..., CommandResult]) -> Callable[..., None]:
             fail(_explain(error, state), FAILED, as_json)
         if unwritten := write_answer(text):
             click.echo(
-                f"The command did its work, but its answer could not be written to stdout: {unwritten}.",
+                f"The command succeeded, but its result could not be written to stdout: {unwritten}.",
                 err=True,
             )
             sys.exit(FAILED)
@@ -207,7 +217,7 @@ def command(function: Callable[..., CommandResult]) -> Callable[..., None]:
 
 
 def fail(sentence: str, exit_code: int, as_json: bool) -> NoReturn:
-    """End a command with a sentence and an exit code."""
+    """End a command with a message and an exit code."""
     if as_json:
         answer_error(sentence)
     click.echo(visible(sentence), err=True)
@@ -215,25 +225,25 @@ def fail(sentence: str, exit_code: int, as_json: bool) -> NoReturn:
 
 
 def answer_error(sentence: str) -> None:
-    """Write a sentence on stdout as the one JSON object of a command that failed."""
+    """Write a message to stdout as the only JSON object of a failed command."""
     write_answer(_as_json({"error": sentence}))
 
 
 def _explain(error: OSError | MemoryError | sqlite3.DatabaseError, state: Path) -> str:
-    """Return a sentence for an error of the system that has none of its own."""
+    """Return a message for a system error that has none of its own."""
     if isinstance(error, MemoryError):
         return (
-            "The machine has too little free memory for this. End other programs, or name fewer captures at "
-            "a time."
+            "There is too little free memory for this. Close other programs, or name fewer captures at a "
+            "time."
         )
     if isinstance(error, sqlite3.DatabaseError):
         return (
-            f"A database in the state folder {str(state)!r} cannot be used: {error}. Put a copy of it back, "
-            "or use another --state."
+            f"A database in the state folder {str(state)!r} cannot be used: {error}. Restore a backup, or "
+            "use another --state."
         )
     reason = error.strerror or str(error) or type(error).__name__
     path = f": {error.filename!r}" if error.filename is not None else ""
-    return f"The system refused to go on: {reason}{path}. Correct that, and run the command again."
+    return f"The system refused to continue: {reason}{path}. Correct this and run the command again."
 
 
 def _as_json(content: dict[str, Any]) -> str:

@@ -35,26 +35,30 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("paths", nargs=-1, metavar="[CAPTURES]...")
 @NAME
-@click.option("--webhook", "webhooks", multiple=True, type=KINDS, help="Only these webhooks; all by default.")
+@click.option(
+    "--webhook", "webhooks", multiple=True, type=KINDS, help="Connect only these webhooks; all by default."
+)
 @click.option("--dry-run", is_flag=True, help="Show the plan and change nothing.")
 @click.option(
-    "--write-urls", type=click.Path(path_type=Path), help="Write the webhook URLs; they are secrets."
+    "--write-urls",
+    type=click.Path(path_type=Path),
+    help="Write the webhook URLs to this file; they are secrets.",
 )
 @IDENTITIES
 @click.option(
     "--profile",
     is_flag=True,
-    help="Feed Profile, which can never be undone: a new connection, after an audit of CAPTURES.",
+    help="Feed Profile, which can never be undone: requires a new connection and an audit of CAPTURES.",
 )
-@click.option("--slim", is_flag=True, help="Leave messages out, so that events fit into Profile's 10 KB.")
+@click.option("--slim", is_flag=True, help="Leave out messages, so that events fit into Profile's 10 KB.")
 @click.option("--despite-audit", is_flag=True, help="Feed Profile although the audit's verdict is red.")
-@click.option("--confirm", metavar="NAME", help="The connection's name once more, instead of being asked.")
+@click.option("--confirm", metavar="NAME", help="The connection's name again, instead of a prompt.")
 @click.option(
     "--turns",
     is_flag=True,
-    help="Make what conversation turns for Customer Journey Analytics need, instead of the rest.",
+    help="Create what conversation turns for Customer Journey Analytics need, instead of everything else.",
 )
-@click.option("--labels", is_flag=True, help="Write data usage labels, where the registry takes them.")
+@click.option("--labels", is_flag=True, help="Write data usage labels, if the registry accepts them.")
 @capture_options
 @PRODUCTION
 @command
@@ -75,15 +79,15 @@ def connect(
     captures: CaptureOptions,
     production: bool,
 ) -> CommandResult:
-    """Make the Chatlio connection: schema, dataset, mappings, dataflows, webhook URLs.
+    """Create the Chatlio connection: schema, dataset, mappings, dataflows, webhook URLs.
 
-    With --identity its events carry identities. CAPTURES are only read for the audit of identities; backfill
+    With --identity, its events carry identities. CAPTURES are read only for the audit of identities; backfill
     sends them.
     """
     if turns and (paths or labels or write_urls is not None):
-        raise UsageError("With --turns there are no webhooks, labels or audit. Leave out what is for them.")
+        raise UsageError("With --turns there are no webhooks, labels or audit. Leave out their options.")
     if not profile and (despite_audit or confirm is not None):
-        raise UsageError("--despite-audit and --confirm belong to --profile. Add it, or leave them out.")
+        raise UsageError("--despite-audit and --confirm require --profile. Add it, or leave them out.")
     audit = _audit(context, captures, paths, identities) if paths else None
     plan = plan_connection(
         context.open(),
@@ -100,7 +104,7 @@ def connect(
         return CommandResult(content, _text(audit, plan))
     if plan.enables_profile and confirm is None and not context.as_json:
         plan.require_audit(audit, despite_audit=despite_audit)
-        require_leave(plan.platform, production)  # before the question, whose answer would not matter
+        require_leave(plan.platform, production)  # before the prompt, whose answer would not matter
         click.echo(visible(_text(audit, plan), keep="\n"), err=True)
         confirm = click.prompt("Feeding Profile can never be undone. The connection's name", err=True)
     connection = plan.apply(production=production, audit=audit, despite_audit=despite_audit, confirm=confirm)
@@ -127,8 +131,10 @@ def _audit(
     context: Context, captures: CaptureOptions, paths: tuple[str, ...], identities: tuple[str, ...]
 ) -> IdentityAudit:
     if not identities:
-        raise UsageError("CAPTURES are audited for identities, and none is named. Add --identity.")
-    audits = import_module("chatlio_kit.analysis.identity_audit")  # only now: it takes a second to load
+        raise UsageError("CAPTURES are read to audit identities, but none is named. Add --identity.")
+    audits = import_module(
+        "chatlio_kit.analysis.identity_audit"
+    )  # imported here because it takes a second to load
     audit: IdentityAudit = audits.audit_export(captures.export(paths), identities, quiet=context.as_json)
     return audit
 
@@ -141,7 +147,7 @@ def _text(*parts: object) -> str:
 @NAME
 @command
 def doctor(context: Context, name: str) -> CommandResult:
-    """Check, without changing anything, whether a connection can be made and would work."""
+    """Check, without changing anything, whether a connection can be created and would work."""
     try:
         platform = context.open()
     except (SettingsError, Unreachable) as error:
@@ -153,7 +159,7 @@ def doctor(context: Context, name: str) -> CommandResult:
 
 @click.command()
 @NAME
-@click.option("--yes", is_flag=True, help="Remove without asking.")
+@click.option("--yes", is_flag=True, help="Remove without confirmation.")
 @PRODUCTION
 @command
 def disconnect(context: Context, name: str, yes: bool, production: bool) -> CommandResult:
@@ -161,9 +167,9 @@ def disconnect(context: Context, name: str, yes: bool, production: bool) -> Comm
     platform = context.open()
     if not yes:
         removals = list_removals(platform, name)
-        require_leave(platform, production)  # before the question, whose answer would not matter
+        require_leave(platform, production)  # before the prompt, whose answer would not matter
         click.echo(str(removals), err=True)
         if context.as_json or not click.confirm("Remove these?", err=True):
-            raise UsageError("Nothing was removed. Say --yes to remove without being asked.")
+            raise UsageError("Nothing was removed. Use --yes to remove without confirmation.")
     removal = run_disconnect(platform, name, production=production)
     return CommandResult(removal.as_dict(), removal)

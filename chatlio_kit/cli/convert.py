@@ -34,17 +34,17 @@ _PRELOAD = ("chatlio_kit.tables.pipeline", "pandera.pandas")
 
 @click.command()
 @PATHS
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="The folder for the tables.")
+@click.option("--out", required=True, metavar="PATH", help="The folder for the tables, here or in a bucket.")
 @capture_options
 @command
 def convert(
     context: Context,
     paths: tuple[str, ...],
-    out: Path,
+    out: str,
     captures: CaptureOptions,
 ) -> CommandResult:
     """Turn captured webhooks into validated tables."""
-    workers = default_workers(_bytes_in(paths[1:] if captures.slack else paths))
+    workers = 0 if captures.cluster else default_workers(_bytes_in(paths[1:] if captures.slack else paths))
     with create_pool(workers, _PRELOAD) if workers else nullcontext() as pool:
         with paused_collection():
             tables = import_module("chatlio_kit.tables")  # while the workers import it too

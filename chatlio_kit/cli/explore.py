@@ -1,4 +1,4 @@
-"""The commands that show single chats: reading them, and tracing what became of one."""
+"""The commands for single chats: reading them, and tracing what became of one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from chatlio_kit.tables.report import EXPLORER
     default=ROWS_OF_A_FILE,
     show_default=True,
     type=click.IntRange(min=1),
-    help="How many messages and events the page may hold; it holds the latest.",
+    help="Maximum number of messages and events on the page; the latest are kept.",
 )
 @command
 def explore(
@@ -42,9 +42,9 @@ def explore(
     until: str | None,
     limit: int,
 ) -> CommandResult:
-    """Write a page on which conversations are searched, filtered and read, from tables that convert wrote.
+    """Write a page for searching, filtering and reading the conversations in tables from convert.
 
-    The page works offline. Where the state folder has a ledger, it shows what became of each event.
+    The page works offline. If the state folder has a ledger, the page shows what became of each event.
     """
     explorer = run_explore(tables, state=context.state, query=query, since=since, until=until, limit=limit)
     path = explorer.save(tables / EXPLORER if out is None else path_ending_in(".html", "out", out))
@@ -59,7 +59,7 @@ def explore(
     "--tables",
     multiple=True,
     type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="A folder of tables that convert wrote.",
+    help="A folder of tables from convert.",
 )
 @capture_options
 @command
@@ -68,9 +68,9 @@ def trace(
 ) -> CommandResult:
     """Show what became of WHAT: an event, conversation or visitor id, an e-mail address, or file:record.
 
-    Each step is shown, from the record to the row in the dataset, or why it is missing. Name tables or the
-    captures that were sent to find the events of a conversation, visitor or address. Exit code 1 says that
-    nothing is known of it.
+    Every step is shown, from the record to the row in the dataset, or the reason why it is missing. Name
+    tables, or the captures that were sent, to find the events of a conversation, visitor or address. Exit
+    code 1 means that nothing is known about it.
     """
     named = paths or tuple(str(path) for path in [capture_named_in(what)] if path is not None)
     export = captures.export(named) if named else ()

@@ -21,23 +21,23 @@ from chatlio_kit.jobs.forget import forget as run_forget
 
 @click.command()
 @click.argument("paths", nargs=-1, metavar="[PATH...]")
-@click.option("--visitor-id", help="Whom to forget: the visitor, as Chatlio numbers browsers.")
-@click.option("--email", help="Whom to forget: everybody with this address.")
-@click.option("--channel", help="What to forget: the conversations of the Slack channel with this id (C...).")
+@click.option("--visitor-id", help="The visitor to forget, by Chatlio's id for the browser.")
+@click.option("--email", help="Forget everyone with this e-mail address.")
+@click.option("--channel", help="Forget the conversations in the Slack channel with this id (C...).")
 @click.option(
     "--tables",
     multiple=True,
     type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="A folder of tables that convert wrote: the person's rows are taken out of them.",
+    help="A folder of tables from convert; the person's rows are erased from them.",
 )
 @capture_options
-@click.option("--yes", is_flag=True, help="Take out without asking.")
+@click.option("--yes", is_flag=True, help="Erase without confirmation.")
 @PRODUCTION
 @click.option(
     "--wait",
     default=0.0,
     type=click.FloatRange(min=0),
-    help="Seconds to wait until a record delete is carried out, which can take days.",
+    help="Seconds to wait for a record delete to finish, which can take days.",
 )
 @command
 def forget(
@@ -52,21 +52,21 @@ def forget(
     production: bool,
     wait: float,
 ) -> CommandResult:
-    """Take one person, or one Slack channel, out of the state folder and the local platform.
+    """Erase one person, or one Slack channel, from the state folder and the local platform.
 
-    With --platform aep their rows are deleted there too, by record delete, where the connection has
-    identities; what is reported was read back. Without identities it says what cannot be done.
+    With --platform aep, their rows are also deleted there by record delete, if the connection has identities;
+    the report is based on a read-back. Without identities, it says what cannot be done.
 
-    Name the captures that were sent, with the options of that backfill, and the ledger's rows of the person
-    are found through them; the captures themselves are left as they are, with a list of what to take out of
-    them. Tables are changed where --tables names them. Exit code 1 says that nobody was found.
+    Name the captures that were sent, with the options of that backfill, so that the person's rows in the
+    ledger can be found. The captures themselves are not changed; the report lists what to remove from them.
+    Tables are changed if --tables names them. Exit code 1 means that no one was found.
     """
     if not yes and (visitor_id or email or channel):
         in_tables = "".join(f", and the tables in {str(folder)!r}" for folder in tables)
         whom = "this channel" if channel and not (visitor_id or email) else "this person"
         click.echo(f"What {str(context.state)!r} keeps of {whom}{in_tables} will be gone for good.", err=True)
-        if context.as_json or not click.confirm("Take it out?", err=True):
-            raise UsageError("Nothing was taken out. Say --yes to take out without being asked.")
+        if context.as_json or not click.confirm("Erase it?", err=True):
+            raise UsageError("Nothing was erased. Use --yes to erase without confirmation.")
     options = asdict(captures)
     has_export = options.pop("slack") is not None
     result = run_forget(

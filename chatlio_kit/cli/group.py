@@ -11,28 +11,28 @@ from chatlio_kit.cli.streams import usable_streams
 from chatlio_kit.errors import spoken_at_the_prompt
 
 _COMMANDS = {
-    "sample": ("sample.sample", "Write a realistic export to try everything on."),
-    "slack": ("slack.slack_group", "Read the history out of a Slack workspace export."),
+    "sample": ("sample.sample", "Write a realistic sample export to try everything out."),
+    "slack": ("slack.slack_group", "Read the history from a Slack workspace export."),
     "convert": ("convert.convert", "Turn captured webhooks into validated tables."),
-    "identities": ("identities.identities", "Check whether identities would make people of events."),
+    "identities": ("identities.identities", "Check whether identities would give events the right people."),
     "metrics": ("metrics.metrics", "Measure tables: volume, waits, outcomes; by period and agent."),
-    "connect": ("connection.connect", "Make the connection: schema, dataset, dataflows."),
-    "doctor": ("connection.doctor", "Check whether a connection can be made; change nothing."),
+    "connect": ("connection.connect", "Create the connection: schema, dataset, dataflows."),
+    "doctor": ("connection.doctor", "Check whether a connection can be created; change nothing."),
     "disconnect": ("connection.disconnect", "Remove dataflows; schema and data stay."),
     "backfill": ("delivery.backfill", "Convert, stream, and read back what landed."),
     "status": ("delivery.status", "Show the ledger in numbers."),
     "replay": ("delivery.replay", "Send dead letters again after a fix."),
     "reconcile": ("delivery.reconcile", "Compare the ledger with what the dataset holds now."),
-    "explore": ("explore.explore", "Write a page on which conversations are searched and read."),
+    "explore": ("explore.explore", "Write a page for searching and reading conversations."),
     "trace": ("explore.trace", "Show what became of one event, conversation, visitor or record."),
-    "forget": ("forget.forget", "Remove one person from everything that is kept here."),
-    "local-platform": ("local_platform.local_platform_group", "Run the embedded platform by itself."),
+    "forget": ("forget.forget", "Erase one person from everything that is stored here."),
+    "local-platform": ("local_platform.local_platform_group", "Run the local platform by itself."),
 }
-"""Each command's function and summary. The list of commands shows the summary, and imports no command."""
+"""Each command's function and summary. The list of commands shows summaries without importing them."""
 
 
 class _LazyGroup(click.Group):
-    """Commands in the order of use, each imported when it is named: imports dominate a short run."""
+    """Commands in the order of use, each imported when it is named, because imports dominate a short run."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(_COMMANDS)
@@ -50,7 +50,7 @@ class _LazyGroup(click.Group):
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command that is named; a wrong use answers in JSON where that was asked for, too."""
+        """Run the named command; usage errors are reported in JSON too, if requested."""
         try:
             return super().invoke(ctx)
         except click.UsageError as error:
@@ -63,7 +63,7 @@ class _LazyGroup(click.Group):
         with usable_streams(), spoken_at_the_prompt():
             try:
                 return super().main(*arguments, **options)
-            except OSError as error:  # from click's own output: help, or a question
+            except OSError as error:  # from click's own output: help, or a prompt
                 click.echo(f"stdout cannot be written: {error.strerror or error}.", err=True)
                 raise SystemExit(1) from None
 

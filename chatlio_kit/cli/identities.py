@@ -24,9 +24,9 @@ from chatlio_kit.cli.command import (
 def identities(
     context: Context, paths: tuple[str, ...], identities: tuple[str, ...], captures: CaptureOptions
 ) -> CommandResult:
-    """Check whether identities would make people of events, or join strangers. Reads captures alone.
+    """Check whether identities would give events the right people, or merge strangers. Reads only captures.
 
-    Exit code 1 says that the verdict is red.
+    Exit code 1 means that the verdict is red.
     """
     audit = audit_export(captures.export(paths), identities or None, quiet=context.as_json)
     return CommandResult(audit.as_dict(), audit, audit.exit_code)

@@ -17,22 +17,27 @@ _PERIODS = ("day", "week", "month", "quarter", "year")
 @click.command()
 @click.argument("tables", type=click.Path(path_type=Path))
 @click.option(
-    "--by", type=click.Choice(_PERIODS), default="month", show_default=True, help="The period to compare by."
+    "--by",
+    type=click.Choice(_PERIODS),
+    default="month",
+    show_default=True,
+    help="The period for comparisons.",
 )
 @click.option(
     "--hours",
-    help="Opening hours, as in 'Mo-Fr 09:00-17:30; Sa 10:00-14:00': measures in business time, too.",
+    help="Opening hours, such as 'Mo-Fr 09:00-17:30; Sa 10:00-14:00'; also measures in business time.",
 )
 @click.option(
     "--time-zone",
     default="UTC",
     show_default=True,
-    help="The zone of days, months and opening hours, as in Europe/Berlin.",
+    help="The time zone of days, months and opening hours, such as Europe/Berlin.",
 )
 @click.option(
-    "--holidays", help="Closed days: a country or region as in DE or DE-BE, dates, or several with commas."
+    "--holidays",
+    help="Closed days: a country or region such as DE or DE-BE, dates, or several separated by commas.",
 )
-@click.option("--xlsx", type=click.Path(path_type=Path), help="Write everything into this workbook, too.")
+@click.option("--xlsx", type=click.Path(path_type=Path), help="Also write everything to this workbook.")
 @command
 def metrics(
     context: Context,  # noqa: ARG001 - measuring needs no platform
@@ -49,7 +54,7 @@ def metrics(
     measure = import_module("chatlio_kit.analysis.measure").measure
     measured = measure(room.read_tables(tables), hours=hours, time_zone=time_zone, holidays=holidays)
     if holidays is not None and hours is None:
-        raise UsageError("--holidays closes days of the opening hours. Add --hours, or leave it out.")
+        raise UsageError("--holidays closes days within the opening hours. Add --hours, or leave it out.")
     text = str(measured.sheet(by))
     if workbook is not None:
         text += f"\nworkbook: {measured.to_excel(workbook, by)}"

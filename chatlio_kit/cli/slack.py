@@ -1,4 +1,4 @@
-"""The commands about Slack workspace exports."""
+"""The commands for Slack workspace exports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from chatlio_kit.cli.command import CommandResult, Context, command
 
 @click.group("slack")
 def slack_group() -> None:
-    """Read the history out of a Slack workspace export."""
+    """Read the history from a Slack workspace export."""
 
 
 @slack_group.command()
@@ -22,13 +22,13 @@ def slack_group() -> None:
     "--write",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Write the proposal as a TOML file to check, for --slack.",
+    help="Write the proposal to this TOML file, to be checked and passed to --slack.",
 )
 @command
 def inspect(_: Context, export: Path, captures: tuple[str, ...], write: Path | None) -> CommandResult:
-    """Propose how an export is to be read: ids and counts, never a text.
+    """Propose settings for reading an export, using ids and counts but never message text.
 
-    With captures of the same time, it also compares the messages that both have.
+    With captures from the same time, it also compares the messages that both have.
     """
     jobs = import_module("chatlio_kit.jobs.slack")
     proposal = jobs.inspect_slack(export, captures or None, write=write)

@@ -1,4 +1,4 @@
-"""Handle standard streams of any encoding, closed, full, or with a reader that has gone.
+"""Handle standard streams in any encoding, whether closed, full, or without a reader.
 
 stderr is for people: a job does not fail because its progress cannot be shown. stdout is for the result, and
 a result that cannot be written is a failure.
@@ -20,7 +20,7 @@ _ERRORS = "chatlio_kit.plain"
 
 @contextmanager
 def usable_streams() -> Iterator[None]:
-    """Make stdout and stderr accept any text while the block runs."""
+    """Make stdout and stderr accept any text within the block."""
     original = sys.stdin, sys.stdout, sys.stderr
     _occupy_standard_descriptors()
     sys.stdin = open(os.devnull, encoding="utf-8") if sys.stdin is None else sys.stdin  # noqa: SIM115
@@ -38,9 +38,9 @@ def usable_streams() -> Iterator[None]:
 
 
 def write_answer(text: str) -> str | None:
-    """Write a command's result to stdout; return why it could not be written, if so.
+    """Write a command's result to stdout; if it cannot be written, return the reason.
 
-    A reader that has gone, such as ``head``, is no failure.
+    A reader that has closed the pipe, such as ``head``, is not a failure.
     """
     try:
         sys.stdout.write(f"{text}\n")
@@ -54,7 +54,7 @@ def write_answer(text: str) -> str | None:
 
 
 def discard_stdout() -> None:
-    """Discard what is left in stdout's buffer: Python would fail to write it again when it exits."""
+    """Discard what is left in stdout's buffer, because Python would try again to write it on exit."""
     with suppress(OSError, ValueError):
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, sys.stdout.fileno())
@@ -68,7 +68,7 @@ def _occupy_standard_descriptors() -> None:
         if number > 2:
             os.close(number)
             return
-        os.set_inheritable(number, True)  # processes started from here need it too
+        os.set_inheritable(number, True)  # child processes need it too
 
 
 def _open_null() -> TextIO:
@@ -76,7 +76,7 @@ def _open_null() -> TextIO:
 
 
 def _replace_unencodable(stream: Any) -> None:
-    """Replace characters that a stream's encoding lacks by plain ones."""
+    """Replace characters that a stream's encoding lacks with plain ones."""
     codecs.register_error(_ERRORS, _plain_characters)
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors=_ERRORS)
@@ -90,7 +90,7 @@ def _plain_characters(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 class _LossyWriter(io.RawIOBase):
-    """Write to a stream, and drop what cannot be written."""
+    """Writes to a stream and drops what cannot be written."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -112,7 +112,7 @@ class _LossyWriter(io.RawIOBase):
 
 
 def _lossy(stream: Any) -> Any:
-    """Wrap stderr where it is a stream of bytes."""
+    """Wrap stderr if it is a stream of bytes."""
     buffer = getattr(stream, "buffer", None)
     if buffer is None:
         return stream

@@ -1,4 +1,4 @@
-"""Create, find, check and remove what a Chatlio connection needs on Experience Platform."""
+"""Create, find, check and remove a Chatlio connection on Experience Platform."""
 
 from chatlio_kit.connection.connection import (
     Connection,

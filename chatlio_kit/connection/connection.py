@@ -51,11 +51,11 @@ class Destination:
     """Where events land, as the ledger names it.
 
     Attributes:
-        platform: ``local`` or the platform's URL.
-        org: the organisation.
-        sandbox: the sandbox.
-        dataset: the dataset's id.
-        name: the connection's name.
+        platform: ``local``, or the platform's URL.
+        org: The organisation.
+        sandbox: The sandbox.
+        dataset: The dataset's id.
+        name: The connection's name.
     """
 
     platform: str
@@ -79,13 +79,13 @@ class Dataflow:
     """One dataflow that receives data.
 
     Attributes:
-        kind: the kind of its events.
-        flow_id: its id.
-        inlet_url: where its data is posted; a secret, because no other key is needed.
-        mapping_set_id: the mapping set it applies.
-        source_connection_id: its source connection.
-        target_connection_id: its target connection.
-        changed_at: when it last changed, in milliseconds since 1970.
+        kind: The kind of its events.
+        flow_id: Its id.
+        inlet_url: The URL that its data is posted to; secret, because no other credential is needed.
+        mapping_set_id: The mapping set that it applies.
+        source_connection_id: Its source connection.
+        target_connection_id: Its target connection.
+        changed_at: When it last changed, in milliseconds since 1970.
     """
 
     kind: Kind
@@ -121,18 +121,18 @@ class Connection(SheetDisplay):
     """Chatlio's connection to one dataset.
 
     Attributes:
-        name: its name.
-        platform: the platform it is on.
-        tenant_id: the tenant, whose fields live under an underscore and this id.
-        schema_id: the schema.
-        dataset_id: the dataset.
-        field_group_id: the field group.
-        live: the dataflow of each kind that Chatlio's webhooks post to.
-        history: the dataflow of each kind that files are streamed through, made when first needed.
-        schema_changed_at: when the schema last changed, in milliseconds since 1970; 0 if never.
-        people: the identities that its events carry, and whether they feed Profile.
-        live_without_identity: the kinds whose live dataflow carries no identity, though history does.
-        feedback: the connection of feedback, where this one was just made for turns.
+        name: Its name.
+        platform: The platform that it is on.
+        tenant_id: The tenant; its fields are under an underscore and this id.
+        schema_id: The schema.
+        dataset_id: The dataset.
+        field_group_id: The field group.
+        live: The dataflow that Chatlio's webhooks post to, by kind.
+        history: The dataflow that files are streamed through, by kind; created when first needed.
+        schema_changed_at: When the schema last changed, in milliseconds since 1970; 0 if never.
+        people: The identities in its events, and whether they feed Profile.
+        live_without_identity: Kinds whose live dataflow carries no identity, although history does.
+        feedback: The connection for feedback, if it was just created for turns.
     """
 
     name: str
@@ -154,10 +154,10 @@ class Connection(SheetDisplay):
         return self.destination.is_for_turns
 
     def require_events(self) -> None:
-        """Refuse events where conversation turns belong.
+        """Refuse a connection for conversation turns where events are required.
 
         Raises:
-            UsageError: it takes turns or their feedback.
+            UsageError: It takes turns or their feedback.
         """
         if self.is_for_turns:
             how = for_face("backfill --turns", "backfill_turns()")
@@ -176,7 +176,7 @@ class Connection(SheetDisplay):
 
     @property
     def webhook_urls(self) -> dict[Kind, str]:
-        """The URL for each of Chatlio's webhooks, masked."""
+        """The masked URL for each of Chatlio's webhooks."""
         return {kind: flow.masked_url for kind, flow in self.live.items()}
 
     @checked()
@@ -185,12 +185,12 @@ class Connection(SheetDisplay):
         """Write the webhook URLs, unmasked, as JSON to a file that only its owner may read.
 
         Raises:
-            OutputError: the file cannot be written.
+            OutputError: The file cannot be written.
         """
         target = Path(path)
         urls = {str(kind): flow.webhook_url.reveal() for kind, flow in self.live.items()}
         try:
-            draft = new_file(target)  # only its owner can read it, from the start
+            draft = new_file(target)  # readable only by its owner from the start
             try:
                 draft.write_bytes(orjson.dumps(urls, option=orjson.OPT_INDENT_2) + b"\n")
                 draft.replace(target)
@@ -198,8 +198,8 @@ class Connection(SheetDisplay):
                 draft.unlink(missing_ok=True)
         except OSError as error:
             raise OutputError(
-                f"The webhook URLs could not be written to {target}: {error.strerror or error}. "
-                "Choose a file in a folder that you may write to."
+                f"The webhook URLs could not be written to {target}: {error.strerror or error}. Choose a "
+                "file in a folder that you can write to."
             ) from error
         return target
 
@@ -207,17 +207,17 @@ class Connection(SheetDisplay):
     def history_flow(
         self, kind: Kind, progress: StepCallback | None = None, *, production: bool = False
     ) -> Dataflow:
-        """Return the dataflow that files of a kind are streamed through; create or complete it when needed.
+        """Return the dataflow that files of a kind are streamed through; create or complete it if needed.
 
         Args:
-            kind: the kind.
-            progress: is called with a sentence for each step.
-            production: whether a production sandbox may be changed.
+            kind: The kind.
+            progress: Called with a sentence for each step.
+            production: Whether a production sandbox may be changed.
 
         Raises:
-            ProductionSandbox: it would be created in a sandbox of the type production or of an unknown type.
-            ConnectionIncomplete: it could not be completed; see :func:`open_connection`.
-            PlatformError: the platform refused a step.
+            ProductionSandbox: It would be created in a sandbox of the type production or of an unknown type.
+            ConnectionIncomplete: It could not be completed; see :func:`chatlio_kit.open_connection`.
+            PlatformError: The platform refused a step.
         """
         kind = Kind(kind)
         if kind not in self.history:
@@ -247,7 +247,7 @@ class Connection(SheetDisplay):
         return ids | (self.feedback.ids_by_name() if self.feedback else {})
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the ids of its objects as plain data for JSON. It holds no inlet."""
+        """Return the ids of its objects as plain data for JSON, without inlets."""
         shared = {
             "name": self.name,
             "tenant_id": self.tenant_id,
@@ -277,23 +277,23 @@ class Connection(SheetDisplay):
         return {**shared, **(people if self.people.identities else {}), **of_kinds, **feedback}
 
     def by_hand(self) -> ManualSteps:
-        """Return the steps that make the same connection in Adobe's and Chatlio's own screens.
+        """Return the steps to create the same connection in Adobe's and Chatlio's own screens.
 
         Raises:
-            UsageError: it is for turns.
+            UsageError: It is for turns.
         """
         if self.is_for_turns:
-            raise UsageError("Turns are sent from files alone, so there is no webhook to connect by hand.")
+            raise UsageError("Turns are sent only from files, so there is no webhook to connect by hand.")
         return ManualSteps(self.name, self.tenant_id, tuple(self.live) or tuple(Kind), self.people)
 
     def dataflow_runs(self) -> pd.DataFrame:
-        """Sum the platform's own counters of the history dataflows' runs.
+        """Sum the platform's own counters for the runs of the history dataflows.
 
         Returns:
             A row for each kind: how many records its runs received, ingested and failed.
 
         Raises:
-            PlatformError: the platform refused the call.
+            PlatformError: The platform refused the call.
         """
         rows = {}
         for kind in Kind:
@@ -305,10 +305,10 @@ class Connection(SheetDisplay):
     def counters(self) -> dict[str, int]:
         """Return how many records the platform itself counts in the lake and in Profile.
 
-        Profile counts an event once however often it came, and may run an hour behind.
+        Profile counts an event once, however often it was sent, and may lag by an hour.
 
         Raises:
-            PlatformError: the platform refused the call.
+            PlatformError: The platform refused the call.
         """
         ask = self.platform.observability.total
         return {"lake": ask(IN_LAKE, self.dataset_id), "profile": ask(IN_PROFILE, self.dataset_id)}
@@ -318,23 +318,23 @@ class Connection(SheetDisplay):
         """Read all rows of the dataset into memory.
 
         Args:
-            quiet: whether to show no progress.
+            quiet: Whether to hide progress.
 
         Returns:
-            A row for each row of the dataset, ordered by time. Columns are named as in the frame
-            ``events``; times are exact to the millisecond, as the platform keeps them.
+            A row for each row of the dataset, ordered by time. Columns are named as in the frame ``events``;
+            times are exact to the millisecond, as the platform stores them.
 
         Warns:
-            UnreadableRows: a batch's file is missing or damaged; the rows of all others are there.
+            UnreadableRows: A batch's file is missing or damaged; the rows of all other batches are included.
 
         Raises:
-            NotFound: the dataset was deleted.
-            PlatformError: the platform refused the call.
+            NotFound: The dataset was deleted.
+            PlatformError: The platform refused the call.
         """
         return read_rows(self.platform, self.dataset_id, self.tenant_id, quiet=quiet)
 
     def picture(self) -> Picture:
-        """Draw the objects and their relations, without ids and URLs."""
+        """Draw the objects and how they are related, without ids and URLs."""
         from chatlio_kit.connection.diagram import Diagram  # noqa: PLC0415 - only a drawing needs matplotlib
 
         dataflows = [(role, kind) for role, flows in self._flows() for kind in flows]
@@ -345,7 +345,7 @@ class Connection(SheetDisplay):
 
         It is 5 minutes after the dataflow was created or changed (HTTP API source; update dataflows) and 15
         after its schema was changed, because validators cache schemas that long (streaming validation). It is
-        60 where the schema feeds Profile: Adobe's own labs wait that long after enabling one.
+        60 if the schema feeds Profile: Adobe's own labs wait that long after enabling one.
         """
         changed = _moment(self.schema_changed_at)
         return max(
@@ -358,7 +358,7 @@ class Connection(SheetDisplay):
         """List the objects as a table, with masked URLs.
 
         Args:
-            ids: whether to show ids and addresses, which differ each time a connection is made.
+            ids: Whether to show ids and URLs, which differ between connections.
         """
         rows: list[tuple[str, str, str]] = [
             ("tenant", self.tenant_id, ""),
@@ -403,7 +403,7 @@ def a_connection(name: str, value: object) -> None:
     """Accept only a connection.
 
     Raises:
-        UsageError: it is something else.
+        UsageError: It is something else.
     """
     if not isinstance(value, Connection):
         raise UsageError(
@@ -417,16 +417,16 @@ def open_connection(platform: Platform, name: str = "chatlio", *, quiet: bool = 
     """Find an existing connection. Reads only.
 
     A kind of webhook that was never connected is left out of ``live``; an incomplete one is an error.
-    Incomplete history dataflows are left out: they are completed when first needed.
+    Incomplete history dataflows are left out, because they are completed when first needed.
 
     Args:
-        platform: the platform.
-        name: the connection's name.
-        quiet: whether to show no progress.
+        platform: The platform.
+        name: The connection's name.
+        quiet: Whether to hide progress.
 
     Raises:
-        ConnectionIncomplete: something is missing; the error names it.
-        PlatformError: the platform refused the call.
+        ConnectionIncomplete: Something is missing; the error names it.
+        PlatformError: The platform refused the call.
     """
     survey = open_survey(platform, name)
     missing: list[str] = []
@@ -452,7 +452,7 @@ def open_connection(platform: Platform, name: str = "chatlio", *, quiet: bool = 
 
 
 def _inspect_dataflow(survey: Survey, dataflow: DataflowState) -> tuple[bool, list[str]]:
-    """Return whether a dataflow can be used as it is, and what an incomplete live one lacks."""
+    """Return whether a dataflow is ready to use, and what an incomplete live one lacks."""
     states = [(resource, resource.inspect()) for resource in dataflow_resources(survey, dataflow)]
     is_ready = bool(dataflow.flow and dataflow.flow.is_ready)
     if dataflow.role is Role.HISTORY:
@@ -469,7 +469,7 @@ def _inspect_dataflow(survey: Survey, dataflow: DataflowState) -> tuple[bool, li
 
 
 def connection_of(survey: Survey, dataflows: list[DataflowState]) -> Connection:
-    """Return the connection of what was found or built."""
+    """Return the connection made up of what was found or built."""
     flows = {(dataflow.role, dataflow.kind): _dataflow_of(dataflow) for dataflow in dataflows}
     return Connection(
         name=survey.naming.name,
@@ -491,7 +491,7 @@ def connection_of(survey: Survey, dataflows: list[DataflowState]) -> Connection:
 
 
 def _is_named(dataflow: DataflowState) -> bool:
-    """Whether a live dataflow's mapping makes identities."""
+    """Whether a live dataflow's mapping creates identities."""
     return dataflow.people is not None and dataflow.people.live_identity(dataflow.kind) is not None
 
 

@@ -1,4 +1,4 @@
-"""Draw a connection: its objects and their relations."""
+"""Draw a connection: its objects and how they are related."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Diagram:
     """The diagram of a connection.
 
     Attributes:
-        name: the connection's name.
-        dataflows: role and kind of each dataflow, from the top.
-        missing: the names of the objects that do not exist yet.
+        name: The connection's name.
+        dataflows: Role and kind of each dataflow, from the top.
+        missing: Names of the objects that do not exist yet.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Diagram:
 
     @property
     def description(self) -> str:
-        """The diagram in words."""
+        """A description of the diagram, as alternative text."""
         naming = ResourceNames(self.name)
         live = [in_words(kind) for role, kind in self.dataflows if role is Role.LIVE]
         history = [in_words(kind) for role, kind in self.dataflows if role is Role.HISTORY]

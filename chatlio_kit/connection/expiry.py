@@ -14,15 +14,15 @@ class Expiry:
     """How long Profile keeps a dataset's events.
 
     Attributes:
-        text: as the platform writes it, e.g. ``P30D``.
-        span: the same as a time.
+        text: In the platform's notation, e.g. ``P30D``.
+        span: The same as a duration.
     """
 
     text: str
     span: timedelta
 
     def sentence(self, share: float) -> str:
-        """Return a sentence for a history of which a share is older."""
+        """Return a sentence about the share of a history that is older."""
         return (
             f"Profile drops events of this dataset that are older than {self.span.days:,} days: {share:.0%} "
             "of this history would vanish there. The lake keeps it."
@@ -30,7 +30,7 @@ class Expiry:
 
 
 def profile_expiry(connection: Connection) -> Expiry | None:
-    """Read how long Profile keeps the dataset's events; None when it keeps them, or takes none."""
+    """Read how long Profile keeps the dataset's events; None if it never drops them, or takes none."""
     if not connection.people.profile:
         return None
     text = connection.platform.catalog.profile_expiry(connection.dataset_id)

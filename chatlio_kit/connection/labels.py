@@ -1,7 +1,7 @@
-"""Write data usage labels on the schema's fields, where the registry takes them.
+"""Write data usage labels on the schema's fields, if the registry accepts them.
 
-The registry's label descriptor is on no page of Adobe's documentation, so the first one is read back before
-the others follow. Where it is refused, or comes back changed, the screens are the way.
+Adobe's documentation does not cover the registry's label descriptor, so the first one is read back before the
+others follow. If it is refused, or comes back changed, the labels have to be set in the user interface.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _KEYS = ("xdm:sourceSchema", "xdm:sourceProperty", "xdm:label")
 
 
 def labelled_fields() -> Iterator[tuple[Field, str]]:
-    """Yield the fields of the schema that have a label, without those inside messages."""
+    """Yield the fields of the schema that have a label, except those inside messages."""
     for field in sent_fields():
         label = label_of(field)
         if label is not None and is_ours(field):
@@ -36,10 +36,10 @@ def labelled_fields() -> Iterator[tuple[Field, str]]:
 
 
 def write_labels(connection: Connection) -> str:
-    """Write the labels that are missing, and return a sentence about what was done.
+    """Write the missing labels, and return a sentence about what was done.
 
     Raises:
-        PlatformError: the platform does not answer, or the credential may not change the schema.
+        PlatformError: The platform does not respond, or the credential may not change the schema.
     """
     registry = connection.platform.schemas
     wanted = [_descriptor(connection, field, label) for field, label in labelled_fields()]
@@ -49,14 +49,14 @@ def write_labels(connection: Connection) -> str:
         if missing:
             registry.create_descriptor(missing[0])
             if _key(missing[0]) not in _present(connection.platform):
-                return f"The registry stored a label otherwise than it was sent. {_BY_HAND}"
+                return f"The registry stored a label that differs from the one sent. {_BY_HAND}"
             for body in missing[1:]:
                 registry.create_descriptor(body)
     except (AuthenticationFailed, PermissionMissing, RateLimited, Unavailable, Unreachable):
         raise
     except PlatformError as error:
-        return f"The registry takes no labels: {error.reason.rstrip('.')}. {_BY_HAND}"
-    return f"{len(wanted):,} fields have their labels, {len(missing):,} of them written now."
+        return f"The registry does not accept labels: {error.reason.rstrip('.')}. {_BY_HAND}"
+    return f"{len(wanted):,} fields have their labels; {len(missing):,} of them were written now."
 
 
 _BY_HAND = "Set them in the screen of the schema; the by-hand guide lists them."

@@ -1,4 +1,4 @@
-"""Describe how to make the same connection by hand, in Adobe's and Chatlio's own screens.
+"""How to create the same connection by hand, in Adobe's and Chatlio's own screens.
 
 Source: Create a Chatlio source connection and dataflow in the UI; Chatlio: webhooks, chat transcripts.
 """
@@ -34,11 +34,11 @@ class ManualDataflow:
     """What to enter in the screens for one kind of webhook.
 
     Attributes:
-        kind: the kind.
-        dataflow: the name of the dataflow, the same as in the plan.
-        webhook_field: the field in Chatlio for its URL.
-        sample: a record to upload as sample data; all values are invented.
-        mappings: the mappings to enter.
+        kind: The kind.
+        dataflow: Name of the dataflow, the same as in the plan.
+        webhook_field: Field in Chatlio for its URL.
+        sample: A record to upload as sample data; all values are invented.
+        mappings: The mappings to enter.
     """
 
     kind: Kind
@@ -66,7 +66,7 @@ class ManualDataflow:
                 mapping.destination,
                 "may be left out"
                 if "." in mapping.destination
-                else "",  # _id, timestamp and eventType are not
+                else "",  # _id, timestamp and eventType are not required
             )
             for mapping in self.mappings
         ]
@@ -76,13 +76,13 @@ class ManualDataflow:
 
 @dataclass(frozen=True, repr=False)
 class ManualSteps:
-    """Everything to type and choose for each kind. It holds no secret.
+    """Everything to type and choose for each kind, without secrets.
 
     Attributes:
-        name: the connection's name.
-        tenant_id: the tenant, whose fields live under an underscore and this id.
-        kinds: the kinds of webhook to connect.
-        people: the identities of the events, and whether they feed Profile.
+        name: The connection's name.
+        tenant_id: The tenant; its fields are under an underscore and this id.
+        kinds: The kinds of webhook to connect.
+        people: The identities in the events, and whether they feed Profile.
     """
 
     name: str
@@ -107,7 +107,7 @@ class ManualSteps:
 
     @property
     def before(self) -> tuple[str, ...]:
-        """What is needed first."""
+        """The prerequisites."""
         naming = ResourceNames(self.name)
         return (
             "A Chatlio account with a widget whose settings you may change.",
@@ -146,7 +146,7 @@ class ManualSteps:
         """Write the sample of each kind to its own file, for the upload.
 
         Raises:
-            OutputError: a file cannot be written.
+            OutputError: A file cannot be written.
         """
         target = Path(folder)
         written = []
@@ -158,13 +158,13 @@ class ManualSteps:
                 written.append(path)
         except OSError as error:
             raise OutputError(
-                f"The samples could not be written to {target}: {error.strerror or error}. "
-                "Choose a folder that you may write to."
+                f"The samples could not be written to {target}: {error.strerror or error}. Choose a folder "
+                "that you can write to."
             ) from error
         return written
 
     def sheets(self) -> Iterator[Sheet]:
-        """Yield the tables in reading order: what is needed, the steps, the URLs, the mappings."""
+        """Yield the tables in reading order: prerequisites, steps, URLs, mappings."""
         yield Sheet("Before you begin", ("", ""), list(_numbered(self.before)))
         yield Sheet("For each kind, one dataflow", ("", ""), list(_numbered(self.steps)))
         yield Sheet(
@@ -203,7 +203,7 @@ class ManualSteps:
 
 
 def _labels() -> Iterator[tuple[str, str]]:
-    """Yield path and label of every field that has one, those of messages too."""
+    """Yield path and label of every field that has one, including those in messages."""
     for field_ in sent_fields():
         if label := label_of(field_):
             yield str(field_.xdm), label

@@ -1,6 +1,6 @@
-"""Check a mapping before anything is built on it: the platform maps samples, Python checks the results.
+"""Check a mapping before anything is built on it: the platform maps samples, and Python checks the results.
 
-What Data Prep does with an expression is documented in prose only; ``mappingSets/preview`` shows it for the
+Adobe documents only in prose what Data Prep does with an expression; ``mappingSets/preview`` shows it for the
 sandbox before a dataflow exists. The samples have the documented shapes and invented values.
 """
 
@@ -116,36 +116,36 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
 Expectations = dict[str, Any]
-"""By path: the expected value, time (to the second), objects with at least some keys, or rule."""
+"""By path: the expected value, time (to the second), object with at least some keys, or rule."""
 
 
 class _Rule(StrEnum):
-    """What is expected of a value that differs each time."""
+    """The rule for a value that differs each time."""
 
     UUID = "a UUID"
     NOW = "the current time"
 
 
 def without_identities(people: People) -> People:
-    """Return what a mapping does for people when it carries no identity."""
+    """Return a mapping's settings for people, without identities."""
     return replace(people, identities=())
 
 
 def may_lack_identities(design: Blueprint, role: Role, kind: Kind) -> bool:
-    """Whether a mapping does without identities where the platform makes no map of a live record's id."""
+    """Whether a mapping lacks identities because the platform cannot build a map from a live record's id."""
     return role is Role.LIVE and design.people.live_identity(kind) is not None
 
 
 def try_people(
     platform: Platform, design: Blueprint, role: Role, kind: Kind, schema_id: str
 ) -> tuple[People, str]:
-    """Check a mapping, and return what it does for people, with the reason if that is less than asked for.
+    """Check a mapping and return its settings for people, with the reason if they fall short of the request.
 
-    Adobe documents the functions that make an identity map of a live record's id, but no such mapping. Where
-    the platform does not evaluate it as expected, live events land without identity.
+    Adobe documents the functions that build an identity map from a live record's id, but no such mapping. If
+    the platform does not evaluate it as expected, live events land without identities.
 
     Raises:
-        ConnectionIncomplete: a field differs, in history or without identities.
+        ConnectionIncomplete: A field differs, in history or without identities.
     """
     if not may_lack_identities(design, role, kind):
         check_mappings(platform, design, role, kind, schema_id)
@@ -165,7 +165,7 @@ def check_mappings(platform: Platform, design: Blueprint, role: Role, kind: Kind
     """Compare what the platform maps from this kind's samples with what Python expects.
 
     Raises:
-        ConnectionIncomplete: a field differs; the error names the field, the expected and the actual value.
+        ConnectionIncomplete: A field differs; the error gives the field, the expected and the actual value.
     """
     given = _live_samples if role is Role.LIVE else _history_samples
     samples = design.trial() or list(given(kind, design))
@@ -185,7 +185,7 @@ def check_mappings(platform: Platform, design: Blueprint, role: Role, kind: Kind
 
 
 def wire_sample(kind: Kind, people: People | None = None) -> Json:
-    """Return a wire record of a kind with every key that a wire record can have."""
+    """Return a wire record of a kind with every possible key."""
     people = people or People()
     payload = PAYLOADS[SHAPE_OF[kind]]
     record: Json = {"event_id": _sample_id(kind, payload), "occurred_at": "2024-02-05T08:34:10.000Z"}
@@ -209,7 +209,7 @@ def wire_sample(kind: Kind, people: People | None = None) -> Json:
 
 
 def _live_samples(kind: Kind, design: Blueprint) -> Iterator[tuple[Json, Expectations]]:
-    """Yield a full payload and, where it carries an identity, one whose id is empty."""
+    """Yield a full payload and, if it carries an identity, one whose id is empty."""
     payload = PAYLOADS[SHAPE_OF[kind]]
     expectations = _live_expectations(kind, design.tenant)
     if design.people.slim:
@@ -278,7 +278,7 @@ def _fits(expected: Any, actual: Any, now: datetime) -> bool:
     if expected is _Rule.NOW:
         time = _parse_time(actual)
         return time is not None and abs(now - time) < timedelta(days=1)
-    if isinstance(expected, datetime):  # expressions may cut it to the second
+    if isinstance(expected, datetime):  # expressions may truncate it to the second
         time = _parse_time(actual)
         return time is not None and timedelta(0) <= expected - time < timedelta(seconds=1)
     if isinstance(expected, dict):  # an identity map: the namespaces, and what an id must have

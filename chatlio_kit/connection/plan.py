@@ -37,7 +37,7 @@ def an_audit(name: str, value: object) -> None:
     """Accept only an audit of identities.
 
     Raises:
-        UsageError: it is something else.
+        UsageError: It is something else.
     """
     if not isinstance(value, IdentityAudit):
         raise UsageError(f"{option(name)} is what audit_identities() returns, not {named(value)}.")
@@ -48,11 +48,11 @@ class Planned:
     """One object of a plan.
 
     Attributes:
-        object: what it is, e.g. ``schema``.
-        name: its name on the platform.
+        object: Its type, e.g. ``schema``.
+        name: Its name on the platform.
         action: ``reuse``, ``create``, ``update`` or ``conflict``.
-        reason: why.
-        id: its id, if it is there.
+        reason: The reason for the action.
+        id: Its id, if it exists.
     """
 
     object: str
@@ -63,16 +63,16 @@ class Planned:
 
 
 class Plan(SheetDisplay):
-    """The objects that a connection needs, and what has to be done with each.
+    """The objects that a connection needs, and the action that each requires.
 
     Attributes:
-        platform: the platform that was inspected.
-        name: the connection's name.
-        kinds: the kinds whose webhooks are connected.
-        objects: one entry for each object, in the order of creation.
-        tenant_id: the tenant, whose fields live under an underscore and this id.
-        people: the identities of the events, and whether they feed Profile.
-        turns: whether it is for conversation turns.
+        platform: The platform that was inspected.
+        name: The connection's name.
+        kinds: The kinds whose webhooks are connected.
+        objects: One entry for each object, in the order of creation.
+        tenant_id: The tenant; its fields are under an underscore and this id.
+        people: The identities in the events, and whether they feed Profile.
+        turns: Whether it is for conversation turns.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Plan(SheetDisplay):
 
     @property
     def changes(self) -> int:
-        """How many objects would be created or updated."""
+        """The number of objects that would be created or updated."""
         return sum(item.action in _CHANGING for item in self.objects)
 
     @property
@@ -115,21 +115,21 @@ class Plan(SheetDisplay):
         """Refuse to enable Profile without an audit of the same identities that is not red.
 
         Raises:
-            UsageError: there is no such audit, or its verdict is red and that is not accepted.
+            UsageError: There is no such audit, or its verdict is red and that was not accepted.
         """
         if audit is None or audit.identities != self.people.identities:
             names = ", ".join(map(str, self.people.identities))
             how = in_words(
                 "Name captures: chatlio-kit connect CAPTURES... --identity ... --profile",
-                "Give apply(audit=audit_identities(tables, [...]))",
+                "Pass apply(audit=audit_identities(tables, [...]))",
             )
             raise UsageError(
-                f"Feeding Profile cannot be undone, so the identities {names} are audited first. {how}."
+                f"Feeding Profile cannot be undone, so the identities {names} must be audited first. {how}."
             )
         if audit.exit_code and not despite_audit:
             raise UsageError(
-                f"The audit of identities is red, so nothing was made: {' '.join(audit.reasons)} Leave that "
-                f"identity out, or add {option('despite_audit', 'True')} when you know better."
+                f"The audit of identities is red, so nothing was created: {' '.join(audit.reasons)} Leave "
+                f"out that identity, or add {option('despite_audit', 'True')} to accept the risk."
             )
 
     def _require_consent(
@@ -140,8 +140,8 @@ class Plan(SheetDisplay):
         self.require_audit(audit, despite_audit=despite_audit)
         if confirm != self.name:
             raise UsageError(
-                "Feeding Profile can never be undone, so nothing was made. Confirm it with the connection's "
-                f"name: {option('confirm', in_words(self.name, repr(self.name)))}."
+                "Feeding Profile can never be undone, so nothing was made. Confirm it with the "
+                f"connection's name: {option('confirm', in_words(self.name, repr(self.name)))}."
             )
 
     @checked(audit=optional(an_audit), confirm=optional(text), despite_audit=flag)
@@ -161,19 +161,19 @@ class Plan(SheetDisplay):
         crash: nothing is created twice.
 
         Args:
-            production: whether a production sandbox may be changed.
-            audit: the audit of the identities; needed to feed Profile.
-            despite_audit: whether to feed Profile although the audit's verdict is red.
-            confirm: the connection's name; needed to feed Profile, which can never be undone.
-            progress: is called with a sentence for each step, e.g. ``print``.
-            quiet: whether to show no bar.
+            production: Whether a production sandbox may be changed.
+            audit: The audit of the identities; required to feed Profile.
+            despite_audit: Whether to feed Profile although the audit's verdict is red.
+            confirm: The connection's name; required to feed Profile, which can never be undone.
+            progress: Called with a sentence for each step, e.g. ``print``.
+            quiet: Whether to hide the progress bar.
 
         Raises:
             UsageError: Profile is to be fed without a good audit, or without confirmation.
-            ProductionSandbox: the sandbox is of the type production, or of a type that cannot be read.
-            ConnectionIncomplete: an object is in conflict, a mapping gave something else than expected on
-                samples, or a dataflow was not ready within 10 minutes.
-            PlatformError: the platform refused a step; what was created is kept and found again.
+            ProductionSandbox: The sandbox is of the type production, or its type cannot be read.
+            ConnectionIncomplete: An object is in conflict, a mapping gave an unexpected result on samples, or
+                a dataflow was not ready within 10 minutes.
+            PlatformError: The platform refused a step; what was created is kept and found again.
         """
         if self.conflicts:
             listed = "; ".join(f"the {item.object} {item.name!r}: {item.reason}" for item in self.conflicts)
@@ -203,7 +203,7 @@ class Plan(SheetDisplay):
         return connection
 
     def picture(self) -> Picture:
-        """Draw the objects and their relations; those that do not exist yet have dashed edges."""
+        """Draw the objects and how they are related; those that do not exist yet have dashed edges."""
         from chatlio_kit.connection.diagram import Diagram  # noqa: PLC0415 - only a drawing needs matplotlib
 
         missing = {item.name for item in self.objects if item.action is Action.CREATE}
@@ -212,20 +212,20 @@ class Plan(SheetDisplay):
         return Diagram(self.name, [(Role.LIVE, kind) for kind in self.kinds], missing).picture()
 
     def by_hand(self) -> ManualSteps:
-        """Return the steps that make the same connection in Adobe's and Chatlio's own screens.
+        """Return the steps to create the same connection in Adobe's and Chatlio's own screens.
 
         Raises:
-            UsageError: it is for turns.
+            UsageError: It is for turns.
         """
         if self.turns:
-            raise UsageError("Turns are sent from files alone, so there is no webhook to connect by hand.")
+            raise UsageError("Turns are sent only from files, so there is no webhook to connect by hand.")
         return ManualSteps(self.name, self.tenant_id, self.kinds, self.people)
 
     def as_dict(self, *, made: Connection | None = None) -> dict[str, Any]:
         """Return the plan as plain data for JSON.
 
         Args:
-            made: the connection that applying it returned, which knows the ids of what was created.
+            made: The connection that applying it returned, which knows the ids of what was created.
         """
         ids = made.ids_by_name() if made is not None else {}
         return {
@@ -238,7 +238,7 @@ class Plan(SheetDisplay):
         """Return the plan as a table.
 
         Args:
-            ids: whether to show the ids of existing objects, which differ each time a connection is made.
+            ids: Whether to show the ids of existing objects, which differ between connections.
         """
         changes = f"{self.changes} of {len(self.objects)} objects to make or update."
         headings = ("object", "name", "action", "reason", "id")
@@ -279,28 +279,28 @@ def plan_connection(
     """Inspect what exists and return what a connection would need. Reads only.
 
     Args:
-        platform: the platform.
-        name: the connection's name; several connections can exist side by side.
-        webhooks: the kinds whose webhooks get a dataflow, all five by default. Files of every kind can be
+        platform: The platform.
+        name: The connection's name; a platform can have several connections.
+        webhooks: The kinds whose webhooks get a dataflow, all five by default. Files of every kind can be
             streamed in any case.
-        identities: which fields name the visitor, as ``visitor_id=ChatlioVisitor``; none by default, and an
-            existing connection keeps its own.
-        profile: whether its dataset feeds Profile, which can never be undone.
-        slim: whether messages are left out, so that events fit into the 10 KB that Profile takes.
-        turns: whether it is for conversation turns instead of events: for Customer Journey Analytics,
-            from files alone, and with the identity ``visitor_id=ChatlioVisitor`` by default.
-        quiet: whether to show no progress.
+        identities: The fields that identify the visitor, such as ``visitor_id=ChatlioVisitor``; none by
+            default, and an existing connection keeps its own.
+        profile: Whether its dataset feeds Profile, which can never be undone.
+        slim: Whether to leave out messages, so that events fit into the 10 KB that Profile takes.
+        turns: Whether it is for conversation turns instead of events: for Customer Journey Analytics, only
+            from files, and with the identity ``visitor_id=ChatlioVisitor`` by default.
+        quiet: Whether to hide progress.
 
     Raises:
-        UsageError: the name or a kind is not valid, or an option is not for turns.
-        PlatformError: the platform refused the call.
+        UsageError: The name or a kind is not valid, or an option does not apply to turns.
+        PlatformError: The platform refused the call.
     """
     kinds = _kinds(webhooks)
     chosen = [identities] if isinstance(identities, str) else list(identities)
     people = People.of(chosen, profile=profile, slim=slim)
     if turns and (profile or webhooks is not None):
         raise UsageError(
-            "Turns are sent from files alone and never feed Profile. Leave out "
+            "Turns are sent only from files and never feed Profile. Leave out "
             f"{in_words('--webhook and --profile', 'webhooks and profile')}."
         )
     surveys = [open_survey(platform, part, people) for part in _parts(name, turns=turns)]
@@ -322,10 +322,10 @@ def plan_connection(
 
 
 def _parts(name: str, *, turns: bool) -> list[str]:
-    """Return the names of a connection's parts that are planned.
+    """Return the names of the parts of a connection to plan.
 
     Raises:
-        UsageError: the name is that of a part.
+        UsageError: The name is that of a part.
     """
     if ResourceNames(name).part:
         how = option("turns", "True")

@@ -1,6 +1,6 @@
-"""Check by reading alone whether a connection can be made and would work.
+"""Check, by reading only, whether a connection can be created and would work.
 
-What only a write would show is a warning, never a pass. A failed check skips the checks that depend on it.
+What only a write would reveal is a warning, never a pass. A failed check skips the checks that depend on it.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ _AREAS = {
     "datasets": ("Datasets", "make the dataset", "read the dataset and its rows"),
     "sources": ("Sources", "make connections and dataflows", "read dataflows and their runs"),
 }
-"""By what permissions are for: their title in Adobe's screen, and what each of the two allows."""
+"""By area of permissions: its title in Adobe's screen, and what each of the two permissions allows."""
 _PEOPLE_RIGHTS = {
     ("manage", "identity-namespaces"): ("make a namespace of your own", "identity"),
     ("view", "identity-namespaces"): ("look for a namespace", "identity"),
     ("manage", "identity-metadata"): ("describe the fields that are identities", "identity"),
     ("manage", "profiles"): ("enable a dataset for Profile", "profile"),
 }
-"""By permission: what it allows, and the option that alone needs it."""
+"""By permission: what it allows, and the only option that needs it."""
 _IDENTITY_QUOTA = "ConsumerDeleteIdentitiesQuota"
 
 
@@ -68,10 +68,10 @@ class Check:
     """One line of a preflight.
 
     Attributes:
-        name: what was checked.
-        verdict: the result.
-        finding: what was found.
-        next_step: what to do about it; empty when there is nothing to do.
+        name: What was checked.
+        verdict: The result.
+        finding: What was found.
+        next_step: What to do about it; empty if there is nothing to do.
     """
 
     name: str
@@ -85,9 +85,9 @@ class Preflight(SheetDisplay):
     """The results of a preflight.
 
     Attributes:
-        name: the connection's name.
-        place: platform and sandbox.
-        checks: the checks, in order.
+        name: The connection's name.
+        place: Platform and sandbox.
+        checks: The checks, in order.
     """
 
     name: str
@@ -96,13 +96,13 @@ class Preflight(SheetDisplay):
 
     @property
     def verdict(self) -> Verdict:
-        """The worst result: fail, warn or pass."""
+        """The worst result, which is fail, warn or pass."""
         verdicts = {check.verdict for check in self.checks}
         return next((worst for worst in (Verdict.FAIL, Verdict.WARN) if worst in verdicts), Verdict.PASS)
 
     @property
     def exit_code(self) -> int:
-        """1 when a check failed, else 0."""
+        """1 if a check failed, otherwise 0."""
         return int(self.verdict is Verdict.FAIL)
 
     def as_dict(self) -> dict[str, Any]:
@@ -132,7 +132,7 @@ class Preflight(SheetDisplay):
         ending = {
             Verdict.PASS: "Everything is as it should be: connect when you like.",
             Verdict.WARN: "Nothing prevents a connection. Making it shows whether the warnings matter.",
-            Verdict.FAIL: "Put right what failed, then ask the doctor again.",
+            Verdict.FAIL: "Correct what failed, then run the doctor again.",
         }[self.verdict]
         return Sheet(
             f"Preflight of the connection {self.name} on {self.place}",
@@ -144,15 +144,15 @@ class Preflight(SheetDisplay):
 
 @checked(platform=a_platform)
 def check_platform(platform: Platform, name: str = "chatlio", *, quiet: bool = False) -> Preflight:
-    """Check, without changing anything, whether a connection can be made here and would work.
+    """Check, without changing anything, whether a connection can be created here and would work.
 
     Args:
-        platform: the platform.
-        name: the connection's name.
-        quiet: whether to show no progress.
+        platform: The platform.
+        name: The connection's name.
+        quiet: Whether to hide progress.
 
     Raises:
-        UsageError: the name cannot be a connection's name.
+        UsageError: The name cannot be a connection's name.
     """
     ResourceNames(name)
     settings = platform.settings
@@ -202,7 +202,7 @@ class _Checks:
             yield Check(name, Verdict.FAIL, *_finding_and_advice(error))
 
     def _refusal_of_source(self) -> PlatformError | None:
-        """Ask once for the Chatlio source and return the refusal, if any."""
+        """Request the Chatlio source once and return the refusal, if any."""
         if not self._has_asked:
             self._has_asked = True
             try:
@@ -238,14 +238,14 @@ class _Checks:
         yield Check(name, Verdict.PASS, "the identity service gave one")
 
     def _org(self, name: str) -> Iterator[Check]:
-        """The gateway checks the organisation: what Flow Service itself refuses has passed it."""
+        """Check the organisation through the gateway: a refusal by Flow Service itself has passed it."""
         error = self._refusal_of_source()
         if error and (not _is_of_flow_service(error) or error.code in _CODES_OF_ORG):
             raise error
         yield Check(name, Verdict.PASS, self._platform.settings.org_id)
 
     def _sandbox(self, name: str) -> Iterator[Check]:
-        """Ask Flow Service, whose error for an unknown sandbox is documented; else the Schema Registry."""
+        """Ask Flow Service, whose error for an unknown sandbox is documented, or else the Schema Registry."""
         sandbox = self._platform.settings.sandbox
         error = self._refusal_of_source()
         if isinstance(error, PermissionMissing):
@@ -306,9 +306,9 @@ class _Checks:
             yield Check(name, Verdict.PASS, finding)
 
     def _record_delete(self, name: str) -> Iterator[Check]:
-        """Read the quota of record deletes; whether one is taken shows when it is ordered.
+        """Read the quota of record deletes; only an order shows whether one is accepted.
 
-        A service that lacks a permission or the entitlement answers 403, or 401 for a token that is valid.
+        A service without the permission or the entitlement responds 403, or 401 for a valid token.
         """
         advice = (
             "Only forget needs it, to delete a person's rows: ask Adobe whether your licence includes data "
@@ -334,7 +334,7 @@ class _Checks:
             yield Check(name, Verdict.PASS, finding)
 
     def _turns(self, name: str) -> Iterator[Check]:
-        """Check the field groups that only turns need: without them the rest works all the same."""
+        """Check the field groups that only turns need; everything else works without them."""
         survey = open_survey(self._platform, f"{self._name}/{TURNS}")
         groups = [AdobeGroupResource(survey, group_id) for group_id in survey.design.adobe_groups]
         try:
@@ -413,7 +413,7 @@ def _skip(name: str, cause: str) -> Check:
 
 
 def _finding_and_advice(error: ChatlioKitError) -> tuple[str, str]:
-    """Split an error's sentence into the finding and the next step."""
+    """Split an error's message into the finding and the next step."""
     if isinstance(error, PlatformError):
         return str(error).removesuffix(error.advice).rstrip(), error.advice
     finding, _, advice = str(error).rpartition(". ")
@@ -423,7 +423,7 @@ def _finding_and_advice(error: ChatlioKitError) -> tuple[str, str]:
 def _permission_checks(access: AccessControl) -> Iterator[Check]:
     """Yield a check for each permission that a connection needs, named as in Adobe's Permissions screen.
 
-    Access Control leaves out a permission that is not held, and also a name that the organisation does not
+    Access Control leaves out permissions that are not held, and also names that the organisation does not
     know; the list of known names distinguishes the two (Access control API guide, effective policies).
     """
     known = _known_names(access)
@@ -459,7 +459,7 @@ def _permission_checks(access: AccessControl) -> Iterator[Check]:
 
 
 def _rights_for_people(access: AccessControl, known: frozenset[str]) -> Iterator[Check]:
-    """Yield a check for each permission that only identities and Profile need; none fails."""
+    """Yield a check for each permission that only identities and Profile need; none of these checks fails."""
     try:
         paths = [f"/permissions/{verb}-{area}" for verb, area in _PEOPLE_RIGHTS]
         held, unseen = set(access.effective_policies(paths)), "the organisation lists no such permission"
@@ -478,7 +478,7 @@ def _rights_for_people(access: AccessControl, known: frozenset[str]) -> Iterator
 def _known_names(access: AccessControl) -> frozenset[str]:
     try:
         return access.known_names()
-    except PlatformError:  # then permissions that are not held count as unseen
+    except PlatformError:  # permissions that are not held then count as unseen
         return frozenset()
 
 

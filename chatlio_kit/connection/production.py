@@ -23,12 +23,12 @@ def require_leave(platform: Platform, production: bool) -> None:
     """Refuse to change a production sandbox unless ``production`` is True. Reads only.
 
     Args:
-        platform: the platform to be changed.
-        production: whether a production sandbox may be changed; then its type is not read.
+        platform: The platform to be changed.
+        production: Whether a production sandbox may be changed; if so, its type is not read.
 
     Raises:
-        ProductionSandbox: the sandbox is of the type production, or its type cannot be read.
-        PlatformError: the platform cannot be reached at all, or refuses the credential.
+        ProductionSandbox: The sandbox is of the type production, or its type cannot be read.
+        PlatformError: The platform cannot be reached at all, or refuses the credential.
     """
     flag("production", production)
     if production:
@@ -40,20 +40,20 @@ def require_leave(platform: Platform, production: bool) -> None:
     if kind is not None:
         raise ProductionSandbox(
             f"The sandbox {name!r} is of the type {kind}, so nothing was changed in it. Use a development "
-            f"sandbox (AEP_SANDBOX), or add {leave} when you mean this one."
+            f"sandbox (AEP_SANDBOX), or add {leave} if you mean this one."
         )
     raise ProductionSandbox(
         f"The type of the sandbox {name!r} is unknown ({reason}), so it counts as production and nothing was "
         "changed in it. Check AEP_SANDBOX and that the credential's role includes the sandbox, or add "
-        f"{leave} when you mean this one."
+        f"{leave} if you mean this one."
     )
 
 
 def sandbox_type(platform: Platform) -> tuple[str | None, str]:
-    """Return the type of the platform's sandbox; None, with the reason, when it is unknown.
+    """Return the type of the platform's sandbox; None, with the reason, if it is unknown.
 
     Raises:
-        PlatformError: the platform cannot be reached at all, or refuses the credential.
+        PlatformError: The platform cannot be reached at all, or refuses the credential.
     """
     try:
         kind = platform.sandboxes.type_of(platform.settings.sandbox)

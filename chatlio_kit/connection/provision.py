@@ -1,11 +1,11 @@
-"""Build a connection, resource by resource, from whatever exists already.
+"""Build a connection, resource by resource, from whatever already exists.
 
-No state is kept outside the platform. Every resource is found by its mark before it is created, so the next
-run continues one that was interrupted, and a run with nothing to do changes nothing.
+No state is kept outside the platform. Every resource is looked up by its mark before it is created, so the
+next run continues an interrupted one, and a run with nothing to do changes nothing.
 
-The names of most resources may repeat, so two runs that start at the same moment may both find nothing and
-both create. Runs that share a state folder wait for each other. Other runs list each resource again after its
-creation: where there is more than one, the oldest stays, and the run that created another one deletes it.
+Most resources need no unique name, so two simultaneous runs may both find nothing and both create. Runs that
+share a state folder wait for each other. Other runs list each resource again after creating it: if there are
+several, the oldest stays, and the run that created another deletes it.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from chatlio_kit.errors import (
 )
 
 StepCallback = Callable[[str], None]
-"""Is called with a sentence for each step."""
+"""Called with a sentence for each step."""
 
 LOCK = "connecting.lock"
 LOCK_TIMEOUT = 900.0
-"""Seconds: a build waits up to 10 minutes for its dataflows."""
+"""In seconds: a build waits up to 10 minutes for its dataflows."""
 LONGEST_WAIT = 600.0
 _FIRST_POLL = 0.25
 _SLOWEST_POLL = 10.0
@@ -51,17 +51,17 @@ def provision(
     """Build the shared resources and the dataflows, and wait until all dataflows receive data.
 
     Before a mapping set is created or replaced, the platform maps samples with it, and the results are
-    compared with what Python expects.
+    compared with the results that Python expects.
 
     Args:
-        survey: what is known so far; updated.
-        dataflows: the dataflows to build; updated.
-        progress: is called with a sentence for each step.
+        survey: What is known so far; updated.
+        dataflows: The dataflows to build; updated.
+        progress: Called with a sentence for each step.
 
     Raises:
-        ConnectionIncomplete: a resource is in conflict, a mapping gives something else than expected, or a
-            dataflow was not ready in time.
-        PlatformError: the platform refused a step; what was created is kept and found again.
+        ConnectionIncomplete: A resource is in conflict, a mapping gives an unexpected result, or a dataflow
+            was not ready in time.
+        PlatformError: The platform refused a step; what was created is kept and found again.
     """
     report = progress or (lambda _sentence: None)
     for tries in range(1, _BUILDS + 1):
@@ -79,11 +79,11 @@ def provision(
 def build_lock(state: Path) -> Iterator[None]:
     """Hold the lock of a state folder while building; the system releases it however the process ends.
 
-    Without a state folder, or where no lock can be made in it, nothing is held: then duplicates are resolved
-    after they were created.
+    Without a state folder, or if no lock can be created in it, nothing is held; duplicates are then resolved
+    after their creation.
 
     Raises:
-        ConnectionIncomplete: another process has been building for too long.
+        ConnectionIncomplete: Another process has been building for too long.
     """
     with ExitStack() as stack:
         if state.is_dir():
@@ -92,9 +92,10 @@ def build_lock(state: Path) -> Iterator[None]:
             except Timeout:
                 raise ConnectionIncomplete(
                     f"Another process has been connecting from the state folder {str(state)!r} for "
-                    f"{LOCK_TIMEOUT / 60:.0f} minutes. End it, then connect again: it goes on from there."
+                    f"{LOCK_TIMEOUT / 60:.0f} minutes. Stop it, then connect again: the work continues from "
+                    "there."
                 ) from None
-            except (OSError, NotImplementedError):  # a read-only folder, or a drive that cannot lock
+            except (OSError, NotImplementedError):  # a read-only folder, or a drive without locks
                 pass
         yield
 
@@ -135,7 +136,8 @@ def _ensure(resource: Resource, report: StepCallback) -> None:
 def _create(resource: Resource, report: StepCallback) -> ResourceState:
     """Create a resource that the last inspection did not find; inspect it again before each retry.
 
-    A create without an answer may have been carried out: then the next inspection finds the resource.
+    A create without a response may have been carried out, in which case the next inspection finds the
+    resource.
     """
     failure: PlatformError | None = None
     for tries in range(_CREATES):
@@ -160,19 +162,19 @@ def _create(resource: Resource, report: StepCallback) -> ResourceState:
 
 
 def _resolve_duplicates(resource: Resource, created_id: str, report: StepCallback) -> ResourceState:
-    """Keep a resource that was just created, unless another run has created the same one before."""
+    """Keep a resource that was just created, unless another run created the same one first."""
     resource.survey.forget()
     oldest = next(iter(resource.candidates()), created_id)
     if oldest == created_id:
         return ResourceState(Action.REUSE, "made", created_id)
     report(
-        f"Another run has just made the {resource.type_name} {resource.name!r} too; "
-        "going on with the older one"
+        f"Another run has just created the {resource.type_name} {resource.name!r} too; continuing with the "
+        "older one"
     )
     try:
         resource.delete_duplicate(created_id)
     except PlatformError as error:
-        report(f"The newer one, {created_id}, is not used and stays: {error.reason}")
+        report(f"The newer one, {created_id}, is unused but could not be deleted: {error.reason}")
     resource.survey.forget()
     return resource.inspect()
 
@@ -195,8 +197,8 @@ def _wait_until_ready(survey: Survey, dataflows: Sequence[DataflowState], report
         if time.monotonic() + pause > deadline:
             late = ", ".join(f"{flow.name!r} is {flow.state}" for flow in flows if not flow.is_ready)
             raise ConnectionIncomplete(
-                f"After {LONGEST_WAIT / 60:.0f} minutes not every dataflow is enabled with an inlet: {late}. "
-                "Nothing is lost: connect again later, and it goes on from here."
+                f"After {LONGEST_WAIT / 60:.0f} minutes, some dataflows are not enabled with an inlet: "
+                f"{late}. Nothing is lost: connect again later to continue from here."
             )
         survey.platform.sleep(pause)
         pause = min(pause * 1.5, _SLOWEST_POLL)

@@ -27,7 +27,7 @@ _NAMED = 5
 
 
 def read_rows(platform: Platform, dataset_id: str, tenant_id: str, *, quiet: bool) -> pd.DataFrame:
-    """Read all rows of a dataset, in the columns of the frame ``events``; see ``Connection.read_rows``."""
+    """Read all rows of a dataset, with the columns of the frame ``events``; see ``Connection.read_rows``."""
     platform.catalog.dataset(dataset_id)  # a deleted dataset is an error, not an empty frame
     unreadable: list[str] = []
     stored = []
@@ -39,7 +39,7 @@ def read_rows(platform: Platform, dataset_id: str, tenant_id: str, *, quiet: boo
     if unreadable:
         warnings.warn(
             f"The rows of {len(unreadable):,} batches cannot be read and are missing here: "
-            f"{'; '.join(unreadable[:_NAMED])}. reconcile names all of them.",
+            f"{'; '.join(unreadable[:_NAMED])}. reconcile lists them all.",
             UnreadableRows,
             stacklevel=4,
         )
@@ -50,7 +50,7 @@ def read_rows(platform: Platform, dataset_id: str, tenant_id: str, *, quiet: boo
     rows: pd.DataFrame = pa.concat_tables(stored, promote_options="default").to_pandas()
     rows = rows.reindex(columns=[*names, *rows.columns.difference(names)])
     for field in fields:
-        if field.unsent is not None:  # its absence means this value
+        if field.unsent is not None:  # a missing value means this one
             rows[field.name] = rows[field.name].astype("str").fillna(field.unsent)
     rows["kind"] = rows["kind"].str.removeprefix(EVENT_TYPE_PREFIX)
     return rows.sort_values(["occurred_at", "event_id"], ignore_index=True)
@@ -67,11 +67,11 @@ def stored_rows(
     """Yield the rows of a dataset as plain values; a map is a list of pairs.
 
     Args:
-        platform: the platform.
-        dataset_id: the dataset.
-        columns: the columns to read, as in ``_tenant.chatlio.visitor_id``.
-        unreadable: batches with a missing or damaged file are added to it.
-        created_after: only batches that were created after this, in milliseconds since 1970.
+        platform: The platform.
+        dataset_id: The dataset.
+        columns: The columns to read, such as ``_tenant.chatlio.visitor_id``.
+        unreadable: Batches with a missing or damaged file are added to it.
+        created_after: Only batches created after this time, in milliseconds since 1970.
     """
 
     def read(file: io.BytesIO) -> pa.Table:
@@ -91,7 +91,7 @@ def _stored_tables(
 ) -> Iterator[pa.Table]:
     """Yield the table of each stored file; skip batches that consolidation has replaced.
 
-    A batch with a missing or damaged file is added to ``unreadable``; the other batches are still read.
+    Batches with a missing or damaged file are added to ``unreadable``; the others are still read.
     """
     access = platform.data_access
     for batch in platform.catalog.batches(dataset_id, created_after=created_after):
@@ -99,13 +99,13 @@ def _stored_tables(
             try:
                 files = access.files(batch.id)
                 if not files and batch.metrics.get("outputRecordCount"):
-                    unreadable.append(f"batch {batch.id}, whose files are not there")
+                    unreadable.append(f"batch {batch.id}, whose files are missing")
                 for file in files:
                     yield read(io.BytesIO(access.download(file)))
             except NotFound:
-                unreadable.append(f"batch {batch.id}, whose files are not there")
+                unreadable.append(f"batch {batch.id}, whose files are missing")
             except (pa.ArrowException, OSError, KeyError):
-                unreadable.append(f"batch {batch.id}, of which a file is damaged")
+                unreadable.append(f"batch {batch.id}, which has a damaged file")
 
 
 def _read_flat(file: io.BytesIO, tenant: str) -> pa.Table:
@@ -113,7 +113,7 @@ def _read_flat(file: io.BytesIO, tenant: str) -> pa.Table:
 
 
 def _flatten(table: pa.Table, tenant: str) -> pa.Table:
-    """Return our columns of a stored file, in which the tenant's fields are two objects deep."""
+    """Return our columns of a stored file, in which the tenant's fields are nested two levels deep."""
     flat = table.select([tenant]).flatten().flatten()
     prefix = f"{tenant}.chatlio."
     fields = {name.removeprefix(prefix): flat[name] for name in flat.column_names}

@@ -34,10 +34,10 @@ class Removed:
     """One object that is removed, or would be.
 
     Attributes:
-        object: what it is, e.g. ``dataflow``.
-        name: its name.
-        id: its id.
-        kept: why it could not be removed; empty when it is gone.
+        object: Its type, e.g. ``dataflow``.
+        name: Its name.
+        id: Its id.
+        kept: Why it could not be removed; empty if it is gone.
     """
 
     object: str
@@ -51,10 +51,10 @@ class Removal(SheetDisplay):
     """The objects that were removed, or would be.
 
     Attributes:
-        name: the connection's name.
-        done: whether they were removed.
-        objects: the objects, in the order of removal.
-        webhook_fields: the fields in Chatlio to clear first.
+        name: The connection's name.
+        done: Whether they were removed.
+        objects: The objects, in the order of removal.
+        webhook_fields: The fields in Chatlio to clear first.
     """
 
     name: str
@@ -104,7 +104,7 @@ def list_removals(platform: Platform, name: str = "chatlio") -> Removal:
     """List what :func:`disconnect` would remove. Reads only.
 
     Raises:
-        PlatformError: the platform refused the call.
+        PlatformError: The platform refused the call.
     """
     return Removal(name, False, tuple(item for item, _ in _removals(open_survey(platform, name))))
 
@@ -115,18 +115,18 @@ def disconnect(
 ) -> Removal:
     """Remove our dataflows, live and history, then their connections, then their mapping sets.
 
-    It can be repeated: an object that is gone already is no error. A mapping set or connection that the
-    platform refuses to remove is listed with the reason.
+    It can be repeated, because an object that is already gone is not an error. A mapping set or connection
+    that the platform refuses to remove is listed with the reason.
 
     Args:
-        platform: the platform.
-        name: the connection's name.
-        production: whether a production sandbox may be changed.
-        quiet: whether to show no progress.
+        platform: The platform.
+        name: The connection's name.
+        production: Whether a production sandbox may be changed.
+        quiet: Whether to hide progress.
 
     Raises:
-        ProductionSandbox: the sandbox is of the type production, or of a type that cannot be read.
-        PlatformError: the platform refused to remove a dataflow, or did not answer.
+        ProductionSandbox: The sandbox is of the type production, or its type cannot be read.
+        PlatformError: The platform refused to remove a dataflow, or did not respond.
     """
     survey = open_survey(platform, name)
     require_leave(platform, production)

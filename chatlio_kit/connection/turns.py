@@ -1,4 +1,4 @@
-"""What only Customer Journey Analytics' own screens can do with conversation turns.
+"""Conversation turns: the steps that only Customer Journey Analytics' own screens offer.
 
 Source: Customer Journey Analytics: Conversation Insights, configure; Connections.
 """
@@ -6,7 +6,7 @@ Source: Customer Journey Analytics: Conversation Insights, configure; Connection
 from __future__ import annotations
 
 UI_STEPS: tuple[str, ...] = (
-    "Configure before you backfill: Adobe does not document whether rows that were there before the "
+    "Configure before you backfill: Adobe does not document whether rows that existed before the "
     "configuration are analysed.",
     "1. In Customer Journey Analytics, as a system administrator: Data Management, Conversation Insights "
     "configuration, Create. Choose the sandbox, the turns dataset for Prompts and for Responses, the "
@@ -16,4 +16,4 @@ UI_STEPS: tuple[str, ...] = (
     "3. Rows older than a day count as backfill there: a small one is ready within 7 days, a large one "
     "within 30. Then open a Workspace project on the data view.",
 )
-"""What to do there, in order, and what to expect."""
+"""The steps in order, and what to expect."""

@@ -1,4 +1,4 @@
-"""Tables, pages, progress and pictures, in terminals and notebooks."""
+"""Tables, pages, progress bars and figures for terminals and notebooks."""
 
 from chatlio_kit.display.document import Chart, Document, Example, Part, Tile
 from chatlio_kit.display.progress import Progress

@@ -19,11 +19,11 @@ _ROUND = 0.07
 
 
 class Canvas:
-    """A page to draw on.
+    """A canvas for one diagram.
 
     Attributes:
-        axes: the axes to draw on; a unit is an inch.
-        picture: the finished picture.
+        axes: Matplotlib axes; one unit is one inch.
+        picture: The finished picture.
     """
 
     picture: Picture
@@ -44,12 +44,12 @@ class Canvas:
         """Draw a box.
 
         Args:
-            place: left, bottom, width and height.
-            title: in the middle, in bold.
-            lines: below the title.
-            color: of the edge.
-            fill: of the inside.
-            dashed: whether the edge is dashed.
+            place: Left, bottom, width and height.
+            title: Bold text in the middle.
+            lines: Text below the title.
+            color: Edge colour.
+            fill: Fill colour.
+            dashed: Whether the edge is dashed.
         """
         left, bottom, width, height = place
         self.axes.add_patch(
@@ -78,7 +78,7 @@ class Canvas:
         bold: bool = False,
         align: str = "center",
     ) -> None:
-        """Write words at a position."""
+        """Write text at a position."""
         weight = "bold" if bold else "normal"
         self.axes.text(
             *place, words, ha=align, va="center", color=color, fontsize=8, fontweight=weight, linespacing=1.35
@@ -87,7 +87,7 @@ class Canvas:
     def arrow(
         self, start: tuple[float, float], end: tuple[float, float], *, color: str = QUIET, bend: str = ""
     ) -> None:
-        """Draw an arrow; ``bend`` is a connection style of matplotlib, e.g. ``angle3``."""
+        """Draw an arrow; ``bend`` is a Matplotlib connection style, e.g. ``angle3``."""
         self.axes.add_patch(
             FancyArrowPatch(
                 start,
@@ -105,11 +105,11 @@ class Canvas:
 
 @contextmanager
 def diagram(height: float, words: str) -> Iterator[Canvas]:
-    """Yield a canvas; at the end of the block it has its picture.
+    """Yield a canvas, which has its picture at the end of the block.
 
     Args:
-        height: in inches; the width is always the same.
-        words: the description, for those who cannot see the picture.
+        height: Height in inches; the width is fixed.
+        words: Description, as alternative text.
     """
     with style.context(STYLE):
         picture = Picture(figsize=(WIDTH, height))

@@ -1,6 +1,6 @@
-"""A report as one self-contained HTML page: no script, no font, no request.
+"""A report as one self-contained HTML page, without scripts, fonts or requests.
 
-All texts are escaped. The page follows the reader's light or dark theme, and prints.
+All text is escaped. The page follows the reader's light or dark theme and can be printed.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _TICKS, _MOST_NAMES, _WIDEST = 4, 12, 72.0
 
 @dataclass(frozen=True)
 class Tile:
-    """One number that matters.
+    """One key figure.
 
     Attributes:
-        name: what it counts.
-        value: the number.
-        is_trouble: whether somebody should look at it.
+        name: What it counts.
+        value: The number.
+        is_trouble: Whether it needs attention.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Bar:
-    """One part of one column of a chart, in the picture's coordinates."""
+    """One segment of a stacked column, in the chart's coordinates."""
 
     x: float
     y: float
@@ -55,9 +55,9 @@ class Chart:
     """A chart of stacked columns.
 
     Attributes:
-        periods: the columns' names, e.g. months.
-        series: what the parts count: a number for each column.
-        unit: the word for what is counted.
+        periods: Column names, e.g. months.
+        series: Counts for each column, by segment name.
+        unit: What is counted, e.g. ``events``.
     """
 
     periods: Sequence[str]
@@ -73,7 +73,7 @@ class Chart:
 
     @property
     def words(self) -> str:
-        """The description, for those who cannot see the chart."""
+        """A description, as alternative text."""
         totals = self.totals
         most = max(totals)
         span = self.periods[0] if len(totals) == 1 else f"{self.periods[0]} to {self.periods[-1]}"
@@ -84,7 +84,7 @@ class Chart:
 
     @property
     def bars(self) -> list[Bar]:
-        """The columns' parts, from the bottom up."""
+        """The segments of all columns, from the bottom up."""
         step, scale = self._step, (self.bottom - _TOP) / self._top
         width = min(step * 0.82, _WIDEST)
         bars = []
@@ -103,7 +103,7 @@ class Chart:
 
     @property
     def ticks(self) -> list[tuple[float, str]]:
-        """The height of each grid line, and its number."""
+        """The height and the number of each grid line."""
         numbers = range(0, int(self._top) + 1, self._tick)
         return [
             (round(self.bottom - number * (self.bottom - _TOP) / self._top, 2), f"{number:,}")
@@ -112,7 +112,7 @@ class Chart:
 
     @property
     def names(self) -> list[tuple[float, str]]:
-        """The position of each column's name, and the name; of many, only as many as can be read."""
+        """The position and name of each labelled column; if there are many, some stay unlabelled."""
         every = -(-len(self.periods) // _MOST_NAMES)
         return [
             (round(self.left + (column + 0.5) * self._step, 2), self.periods[column])
@@ -139,10 +139,10 @@ class Example:
     """One case as an example of others.
 
     Attributes:
-        label: the kind of case.
-        place: where it occurs.
-        text: an explanation.
-        verbatim: the case itself, character by character.
+        label: Type of case.
+        place: Where it occurs.
+        text: Explanation.
+        verbatim: The case itself, character by character.
     """
 
     label: str
@@ -153,15 +153,15 @@ class Example:
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a report.
+    """A section of a report.
 
     Attributes:
-        title: its heading.
-        text: a paragraph below it.
-        chart: a chart.
-        sheet: a table, without its title and with its notes below.
-        is_folded: whether the table is collapsed at first.
-        examples: cases, one below the other.
+        title: Heading.
+        text: Paragraph below the heading.
+        chart: A chart.
+        sheet: A table, shown without its title and with its notes below.
+        is_folded: Whether the table is initially collapsed.
+        examples: Cases, one below the other.
     """
 
     title: str
@@ -177,10 +177,10 @@ class Document:
     """A report.
 
     Attributes:
-        title: its heading.
-        lead: a paragraph below it.
-        tiles: the numbers that matter.
-        parts: the rest.
+        title: Heading.
+        lead: Paragraph below the heading.
+        tiles: Key figures.
+        parts: Sections.
     """
 
     title: str
@@ -195,7 +195,7 @@ class Document:
 
 
 def _finalized(value: object) -> object:
-    """Make texts visible before they are escaped; a macro's output is escaped already."""
+    """Make control characters visible before text is escaped; a macro's output is already escaped."""
     return visible(value, keep="\n\t") if type(value) is str else value
 
 

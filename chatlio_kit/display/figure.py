@@ -1,7 +1,6 @@
-"""The style of pictures: one palette, a quiet grid, a light panel that suits light and dark pages.
+"""The style of figures: one palette, a quiet grid, and a light panel that suits light and dark pages.
 
-A picture shows itself as an image with a description for those who cannot see it; a terminal shows the
-description.
+In a notebook a figure appears as an image with alternative text; a terminal shows the text.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ _DPI, _OVERSAMPLING = 110, 1.5
 _FRAME = "max-width:100%;height:auto;box-sizing:border-box;border:1px solid #E3E6E4;border-radius:8px"
 
 _SAFE: dict[str, Any] = {
-    "text.parse_math": False,  # dollar signs in strangers' texts are no formulas
+    "text.parse_math": False,  # dollar signs in untrusted text do not start a formula
     "text.usetex": False,
 }
 STYLE: dict[str, Any] = {
@@ -67,18 +66,18 @@ STYLE: dict[str, Any] = {
 
 
 class Picture(Figure):
-    """A matplotlib figure that shows itself as an image with a description.
+    """A Matplotlib figure that appears as an image with alternative text.
 
     It can be changed and saved like any other.
 
     Attributes:
-        words: the description, for those who cannot see it.
+        words: Description, as alternative text.
     """
 
     words: str = ""
 
     def savefig(self, *args: Any, **kwargs: Any) -> None:
-        """Save the figure, as matplotlib does; a character that its font lacks is drawn as a box."""
+        """Save the figure as Matplotlib does; characters missing from its font appear as boxes."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
             super().savefig(*args, **kwargs)
@@ -105,15 +104,15 @@ def panel(
     numbers: Numbers | None = None,
     style_sheet: StyleSheet = None,
 ) -> Iterator[tuple[Picture, Axes]]:
-    """Yield a plot and its axes in the style of pictures.
+    """Yield a styled figure and its axes.
 
     Args:
-        height: in inches, without the title; the width of the axes is always the same.
-        words: the description, for those who cannot see the plot.
-        grid: the axis whose values have grid lines: ``x`` or ``y``.
-        title: a sentence above the plot.
-        numbers: rows of texts that are written next to it, the headings first.
-        style_sheet: a style sheet of matplotlib, or rcParams, that changes the style.
+        height: Height in inches, without the title; the width of the axes is fixed.
+        words: Description, as alternative text.
+        grid: Axis with grid lines: ``x`` or ``y``.
+        title: Sentence above the plot.
+        numbers: Rows of strings to write next to the plot, headings first.
+        style_sheet: Matplotlib style sheet or rcParams that modify the style.
     """
     with style.context(_styles(style_sheet)):
         widths = [max(map(len, column)) for column in zip(*numbers, strict=True)] if numbers else []
@@ -136,10 +135,10 @@ def panel(
 
 
 def _styles(style_sheet: StyleSheet) -> list[Any]:
-    """Return the styles to apply, one over the other.
+    """Return the styles to apply, in order.
 
     Raises:
-        UsageError: when matplotlib does not know the style.
+        UsageError: Matplotlib does not know the style.
     """
     if style_sheet is None:
         return [STYLE]
@@ -148,12 +147,12 @@ def _styles(style_sheet: StyleSheet) -> list[Any]:
             return [STYLE, style_sheet, _SAFE]
     except (OSError, KeyError, ValueError, TypeError, AttributeError):
         raise wrong(
-            "style", "a style sheet of matplotlib, such as 'dark_background', or its rcParams", style_sheet
+            "style", "a Matplotlib style sheet, such as 'dark_background', or rcParams", style_sheet
         ) from None
 
 
 def _write_numbers(axes: Axes, numbers: Numbers, widths: Sequence[int]) -> None:
-    """Write rows of texts: names on the left, numbers aligned to the right."""
+    """Write rows of strings: names on the left, numbers aligned to the right."""
     axes.set_axis_off()
     whole = sum(widths) + _GAP * len(widths)
     for row, cells in enumerate(numbers):
@@ -175,7 +174,7 @@ def _write_numbers(axes: Axes, numbers: Numbers, widths: Sequence[int]) -> None:
 
 
 def legend_above(axes: Axes, entries: int) -> None:
-    """Put the legend in one line above the plot, from the left."""
+    """Put the legend on one line above the plot, starting at the left."""
     axes.legend(
         loc="lower left",
         bbox_to_anchor=(0, 1.0),

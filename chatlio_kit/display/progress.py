@@ -13,16 +13,16 @@ class Progress:
     """A bar that counts up to ``total``. Use it as a context manager.
 
     Args:
-        what: what is in progress, e.g. ``streaming``.
-        total: the final count, if known.
-        unit: the word after the numbers.
-        quiet: whether to show nothing.
+        what: The activity, e.g. ``streaming``.
+        total: Final count, if known.
+        unit: Unit of the count.
+        quiet: Whether to show nothing.
     """
 
     def __init__(self, what: str, total: int | None, unit: str, *, quiet: bool = False) -> None:
         from tqdm.auto import tqdm  # noqa: PLC0415 - workers do without
 
-        quiet = quiet or sys.stderr is None  # a program without a console has none
+        quiet = quiet or sys.stderr is None  # None in a program without a console
         options = {
             "total": total,
             "desc": visible(what),
@@ -53,10 +53,10 @@ class Progress:
 
 
 def _widget(tqdm: Any, options: dict[str, Any]) -> Any:
-    """Return a bar of widgets.
+    """Return a widget bar.
 
-    A notebook stores a widget's text when it first appears. That is the description alone, so that no
-    half-empty bar and no duration is stored.
+    A notebook stores a widget's text when it first appears. That text is the description alone, so that a
+    notebook never stores a half-filled bar or a duration.
     """
     bar: Any = tqdm(**options, display=False, bar_format="{desc}")
     if not bar.disable:

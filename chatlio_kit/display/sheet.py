@@ -16,8 +16,8 @@ Cell = str | int | float | None
 class Sheet:
     """Rows under headings, with a title above and notes below.
 
-    Numbers have thousands separators and are aligned to the right; None is an empty cell. Texts may come from
-    strangers: each stays in its own cell or note.
+    Numbers have thousands separators and are aligned to the right; None is an empty cell. Untrusted text
+    cannot break out of its cell or note.
     """
 
     title: str
@@ -74,11 +74,11 @@ class Sheet:
 
 
 class SheetDisplay(ABC):
-    """Displays itself as its sheet, in terminals and notebooks."""
+    """Base class of objects that appear as a sheet in terminals and notebooks."""
 
     @abstractmethod
     def sheet(self) -> Sheet:
-        """Return what it displays."""
+        """Return the sheet to show."""
 
     def __repr__(self) -> str:
         return str(self.sheet())
@@ -92,7 +92,7 @@ def _html(text: str) -> str:
 
 
 def _indent(cell: Cell) -> str:
-    """Return leading blanks, which HTML ignores, as padding."""
+    """Return leading spaces, which HTML ignores, as padding."""
     blanks = len(cell) - len(cell.lstrip(" ")) if isinstance(cell, str) else 0
     return f";padding-left:{blanks}em" if blanks else ""
 

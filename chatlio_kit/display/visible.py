@@ -1,8 +1,8 @@
-r"""Strangers' texts made safe to display.
+r"""Make untrusted text safe to display.
 
-Field names, file names, chat texts and a platform's words come from strangers. A terminal obeys control
-characters in them: escape sequences recolour, overwrite, or set the clipboard; controls of writing direction
-display another text than the one that is there. Such characters are written as in Python, e.g. ``\x1b``.
+Field names, file names, chat text and the platform's messages are untrusted. A terminal obeys control
+characters in them: escape sequences change colours, overwrite text or set the clipboard, and bidirectional
+controls reorder it. Such characters are escaped as in Python, e.g. ``\x1b``.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import json
 import re
 from unicodedata import category
 
-_JOINERS = "\u200c\u200d"  # Persian and emoji need them, and they move nothing
+_JOINERS = "\u200c\u200d"  # Persian and emoji need them, and they do not reorder text
 _LONGEST = 40
 _IN_JSON = re.compile("[\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
 
 
 def visible(text: str, *, keep: str = "") -> str:
-    """Return a text with escapes for all characters that are not displayed as themselves.
+    """Return a string with escapes for all characters that are not displayed as themselves.
 
     Args:
-        text: a text of strangers.
-        keep: controls that stay, e.g. a line feed if several lines are meant.
+        text: Untrusted text.
+        keep: Control characters to keep, e.g. a line feed in multi-line text.
     """
     if text.isprintable():
         return text
@@ -34,11 +34,11 @@ def visible(text: str, *, keep: str = "") -> str:
 
 
 def visible_json(text: str) -> str:
-    """Return a JSON text with the same content and no character that a terminal obeys."""
+    """Return equivalent JSON without characters that a terminal obeys."""
     return _IN_JSON.sub(lambda match: json.dumps(match[0])[1:-1], text)
 
 
 def label(name: object) -> str:
-    """Return a name for a plot: in words, visible, and short enough to read."""
+    """Return a label for a plot: words instead of underscores, escaped and shortened."""
     words = visible(str(name)[: _LONGEST * 2]).replace("_", " ")
     return words if len(words) <= _LONGEST else f"{words[: _LONGEST - 1]}…"

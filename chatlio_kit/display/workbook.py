@@ -1,4 +1,4 @@
-"""Frames as Excel workbooks. A stranger's text never becomes a formula or a link."""
+"""Write frames to Excel workbooks. Untrusted text never becomes a formula or a link."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ from typing import Any
 
 import pandas as pd
 
-_MOST_ROWS = 1_048_575  # and a row of headings
+_MOST_ROWS = 1_048_575  # plus a row of headings
 _LONGEST = 32_767
 _WIDEST, _NARROWEST = 48, 9
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "'")
-"""How texts begin that a spreadsheet would take for more than text when a cell is edited."""
+"""Prefixes that a spreadsheet would treat as more than text when a cell is edited."""
 _NOT_IN_XML = re.compile("[\ud800-\udfff\ufffe\uffff]")
 
 
 def write_workbook(path: Path, sheets: Mapping[str, pd.DataFrame]) -> None:
-    """Write frames into a workbook, a sheet for each; the index is not written.
+    """Write frames to a workbook, one sheet for each, without their index.
 
-    Each text is written as text, exactly as it is. One that a spreadsheet could take for a formula is
-    quoted, as by a leading apostrophe. A text that is longer than a cell may be is cut, and says so. Times
-    with a zone are written as clocks there show them, and the heading names the zone. Rows that do not fit
-    in a sheet go on in a second one.
+    Strings are written unchanged. Strings that a spreadsheet could take for a formula are quoted, as if by a
+    leading apostrophe. Strings longer than a cell can hold are shortened and marked. Times with a time zone
+    are written as local time, and the heading names the zone. Rows beyond the size of a sheet continue on
+    another.
 
     Raises:
-        OSError: when the file cannot be written.
+        OSError: The file cannot be written.
     """
     xlsxwriter = import_module("xlsxwriter")
     options = {

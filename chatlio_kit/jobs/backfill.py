@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from copy import copy
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from chatlio_kit.aep import Platform
 from chatlio_kit.arguments import checked
@@ -38,6 +39,9 @@ from chatlio_kit.tables import (
 from chatlio_kit.tables.arrow import release_memory, system_allocator
 from chatlio_kit.tables.output import write_page
 from chatlio_kit.tables.report import PAGE
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 REPORTS = "reports"
 
@@ -97,6 +101,7 @@ def backfill(
     patience: float = PATIENCE,
     wait: float | None = None,
     quiet: bool = False,
+    cluster: str | Client | None = None,
 ) -> Page:
     """Convert captures, send what is accepted, and read back what landed.
 
@@ -120,22 +125,27 @@ def backfill(
         wait: seconds to wait for rows that are under way; by default two minutes on the local platform and
             none elsewhere, where an hour may pass.
         quiet: whether to show no progress.
+        cluster: the address of a Dask scheduler, or a client, where a cluster converts.
 
     Raises:
         MissingPath: when a path does not exist.
         CaptureError: when there are no files.
+        ClusterError: when the cluster cannot be used.
         ProductionSandbox: when the sandbox is of the type production, or of a type that cannot be read.
         ConnectionIncomplete: when there is no connection and none may be created.
         LedgerBusy: when another run is sending from the same state folder.
     """
     export = export_of(captures)
+    if cluster is not None:
+        export.cluster = cluster
+    export.check_cluster()
     state = platform.settings.state
     if connect or platform.settings.is_local:
         connection = plan_connection(platform, name, quiet=quiet).apply(production=production, quiet=quiet)
     else:
         connection = open_connection(platform, name, quiet=quiet)
         require_leave(platform, production)
-    visitors = _visitors_of(captures) if names_visitors(connection) else None
+    visitors = _visitors_of(export) if names_visitors(connection) else None
     with Run(
         connection,
         state,
@@ -178,7 +188,7 @@ def backfill(
     return page
 
 
-def _visitors_of(captures: Export | Path | str | Sequence[Path | str]) -> ConversationVisitors:
+def _visitors_of(captures: Export) -> ConversationVisitors:
     """Read all captures once, and return the visitor of each conversation.
 
     A transcript names no visitor, and the event that does may be in any other file. A Slack export names no

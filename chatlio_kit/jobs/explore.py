@@ -24,26 +24,26 @@ def explore(
     until: str | None = None,
     limit: int = ROWS,
 ) -> Explorer:
-    """Return a page on which conversations are searched, filtered and read, with what became of each.
+    """Return a page for searching, filtering and reading conversations, with what became of each.
 
-    It shows itself in a notebook; ``.save("chats.html")`` writes it as a file that works offline. A folder of
-    any size may be named: only what the page holds is loaded.
+    It displays itself in a notebook; ``.save("chats.html")`` writes it to a file that works offline. A folder
+    of any size may be named, because only what the page holds is loaded.
 
     Args:
-        tables: tables, or a folder that ``convert`` wrote.
-        state: the state folder whose ledger says what became of each event; without a ledger, the page shows
-            what was accepted and what was rejected.
-        query: only conversations in which all these words occur.
-        since: only conversations from this day or RFC 3339 time on, UTC.
-        until: only conversations before this day or time.
-        limit: how many messages and events the page may hold, the latest, and a quarter as many rejected
-            records.
+        tables: Tables, or a folder that ``convert`` wrote.
+        state: The state folder whose ledger records what became of each event; without a ledger, the page
+            shows what was accepted and what was rejected.
+        query: Only conversations in which all these words occur.
+        since: Only conversations from this day or RFC 3339 time on, UTC.
+        until: Only conversations before this day or time.
+        limit: Maximum number of messages and events on the page; the latest are kept. Rejected records may be
+            a quarter as many.
 
     Raises:
-        UsageError: when the folder holds no tables, or a time cannot be read.
-        FrameError: when a frame lacks a column, or holds other types.
-        CaptureError: when a file of the folder cannot be read.
-        LedgerError: when there is a ledger that cannot be used.
+        UsageError: The folder holds no tables, or a time cannot be read.
+        FrameError: A frame lacks a column, or has other types.
+        CaptureError: A file in the folder cannot be read.
+        LedgerError: There is a ledger that cannot be used.
     """
     filters = Filters.of(query, since, until)
     with ExitStack() as opened:

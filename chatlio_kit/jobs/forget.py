@@ -50,11 +50,11 @@ from chatlio_kit.tables.erasure import (
 from chatlio_kit.tables.pipeline import read_batches
 
 UNFINISHED = "forgetting.json"
-"""Holds what is known of the person during a call; after a kill it stays, and the next call resumes."""
+"""Holds what is known about the person during a call; after a kill it remains, and the next call resumes."""
 
 _SHOWN = 20
 _SHORTEST = 4
-"""How many letters an id or address has at least; a shorter one is part of almost every text."""
+"""Minimum length of an id or address, because a shorter one is part of almost every text."""
 _BLOCK = 1 << 22
 _OVERLAP = 1 << 12
 _DATABASES = frozenset({".db", ".sqlite3", ".db-wal", ".sqlite3-wal"})
@@ -73,11 +73,11 @@ class SearchedStore:
     """A store that was searched for the person, e.g. the ledger or the captures.
 
     Attributes:
-        name: what it is.
-        exists: whether there was anything to search.
-        removed: how many entries were removed.
-        left: how many entries of the person are left, as far as they were found.
-        remove_by: who removes what is left, and how; empty where nothing is left.
+        name: Its name.
+        exists: Whether there was anything to search.
+        removed: Number of removed entries.
+        left: Number of entries of the person that are left, as far as found.
+        remove_by: Who has to remove what is left, and how; empty if nothing is left.
     """
 
     name: str
@@ -92,17 +92,17 @@ class Forgotten(SheetDisplay):
     """Where a person was searched for, what was removed, and what is left for others to remove.
 
     Attributes:
-        events: rows of the ledger that were erased.
-        rejects: lines removed from the rejects.
-        pages: report pages that were removed because they showed such a line.
-        lake_rows: rows removed from the local platform.
-        captures: records of the captures that name the person: file and number.
-        tables: rows removed from the tables that were named, by table.
-        stores: every store that was searched.
-        notes: sentences on what could not be done.
-        deletions: what became of the person's rows on the platform that was given.
-        sql: a query that finds the person's rows on Experience Platform; None where nothing was sent there.
-        event_ids: the ids of all events that name the person.
+        events: Erased rows of the ledger.
+        rejects: Lines removed from the rejections.
+        pages: Report pages that were removed because they showed such a line.
+        lake_rows: Rows removed from the local platform.
+        captures: Records in the captures that name the person: file and number.
+        tables: Rows removed from the given tables, by table.
+        stores: All stores that were searched.
+        notes: Sentences on what could not be done.
+        deletions: What became of the person's rows on the given platform.
+        sql: A query that finds the person's rows on Experience Platform; None if nothing was sent there.
+        event_ids: Ids of all events that name the person.
     """
 
     events: int = 0
@@ -130,9 +130,9 @@ class Forgotten(SheetDisplay):
 
     @property
     def exit_code(self) -> int:
-        """0 when the person was found; 1 when they were not, or rows are left on the platform that was given.
+        """0 if the person was found; 1 if they were not, or if rows are left on the given platform.
 
-        4 while a work order is under way.
+        4 while a work order is in progress.
         """
         if not self.found or any(one.problem for one in self.deletions):
             return FAILED
@@ -178,7 +178,7 @@ class Forgotten(SheetDisplay):
         notes += [f"  {file} record {record:,}" for file, record in self.captures[:_SHOWN]]
         if len(self.captures) > _SHOWN:
             notes.append(f"  ... and {len(self.captures) - _SHOWN:,} more; --json lists them")
-        title = "Forgotten" if self.found else "Nobody was found, and nothing was taken out."
+        title = "Forgotten" if self.found else "No one was found, and nothing was erased."
         sql = [self.sql] if self.sql else []
         return Sheet(title, ("looked at", "removed", "left"), rows, [*notes, *self.notes, *sql])
 
@@ -210,61 +210,62 @@ def forget(
     confirm: Confirm | None = None,
     wait: float = 0.0,
 ) -> Forgotten:
-    """Erase one person from ledger, dead letters, rejects, reports, the local platform, and tables.
+    """Erase one person from ledger, dead letters, rejections, reports, the local platform, and tables.
 
-    The ledger's rows hold digests and file locations, no names. To find a person's rows, name the captures
-    that were sent, with the same ``kind``, ``undated_as`` and ``fields`` as then. Stored records lead to
-    further events by themselves. A conversation in which the person takes part is erased as a whole, and so
-    is an event of somebody else that mentions the person.
+    The ledger's rows hold digests and file locations, but no names. To find a person's rows, name the
+    captures that were sent, with the same ``kind``, ``undated_as`` and ``fields`` as then. Stored records
+    lead to further events by themselves. A conversation in which the person takes part is erased as a whole,
+    as is another person's event that mentions them.
 
     If a call is interrupted, the next call finishes the job.
 
     Args:
-        captures: captures that were sent from this state folder; they are only read.
-        email: the person's address, in any case and encoding; every visitor with this address is meant.
-        visitor_id: the person's visitor id.
-        channel: the id of a Slack channel (``C...``): the conversations held there are erased as a person's
-            are. Their visitor's other conversations stay; somebody whom only Slack knows is found so.
-        state: the state folder.
-        tables: folders of tables that ``convert`` wrote; the person's rows are removed from them.
-        kind: as for :func:`read_export`.
-        undated_as: as for :func:`read_export`.
-        fields: as for :func:`read_export`.
-        redact: as for :func:`read_export`; with ``hash:keyed``, rows that the key hashed are found as well.
-        contract: as for :func:`read_export`; it hides no records from the search.
-        exclude: as for :func:`read_export`.
-        encoding: as for :func:`read_export`.
-        platform: a platform to which events of the person were sent from this state folder: their rows are
-            deleted there by record delete, where the connection has identities.
-        production: whether a production sandbox may be changed.
-        confirm: is called with a sentence before a record delete is sent, and returns whether to send it; by
-            default it is sent.
-        wait: seconds to wait until a record delete is carried out, which can take days.
+        captures: Captures that were sent from this state folder; they are only read.
+        email: The person's e-mail address, in any case and encoding; every visitor with this address is
+            included.
+        visitor_id: The person's visitor id.
+        channel: The id of a Slack channel (``C...``): the conversations held there are erased like a
+            person's. Their visitor's other conversations stay. Use it for people whom only Slack knows.
+        state: The state folder.
+        tables: Folders of tables that ``convert`` wrote; the person's rows are removed from them.
+        kind: As in :func:`read_export`.
+        undated_as: As in :func:`read_export`.
+        fields: As in :func:`read_export`.
+        redact: As in :func:`read_export`; with ``hash:keyed``, rows that the key hashed are found as well.
+        contract: As in :func:`read_export`; it hides no records from the search.
+        exclude: As in :func:`read_export`.
+        encoding: As in :func:`read_export`.
+        platform: A platform to which events of the person were sent from this state folder: their rows are
+            deleted there by record delete, if the connection has identities.
+        production: Whether a production sandbox may be changed.
+        confirm: Called with a sentence before a record delete is sent; returns whether to send it. By default
+            it is sent.
+        wait: Seconds to wait for a record delete to finish, which can take days.
 
     Returns:
         What was found: each store that was searched, what was removed, what is left and who removes it.
 
     Raises:
-        UsageError: when nobody is named, an option is not valid, or a folder is not what it should be.
-        MissingPath: when captures are named that do not exist.
-        LedgerBusy: when a run is sending from this state folder; then nothing was changed.
-        ProductionSandbox: when the platform's sandbox is of the type production, or of an unknown type.
-        PlatformError: when the platform cannot be reached; then nothing was changed.
-        OutputError: when the local platform does not end, or a file cannot be written.
+        UsageError: No one is named, an option is not valid, or a folder is not the right one.
+        MissingPath: The captures do not exist.
+        LedgerBusy: A run is sending from this state folder; nothing was changed.
+        ProductionSandbox: The platform's sandbox is of the type production, or of an unknown type.
+        PlatformError: The platform cannot be reached; nothing was changed.
+        OutputError: The local platform does not end, or a file cannot be written.
     """
     state = Path(state)
     if not any(name and name.strip() for name in (visitor_id, email, channel)):
         whom = f"{option('visitor_id')}, {option('email')} or {option('channel')}"
-        raise UsageError(f"Nobody is named. Say whom to forget with {whom}.")
+        raise UsageError(f"No one is named. Name whom to forget with {whom}.")
     for name in (visitor_id, email):
         if name and len(name.strip()) < _SHORTEST:
             raise UsageError(
-                f"{name!r} is too short: others have it in their texts and ids. Name a whole id or address."
+                f"{name!r} is too short: other people's ids and texts contain it. Name a whole id or address."
             )
     if channel and not _CHANNEL_ID.fullmatch(channel.strip()):
-        raise UsageError(f"{option('channel')} is a channel's id such as C0123456789, not its name.")
+        raise UsageError(f"{option('channel')} takes a channel's id such as C0123456789, not its name.")
     if not state.is_dir():
-        raise UsageError(f"There is no state folder {str(state)!r}. Name the one that was sent from.")
+        raise UsageError(f"There is no state folder {str(state)!r}. Name the one that was used for sending.")
     folders = [Path(folder) for folder in ([tables] if isinstance(tables, Path | str) else tables)]
     for folder in folders:
         check_tables(folder)
@@ -309,7 +310,7 @@ class _Erasure:
         self.result.event_ids = sorted(person.events)
 
     def _learn(self, *, from_store: bool = True) -> None:
-        """Learn what the stores know of the person, until no store leads to more."""
+        """Learn what the stores know about the person, until no store leads to more."""
         person, ledger = self._person, self._ledger
         _resume(self._state / UNFINISHED, person)
         known = -1
@@ -330,8 +331,8 @@ class _Erasure:
     def delete_records(self, platform: Platform, confirm: Confirm | None, wait: float) -> None:
         """Delete the person's rows on a platform, before the ledger forgets what was sent there.
 
-        The ledger is locked, so nothing of the person is sent meanwhile. A call that is interrupted here has
-        erased nothing yet, and the next one deletes what is left.
+        The ledger is locked, so nothing about the person is sent in the meantime. A call that is interrupted
+        here has erased nothing yet, and the next one deletes what is left.
         """
         self._learn(from_store=False)
         settings = platform.settings
@@ -372,7 +373,7 @@ class _Erasure:
         self._report_remaining_files()
 
     def _search_captures(self, export: Export) -> None:
-        """Search the captures: an address leads to visitors, these to conversations and transcripts.
+        """Search the captures: an address leads to visitors, and these to conversations and transcripts.
 
         Duplicates are searched like any other record, because they name the person too.
         """
@@ -431,36 +432,36 @@ class _Erasure:
                 result.add("conversions that were broken off", left=left, remove_by=advice)
         if self._export is not None:
             left = len(result.captures) + len(self._captures_naming)
-            advice = "the captures are yours to change: take these records out there"
+            advice = "only you can change the captures: remove these records from them"
             if self._captures_naming:
-                advice += f"; {len(self._captures_naming):,} files are called after the person: rename them"
+                advice += f"; {len(self._captures_naming):,} files are named after the person: rename them"
             result.add("captures", left=left, remove_by=advice)
         else:
             result.notes.append(
-                "No captures were named. The ledger keeps digests only, so events that are neither dead "
-                "letters nor on the local platform are found through the captures that were sent."
+                "No captures were named. The ledger stores only digests, so events that are neither dead "
+                "letters nor on the local platform can be found only through the captures that were sent."
             )
         reading = "" if self._export is None else reading_of(self._export.options)
         others = [earlier for earlier in recorded_readings(self._ledger) if earlier != reading]
         if self._export is not None and others:
             how = " and ".join(other or "without options" for other in others)
             result.notes.append(
-                f"Earlier runs read captures {how}. What was sent so is found when forget is run with "
-                "the same."
+                f"Earlier runs read captures {how}. To find what they sent, run forget with the same options."
             )
         if self._unread:
             result.notes.append(
-                f"{self._unread:,} of the records in captures could not be read, so their events are not "
-                "known. If they were sent with --kind, --undated-as or --fields, run forget again with the "
-                "same options (in Python kind=, undated_as=, fields=)."
+                f"{self._unread:,} records in the captures could not be read, so their events are unknown. "
+                "If they were sent with --kind, --undated-as or --fields, run forget again with the same "
+                "options (in Python kind=, undated_as=, fields=)."
             )
         if not self._tables:
             result.notes.append(
-                f"Tables that convert wrote were not looked at: name their folders with {option('tables')}."
+                f"Tables from convert were not searched: name their folders with {option('tables')}."
             )
         if result.events:
             result.notes.append(
-                "The ledger keeps the digests of these events, so that no later backfill sends them again."
+                "The ledger keeps the digests of these events, so that later backfills do not send them "
+                "again."
             )
 
     def _report_elsewhere(self, elsewhere: Mapping[Destination, int]) -> None:
@@ -473,13 +474,13 @@ class _Erasure:
             self.result.add(name, removed, left=deletion.left, remove_by=advice)
             if deletion.work_order and deletion.others:
                 self.result.notes.append(
-                    f"{deletion.others:,} further rows of {deletion.destination} carry the same primary "
-                    "identities, so the record delete removes them too."
+                    f"{deletion.others:,} further rows of {deletion.destination} have the same primary "
+                    "identities, so the record delete removes them too.f"
                 )
             if deletion.work_order and removed:
                 self.result.notes.append(
                     f"The record delete {deletion.work_order} removed {removed:,} rows from "
-                    f"{deletion.destination}, as was read back. What Profile and Identity Service hold was "
+                    f"{deletion.destination}, as a read-back confirmed. Profile and Identity Service were "
                     "not read."
                 )
         for destination, count in elsewhere.items():
@@ -487,23 +488,23 @@ class _Erasure:
                 "forget again with --platform aep", "forget again with platform=open_platform('aep')"
             )
             advice = (
-                f"in dataset {destination.dataset} they were not looked for. Run {how}: where the connection "
-                "has identities, a record delete removes the rows, and this is read back. Without identities "
-                "neither a Privacy Service request nor a record delete finds single rows"
+                f"dataset {destination.dataset} was not searched. Run {how}: if the connection has "
+                "identities, a record delete removes the rows, and a read-back confirms it. Without "
+                "identities, neither a Privacy Service request nor a record delete finds single rows"
             )
             self.result.add(f"Experience Platform, {destination}", left=count, remove_by=f"{advice}.")
         if not any(deletion.left for deletion in self.result.deletions) and not elsewhere:
             return
         self.result.sql = _query(self._person)
         self.result.notes.append(
-            "In the query put your dataset's table for your_table and your tenant for _tenant. It finds rows "
-            "by our columns. Redacted rows, and rows whose text mentions the person, are found by _id: "
-            "--json lists event_ids."
+            "In the query, replace your_table with your dataset's table and _tenant with your tenant. It "
+            "finds rows by our columns. To find redacted rows and rows whose text mentions the person, "
+            "search by _id: --json lists event_ids."
         )
 
     def _report_remaining_files(self) -> None:
         """Search every file in the state folder, and report those that still name the person."""
-        advice = "this file is none that chatlio_kit knows how to change: look into it yourself"
+        advice = "chatlio_kit does not know how to change this file: check it yourself"
         remaining = [path for path in self._state.rglob("*") if path.is_file() and self._names_person(path)]
         for path in sorted(remaining):
             self.result.add(str(path.relative_to(self._state)), left=1, remove_by=advice)
@@ -554,7 +555,7 @@ def _write_privately(path: Path, person: Person) -> None:
 
 
 def _not_ended(error: Exception) -> OutputError:
-    return OutputError(f"The local platform keeps its rows: {error}. End it and run forget again.")
+    return OutputError(f"The local platform keeps its rows: {error}. Stop it and run forget again.")
 
 
 def _text(raw: bytes) -> str:

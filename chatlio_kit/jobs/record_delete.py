@@ -1,7 +1,7 @@
-"""Delete one person's rows from a dataset on Experience Platform, by record delete, and read back the result.
+"""Delete one person's rows from a dataset on Experience Platform by record delete, and read back the result.
 
-A record delete removes rows by their primary identity, so it reaches the rows of a connection with identities
-and no others. The identities are read from the rows themselves. What is claimed is what was read back.
+A record delete removes rows by their primary identity, so it reaches only the rows of a connection with
+identities. The identities are read from the rows themselves. Only what was read back is reported.
 
 Source: Data Hygiene: work orders; Profile: privacy requests.
 """
@@ -31,15 +31,15 @@ _FINISHED = frozenset(
     ("complete", "completed", "success", "succeeded", "finished", "failed", "failure", "error", "cancelled")
 )
 _RECEIVED = "received"
-"""The one status that is documented. The words above only end the waiting; the read-back decides."""
+"""The only documented status. The words above merely end the waiting; the read-back decides."""
 _FIRST_POLL, _SLOWEST_POLL = 0.2, 30.0
 
 Confirm = Callable[[str], bool]
-"""Is called with a sentence about what would be deleted; returns whether to go on."""
+"""Called with a sentence about what would be deleted; returns whether to continue."""
 
 
 class UnreadableDataset(ChatlioKitError):
-    """Rows of a dataset cannot be read, so nothing can be claimed of them."""
+    """Rows of a dataset cannot be read, so nothing can be claimed about them."""
 
 
 @dataclass
@@ -47,15 +47,15 @@ class RecordDelete:
     """One person's rows at one destination, and what became of them.
 
     Attributes:
-        destination: where they are.
-        dataset: the dataset.
-        rows: how many of their rows were found.
-        nameless: how many of these carry no primary identity, so that nothing removes them alone.
-        others: how many further rows carry the same primary identities and would be removed with them.
-        left: how many of the rows were found by the last read.
-        work_order: the id of the work order, if one was sent.
-        status: its status in the platform's words, or ``unknown`` with the reason.
-        problem: why nothing, or not everything, could be removed.
+        destination: Where they are.
+        dataset: The dataset.
+        rows: Number of their rows that were found.
+        nameless: Number of these without a primary identity, which nothing removes individually.
+        others: Number of further rows that have the same primary identities and would be removed with them.
+        left: Number of the rows that the last read found.
+        work_order: The id of the work order, if one was sent.
+        status: Its status in the platform's words, or ``unknown`` with the reason.
+        problem: Why nothing, or not everything, could be removed.
     """
 
     destination: Destination
@@ -71,11 +71,11 @@ class RecordDelete:
 
     @property
     def is_under_way(self) -> bool:
-        """Whether rows are left of a work order that does not say that it is finished."""
+        """Whether rows are left after a work order that is not reported as finished."""
         return self.work_order is not None and bool(self.left) and self.status not in _FINISHED
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the deletion as plain data for JSON. It holds no identity."""
+        """Return the deletion as plain data for JSON, without identities."""
         return {
             "destination": str(self.destination),
             "dataset": self.dataset,
@@ -92,12 +92,12 @@ class RecordDelete:
         """Return what removes the rows that are left."""
         if self.is_under_way:
             return (
-                f"the status of the work order {self.work_order} is {self.status or 'unknown'}; carrying it "
-                "out can take days. Run forget again, or reconcile, to see whether the rows are gone"
+                f"the status of the work order {self.work_order} is {self.status or 'unknown'}; it can take "
+                "days to finish. Run forget again, or reconcile, to see whether the rows are gone"
             )
         return self.problem or (
-            f"they were read back although the status of the work order {self.work_order} is {self.status}: "
-            "run forget again later, and ask Adobe if they stay"
+            f"they are still there although the status of the work order {self.work_order} is {self.status}: "
+            "run forget again later, and ask Adobe if they remain"
         )
 
 
@@ -107,15 +107,15 @@ def delete_records(
     """Order the deletion of a person's rows, follow it, and read back what is left.
 
     Args:
-        platform: the platform.
-        destination: the destination, which is on it.
-        person: the person; events that are found are added.
-        confirm: is asked before the work order is sent; None sends it.
-        wait: seconds to wait until it is carried out.
+        platform: The platform.
+        destination: The destination on that platform.
+        person: The person; events that are found are added.
+        confirm: Asked before the work order is sent; None sends it.
+        wait: Seconds to wait for it to finish.
 
     Raises:
-        UnreadableDataset: a batch cannot be read; then nothing was ordered.
-        PlatformError: the platform cannot be reached.
+        UnreadableDataset: A batch cannot be read; nothing was ordered.
+        PlatformError: The platform cannot be reached.
     """
     result = RecordDelete(destination, destination.dataset)
     try:
@@ -137,9 +137,9 @@ def delete_records(
         return result
     count = sum(map(len, result.identities.values()))
     question = (
-        f"{result.rows - result.nameless:,} rows of {destination} carry {count:,} primary identities of the "
+        f"{result.rows - result.nameless:,} rows of {destination} have {count:,} primary identities of the "
         "person"
-        + (f", and so do {result.others:,} rows that are not known as theirs" if result.others else "")
+        + (f", and so do {result.others:,} rows that are not known to be theirs" if result.others else "")
         + ". A record delete removes them for good."
     )
     if confirm is not None and not confirm(question):
@@ -147,7 +147,10 @@ def delete_records(
         return result
     try:
         order = platform.work_orders.delete_identities(connection.dataset_id, result.identities, DISPLAY_NAME)
-    except (PermissionMissing, AuthenticationFailed) as error:  # this service answers a missing right by 401
+    except (
+        PermissionMissing,
+        AuthenticationFailed,
+    ) as error:  # this service responds 401 to a missing permission
         result.problem = (
             f"a record delete was refused ({error.reason.rstrip('.')}): it needs an entitlement of the "
             "organisation and a permission of the credential"
@@ -163,16 +166,16 @@ def delete_records(
 
 _NO_IDENTITIES = (
     "nothing removes single rows. The connection has no identities, so neither a Privacy Service request nor "
-    "a record delete finds them. What removes them is deleting the batches that hold them, with all other "
-    "rows of these batches, or the dataset. The query below finds the rows"
+    "a record delete finds them. To remove them, delete their batches, with all other rows in these, or the "
+    "dataset. The query below finds the rows"
 )
 _OTHER_ROWS = (
-    "a record delete removes all rows with the same primary identities, also {:,} rows that are not the "
+    "a record delete removes all rows with the same primary identities, including {:,} rows that are not the "
     "channel's, so none was sent. Forget the visitor to remove them all. The query below finds the channel's"
 )
 _NAMELESS = (
-    "these rows carry no identity, so no record delete finds them. What removes them is deleting the batches "
-    "that hold them, or the dataset. The query below finds the rows"
+    "these rows have no identity, so no record delete finds them. To remove them, delete their batches or "
+    "the dataset. The query below finds the rows"
 )
 
 
@@ -180,7 +183,7 @@ def _find(connection: Connection, person: Person, result: RecordDelete) -> None:
     """Count a person's rows in the dataset, and collect their primary identities.
 
     Raises:
-        UnreadableDataset: a batch cannot be read, so that nothing could be claimed of its rows.
+        UnreadableDataset: A batch cannot be read, so nothing could be claimed about its rows.
     """
     inside = f"_{connection.tenant_id}.chatlio"
     columns = ["_id", IDENTITIES_KEY, *(f"{inside}.{name}" for name in (*WHO, CONVERSATION, CHANNEL))]
@@ -208,8 +211,8 @@ def _find(connection: Connection, person: Person, result: RecordDelete) -> None:
     if unreadable:
         raise UnreadableDataset(
             f"The rows of {len(unreadable):,} batches of {result.destination} cannot be read "
-            f"({unreadable[0]}), so the person's rows among them are unknown. Run forget again when they "
-            "can be read; reconcile names them all."
+            f"({unreadable[0]}), so the person's rows among them are unknown. Run forget again when they can "
+            "be read; reconcile lists them all."
         )
     result.identities = {code: sorted(ids) for code, ids in theirs.items()}
     known = sum(primaries[code, value] for code, ids in theirs.items() for value in ids)
@@ -227,7 +230,8 @@ def _primary(row: dict[str, Any]) -> tuple[str, str] | None:
 def _read_back(connection: Connection, person: Person, result: RecordDelete, wait: float) -> None:
     """Follow a work order, and count the rows that are left when it is finished or time is up.
 
-    While it says that it was received, it alone is asked. Any other status says little, so the rows are read.
+    While its status is "received", only the status is polled. Any other status says little, so the rows are
+    read.
     """
     waited, pause = 0.0, _FIRST_POLL
     while True:

@@ -22,25 +22,25 @@ def inspect_slack(
     *,
     write: Path | str | None = None,
 ) -> Proposal:
-    """Propose how a Slack workspace export is to be read; nothing is read without your settings.
+    """Propose settings for a Slack workspace export; nothing is read without your settings.
 
-    The proposal has ids and counts, never a text. With captured webhooks of the same time it also says how
-    visitors' messages look in Slack, as far as both have the same ones.
+    The proposal has ids and counts, but never message text. With captured webhooks from the same time, it
+    also shows how visitors' messages look in Slack, as far as both have the same ones.
 
     Args:
         path: Slack's own export, or one of ``slackdump export``: a zip or an unpacked folder.
-        captures: an export from :func:`read_export`, or files and folders of captured webhooks.
-        write: a TOML file for the proposed settings; an existing one is not replaced.
+        captures: An export from :func:`read_export`, or files and folders of captured webhooks.
+        write: A TOML file for the proposed settings; an existing one is not replaced.
 
     Raises:
-        MissingPath: when a path does not exist.
-        CaptureError: when the path is no Slack export that can be read; the sentence names what it is.
-        OutputError: when the file is there already, or cannot be written.
+        MissingPath: A path does not exist.
+        CaptureError: The path is not a readable Slack export; the message says what it is.
+        OutputError: The file already exists, or cannot be written.
     """
     target = None if write is None else Path(write)
     if target is not None and target.exists():
         raise OutputError(
-            f"{str(target)!r} is there already, and may hold your changes. Choose another name, or delete it."
+            f"{str(target)!r} already exists, and may hold your changes. Choose another name, or delete it."
         )
     files = ExportFiles(Path(path))
     lobbies: set[str] = set()
@@ -56,7 +56,7 @@ def inspect_slack(
             draft.replace(target)
         except OSError as error:
             raise OutputError(
-                f"{str(target)!r} cannot be written: {error.strerror or error}. Choose another place."
+                f"{str(target)!r} cannot be written: {error.strerror or error}. Choose another path."
             ) from error
     return proposal
 

@@ -1,4 +1,4 @@
-"""Trace one event, conversation, visitor, address or record through everything that is kept here."""
+"""Trace one event, conversation, visitor, e-mail address or record through everything that is stored here."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ _ADDRESSES = ("visitor_email", "contact_email", "reply_to_email")
 
 @dataclass(frozen=True)
 class CaptureRecord:
-    """A record of the captures that was found.
+    """A record found in the captures.
 
     Attributes:
-        file: its file.
-        record: its number in that file.
-        raw: its beginning, as text; empty where the captures are read with redaction.
-        event_id: the id of its event.
-        kind: the kind of its event.
+        file: Its file.
+        record: Its number in that file.
+        raw: Its beginning, as text; empty if the captures are read with redaction.
+        event_id: The id of its event.
+        kind: The kind of its event.
     """
 
     file: str
@@ -64,19 +64,19 @@ class CaptureRecord:
     kind: str
 
     def is_at(self, file: str, record: int) -> bool:
-        """Whether it is this record."""
+        """Whether this is the given record."""
         return record == self.record and is_same_file(file, self.file)
 
 
 @dataclass
 class TracedEvent:
-    """One event, and what each place knows of it.
+    """One event, and what each store knows about it.
 
     Attributes:
-        event_id: its id.
-        in_captures: the records of the captures that hold it; all but one are duplicates.
-        row: its row in the tables.
-        entries: what the ledger knows, one for each destination.
+        event_id: Its id.
+        in_captures: The records in the captures that hold it; all but one are duplicates.
+        row: Its row in the tables.
+        entries: What the ledger knows, one entry for each destination.
     """
 
     event_id: str
@@ -92,7 +92,7 @@ class TracedEvent:
 
     @property
     def accepted_from(self) -> tuple[str, int] | None:
-        """The file and record from which it was accepted; None where that is not known."""
+        """The file and record from which it was accepted; None if unknown."""
         for entry in self.entries:
             if not entry.is_forgotten:
                 return entry.file, entry.record
@@ -103,14 +103,14 @@ class TracedEvent:
 
 @dataclass
 class Trace:
-    """What became of an event, conversation, visitor, address or record.
+    """What became of an event, conversation, visitor, e-mail address or record.
 
     Attributes:
-        what: what was traced.
-        events: the events that were found, in order of time where that is known.
-        rejections: the rejected records that were found, each with the folders that list it.
-        notes: sentences on what was not found, and on what was not searched.
-        looked_at: which places were searched, by name.
+        what: What was traced.
+        events: The events that were found, ordered by time where it is known.
+        rejections: The rejected records that were found, each with the folders that list it.
+        notes: Sentences on what was not found, and on what was not searched.
+        looked_at: The stores that were searched, by name.
     """
 
     what: str
@@ -121,12 +121,12 @@ class Trace:
 
     @property
     def found(self) -> bool:
-        """Whether anything is known of it."""
+        """Whether anything is known about it."""
         return bool(self.events or self.rejections)
 
     @property
     def exit_code(self) -> int:
-        """0 when something is known, 1 when nothing is."""
+        """0 if something is known, 1 if nothing is."""
         return DONE if self.found else FAILED
 
     def as_dict(self) -> dict[str, Any]:
@@ -167,7 +167,7 @@ class Trace:
         left = max(0, len(self.events) - _SHOWN) + max(0, len(self.rejections) - _SHOWN)
         more = [f"{left:,} more; {in_words('--json', 'as_dict()')} lists them."] if left else []
         if not self.found:
-            sheets.append(Sheet(f"Nothing is known of {self.what}.", ("", ""), []))
+            sheets.append(Sheet(f"Nothing is known about {self.what}.", ("", ""), []))
         last = sheets[-1]
         return [*sheets[:-1], replace(last, notes=[*more, *self.notes])]
 
@@ -188,7 +188,7 @@ class Trace:
         return Sheet(f"{len(self.events):,} events of {self.what}", ("kind", "status", "events"), cells)
 
     def _steps(self, event: TracedEvent) -> list[tuple[str, str]]:
-        """Return the steps of one event, each missing one with the reason."""
+        """Return the steps of one event, with the reason for each missing step."""
         steps = [("record", self._record_step(event))]
         steps += [
             ("also read from", f"{record.file} record {record.record:,}, a duplicate")
@@ -210,7 +210,7 @@ class Trace:
             file, record = event.accepted_from
             return f"{file} record {record:,}"
         if event.entries:
-            return "erased: forget took this person out; the ledger keeps the event's digest alone"
+            return "erased: forget erased this person; the ledger keeps only the event's digest"
         if event.in_captures:
             first = event.in_captures[0]
             return f"{first.file} record {first.record:,}"
@@ -221,8 +221,8 @@ class Trace:
             rows = {"events": 1, **event.row.rows}
             return ", ".join(f"{name} {count:,}" for name, count in rows.items() if count)
         if self.looked_at["tables"]:
-            return "no row in the tables that were named"
-        return f"not looked at: name the folder that convert wrote with {option('tables')}"
+            return "no row in the given tables"
+        return f"not searched: name the folder that convert wrote with {option('tables')}"
 
 
 @checked(what=text, state=place)
@@ -233,25 +233,26 @@ def trace(
     tables: Path | str | Sequence[Path | str] = (),
     state: Path | str = DEFAULT_STATE,
 ) -> Trace:
-    """Return what became of one event, conversation, visitor, address or record, step by step.
+    """Return what became of one event, conversation, visitor, e-mail address or record, step by step.
 
-    The ledger and the rejects of the state folder are always searched; they hold event ids and records. What
-    a conversation or visitor id or an address leads to is found through tables or captures. Tables lead to
-    whole conversations, captures to the records that hold the id or address themselves, duplicates
-    included.
+    The ledger and the rejections in the state folder are always searched; they hold event ids and records.
+    The events of a conversation, a visitor or an address are found through tables or captures. Tables lead to
+    whole conversations, captures to the records that contain the id or address themselves, including
+    duplicates.
 
     Args:
-        what: an event id, a conversation or visitor id, an e-mail address, or ``file:record``. The file may
-            be named by its last parts; if it is a path that exists, the record itself is read.
-        captures: captures that were sent, or an export from :func:`read_export` with the options of then.
-        tables: folders that ``convert`` wrote.
-        state: the state folder.
+        what: An event id, a conversation or visitor id, an e-mail address, or ``file:record``. The file may
+            be given by its last parts; if it is an existing path, the record itself is read.
+        captures: Captures that were sent, or an export from :func:`read_export` with the same options as
+            then.
+        tables: Folders that ``convert`` wrote.
+        state: The state folder.
 
     Raises:
-        UsageError: when ``what`` is none of these, or a folder holds no tables.
-        MissingPath: when captures are named that do not exist.
-        CaptureError: when captures or tables cannot be read.
-        LedgerError: when there is a ledger that cannot be used.
+        UsageError: ``what`` is none of these, or a folder holds no tables.
+        MissingPath: The captures do not exist.
+        CaptureError: Captures or tables cannot be read.
+        LedgerError: There is a ledger that cannot be used.
     """
     wanted = _wanted(what.strip())
     folders = [Path(folder) for folder in _paths("tables", tables)]
@@ -290,12 +291,12 @@ def _wanted(what: str) -> Wanted:
         return Wanted(address=what.lower())
     raise UsageError(
         f"{what!r} cannot be traced. Name an event id of 64 digits, a conversation or visitor id, an e-mail "
-        "address, or file:record, as in captures/feedback/2024-03.ndjson:12."
+        "address, or file:record, such as captures/feedback/2024-03.ndjson:12."
     )
 
 
 class _Search:
-    """The search in each place, in the order in which one leads to the next."""
+    """The search in each store, in the order in which one leads to the next."""
 
     def __init__(
         self,
@@ -336,7 +337,7 @@ class _Search:
         return self._events.setdefault(event_id, TracedEvent(event_id))
 
     def _search_captures(self) -> list[Rejection]:
-        """Find records in the captures, and return those that are rejected."""
+        """Find records in the captures, and return the rejected ones."""
         unaccepted = []
         shows_raw = self._export is not None and not self._export.policy.redaction.is_on
         for batch in self._capture_batches():
@@ -349,7 +350,7 @@ class _Search:
         return unaccepted
 
     def _capture_batches(self) -> Iterator[EventBatch]:
-        """Yield the batches that may hold what is wanted; of a file whose record is wanted, one."""
+        """Yield the batches that may hold what is wanted; only one for a record of a single file."""
         if self._export is None:
             return
         captures, wanted = copy(self._export.captures), self._wanted
@@ -378,7 +379,7 @@ class _Search:
         return events[is_theirs]
 
     def _search_ledger_for_ids(self) -> None:
-        """Find events that the ledger itself leads to: by record, or in kept dead letters."""
+        """Find events that the ledger itself leads to: by record, or in stored dead letters."""
         ledger, wanted = self._ledger, self._wanted
         if ledger is None or wanted.event_ids:
             return
@@ -387,7 +388,9 @@ class _Search:
         else:
             name = str(wanted.name_id or wanted.address)
             ids = find_ids_in_dead_letters(ledger, name, wanted.is_named_in)
-            if wanted.name_id is not None:  # the id of a conversation's start follows from the conversation's
+            if (
+                wanted.name_id is not None
+            ):  # the id of a conversation's start follows from the conversation's id
                 (parts,) = id_parts(Kind.CONVERSATION_STARTED, [name], [None])
                 started = digest(parts or b"")
                 ids += [started] if find_events(ledger, [started]) else []
@@ -406,20 +409,20 @@ class _Search:
     def _notes(self, trace: Trace) -> Iterator[str]:
         wanted = self._wanted
         if self._ledger is None:
-            yield f"There is no ledger in {str(self._state)!r}: nothing was sent from there."
+            yield f"There is no ledger in {str(self._state)!r}, so nothing was sent from there."
         if wanted.record is not None:
             yield from self._notes_on_record(trace)
         elif not wanted.event_ids and not self._folders and self._export is None:
             yield (
-                "The ledger holds neither conversation ids nor visitor ids nor addresses, except in kept "
-                f"dead letters. Name tables with {option('tables')}, or captures, to find the other events."
+                "The ledger holds no conversation ids, visitor ids or addresses, except in dead letters. "
+                f"Name tables with {option('tables')}, or captures, to find the other events."
             )
         if trace.found:
             return
         if not self._folders:
             yield f"Tables were not searched: name the folder that convert wrote with {option('tables')}."
         if self._export is None:
-            yield "Captures were not searched: name the files that were sent, with the options of then."
+            yield "Captures were not searched: name the files that were sent, with the same options as then."
 
     def _notes_on_record(self, trace: Trace) -> Iterator[str]:
         wanted = self._wanted
@@ -434,8 +437,8 @@ class _Search:
             return
         if was_read_to_its_end(self._ledger, str(wanted.file)):
             yield (
-                "A run read this file to its end and rejected nothing, so this is no record of the file, or "
-                "a duplicate. Name the file by its path, or captures, to see of which event."
+                "A run read this file to its end and rejected nothing, so the file has no such record, or it "
+                "is a duplicate. Name the file by its path, or the captures, to see which event it repeats."
             )
 
 
@@ -444,7 +447,7 @@ def _are_one_record(rejection: Rejection, other: Rejection) -> bool:
 
 
 def _holds(raw_batch: RawBatch, wanted: Wanted) -> bool:
-    """Whether a batch holds the record that is wanted."""
+    """Whether a batch holds the wanted record."""
     return any(map(wanted.is_rejection, raw_batch.rejected)) or any(
         wanted.is_at(part.file.name, wanted.record) and wanted.record in part.records.numbers
         for part in raw_batch.slices
@@ -472,7 +475,7 @@ def _ledger_steps(entry: LedgerEntry) -> list[tuple[str, str]]:
 def _answer(entry: LedgerEntry) -> str:
     when = _moment(entry.settled_at)
     if entry.fate is Fate.PENDING:
-        return "none yet: pending, the next run sends it again"
+        return "none yet: pending; the next run sends it again"
     if entry.fate is Fate.DELIVERED:
         receipt = f", transaction {entry.transaction_id}" if entry.transaction_id else ""
         return f"accepted {when}{receipt}"
@@ -485,21 +488,21 @@ def _batch(entry: LedgerEntry) -> str:
         return f"{entry.batch_id}, {entry.batch_state}"
     if entry.fate is not Fate.DELIVERED:
         return "none: it was not accepted"
-    return "not known: no read of the dataset found it"
+    return "unknown: no read of the dataset found it"
 
 
 def _dataset_row(entry: LedgerEntry) -> str:
     if entry.gone is not None:
         return f"gone, {entry.gone}: a read found it before, and the read of {_moment(entry.read_at)} did not"
     if entry.landed and entry.is_forgotten and entry.found_at is None:
-        return "landed before the person was forgotten; reconcile reads whether it is still there"
+        return "landed before the person was forgotten; reconcile checks whether it is still there"
     if entry.landed:
         when = f"the read of {_moment(entry.found_at)}" if entry.found_at else "an earlier read"
         return f"landed: {when} found it, as _id {entry.event_id}"
     if entry.fate is not Fate.DELIVERED:
         return "none: it was not accepted"
     if entry.read_at is None:
-        return "not known: the dataset was never read back; run reconcile"
+        return "unknown: the dataset was never read back; run reconcile"
     return f"not found by the read of {_moment(entry.read_at)}; reconcile reads again"
 
 

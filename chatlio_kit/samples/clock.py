@@ -1,7 +1,7 @@
 """Times of events, and how Chatlio, Slack and a capture service write them.
 
-Only additions, multiplications and divisions touch the numbers: `exp` and `log` may differ in their last bit
-from one machine to the next, and a sample has the same bytes everywhere.
+Only addition, multiplication and division are used: `exp` and `log` may differ in their last bit between
+machines, and a sample has the same bytes everywhere.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 
 _FIRST_DAY = date(2023, 1, 1)
-_DAYS = 1093  # to 2025-12-28, so that a late second transcript still arrives in 2025
+_DAYS = 1093  # ends on 2025-12-28, so that a late second transcript still arrives in 2025
 _EPOCH = date(1970, 1, 1)
 
 _OPEN = (2, 1, 1, 1, 1, 2, 4, 9, 16, 22, 24, 23, 21, 23, 24, 22, 20, 17, 13, 10, 8, 6, 4, 3)
@@ -22,7 +22,7 @@ _CLOSED = (6, 4, 3, 2, 2, 3, 6, 5, 2, 1, 1, 1, 2, 1, 1, 1, 2, 5, 9, 12, 13, 12, 
 
 
 def moments(rng: Random, count: int, *, while_open: bool) -> Iterator[int]:
-    """Yield `count` rising times in microseconds since 1970: by hour and weekday, more every month."""
+    """Yield `count` increasing times in microseconds since 1970: by hour and weekday, more every month."""
     hours = _OPEN if while_open else _CLOSED
     weekend = 3 if while_open else 20
     weights: list[int] = []
@@ -43,7 +43,7 @@ def moments(rng: Random, count: int, *, while_open: bool) -> Iterator[int]:
 
 
 def log_normal(rng: Random, median: float, sigma: float) -> float:
-    """Draw a duration whose logarithm is (nearly) normal."""
+    """Draw a duration whose logarithm is approximately normal."""
     bell = -6.0
     for _ in range(12):
         bell += rng.random()
@@ -96,7 +96,7 @@ def slack_ts(micros: int) -> str:
 
 
 def through_float(ts: str, offset: int) -> str:
-    """Turn a Slack message id into a time the lossy way: a 64-bit float, its fraction cut to nanoseconds."""
+    """Turn a Slack message id into a time the lossy way: a 64-bit float, truncated to nanoseconds."""
     lossy = float(ts)
     whole = int(lossy)
     return go_time(whole, int((lossy - whole) * 1e9), offset)

@@ -28,7 +28,7 @@ _REFERRERS = ("", "", "", "https://search.example/", "https://forum.example/t/47
 
 @dataclass(slots=True)
 class Capture:
-    """One webhook as a capture service keeps it: `at` orders it, `envelope` is what is written."""
+    """One webhook as a capture service stores it: `at` orders it, `envelope` is what is written."""
 
     at: int
     kind: str
@@ -36,14 +36,14 @@ class Capture:
 
 
 class _Plan(NamedTuple):
-    """Whether anybody answers, and which webhooks a conversation triggers."""
+    """Whether anyone answers, and which webhooks a conversation triggers."""
 
     answered: bool
     kinds: tuple[str, ...]
 
 
 def captures(seed: int, events: int, slack: SlackWorkspace | None = None) -> Iterator[Capture]:
-    """Yield exactly `events` webhooks, all good and all distinct, by the time of their capture.
+    """Yield exactly `events` webhooks, all valid and distinct, by the time of their capture.
 
     The chats that triggered them are added to a Slack workspace, if one is given.
     """
@@ -81,7 +81,7 @@ def _count_conversations(seed: int, events: int) -> int:
 
 
 class _History:
-    """Conversations and offline messages in time order; only captures still to come are kept in memory."""
+    """Conversations and offline messages in time order; only future captures are kept in memory."""
 
     def __init__(self, seed: int, slack: SlackWorkspace | None = None) -> None:
         self._seed, self._slack = seed, slack
@@ -120,7 +120,7 @@ class _History:
         at = happened + int(lag * SECOND)
         offset = pick(rng, (1, 2, -8)) if rng.random() < 0.05 else 0
         envelope: dict[str, Any] = {"receivedAt": captured(at, offset), "kind": kind}
-        if kind == TRANSCRIPT and rng.random() < 0.03:  # some services keep no time; endedAt dates it
+        if kind == TRANSCRIPT and rng.random() < 0.03:  # some services store no time; endedAt dates the event
             if rng.random() < 0.25:
                 envelope["receivedAt"] = ""
             else:
@@ -200,7 +200,7 @@ class _History:
             self._capture(FEEDBACK, gone, visitor, notice(comment))
 
     def _notice(self, chat: Chat) -> Callable[[str], Payload]:
-        """Return a function that makes the body of start, unanswered and feedback from its message."""
+        """Return a function that builds the body of start, unanswered and feedback from its message."""
         rng, visitor = self._rng, chat.visitor
         about = visitor.payload(chat.page, pick(rng, _REFERRERS)) | {"location": visitor.location}
         rest = {
@@ -209,7 +209,7 @@ class _History:
             "slackChannelName": visitor.widget.lobby_name,
             "slackChannelId": visitor.widget.lobby_id,
         }
-        if rng.random() < 0.01:  # the shorter form that Adobe's sample shows
+        if rng.random() < 0.01:  # the shorter form shown in Adobe's sample
             about = {"email": visitor.email, "UUID": visitor.uuid}
             del rest["conversationUUID"]
         return lambda message: {"visitor": about, "message": message, **rest}

@@ -1,4 +1,4 @@
-"""The ways in which a captured record can be broken, each with the reason that a converter has to report."""
+"""The ways to break a captured record, each with the reason that a converter must report."""
 
 import re
 from collections.abc import Callable
@@ -50,11 +50,11 @@ _Rewrite = Callable[[_Case], str]
 
 @dataclass(frozen=True)
 class Damage:
-    """One sort of damage: its name, the expected reason, the kinds that it fits, and how it is done.
+    """One type of damage: its name, the expected reason, the kinds that it fits, and how to apply it.
 
-    `edit` changes the record and returns the field. `rewrite` returns a line that is no JSON object. Such a
-    line is written between others: the first line determines the file's form, and the last would be a
-    truncated one. With `repeats` the record is an earlier good transcript of the same file.
+    `edit` changes the record and returns the field. `rewrite` returns a line that is not a JSON object. Such
+    a line is written between others, because the first line determines the file's format, and the last would
+    look truncated. With `repeats` the record is an earlier valid transcript in the same file.
     """
 
     sort: str
@@ -87,7 +87,7 @@ def _value(sort: str, reason: str, kinds: tuple[str, ...], path: str, value: obj
 
 
 def _missing(sort: str, reason: str, kinds: tuple[str, ...], path: str, *others: str) -> Damage:
-    """Return a damage that removes a value, and others if they are there."""
+    """Return a damage that removes a value, and others if they exist."""
 
     def edit(case: _Case) -> str:
         parent, key = case.parent(path)
@@ -259,7 +259,7 @@ CATALOGUE: tuple[Damage, ...] = (
 
 
 class Breaker:
-    """Chooses the damage for a record: of the sorts that fit, the one done least often so far."""
+    """Chooses the damage for a record: of the types that fit, the one used least often so far."""
 
     def __init__(self, rng: Random) -> None:
         self._rng = rng
@@ -270,7 +270,7 @@ class Breaker:
     ) -> tuple[Damage, bytes, str | None]:
         """Break a record and return the damage, the line and the field.
 
-        `between` allows lines that are no objects; `earlier` is a transcript that may be contradicted.
+        `between` allows lines that are not objects; `earlier` is a transcript that may be contradicted.
         """
         kind, length = record["kind"], len(record["payload"].get("messages", ()))
         fitting = [

@@ -1,5 +1,5 @@
 # ruff: noqa: S311 - a sample has to be repeatable, nothing here is a secret
-"""Write captures into a folder per kind and a file per month, and list the broken ones."""
+"""Write captures to one folder per kind and one file per month, and list the broken ones."""
 
 import re
 import struct
@@ -29,7 +29,7 @@ _FILE_NAME = re.compile(r"\d{4}-\d{2}\.ndjson(\.gz)?")
 class SampleExport:
     """What was written, and where.
 
-    `events` counts all records, `by_kind` the good ones of each kind; `manifest` lists the bad ones.
+    `events` counts all records, `by_kind` the valid ones of each kind; `manifest` lists the broken ones.
     `slack` is a workspace export of the same chats, if one was written.
     """
 
@@ -52,22 +52,22 @@ class SampleExport:
 def write_sample(
     out: Path | str, *, events: int = 1000, seed: int = 7, bad_share: float = 0.0, slack: bool = False
 ) -> SampleExport:
-    """Write a realistic export of `events` records, the same bytes for the same arguments.
+    """Write a realistic export of `events` records; the same arguments give the same bytes.
 
-    The export goes to `OUT/<kind>/<YYYY-MM>.ndjson` (2023 as `.ndjson.gz`), a capture envelope per line.
-    `OUT.manifest.jsonl` names file, record, reason and field of every broken record. An earlier sample at the
-    same place is replaced; a folder that holds anything else is left alone.
+    The export goes to `OUT/<kind>/<YYYY-MM>.ndjson` (2023 as `.ndjson.gz`), one capture envelope per line.
+    `OUT.manifest.jsonl` lists file, record, reason and field of every broken record. An earlier sample in the
+    same folder is replaced; a folder with any other contents is left alone.
 
     Args:
-        out: the folder.
-        events: how many records, broken ones included.
-        seed: the same seed gives the same bytes.
-        bad_share: share of broken records, 0 to 0.5.
-        slack: whether to write `OUT.slack.zip`, too: a Slack workspace export of the same chats.
+        out: The folder.
+        events: Number of records, including broken ones.
+        seed: The same seed gives the same bytes.
+        bad_share: Share of broken records, 0 to 0.5.
+        slack: Whether to write `OUT.slack.zip` too: a Slack workspace export of the same chats.
 
     Raises:
-        UsageError: for fewer than one event, or a share of bad records outside 0 to 0.5.
-        OutputError: when `out` is a file, a folder with something else than an earlier sample, or cannot be
+        UsageError: Fewer than one event, or a share of broken records outside 0 to 0.5.
+        OutputError: `out` is a file, a folder with other contents than an earlier sample, or cannot be
             written.
     """
     folder = Path(out)
@@ -88,8 +88,8 @@ def write_sample(
             workspace.write(slack_export)
     except OSError as error:
         raise OutputError(
-            f"The sample could not be written to {str(folder)!r}: {error.strerror or error}. "
-            "Choose a folder that you may write to."
+            f"The sample could not be written to {str(folder)!r}: {error.strerror or error}. Choose a folder "
+            "that you can write to."
         ) from error
     return SampleExport(folder, events, events - bad, bad, by_kind, manifest, writer.files, slack_export)
 
@@ -103,15 +103,15 @@ def _clear(folder: Path, manifest: Path) -> None:
     inside = set(folder.iterdir())
     if inside and not manifest.is_file():
         raise OutputError(
-            f"{folder} is not empty, and no {manifest.name} beside it marks it as an earlier sample: "
-            "choose another folder, or empty this one."
+            f"{folder} is not empty, and there is no {manifest.name} next to it to mark it as an earlier "
+            "sample: choose another folder, or empty this one."
         )
     kinds = {folder / kind for kind in KINDS if not (folder / kind).is_symlink()}
     earlier = {path for kind in kinds for path in kind.glob("*") if _FILE_NAME.fullmatch(path.name)}
     strange = sorted(set(folder.rglob("*")) - kinds - earlier)
     if strange:
         raise OutputError(
-            f"{strange[0]} is no part of an earlier sample: choose another folder, or move it away."
+            f"{strange[0]} is not part of an earlier sample: choose another folder, or move it away."
         )
     for path in earlier:
         path.unlink()
@@ -122,7 +122,7 @@ def _clear(folder: Path, manifest: Path) -> None:
 def _write(
     writer: "_Writer", seed: int, events: int, bad: int, slack: SlackWorkspace | None
 ) -> dict[str, int]:
-    """Write all captures, breaking exactly `bad` of them at random places."""
+    """Write all captures, breaking exactly `bad` of them at random positions."""
     rng = Random(f"chatlio sample {seed}: damage")
     breaker = Breaker(rng)
     by_kind = dict.fromkeys(sorted(KINDS), 0)
@@ -225,7 +225,7 @@ class _MonthFile:
 
 
 class _Writer:
-    """The open files and the manifest's lines, one of each per kind."""
+    """The open files and the lines of the manifest, by kind."""
 
     def __init__(self, folder: Path) -> None:
         self.files = 0
@@ -235,14 +235,14 @@ class _Writer:
         self._notes: dict[str, IO[bytes]] = {}
 
     def file_for(self, capture: Capture) -> _MonthFile:
-        """Return the file of a capture, closing that kind's last month when a new one begins."""
+        """Return the file for a capture, closing that kind's last month when a new one begins."""
         kind, month = capture.kind, month_of(capture.at)
         if self._months.get(kind) != month:
             self._begin(kind, month)
         return self._open[kind]
 
     def finish(self, manifest: Path) -> None:
-        """Close the files and write the manifest, kind by kind, which is in the order of paths."""
+        """Close the files and write the manifest kind by kind, which is the order of paths."""
         for file in self._open.values():
             file.close()
         self._open.clear()
@@ -254,7 +254,7 @@ class _Writer:
                     stream.write(block)
 
     def close(self) -> None:
-        """Close all files, after a failure too."""
+        """Close all files, even after a failure."""
         for file in self._open.values():
             file.close()
         for notes in self._notes.values():

@@ -17,7 +17,7 @@ def pick(rng: Random, choices: tuple[_T, ...]) -> _T:
 
 
 def chatlio_uuid(rng: Random) -> str:
-    """Return an id as Chatlio makes it: with a variant digit from 4 to 7, where RFC 4122 wants 8 to b."""
+    """Return an id as Chatlio generates it: with a variant digit from 4 to 7, where RFC 4122 wants 8 to b."""
     text = f"{rng.getrandbits(128):032x}"
     variant = "4567"[rng.getrandbits(2)]
     return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{variant}{text[17:20]}-{text[20:]}"
@@ -31,7 +31,7 @@ def slack_id(rng: Random, prefix: str, length: int) -> str:
 
 @dataclass(frozen=True)
 class Agent:
-    """Somebody who answers."""
+    """A person who answers chats."""
 
     name: str
     email: str
@@ -46,7 +46,7 @@ class Agent:
 
 @dataclass(frozen=True)
 class Widget:
-    """One chat widget on one site, announcing its chats in one Slack channel."""
+    """One chat widget on one site, which announces its chats in one Slack channel."""
 
     id: str
     host: str
@@ -61,7 +61,7 @@ class Widget:
     zone: int | None
 
     def offset(self, micros: int) -> int:
-        """Return the offset, in hours, in which this widget's transcripts write their times."""
+        """The offset, in hours, in which this widget's transcripts write their times."""
         return european_offset(micros) if self.zone is None else self.zone
 
 
@@ -127,14 +127,14 @@ _SLUG_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 
 
 def slug(text: str) -> str:
-    """Write a name as a Slack channel would: small letters, digits and hyphens."""
+    """Write a name as a Slack channel would: lower-case letters, digits and hyphens."""
     plain = text.lower().translate(_ASCII)
     return "".join(letter for letter in plain if letter in _SLUG_LETTERS).strip("-")
 
 
 @dataclass(slots=True)
 class Visitor:
-    """A browser that came to one of the sites, and what is known of the person before it."""
+    """A browser that came to one of the sites, and what is known about its user."""
 
     uuid: str
     widget: Widget
@@ -160,11 +160,11 @@ class Visitor:
 
     @property
     def screen_name(self) -> str:
-        """The name a transcript shows: of the person if known, otherwise the handle."""
+        """The name that a transcript shows: the person's if known, otherwise the handle."""
         return self.handle if self.nickname == self.place else f"{self.nickname}-{self.counter % 9 + 1}"
 
     def payload(self, page: str, referrer: str) -> dict[str, object]:
-        """Return the `visitor` object that conversation and offline events carry, without its location."""
+        """Return the `visitor` object in conversation and offline events, without its location."""
         return {
             "email": self.email,
             "UUID": self.uuid,
@@ -181,7 +181,7 @@ class Visitor:
 
 
 class Crowd:
-    """Everybody who visits: new people, and a bounded memory of those who may return."""
+    """All visitors: new people, and a bounded memory of those who may return."""
 
     _REMEMBERED = 4000
 
@@ -191,7 +191,7 @@ class Crowd:
         self._counters: dict[str, int] = {}
 
     def visitor(self, micros: int) -> Visitor:
-        """Return the visitor of a new conversation: in three of ten cases one who returns."""
+        """Return the visitor of a new conversation; three in ten are returning visitors."""
         rng = self._rng
         if self._known and rng.random() < 0.3:
             back = self._known[int(rng.random() * len(self._known))]
@@ -206,7 +206,7 @@ class Crowd:
         return fresh
 
     def introduce(self, visitor: Visitor) -> None:
-        """Add a visitor's mail address, and often a name, as in an offline form."""
+        """Add a visitor's e-mail address, and often a name, as in an offline form."""
         rng = self._rng
         if not visitor.name and rng.random() < 0.8:
             visitor.name = self._name(visitor.language)
@@ -274,7 +274,7 @@ class Crowd:
         if rng.random() >= 0.35:
             return ""
         if widget.host == "world.example":
-            return "guest"  # a site that gives one constant for everybody
+            return "guest"  # a site that gives everyone the same constant
         number = rng.randrange(1, 100_000)
         return pick(rng, (f"cust-{number}", str(number), f"{number:08}", email or f"user_{number}"))
 

@@ -1,9 +1,8 @@
 # ruff: noqa: S311 - a sample has to be repeatable, nothing here is a secret
-"""A workspace export of the same chats, as Slack writes one.
+"""A workspace export of the same chats, in Slack's format.
 
-How Chatlio's app writes is known to nobody without an export that has it, so the sample writes all three
-forms of a bot's message that Slack documents: with a bot's id, without one, and as a user that is a bot. Its
-notices carry no name of a visitor.
+No public export shows how Chatlio's app writes, so the sample uses all three forms of bot messages that Slack
+documents: with a bot's id, without one, and as a user that is a bot. The app's notices have no visitor name.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ class SlackWorkspace:
     """The channels of a workspace while chats happen in them.
 
     Args:
-        seed: the same seed gives the same bytes.
+        seed: The same seed gives the same bytes.
     """
 
     def __init__(self, seed: int) -> None:
@@ -51,13 +50,13 @@ class SlackWorkspace:
         self._names: set[str] = {"general"}
 
     def add_chat(self, visitor: Visitor, said: Sequence[Said], started: int, ended: int) -> None:
-        """Add a chat to its visitor's channel, which is made or opened again before and archived after it.
+        """Add a chat to its visitor's channel, which is created or reopened before it and archived after it.
 
         Args:
-            visitor: who chats.
-            said: the messages, in order.
-            started: the moment of the first, in microseconds.
-            ended: when the channel is archived.
+            visitor: The visitor.
+            said: The messages, in order.
+            started: Time of the first message, in microseconds.
+            ended: Time at which the channel is archived.
         """
         rng, channel_id = self._rng, visitor.channel_id
         form = rng.randrange(3)
@@ -181,7 +180,7 @@ def _escaped(text: str) -> str:
 
 
 def _escaped_beside_links(text: str) -> str:
-    """Escape what an agent typed, except links, which Slack has made of addresses."""
+    """Escape what an agent typed, except links, which Slack creates from URLs."""
     return text.replace("&", "&amp;")
 
 

@@ -13,13 +13,13 @@ from .words import EXTRA_WORDS, HOSTILE, Language, Talk
 
 Payload = dict[str, Any]
 
-PATIENCE = 300 * SECOND  # an answer that takes longer comes after the `unanswered` webhook
+PATIENCE = 300 * SECOND  # a slower answer comes after the `unanswered` webhook
 _OLDER_DIALECT_UNTIL = "2023-09"
 
 
 @dataclass(frozen=True, slots=True)
 class Chat:
-    """Participants, subject and language of a conversation; without an agent nobody answers."""
+    """Participants, subject and language of a conversation; without an agent no one answers."""
 
     conversation: str
     visitor: Visitor
@@ -30,7 +30,7 @@ class Chat:
 
 
 class Line(NamedTuple):
-    """One message, by the visitor unless an agent is named."""
+    """One message, by the visitor unless an agent is given."""
 
     at: int
     text: str
@@ -38,7 +38,7 @@ class Line(NamedTuple):
 
 
 def fill(text: str, product: str, order: str, host: str) -> str:
-    """Put a product, an order number and the site's host into a text."""
+    """Insert a product, an order number and the site's host into a string."""
     if "{" not in text:
         return text
     return text.replace("{product}", product).replace("{order}", order).replace("{host}", host)
@@ -49,7 +49,7 @@ def _pause(rng: Random, median: float) -> int:
 
 
 def say(rng: Random, chat: Chat, at: int, *, late: bool) -> list[Line]:
-    """Return the messages from `at` on: opening, answers in turn, thanks; or an unanswered nudge."""
+    """Return the messages from `at` on: opening, alternating answers, thanks; or an unanswered nudge."""
     language, agent = chat.language, chat.agent
     product, order = pick(rng, language.products), str(rng.randrange(10_000, 100_000))
     host = chat.visitor.widget.host

@@ -1,11 +1,11 @@
-"""What people say in a bicycle shop's chat, in five languages."""
+"""Sentences from a bicycle shop's chat, in five languages."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Talk:
-    """One subject: the page it starts on, ways to open, and replies that alternate from the agent on."""
+    """One subject: the page it starts on, openings, and alternating replies, starting with the agent."""
 
     page: str
     openings: tuple[str, ...]
@@ -14,7 +14,7 @@ class Talk:
 
 @dataclass(frozen=True)
 class Language:
-    """What is said in one language; `{product}`, `{order}` and `{host}` are filled in."""
+    """The sentences of one language; `{product}`, `{order}` and `{host}` are filled in."""
 
     code: str
     products: tuple[str, ...]
@@ -181,7 +181,7 @@ HEBREW = Language(
 
 LANGUAGES = {language.code: language for language in (ENGLISH, GERMAN, DUTCH, ARABIC, HEBREW)}
 
-# What some visitor types into every chat window on the internet.
+# What some visitors type into every chat window on the internet.
 HOSTILE = (
     "<script>alert('hi')</script>",
     "<img src=x onerror=alert(1)>",

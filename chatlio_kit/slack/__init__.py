@@ -1,4 +1,4 @@
-"""Read conversations out of a Slack workspace export."""
+"""Read conversations from a Slack workspace export."""
 
 from chatlio_kit.slack.conversations import Conversation, conversation_id
 from chatlio_kit.slack.files import exports_among, is_export, unpacked_among

@@ -1,17 +1,16 @@
-"""A channel's lines cut into conversations, and the ids of these.
+"""Split a channel's lines into conversations and compute their ids.
 
-An archived channel ends a conversation; the next line begins another. Silence alone ends none, unless the
-settings say so: an answer after a weekend belongs to its question. A conversation is anchored at the first
-line of its stretch, of whatever kind, so that no setting about authors changes its id.
+Archiving a channel ends a conversation; the next line starts another. Silence alone does not end one unless
+the settings say so, because an answer after a weekend belongs to its question. A conversation is anchored at
+the first line of its stretch, of whatever kind, so that no setting about authors changes its id.
 
-Ids, over UTF-8 text:
+Ids are computed from UTF-8 text:
 
 - a conversation: the first 32 digits of SHA-256 of ``slack-conversation|<channel id>|<anchor>``, as a UUID of
-  version 8 and variant 8 to b (RFC 9562), which no id of Chatlio has.
+  version 8 and variant 8 to b (RFC 9562), which Chatlio never uses.
 - its event: SHA-256 of ``slack_transcript|<channel id>|<anchor>|<end, RFC 3339 UTC with microseconds>|`` and
-  the SHA-256 of ts, author and text of its messages, the latter as the export has it: names in mentions may
-  change. A fuller or edited transcript is a new event of the same
-  conversation.
+  the SHA-256 of ts, author and text of its messages. The text is the export's own, because names in mentions
+  may change. A more complete or edited transcript is a new event of the same conversation.
 """
 
 from __future__ import annotations
@@ -37,11 +36,11 @@ class Stretch:
     """Consecutive lines of a channel that belong to one conversation.
 
     Attributes:
-        number: its number in the channel, from 1.
-        anchor: the ts of its first line.
-        lines: its lines, of any kind.
-        ended_by: what ends it, one of ``ENDED_BY``.
-        start_is_whole: whether its first line is certainly the conversation's first.
+        number: Its number in the channel, from 1.
+        anchor: The ts of its first line.
+        lines: Its lines, of any kind.
+        ended_by: What ended it, one of ``ENDED_BY``.
+        start_is_whole: Whether its first line is known to be the conversation's first.
     """
 
     number: int
@@ -52,12 +51,12 @@ class Stretch:
 
     @property
     def messages(self) -> list[Line]:
-        """The lines that are a chat's messages."""
+        """The lines that are chat messages."""
         return [line for line in self.lines if not line.left_out]
 
     @property
     def ended_at(self) -> int:
-        """When it ended, in microseconds since 1970: when the channel was archived, else the last message."""
+        """When it ended, in microseconds since 1970: at the archiving, or else at the last message."""
         if self.ended_by == ARCHIVED:
             return self.lines[-1].at
         return max(line.at for line in self.messages)
@@ -68,21 +67,21 @@ class Conversation:
     """A conversation as it becomes an event. Times are microseconds since 1970.
 
     Attributes:
-        channel_id: its channel.
-        channel_name: that channel's current name.
-        number: the number of its stretch in the channel.
-        anchor: the ts of the stretch's first line.
-        conversation_id: the id that webhooks give it, if they do; else its own.
-        started_at: its first message of a visitor or agent, else of anybody.
-        ended_at: its end.
-        ended_by: what ended it.
-        start_is_whole: whether its beginning is certainly there.
-        team_id: the workspace.
-        agent_name: the first agent in time.
-        agent_email: that agent's address, which most exports lack.
-        visitor_name: the name shown next to the visitor's messages.
-        archive_url: its address in Slack.
-        messages: its messages, without those that a webhook has.
+        channel_id: Its channel.
+        channel_name: The channel's current name.
+        number: The number of its stretch in the channel.
+        anchor: The ts of the stretch's first line.
+        conversation_id: Its id in webhooks, if they have it; otherwise its own.
+        started_at: The first message of a visitor or agent, or else of anyone.
+        ended_at: Its end.
+        ended_by: What ended it.
+        start_is_whole: Whether its beginning is known to be there.
+        team_id: The workspace.
+        agent_name: The first agent in time.
+        agent_email: The agent's e-mail address, which most exports lack.
+        visitor_name: The name shown next to the visitor's messages.
+        archive_url: Its URL in Slack.
+        messages: Its messages, except those that a webhook has.
     """
 
     channel_id: str
@@ -103,7 +102,7 @@ class Conversation:
 
     @property
     def content_digest(self) -> str:
-        """The SHA-256 of ts, author and raw text of its messages, which every export has alike."""
+        """The SHA-256 of ts, author and raw text of its messages, which is the same in every export."""
         content = sha256()
         for line in self.messages:
             for text in (line.ts, line.author, line.raw_text):
@@ -127,12 +126,12 @@ def conversation_id(channel_id: str, anchor: str) -> str:
 
 
 def cut(lines: Sequence[Line], created: int | None, gap: int | None) -> Iterator[Stretch]:
-    """Cut a channel's lines, in their order, into stretches.
+    """Split a channel's lines, in their order, into stretches.
 
     Args:
-        lines: all lines of the channel.
-        created: when the channel was made, in seconds since 1970, if that is known.
-        gap: the silence that ends a stretch, in microseconds; None for none.
+        lines: All lines of the channel.
+        created: When the channel was created, in seconds since 1970, if known.
+        gap: The silence that ends a stretch, in microseconds; None for none.
     """
     start_is_whole = bool(lines) and _is_head(lines[0], created)
     number, current = 0, list[Line]()
@@ -153,20 +152,20 @@ def cut(lines: Sequence[Line], created: int | None, gap: int | None) -> Iterator
 
 
 def _is_head(line: Line, created: int | None) -> bool:
-    """Whether a line is the first of its channel: its maker joins as the channel is made."""
+    """Whether a line is the first of its channel: its creator joins when the channel is created."""
     if created is None or not line.is_join:
         return False
     return abs(line.at - created * _SECOND) <= (_HEAD_SECONDS + 1) * _SECOND
 
 
 def divide(stretch: Stretch, owners: dict[str, str]) -> list[Stretch]:
-    """Divide a stretch that holds messages of several of Chatlio's conversations.
+    """Divide a stretch that holds messages of several Chatlio conversations.
 
-    Each begins at the first message that it owns.
+    Each part starts at the first message that its conversation owns.
 
     Args:
-        stretch: the stretch.
-        owners: which conversation owns a message, by ts.
+        stretch: The stretch.
+        owners: The conversation that owns a message, by ts.
     """
     starts, seen = [0], set[str]()
     for index, line in enumerate(stretch.lines):
@@ -188,7 +187,7 @@ def divide(stretch: Stretch, owners: dict[str, str]) -> list[Stretch]:
 
 
 def started_at(messages: Sequence[Line]) -> int:
-    """Return when a conversation started: its first message of a visitor or agent, else of anybody."""
+    """Return when a conversation started: the first message of a visitor or agent, or else of anyone."""
     known = [line.at for line in messages if line.author != UNKNOWN]
     return min(known or [line.at for line in messages])
 

@@ -1,6 +1,6 @@
-"""The files of a workspace export: a zip, the beginning of a cut zip, or an unpacked folder.
+"""The files of a workspace export: a zip, the beginning of a truncated zip, or an unpacked folder.
 
-A zip's directory is read once, its members are grouped by folder, and a member is unpacked only when it is
+A zip's directory is read once and its members are grouped by folder. A member is unpacked only when it is
 read, in memory and up to a limit.
 
 Sources: Slack help, how to read Slack data exports; the zip format (PKWARE APPNOTE 4.3).
@@ -27,7 +27,7 @@ from chatlio_kit.errors import CaptureError, MissingPath
 CHANNELS, GROUPS, USERS = "channels.json", "groups.json", "users.json"
 DAY_FILE = re.compile(r"\d{4}-\d\d-\d\d\.json")
 INDEX_BYTES, DAY_BYTES = 300_000_000, 64_000_000
-"""No member of a real export is larger; a longer one is a bomb, or something else."""
+"""No member of a real export is larger; a longer one is a decompression bomb, or something else."""
 _MOST_RATIO, _SURELY_SMALL = 400, 1_000_000
 _UTF8_FLAG, _ENCRYPTED, _SIZES_FOLLOW = 0x800, 0x1, 0x8
 _LOCAL_HEADER = struct.Struct("<4sHHHHHIIIHH")
@@ -35,11 +35,11 @@ _LOCAL, _DESCRIPTOR = b"PK\x03\x04", b"PK\x07\x08"
 _STORED, _DEFLATED = 0, 8
 _STEP = 1 << 16
 _LITTER = ("__MACOSX", ".")
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")  # a path keeps one of an address's two slashes
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/")  # a path keeps only one of a URL's two slashes
 _WHAT_TO_DO = "Export it with Slack itself or with `slackdump export`, and name that zip or folder"
 
 Parts = tuple[str, ...]
-"""A path within an export, part by part."""
+"""A path within an export, as a tuple of its parts."""
 
 
 class Unreadable(Exception):
@@ -53,7 +53,7 @@ class Member(Protocol):
         """Return its bytes.
 
         Raises:
-            Unreadable: it is damaged, encrypted, or larger than the limit.
+            Unreadable: It is damaged, encrypted, or larger than the limit.
         """
 
 
@@ -61,21 +61,21 @@ class ExportFiles:
     """The files of one export.
 
     Args:
-        path: the zip or folder.
+        path: The zip or folder.
 
     Attributes:
-        name: the name of the zip or folder.
-        notes: sentences about what cannot be read.
+        name: The name of the zip or folder.
+        notes: Sentences about what cannot be read.
 
     Raises:
-        MissingPath: there is no such file or folder.
-        CaptureError: it is no Slack export that can be read; the sentence names what it is.
+        MissingPath: There is no such file or folder.
+        CaptureError: It is not a readable Slack export; the message says what it is.
     """
 
     def __init__(self, path: Path) -> None:
         if scheme := _SCHEME.match(path.as_posix()):
             raise CaptureError(
-                f"A Slack export is read from this machine only, not from an address such as {scheme[1]}://. "
+                f"A Slack export is read from this machine only, not from a URL such as {scheme[1]}://. "
                 "Download it, and name the zip or folder."
             )
         self.name = on_one_line(os.path.basename(os.path.realpath(path)))
@@ -84,11 +84,11 @@ class ExportFiles:
             members = self._open(path)
         except OSError as error:
             raise CaptureError(
-                f"{str(path)!r} cannot be opened: {error.strerror or error}. Correct that, and try again."
+                f"{str(path)!r} cannot be opened: {error.strerror or error}. Correct this and try again."
             ) from error
         root = _root(members)
         if root is None:
-            raise CaptureError(_what_it_is(path, members))
+            raise CaptureError(_why_export_is_refused(path, members))
         self._index = {parts[-1]: member for parts, member in members.items() if parts[:-1] == root}
         self._days: defaultdict[str, dict[str, Member]] = defaultdict(dict)
         self.has_workspaces = False
@@ -109,7 +109,7 @@ class ExportFiles:
         with path.open("rb") as handle:
             head = handle.read(300)
         if not head.startswith(b"PK"):
-            raise CaptureError(_what_file_it_is(path, head))
+            raise CaptureError(_why_file_is_refused(path, head))
         try:
             archive = ZipFile(path)
         except (BadZipFile, NotImplementedError):
@@ -118,40 +118,41 @@ class ExportFiles:
         return {parts: _ZipMember(archive, info) for parts, info in named if parts and not _is_litter(parts)}
 
     def _recover(self, path: Path) -> dict[Parts, Member]:
-        """Find the members of a zip that has lost the list of its members."""
+        """Find the members of a zip that has lost its list of members."""
         with path.open("rb") as handle:
             content = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
         members: dict[Parts, Member] = dict(_recovered(content))
         whole = sum(member is not _CUT for member in members.values())
         self.notes.append(
-            f"{self.name} has no list of its members at its end, as when it is cut off: {whole:,} members "
-            "before that are whole, what follows them is lost. Get a whole copy of it"
+            f"{self.name} has no list of members at its end, so it may be truncated: {whole:,} members "
+            "before that are complete, the rest is lost. Get a complete copy"
         )
         return members
 
     def has(self, name: str) -> bool:
-        """Whether an index such as ``users.json`` is there."""
+        """Whether an index such as ``users.json`` exists."""
         return name in self._index
 
     def index(self, name: str) -> bytes:
         """Return the bytes of an index.
 
         Raises:
-            CaptureError: it cannot be read.
+            CaptureError: It cannot be read.
         """
         try:
             return self._index[name].read(INDEX_BYTES)
         except Unreadable as why:
-            advice = "Unpack the zip, and name the folder" if "encrypted" in str(why) else "Get a whole copy"
+            is_encrypted = "encrypted" in str(why)
+            advice = "Unpack the zip and name the folder" if is_encrypted else "Get a complete copy"
             raise CaptureError(f"{self.name}!{name} cannot be read: {why}. {advice}.") from None
 
     @property
     def folders(self) -> Iterable[str]:
-        """The names of the folders that hold files."""
+        """The names of the folders that contain files."""
         return self._days.keys()
 
     def days(self, folder: str) -> Mapping[str, Member]:
-        """Return the files of one folder that hold the messages of a day, in the order of their names."""
+        """Return a folder's files with the messages of a day, in the order of their names."""
         return dict(sorted(self._days.get(folder, {}).items()))
 
 
@@ -177,7 +178,7 @@ class _ZipMember:
         if info.flag_bits & _ENCRYPTED:
             raise Unreadable("it is encrypted")
         if info.file_size > limit or _is_bomb(info.file_size, info.compress_size):
-            raise Unreadable(f"it would unfold to {info.file_size:,} bytes, more than any real one")
+            raise Unreadable(f"it would expand to {info.file_size:,} bytes, more than any real one")
         try:
             with self.archive.open(info) as handle:
                 return _limited(handle.read(limit + 1), limit)
@@ -201,7 +202,7 @@ class _RecoveredMember:
             raise Unreadable("the zip is damaged there") from None
         text = _limited(text, limit)
         if _is_bomb(len(text), len(packed)):
-            raise Unreadable(f"it unfolds to {len(text):,} bytes, more than any real one")
+            raise Unreadable(f"it expands to {len(text):,} bytes, more than any real one")
         if self.checksum is not None and zlib.crc32(text) != self.checksum:
             raise Unreadable("the zip is damaged there")
         return text
@@ -209,7 +210,9 @@ class _RecoveredMember:
 
 class _CutMember:
     def read(self, limit: int) -> bytes:
-        raise Unreadable(f"the zip is cut off in it, so none of its up to {limit:,} bytes can be checked")
+        raise Unreadable(
+            f"the zip is truncated within it, so none of its up to {limit:,} bytes can be checked"
+        )
 
 
 _CUT = _CutMember()
@@ -226,7 +229,7 @@ def _is_bomb(size: int, packed: int) -> bool:
 
 
 def _folder_members(path: Path) -> Iterator[tuple[Parts, Member]]:
-    """List a folder's files down to the depth that an export has; nothing is opened."""
+    """List a folder's files down to the depth of an export; nothing is opened."""
     pending: list[tuple[str, Parts]] = [(str(path), ())]
     while pending:
         folder, parts = pending.pop()
@@ -244,9 +247,9 @@ def _folder_members(path: Path) -> Iterator[tuple[Parts, Member]]:
 
 
 def _parts(info: ZipInfo) -> Parts:
-    r"""Return a member's path, part by part.
+    r"""Return a member's path as a tuple of its parts.
 
-    Slack's zips hold UTF-8 names without the flag that says so, which Python reads as code page 437. A
+    Slack's zips hold UTF-8 names without the corresponding flag, so Python reads them as code page 437. A
     Windows zipper may separate parts by ``\``.
     """
     name = info.orig_filename.partition("\0")[0]
@@ -265,7 +268,7 @@ def _is_litter(parts: Parts) -> bool:
 
 
 def _recovered(content: mmap.mmap) -> Iterator[tuple[Parts, Member]]:
-    """Yield the members of a zip by the headers in front of them."""
+    """Yield the members of a zip by their local headers."""
     at = 0
     while at + _LOCAL_HEADER.size <= len(content):
         sign, _, flags, method, _, _, checksum, packed, _, name_length, extra_length = (
@@ -292,7 +295,7 @@ def _recovered(content: mmap.mmap) -> Iterator[tuple[Parts, Member]]:
 
 
 def _deflated_end(content: mmap.mmap, start: int) -> int | None:
-    """Return where a deflated member ends whose header does not say it; None where the file ends first."""
+    """Return where a deflated member ends if its header does not say; None if the file ends first."""
     unpacker, at = zlib.decompressobj(-15), start
     with suppress(zlib.error):
         while not unpacker.eof and at < len(content):
@@ -304,7 +307,7 @@ def _deflated_end(content: mmap.mmap, start: int) -> int | None:
 
 
 def _root(members: Iterable[Parts]) -> Parts | None:
-    """Return the folder that holds the list of channels: the top, or the only one at the top that has it."""
+    """Return the folder that contains the list of channels: the top, or the only top-level folder with it."""
     for name in (CHANNELS, GROUPS):
         roots = {parts[:-1] for parts in members if parts[-1] == name and len(parts) <= 2}
         if () in roots:
@@ -314,36 +317,34 @@ def _root(members: Iterable[Parts]) -> Parts | None:
     return None
 
 
-def _what_it_is(path: Path, members: Iterable[Parts]) -> str:
-    """Return the sentence about a zip or folder that is no export."""
+def _why_export_is_refused(path: Path, members: Iterable[Parts]) -> str:
+    """Return the sentence about a zip or folder that is not an export."""
     names = {parts[-1] for parts in members}
-    found = f"{str(path)!r} is no Slack export that can be read: "
+    found = f"{str(path)!r} is not a Slack export that can be read:"
     if "slackdump.sqlite" in names:
-        found += (
-            "it is a slackdump archive (SQLite). `slackdump convert -f export` makes an export of it, then"
-        )
+        found += "it is a slackdump archive (SQLite). Convert it with `slackdump convert -f export`, then"
         return f"{found} name that."
     if any(re.fullmatch(r"[CDG][A-Z0-9]{6,}(-\d+\.\d+)?\.json", name) for name in names):
         return f"{found}it is a slackdump dump, one file a channel. {_WHAT_TO_DO}."
     if any(name.endswith(".json.gz") for name in names):
-        return f"{found}it is an older slackdump archive of chunks. {_WHAT_TO_DO}."
+        return f"{found}it is an older slackdump archive in chunks. {_WHAT_TO_DO}."
     if any(DAY_FILE.fullmatch(name) for name in names):
         return (
-            f"{found}it has files of days, but no {CHANNELS}, which says each channel's id. Put the file "
-            "back, or export it again."
+            f"{found}it has daily files, but no {CHANNELS}, which lists each channel's id. Restore the file, "
+            "or export the workspace again."
         )
     if names and all(name.endswith(".txt") for name in names):
-        return f"{found}it is an export as text, which lacks what tells messages apart. {_WHAT_TO_DO}."
+        return f"{found}it is a text export, which does not identify messages. {_WHAT_TO_DO}."
     return f"{found}it has no {CHANNELS}. {_WHAT_TO_DO}."
 
 
-def _what_file_it_is(path: Path, head: bytes) -> str:
-    """Return the sentence about a file that is no zip."""
-    found = f"{str(path)!r} is no Slack export that can be read: "
+def _why_file_is_refused(path: Path, head: bytes) -> str:
+    """Return the sentence about a file that is not a zip."""
+    found = f"{str(path)!r} is not a Slack export that can be read:"
     if head.startswith(b"SQLite format 3\0"):
         return (
-            f"{found}it is an SQLite database, as slackdump archives are. `slackdump convert -f export` "
-            "makes an export of one, then name that."
+            f"{found}it is an SQLite database, like slackdump archives. Convert it with `slackdump convert "
+            "-f export`, then name the result."
         )
     if b'"channel_id"' in head:
         return f"{found}it is a dump of one channel, not a workspace. {_WHAT_TO_DO}."
@@ -353,7 +354,7 @@ def _what_file_it_is(path: Path, head: bytes) -> str:
 
 
 def exports_among(paths: Iterable[Path]) -> list[Path]:
-    """Return which of some files and folders are workspace exports, or hold one as a zip or folder."""
+    """Return the files and folders that are workspace exports, or hold one as a zip or folder."""
     found = []
     for path in paths:
         with suppress(OSError, ValueError):  # reported when captures are listed

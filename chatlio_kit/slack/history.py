@@ -1,4 +1,4 @@
-"""An export read to conversations, a channel at a time: memory holds one channel, however long the export."""
+"""Read an export's conversations channel by channel, so that memory holds one channel at a time."""
 
 from __future__ import annotations
 
@@ -39,29 +39,29 @@ class SlackCounts:
     + empty + open``, always.
 
     Attributes:
-        channels: channels whose name matches.
-        channels_read: those of them that the named app is in.
-        without_app: those that it is not in; nothing of them is kept.
-        without_messages: those that have no folder.
-        messages: lines of the channels that were read, of any kind.
-        kept: messages that conversations of the export hold.
-        left_out: the others, by reason.
-        rejected: messages, and files of a day, that cannot be read.
-        conversations: stretches of channels.
-        accepted: those that became events.
-        duplicates: those whose event was read before.
-        rejected_conversations: those that were not accepted.
-        covered: those of which webhooks have every message.
-        empty: those without any message.
-        open: those without an end, where only closed ones are read.
-        merged: accepted ones that add messages to a webhook's conversation.
-        joined: those that take their id from a webhook about the conversation's start.
-        unclear_starts: such webhooks that fit none or several.
-        divided: stretches that hold several of Chatlio's conversations.
-        cut_heads: conversations whose beginning may be missing.
-        edited: messages that were edited in Slack, of which the webhook's text is kept.
-        files: files that hang on messages; only their number is kept.
-        refused_channels: channels that share no message with the webhooks of the same time.
+        channels: Channels whose name matches.
+        channels_read: Matching channels that the named app is in.
+        without_app: Matching channels that it is not in; nothing from them is kept.
+        without_messages: Matching channels without a folder.
+        messages: Lines of the channels that were read, of any kind.
+        kept: Messages in the export's conversations.
+        left_out: Other messages, by reason.
+        rejected: Messages and daily files that cannot be read.
+        conversations: Stretches of channels.
+        accepted: Conversations that became events.
+        duplicates: Conversations whose event was read before.
+        rejected_conversations: Conversations that were not accepted.
+        covered: Conversations of which webhooks have every message.
+        empty: Conversations without messages.
+        open: Conversations without an end, if only closed ones are read.
+        merged: Accepted conversations that add messages to a webhook's conversation.
+        joined: Conversations that take their id from a webhook about the conversation's start.
+        unclear_starts: Such webhooks that fit no conversation or several.
+        divided: Stretches with several Chatlio conversations.
+        cut_heads: Conversations whose beginning may be missing.
+        edited: Messages that were edited in Slack and keep the webhook's text.
+        files: Files attached to messages; only their number is kept.
+        refused_channels: Channels that share no message with the webhooks of the same time.
     """
 
     channels: int = 0
@@ -89,22 +89,22 @@ class SlackCounts:
     refused_channels: int = 0
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the counts as JSON has them."""
+        """Return the counts as they appear in JSON."""
         left_out = dict(sorted(self.left_out.items(), key=lambda item: (-item[1], item[0])))
         return {**vars(self), "left_out": left_out}
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """A stretch of a channel under the id that its event carries.
+    """A stretch of a channel under the id in its event.
 
     Attributes:
-        channel_id: the channel.
-        anchor: the ts of the stretch's first line.
-        last_ts: the ts of its last line.
-        conversation_id: its own id.
+        channel_id: The channel.
+        anchor: The ts of the stretch's first line.
+        last_ts: The ts of its last line.
+        conversation_id: Its own id.
         webhook_id: Chatlio's id, if a webhook names it.
-        has_event: whether it became an event; it does not where webhooks cover it.
+        has_event: Whether it became an event; False where webhooks cover it.
     """
 
     channel_id: str
@@ -121,11 +121,11 @@ Known = Callable[[str], Sequence[Sent]]
 
 @dataclass
 class ChannelRead:
-    """What one channel gave.
+    """The result of reading one channel.
 
     Attributes:
-        conversations: its conversations.
-        rejected: its lines and files that cannot be read, and conversations that are refused.
+        conversations: Its conversations.
+        rejected: Its unreadable lines and files, and its refused conversations.
     """
 
     conversations: list[Conversation] = field(default_factory=list)
@@ -137,16 +137,16 @@ class SlackHistory:
 
     Args:
         path: Slack's own export, or one of `slackdump export`: a zip or an unpacked folder.
-        settings: which channels are chats, and who is who in them.
+        settings: Which channels are chats, and who is who in them.
 
     Attributes:
-        counts: what became of messages and conversations, filled while reading.
-        known: looks up stretches that earlier runs read; None without a ledger.
-        sent: the stretches of this reading, for the ledger; filled only where there is one.
+        counts: What became of messages and conversations, filled while reading.
+        known: Looks up stretches that earlier runs read; None without a ledger.
+        sent: The stretches read in this run, for the ledger; filled only if there is one.
 
     Raises:
-        MissingPath: there is no such file or folder.
-        CaptureError: it is no export that can be read.
+        MissingPath: There is no such file or folder.
+        CaptureError: It is not a readable export.
     """
 
     def __init__(self, path: Path, settings: SlackSettings) -> None:
@@ -163,7 +163,7 @@ class SlackHistory:
         self._was_read = False
 
     def webhooks(self) -> Webhooks:
-        """Return an empty collection for what captured webhooks say of the matching channels."""
+        """Return an empty collection for captured webhooks about the matching channels."""
         return Webhooks({channel.id for channel in self._matching()})
 
     def _matching(self) -> list[Channel]:
@@ -171,10 +171,10 @@ class SlackHistory:
         return [channel for channel in self.workspace.channels if matches(channel.id, channel.name)]
 
     def channels(self, webhooks: Webhooks) -> Iterator[ChannelRead]:
-        """Read channel after channel.
+        """Read channel by channel.
 
         Args:
-            webhooks: what captured webhooks say of them.
+            webhooks: What captured webhooks say about the channels.
         """
         self._start()
         authors = Authors(self.workspace, self.settings)
@@ -199,13 +199,13 @@ class SlackHistory:
         )
         if not counts.channels_read:
             notes.append(
-                f"No channel of {self.name} was read, so nothing of it is in the result. Check channels, "
-                "app_ids, bot_ids and bot_users in the settings; "
+                f"No channel of {self.name} was read, so the result has nothing from it. Check channels, "
+                "app_ids, bot_ids and bot_users in the settings;"
                 + in_words("`chatlio-kit slack inspect`", "inspect_slack()")
                 + " proposes them."
             )
         if self.workspace.channels and (strays := self.workspace.folders_without_entry()):
-            notes.append(f"{strays:,} folders belong to no channel of the index, and are not read")
+            notes.append(f"{strays:,} folders belong to no channel of the index and were not read")
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts.as_dict()["left_out"].items())
         notes.append(
             f"Slack messages: {counts.messages:,} read, {counts.kept:,} kept, "
@@ -225,27 +225,27 @@ class SlackHistory:
         if counts.unclear_starts:
             notes.append(
                 f"{counts.unclear_starts:,} webhooks about a conversation's start fit none or several of "
-                "their channel's conversations, and are not joined"
+                "their channel's conversations and were not joined"
             )
         if counts.divided:
             notes.append(
-                f"{counts.divided:,} stretches hold several of Chatlio's conversations, and are cut where "
-                "each begins"
+                f"{counts.divided:,} stretches hold several Chatlio conversations and were split where each "
+                "one starts"
             )
         if counts.cut_heads:
             notes.append(
-                f"of {counts.cut_heads:,} Slack conversations the beginning may be missing (start_is_whole)"
+                f"{counts.cut_heads:,} Slack conversations may lack their beginning (start_is_whole)"
             )
         if counts.edited:
             notes.append(
-                f"{counts.edited:,} messages were edited in Slack after a webhook held them; the webhook's "
-                "text is kept"
+                f"{counts.edited:,} messages were edited in Slack after a webhook captured them; the "
+                "webhook's text is kept"
             )
         if counts.refused_channels:
             notes.append(
-                f"{counts.refused_channels:,} channels share no message with the webhooks of the same "
-                "time, so merging them would count messages twice; they are rejected. Name the right export, "
-                "or read it without these captures"
+                f"{counts.refused_channels:,} channels share no message with the webhooks of the same time. "
+                "Merging them would count messages twice, so they were rejected. Name the right export, or "
+                "read it without these captures"
             )
         return notes
 
@@ -263,9 +263,9 @@ class _ChannelReader:
         self._unread_days: list[Rejection] = []
 
     def read(self, folder: str, webhooks: Webhooks) -> ChannelRead | None:
-        """Return what the channel gives; None if the named app is not in it.
+        """Return the channel's conversations; None if the named app is not in the channel.
 
-        Whether the app is in days that cannot be read is unknown, so these are rejected all the same.
+        If some days cannot be read, the app may be in them, so they are rejected all the same.
         """
         counts = self._history.counts
         lines, is_in_it = self._lines(folder)
@@ -310,10 +310,10 @@ class _ChannelReader:
                 self._reject_day(day, Reason.UNREADABLE, f"The file cannot be read: {why}.")
                 continue
             except ValueError:
-                self._reject_day(day, Reason.NOT_JSON, "The file is no JSON. Get a whole copy of it.")
+                self._reject_day(day, Reason.NOT_JSON, "The file is not JSON. Get a complete copy.")
                 continue
             if not isinstance(messages, list):
-                detail = "The file holds no list of messages, as a day's file does."
+                detail = "The file is not a list of messages, as a daily file is."
                 self._reject_day(day, Reason.NOT_AN_OBJECT, detail)
                 continue
             for number, raw in enumerate(messages, 1):
@@ -333,7 +333,7 @@ class _ChannelReader:
         self._unread_days.append(self._read.rejected[-1])
 
     def _reject(self, day: str, number: int, reason: Reason, place: str | None, detail: str) -> None:
-        """Reject a line or file; without its text, which may hold addresses that open files."""
+        """Reject a line or file, without its text, which may contain URLs that open files."""
         self._read.rejected.append(Rejection(f"{self._place}/{day}", number, reason, place, detail, None))
 
     def _refuse(self, stretches: Sequence[Stretch]) -> None:
@@ -341,8 +341,8 @@ class _ChannelReader:
         counts = self._history.counts
         counts.refused_channels += 1
         detail = (
-            "Webhooks cover this channel at the same time, but share no message with it, so both cannot be "
-            "of one workspace. Name the right export, or read it without these captures."
+            "Webhooks cover this channel at the same time but share no message with it, so they cannot come "
+            "from the same workspace. Name the right export, or read it without these captures."
         )
         counts.conversations += len(stretches)
         for stretch in stretches:
@@ -419,7 +419,7 @@ class _ChannelReader:
 
 
 def _same(part: Stretch, earlier: Sequence[Sent]) -> Sent | None:
-    """Return the earlier sent stretch that a stretch whose head is missing is the rest of."""
+    """Return the earlier stretch that this one, whose head is missing, continues."""
     if part.start_is_whole or any(sent.anchor == part.anchor for sent in earlier):
         return None
     return next((sent for sent in earlier if sent.anchor < part.anchor <= sent.last_ts), None)

@@ -1,7 +1,7 @@
-"""Propose how a workspace export is to be read: ids and counts, never a text.
+"""Propose settings for reading a workspace export, using ids and counts but never message text.
 
-Only channels that the app made, that have a chat's name, or that captured webhooks name are opened. What the
-export cannot answer stays a question for the person who confirms the proposal.
+Only channels that the app created, that are named like a chat or that captured webhooks name are opened.
+Questions that the export cannot answer are left to the person who confirms the proposal.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SECOND = 1_000_000
 
 
 class WebhookMessage(NamedTuple):
-    """A message that a captured transcript holds."""
+    """A message in a captured transcript."""
 
     channel_id: str
     ts: str
@@ -45,13 +45,14 @@ class Calibration:
     """What captured transcripts and the export have in common.
 
     Attributes:
-        channels: channels that both have.
-        messages: messages of webhooks in these.
-        found: those of them that the export has.
-        visitors: of these the visitors' ones, by the form in which the app wrote them.
-        agents: agents' messages.
-        same_user: those whose user the export names, too.
-        without_username: the app's messages in these channels that name nobody, and how many webhooks have.
+        channels: Channels that both have.
+        messages: The webhooks' messages in these channels.
+        found: Those that the export has too.
+        visitors: Visitors' messages among them, by the form in which the app wrote them.
+        agents: Agents' messages among them.
+        same_user: Agents' messages with the same user in the export.
+        without_username: The app's messages without a name in these channels, and how many of them webhooks
+            have.
     """
 
     channels: int = 0
@@ -66,31 +67,32 @@ class Calibration:
 
 @dataclass(repr=False)
 class Proposal(SheetDisplay):
-    """How a workspace export could be read, for a person to confirm.
+    """Proposed settings for an export, for a person to confirm.
 
     Attributes:
-        export: the export's name.
-        settings: the proposed settings, as :func:`~chatlio_kit.read_slack` takes them.
-        apps: apps named Chatlio, or that wrote visitors' messages, by id.
-        bot_users: their users.
-        bot_ids: their bots.
-        patterns: patterns of channels' names, and how many channels they match.
-        lobbies: channels that the app is in or that webhooks name as the lobby, whose names are no chat's.
-        channels: how many channels were opened.
-        messages: how many lines they hold.
-        with_username: messages of the app that name somebody.
-        without_username: those that name nobody.
-        authors: messages by author.
-        left_out: other lines, by reason.
-        archived: conversations that end with the channel's archive.
-        running: conversations that do not.
-        whole_heads: channels whose first line is their beginning.
-        first: the oldest line, in microseconds since 1970.
-        last: the newest one.
-        unreadable: files of a day that cannot be read.
-        calibration: the comparison with captured webhooks, if there are any.
-        notes: sentences about the export.
-        unclear: questions that the export does not answer.
+        export: The export's name.
+        settings: The proposed settings, as :func:`~chatlio_kit.read_slack` takes them.
+        apps: Apps named Chatlio, or that wrote visitors' messages, by id.
+        bot_users: Their users.
+        bot_ids: Their bots.
+        patterns: Patterns for channel names, and the number of channels that they match.
+        lobbies: Channels that the app is in or that webhooks name as the lobby, but that are not named like a
+            chat.
+        channels: Number of channels that were opened.
+        messages: Number of lines in them.
+        with_username: The app's messages with a name.
+        without_username: The app's messages without one.
+        authors: Messages by author.
+        left_out: Other lines, by reason.
+        archived: Conversations that end when the channel is archived.
+        running: Other conversations.
+        whole_heads: Channels whose first line is their beginning.
+        first: Time of the oldest line, in microseconds since 1970.
+        last: Time of the newest line, in microseconds since 1970.
+        unreadable: Daily files that cannot be read.
+        calibration: The comparison with captured webhooks, if there are any.
+        notes: Sentences about the export.
+        unclear: Questions that the export does not answer.
     """
 
     export: str
@@ -125,7 +127,7 @@ class Proposal(SheetDisplay):
         return f"{first:%Y-%m-%d}", f"{last:%Y-%m-%d}"
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the proposal as JSON has it."""
+        """Return the proposal as it appears in JSON."""
         content = {name: value for name, value in vars(self).items() if name not in ("first", "last")}
         content["period"] = list(self.period) if self.period else None
         content["calibration"] = vars(self.calibration) if self.calibration else None
@@ -171,9 +173,9 @@ def inspect(
     """Inspect an export.
 
     Args:
-        files: the export.
-        webhooks: messages of captured transcripts.
-        lobbies: ids of lobbies that captured webhooks name.
+        files: The export.
+        webhooks: Messages of captured transcripts.
+        lobbies: Ids of lobbies that captured webhooks name.
     """
     workspace = Workspace(files)
     proposal = Proposal(files.name)
@@ -205,7 +207,7 @@ def inspect(
 def _learn_app(
     workspace: Workspace, proposal: Proposal, captured: Mapping[str, Mapping[str, WebhookMessage]]
 ) -> None:
-    """Propose the app that wrote the visitors' messages that webhooks have, where no app is named Chatlio."""
+    """If no app is named Chatlio, propose the app that wrote the visitors' messages that webhooks have."""
     both = [channel for channel in workspace.channels if channel.id in captured]
     ids: dict[str, set[str]] = {"app_id": set(), "bot_id": set()}
     for channel, folder in workspace.folders_of(both):
@@ -220,12 +222,12 @@ def _learn_app(
     if any(ids.values()):
         proposal.unclear.append(
             "no app of this export is named Chatlio; the proposed ids are of the app that wrote the "
-            "visitors' messages that captured webhooks have"
+            "visitors' messages in captured webhooks"
         )
 
 
 def _chats(workspace: Workspace, proposal: Proposal, captured: Mapping[str, Any]) -> list[Channel]:
-    """Return the channels that are opened, and propose patterns for their names."""
+    """Return the channels to open, and propose patterns for their names."""
     own = [
         channel
         for channel in workspace.channels
@@ -242,14 +244,14 @@ def _chats(workspace: Workspace, proposal: Proposal, captured: Mapping[str, Any]
     others = [channel for channel in own if not channel.name.startswith(tuple(chosen))]
     if others:
         proposal.unclear.append(
-            f"{len(others):,} channels that the app made or that webhooks name have other names; add "
+            f"{len(others):,} channels that the app created or that webhooks name have other names; add "
             "patterns or ids for them"
         )
     return chats
 
 
 def _add_lobbies(workspace: Workspace, proposal: Proposal, chats: set[str], named: set[str]) -> None:
-    """List public channels that the app is in or webhooks name, and whose names are no chat's."""
+    """List public channels that the app is in or webhooks name, but that are not named like a chat."""
     proposal.lobbies = sorted(
         channel.id
         for channel in workspace.channels
@@ -265,7 +267,7 @@ def _read(
     chats: Iterable[Channel],
     captured: Mapping[str, Mapping[str, WebhookMessage]],
 ) -> None:
-    """Read the channels and count what is in them."""
+    """Read the channels and count their contents."""
     settings = SlackSettings(("*",), tuple(proposal.apps), tuple(proposal.bot_ids), tuple(proposal.bot_users))
     authors = Authors(workspace, settings)
     bot_ids: Counter[str] = Counter()
@@ -323,7 +325,7 @@ def _count(proposal: Proposal, channel: Channel, lines: list[Line], forms: Mappi
 
 
 def _form(raw: Mapping[str, Any]) -> str:
-    """Return the form in which the app wrote a message, and nothing from its content."""
+    """Return the form in which the app wrote a message, without any of its content."""
     kind = "bot_message" if raw.get("subtype") == "bot_message" else "user and bot_id"
     bot = "" if raw.get("bot_id") else ", no bot_id"
     return f"{kind}{bot}, {'username' if raw.get('username') else 'no username'}"
@@ -335,7 +337,7 @@ def _calibrate(
     lines: Iterable[Line],
     forms: Mapping[str, str],
 ) -> None:
-    """Compare the messages of a channel that webhooks have, too."""
+    """Compare the messages of a channel that webhooks also have."""
     by_ts = {line.ts: line for line in lines}
     both.channels += 1
     both.messages += len(captured)
@@ -355,7 +357,7 @@ def _calibrate(
 
 
 def _propose(proposal: Proposal) -> None:
-    """Set the proposed settings, and name what stays unclear."""
+    """Set the proposed settings and list what stays unclear."""
     without_username = "unknown"
     both = proposal.calibration
     if both is not None and both.found and both.without_username:
@@ -378,30 +380,30 @@ def _propose(proposal: Proposal) -> None:
     unclear = proposal.unclear
     if not (proposal.apps or proposal.bot_ids or proposal.bot_users):
         unclear.append(
-            "no app or bot of this export is named Chatlio: look its id up in Slack, and set app_ids, "
+            "no app or bot of this export is named Chatlio: look up its id in Slack, and set app_ids, "
             "bot_ids or bot_users"
         )
     if not proposal.patterns:
-        unclear.append("no channel's name is known to be a chat's: set channels")
+        unclear.append("no channel is named like a chat: set channels")
     if proposal.without_username and without_username == "unknown":
         unclear.append(
-            f"{proposal.without_username:,} messages of the app name nobody: visitors' words, or notices "
-            "(bot_without_username); they are read as of unknown author until you say so"
+            f"{proposal.without_username:,} messages of the app have no name: they may be visitors' messages "
+            "or notices (bot_without_username); their author counts as unknown until you decide"
         )
     if replies := proposal.left_out["thread_reply"]:
         unclear.append(f"{replies:,} replies in threads: whether visitors saw them is unknown")
     if proposal.running:
         unclear.append(
-            f"{proposal.running:,} conversations have no end, so they may still run (closed_only leaves them "
-            "out)"
+            f"{proposal.running:,} conversations have no end, so they may still be running (closed_only "
+            "leaves them out)"
         )
     if both is not None and both.channels and not both.found:
         unclear.append(
-            "captured webhooks and this export share no message of the channels that both have; they cannot "
+            "captured webhooks and this export share no message in the channels that both have; they cannot "
             "be merged"
         )
     if proposal.unreadable:
-        unclear.append(f"{proposal.unreadable:,} files of a day cannot be read")
+        unclear.append(f"{proposal.unreadable:,} daily files cannot be read")
 
 
 _COMMENTS = {
@@ -437,7 +439,7 @@ def _toml(value: object) -> str:
         return str(value).lower()
     if isinstance(value, list):
         return f"[{', '.join(map(_toml, value))}]"
-    return orjson.dumps(value).decode()  # a JSON text is a TOML text
+    return orjson.dumps(value).decode()  # JSON strings are valid TOML strings
 
 
 def _commented(text: str) -> str:

@@ -1,7 +1,7 @@
-"""Lines of a channel: which of them are a chat's messages, and who wrote them.
+"""A channel's lines: which of them are chat messages, and who wrote them.
 
-A message's author is known by ids alone: the app that the settings name writes for the visitor, and members
-are agents. Names decide nothing, except that the app's own name is no visitor's.
+A message's author is determined by ids alone: the app in the settings writes for the visitor, and members are
+agents. Names decide nothing, except that the app's own name never belongs to a visitor.
 
 Source: Slack's documentation, message events and the conversation object.
 """
@@ -44,17 +44,17 @@ class Line:
     """One line of a channel, of any kind.
 
     Attributes:
-        ts: the line's id in Slack.
-        at: the same in microseconds since 1970.
-        left_out: why it is no message of a chat; empty for one that is.
-        is_archive: whether it ends the channel's conversation.
-        is_join: whether somebody joined.
+        ts: The line's id in Slack.
+        at: The same, in microseconds since 1970.
+        left_out: Why it is not a chat message; empty if it is.
+        is_archive: Whether it ends the channel's conversation.
+        is_join: Whether someone joined.
         author: ``visitor``, ``agent`` or ``unknown``.
-        username: the name shown next to it.
-        user_id: the member who wrote it, if one did.
-        text: its text as people read it.
-        raw_text: its text as the export has it.
-        is_edited: whether it was edited after it was sent.
+        username: The name shown next to it.
+        user_id: The member who wrote it, if any.
+        text: Its text as people read it.
+        raw_text: Its text as in the export.
+        is_edited: Whether it was edited after it was sent.
     """
 
     ts: str
@@ -71,7 +71,7 @@ class Line:
 
 
 class InvalidLine(Exception):
-    """A line that cannot be read; the detail quotes nothing, as it may be the address of a file."""
+    """An unreadable line; the detail quotes nothing, because the text may be a file's URL."""
 
     def __init__(self, reason: Reason, place: str | None, detail: str) -> None:
         super().__init__(detail)
@@ -79,11 +79,11 @@ class InvalidLine(Exception):
 
 
 class Authors:
-    """Finds the author of a line.
+    """Determines the authors of lines.
 
     Args:
-        workspace: users and channels.
-        settings: which app writes for visitors, and what becomes of what is unclear.
+        workspace: Users and channels.
+        settings: Which app writes for visitors, and how to treat unclear messages.
     """
 
     def __init__(self, workspace: Workspace, settings: SlackSettings) -> None:
@@ -100,18 +100,18 @@ class Authors:
         self._own_names = frozenset().union(*own)
 
     def made(self, channel: Channel) -> bool:
-        """Whether the named app made a channel."""
+        """Whether the named app created a channel."""
         return channel.creator in self.bot_users
 
     def read(self, raw: object, *, in_own_channel: bool) -> tuple[Line, bool]:
         """Return a line, and whether the named app wrote it.
 
         Args:
-            raw: the line, as JSON has it.
-            in_own_channel: whether the named app made the channel.
+            raw: The line, parsed from JSON.
+            in_own_channel: Whether the named app created the channel.
 
         Raises:
-            InvalidLine: it is no object, or has no valid ts.
+            InvalidLine: It is not an object, or has no valid ts.
         """
         if not isinstance(raw, dict):
             detail = "The message is not an object."
@@ -120,7 +120,7 @@ class Authors:
         if ts is None or ts == "":
             raise InvalidLine(Reason.MISSING, "ts", "ts is missing or empty; it names the message.")
         if not isinstance(ts, str) or not _TS.fullmatch(ts):
-            detail = "ts is no text as in 1710144005.000200."
+            detail = "ts is not a string such as 1710144005.000200."
             raise InvalidLine(Reason.INVALID_VALUE, "ts", detail)
         seconds, _, part = ts.partition(".")
         subtype = _string(raw.get("subtype"))
@@ -140,7 +140,7 @@ class Authors:
         return line, is_own
 
     def _reason_of_kind(self, raw: Mapping[str, Any], subtype: str) -> str:
-        """Return why a line is no message, by its kind."""
+        """Return why a line is not a message, by its type."""
         if subtype in _CHANGES:
             return "change_record"
         if subtype in _EVENTS:
@@ -188,7 +188,7 @@ class Authors:
             line.author, line.username = UNKNOWN, _string(raw.get("username")) or None
 
     def name_of(self, user_id: str, raw: Mapping[str, Any]) -> str:
-        """Return a member's name: the users', else the message's own, else the id."""
+        """Return a member's name: from the list of users, or else from the message, or else the id."""
         if user_id in self._users:
             return self._users[user_id].full_name
         profile = raw.get("user_profile")
@@ -197,12 +197,12 @@ class Authors:
         return next(filter(None, names), user_id)
 
     def email_of(self, user_id: str) -> str | None:
-        """Return a member's address, which most exports lack."""
+        """Return a member's e-mail address, which most exports lack."""
         return self._users[user_id].email if user_id in self._users else None
 
 
 def files_in(raw: object) -> int:
-    """Return how many files hang on a message; nothing else of them is kept."""
+    """Return the number of files attached to a message; nothing else about them is kept."""
     files = raw.get("files") if isinstance(raw, dict) else None
     return len(files) if isinstance(files, list) else 0
 
@@ -213,7 +213,7 @@ def team_of(raw: object) -> str:
 
 
 def in_order(lines: Iterable[Line]) -> Iterator[Line]:
-    """Yield lines by their ts; one that is there twice counts once, and the other is left out."""
+    """Yield lines by their ts; if one occurs twice, the second is left out."""
     earlier = ""
     for line in sorted(lines, key=lambda line: (line.at, line.left_out != "")):
         if line.ts == earlier:

@@ -1,4 +1,4 @@
-"""How a workspace export is read, as the user confirmed it: in Python, or in a TOML file."""
+"""Settings for reading a workspace export, as confirmed by the user in Python or in a TOML file."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ _DOMAIN = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 @dataclass(frozen=True)
 class SlackSettings:
-    """How a workspace export is read.
+    """Settings for reading a workspace export.
 
     Attributes:
-        channels: which channels are chats: globs such as ``z-*``, or ``/regular expressions/``, for their
-            names; an id counts, too.
-        app_ids: ids of the app that writes visitors' messages (``A...``).
-        bot_ids: ids of its bot (``B...``).
-        bot_users: ids of its user (``U...``); the channels that it created are chats.
-        lobby: names or ids of channels where chats are announced; never read.
-        bot_without_username: who wrote a message of the app that names nobody: ``unknown``, ``visitor``, or
-            nobody (``notice``, left out).
-        thread_replies: whether replies in threads are part of a chat: ``leave-out`` or ``keep``.
-        split_on: what ends a conversation: ``channel_archive``, and optionally a silence such as ``gap=6h``.
-        closed_only: whether conversations without an end are left out.
-        workspace_domain: the part of Slack's address before ``.slack.com``, for links to the archive.
+        channels: Which channels are chats: globs such as ``z-*`` or ``/regular expressions/`` for their
+            names, or ids.
+        app_ids: Ids of the app that writes visitors' messages (``A...``).
+        bot_ids: Ids of its bot (``B...``).
+        bot_users: Ids of its user (``U...``); the channels that it created are chats.
+        lobby: Names or ids of channels where chats are announced; never read.
+        bot_without_username: Who wrote the app's messages without a name: ``unknown``, ``visitor``, or no one
+            (``notice``, left out).
+        thread_replies: Whether replies in threads are part of a chat: ``leave-out`` or ``keep``.
+        split_on: What ends a conversation: ``channel_archive``, and optionally a silence such as ``gap=6h``.
+        closed_only: Whether conversations without an end are left out.
+        workspace_domain: The part of Slack's URL before ``.slack.com``, for links to the archive.
     """
 
     channels: tuple[str, ...]
@@ -57,18 +57,18 @@ class SlackSettings:
         """Check settings by name.
 
         Args:
-            values: the settings.
-            where: the file that holds them, if one does.
+            values: The settings.
+            where: The file that holds them, if any.
 
         Raises:
-            UsageError: a setting is unknown, missing, or has a value that it cannot have.
+            UsageError: A setting is unknown, missing, or has an invalid value.
         """
         place = f"{where}: " if where else ""
         names = [field.name for field in fields(cls)]
         if unknown := [key for key in values if key not in names]:
             listed = ", ".join(map(repr, unknown))
             raise UsageError(
-                f"{place}{listed} is no setting of a Slack export. There are {', '.join(names)}."
+                f"{place}{listed} is not a setting for Slack exports. The settings are {', '.join(names)}."
             )
         checked: dict[str, Any] = {}
         for name, value in values.items():
@@ -81,8 +81,8 @@ class SlackSettings:
         """Read settings from a TOML file.
 
         Raises:
-            MissingPath: there is no such file.
-            UsageError: it is no TOML, or a setting is invalid.
+            MissingPath: There is no such file.
+            UsageError: It is not TOML, or a setting is invalid.
         """
         try:
             values = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -129,17 +129,16 @@ def _texts(name: str, value: object, place: str) -> tuple[str, ...]:
         or isinstance(listed, bytes)
         or not all(isinstance(text, str) and text for text in listed)
     ):
-        raise UsageError(f"{place}{name} is a list of texts.")
+        raise UsageError(f"{place}{name} is a list of strings.")
     return tuple(listed)
 
 
 def _check(values: Mapping[str, Any], place: str) -> None:
     if not values.get("channels"):
-        raise UsageError(f"{place}channels names no channels. Name them by a pattern such as z-*.")
+        raise UsageError(f"{place}channels is empty. Name channels with a pattern such as z-*.")
     if not any(values.get(name) for name in ("app_ids", "bot_ids", "bot_users")):
         raise UsageError(
-            f"{place}nothing names the app that writes visitors' messages: set app_ids, bot_ids or "
-            "bot_users. "
+            f"{place}the app that writes visitors' messages is not named: set app_ids, bot_ids or bot_users."
             + in_words("`chatlio-kit slack inspect` proposes them.", "inspect_slack() proposes them.")
         )
     for pattern in values["channels"]:
@@ -147,7 +146,9 @@ def _check(values: Mapping[str, Any], place: str) -> None:
             try:
                 re.compile(pattern[1:-1])
             except re.error as error:
-                raise UsageError(f"{place}channels: {pattern} is no regular expression: {error}.") from None
+                raise UsageError(
+                    f"{place}channels: {pattern} is not a regular expression: {error}."
+                ) from None
     for name, choices in (
         ("bot_without_username", WITHOUT_USERNAME),
         ("thread_replies", THREAD_REPLIES),
@@ -157,7 +158,7 @@ def _check(values: Mapping[str, Any], place: str) -> None:
     words = values.get("split_on", (ARCHIVE,))
     gaps = sum(_GAP.fullmatch(word) is not None for word in words)
     if ARCHIVE not in words or gaps > 1 or gaps + 1 != len(set(words)):
-        raise UsageError(f'{place}split_on is ["{ARCHIVE}"], or that and a silence such as "gap=6h".')
+        raise UsageError(f'{place}split_on is ["{ARCHIVE}"], optionally with a silence such as "gap=6h".')
     if not isinstance(values.get("closed_only", False), bool):
         raise UsageError(f"{place}closed_only is true or false.")
     domain = values.get("workspace_domain", "")

@@ -1,6 +1,7 @@
 """The text of a message as people read it.
 
-Slack escapes ``text`` (:mod:`chatlio_kit.chatlio.slack_text`), but not the texts within ``rich_text`` blocks.
+Slack escapes ``text`` (:mod:`chatlio_kit.chatlio.slack_text`), but not the strings within ``rich_text``
+blocks.
 
 Source: Slack's documentation, formatting message text; text of public exports.
 """
@@ -18,20 +19,20 @@ _DEEPEST = 12
 
 
 class Renderer:
-    """Writes texts as people read them.
+    """Renders text as people read it.
 
     Args:
-        users: the names of users, by id.
-        channels: the names of public channels, by id.
+        users: User names by id.
+        channels: Names of public channels by id.
     """
 
     def __init__(self, users: Mapping[str, str], channels: Mapping[str, str]) -> None:
         self._users, self._channels = users, channels
 
     def text_of(self, message: Mapping[str, Any]) -> tuple[str, str]:
-        """Return a message's text as people read it, and as the export has it.
+        """Return a message's text as people read it, and as in the export.
 
-        Where ``text`` is empty, blocks are read, else attachments; never both ``text`` and these, because
+        If ``text`` is empty, blocks are read, or else attachments; never both ``text`` and these, because
         they repeat each other.
         """
         text = message.get("text")
@@ -45,11 +46,11 @@ class Renderer:
         return joined, joined
 
     def rendered(self, text: str) -> str:
-        """Return a text with its tokens and entities replaced."""
+        """Return a string with its tokens and entities replaced."""
         return decode_with_names(text, self._users, self._channels)
 
     def _blocks(self, blocks: object, depth: int) -> Iterator[str]:
-        """Yield the texts of blocks; whatever has another form than documented is left out."""
+        """Yield the text of blocks; anything in an undocumented format is left out."""
         for block in blocks if isinstance(blocks, list) and depth < _DEEPEST else ():
             if not isinstance(block, dict):
                 continue
@@ -102,7 +103,7 @@ class Renderer:
 
 
 def without_secrets(text: str) -> str:
-    """Return a text without tokens of Slack, such as the one that opens a file's address."""
+    """Return a string without Slack tokens, such as those that open a file's URL."""
     return _SECRET.sub("", text) if "xox" in text else text
 
 

@@ -1,4 +1,4 @@
-"""What captured webhooks know about channels: which messages they hold, and of which conversation."""
+"""What captured webhooks say about channels: the messages that they contain, by conversation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from chatlio_kit.slack.conversations import Stretch, first_by
 from chatlio_kit.slack.messages import VISITOR
 
 _LAG = 3_600_000_000
-"""How far apart, in microseconds, a start and its conversation may be: capture and clocks may lag."""
+"""Maximum distance in microseconds between a start and its conversation; captures and clocks may lag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +23,10 @@ class Start:
 
 
 class Webhooks:
-    """The messages and starts of captured webhooks, by channel.
+    """The messages and starts in captured webhooks, by channel.
 
     Args:
-        channels: the ids of the channels that matter; others are left out.
+        channels: Ids of the relevant channels; others are left out.
     """
 
     def __init__(self, channels: Container[str]) -> None:
@@ -38,9 +38,9 @@ class Webhooks:
         """Add a transcript.
 
         Args:
-            channel_id: its channel.
-            conversation: its conversation's id, or ``event:`` and its own id where it names none.
-            message_ts: the ts of its messages, with blanks between.
+            channel_id: Its channel.
+            conversation: Its conversation's id, or ``event:`` and its own id if it names none.
+            message_ts: The ts of its messages, separated by spaces.
         """
         if channel_id in self._channels:
             self._transcripts[channel_id].append((conversation, message_ts))
@@ -51,7 +51,7 @@ class Webhooks:
             self._starts[channel_id].append(start)
 
     def owners(self, channel_id: str) -> dict[str, str]:
-        """Return which conversation owns each message of a channel, by ts, as far as webhooks know."""
+        """Return which conversation owns each message of a channel, by ts, as far as webhooks say."""
         owners: dict[str, str] = {}
         for conversation, message_ts in self._transcripts.get(channel_id, ()):
             for ts in message_ts.split():
@@ -61,12 +61,12 @@ class Webhooks:
     def joined(
         self, channel_id: str, stretches: Sequence[Stretch], owners: Mapping[str, str]
     ) -> tuple[dict[int, str], int]:
-        """Match starts with stretches: by the first text of the visitor, if exactly one stretch fits.
+        """Match starts with stretches by the visitor's first text, if exactly one stretch fits.
 
         Args:
-            channel_id: the channel.
-            stretches: its stretches that no transcript owns.
-            owners: which conversation owns a message; the starts of these need no match.
+            channel_id: The channel.
+            stretches: Its stretches that no transcript owns.
+            owners: The conversation that owns a message; the starts of these need no match.
 
         Returns:
             The conversation's id by the index of the stretch, and how many starts fitted none or several.
@@ -95,7 +95,7 @@ def _fits(start: Start, stretch: Stretch) -> bool:
 
 
 def overlaps(owners: dict[str, str], stretches: Sequence[Stretch]) -> bool | None:
-    """Return whether webhooks and a channel share messages; None where they cover no common time."""
+    """Return whether webhooks and a channel share messages; None if they have no time in common."""
     lines = [line for stretch in stretches for line in stretch.messages]
     if not owners or not lines:
         return None

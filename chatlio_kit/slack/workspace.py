@@ -1,4 +1,4 @@
-"""Who and what a workspace has: its channels, its users, and the apps that were added to it."""
+"""A workspace's channels, users and apps."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from chatlio_kit.errors import CaptureError
 from chatlio_kit.slack.files import CHANNELS, GROUPS, USERS, ExportFiles
 
 SLACKBOT = "USLACKBOT"
-_OLDEST = 1_356_998_400  # 2013: a channel of an earlier time has a placeholder
+_OLDEST = 1_356_998_400  # 2013: earlier creation times are placeholders
 _PRIVATE_TALK = re.compile(r"D[A-Z0-9]+|mpdm-.*|FC[:_].*|__uploads|attachments")
 
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """A channel, as the export's index lists it.
+    """A channel in the export's index.
 
     Attributes:
-        id: ``C...``, older private ones ``G...``.
-        name: its current name.
-        created: when it was made, in seconds since 1970; None where that is unknown.
-        creator: the user that made it.
-        members: the users in it; empty where it is archived.
-        is_public: whether everybody in the workspace may see it.
+        id: ``C...``, or ``G...`` for older private channels.
+        name: Its current name.
+        created: When it was created, in seconds since 1970; None if unknown.
+        creator: The user that created it.
+        members: Its users; empty if it is archived.
+        is_public: Whether everyone in the workspace may see it.
     """
 
     id: str
@@ -43,16 +43,16 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A person or bot, without anything that is not needed.
+    """A person or bot, reduced to what is needed.
 
     Attributes:
         id: ``U...`` or ``W...``.
-        full_name: as an agent is named.
-        names: all its names, in lower case.
-        email: its address, which most exports lack.
-        is_bot: whether it is an app.
-        bot_id: the bot's id, if it is one.
-        app_id: the app's id, if it is one.
+        full_name: The name of an agent.
+        names: All names, in lower case.
+        email: E-mail address, which most exports lack.
+        is_bot: Whether it is an app.
+        bot_id: The bot's id, if it is one.
+        app_id: The app's id, if it is one.
     """
 
     id: str
@@ -68,12 +68,12 @@ class Workspace:
     """The indexes of an export.
 
     Args:
-        files: the export.
+        files: The export.
 
     Attributes:
-        channels: public and private channels; talks between members are none.
-        users: by id.
-        notes: sentences about indexes that are odd.
+        channels: Public and private channels, without direct messages.
+        users: Users by id.
+        notes: Sentences about irregular indexes.
     """
 
     def __init__(self, files: ExportFiles) -> None:
@@ -92,8 +92,8 @@ class Workspace:
                     self.users.setdefault(user.id, user)
         if files.has_workspaces:
             self.notes.append(
-                f"{files.name} holds several workspaces; those under teams/ are not read. Unpack it, and "
-                "name one of these folders"
+                f"{files.name} holds several workspaces; those under teams/ are not read. Unpack it and name "
+                "one of these folders"
             )
 
     def _add_channels(self, name: str, *, is_public: bool) -> None:
@@ -113,24 +113,24 @@ class Workspace:
             self.notes.append(f"{broken:,} entries of {self.files.name}!{name} lack an id or a name")
 
     def _entries(self, name: str) -> list[dict[str, Any]]:
-        """Return an index's objects; null and a missing file are an empty index."""
+        """Return an index's objects; null and a missing file count as an empty index."""
         if not self.files.has(name):
             return []
         try:
             entries = orjson.loads(self.files.index(name).removeprefix(b"\xef\xbb\xbf"))
         except ValueError:
             raise CaptureError(
-                f"{self.files.name}!{name} is no JSON. Get a whole copy of the export."
+                f"{self.files.name}!{name} is not JSON. Get a complete copy of the export."
             ) from None
         if entries is None:
             return []
         if not isinstance(entries, list):
-            raise CaptureError(f"{self.files.name}!{name} is no list. Get a whole copy of the export.")
+            raise CaptureError(f"{self.files.name}!{name} is not a list. Get a complete copy of the export.")
         return [entry for entry in entries if isinstance(entry, dict)]
 
     @cached_property
     def apps(self) -> dict[str, str]:
-        """The names of apps by their ids, from the log of integrations and from the users."""
+        """The names of apps by id, from the integration log and the users."""
         apps: dict[str, str] = {}
         for entry in self._entries("integration_logs.json"):
             for kind in ("app", "service"):
@@ -144,11 +144,11 @@ class Workspace:
 
     @cached_property
     def channel_names(self) -> dict[str, str]:
-        """The names of public channels, by id."""
+        """The names of public channels by id."""
         return {channel.id: channel.name for channel in self.channels if channel.is_public}
 
     def folders_of(self, channels: Iterable[Channel]) -> Iterator[tuple[Channel, str | None]]:
-        """Yield each channel with its folder: by its name, else by its id, else by its normalised name.
+        """Yield each channel with its folder: by its name, or else by its id, or else by its normalised name.
 
         A folder that two entries claim belongs to neither, and a note says so.
         """
@@ -164,8 +164,8 @@ class Workspace:
                 yield channel, folder
         if shared:
             self.notes.append(
-                f"{shared:,} channels are not read, because another entry of the index has the same folder, "
-                "and whose messages it holds cannot be known"
+                f"{shared:,} channels were not read, because another entry of the index has the same folder "
+                "and it is unknown whose messages it holds"
             )
 
     def _folder_of(self, channel: Channel, names: Counter[str]) -> str | None:
@@ -193,7 +193,7 @@ class Workspace:
         return {}
 
     def folders_without_entry(self) -> int:
-        """Return how many folders no channel owns, without those of talks between members."""
+        """Return the number of folders that no channel owns, without direct messages."""
         names = {channel.name for channel in self.channels} | {channel.id for channel in self.channels}
         forms = {normalize(form, name) for name in names for form in ("NFC", "NFKC")} if names else set()
         return sum(
@@ -222,7 +222,7 @@ def _channel(entry: dict[str, Any], *, is_public: bool) -> Channel | None:
 
 
 def _is_talk(entry: dict[str, Any]) -> bool:
-    """Whether an entry is a talk between members."""
+    """Whether an entry is a direct message."""
     return bool(entry.get("is_im") or entry.get("is_mpim") or str(entry.get("name", "")).startswith("mpdm-"))
 
 
@@ -250,7 +250,7 @@ def _user(entry: dict[str, Any]) -> User | None:
 
 
 def _seconds(value: object) -> int | None:
-    """Return seconds since 1970; until 2018 they were written as text."""
+    """Return seconds since 1970, which were written as strings until 2018."""
     if isinstance(value, str) and value.isdecimal():
         value = int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= _OLDEST else None

@@ -1,4 +1,4 @@
-"""Raw batches to event batches, and these to five tables."""
+"""From raw batches to event batches, and from these to five tables."""
 
 from chatlio_kit.tables.convert import convert
 from chatlio_kit.tables.deduplicate.deduplicate import Deduplicator, FirstOccurrence

@@ -1,6 +1,6 @@
-"""The catalogue's tables in Arrow: schemas, frames, and events that hold their messages.
+"""The catalogue's tables in Arrow: schemas, frames, and events with their messages nested inside.
 
-A nested table has the columns of ``events`` and one more, in which each event has the list of its messages.
+A nested table has the columns of ``events`` and one more, which holds the list of each event's messages.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def arrow_schema(table: str) -> Any:
 
 
 def arrow_table(table: str, columns: Mapping[str, Any]) -> Any:
-    """Return columns as an Arrow table of the catalogue's schema."""
+    """Return columns as an Arrow table with the catalogue's schema."""
     schema = arrow_schema(table)
     return pa.table([columns[name].cast(schema.field(name).type) for name in schema.names], schema=schema)
 
@@ -64,7 +64,7 @@ def combine_chunks(column: Any) -> Any:
 MESSAGES = "messages"
 """The column that holds each event's messages."""
 _EVENT_COLUMNS = ("event_id", "conversation_id", "origin")
-"""The columns of ``messages`` that a message has from its event."""
+"""The columns of ``messages`` that a message gets from its event."""
 _MESSAGE_TYPES = {
     field.name: ARROW_DTYPES[field.dtype] for field in TABLES["messages"] if field.name not in _EVENT_COLUMNS
 }
@@ -74,12 +74,12 @@ NESTED_SCHEMA = arrow_schema("events").append(
 
 
 def nest(events: Any, messages: Any, counts: NDArray[np.int64]) -> Any:
-    """Return events with their messages, a table of ``NESTED_SCHEMA``.
+    """Return events with their messages, a table with ``NESTED_SCHEMA``.
 
     Args:
-        events: the table ``events``.
-        messages: columns of messages, in the order of their events; those of ``events`` may be missing.
-        counts: how many messages each event has.
+        events: The table ``events``.
+        messages: Columns of messages, in the order of their events; those of ``events`` may be missing.
+        counts: Number of messages of each event.
     """
     offsets = pa.array(np.concatenate(([0], np.cumsum(counts))), pa.int64())
     columns = [combine_chunks(messages[name]).cast(dtype) for name, dtype in _MESSAGE_TYPES.items()]
@@ -109,7 +109,7 @@ def explode_messages(nested: Any) -> tuple[Any, NDArray[np.int64]]:
 
 
 def message_counts(nested: Any) -> NDArray[np.int64]:
-    """Return how many messages each event has."""
+    """Return the number of messages of each event."""
     counts: NDArray[np.int64] = pc.list_value_length(combine_chunks(nested[MESSAGES])).fill_null(0).to_numpy()
     return counts
 
@@ -120,7 +120,7 @@ def drop_null_columns(nested: Any) -> Any:
 
 
 def fill_missing_columns(nested: Any) -> Any:
-    """Return a table of ``NESTED_SCHEMA``, with nulls in the columns that were dropped."""
+    """Return a table with ``NESTED_SCHEMA``, with nulls in the columns that were dropped."""
     kept = set(nested.column_names)
     columns = [
         nested[field.name] if field.name in kept else pa.nulls(len(nested), field.type)
@@ -131,9 +131,9 @@ def fill_missing_columns(nested: Any) -> Any:
 
 @contextmanager
 def system_allocator() -> Iterator[None]:
-    """Allocate Arrow's memory from the process's heap, so that everything else can use what Arrow frees."""
+    """Allocate Arrow's memory from the process's heap, so that other code can use what Arrow frees."""
     with suppress(OSError, AttributeError, TypeError):  # another C library than glibc
-        # One heap for all threads, which keeps freed memory up to a limit instead of mapping it anew.
+        # One heap for all threads keeps freed memory, up to a limit, instead of mapping it anew.
         mallopt = ctypes.CDLL(None).mallopt
         for setting, value in (
             (_M_ARENA_MAX, 1),
@@ -150,5 +150,5 @@ def system_allocator() -> Iterator[None]:
 
 
 def release_memory() -> None:
-    """Release Arrow's unused memory; a system pool keeps fragments, too."""
+    """Release Arrow's unused memory, although a system pool keeps fragments."""
     pa.default_memory_pool().release_unused()

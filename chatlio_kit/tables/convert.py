@@ -20,11 +20,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from chatlio_kit.captures import LocalSource
+from chatlio_kit.captures.sources.discovery import local_path
+from chatlio_kit.captures.sources.remote import is_address, shown
+from chatlio_kit.captures.sources.stores import RemoteFolder
 from chatlio_kit.chatlio.catalogue import TABLES
 from chatlio_kit.display import Progress
 from chatlio_kit.errors import UsageError
 from chatlio_kit.pool import Pool
-from chatlio_kit.private_files import is_left_by
+from chatlio_kit.private_files import is_left_by, new_temporary_folder
 from chatlio_kit.tables.arrow import events_of, system_allocator
 from chatlio_kit.tables.derive import EventFiles
 from chatlio_kit.tables.export import Export
@@ -47,14 +50,17 @@ _WITH_DICTIONARY = frozenset(
 """Columns whose values repeat."""
 
 
-def convert(export: Export, out: Path, *, executor: Executor | None = None, quiet: bool = False) -> Converted:
+def convert(
+    export: Export, out: Path | str, *, executor: Executor | None = None, quiet: bool = False
+) -> Converted:
     """Write an export's five tables, its rejections and a report into a folder.
 
-    An interrupted conversion leaves the folder as it was.
+    An interrupted conversion leaves the folder as it was. One in a bucket is written when all is done, under
+    names that are hidden until every file is there; its report gets its name last.
 
     Args:
         export: the captures, and how they are read.
-        out: the folder.
+        out: the folder, or the address of one in a bucket, such as ``s3://bucket/tables``.
         executor: where batches are decoded and validated; by default as many processes as pay. A
             :class:`~chatlio_kit.pool.Pool` is shut down after the last batch.
         quiet: whether to show no progress.
@@ -63,6 +69,19 @@ def convert(export: Export, out: Path, *, executor: Executor | None = None, quie
         UsageError: when the folder's own files are among the captures.
         OutputError: when the folder cannot be written.
     """
+    if isinstance(out, str) and is_address(local_path(out)):
+        with RemoteFolder(out) as remote:
+            if any(map(remote.holds, (file.source for file in export.captures.files))):
+                raise _overlap(shown(out))
+            folder = new_temporary_folder()
+            try:
+                converted = convert(export, folder, executor=executor, quiet=quiet)
+                remote.store([folder / name for name in FILES])
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+        converted.out = shown(out).rstrip("/")
+        return converted
+    out = Path(local_path(out))
     _reject_overlap(export, out)
     make_folder(out)
     converted = Converted(out, RecordCounts())
@@ -109,10 +128,14 @@ def _reject_overlap(export: Export, out: Path) -> None:
     folder = out.resolve()
     for file in export.captures.files:
         if isinstance(file.source, LocalSource) and file.source.path.resolve().parent == folder:
-            raise UsageError(
-                f"{str(out)!r} is among the captures, so its files would be read as captures. "
-                "Choose a folder of its own for the tables."
-            )
+            raise _overlap(str(out))
+
+
+def _overlap(out: str) -> UsageError:
+    return UsageError(
+        f"{out!r} is among the captures, so its files would be read as captures. "
+        "Choose a folder of its own for the tables."
+    )
 
 
 @contextmanager

@@ -31,12 +31,12 @@ class ErasedFiles:
     """What was erased from files.
 
     Attributes:
-        rejects: lines removed from ``rejected.jsonl``.
-        renamed: lines of others that stay there without the name of their file.
-        pages: report pages that were removed.
-        reports: reports from which values were removed.
-        partials: unfinished files of killed runs that were removed.
-        rows: rows removed from each table.
+        rejects: Lines removed from ``rejected.jsonl``.
+        renamed: Lines about other people that stay there without the name of their file.
+        pages: Removed report pages.
+        reports: Reports from which values were removed.
+        partials: Removed unfinished files of killed runs.
+        rows: Rows removed from each table.
     """
 
     rejects: int = 0
@@ -56,19 +56,17 @@ def check_tables(out: Path) -> None:
     """Reject a folder that holds no tables.
 
     Raises:
-        UsageError: when it holds none.
+        UsageError: It holds none.
     """
     if not any((out / f"{name}.parquet").is_file() for name in TABLES):
-        raise UsageError(
-            f"{str(out)!r} holds no tables that convert wrote. Name the folder that it wrote to."
-        )
+        raise UsageError(f"{str(out)!r} holds no tables from convert. Name the folder that convert wrote to.")
 
 
 def learn_from_tables(out: Path, person: Person) -> None:
     """Learn from tables who the person is: visitors, conversations, and the events that name them.
 
     Raises:
-        CaptureError: when a table cannot be read.
+        CaptureError: A table cannot be read.
     """
     for name in TABLES:
         for rows in _batches(out, name):
@@ -77,7 +75,7 @@ def learn_from_tables(out: Path, person: Person) -> None:
             if _EXTRA in rows.column_names:
                 others = rows.filter(pc.invert(is_theirs))
                 person.learn_fields(theirs[_EXTRA].to_pandas(), others[_EXTRA].to_pandas())
-            if name == "messages":  # a message names its writer only by its event
+            if name == "messages":  # a message identifies its author only through its event
                 person.events |= set(theirs["event_id"].drop_null().to_pylist())
             else:
                 known = (*WHO, CONVERSATION, CHANNEL, *EVENT_IDS)
@@ -89,12 +87,12 @@ def erase_from_tables(out: Path, person: Person, erased: ErasedFiles) -> None:
     """Erase the person's rows from the five tables, and every row of an event that mentions them.
 
     Args:
-        out: the folder that ``convert`` wrote.
-        person: the person, with everything that was learned from the tables before.
-        erased: where erased rows and files are counted.
+        out: The folder that ``convert`` wrote.
+        person: The person, with everything learned from the tables before.
+        erased: Where erased rows and files are counted.
 
     Raises:
-        OutputError: when a file cannot be written.
+        OutputError: A file cannot be written.
     """
     for name in TABLES:
         if count := _erase_from_table(out, name, person):
@@ -110,12 +108,13 @@ def erase_from_tables(out: Path, person: Person, erased: ErasedFiles) -> None:
 
 
 def erase_from_report(folder: Path, person: Person, erased: ErasedFiles) -> None:
-    """Erase the person from a folder's rejections and report; no run may write there meanwhile.
+    """Erase the person from a folder's rejections and report; no run may write there in the meantime.
 
-    The page goes first: it shows rejections cut short, in which nobody could recognise them afterwards.
+    The page goes first, because it shows shortened rejections in which the person could not be recognised
+    later.
 
     Raises:
-        OutputError: when a file cannot be written.
+        OutputError: A file cannot be written.
     """
     rejected, report = folder / REJECTED, folder / REPORT
     lines = rejected.read_bytes().splitlines(keepends=True) if rejected.exists() else []
@@ -145,7 +144,7 @@ def _kept_line(line: bytes, person: Person) -> bytes | None:
     """Return what is kept of a rejection: the line, the line without its file's name, or nothing."""
     try:
         rejection = orjson.loads(line)
-    except orjson.JSONDecodeError:  # cut off: nothing says whose it was
+    except orjson.JSONDecodeError:  # truncated, so it is unknown whose it was
         return None
     if not isinstance(rejection, dict):
         return None
@@ -205,7 +204,7 @@ def _is_theirs(rows: Any, person: Person) -> Any:
 
 
 def _matching(column: Any, matches: Callable[[str], bool]) -> Any:
-    """Return a mask of a column's values that match; each distinct value is looked at once."""
+    """Return a mask of a column's matching values; each distinct value is checked once."""
     values = [value for value in pc.unique(column).to_pylist() if value is not None and matches(value)]
     return pc.fill_null(pc.is_in(column, pa.array(values, column.type)), False)
 
@@ -221,7 +220,7 @@ def _names_person(person: Person, column: str, value: str) -> bool:
 
 
 def _kept(rows: Any, person: Person) -> Any:
-    """Return the rows of others, without the names of files that are called after the person."""
+    """Return other people's rows, without the names of files named after the person."""
     rows = rows.filter(pc.invert(_is_theirs(rows, person)))
     if _FILE not in rows.column_names:
         return rows
@@ -235,7 +234,7 @@ def _kept(rows: Any, person: Person) -> Any:
 
 
 def _erase_from_table(out: Path, name: str, person: Person) -> int:
-    """Erase rows from one table and return how many; its file is written again only if it changes."""
+    """Erase rows from one table and return their number; its file is rewritten only if it changes."""
     if not any(_kept(rows, person) != rows for rows in _batches(out, name)):
         return 0
     path = out / f"{name}.parquet"

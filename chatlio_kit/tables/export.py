@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -17,7 +17,7 @@ from chatlio_kit.captures.sources.discovery import local_path
 from chatlio_kit.chatlio.numbers import indented
 from chatlio_kit.display import Progress, Sheet, SheetDisplay
 from chatlio_kit.errors import UsageError, in_words
-from chatlio_kit.pool import Pool, create_pool, default_workers
+from chatlio_kit.pool import Cluster, Pool, create_pool, default_workers
 from chatlio_kit.slack import ARCHIVE, SlackHistory, SlackSettings, exports_among
 from chatlio_kit.tables import pipeline
 from chatlio_kit.tables.arrow import NESTED_SCHEMA, events_of, frame_of
@@ -30,6 +30,9 @@ from chatlio_kit.tables.slack import remote_export
 from chatlio_kit.tables.tables import Tables
 from chatlio_kit.tables.validate.event_batch import EventBatch, ReadOptions
 
+if TYPE_CHECKING:
+    from distributed import Client
+
 _LISTED_FILES = 12
 _RENAMED = {"crew": "create_pool", "settling": "options", "sifted": "batches", "terms": "policy"}
 """Former names of public attributes."""
@@ -39,18 +42,23 @@ class Export(SheetDisplay):
     """Captured webhooks in files and folders, ready to be converted.
 
     Args:
-        captures: what was found, or files, folders, patterns such as ``captures/**/*.ndjson``, and URLs such
+        captures: What was found, or files, folders, patterns such as ``captures/**/*.ndjson``, and URLs such
             as ``s3://bucket/path/``.
-        options: how records are read.
-        policy: what becomes of values about people and of unknown fields.
-        workers: how many processes decode and validate; by default as many as pay. The results are the same.
-        exclude: patterns for files and members of archives that are not to be read.
-        encoding: the encoding of lines that are not UTF-8.
-        slack: a Slack export that is read after the captures, and merged with them; these may be missing.
+        options: How to read records.
+        policy: How to treat personal values and unknown fields.
+        workers: Number of processes that decode and validate; chosen automatically by default. It does not
+            affect the results.
+        exclude: Patterns for files and archive members that are not to be read.
+        encoding: Encoding of lines that are not UTF-8.
+        slack: A Slack export that is read after the captures and merged with them; there need not be any
+            captures.
+        cluster: A Dask cluster whose workers read, decode and validate: its scheduler's address, or a client.
+            It does not affect the results.
 
     Attributes:
-        findings: what was found besides events, filled while reading.
-        next_steps: the options that settle rejected records, tried when they are first looked at.
+        findings: What was found besides events, filled while reading.
+        next_steps: Options that settle rejected records, tried on first access.
+        cluster: The Dask cluster, if there is one.
     """
 
     def __init__(
@@ -63,6 +71,7 @@ class Export(SheetDisplay):
         exclude: Iterable[str] = (),
         encoding: str | None = None,
         slack: SlackHistory | None = None,
+        cluster: str | Client | None = None,
     ) -> None:
         if not isinstance(captures, Captures):
             paths = [] if slack is not None and not captures else a_path_or_paths("paths", captures)
@@ -73,9 +82,12 @@ class Export(SheetDisplay):
                 raise _export_refused(name, "Download it first. ", is_beside=slack is not None)
         self.slack = slack
         self.options, self.policy = options, policy or FieldPolicy()
-        self.captures = captures.renamed(self.policy.redaction.file_name).with_fields(options.fields)
+        if self.policy.redaction.is_on:
+            captures = captures.renamed(self.policy.redaction.file_name)
+        self.captures = captures.with_fields(options.fields)
         self.findings = FieldFindings(self.policy.redaction.without_key())
         self.next_steps = NextSteps()
+        self.cluster = cluster
         self._workers = workers
 
     def __getattr__(self, name: str) -> Any:
@@ -89,10 +101,25 @@ class Export(SheetDisplay):
         )
         return getattr(self, _RENAMED[name])
 
-    def create_pool(self) -> AbstractContextManager[Pool | None]:
-        """Start the processes that decode and validate: as many as pay, or as were asked for."""
+    def create_pool(self) -> AbstractContextManager[Pool | Cluster | None]:
+        """Start the processes that decode and validate, as many as pay or were asked for; or use a cluster.
+
+        Raises:
+            ClusterError: when the cluster cannot be used.
+        """
+        if self.cluster is not None:
+            return Cluster(self.cluster)
         count = self._workers if self._workers is not None else default_workers(self.captures.size)
         return create_pool(count, pipeline.PRELOAD) if count else nullcontext()
+
+    def check_cluster(self) -> None:
+        """Connect to the cluster once, if there is one, before anything else is done.
+
+        Raises:
+            ClusterError: when it cannot be used.
+        """
+        if self.cluster is not None:
+            Cluster(self.cluster).shutdown()
 
     def batches(
         self, settled: Settled | None = None, *, executor: Executor | None = None
@@ -100,8 +127,8 @@ class Export(SheetDisplay):
         """Run all steps of :mod:`chatlio_kit.tables.pipeline`, with one batch in memory at a time.
 
         Args:
-            settled: looks up the events that were settled before this run.
-            executor: where batches are decoded and validated; by default a pool of this run's own.
+            settled: Looks up the events that were settled before this run.
+            executor: Where batches are decoded and validated; by default a pool of this run's own.
         """
         self.findings = FieldFindings(self.policy.redaction.without_key())
         sample = RejectSample()
@@ -124,18 +151,18 @@ class Export(SheetDisplay):
         return [*self.captures.notes, *of_slack, *self.findings.notes()]
 
     def peek(self) -> str:
-        """Return the first record as it was captured, indented if it is JSON."""
+        """Return the first record as captured, indented if it is JSON."""
         for raw_batch in self.captures.batches(1):
             raw = b"".join(raw_batch.raws)
             with suppress(ValueError):
                 return indented(parse(raw))
             if raw:
                 return raw.decode("utf-8", errors="replace")
-        return "There is no record that can be shown."
+        return "There is no record to show."
 
     @checked()
     def to_tables(self, *, quiet: bool = False) -> Tables:
-        """Convert everything into frames, which have to fit in memory."""
+        """Convert everything to frames, which have to fit in memory."""
         counts = RecordCounts()
         rows = [NESTED_SCHEMA.empty_table()]
         rejections = []
@@ -186,32 +213,35 @@ def read_export(
     contract: str | None = None,
     exclude: str | Sequence[str] = (),
     encoding: str | None = None,
+    cluster: str | Client | None = None,
 ) -> Export:
     """Find captured webhooks in files and folders.
 
     Args:
-        paths: a file, a folder, a pattern such as ``captures/**/*.ndjson`` or a URL such as ``s3://bucket/path/``,
-            or several.
-        kind: the kind of records that neither capture nor file nor shape names; it overrides nothing.
-        undated_as: the time of events that have none: ``file-time``, ``visitor-created`` or an RFC 3339 time.
-            Without it they are rejected as undated.
-        fields: the paths of payload, time and kind in the records of an unknown logger, as in
-            ``payload=request.body,received=request.time,kind=request.path`` or a mapping of the same;
-            ``docs/captures.md`` lists the names.
-        redact: what becomes of values about people: ``drop``, ``mask``, ``hash:aep`` or ``hash:keyed`` for
-            all of them, or for single classes, as in ``personal=hash:keyed,content=drop``.
-        contract: what becomes of fields that nobody documented: ``evolve`` keeps them in ``extra_fields``,
-            ``freeze`` rejects their records, ``discard_value`` leaves them out; for single tables as in
+        paths: A file, a folder, a pattern such as ``captures/**/*.ndjson`` or a URL such as
+            ``s3://bucket/path/``, or several of these.
+        kind: The kind of records whose kind is not given by capture, file or shape; it overrides nothing.
+        undated_as: The time of events without one: ``file-time``, ``visitor-created`` or an RFC 3339 time. By
+            default such records are rejected as undated.
+        fields: The paths of payload, time and kind in the records of an unknown logger, such as
+            ``payload=request.body,received=request.time,kind=request.path``, or an equivalent mapping;
+            ``docs/dialects.md`` lists the names.
+        redact: How to redact personal values: ``drop``, ``mask``, ``hash:aep`` or ``hash:keyed`` for all, or
+            for single classes, as in ``personal=hash:keyed,content=drop``.
+        contract: How to treat undocumented fields: ``evolve`` keeps them in ``extra_fields``, ``freeze``
+            rejects their records, ``discard_value`` leaves them out; for single tables as in
             ``events=freeze``.
-        exclude: patterns for files and members of archives that are not to be read, as in ``*.log`` or
-            ``captures/old/**``. One without a slash matches names anywhere, one with a slash paths.
-        encoding: what lines are in that are not UTF-8, such as ``cp1252``; lines in UTF-8 stay what they are.
+        exclude: Patterns for files and archive members that are not to be read, such as ``*.log`` or
+            ``captures/old/**``. A pattern without a slash matches names anywhere, one with a slash paths.
+        encoding: The encoding of lines that are not UTF-8, such as ``cp1252``.
+        cluster: Address of a Dask scheduler such as ``tcp://host:8786``, or a client, to convert on a
+            cluster; ``docs/cluster.md`` says what it needs.
 
     Raises:
-        MissingPath: when a path does not exist, or a pattern matches nothing.
-        CaptureError: when there are no files, or a store does not answer.
-        UsageError: when an option is invalid.
-        SettingsError: when values are to be hashed with a key and there is none.
+        MissingPath: A path does not exist, or a pattern matches nothing.
+        CaptureError: There are no files, or a store does not respond.
+        UsageError: An option is invalid.
+        SettingsError: Keyed hashing needs a key, but there is none.
     """
     return Export(
         a_path_or_paths("paths", paths),
@@ -219,6 +249,7 @@ def read_export(
         FieldPolicy.from_options(redact, contract),
         exclude=[exclude] if isinstance(exclude, str) else exclude,
         encoding=encoding,
+        cluster=cluster,
     )
 
 
@@ -258,42 +289,44 @@ def read_slack(
     exclude: str | Sequence[str] = (),
     encoding: str | None = None,
 ) -> Export:
-    """Read conversations out of a Slack workspace export, alone or merged with captured webhooks.
+    """Read conversations from a Slack workspace export, alone or merged with captured webhooks.
 
-    Nothing is read by default: channels and the app are named here or in a settings file, which
-    ``inspect_slack`` proposes. Direct messages, talks between members and canvases are never read.
+    Nothing is read by default: name channels and the app here or in a settings file, which ``inspect_slack``
+    proposes. Direct messages, group messages between members and canvases are never read.
 
     Args:
         path: Slack's own export, or one of ``slackdump export``: a zip or an unpacked folder.
-        captures: captured webhooks of the same time, as :func:`read_export` takes them.
-        settings: a TOML file with the settings from ``channels`` to ``workspace_domain``.
-        channels: globs such as ``z-*`` or ``/regular expressions/`` for the names of chats' channels.
-        app_ids: ids of the app that writes visitors' messages (``A...``).
-        bot_ids: ids of its bot (``B...``).
-        bot_users: ids of its user (``U...``).
-        lobby: names or ids of channels where chats are announced; never read.
-        bot_without_username: who wrote a message of the app that names nobody: ``unknown``, ``visitor`` or
-            ``notice``, which leaves it out.
+        captures: Captured webhooks of the same time, as :func:`read_export` takes them.
+        settings: A TOML file with the settings from ``channels`` to ``workspace_domain``.
+        channels: Globs such as ``z-*`` or ``/regular expressions/`` for the names of chats' channels.
+        app_ids: Ids of the app that writes visitors' messages (``A...``).
+        bot_ids: Ids of its bot (``B...``).
+        bot_users: Ids of its user (``U...``).
+        lobby: Names or ids of channels where chats are announced; never read.
+        bot_without_username: Who wrote the app's messages without a name: ``unknown``, ``visitor`` or
+            ``notice``, which leaves them out.
         thread_replies: ``leave-out`` or ``keep``.
-        split_on: what ends a conversation: ``channel_archive``, and optionally a silence such as ``gap=6h``.
-        closed_only: whether conversations without an end are left out.
-        workspace_domain: the part of Slack's address before ``.slack.com``, for links to the archive.
-        kind: for captures, as :func:`read_export` has it.
-        undated_as: likewise.
-        fields: likewise.
-        redact: what becomes of values about people, as :func:`read_export` has it.
-        contract: what becomes of fields that nobody documented, likewise.
-        exclude: likewise.
-        encoding: likewise.
+        split_on: What ends a conversation: ``channel_archive``, and optionally a silence such as ``gap=6h``.
+        closed_only: Whether to leave out conversations without an end.
+        workspace_domain: The part of Slack's URL before ``.slack.com``, for links to the archive.
+        kind: For captures, as in :func:`read_export`.
+        undated_as: For captures, as in :func:`read_export`.
+        fields: For captures, as in :func:`read_export`.
+        redact: How to redact personal values, as in :func:`read_export`.
+        contract: How to treat undocumented fields, as in :func:`read_export`.
+        exclude: For captures, as in :func:`read_export`.
+        encoding: For captures, as in :func:`read_export`.
 
     Raises:
-        MissingPath: when a path does not exist.
-        CaptureError: when the path is no Slack export that can be read; the sentence names what it is.
-        UsageError: when a setting is unknown, missing or invalid.
+        MissingPath: A path does not exist.
+        CaptureError: The path is not a readable Slack export; the message says what it is.
+        UsageError: A setting is unknown, missing or invalid.
     """
     if settings is not None:
         if channels is not None:
-            raise UsageError("settings= names a file with all settings; leave out channels= and the others.")
+            raise UsageError(
+                "settings= names a file with all settings, so leave out channels= and the others."
+            )
         chosen = SlackSettings.from_file(Path(settings))
     else:
         chosen = SlackSettings.of(
@@ -321,9 +354,9 @@ def read_slack(
 
 
 def _export_refused(name: str, download: str, *, is_beside: bool) -> UsageError:
-    """Return the error of a Slack export among captures, whose members would be taken for captures."""
+    """Return the error for a Slack export among captures, whose members would be read as captures."""
     if is_beside:
-        return UsageError(f"{name!r} is a Slack export, too. Read one Slack export at a time.")
+        return UsageError(f"{name!r} is a second Slack export. Read one Slack export at a time.")
     return UsageError(
         f"{name!r} is a Slack export, not captured webhooks. {download}"
         + in_words(

@@ -1,4 +1,4 @@
-"""What a run finds in its records: counts of their outcomes, unknown fields, dialects, times of files."""
+"""What a run finds in its records: counts of outcomes, unknown fields, dialects, file times."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class RecordCounts:
     """``read = accepted + rejected + duplicates``, always.
 
     Attributes:
-        duplicates: records whose event was read before.
-        by_kind: accepted events by kind.
-        by_month: accepted events by the month in which they happened, months since 1970, and kind.
-        rejected_by_reason: records that were not accepted.
-        examples: the first of them for each reason, with the beginning of the record.
+        duplicates: Records whose event was read before.
+        by_kind: Accepted events by kind.
+        by_month: Accepted events by kind and the month in which they happened, in months since 1970.
+        rejected_by_reason: Records that were not accepted.
+        examples: The first of them for each reason, with the beginning of the record.
     """
 
     duplicates: int = 0
@@ -59,7 +59,7 @@ class RecordCounts:
 
     @property
     def rejected(self) -> int:
-        """Records that were not accepted, each with a reason."""
+        """Records that were not accepted."""
         return self.rejected_by_reason.total()
 
     @property
@@ -97,7 +97,7 @@ class RecordCounts:
             examples.append(replace(rejection, raw=rejection.raw and rejection.raw[:_EXAMPLE_LENGTH]))
 
     def timeline(self) -> dict[str, dict[str, int]]:
-        """Return the accepted events of each month that has some, by kind."""
+        """Return the accepted events by kind, for each month that has any."""
         kinds = [str(kind) for kind in Kind if self.by_kind[kind]]
         return {
             str(np.datetime64(month, "M")): {kind: self.by_month[month, kind] for kind in kinds}
@@ -105,7 +105,7 @@ class RecordCounts:
         }
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the counts as JSON has them: the kinds and reasons that occur, in catalogue order."""
+        """Return the counts as they appear in JSON: the kinds and reasons that occur, in catalogue order."""
         return {
             "read": self.read,
             "accepted": self.accepted,
@@ -135,9 +135,9 @@ class FileTimes:
     """The times of files and of their records, for events that are dated by their file.
 
     Attributes:
-        records: how many events are dated by their file.
-        files: in how many files.
-        early: events whose file is older than a time in their record.
+        records: Number of events dated by their file.
+        files: Number of their files.
+        early: Events whose file is older than a time in their record.
     """
 
     records: int = 0
@@ -148,7 +148,7 @@ class FileTimes:
     _recorded: tuple[datetime, datetime] | None = None
 
     def add(self, rows: Any) -> None:
-        """Add accepted events, an Arrow table whose files come one after another."""
+        """Add accepted events, an Arrow table sorted by file."""
         dated_by_file = pc.equal(rows["occurred_at_source"], "file_time")
         if not pc.any(dated_by_file).as_py():
             return
@@ -171,24 +171,24 @@ class FileTimes:
         written, recorded = (last - first for first, last in (self._written, self._recorded))
         gap = self._written[0] - self._recorded[1]
         if self.early:
-            return f"{self.early:,} of these events speak of times after their file's"
+            return f"{self.early:,} of these events mention times after their file's"
         if self.records > 1 and recorded > _DAY and written * _SHARE < recorded:
             if self.files == 1:
                 return (
-                    f"one file has all {self.records:,} of these events, and they speak of times over "
+                    f"one file has all {self.records:,} of these events, which mention times over "
                     f"{_duration(recorded)}"
                 )
             return (
-                f"all {self.files:,} files were written within {_duration(written)}, and their events speak "
-                f"of times over {_duration(recorded)}"
+                f"all {self.files:,} files were written within {_duration(written)}, but their events "
+                f"mention times over {_duration(recorded)}"
             )
         if gap > (_LONG_GAP if self.records >= _FEW else _LONG_GAP_OF_FEW):
-            return f"the files were written {_duration(gap)} after the last time that their events speak of"
+            return f"the files were written {_duration(gap)} after the last time that their events mention"
         return None
 
 
 def _wider(range_: tuple[datetime, datetime] | None, times: Any) -> tuple[datetime, datetime] | None:
-    """Return a range that also holds some times."""
+    """Return a range extended to some times."""
     first, last = pc.min_max(times).as_py().values()
     if first is None:
         return range_
@@ -208,15 +208,15 @@ class FieldFindings:
     """What was found besides events.
 
     Attributes:
-        redaction: how values were redacted.
-        dialects: how many records a payload was taken from, by dialect.
-        fields: fields that the catalogue does not know, by path, and in how many records they occur.
-        unread: keys next to payloads that were not read, and in how many records they occur.
-        siblings: list elements next to the one that ``--fields`` names, by their path.
-        loose: accepted events of tables that do not keep the text that was captured.
-        missed_twins: whether some of these were not compared with the records read before them.
-        redacted: how many values were redacted, by ``table.column``.
-        file_times: the times of files that date events.
+        redaction: How values were redacted.
+        dialects: Number of records with a payload, by dialect.
+        fields: Number of records with each field that the catalogue does not know, by path.
+        unread: Number of records with each key next to the payload that was not read.
+        siblings: Number of list elements next to the one that ``--fields`` names, by path.
+        loose: Accepted events from tables that do not keep the captured text.
+        missed_twins: Whether some of these were not compared with the records read before them.
+        redacted: Number of redacted values, by ``table.column``.
+        file_times: The times of files that date events.
     """
 
     redaction: Redaction = field(default_factory=Redaction)
@@ -271,7 +271,7 @@ class FieldFindings:
         ]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the findings as ``report.json`` has them."""
+        """Return the findings as in ``report.json``."""
         return {
             "dialects": by_frequency(self.dialects),
             "unknown_fields": self.unknown_fields,
@@ -280,7 +280,7 @@ class FieldFindings:
         }
 
     def notes(self) -> list[str]:
-        """Return the findings in sentences."""
+        """Return the findings as sentences."""
         notes = []
         if self.dialects.keys() - _OWN_DIALECTS or len(self.dialects) > 1:
             dialects = ", ".join(f"{name} {count:,}" for name, count in by_frequency(self.dialects).items())
@@ -289,50 +289,50 @@ class FieldFindings:
             notes.append(f"fields that the catalogue does not know, in how many records: {_listed(names)}")
         if names := self.unread_keys:
             notes.append(
-                f"keys beside the payload that were not read, in how many records: {_listed(names)}; "
-                "if one is the time of arrival, the kind or the widget, name it with --fields, "
-                f"as in widget={next(iter(names))}"
+                f"keys next to the payload that were not read, by number of records: {_listed(names)}; if "
+                "one is the time of arrival, the kind or the widget, name it with --fields, as in "
+                f"widget={next(iter(names))}"
             )
         for path, count in by_frequency(self.siblings).items():
             notes.append(
-                f"not read: {count:,} elements beside the one that --fields names; "
-                f"payload={path} reads each of them"
+                f"not read: {count:,} elements next to the one that --fields names; payload={path} reads "
+                "them all"
             )
         if self.loose:
             compared = (
-                "they were not compared with records read before them, because no file's name says that it "
-                "holds a table"
+                "they were not compared with records read before them, because no file's name indicates a "
+                "table"
                 if self.missed_twins
-                else "they were compared with all other records of this run, and nothing is there twice"
+                else "they were compared with all other records of this run, so nothing is counted twice"
             )
             notes.append(
-                f"{self.loose:,} events came from tables that do not keep the text that was captured, so "
-                f"their ids may differ from those of the same captures as JSON; {compared}. Where you have "
-                "the same captures as JSON too, read both in one run"
+                f"{self.loose:,} events came from tables that do not keep the captured text, so their ids "
+                f"may differ from those of the same captures as JSON; {compared}. If you have the same "
+                "captures as JSON too, read both in one run"
             )
         if self.redaction.is_on:
             notes.append(f"redacted {self.redacted.total():,} values: {self.redaction}")
         if self.redaction.way_of(Privacy.PSEUDONYM) is Way.DROP:
             notes.append(
-                "Without ids, conversations and visitors are indistinguishable, so these tables are empty; "
+                "Without ids, conversations and visitors cannot be distinguished, so these tables are empty; "
                 "--redact drop,pseudonym=mask (in Python redact=) keeps them."
             )
         if why := self.file_times.suspicion():
             notes.append(
-                f"--undated-as file-time dated {self.file_times.records:,} events, but these times look "
-                f"like a copy's: {why}. If they were copied, choose visitor-created or a time that you know "
+                f"--undated-as file-time dated {self.file_times.records:,} events, but these times look like "
+                f"a copy's: {why}. If the files were copied, choose visitor-created or a time that you know "
                 "(in Python undated_as=)."
             )
         return notes
 
 
 def _listed(names: dict[str, int]) -> str:
-    """Return the first names with their counts, and how many more there are."""
+    """Return the first names with their counts, and the number of others."""
     first = ", ".join(f"{on_one_line(name)} {count:,}" for name, count in list(names.items())[:_LISTED_NAMES])
     others = len(names) - _LISTED_NAMES
     return f"{first} and {others:,} more" if others > 0 else first
 
 
 def by_frequency(counts: Counter[str]) -> dict[str, int]:
-    """Return counts, the most frequent first and equal ones by name."""
+    """Return counts, the most frequent first, and equal ones by name."""
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

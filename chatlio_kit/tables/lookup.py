@@ -1,4 +1,4 @@
-"""Find single records in the tables and rejects of a folder that ``convert`` wrote."""
+"""Find single records in the tables and rejections of a folder that ``convert`` wrote."""
 
 from __future__ import annotations
 
@@ -31,30 +31,31 @@ _ROWS = {
     "offline_messages": "event_id",
 }
 _MOST_CONSTANTS = 200
-"""Up to so many keys are written into a query, which then skips what cannot hold them."""
+"""Up to this many keys are written into a query, which then skips what cannot contain them."""
 
 
 def is_same_file(name: str, other: str) -> bool:
     """Whether two names may mean one file: they are equal, or one is the end of the other's path.
 
-    Captures have the names that they were given with, so ``captures/a.ndjson`` may be ``a.ndjson`` elsewhere.
+    Captures have the names under which they were given, so ``captures/a.ndjson`` may be ``a.ndjson``
+    elsewhere.
     """
     return name == other or name.endswith(f"/{other}") or other.endswith(f"/{name}")
 
 
 @dataclass(frozen=True)
 class EventRow:
-    """A row of the table ``events``, and how many rows the other tables have of it.
+    """A row of the table ``events``, and the number of its rows in other tables.
 
     Attributes:
-        event_id: the event's id.
-        kind: its kind.
-        occurred_at: when it happened.
-        conversation_id: its conversation.
-        visitor_id: its visitor.
-        file: the file it was read from.
-        record: the number of the record in that file.
-        rows: the numbers of rows by table.
+        event_id: The event's id.
+        kind: Its kind.
+        occurred_at: When it happened.
+        conversation_id: Its conversation.
+        visitor_id: Its visitor.
+        file: The file it was read from.
+        record: The number of the record in that file.
+        rows: Number of rows by table.
     """
 
     event_id: str
@@ -75,14 +76,14 @@ class EventRow:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is looked for: event ids, and all that one other name leads to.
+    """What to look for: event ids, and everything that one other name leads to.
 
     Attributes:
-        event_ids: ids of events.
-        name_id: a conversation or visitor id, lower-cased.
-        address: an e-mail address, lower-cased.
-        file: the name of a file, or its last parts.
-        record: the number of a record in that file.
+        event_ids: Ids of events.
+        name_id: A conversation or visitor id, in lower case.
+        address: An e-mail address, in lower case.
+        file: The name of a file, or its last parts.
+        record: The number of a record in that file.
     """
 
     event_ids: tuple[str, ...] = ()
@@ -92,17 +93,17 @@ class Wanted:
     record: int | None = None
 
     def is_at(self, file: str, record: int) -> bool:
-        """Whether a record is the one that is looked for."""
+        """Whether this is the wanted record."""
         return record == self.record and is_same_file(file, str(self.file))
 
     def is_rejection(self, rejection: Rejection) -> bool:
-        """Whether a rejected record is the one that is looked for, or names it."""
+        """Whether a rejected record is the wanted one, or names it."""
         if self.record is not None:
             return self.is_at(rejection.file, rejection.record)
         return self.is_named_in(rejection.raw or "")
 
     def is_named_in(self, record: str) -> bool:
-        """Whether a record as text holds the id or address as a whole word."""
+        """Whether a record's text holds the id or address as a whole word."""
         return self._person.is_named_in(record) or any(event_id in record for event_id in self.event_ids)
 
     @cached_property
@@ -111,18 +112,18 @@ class Wanted:
 
     @property
     def needle(self) -> bytes:
-        """A part that a line of ``rejected.jsonl`` has in any case."""
+        """A string that a line of ``rejected.jsonl`` contains in any case."""
         if self.record is not None:
             return f'"record":{self.record},'.encode()
         return (self.name_id or self.address or "".join(self.event_ids[:1])).encode()
 
 
 def find_rows(folder: Path, wanted: Wanted) -> list[EventRow]:
-    """Return the events that are looked for; those of the same conversations too, if a name is given.
+    """Return the wanted events; if a name is given, those of the same conversations too.
 
     Raises:
-        UsageError: when the folder holds no tables.
-        CaptureError: when a table cannot be read.
+        UsageError: The folder holds no tables.
+        CaptureError: A table cannot be read.
     """
     check_tables(folder)
     with (
@@ -141,7 +142,7 @@ def find_rows(folder: Path, wanted: Wanted) -> list[EventRow]:
 
 
 def find_rejections(folders: Iterable[Path], wanted: Wanted) -> Iterator[tuple[Path, Rejection]]:
-    """Yield the rejected records that are looked for, or that name it, with the folder that lists each."""
+    """Yield the wanted rejected records, and those that name it, with the folder that lists each."""
     for folder in folders:
         path = folder / REJECTED
         if not path.is_file():
@@ -189,7 +190,7 @@ def _fetch_events(opened: Any, condition: str, values: Sequence[object]) -> list
 
 
 def _count_rows(opened: Any, name: str, column: str, events: Sequence[EventRow]) -> None:
-    """Count the rows of a table that belong to each event; an event without a conversation is one itself."""
+    """Count a table's rows by event; an event without a conversation counts as one itself."""
     keys = {event.key(column) for event in events}
     counts: dict[str, int] = {}
     by_event = [column, "event_id"] if name == "messages" else [column]

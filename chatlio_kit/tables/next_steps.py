@@ -1,4 +1,4 @@
-"""The options that settle rejected records, each tried on a sample of them."""
+"""The options that settle rejected records, tried on a sample of them."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ Options = dict[str, str]
 
 @dataclass(frozen=True)
 class NextStep:
-    """The options that settle the records that were rejected for one reason.
+    """The options that settle the records rejected for one reason.
 
     Attributes:
-        reason: why they were rejected.
-        records: how many they are.
-        choices: options by their names in Python; each choice alone settles the records.
-        tried: on how many of them each choice was tried.
-        accepted: how many of those it accepts.
-        caution: what to know before it is chosen.
+        reason: Why they were rejected.
+        records: Their number.
+        choices: Options by their names in Python; each choice settles the records by itself.
+        tried: How many of them each choice was tried on.
+        accepted: How many of those it accepts.
+        caution: What to know before choosing it.
     """
 
     reason: Reason
@@ -65,7 +65,7 @@ class NextStep:
     caution: str = ""
 
     def sentence(self, *, is_python: bool = False) -> str:
-        """Return the step in words, with options as the prompt or Python writes them."""
+        """Return the step as a sentence, with options as the command line or Python writes them."""
         write = in_python if is_python else at_prompt
         *others, last = [f"`{write(choice)}`" for choice in self.choices]
         choices = f"{', '.join(others)} or {last}" if others else last
@@ -74,7 +74,7 @@ class NextStep:
         return f"{self.records:,} {self.reason}: try {choices} ({accepts}){caution}"
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the step as ``report.json`` has it."""
+        """Return the step as in ``report.json``."""
         return {
             "reason": str(self.reason),
             "records": self.records,
@@ -86,7 +86,7 @@ class NextStep:
 
 
 def at_prompt(options: Options) -> str:
-    """Return options as they are written at the prompt."""
+    """Return options as they are written on the command line."""
     quoted = {name: f'"{value}"' if " " in value else value for name, value in options.items()}
     return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in quoted.items())
 
@@ -109,6 +109,7 @@ class RejectSample:
     def __init__(self) -> None:
         self._rejected: dict[Reason, list[_Record]] = {}
         self._accepted: list[_Record] = []
+        self._thousand = ("", 0)
         self._counts: Counter[Reason] = Counter()
         self._random = random.Random(0)  # noqa: S311  no secret: the same sample for the same export
 
@@ -120,7 +121,8 @@ class RejectSample:
                 continue
             self._counts[rejection.reason] += 1
             raw = rejection.raw
-            # Nothing can be tried on a record that is not UTF-8: its text is not the one that was read.
+            # Nothing can be tried on a record that is not UTF-8, because its text is not the one that was
+            # read.
             if raw is None or len(raw) > _LONGEST or _REPLACEMENT_CHARACTER in raw:
                 continue
             sample = self._rejected.setdefault(rejection.reason, [])
@@ -139,18 +141,23 @@ class RejectSample:
     def _add_accepted(self, batch: EventBatch) -> None:
         rejected = {(rejection.file, rejection.record) for rejection in batch.rejected}
         for slice_ in batch.raw_batch.slices:
-            number, raw = slice_.records.numbers[0], slice_.records.head
-            if (slice_.file.name, number) not in rejected and len(raw) <= _LONGEST:
-                self._accepted.append(_Record(slice_.file, number, raw))
-                if len(self._accepted) == _ACCEPTED_SAMPLED:
-                    return
+            for index, number in enumerate(slice_.records.numbers):
+                thousand = slice_.file.name, number // 1000
+                if thousand == self._thousand:
+                    continue
+                self._thousand = thousand  # the same records, however an export is cut into batches
+                raw = bytes(slice_.records.part(index, index + 1)[0])
+                if (slice_.file.name, number) not in rejected and len(raw) <= _LONGEST:
+                    self._accepted.append(_Record(slice_.file, number, raw))
+                    if len(self._accepted) == _ACCEPTED_SAMPLED:
+                        return
 
     def next_steps(self, options: ReadOptions, policy: FieldPolicy) -> list[NextStep]:
-        """Return, for each reason with an option that accepts records, the one that accepts most.
+        """Return the option that accepts most records, for each reason that has such an option.
 
         Args:
-            options: the options that the export was read with.
-            policy: likewise.
+            options: The options that the export was read with.
+            policy: The policy that the export was read with.
         """
         trials = {
             reason: _Trial(self._rejected[reason], self._accepted, options, policy)
@@ -162,14 +169,14 @@ class RejectSample:
 
 
 class NextSteps(SheetDisplay, Sequence[NextStep]):
-    """For each reason of rejection that an option settles, that option.
+    """The option that settles each reason of rejection, where there is one.
 
-    The options are tried when they are first looked at, so that they cost nothing until somebody asks.
+    The options are tried on first access, so that they cost nothing until someone asks.
 
     Args:
-        sample: some of the rejected records.
-        options: the options that the export was read with.
-        policy: likewise.
+        sample: Some of the rejected records.
+        options: The options that the export was read with.
+        policy: The policy that the export was read with.
     """
 
     def __init__(
@@ -182,7 +189,7 @@ class NextSteps(SheetDisplay, Sequence[NextStep]):
         self._options, self._policy = options or ReadOptions(), policy or FieldPolicy()
 
     def drop_records(self) -> None:
-        """Try the options now, and release the records that they are tried on."""
+        """Try the options now, and release the sampled records."""
         len(self._steps)
         self._sample = RejectSample()
 
@@ -206,20 +213,20 @@ class NextSteps(SheetDisplay, Sequence[NextStep]):
         return self._steps[index]
 
     def sentences(self, *, is_python: bool = False) -> list[str]:
-        """Return the steps in words, with options as the prompt or Python writes them."""
+        """Return the steps as sentences, with options as the command line or Python writes them."""
         return [step.sentence(is_python=is_python) for step in self]
 
     def as_list(self) -> list[dict[str, Any]]:
-        """Return the steps as ``report.json`` has them."""
+        """Return the steps as in ``report.json``."""
         return [step.as_dict() for step in self]
 
     def sheet(self) -> Sheet:
-        """Return the steps, a line each."""
+        """Return the steps, one per line."""
         return Sheet("Next steps", (), [], self.sentences(is_python=True) or ["No option settles a reject."])
 
 
 class _Trial:
-    """Options, tried on the sampled records of one reason."""
+    """Options to try on the sampled records of one reason."""
 
     def __init__(
         self, records: Sequence[_Record], others: Sequence[_Record], options: ReadOptions, policy: FieldPolicy
@@ -320,7 +327,7 @@ class _Trial:
 
 
 def _settles(reason: Reason, options: Options) -> bool:
-    """Whether paths name what was missing; if they name less, they would only hide what is wrong."""
+    """Whether paths supply what was missing; if they supply less, they would only hide the error."""
     if reason in _PAYLOAD_NOT_FOUND:
         return True
     name = "kind" if reason is Reason.KIND_UNKNOWN else "received"

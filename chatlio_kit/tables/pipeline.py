@@ -15,12 +15,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
-from chatlio_kit.captures import Captures, RawBatch
+import pyarrow.compute as pc
+
+from chatlio_kit.captures import Captures, Part, RawBatch, ReadAtHome
 from chatlio_kit.chatlio.redaction import Redaction
-from chatlio_kit.pool import map_in_order
+from chatlio_kit.errors import ClusterError
+from chatlio_kit.pool import Cluster, failing_as, map_in_order, worker_address
 from chatlio_kit.slack import SlackHistory
 from chatlio_kit.tables.arrow import drop_null_columns, fill_missing_columns
 from chatlio_kit.tables.deduplicate.deduplicate import Deduplicator, Settled
@@ -70,10 +74,9 @@ def batches(
                 slack.counts.duplicates += batch.duplicates
             findings.add_accepted(batch)
             findings.missed_twins = deduplicator.missed_twins
-            sample.add(batch)
-            batch = policy.redact(batch, findings.redacted)
             batch.rejected.sort(key=lambda rejection: (rejection.file, rejection.record))
-            yield batch
+            sample.add(batch)
+            yield policy.redact(batch, findings.redacted)
 
 
 def read_batches(
@@ -95,7 +98,11 @@ def read_batches(
         enforce: enforces the contract for unknown fields; what it rejects covers nothing of the export.
     """
     webhooks = slack.webhooks() if slack is not None else None
-    for validated in validate_batches(captures.batches(), options, executor):
+    if isinstance(executor, Cluster):
+        all_validated = validate_on_cluster(captures, options, executor)
+    else:
+        all_validated = validate_batches(captures.batches(), options, executor)
+    for validated in all_validated:
         enforced = enforce(validated) if enforce is not None else validated
         if webhooks is not None:
             add_webhooks(webhooks, enforced.rows)
@@ -116,6 +123,80 @@ def validate_batches(
     """
     for raw_batch, validated in map_in_order(executor, partial(_validate, options), raw_batches):
         yield replace(validated, rows=fill_missing_columns(validated.rows), raw_batch=raw_batch)
+
+
+def validate_on_cluster(captures: Captures, options: ReadOptions, cluster: Cluster) -> Iterator[EventBatch]:
+    """Let a cluster's workers read, decode and validate captures; the batches come in the captures' order.
+
+    What a worker does not read to its end, because its results would fill memory, is read here and validated
+    there.
+
+    Raises:
+        ClusterError: when a worker could not do its work, or not open a file that can be opened here.
+    """
+    work = partial(_validate_part, options)
+    for part, (validated, read, is_whole, worker) in map_in_order(cluster, work, captures.parts()):
+        lines = captures.lines_before(part)
+        if lines is None:
+            continue
+        _require_opened(part, read, worker)
+        yield from (_placed(batch, lines) for batch in validated)
+        if not is_whole:
+            rest = captures.rest_of(part, len(validated))
+            yield from (_placed(batch, lines) for batch in validate_batches(rest, options, cluster))
+        captures.add_part(read if is_whole else part)
+    yield from validate_batches(captures.last_batches(), options, None)
+
+
+_MOST_BATCHES = 16
+"""How many batches of one part a worker returns."""
+
+
+def _validate_part(options: ReadOptions, part: Part) -> tuple[list[EventBatch], Part, bool, str]:
+    """Read, decode and validate a part.
+
+    Returns:
+        Its batches, the part with what was noticed, whether that is all of it, and the worker.
+    """
+    worker = worker_address()
+    raw_batches, validated = part.batches(), list[EventBatch]()
+    while True:
+        with failing_as("read", part):
+            try:
+                raw_batch = next(raw_batches, None)
+            except ReadAtHome:
+                return validated, part, False, worker
+        if raw_batch is None or len(validated) == _MOST_BATCHES:
+            return validated, part, raw_batch is None, worker
+        with failing_as("decode and validate", raw_batch):
+            batch = validate_batch(raw_batch, options)
+        validated.append(replace(batch, rows=drop_null_columns(batch.rows)))
+
+
+def _require_opened(part: Part, read: Part, worker: str) -> None:
+    """Check that this process cannot open what the worker could not open, either."""
+    for file in part.captures.files:
+        if (why := read.captures.unopened.get(file.name)) is not None:
+            with suppress(OSError, ValueError), file.source.open():
+                raise ClusterError(
+                    f"The worker {worker} could not read {file.name}, which can be read here: {why}. "
+                    "Captures have to be in a bucket, or on storage that all workers share under one path."
+                )
+
+
+def _placed(batch: EventBatch, lines: int) -> EventBatch:
+    """Return a batch whose records are numbered from their file's beginning."""
+    rows = fill_missing_columns(batch.rows)
+    if not lines:
+        return replace(batch, rows=rows)
+    index = rows.schema.get_field_index("source_record")
+    slices = [file_slice.shifted(lines) for file_slice in batch.raw_batch.slices]
+    return replace(
+        batch,
+        rows=rows.set_column(index, rows.schema.field(index), pc.add(rows["source_record"], lines)),
+        rejected=[replace(rejection, record=rejection.record + lines) for rejection in batch.rejected],
+        raw_batch=RawBatch(slices, batch.raw_batch.rejected),
+    )
 
 
 def _validate(options: ReadOptions, raw_batch: RawBatch) -> EventBatch:

@@ -1,4 +1,4 @@
-"""The user's decisions about fields: the contract for unknown ones, and redaction of those about people."""
+"""The user's decisions about fields: the contract for unknown fields, and redaction of personal values."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from chatlio_kit.tables.validate.event_batch import EventBatch
 
 @dataclass(frozen=True)
 class FieldPolicy:
-    """What becomes of values about people and of fields that nobody documented.
+    """How to treat personal values and undocumented fields.
 
     Attributes:
-        redaction: what becomes of each privacy class.
-        contract: what becomes of unknown fields.
+        redaction: How to redact each privacy class.
+        contract: How to treat unknown fields.
     """
 
     redaction: Redaction = field(default_factory=Redaction)
@@ -29,8 +29,8 @@ class FieldPolicy:
         """Parse the options ``--redact`` and ``--contract``.
 
         Raises:
-            UsageError: when one of them is invalid.
-            SettingsError: when values are to be hashed with a key and there is none.
+            UsageError: One of them is invalid.
+            SettingsError: Keyed hashing needs a key, but there is none.
         """
         return cls(Redaction.from_text(redact, redaction_key), Contract.from_text(contract))
 
@@ -38,8 +38,8 @@ class FieldPolicy:
         """Return a batch with its events, messages and rejections redacted.
 
         Args:
-            batch: the batch.
-            counts: where redacted values are counted, by ``table.column``.
+            batch: The batch.
+            counts: Where redacted values are counted, by ``table.column``.
         """
         if not self.redaction.is_on:
             return batch

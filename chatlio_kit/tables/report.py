@@ -1,4 +1,4 @@
-"""What became of an export's records: the report, as JSON and as parts of a page."""
+"""The report on an export's records, as JSON and as sections of a page."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ class Converted:
     """Tables on disk, and what became of the records.
 
     Attributes:
-        out: the folder that holds them.
-        counts: how many records were read and what became of them.
-        rows: how many rows each table has.
-        notes: sentences about files without records, and about what was found besides events.
-        findings: what was found besides events.
-        next_steps: for each reason of rejection the options that settle it, tried on rejected records.
-        slack: what became of a Slack export's messages and conversations, if one was read.
+        out: The folder that holds them; the address of one in a bucket as text.
+        counts: How many records were read, and what became of them.
+        rows: Number of rows in each table.
+        notes: Sentences about files without records, and about what was found besides events.
+        findings: What was found besides events.
+        next_steps: Options that settle rejected records, by reason, tried on such records.
+        slack: What became of a Slack export's messages and conversations, if one was read.
     """
 
-    out: Path
+    out: Path | str
     counts: RecordCounts
     rows: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -45,7 +45,7 @@ class Converted:
     slack: SlackCounts | None = None
 
     def report(self) -> dict[str, Any]:
-        """Return the report, as ``report.json`` has it."""
+        """Return the report, as in ``report.json``."""
         return {
             **self.counts.as_dict(),
             "tables": dict(self.rows),
@@ -72,11 +72,14 @@ class Converted:
     def summary(self) -> Sheet:
         """Return the counts of records, and where the files are."""
         rows = ", ".join(f"{name} {number:,}" for name, number in self.rows.items())
-        locations = [f"tables: {self.out}", f"report: {self.out / PAGE}"]
+        locations = [f"tables: {self.out}", f"report: {self._place(PAGE)}"]
         if self.counts.rejected:
-            locations.append(f"rejected records: {self.out / REJECTED}")
+            locations.append(f"rejected records: {self._place(REJECTED)}")
         notes = [f"rows: {rows}", *self.notes, *self.next_steps.sentences(), *locations]
         return self.counts.sheet("Converted", notes)
+
+    def _place(self, name: str) -> str:
+        return f"{self.out}/{name}" if isinstance(self.out, str) else str(self.out / name)
 
     def __repr__(self) -> str:
         return str(self.summary())
@@ -103,9 +106,9 @@ def record_parts(counts: RecordCounts, findings: FieldFindings) -> Iterator[Part
         yield _reasons(counts)
     if fields := findings.unknown_fields:
         yield Part(
-            "Fields that nobody documented",
-            "Chatlio sent them and the catalogue does not know them. Names end in [] where each message of a "
-            "transcript may have one.",
+            "Undocumented fields",
+            "Chatlio sent them, but the catalogue does not know them. Names end in [] if they are fields of "
+            "messages.",
             sheet=Sheet("", ("field", "records"), list(fields.items())),
         )
     if findings.redaction.is_on:
@@ -120,7 +123,7 @@ def record_parts(counts: RecordCounts, findings: FieldFindings) -> Iterator[Part
 def further_parts(
     counts: RecordCounts, notes: Sequence[str], next_steps: Sequence[NextStep] = ()
 ) -> Iterator[Part]:
-    """Yield what is read last: what settles rejections, further sentences, and examples of rejections."""
+    """Yield the final parts: what settles rejections, further notes, and examples of rejections."""
     if next_steps:
         yield _next_steps(next_steps)
     if notes:
@@ -171,8 +174,8 @@ def _reasons(counts: RecordCounts) -> Part:
     reasons = by_frequency(counts.rejected_by_reason)
     return Part(
         "Rejected records",
-        "rejected.jsonl lists each with file, number, field and reason. Correct them, or settle them with "
-        "an option: the next run reads them again, and only them.",
+        "rejected.jsonl lists each one with file, number, field and reason. Correct them, or settle them "
+        "with an option: the next run reads them again, and only them.",
         sheet=Sheet(
             "",
             ("reason", "records", "what settles it"),
@@ -187,7 +190,7 @@ def _next_steps(steps: Sequence[NextStep]) -> Part:
         "Options that settle rejected records. Each was tried on a sample of them.",
         sheet=Sheet(
             "",
-            ("reason", "records", "at the prompt", "in Python", "accepts", "of tried"),
+            ("reason", "records", "on the command line", "in Python", "accepts", "of tried"),
             [
                 (step.reason, step.records, at_prompt(choice), in_python(choice), step.accepted, step.tried)
                 for step in steps
@@ -201,7 +204,7 @@ def _next_steps(steps: Sequence[NextStep]) -> Part:
 def _examples(counts: RecordCounts) -> Part:
     return Part(
         "Examples",
-        "The first of each reason, with the beginning of the record as it was read.",
+        "The first of each reason, with the beginning of the record.",
         examples=[
             Example(
                 f"{reason}, {number:,} of {count:,}",

@@ -1,4 +1,4 @@
-"""Conversations of a Slack export as validated events, merged with what captured webhooks hold of them."""
+"""Conversations of a Slack export as validated events, merged with what captured webhooks have of them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def remote_export(files: Iterable[CaptureFile]) -> str | None:
 
 
 def add_webhooks(webhooks: Webhooks, rows: pa.Table) -> None:
-    """Add validated events of captured webhooks to what is known of Slack's channels."""
+    """Add validated events of captured webhooks to what is known about Slack's channels."""
     channels = rows["channel_id"]
     transcripts = rows.filter(pc.and_(pc.is_valid(channels), pc.is_valid(rows["message_ts"])))
     owners = pc.coalesce(
@@ -69,9 +69,9 @@ def slack_batches(history: SlackHistory, webhooks: Webhooks, redaction: Redactio
     """Read an export, and yield its conversations as validated events.
 
     Args:
-        history: the export.
-        webhooks: what captured webhooks hold of it.
-        redaction: what becomes of values about people; a file's name may lead to one.
+        history: The export.
+        webhooks: What captured webhooks have of it.
+        redaction: How to redact personal values; a file's name may identify a person.
     """
     conversations: list[Conversation] = []
     rejected: list[Rejection] = []
@@ -93,7 +93,7 @@ def _validated(
     rejected: Sequence[Rejection],
     redaction: Redaction,
 ) -> EventBatch:
-    """Return conversations as events; those that break a rule are rejected."""
+    """Return conversations as events; reject those that break a rule."""
     events = _events(history, conversations, redaction)
     messages, counts = _messages(conversations)
     faults: dict[int, Rejection] = {}
@@ -118,7 +118,7 @@ def _validated(
         history.counts.kept -= len(conversations[row].messages)
         history.counts.rejected += len(conversations[row].messages)
     rows = nest(events, messages, np.array(counts, dtype=np.int64))
-    refused = [replace(each, file=_file_name(each.file, redaction)) for each in rejected]
+    refused = [replace(refusal, file=_file_name(refusal.file, redaction)) for refusal in rejected]
     batch = EventBatch(rows, refused, RawBatch(), np.arange(len(conversations)))
     batch.dialects[SLACK_EXPORT] += len(conversations)
     kept = [row for row in range(len(conversations)) if row not in faults]
@@ -169,7 +169,7 @@ def _events(history: SlackHistory, conversations: Sequence[Conversation], redact
 
 
 def _file_name(name: str, redaction: Redaction) -> str:
-    """Return a file's name; without the channel's id where such ids are redacted."""
+    """Return a file's name, without the channel's id if such ids are redacted."""
     if redaction.way_of(Privacy.PSEUDONYM) is not Way.KEEP:
         name = name.partition("!")[0]
     return redaction.file_name(name)
@@ -195,5 +195,5 @@ def _messages(conversations: Sequence[Conversation]) -> tuple[pa.Table, list[int
 
 
 def _clean(text: str) -> str | None:
-    """Return a text as a column holds it: nothing for an empty one, and no halves of characters."""
+    """Return a string as a column holds it: None if it is empty, and without lone surrogates."""
     return text.encode("utf-8", errors="replace").decode() or None if text else None

@@ -1,4 +1,4 @@
-"""The five validated frames of an export, and what was rejected on the way."""
+"""The five validated frames of an export, and its rejections."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ class Tables:
     """An export as frames. These frames are what is sent.
 
     Attributes:
-        events: one row for each event, whatever its kind.
-        conversations: one row for each conversation, from its events and its fullest transcript.
-        messages: one row for each message of each conversation.
-        visitors: one row for each visitor, with the latest known facts.
-        offline_messages: one row for each message left while nobody was there.
-        rejections: the records that were not accepted.
-        counts: how many records were read and what became of them.
-        notes: sentences about files without records, and about what was found besides events.
-        findings: what was found besides events: fields that nobody documented, redacted values.
-        next_steps: for each reason of rejection the options that settle it, tried on rejected records.
-        slack: what became of a Slack export's messages and conversations, if one was read.
+        events: One row for each event, whatever its kind.
+        conversations: One row for each conversation, from its events and its fullest transcript.
+        messages: One row for each message of each conversation.
+        visitors: One row for each visitor, with the latest known facts.
+        offline_messages: One row for each offline message.
+        rejections: The records that were not accepted.
+        counts: How many records were read, and what became of them.
+        notes: Sentences about files without records, and about what was found besides events.
+        findings: What was found besides events: undocumented fields, redacted values.
+        next_steps: Options that settle rejected records, by reason, tried on such records.
+        slack: What became of a Slack export's messages and conversations, if one was read.
     """
 
     events: pd.DataFrame
@@ -60,13 +60,13 @@ class Tables:
         if name in TABLES and not isinstance(value, pd.DataFrame):
             raise FrameError(
                 f"tables.{name} is a pandas frame, not {named(value)}. Assign a frame with the columns that "
-                "to_tables() gives it."
+                "to_tables() returns."
             )
         super().__setattr__(name, value)
 
     @property
     def rejected(self) -> pd.DataFrame:
-        """One row for each record that was not accepted: file, record, reason, field, detail, raw."""
+        """One row for each record that was not accepted, with file, record, reason, field, detail and raw."""
         frame = pd.DataFrame(
             [asdict(rejection) for rejection in self.rejections], columns=list(_REJECTED_COLUMNS)
         )
@@ -77,12 +77,12 @@ class Tables:
     def frames(self, *, time_zone: str | None = None, decode: bool = False) -> dict[str, pd.DataFrame]:
         """Return the five frames by name.
 
-        Frames with another time zone or decoded texts are for reading; what is sent stays as it is.
+        Frames in another time zone or with decoded text are for reading; what is sent stays the same.
 
         Args:
-            time_zone: the IANA name of the zone in which times are shown, as in ``"Europe/Berlin"``; UTC by
+            time_zone: IANA name of the zone in which times are shown, such as ``"Europe/Berlin"``; UTC by
                 default.
-            decode: whether messages are decoded from Slack's escapes. The column ``raw_text`` then keeps what
+            decode: Whether messages are decoded from Slack's escapes. The column ``raw_text`` then keeps what
                 Chatlio sent.
         """
         frames: dict[str, pd.DataFrame] = {name: getattr(self, name) for name in TABLES}
@@ -99,21 +99,21 @@ class Tables:
 
     @checked()
     def to_excel(self, path: Path | str, *, time_zone: str | None = None) -> Path:
-        """Write the five tables and the rejections into an Excel workbook, a sheet for each.
+        """Write the five tables and the rejections to an Excel workbook, one sheet for each.
 
-        Texts stay texts: none becomes a formula or a link. Messages are decoded, with the raw text next to
-        them. Rows that do not fit in a sheet go on in a second one.
+        Strings stay strings: none becomes a formula or a link. Messages are decoded, with the raw text next
+        to them. Rows beyond the size of a sheet continue on another.
 
         Args:
-            path: the workbook; one that is there is replaced.
-            time_zone: the zone in which times are shown; UTC by default.
+            path: The workbook; an existing one is replaced.
+            time_zone: The zone in which times are shown; UTC by default.
 
         Returns:
             The path.
 
         Raises:
-            UsageError: when the path does not end in .xlsx, because it may be a file of another kind.
-            OutputError: when it cannot be written.
+            UsageError: The path does not end in .xlsx, so it may be a file of another type.
+            OutputError: The workbook cannot be written.
         """
         path = path_ending_in(".xlsx", "path", path)
         sheets = {**self.frames(time_zone=time_zone, decode=True), "rejected": self.rejected}
@@ -122,17 +122,17 @@ class Tables:
 
     @checked()
     def read_conversation(self, conversation_id: str | None = None) -> Transcript:
-        """Return one conversation as people read it.
+        """Return one conversation for reading.
 
         Args:
-            conversation_id: which; by default the one with the most messages.
+            conversation_id: Its id; by default the conversation with the most messages.
 
         Raises:
-            UsageError: when there is no such conversation.
+            UsageError: There is no such conversation.
         """
         if conversation_id is None:
             if self.conversations.empty:
-                return Transcript("", "These tables hold no conversation.", (), ())
+                return Transcript("", "These tables hold no conversations.", (), ())
             sizes = self.conversations["visitor_messages"] + self.conversations["agent_messages"]
             conversation_id = str(self.conversations["conversation_id"].iat[int(sizes.argmax())])
         rows = self.conversations[self.conversations["conversation_id"] == conversation_id]
@@ -153,22 +153,22 @@ class Tables:
         until: str | None = None,
         limit: int = ROWS,
     ) -> Explorer:
-        """Return a page on which conversations are searched, filtered and read.
+        """Return a page for searching, filtering and reading conversations.
 
-        It shows itself in a notebook; ``explore().save("chats.html")`` writes it as a file that works
+        It displays itself in a notebook; ``explore().save("chats.html")`` writes it to a file that works
         offline. :func:`chatlio_kit.explore` reads what became of each event from a state folder's ledger.
 
         Args:
-            run: what :func:`chatlio_kit.stream` returned, to show what became of each event.
-            query: only conversations in which all these words occur.
-            since: only conversations from this day or RFC 3339 time on, UTC.
-            until: only conversations before this day or time.
-            limit: how many messages and events the page may hold, the latest, and a quarter as many rejected
-                records.
+            run: What :func:`chatlio_kit.stream` returned, to show what became of each event.
+            query: Only conversations in which all these words occur.
+            since: Only conversations from this day or RFC 3339 time on, UTC.
+            until: Only conversations before this day or time.
+            limit: Maximum number of messages and events on the page; the latest are kept. Rejected records
+                may be a quarter as many.
 
         Raises:
-            UsageError: when a time cannot be read.
-            FrameError: when a frame lacks a column, or holds other types.
+            UsageError: A time cannot be read.
+            FrameError: A frame lacks a column, or has other types.
         """
         filters = Filters.of(query, since, until)
         with Corpus.of_frames(self.frames(), self.rejections, run) as corpus:
@@ -178,19 +178,19 @@ class Tables:
     def search(
         self, query: str, run: Ledgered | None = None, *, since: str | None = None, until: str | None = None
     ) -> pd.DataFrame:
-        """Return what :meth:`explore` finds, of all that the tables hold.
+        """Return what :meth:`explore` finds in everything that the tables hold.
 
         Args:
-            query: words that all have to occur in a conversation, each anywhere and in any case.
-            run: as for :meth:`explore`.
-            since: as for :meth:`explore`.
-            until: as for :meth:`explore`.
+            query: Words that must all occur in a conversation, anywhere and in any case.
+            run: As in :meth:`explore`.
+            since: As in :meth:`explore`.
+            until: As in :meth:`explore`.
 
         Returns:
             A row for each conversation, event outside any conversation and rejected record: ``type``, ``id``,
-            ``started_at``, ``visitor``, ``visitor_email``, ``agent``, ``page_url``, ``messages`` (how many),
-            ``status``, and ``match``, the beginning of the first text with one of the words. The latest come
-            first, rejected records last.
+            ``started_at``, ``visitor``, ``visitor_email``, ``agent``, ``page_url``, ``messages`` (their
+            number), ``status``, and ``match``, the beginning of the first text with one of the words. The
+            latest come first, rejected records last.
         """
         with Corpus.of_frames(self.frames(), self.rejections, run) as corpus:
             return find(corpus, Filters.of(query, since, until))
@@ -200,11 +200,11 @@ class Tables:
         """Return the data dictionary of a table.
 
         Returns:
-            A row for each column: its type, its meaning, its privacy class, whether every row has it, and
-            its name in Experience Platform if it is sent, and the data usage label that it should have there.
+            A row for each column: its type, meaning and privacy class, whether every row has a value, its
+            name in Experience Platform if it is sent, and the data usage label that it should have there.
 
         Raises:
-            UsageError: when there is no such table.
+            UsageError: There is no such table.
         """
         if table not in TABLES:
             raise UsageError(f"There is no table called {table!r}. The tables are {', '.join(TABLES)}.")

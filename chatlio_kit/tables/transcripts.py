@@ -1,4 +1,4 @@
-"""One conversation as people read it, with the texts of strangers escaped."""
+"""One conversation for reading, with untrusted text escaped."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PANEL = (
     "max-width:680px;display:flex;flex-direction:column;gap:8px;font-size:13px;line-height:1.45"
 )
 _BUBBLE = "border-radius:10px;padding:7px 11px;white-space:pre-wrap;overflow-wrap:anywhere"
-_TEXT_COLUMN = 21  # further in than any message begins
+_TEXT_COLUMN = 21  # further to the right than any message begins
 _QUIET_STYLE = "color:#5C656C;font-size:11.5px"
 
 
@@ -30,10 +30,10 @@ class Line:
     """One message.
 
     Attributes:
-        after: how long after the first message, e.g. ``+1:05``.
+        after: Time since the first message, e.g. ``+1:05``.
         author: ``visitor``, ``agent`` or ``unknown``.
-        name: the name shown with it.
-        text: its text, decoded from Slack's escapes.
+        name: The name shown with it.
+        text: Its text, decoded from Slack's escapes.
     """
 
     after: str
@@ -44,13 +44,13 @@ class Line:
 
 @dataclass(frozen=True, repr=False)
 class Transcript:
-    """A conversation to read.
+    """A conversation for reading.
 
     Attributes:
-        conversation_id: its id.
-        started_at: when it started, in words.
-        facts: what else is known about it, in words.
-        lines: its messages in order; none if no transcript was read.
+        conversation_id: Its id.
+        started_at: When it started, as text.
+        facts: What else is known about it, as text.
+        lines: Its messages in order; empty if no transcript was read.
     """
 
     conversation_id: str
@@ -63,8 +63,8 @@ class Transcript:
         """Return the transcript of a conversation.
 
         Args:
-            conversation: its row of the table ``conversations``.
-            messages: its rows of the table ``messages``, in order.
+            conversation: Its row in the table ``conversations``.
+            messages: Its rows in the table ``messages``, in order.
         """
         agent = _text(conversation["agent_name"])
         facts = [f"answered by {agent}"] if agent else []

@@ -81,7 +81,7 @@ def test_catalog_answers_by_id(stand: Any, platform: Platform) -> None:
     stand.will_answer({"d1": {"name": "d"}})
     assert platform.catalog.dataset("d1") == {"name": "d"}
     stand.will_answer({"d2": {"name": "d"}})
-    with pytest.raises(PlatformError, match="does not hold d1"):
+    with pytest.raises(PlatformError, match="does not contain d1"):
         platform.catalog.dataset("d1")
 
 
@@ -138,7 +138,7 @@ def test_both_documented_previews_are_read(stand: Any, platform: Platform, answe
 def test_a_preview_of_fewer_records_is_told(stand: Any, platform: Platform) -> None:
     """A preview that lost a record is not taken for an answer."""
     stand.will_answer([{"data": {}}])
-    with pytest.raises(PlatformError, match="does not hold 2 records"):
+    with pytest.raises(PlatformError, match="does not contain 2 records"):
         platform.mapping_sets.preview([{}, {}], {})
 
 

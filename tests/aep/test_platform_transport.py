@@ -129,7 +129,7 @@ def test_a_wrong_secret_says_what_to_check(stand: Any, platform: Platform) -> No
 def test_an_answer_without_a_token_is_no_token(stand: Any, platform: Platform, answer: object) -> None:
     """Whatever IMS answers instead of a token becomes a sentence."""
     stand.token_answers.append((200, answer, {}))
-    with pytest.raises(PlatformError, match="its answer holds no token"):
+    with pytest.raises(PlatformError, match="its response contains no token"):
         platform.schemas.tenant_id()
 
 
@@ -182,7 +182,7 @@ def test_rate_limits_end_in_their_own_error(stand: Any, platform: Platform) -> N
 def test_silence_after_a_create_tells_to_look_first(stand: Any, platform: Platform) -> None:
     """A create without an answer is not repeated, and its error says that it may have happened."""
     stand.will_answer(None)
-    with pytest.raises(Unreachable, match="look before trying again"):
+    with pytest.raises(Unreachable, match="check before trying again"):
         platform.flows.create_flow({"name": "x"})
     assert len(stand.asked) == 1
 
@@ -216,7 +216,7 @@ def test_nobody_there(settings: Settings, naps: list[float]) -> None:
     with Platform(nowhere, sleep=naps.append) as platform, pytest.raises(Unreachable) as caught:
         platform.flows.create_flow({"name": "x"})
     assert "no connection could be made" in str(caught.value)
-    assert "look before" not in str(caught.value)
+    assert "check before" not in str(caught.value)
     assert len(naps) == 4
 
 
@@ -232,7 +232,7 @@ def test_redirects_are_not_followed(stand: Any, platform: Platform) -> None:
 def test_an_answer_of_another_form_is_told(stand: Any, platform: Platform, body: object) -> None:
     """A successful answer that is not what is documented becomes a sentence, not a traceback."""
     stand.will_answer(body)
-    with pytest.raises(PlatformError, match="could not tell the tenant id: its answer"):
+    with pytest.raises(PlatformError, match="could not read the tenant id: its response"):
         platform.schemas.tenant_id()
 
 

@@ -210,7 +210,7 @@ def test_a_secret_is_no_text_in_any_form() -> None:
     assert not [form for form in forms if CLIENT_SECRET in form]
     assert copy.copy(secret).reveal() == copy.deepcopy(settings).client_secret.reveal() == CLIENT_SECRET
     for each in (secret, settings):
-        with pytest.raises(TypeError, match="not written to disk"):
+        with pytest.raises(TypeError, match="must not be written to disk"):
             pickle.dumps(each)
 
 

@@ -24,7 +24,7 @@ def _id(number: int) -> str:
 
 
 def write_seasons(folder: Path, conversations: int = 240, seed: int = 3) -> Path:
-    """Write conversations of all courses, spread over the days in which the clocks change."""
+    """Write conversations of all types, spread over the days on which the clocks change."""
     chance = random.Random(seed)
     lines: list[dict[str, Any]] = []
     for number in range(conversations):
@@ -52,7 +52,7 @@ def write_seasons(folder: Path, conversations: int = 240, seed: int = 3) -> Path
 
 
 def _transcripts(chance: random.Random, number: int, begun: datetime) -> list[dict[str, Any]]:
-    """Return no transcript, one, or one and a longer one of the conversation when it went on."""
+    """Return no transcript, one, or one and a longer one for a conversation that continued."""
     messages: list[dict[str, Any]] = []
     at = begun
     agents = chance.sample(sorted(AGENTS), chance.choice([0, 1, 1, 1, 2, 3]))

@@ -1,4 +1,4 @@
-"""Business time: opening hours by the clocks of a place, on every day of the year."""
+"""Business time: opening hours in local time, on every day of the year."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def seconds(calendar: Calendar, start: datetime, end: datetime) -> float:
 @example(datetime(2024, 10, 26, 12, tzinfo=UTC), 2880, "Europe/Berlin", "Mo-Su 22:00-06:00")
 @example(datetime(2024, 9, 7, 12, tzinfo=UTC), 2880, "America/Santiago", "Mo,We,Fr-Su 05:00-24:00")
 def test_it_is_what_a_clock_on_the_wall_says(start: datetime, span: int, zone: str, hours: str) -> None:
-    """Minute by minute: as long as the clock shows opening hours, time counts."""
+    """Minute by minute: time counts while the clock shows opening hours."""
     local = [(start + timedelta(minutes=passed)).astimezone(ZoneInfo(zone)) for passed in range(span)]
     is_open = [RULES[hours](clock.weekday(), clock.hour * 60 + clock.minute) for clock in local]
     calendar = Calendar(hours, time_zone=zone)
@@ -65,7 +65,7 @@ def test_it_is_what_a_clock_on_the_wall_says(start: datetime, span: int, zone: s
     start=moments, first=spans, second=spans, hours=st.sampled_from(list(RULES)), zone=st.sampled_from(ZONES)
 )
 def test_parts_add_up(start: datetime, first: timedelta, second: timedelta, hours: str, zone: str) -> None:
-    """A span has as much business time as its parts, never more than it lasts, and all around the clock."""
+    """A span has as much business time as its parts, at most its length, and all of it around the clock."""
     calendar = Calendar(hours, time_zone=zone, holidays="DE")
     middle, end = start + first, start + first + second
     whole = seconds(calendar, start, end)
@@ -106,7 +106,7 @@ def test_days_of_the_year(hours: str, start: str, end: str, expected: float) -> 
 
 
 def test_regions_and_dates_are_holidays() -> None:
-    """A region's own holidays count, and dates next to them; another region's do not."""
+    """A region's own holidays count, together with dates; another region's do not."""
     corpus_christi, eve = date(2024, 5, 30), date(2024, 12, 24)
     days = pd.DatetimeIndex([corpus_christi, eve], dtype="datetime64[us]")
     for holidays, expected in (("DE-BE", [True, True]), ("DE-BY, 2024-12-24", [False, False]),
@@ -115,7 +115,7 @@ def test_regions_and_dates_are_holidays() -> None:
 
 
 def test_a_missing_time_is_missing() -> None:
-    """Business time of a span without an end is not known; no times give no values."""
+    """Business time of a span without an end is unknown; no times give no values."""
     calendar = Calendar("24/7")
     times = pd.Series(pd.to_datetime(["2024-01-01T00:00Z", None]))
     assert calendar.seconds(times, times).isna().tolist() == [False, True]
@@ -135,6 +135,6 @@ def test_a_missing_time_is_missing() -> None:
     ],
 )  # fmt: skip
 def test_what_cannot_be_understood_is_refused(options: dict[str, object], words: str) -> None:
-    """A sentence names the parameter and shows what is right."""
+    """A message names the parameter and shows a valid value."""
     with pytest.raises(UsageError, match=words):
         Calendar(**{"hours": "24/7", **options})  # type: ignore[arg-type]

@@ -42,7 +42,7 @@ def nothing() -> Metrics:
 
 
 def _chats(starts: list[str], **columns: list[Any]) -> Tables:
-    """Return tables with conversations alone."""
+    """Return tables with only conversations."""
     known = {
         "conversation_id": [str(number) for number in range(len(starts))],
         "started_at": pd.to_datetime(starts, utc=True, format="ISO8601").as_unit("us"),
@@ -54,7 +54,7 @@ def _chats(starts: list[str], **columns: list[Any]) -> Tables:
 
 
 def test_each_metric_is_one_documented_function() -> None:
-    """Frames and a calendar go in; the definitions name each metric, what it means and where it is from."""
+    """Frames and a calendar are the input; the definitions give each metric's name, meaning and source."""
     table = definitions()
     assert list(table.index) == list(METRICS)
     assert len(table) > 20
@@ -68,7 +68,7 @@ def test_each_metric_is_one_documented_function() -> None:
 @pytest.mark.parametrize("by", GROUPS)
 @pytest.mark.parametrize("metric", ["conversations", "missed", "agent_messages", "reply_time"])
 def test_every_group_holds_every_row(measured: Metrics, metric: str, by: str) -> None:
-    """Whatever a metric is grouped by, no row is lost."""
+    """No grouping of a metric loses a row."""
     frame = measured.frame(metric, by)
     assert frame[frame.columns[0]].sum() == len(measured.rows(metric))
     assert frame.index.is_unique
@@ -76,7 +76,7 @@ def test_every_group_holds_every_row(measured: Metrics, metric: str, by: str) ->
 
 
 def test_periods_are_local_and_have_no_gaps() -> None:
-    """A conversation belongs to the day that its place has, and empty periods count 0."""
+    """A conversation belongs to the local day, and empty periods count 0."""
     tables = _chats(["2024-03-30T22:59Z", "2024-03-30T23:00Z", "2024-04-02T22:00Z"])
     days = ck.measure(tables, time_zone="Europe/Berlin").frame("conversations", "day")
     assert days["number"].to_dict() == {
@@ -92,7 +92,7 @@ def test_periods_are_local_and_have_no_gaps() -> None:
 
 
 def test_a_period_is_compared_with_the_one_before() -> None:
-    """What it was before, and by how much it changed; in business time as well."""
+    """The value before, and the change; in business time as well."""
     starts = ["2024-01-01T10:00Z", "2024-01-02T20:00Z", "2024-02-01T10:00Z", "2024-04-01T10:00Z"]
     unanswered = pd.array([True, False, True, False], dtype="boolean")
     measured = ck.measure(_chats(starts, was_unanswered=unanswered), hours="Mo-Su 09:00-17:00")
@@ -107,7 +107,7 @@ def test_a_period_is_compared_with_the_one_before() -> None:
 
 
 def test_without_hours_there_is_no_business_time(seasons: Tables) -> None:
-    """Columns of business time are there if opening hours are."""
+    """Columns of business time exist if there are opening hours."""
     measured = ck.measure(seasons)
     assert not measured.frame("duration").filter(like="business").columns.size
     with pytest.raises(UsageError, match="no opening hours"):
@@ -115,17 +115,17 @@ def test_without_hours_there_is_no_business_time(seasons: Tables) -> None:
 
 
 def test_edited_frames_are_measured() -> None:
-    """What the frames say is what is measured."""
+    """Exactly what is in the frames is measured."""
     tables = _chats(["2024-01-01T10:00Z", "2024-01-02T20:00Z"])
     tables.conversations = tables.conversations.iloc[:1]
     assert ck.measure(tables).frame("conversations", "all")["number"].tolist() == [1]
 
 
 def test_an_edited_frame_that_no_longer_fits_is_refused() -> None:
-    """The sentence names the column, and how to bring it back."""
+    """The message names the column and the remedy."""
     tables = _chats(["2024-01-01T10:00Z"])
     tables.conversations = tables.conversations.drop(columns="ended_at")
-    with pytest.raises(FrameError, match=r"tables\.conversations has no column 'ended_at'"):
+    with pytest.raises(FrameError, match="does not have exactly one column 'ended_at'"):
         ck.measure(tables)
     tables = _chats(["2024-01-01T10:00Z"])
     tables.conversations["transcripts"] = 0.5
@@ -136,7 +136,7 @@ def test_an_edited_frame_that_no_longer_fits_is_refused() -> None:
 
 
 def test_empty_tables_have_empty_answers(nothing: Metrics) -> None:
-    """Nothing was said, so nothing is measured, drawn as nothing and written as nothing."""
+    """Without data, nothing is measured, and empty figures and files are written."""
     for metric in METRICS:
         assert nothing.rows(metric).empty
         assert nothing.frame(metric).empty
@@ -158,7 +158,7 @@ def test_empty_tables_have_empty_answers(nothing: Metrics) -> None:
     ],
 )
 def test_what_is_not_known_is_said(measured: Metrics, call: Any, words: str) -> None:
-    """A sentence names what there is."""
+    """A message lists the valid names."""
     with pytest.raises(UsageError, match=words):
         call(measured)
 
@@ -166,7 +166,7 @@ def test_what_is_not_known_is_said(measured: Metrics, call: Any, words: str) -> 
 @pytest.mark.parametrize("by", ["month", "agent", "hour", "weekday", "hour_of_week", "page", "all"])
 @pytest.mark.parametrize("metric", ["conversations", "missed", "agent_messages", "first_reply_time"])
 def test_a_figure_has_its_finding_and_its_numbers(measured: Metrics, metric: str, by: str) -> None:
-    """One call returns a matplotlib figure: its title says what it shows, its numbers are written in it."""
+    """One call returns a Matplotlib figure with its finding as the title and its numbers next to the plot."""
     figure = measured.figure(metric, by, business=by == "hour")
     title = figure.get_suptitle().replace("\n", " ")
     assert title.lower().startswith(METRICS[metric].title)
@@ -180,7 +180,7 @@ def test_a_figure_has_its_finding_and_its_numbers(measured: Metrics, metric: str
 
 
 def test_the_finding_compares() -> None:
-    """The title compares the last period with the one before, and the lowest group with the highest."""
+    """The title compares the last period with the one before, or the lowest group with the highest."""
     starts = [f"2024-0{month}-0{day}T10:00Z" for month in (1, 2) for day in (1, 2, 3, 4)]
     flags = pd.array([True, False, False, False, True, True, False, False], dtype="boolean")
     names = pd.array(["Ana", "Bo"] * 4, dtype="str")
@@ -195,7 +195,7 @@ def test_the_finding_compares() -> None:
 
 
 def test_a_figure_can_be_restyled_and_saved(measured: Metrics, tmp_path: Path) -> None:
-    """A style sheet changes it, and so does matplotlib afterwards; it is saved like any other."""
+    """A style sheet changes it, and so does Matplotlib afterwards; it is saved like any other figure."""
     dark = measured.figure("missed", style="dark_background")
     assert matplotlib.colors.to_hex(dark.get_facecolor()) == "#000000"
     own = measured.figure("missed", style={"figure.facecolor": "#123456", "text.color": "#ff0000"})
@@ -207,8 +207,8 @@ def test_a_figure_can_be_restyled_and_saved(measured: Metrics, tmp_path: Path) -
         assert (tmp_path / f"figure.{kind}").stat().st_size > 1000
 
 
-def test_names_of_strangers_are_no_formulas_anywhere(seasons: Tables, tmp_path: Path) -> None:
-    """Agents and pages are strangers' words: in figures, on pages and in workbooks they are text."""
+def test_untrusted_names_are_never_formulas(seasons: Tables, tmp_path: Path) -> None:
+    """Agents and pages are untrusted: in figures, on pages and in workbooks they are text."""
     tables = Tables(**seasons.frames(), rejections=[], counts=RecordCounts(), notes=[])
     tables.conversations = tables.conversations.assign(answered_by=NAME, page_url=NAME)
     tables.messages = tables.messages.assign(username=NAME)
@@ -228,7 +228,7 @@ def test_names_of_strangers_are_no_formulas_anywhere(seasons: Tables, tmp_path: 
 
 
 def test_the_workbook_holds_what_the_frames_hold(measured: Metrics, tmp_path: Path) -> None:
-    """Overview, periods, agents, pages and definitions, a sheet each."""
+    """Overview, periods, agents, pages and definitions, one sheet each."""
     path = measured.to_excel(tmp_path / "metrics.xlsx", "week")
     sheets = pd.read_excel(path, sheet_name=None)
     assert list(sheets) == ["overview", "by week", "by agent", "by page", "definitions"]
@@ -279,7 +279,7 @@ def test_the_command_prints_and_writes(tmp_path: Path) -> None:
     ],
 )
 def test_the_command_refuses_in_its_own_words(tmp_path: Path, options: list[str], words: str) -> None:
-    """A wrong option is exit code 2 and a sentence."""
+    """An invalid option gives exit code 2 and a message."""
     convert(ck.read_export(write_seasons(tmp_path / "captures", 4)), tmp_path / "tables", quiet=True)
     result = CliRunner().invoke(main, ["metrics", str(tmp_path / "tables"), *options])
     assert result.exit_code == 2

@@ -79,7 +79,7 @@ def _span(a: str, b: str, source: str, who: str = "answered_by") -> str:
 
 
 def _flag(condition: str, source: str = "FROM chats") -> str:
-    """Return a query of a value that counts for business when the conversation began in opening hours."""
+    """Return a query for a value that counts as business time if the conversation began in opening hours."""
     return f"""SELECT *, CASE WHEN is_open(moment) THEN value END AS business
         FROM (SELECT moment, page_url, answered_by AS agent, ({condition})::DOUBLE AS value {source})"""
 
@@ -180,7 +180,7 @@ SUMMARY = {
 
 @pytest.fixture(scope="module")
 def database(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A database with the opening hours and what the queries share."""
+    """A database with the opening hours and the queries' common parts."""
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         closed = holidays.country_holidays("DE", subdiv="BE", years=range(2022, 2027))
@@ -225,7 +225,7 @@ NAMES = {
 def test_a_metric_equals_its_query(
     metric: str, by: str, database: duckdb.DuckDBPyConnection, measured: Metrics, folder: Path
 ) -> None:
-    """By month, by agent, and by whatever else: every count, quartile, mean, sum and share."""
+    """By month, by agent, and by everything else: every count, quartile, mean, sum and share."""
     if by == "agent" and "agent" not in measured.rows(metric):
         with pytest.raises(ck.ChatlioKitError, match="not known by agent"):
             measured.frame(metric, "agent")
@@ -254,7 +254,7 @@ def test_a_metric_equals_its_query(
 
 
 def test_the_seasons_hold_what_is_measured(seasons: ck.Tables) -> None:
-    """The export around the changes of the clocks has conversations of every course."""
+    """The export around the clock changes has conversations of every type."""
     measured = ck.measure(seasons, hours=HOURS, time_zone=ZONE, holidays=REGION)
     for name, metric in METRICS.items():
         rows = measured.rows(name)

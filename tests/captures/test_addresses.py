@@ -29,7 +29,7 @@ from chatlio_kit.tables import Export, ReadOptions, convert
 
 @pytest.fixture
 def bucket(tmp_path: Path) -> Iterator[str]:
-    """A sample export in a bucket, with the same files beside it on disk."""
+    """A sample export in a bucket, with the same files on disk."""
     sample = write_sample(tmp_path / "captures", events=120, bad_share=0.05)
     system = fsspec.filesystem("memory")
     for path in sample.path.rglob("*"):
@@ -44,18 +44,18 @@ def _names(*addresses: str) -> list[str]:
 
 
 def test_a_bucket_gives_what_a_folder_gives(bucket: str, tmp_path: Path) -> None:
-    """The same tables, rejects and names come out of a bucket as out of a folder."""
+    """A bucket gives the same tables, rejections and names as a folder."""
     remote = convert(Export([bucket], ReadOptions()), tmp_path / "remote", quiet=True)
     local = convert(Export([tmp_path / "captures"], ReadOptions()), tmp_path / "local", quiet=True)
     assert remote.report() == local.report()
     for path in sorted((tmp_path / "local").glob("*.parquet")):
         pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "remote" / path.name), pd.read_parquet(path))
-    rejected = [(tmp_path / each / "rejected.jsonl").read_bytes() for each in ("remote", "local")]
+    rejected = [(tmp_path / entry / "rejected.jsonl").read_bytes() for entry in ("remote", "local")]
     assert rejected[0] == rejected[1]
 
 
 def test_a_bucket_is_backfilled_and_recognised(bucket: str, local: Platform) -> None:
-    """A whole backfill runs from a bucket; the next one reads only the files that changed or had rejects."""
+    """A whole backfill runs from a bucket; the next one reads only files that changed or had rejections."""
     first = backfill([bucket], local, quiet=True)
     assert (first.total.landed, first.total.pending) == (first.counts.accepted, 0)
     second = backfill([bucket], local, quiet=True)
@@ -64,7 +64,7 @@ def test_a_bucket_is_backfilled_and_recognised(bucket: str, local: Platform) -> 
 
 
 def test_patterns_and_single_objects(bucket: str) -> None:
-    """Names begin at what was named: the folder, the part before a wildcard, or the object itself."""
+    """Names start at the argument: the folder, the part before a wildcard, or the object itself."""
     system = fsspec.filesystem("memory")
     for name in ("x/a.ndjson", "x/feedback/b.ndjson", "x/.hidden", "x/c.csv"):
         system.pipe(f"/bucket/{name}", b'{"a": 1}\n')
@@ -79,21 +79,21 @@ def test_patterns_and_single_objects(bucket: str) -> None:
     assert file.source.mark() is not None
 
 
-def test_what_is_not_there_or_cannot_be_read_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A missing object is a missing path; an unknown sort of address and a missing driver name the remedy."""
+def test_missing_and_unreadable_objects_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing object is a missing path; an unsupported type of URL and a missing driver name the remedy."""
     for address in ("memory://nowhere/x", "memory://nowhere/*.gz"):
         with pytest.raises(MissingPath, match="nowhere"):
             find_files([address])
-    with pytest.raises(UsageError, match="no sort of address"):
+    with pytest.raises(UsageError, match="not a supported type of URL"):
         find_files(["gopher://x/y"])
     monkeypatch.delitem(_registry, "s3", raising=False)
     monkeypatch.setitem(known_implementations, "s3", {"class": "no_such_driver.S3FileSystem"})
     with pytest.raises(UsageError, match=r"pip install 'chatlio-kit\[s3\]'"):
         find_files(["s3://bucket/x"])
-    with pytest.raises(CaptureError, match="no connection") as told:
+    with pytest.raises(CaptureError, match="no connection") as error:
         find_files(["https://me:password@127.0.0.1:1/x?sig=SECRET"])
-    assert "password" not in str(told.value)
-    assert "SECRET" not in str(told.value)
+    assert "password" not in str(error.value)
+    assert "SECRET" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -110,19 +110,19 @@ def test_what_is_not_there_or_cannot_be_read_is_told(monkeypatch: pytest.MonkeyP
     ],
 )
 def test_secrets_of_an_address_are_never_shown(address: str, expected: str) -> None:
-    """Users, passwords and signatures are taken out of addresses, and out of what drivers say about them."""
+    """Users, passwords and signatures are removed from URLs, and from drivers' messages about them."""
     assert shown(address) == expected
-    secrets = [each for each in ("hidden1", "hidden2", "hidden3", "hid/den2") if each in unquote(address)]
+    secrets = [entry for entry in ("hidden1", "hidden2", "hidden3", "hid/den2") if entry in unquote(address)]
     words = masked(f"403 for {address!r} of {secrets}", address)
     assert words.startswith(f"403 for {expected!r} of")
     assert not re.search("hid/?den", words)
 
 
 class _Quiet(SimpleHTTPRequestHandler):
-    """A plain web server: it gives whole files only, whatever part is asked for."""
+    """A plain web server that always sends whole files, whatever range is requested."""
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -146,13 +146,13 @@ def web(tmp_path: Path) -> Iterator[str]:
 
 
 def test_a_web_server_is_read_as_a_stream(web: str) -> None:
-    """Files come from a server that gives no parts, zips too; names hold nothing of the query."""
+    """Files come from a server without ranges, including zips; names contain nothing from the query."""
     captures = Captures([f"{web}/a.ndjson.gz?token=SECRET", f"{web}/b.zip?token=SECRET"])
-    counts = {each.file.name: 0 for piece in captures.batches() for each in piece.slices}
+    counts = {part.file.name: 0 for piece in captures.batches() for part in piece.slices}
     for piece in captures.batches():
-        for each in piece.slices:
-            counts[each.file.name] += len(each)
-            assert "SECRET" not in repr(each)
+        for part in piece.slices:
+            counts[part.file.name] += len(part)
+            assert "SECRET" not in repr(part)
     assert counts == {"a.ndjson.gz": 1000, "b.zip!inside": 1000}
     assert captures.files[0].modified_at is not None
     with pytest.raises(MissingPath, match="nothing at"):

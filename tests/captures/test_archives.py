@@ -1,4 +1,4 @@
-"""Tars: their members are read as files; nothing in one leads anywhere, hangs or fills a disk."""
+"""Tars: their members are read as files; no tar escapes its folder, hangs or fills a disk."""
 
 from __future__ import annotations
 
@@ -38,18 +38,20 @@ def _tar(*members: tuple[tarfile.TarInfo, bytes], form: int = tarfile.PAX_FORMAT
 
 
 def _files(contents: dict[str, bytes], form: int = tarfile.PAX_FORMAT) -> bytes:
-    return _tar(*((_member(name, len(each)), each) for name, each in contents.items()), form=form)
+    return _tar(*((_member(name, len(value)), value) for name, value in contents.items()), form=form)
 
 
 def _read(path: Path) -> tuple[dict[str, int], list[tuple[str, str, str]], list[str], Captures]:
-    """Give the records of each member, the rejects, and the notes."""
+    """Return the records of each member, the rejections, and the notes."""
     captures = Captures([path])
     counts: dict[str, int] = {}
     rejected = []
     for piece in captures.batches():
-        for each in piece.slices:
-            counts[each.file.name] = counts.get(each.file.name, 0) + len(each)
-        rejected += [(each.file, str(each.reason), each.detail) for each in piece.rejected]
+        for part in piece.slices:
+            counts[part.file.name] = counts.get(part.file.name, 0) + len(part)
+        rejected += [
+            (rejection.file, str(rejection.reason), rejection.detail) for rejection in piece.rejected
+        ]
     assert captures.read == {path.name: sum(counts.values()) + len(rejected)}
     return counts, rejected, captures.notes, captures
 
@@ -63,21 +65,21 @@ PACKED: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize("name", PACKED)
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 def test_members_of_a_tar_are_read(tmp_path: Path, name: str, form: int) -> None:
-    """Each member is read as a file, packed or not; long names and members of one name stay apart."""
+    """Each member is read as a file, compressed or not; long and repeated names stay separate."""
     long = "/".join(["folder" * 5] * 4) + "/feedback.ndjson"
     contents = {"./x/a.ndjson": LINE * 3, "b.ndjson.gz": gzip.compress(LINE * 2), long: LINE, "empty": b""}
     packed = _tar(
-        *((_member(each, len(content)), content) for each, content in contents.items()),
+        *((_member(value, len(content)), content) for value, content in contents.items()),
         (_member("b.ndjson.gz", len(LINE), mtime=1_710_147_790), LINE),
         form=form,
     )
     (tmp_path / name).write_bytes(PACKED[name](packed))
     counts, rejected, notes, captures = _read(tmp_path / name)
     expected = {"x/a.ndjson": 3, "b.ndjson.gz": 2, long: 1, "b.ndjson.gz (2)": 1}
-    assert counts == {f"{name}!{each}": count for each, count in expected.items()}
+    assert counts == {f"{name}!{value}": count for value, count in expected.items()}
     assert rejected == []
     assert notes == [f"{name}!empty is empty: no record was read from it."]
-    files = {each.file.name: each.file for piece in captures.batches() for each in piece.slices}
+    files = {part.file.name: part.file for piece in captures.batches() for part in piece.slices}
     assert files[f"{name}!{long}"].kind is Kind.FEEDBACK
     assert files[f"{name}!{long}"].modified_at is None
     modified_at = files[f"{name}!b.ndjson.gz (2)"].modified_at
@@ -86,7 +88,7 @@ def test_members_of_a_tar_are_read(tmp_path: Path, name: str, form: int) -> None
 
 
 def test_nothing_in_a_tar_leads_anywhere(tmp_path: Path) -> None:
-    """Links, devices and pipes are noted; absolute paths and those that lead upwards are only names."""
+    """Links, devices and pipes are noted; absolute paths and paths that lead upwards are only names."""
     outside = tmp_path / "outside"
     outside.write_bytes(LINE)
     path = tmp_path / "a.tar"
@@ -114,12 +116,12 @@ def test_nothing_in_a_tar_leads_anywhere(tmp_path: Path) -> None:
 
 
 def test_a_tar_that_breaks_keeps_what_came_before(tmp_path: Path) -> None:
-    """Cut off in a member, between members or in its packing: one reject, and every record before it."""
+    """Truncated in a member, between members or in compression: one rejection, and all records before it."""
     lines = b"".join(b'{"n": %d}\n' % number for number in range(3000))
     whole = _files({"a": lines, "b": lines})
     path = tmp_path / "a.tar"
     middle = whole.index(b"ustar", 1000) - 257
-    for content, least, told in (
+    for content, least, reported in (
         (whole[: 512 + len(lines) // 2], 1000, "a.tar!a"),
         (whole[:middle], 3000, "a.tar"),
         (whole[: middle + 300], 3000, "a.tar"),
@@ -128,16 +130,16 @@ def test_a_tar_that_breaks_keeps_what_came_before(tmp_path: Path) -> None:
         path.write_bytes(content)
         counts, rejected, _, _ = _read(path)
         assert sum(counts.values()) >= least
-        assert [(name, reason) for name, reason, _ in rejected] == [(told, "unreadable")]
+        assert [(name, reason) for name, reason, _ in rejected] == [(reported, "unreadable")]
 
 
 def test_tars_in_a_row_are_read(tmp_path: Path) -> None:
-    """What stands behind the end mark of one tar is read as the next."""
+    """What follows the end mark of one tar is read as the next."""
     (tmp_path / "a.tar").write_bytes(_files({"a": LINE}) + _files({"b": LINE * 2}))
     assert _read(tmp_path / "a.tar")[:2] == ({"a.tar!a": 1, "a.tar!b": 2}, [])
 
 
-def test_archives_in_archives_are_told(tmp_path: Path) -> None:
+def test_archives_in_archives_are_reported(tmp_path: Path) -> None:
     """A zip or tar inside another is one unreadable record; its neighbours are read."""
     inner = io.BytesIO()
     with zipfile.ZipFile(inner, "w") as archive:
@@ -154,7 +156,7 @@ def test_archives_in_archives_are_told(tmp_path: Path) -> None:
 
 
 def _sparse(size: int) -> bytes:
-    """A tar whose member says that it holds so many bytes, all of them a gap."""
+    """A tar whose member claims a size that is all gap."""
     headers = {"GNU.sparse.major": "0", "GNU.sparse.minor": "1", "GNU.sparse.map": f"{size},0"}
     member = _member(
         "gap", 0, pax_headers={**headers, "GNU.sparse.size": str(size), "GNU.sparse.name": "gap"}
@@ -162,8 +164,8 @@ def _sparse(size: int) -> bytes:
     return _tar((member, b""), (_member("good", len(LINE)), LINE))
 
 
-def test_a_tar_that_would_fill_a_disk_or_memory_is_told(tmp_path: Path) -> None:
-    """A gap of a terabyte, and a list of members without end, are told in no time."""
+def test_a_tar_that_would_fill_a_disk_or_memory_is_reported(tmp_path: Path) -> None:
+    """A gap of a terabyte and an endless list of members are reported immediately."""
     path = tmp_path / "a.tar.gz"
     path.write_bytes(gzip.compress(_sparse(1 << 40)))
     counts, rejected, _, _ = _read(path)
@@ -173,11 +175,11 @@ def test_a_tar_that_would_fill_a_disk_or_memory_is_told(tmp_path: Path) -> None:
     path.write_bytes(gzip.compress(comment))
     counts, rejected, _, _ = _read(path)
     assert counts == {}
-    assert "goes on and on" in rejected[0][2]
+    assert "does not end" in rejected[0][2]
 
 
 def test_thousands_of_notes_are_one(tmp_path: Path) -> None:
-    """What is said of many members is said once, with their number and the first of their names."""
+    """A remark about many members is made once, with their number and the first of their names."""
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("good", LINE)
@@ -194,7 +196,7 @@ def test_thousands_of_notes_are_one(tmp_path: Path) -> None:
 
 
 def test_a_file_that_grows_or_shrinks_is_noted(tmp_path: Path) -> None:
-    """What is read of a file that is written to is counted, and the note says what to do."""
+    """What is read of a file that is being written is counted, and the note says what to do."""
     path = tmp_path / "a"
     path.write_bytes(LINE * 2)
     captures = Captures([path])
@@ -208,7 +210,7 @@ def test_a_file_that_grows_or_shrinks_is_noted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.zip", "a.tar"])
 def test_an_archive_without_files_to_read_is_empty(tmp_path: Path, name: str) -> None:
-    """It is named as empty even where a note names what was left out of it."""
+    """It is reported as empty even if a note lists what was left out of it."""
     if name == "a.zip":
         with zipfile.ZipFile(tmp_path / name, "w") as archive:
             archive.writestr(".hidden", "{}")

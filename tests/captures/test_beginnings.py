@@ -1,4 +1,4 @@
-"""A whole file is lost neither for its beginning nor for its size: words, NULs, blank lines, long pages."""
+"""Neither its beginning nor its size costs a whole file: text, NULs, blank lines, long pages."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ NDJSON = b"\n".join(LINES) + b"\n"
 
 
 def _read(tmp_path: Path, content: bytes) -> tuple[list[tuple[int, bytes]], list[tuple[int, str]], list[str]]:
-    """Give the records and the rejects of a file with their numbers, and the notes."""
+    """Return the records and the rejections of a file with their numbers, and the notes."""
     (tmp_path / "a").write_bytes(content)
     captures = Captures([tmp_path / "a"])
     records, rejected = [], []
     for piece in captures.batches():
-        for each in piece.slices:
-            records += zip(each.records.numbers, each.records.raws, strict=True)
-        rejected += [(each.record, str(each.reason)) for each in piece.rejected]
+        for part in piece.slices:
+            records += zip(part.records.numbers, part.records.raws, strict=True)
+        rejected += [(rejection.record, str(rejection.reason)) for rejection in piece.rejected]
     return records, rejected, captures.notes
 
 
@@ -50,18 +50,18 @@ WORDS = {
 def test_words_before_captures_cost_only_themselves(
     tmp_path: Path, documented: Path, words: list[bytes]
 ) -> None:
-    """Each line of words is one reject with its number, and every capture behind them is accepted."""
+    """Each line of text is one rejection with its number, and every capture after them is accepted."""
     (file,) = documented.iterdir()
     tables = _tables(tmp_path, b"\n".join([*words, file.read_bytes()]))
     assert tables.counts.accepted == 5
     expected = [number for number, line in enumerate(words, 1) if line]
-    assert [each.record for each in tables.rejections] == expected
-    assert {each.reason for each in tables.rejections} == {"not_json"}
+    assert [rejection.record for rejection in tables.rejections] == expected
+    assert {rejection.reason for rejection in tables.rejections} == {"not_json"}
     assert min(tables.events["source_record"]) == len(words) + 1
 
 
 def test_words_of_any_length_hide_no_captures(tmp_path: Path) -> None:
-    """What stands behind more words than memory holds is read; the words are one reject."""
+    """Records after more text than memory holds are read; the text is one rejection."""
     word = b"x" * 99 + b"\n"
     count = MOST_BYTES // 100 + 20_000
     records, rejected, _ = _read(tmp_path, word * count + NDJSON)
@@ -72,7 +72,7 @@ def test_words_of_any_length_hide_no_captures(tmp_path: Path) -> None:
 
 
 def test_a_table_stays_a_table(tmp_path: Path) -> None:
-    """Cells with JSON are no lines of JSON, and a line of JSON among rows is a row that is wrong."""
+    """Cells with JSON are not lines of JSON, and a line of JSON among rows is an invalid row."""
     rows = ["receivedAt,payload"] + ['2024-03-11T08:59:43Z,"{""n"": 1}"'] * 5 + ['{"n": 1}']
     records, rejected, _ = _read(tmp_path, "\n".join(rows).encode())
     assert len(records) == 5
@@ -81,7 +81,7 @@ def test_a_table_stays_a_table(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("count", [1, 7, 65_000, 1 << 16, (1 << 20) + 1, MOST_BYTES + 5])
 def test_nuls_before_captures_are_passed_over(tmp_path: Path, count: int) -> None:
-    """A log that was cut while it was written begins with NULs: its captures are read, and it is noted."""
+    """A log that was truncated while being written starts with NULs: its captures are read, with a note."""
     for content in (NDJSON, b"[" + b",\n".join(LINES) + b"]", b"payload,k\n" + b'"{""n"": 1}",2\n' * 50):
         records, rejected, notes = _read(tmp_path, bytes(count) + content)
         assert (len(records), rejected) == (50, [])
@@ -91,7 +91,7 @@ def test_nuls_before_captures_are_passed_over(tmp_path: Path, count: int) -> Non
 
 @pytest.mark.parametrize("count", [16, 65_000, MOST_BYTES + 5])
 def test_nuls_between_captures_cost_at_most_the_line_they_cut(tmp_path: Path, count: int) -> None:
-    """NULs at a line's edge cost nothing; those in a line end it, and the next capture is read."""
+    """NULs at the edge of a line cost nothing; NULs within a line end it, and the next capture is read."""
     nuls = bytes(count)
     records, rejected, notes = _read(tmp_path, NDJSON + nuls + NDJSON + nuls)
     assert ([raw for _, raw in records], rejected, len(notes)) == (LINES * 2, [], 1)
@@ -105,7 +105,7 @@ def test_nuls_between_captures_cost_at_most_the_line_they_cut(tmp_path: Path, co
 def test_where_blocks_end_changes_nothing_about_nuls(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    """Runs that blocks cut anywhere are the same runs."""
+    """Runs that span blocks are read as one."""
     content = (
         bytes(33) + NDJSON + b"x" + bytes(40) + b"\n" + bytes(5) + b"\n" + bytes(2) + LINES[1] + bytes(20)
     )
@@ -118,7 +118,7 @@ def test_where_blocks_end_changes_nothing_about_nuls(
 
 
 def test_blank_lines_before_an_array_hide_nothing(tmp_path: Path) -> None:
-    """However many blank lines there are, what follows is what it is."""
+    """Any number of blank lines is skipped."""
     records, rejected, _ = _read(tmp_path, b"\n" * 2_000_000 + b"[" + b",\n".join(LINES) + b"]")
     assert ([raw for _, raw in records], rejected) == (LINES, [])
 
@@ -154,7 +154,7 @@ PAGES: dict[str, Callable[[list[Any]], str]] = {
 
 @pytest.mark.parametrize("form", PAGES)
 def test_a_page_of_any_size_is_read(tmp_path: Path, form: str) -> None:
-    """A page that is longer than any record may be gives all its captures, numbered through the file."""
+    """A page larger than the maximum record gives all its captures, numbered across the file."""
     text = PAGES[form](ENTRIES).encode()
     assert len(text) > MOST_BYTES
     records, rejected, _ = _read(tmp_path, text)
@@ -165,7 +165,7 @@ def test_a_page_of_any_size_is_read(tmp_path: Path, form: str) -> None:
 
 
 def test_a_page_that_is_cut_off_keeps_its_captures(tmp_path: Path) -> None:
-    """The captures before the end are read, long page or short; one reject says that it is cut off."""
+    """The captures before the end are read, on long and short pages; one rejection reports the end."""
     for count, indent in ((16_000, None), (16_000, 1), (30, 1)):
         text = json.dumps({"log": {"entries": ENTRIES[:count]}}, indent=indent)
         records, rejected, _ = _read(tmp_path, text[:-700].encode())
@@ -174,18 +174,18 @@ def test_a_page_that_is_cut_off_keeps_its_captures(tmp_path: Path) -> None:
 
 
 def test_a_damaged_capture_of_a_long_page_costs_itself(tmp_path: Path) -> None:
-    """The captures beside it are read, and those of the page behind it too."""
-    parts = [json.dumps(each) for each in ENTRIES]
+    """The captures next to it are read, and those of the page after it too."""
+    parts = [json.dumps(entry) for entry in ENTRIES]
     parts[9_000] = parts[9_000][:200] + "}"
     text = f'{{"log": {{"entries": [{", ".join(parts)}]}}}}\n' + json.dumps({"log": {"entries": ENTRIES[:3]}})
     tables = _tables(tmp_path, text.encode())
     assert tables.counts.accepted == 15_999
     assert tables.counts.duplicates == 3
-    assert [each.reason for each in tables.rejections] == ["not_json"]
+    assert [rejection.reason for rejection in tables.rejections] == ["not_json"]
 
 
 def test_a_key_that_is_no_text_is_damage(tmp_path: Path) -> None:
-    """An object or a list in the place of a key costs its record, wherever pages are looked for."""
+    """An object or a list in place of a key costs its record, wherever pages are detected."""
     for key in (b'{"b": 1}', b"[1]"):
         bad = b"{" + key + b': [{"c": 2}]}'
         for content in (b'[{"a": 1},\n' + bad + b',\n{"a": 2}]', b'{"a": 1}\n' + bad + b'\n{"a": 2}\n'):
@@ -194,7 +194,7 @@ def test_a_key_that_is_no_text_is_damage(tmp_path: Path) -> None:
 
 
 def test_a_long_object_that_is_no_page_is_too_large(tmp_path: Path) -> None:
-    """An object that lists nothing where pages do, or has a payload, stays one record that is too large."""
+    """An object that lists nothing where pages do, or has a payload, stays one oversized record."""
     elements = ", ".join([f'{{"x": "{"y" * 100_000}"}}'] * 200)
     for head in ('{"payload": 1, "data": [', '{"messages": [', '{"data": [1, '):
         records, rejected, _ = _read(tmp_path, f"{head}{elements}]}}\n".encode() + LINES[0])
@@ -219,7 +219,7 @@ def test_the_memory_of_a_page_does_not_grow_with_it(tmp_path: Path) -> None:
     for name, times in (("short", 1), ("long", 4)):
         with open(tmp_path / name, "w", encoding="utf-8") as file:
             file.write('{"log": {"entries": [')
-            file.write(", ".join(json.dumps(each) for each in ENTRIES * times))
+            file.write(", ".join(json.dumps(entry) for entry in ENTRIES * times))
             file.write("]}}")
     done = subprocess.run(
         [sys.executable, "-c", _MEASURE, tmp_path / "short", tmp_path / "long"],

@@ -1,4 +1,4 @@
-"""What stands beside a payload is read however it is spelt, or told; a payload in text is found by itself."""
+"""Values next to a payload are read or reported, however spelled; a payload in text is found by itself."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _tables(path: Path, **options: Any) -> Tables:
 
 def _read(folder: Path, *records: Payload, **options: Any) -> Tables:
     folder.mkdir(exist_ok=True)
-    (folder / "a.ndjson").write_text("".join(json.dumps(each) + "\n" for each in records))
+    (folder / "a.ndjson").write_text("".join(json.dumps(record) + "\n" for record in records))
     return _tables(folder, **options)
 
 
@@ -52,7 +52,7 @@ SPELLINGS = [
 def test_keys_are_read_however_they_are_spelt(
     tmp_path: Path, offline: Payload, expected: Payload, names: tuple[str, ...], form: str
 ) -> None:
-    """The same capture has the same event id, whatever way its keys are written."""
+    """The same capture has the same event id, however its keys are spelled."""
     path = tmp_path / f"a.{form}"
     if form == "ndjson":
         path.write_text(json.dumps(dict(zip(names, (AT, "offline_message", "w-1", offline), strict=True))))
@@ -68,10 +68,10 @@ def test_keys_are_read_however_they_are_spelt(
     assert not tables.findings.unread
 
 
-def test_our_own_spelling_counts_and_the_other_is_told(
+def test_our_own_spelling_counts_and_the_other_is_reported(
     tmp_path: Path, offline: Payload, expected: Payload
 ) -> None:
-    """Where two keys contradict one another, ours is read; equal ones are one."""
+    """If two keys contradict each other, ours is read; equal ones count as one."""
     record = {"receivedAt": AT, "kind": "offline_message", "widget": "w-1", "payload": offline}
     tables = _read(tmp_path, {**record, "widgetId": "w-2", "Kind": "offline_message", "widget_id": ""})
     assert tables.events["event_id"].tolist() == [expected["event_id"]]
@@ -79,17 +79,17 @@ def test_our_own_spelling_counts_and_the_other_is_told(
 
 
 def test_keys_that_contradict_one_another_are_not_read(tmp_path: Path, offline: Payload) -> None:
-    """Two near spellings with two values: neither is taken, and both are told."""
+    """Two similar spellings with two values: neither is read, and both are reported."""
     record = {"receivedAt": AT, "kind": "offline_message", "payload": offline}
     tables = _read(tmp_path, {**record, "widgetId": "w-1", "widget_id": "w-2"})
     assert tables.events["widget_id"].isna().all()
     assert tables.findings.unread == {"widgetId": 1, "widget_id": 1}
 
 
-def test_what_was_not_read_is_told_and_can_be_named(
+def test_what_was_not_read_is_reported_and_can_be_named(
     tmp_path: Path, offline: Payload, expected: Payload
 ) -> None:
-    """A key beside the payload stands in the report and in a note; with --fields it is read."""
+    """A key next to the payload is in the report and in a note; with --fields it is read."""
     record = {"receivedAt": AT, "kind": "offline_message", "shop": "w-1", "empty": "", "payload": offline}
     (tmp_path / "in").mkdir()
     path = tmp_path / "in" / "a.ndjson"
@@ -102,15 +102,15 @@ def test_what_was_not_read_is_told_and_can_be_named(
     assert not named.findings.unread
 
 
-def test_keys_that_the_user_left_out_are_told(tmp_path: Path, offline: Payload) -> None:
-    """Whoever names a payload and no time learns that one stands beside it."""
+def test_keys_that_the_user_left_out_are_reported(tmp_path: Path, offline: Payload) -> None:
+    """Users who name a payload but no time learn that there is one next to it."""
     record = {"receivedAt": AT, "Kind": "offline_message", "widget": 7, "payload": offline}
     tables = _read(tmp_path, record, fields="payload=payload,kind=Kind", undated_as=AT)
     assert tables.findings.unread == {"receivedAt": 1, "widget": 1}
 
 
-def test_a_server_s_log_tells_what_it_has_beside(tmp_path: Path, conversation: Payload) -> None:
-    """A widget in a log whose dialect knows none is told."""
+def test_unread_keys_of_a_server_s_log_are_reported(tmp_path: Path, conversation: Payload) -> None:
+    """A widget in a log whose dialect has none is reported."""
     log = {"timestamp": AT, "method": "POST", "url": "/feedback", "headers": {}, "widgetId": "w-1"}
     tables = _read(tmp_path, {**log, "body": conversation})
     assert (len(tables.events), tables.findings.unread) == (1, {"widgetId": 1})
@@ -123,10 +123,10 @@ def test_a_server_s_log_tells_what_it_has_beside(tmp_path: Path, conversation: P
         {"received_at": AT, "Kind": "feedback", "widgetId": "w-1"},
     ],
 )
-def test_what_stands_among_a_payload_s_own_fields_is_read(
+def test_values_among_a_payload_s_own_fields_are_read(
     tmp_path: Path, conversation: Payload, about: Payload
 ) -> None:
-    """A bare record that says when it came and what it is gives the event that an envelope gives."""
+    """A bare record with a time of arrival and a kind gives the same event as an envelope."""
     around = {"receivedAt": AT, "kind": "feedback", "widget": "w-1", "payload": conversation}
     enveloped = _read(tmp_path / "enveloped", around).events
     tables = _read(tmp_path / "bare", {**about, **conversation})
@@ -147,7 +147,7 @@ def test_what_stands_among_a_payload_s_own_fields_is_read(
 def test_a_sentence_never_advises_what_is_there(
     tmp_path: Path, conversation: Payload, more: Payload, reason: str, words: str
 ) -> None:
-    """A time or a kind that stands in the record but says nothing is named, with what would read it."""
+    """A meaningless time or kind in a record is named, together with the option that would read it."""
     kind = {} if "kind" in more else {"kind": "feedback"}
     tables = _read(tmp_path, {**kind, **more, **conversation})
     (rejected,) = tables.rejections
@@ -157,20 +157,22 @@ def test_a_sentence_never_advises_what_is_there(
 
 
 def test_the_advice_about_a_time_works(tmp_path: Path, conversation: Payload) -> None:
-    """What a reject's sentence names reads the record, in an envelope and among a payload's fields."""
+    """The option in a rejection's message reads the record, in an envelope and among a payload's fields."""
     around = {"kind": "feedback", "receivedAt": 1710147600250}
     records = [{**around, "payload": conversation}, {**around, **conversation, "message": "Another"}]
     options = {"fields": "received-milliseconds=receivedAt"}
     refused = _read(tmp_path, *records)
     assert len(refused.rejections) == 2
-    assert all(options["fields"] in each.detail for each in refused.rejections)
+    assert all(options["fields"] in rejection.detail for rejection in refused.rejections)
     tables = _read(tmp_path, *records, **options)
-    assert {each.isoformat() for each in tables.events["received_at"]} == {"2024-03-11T09:00:00.250000+00:00"}
+    assert {value.isoformat() for value in tables.events["received_at"]} == {
+        "2024-03-11T09:00:00.250000+00:00"
+    }
     assert tables.rejected.empty
 
 
 def test_times_without_an_offset_are_what_the_user_says(tmp_path: Path, conversation: Payload) -> None:
-    """One option for all of a record: its time of arrival, and the times of its payload."""
+    """One option covers a whole record: its time of arrival, and the times in its payload."""
     conversation["visitor"]["createdAt"] = "2024-03-11 08:00:00.5"
     records = [
         {"receivedAt": "2024-03-11 10:00:00", "kind": "feedback", "payload": conversation},
@@ -180,12 +182,12 @@ def test_times_without_an_offset_are_what_the_user_says(tmp_path: Path, conversa
          "body": {**conversation, "message": "Another"}},
     ]  # fmt: skip
     refused = _read(tmp_path, *records)
-    assert [each.reason for each in refused.rejections] == ["invalid_time"] * 4
-    assert all("--fields without-offset=UTC" in each.detail for each in refused.rejections)
+    assert [rejection.reason for rejection in refused.rejections] == ["invalid_time"] * 4
+    assert all("--fields without-offset=UTC" in rejection.detail for rejection in refused.rejections)
     tables = _read(tmp_path, *records, fields="without-offset=+01:00")
     assert tables.rejected.empty
-    assert {each.isoformat() for each in tables.events["received_at"]} == {"2024-03-11T09:00:00+00:00"}
-    assert {each.isoformat() for each in tables.events["visitor_created_at"]} == {
+    assert {value.isoformat() for value in tables.events["received_at"]} == {"2024-03-11T09:00:00+00:00"}
+    assert {value.isoformat() for value in tables.events["visitor_created_at"]} == {
         "2024-03-11T07:00:00.500000+00:00"
     }
 
@@ -209,7 +211,7 @@ TEXTS: dict[str, Callable[[str], Any]] = {
 def test_a_payload_in_text_is_found_by_itself(
     tmp_path: Path, conversation: Payload, form: str, place: str
 ) -> None:
-    """In an envelope and in a log, JSON and base64 of it are read as the object that they hold."""
+    """In an envelope and in a log, an object is read from JSON and from base64."""
     conversation["message"] = "Grüße ??>> \U0001f642"
     around = {"receivedAt": AT, "kind": "feedback"}
     log = {"timestamp": AT, "method": "POST", "url": "/feedback", "headers": {}}
@@ -221,8 +223,8 @@ def test_a_payload_in_text_is_found_by_itself(
     pd.testing.assert_frame_equal(found.drop(columns="source_file"), expected.drop(columns="source_file"))
 
 
-def test_a_text_that_holds_no_payload_is_told(tmp_path: Path) -> None:
-    """The sentence says what is read, and which option names another place."""
+def test_a_text_that_holds_no_payload_is_reported(tmp_path: Path) -> None:
+    """The message says what is read, and which option names another path."""
     for text, reason in (
         ("eyJub3QganNvbg==", "not_an_object"),
         ("{broken", "not_json"),

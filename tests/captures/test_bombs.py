@@ -1,4 +1,4 @@
-"""Small files that unfold to gigabytes: told, and neither memory nor disk grows with them."""
+"""Small files that expand to gigabytes are reported, and neither memory nor disk fills up."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 read, rejected = 0, []
 for piece in captures.batches():
     read += piece.read
-    rejected += [each.reason for each in piece.rejected]
+    rejected += [rejection.reason for rejection in piece.rejected]
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(json.dumps({"read": read, "rejected": rejected, "kilobytes": after - before}))
 """
@@ -91,20 +91,20 @@ print(json.dumps({"read": read, "rejected": rejected, "kilobytes": after - befor
 
 @pytest.mark.parametrize("bomb", PARQUET)
 def test_a_parquet_bomb_takes_little_memory(tmp_path: Path, bomb: str) -> None:
-    """A few bytes that unfold to a hundred times as much as memory should hold are read in parts, or told."""
+    """A few bytes that expand far beyond the memory limit are read in parts, or reported."""
     content, rejected = PARQUET[bomb]()
     assert len(content) < 100_000
     (tmp_path / "a").write_bytes(content)
     done = subprocess.run([sys.executable, "-c", _READ, tmp_path / "a"], capture_output=True, check=True)
-    told = json.loads(done.stdout)
-    assert told["rejected"] == rejected
-    assert told["kilobytes"] < 400_000
+    reported = json.loads(done.stdout)
+    assert reported["rejected"] == rejected
+    assert reported["kilobytes"] < 400_000
     if not rejected:
-        assert told["read"] in (400, 1000)
+        assert reported["read"] in (400, 1000)
 
 
 def test_a_large_honest_parquet_is_read_whole(tmp_path: Path) -> None:
-    """Long texts, lists, nulls and repeated values of an honest table all come, in every row."""
+    """Long strings, lists, nulls and repeated values in an honest table are all read, in every row."""
     rows = [
         {"payload": json.dumps({"n": number, "text": "word " * 300}), "kind": "feedback", "none": None,
          "tags": ["a", "b" * (number % 7)] * 20, "inside": {"texts": [{"text": "same " * 40}] * 3}}
@@ -112,28 +112,28 @@ def test_a_large_honest_parquet_is_read_whole(tmp_path: Path) -> None:
     ]  # fmt: skip
     (tmp_path / "a").write_bytes(_parquet(pa.Table.from_pylist(rows), row_group_size=1500))
     found = [orjson.loads(raw) for piece in Captures([tmp_path / "a"]).batches() for raw in piece.raws]
-    assert [each["payload"]["n"] for each in found] == list(range(5000))
-    assert [each["tags"] for each in found] == [row["tags"] for row in rows]
-    assert all(each["inside"] == rows[0]["inside"] for each in found)
+    assert [entry["payload"]["n"] for entry in found] == list(range(5000))
+    assert [entry["tags"] for entry in found] == [row["tags"] for row in rows]
+    assert all(entry["inside"] == rows[0]["inside"] for entry in found)
 
 
 @pytest.mark.parametrize(
     "pack", [bz2.compress, lzma.compress, lambda content: pa.compress(content, codec="zstd", asbytes=True)]
 )
 def test_a_packed_bomb_is_given_up(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
-    """A file of some kB that unpacks to 45 MB of lines is given up at a part of it; what came stands."""
+    """A file of some kB that expands to 45 MB of lines is given up partway; the records before are kept."""
     (tmp_path / "a").write_bytes(pack(b'{"n": 1}\n' * 5_000_000))
     captures = Captures([tmp_path / "a"])
-    rejected = [each.detail for piece in captures.batches() for each in piece.rejected]
+    rejected = [rejection.detail for piece in captures.batches() for rejection in piece.rejected]
     assert len(rejected) == 1
-    assert "unpacks to over 1,100 times its size" in rejected[0]
+    assert "expands to over 1,100 times its size" in rejected[0]
     assert 0 < captures.read["a"] < 2_500_000
 
 
 def test_rejects_are_listed_up_to_a_limit_and_all_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Long records are shown in part, and of very many rejects a last line says how many are not listed."""
+    """Long records are shown in part; of very many rejections, a last line counts the unlisted ones."""
     for name, value in {
         "MOST_LISTED": 10,
         "MOST_SHOWN": 5000,
@@ -148,10 +148,10 @@ def test_rejects_are_listed_up_to_a_limit_and_all_are_counted(
     with RejectedFile(tmp_path / "rejected.jsonl") as rejected:
         rejected.add(reject(number, Reason.NOT_JSON, "x" * 1000) for number in range(1, 40))
         rejected.add([reject(1, Reason.MISSING, "y" * 2001), reject(1, Reason.MISSING, None, "b")])
-    told = [orjson.loads(line) for line in (tmp_path / "rejected.jsonl").read_bytes().splitlines()]
-    assert [each["record"] for each in told] == [*range(1, 11), 1, 1, 39]
-    assert [len(each.get("raw", "")) for each in told] == [1000] * 6 + [20] * 4 + [20, 0, 20]
-    assert told[7]["detail"] == "Wrong. Only the beginning of its 1,000 characters is shown."
-    assert told[-1]["detail"].endswith(
+    reported = [orjson.loads(line) for line in (tmp_path / "rejected.jsonl").read_bytes().splitlines()]
+    assert [line["record"] for line in reported] == [*range(1, 11), 1, 1, 39]
+    assert [len(line.get("raw", "")) for line in reported] == [1000] * 6 + [20] * 4 + [20, 0, 20]
+    assert reported[7]["detail"] == "Wrong. Only the beginning of its 1,000 characters is shown."
+    assert reported[-1]["detail"].endswith(
         "29 more records of the file that were rejected for this reason and are not listed."
     )

@@ -1,4 +1,4 @@
-"""Containers: whatever captures are packed in, the same tables come out; and what a zip may hold."""
+"""Containers: captures give the same tables in any packaging; and what a zip may contain."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _zstd(content: bytes) -> bytes:
 
 
 def _halves(content: bytes) -> dict[str, bytes]:
-    """Cut lines in two files whose names sort as the lines stand."""
+    """Split lines into two files whose names sort in the same order."""
     lines = content.splitlines(keepends=True)
     return {"b/2": gzip.compress(b"".join(lines[500:])), "a/1.ndjson": b"".join(lines[:500])}
 
@@ -76,7 +76,9 @@ def captures(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """A thousand captures, a line each."""
     sample = write_sample(tmp_path_factory.mktemp("sample") / "x", events=CAPTURES)
     contents = [path.read_bytes() for path in sorted(sample.path.rglob("*")) if path.is_file()]
-    return b"".join(gzip.decompress(each) if each[:2] == b"\x1f\x8b" else each for each in contents)
+    return b"".join(
+        gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content for content in contents
+    )
 
 
 def _tables(content: bytes, folder: Path) -> Tables:
@@ -96,7 +98,7 @@ def plain(captures: bytes, tmp_path_factory: pytest.TempPathFactory) -> Tables:
 def test_every_container_gives_the_same_tables(
     captures: bytes, plain: Tables, tmp_path: Path, container: str
 ) -> None:
-    """All five tables are equal but for where a record stood, and so are the counts."""
+    """All five tables are equal except for the records' positions, and so are the counts."""
     packed = _tables(PACKED[container](captures), tmp_path)
     assert packed.counts.as_dict() == plain.counts.as_dict()
     assert plain.counts.accepted == CAPTURES
@@ -109,14 +111,14 @@ def test_every_container_gives_the_same_tables(
 
 
 def _read(path: Path) -> tuple[list[tuple[str, int]], Captures]:
-    """Give the records of each file or member, and what was noted on the way."""
+    """Return the records of each file or member, and the notes."""
     found = Captures([path])
-    files = [(each.file.name, len(each)) for piece in found.batches() for each in piece.slices]
+    files = [(part.file.name, len(part)) for piece in found.batches() for part in piece.slices]
     return files, found
 
 
 def test_members_are_read_in_order_under_their_own_names(tmp_path: Path) -> None:
-    """A member is called by the zip and itself, tells its kind as a file does, and no name leads anywhere."""
+    """A member is named after the zip and itself, and indicates its kind; no name escapes the archive."""
     line = b'{"a": 1}\n'
     names = [
         "b.ndjson",
@@ -133,7 +135,7 @@ def test_members_are_read_in_order_under_their_own_names(tmp_path: Path) -> None
     assert [name for name, _ in files] == [
         "a.zip!../../etc/x", "a.zip!/abs", "a.zip!b.ndjson", "a.zip!feedback/1", "a.zip!https://user:pw@host/x",
     ]  # fmt: skip
-    kinds = {each.file.name: each.file.kind for piece in found.batches() for each in piece.slices}
+    kinds = {part.file.name: part.file.kind for piece in found.batches() for part in piece.slices}
     assert kinds["a.zip!feedback/1"] is Kind.FEEDBACK
     assert found.read == {"a.zip": 5}
     assert found.notes == [
@@ -144,7 +146,7 @@ def test_members_are_read_in_order_under_their_own_names(tmp_path: Path) -> None
 
 
 def test_members_of_one_name_stay_apart(tmp_path: Path) -> None:
-    """A zip may hold two members of one name: both are read, and the second is numbered."""
+    """A zip may hold two members with one name: both are read, and the second is numbered."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr("a", b'{"a": 1}\n')
@@ -154,21 +156,21 @@ def test_members_of_one_name_stay_apart(tmp_path: Path) -> None:
     assert _read(tmp_path / "z")[0] == [("z!a", 1), ("z!a (2)", 2)]
 
 
-def test_an_overlapping_zip_is_told(tmp_path: Path) -> None:
-    """A member that shares its bytes with another is told, not unpacked; the other stands."""
+def test_an_overlapping_zip_is_reported(tmp_path: Path) -> None:
+    """A member that shares its bytes with another is reported, not unpacked; the other is read."""
     packed = bytearray(_zip({"a": b'{"a": 1}\n' * 50, "b": b'{"a": 1}\n' * 50}))
     second = packed.rindex(b"PK\x01\x02")
     packed[second + 42 : second + 46] = struct.pack("<I", 5)  # where the second one is said to begin
     (tmp_path / "z").write_bytes(packed)
     files, found = _read(tmp_path / "z")
     assert files == [("z!a", 50)]
-    assert [(each.file, each.reason) for piece in found.batches() for each in piece.rejected] == [
-        ("z!b", "unreadable")
-    ]
+    assert [
+        (rejection.file, rejection.reason) for piece in found.batches() for rejection in piece.rejected
+    ] == [("z!b", "unreadable")]
 
 
 def test_a_member_has_a_time_only_with_its_zone(tmp_path: Path, conversation: dict[str, Any]) -> None:
-    """The plain time in a zip is a clock's reading somewhere: only the fields that are UTC are believed."""
+    """A zip's plain time is local to an unknown place, so only the UTC fields are used."""
     with zipfile.ZipFile(tmp_path / "z", "w") as archive:
         unix, windows = zipfile.ZipInfo("unix"), zipfile.ZipInfo("windows")
         unix.extra = struct.pack("<HHBi", 0x5455, 5, 1, 1_710_147_790)
@@ -177,9 +179,9 @@ def test_a_member_has_a_time_only_with_its_zone(tmp_path: Path, conversation: di
         for member in (unix, windows, zipfile.ZipInfo("dos", (2024, 3, 11, 9, 3, 10))):
             archive.writestr(member, b"{}\n")
     times = {
-        each.file.name: each.file.modified_at
+        part.file.name: part.file.modified_at
         for piece in Captures([tmp_path / "z"]).batches()
-        for each in piece.slices
+        for part in piece.slices
     }
     expected = pd.Timestamp("2024-03-11T09:03:10Z").to_pydatetime()
     assert times == {"z!unix": expected, "z!windows": expected, "z!dos": None}
@@ -196,9 +198,9 @@ def test_a_member_has_a_time_only_with_its_zone(tmp_path: Path, conversation: di
 
 
 def test_a_pipe_that_is_named_is_read(tmp_path: Path) -> None:
-    """What a shell gives for ``<(zcat ...)`` is read to its end, packed or not."""
+    """The pipe in ``<(zcat ...)`` is read to its end, compressed or not."""
     os.mkfifo(tmp_path / "pipe")
-    content = gzip.compress(b"".join(orjson.dumps({"a": each}) + b"\n" for each in range(1000)))
+    content = gzip.compress(b"".join(orjson.dumps({"a": number}) + b"\n" for number in range(1000)))
     writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(content,))
     writer.start()
     files, _ = _read(tmp_path / "pipe")
@@ -206,12 +208,12 @@ def test_a_pipe_that_is_named_is_read(tmp_path: Path) -> None:
     assert sum(count for _, count in files) == 1000
 
 
-def test_a_file_that_is_gone_when_its_turn_comes_is_told(tmp_path: Path) -> None:
-    """A file that cannot be opened is one unreadable record, and no error."""
+def test_a_file_that_is_gone_when_its_turn_comes_is_reported(tmp_path: Path) -> None:
+    """A file that cannot be opened is one unreadable record, not an error."""
     (tmp_path / "a").write_bytes(b"{}\n")
     found = Captures([tmp_path / "a"])
     (tmp_path / "a").unlink()
-    (rejected,) = [each for piece in found.batches() for each in piece.rejected]
+    (rejected,) = [rejection for piece in found.batches() for rejection in piece.rejected]
     assert (rejected.file, rejected.record, rejected.reason) == ("a", 1, "unreadable")
     assert rejected.detail == "The file cannot be read: No such file or directory."
 
@@ -222,7 +224,7 @@ def test_a_file_that_is_gone_when_its_turn_comes_is_told(tmp_path: Path) -> None
 def test_where_blocks_end_changes_nothing(
     captures: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, between: bytes, size: int, damaged: bool
 ) -> None:
-    """Lines and elements that blocks cut anywhere are read whole, beside a damaged one too."""
+    """Lines and elements that span blocks are read whole, also next to a damaged one."""
     lines = captures.splitlines()[:300]
     lines[0] = max(lines, key=len)  # a transcript, with objects inside
     bad = [lines[0][:-40]] if damaged else []
@@ -246,14 +248,16 @@ def test_where_blocks_end_changes_nothing(
 )
 @settings(max_examples=200)
 def test_lines_have_their_physical_numbers(lines: list[bytes], size: int, ends: bool, step: int) -> None:
-    """Each line that is not blank is a record with its own number, wherever blocks end and parts are cut."""
+    """Each non-blank line is a record with its own number, wherever blocks and parts end."""
     text = b'{"first":0}\n' + b"\n".join(lines) + (b"\n" if ends else b"")
     with patch.multiple(blocks, BLOCK=size, PEEK=size):
         found = list(splitting.split(FileText(io.BufferedReader(io.BytesIO(text)))))
-    told = [(number, raw) for each in found for number, raw in zip(each.numbers, each.raws, strict=True)]
+    reported = [
+        (number, raw) for entry in found for number, raw in zip(entry.numbers, entry.raws, strict=True)
+    ]
     expected = [(number, line.strip()) for number, line in enumerate(text.split(b"\n"), 1) if line.strip()]
-    assert told == expected
-    assert [len(each) for each in found] == [len(each.raws) for each in found]
-    for each in found:
-        parts = [each.part(start, start + step) for start in range(0, len(each), step)]
-        assert [raw for part in parts for raw in part] == each.raws
+    assert reported == expected
+    assert [len(entry) for entry in found] == [len(entry.raws) for entry in found]
+    for entry in found:
+        parts = [entry.part(start, start + step) for start in range(0, len(entry), step)]
+        assert [raw for part in parts for raw in part] == entry.raws

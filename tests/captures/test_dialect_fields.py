@@ -1,4 +1,4 @@
-"""Fields that the user names, moments, labels, envelopes in one another, pages, and what holds no payload."""
+"""Fields that the user names, times, labels, nested envelopes, pages, and records without a payload."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _tables(path: Path, **options: Any) -> Tables:
 
 @pytest.fixture
 def unknown(conversation: Payload) -> Payload:
-    """A record of a logger that no dialect is known of."""
+    """A record from a logger without a dialect."""
     return {
         "meta": {"hook": "feedback", "widget": "w-7", "id": 4},
         "request": {
@@ -53,7 +53,7 @@ NAMED = [
 
 @pytest.mark.parametrize("fields", NAMED)
 def test_fields_that_the_user_names(tmp_path: Path, unknown: Payload, fields: Any) -> None:
-    """A dotted path or a JSON Pointer names where things stand; the payload may be an object or its text."""
+    """A dotted path or a JSON Pointer gives the path; the payload may be an object or its JSON."""
     (tmp_path / "a.json").write_text(json.dumps(unknown))
     tables = read_export(tmp_path, fields=fields).to_tables(quiet=True)
     (event,) = tables.events.to_dict("records")
@@ -88,7 +88,7 @@ def test_fields_that_the_user_names(tmp_path: Path, unknown: Payload, fields: An
 def test_moments_are_read_as_they_are_declared(
     tmp_path: Path, unknown: Payload, clock: str, value: Any
 ) -> None:
-    """Whatever way a moment is written, it is the same moment, to the microsecond."""
+    """In every notation, a time is the same moment, to the microsecond."""
     unknown["request"]["at"] = value
     (tmp_path / "a.json").write_text(json.dumps(unknown))
     fields = f"payload=request.body,{clock}=request.at,kind=meta.hook"
@@ -113,7 +113,7 @@ def test_moments_are_read_as_they_are_declared(
     ],
 )
 def test_a_moment_in_another_way_is_refused(clock: Clock, value: Any) -> None:
-    """No way of writing is guessed: what is not in the declared one is told, and names its place."""
+    """No notation is guessed: a time in another one is reported, with its path."""
     with pytest.raises(InvalidRecord, match=r"request\.at is .*; expected") as refused:
         clock.read(value, "request.at")
     assert refused.value.reason == "invalid_time"
@@ -121,7 +121,7 @@ def test_a_moment_in_another_way_is_refused(clock: Clock, value: Any) -> None:
 
 @given(st.integers(0, 4_000_000_000_000_000))
 def test_no_microsecond_is_lost(micros: int) -> None:
-    """Seconds with six digits are exact, as text and up to what a float holds."""
+    """Seconds with six digits are exact, as strings and as far as a float can represent them."""
     text = f"{micros // 1_000_000}.{micros % 1_000_000:06}"
     assert Clock.SECONDS.read(text, "at") == Clock.MILLISECONDS.read(
         f"{micros // 1000}.{micros % 1000:03}", "at"
@@ -132,8 +132,8 @@ def test_no_microsecond_is_lost(micros: int) -> None:
 @pytest.mark.parametrize(
     ("fields", "why"),
     [
-        ("", "is not name=place"),
-        ("request.body", "is not name=place"),
+        ("", "is not name=path"),
+        ("request.body", "is not name=path"),
         ("body=request.body", "'body' is none of payload"),
         ("payload=", "'payload' has no path"),
         ("payload=a..b", "'payload' has no path"),
@@ -144,13 +144,13 @@ def test_no_microsecond_is_lost(micros: int) -> None:
     ],
 )
 def test_fields_that_cannot_be_meant(fields: Any, why: str) -> None:
-    """A wrong --fields is told with what is wrong and with an example."""
+    """An invalid --fields is reported with the mistake and an example."""
     with pytest.raises(UsageError, match=why):
         named_fields(fields)
 
 
 def test_wrong_fields_end_a_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """They are wrong usage: exit code 2 and a sentence."""
+    """They are usage errors: exit code 2 and a message."""
     (tmp_path / "a.json").write_text("{}")
     for command in (["convert", "--out", str(tmp_path / "out")], ["backfill"]):
         with pytest.raises(SystemExit) as ended:
@@ -160,7 +160,7 @@ def test_wrong_fields_end_a_command(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_named_fields_reach_workers_and_report(tmp_path: Path, unknown: Payload) -> None:
-    """They are sent to the processes that build frames, and the report counts what they read."""
+    """They are sent to the worker processes, and the report counts what these read."""
     (tmp_path / "a.json").write_text(json.dumps(unknown))
     options = ReadOptions.from_options(fields="payload=request.body,received=request.at,kind=meta.hook")
     sent = pickle.loads(pickle.dumps(options))  # noqa: S301  our own
@@ -173,17 +173,17 @@ def test_named_fields_reach_workers_and_report(tmp_path: Path, unknown: Payload)
 def test_named_fields_leave_other_records_to_the_table(
     tmp_path: Path, unknown: Payload, envelope: Any, offline: Payload
 ) -> None:
-    """Records without the named payload are told by their own dialect."""
+    """Records without the named payload are read by their own dialect."""
     records = [unknown, envelope(offline, "offline_message")]
-    (tmp_path / "a.ndjson").write_text("".join(json.dumps(each) + "\n" for each in records))
+    (tmp_path / "a.ndjson").write_text("".join(json.dumps(record) + "\n" for record in records))
     tables = _tables(tmp_path, fields="payload=request.body,received=request.at,kind=meta.hook")
     assert tables.findings.dialects == {"named fields": 1, "envelope": 1}
     assert tables.rejected.empty
     assert "records by dialect: envelope 1, named fields 1" in str(tables)
 
 
-def test_fields_without_a_payload_stand_beside_it(tmp_path: Path, conversation: Payload) -> None:
-    """What is named is taken out of the record; the rest is the payload."""
+def test_named_fields_without_a_payload_are_not_part_of_it(tmp_path: Path, conversation: Payload) -> None:
+    """Named fields are removed from the record; the rest is the payload."""
     record = {**conversation, "_at": 1710147600, "_hook": "/in/unanswered"}
     (tmp_path / "a.json").write_text(json.dumps(record))
     tables = _tables(tmp_path, fields="received-seconds=_at,kind=_hook")
@@ -192,8 +192,8 @@ def test_fields_without_a_payload_stand_beside_it(tmp_path: Path, conversation: 
     assert event["received_at"].isoformat() == "2024-03-11T09:00:00+00:00"
 
 
-def test_a_named_kind_that_is_none_is_told(tmp_path: Path, unknown: Payload) -> None:
-    """A value that was named as the kind is not passed over for another one."""
+def test_a_named_kind_that_is_none_is_reported(tmp_path: Path, unknown: Payload) -> None:
+    """A value that was named as the kind is not ignored in favour of another."""
     unknown["meta"]["hook"] = "rating"
     (tmp_path / "feedback.json").write_text(json.dumps(unknown))
     (rejected,) = _tables(
@@ -218,12 +218,12 @@ def test_a_named_kind_that_is_none_is_told(tmp_path: Path, unknown: Payload) -> 
     ],
 )
 def test_labels_name_kinds_as_file_names_do(label: str, kind: str | None) -> None:
-    """A path, a query or a name says a kind by the words of file names; the host's name says none."""
+    """A path, a query or a name gives a kind by the words used in file names; a host name does not."""
     assert kind_of_label(label) == kind
 
 
-def test_a_label_that_contradicts_the_shape_is_told(tmp_path: Path, transcript: Payload) -> None:
-    """A transcript that was posted to the feedback hook is not a feedback."""
+def test_a_label_that_contradicts_the_shape_is_reported(tmp_path: Path, transcript: Payload) -> None:
+    """A transcript that was posted to the feedback webhook is not feedback."""
     record = {"method": "POST", "url": "/hooks/feedback", "headers": {}, "body": transcript}
     (tmp_path / "a.json").write_text(json.dumps(record))
     (rejected,) = _tables(tmp_path).rejections
@@ -252,17 +252,17 @@ HOLDS_NONE: list[tuple[Any, str, str | None, str]] = [
     (_log({"visitor": {}}, timestamp=1710147600), "invalid_time", "timestamp", "expected RFC 3339"),
     ({"version": "2.0", "rawPath": "/", "isBase64Encoded": True, "requestContext": {"timeEpoch": 1},
       "body": "%"}, "not_json", "body", "expected base64"),
-    (_log({}, uuid=1, token_id=1, content="{}", created_at=""), "shape_unknown", None, "alike"),
+    (_log({}, uuid=1, token_id=1, content="{}", created_at=""), "shape_unknown", None, "several dialects"),
     ({"payload": "text"}, "not_an_object", "payload", "is a text"),
     ({"payload": '{"visitor": {}}'}, "shape_unknown", None, "none of Chatlio's shapes"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("record", "reason", "field", "words"), HOLDS_NONE)
-def test_what_holds_no_payload_is_told(
+def test_what_holds_no_payload_is_reported(
     tmp_path: Path, record: Payload, reason: str, field: str | None, words: str
 ) -> None:
-    """A logger's record without a Chatlio payload is one reject that says so."""
+    """A logger's record without a Chatlio payload is one rejection with a clear reason."""
     (tmp_path / "a.ndjson").write_text(json.dumps(record) + "\n")
     (rejected,) = _tables(tmp_path).rejections
     assert (rejected.reason, rejected.field) == (reason, field)
@@ -271,7 +271,7 @@ def test_what_holds_no_payload_is_told(
 
 
 def test_envelopes_in_one_another_are_opened(tmp_path: Path, conversation: Payload) -> None:
-    """A gateway's event in a log: the innermost path and time count, and both dialects are told."""
+    """A gateway's event in a log: the innermost path and time count, and both dialects are named."""
     event = {
         "version": "2.0",
         "rawPath": "/feedback",
@@ -288,7 +288,7 @@ def test_envelopes_in_one_another_are_opened(tmp_path: Path, conversation: Paylo
 
 
 def test_envelopes_have_an_end(conversation: Payload) -> None:
-    """Envelopes without end are refused, not followed."""
+    """Endless envelopes are refused, not followed."""
     record: Payload = conversation
     for _ in range(5):
         record = _log(record)
@@ -297,7 +297,7 @@ def test_envelopes_have_an_end(conversation: Payload) -> None:
 
 
 def test_big_numbers_in_a_body_keep_their_digits(conversation: Payload) -> None:
-    """A body that is text is read as exactly as a record."""
+    """A body in text is read as exactly as a record."""
     text = json.dumps({**conversation, "n": 2**70})
     assert unwrap(_log(text)).payload["n"] == 2**70
     with pytest.raises(RepeatedKey):
@@ -320,7 +320,7 @@ def _pages(conversation: Payload, ndjson: bool) -> str:
 
 @pytest.mark.parametrize("ndjson", [True, False])
 def test_pages_are_read_as_their_captures(tmp_path: Path, conversation: Payload, ndjson: bool) -> None:
-    """Each capture that a page lists is a record, numbered through all pages of a file."""
+    """Each capture listed by a page is a record, numbered across all pages of a file."""
     (tmp_path / "pages.json").write_text(_pages(conversation, ndjson))
     tables = _tables(tmp_path)
     assert tables.counts.read == 4
@@ -331,8 +331,8 @@ def test_pages_are_read_as_their_captures(tmp_path: Path, conversation: Payload,
     assert (rejected.record, rejected.field, json.loads(rejected.raw)["content"]) == (3, "content", "no")
 
 
-def test_a_page_among_other_records_is_told(tmp_path: Path, conversation: Payload, envelope: Any) -> None:
-    """Where lines are records, a page is one record, and says where it belongs."""
+def test_a_page_among_other_records_is_reported(tmp_path: Path, conversation: Payload, envelope: Any) -> None:
+    """Where lines are records, a page is one record, with a message about where it belongs."""
     page = _pages(conversation, ndjson=True).splitlines()[0]
     (tmp_path / "a.ndjson").write_text(json.dumps(envelope(conversation, "feedback")) + "\n" + page + "\n")
     (rejected,) = _tables(tmp_path).rejections
@@ -370,7 +370,7 @@ def test_a_page_among_other_records_is_told(tmp_path: Path, conversation: Payloa
     )
 )
 def test_any_object_is_opened_or_refused(value: Any) -> None:
-    """Whatever an object holds, a payload comes out of it or a sentence does."""
+    """From any object comes either a payload or a message."""
     if not isinstance(value, dict):
         return
     with contextlib.suppress(ValueError):
@@ -378,7 +378,7 @@ def test_any_object_is_opened_or_refused(value: Any) -> None:
 
 
 def test_a_place_is_found() -> None:
-    """Keys lead into objects, numbers into arrays; what is not there is not found."""
+    """Keys lead into objects, numbers into arrays; missing values are not found."""
     value = {"a": [{"b/c": 1, "~": None}], "": 2}
     assert FieldPath.of("a.0.b/c").find(value) == 1
     assert FieldPath.of("/a/0/b~1c").find(value) == 1
@@ -387,8 +387,8 @@ def test_a_place_is_found() -> None:
     assert not FieldPath.of("a.b").is_in(value)
 
 
-def test_an_export_tells_its_dialects_once_it_is_read(tmp_path: Path, unknown: Payload) -> None:
-    """An export shows how its records were read, and the tables of it do too."""
+def test_an_export_lists_its_dialects_once_it_is_read(tmp_path: Path, unknown: Payload) -> None:
+    """An export shows how its records were read, and so do its tables."""
     (tmp_path / "a.json").write_text(json.dumps(unknown))
     export = read_export(tmp_path, fields="payload=request.body,received=request.at,kind=meta.hook")
     assert "dialect" not in repr(export)
@@ -397,7 +397,7 @@ def test_an_export_tells_its_dialects_once_it_is_read(tmp_path: Path, unknown: P
 
 
 def test_a_forecast_knows_named_fields(tmp_path: Path, unknown: Payload, local: Platform) -> None:
-    """What a backfill would send is told with the fields that the user named."""
+    """A forecast reports what a backfill would send, with the fields that the user named."""
     path = tmp_path / "captures.json"
     path.write_text(json.dumps(unknown))
     export = read_export(path, fields="payload=request.body,received=request.at,kind=meta.hook")

@@ -1,7 +1,4 @@
-"""Every dialect of the table: a sample of it in the form that its source documents, and what it has to give.
-
-A dialect without a sample fails here.
-"""
+"""Every dialect in the table: a sample in the format that its source documents, and the expected result."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ Payload = dict[str, Any]
 
 @dataclass
 class Hook:
-    """A webhook as it arrives: its payload, its kind, and the moment, in UTC to the millisecond."""
+    """A webhook as it arrives: its payload, its kind, and its time in UTC to the millisecond."""
 
     payload: Payload
     kind: str
@@ -42,17 +39,17 @@ class Hook:
 
     @property
     def iso(self) -> str:
-        """The moment in RFC 3339."""
+        """The time in RFC 3339."""
         return self.moment.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
     @property
     def millis(self) -> int:
-        """The moment in milliseconds since 1970."""
+        """The time in milliseconds since 1970."""
         return round(self.moment.timestamp() * 1000)
 
     @property
     def path(self) -> str:
-        """The path that it was posted to."""
+        """The path it was posted to."""
         return f"/hooks/{self.kind.replace('_', '-')}"
 
 
@@ -248,7 +245,7 @@ def zapier(hook: Hook) -> dict[str, Any]:
     flat = {}
     for key, value in _columns(hook.payload, "__").items():
         if isinstance(value, list) and value and isinstance(value[0], dict):
-            flat |= {f"{key}__{part}": ",".join(str(each[part]) for each in value) for part in value[0]}
+            flat |= {f"{key}__{part}": ",".join(str(entry[part]) for entry in value) for part in value[0]}
         else:
             flat[key] = ",".join(value) if isinstance(value, list) else value
     return {"receivedAt": hook.iso, "kind": hook.kind, "widget": "w-1", **flat}
@@ -543,7 +540,7 @@ def nginx(hook: Hook) -> dict[str, Any]:
 
 
 def journald(hook: Hook) -> dict[str, Any]:
-    """systemd: an entry of journalctl -o json; what is not printable is an array of bytes."""
+    """systemd: an entry of journalctl -o json; unprintable values are arrays of bytes."""
     return {
         "__CURSOR": "s=1",
         "__REALTIME_TIMESTAMP": str(hook.millis * 1000),
@@ -687,7 +684,7 @@ CANNOT_CARRY: dict[str, set[str]] = {
     **{name: {"received_at", "occurred_at", "occurred_at_source", *HASHED} for name in NO_TIME},
     **dict.fromkeys(COLUMNS, HASHED),
 }
-"""The columns in which a dialect's tables differ from those of our envelope, beside ``widget_id``."""
+"""The columns in which a dialect's tables differ from those of our envelope, except ``widget_id``."""
 
 
 def _hooks(conversation: Payload, offline: Payload, transcript: Payload) -> list[Hook]:
@@ -714,7 +711,7 @@ def hooks(conversation: Payload, offline: Payload, transcript: Payload) -> list[
 
 
 def _converted(folder: Path, hooks: list[Hook], name: str) -> Tables:
-    """Convert webhooks in a dialect; what it cannot carry is told by file names and by the file's time."""
+    """Convert webhooks in a dialect; what it cannot carry comes from file names and the file's time."""
     folder.mkdir()
     for number, hook in enumerate(hooks):
         kind = f"-{hook.kind}" if name in NO_KIND else ""
@@ -723,23 +720,23 @@ def _converted(folder: Path, hooks: list[Hook], name: str) -> Tables:
 
 
 def test_every_dialect_has_a_sample() -> None:
-    """A dialect without a sample is not known to work."""
+    """A dialect without a sample is untested."""
     assert list(SAMPLES) == [dialect.name for dialect in DIALECTS]
 
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_no_sample_is_taken_for_another_dialect(hooks: list[Hook], name: str) -> None:
-    """Of each dialect, a sample of each kind fits that dialect and no other."""
+    """For each dialect, a sample of each kind fits that dialect and no other."""
     for hook in hooks:
         sample = SAMPLES[name](hook)
         assert recognise(sample).name == name
-        loggers = [each.name for each in LOGGERS if each.fits(sample)]
+        loggers = [logger.name for logger in LOGGERS if logger.fits(sample)]
         assert loggers == ([] if name in ("bare", "envelope") else [name])
 
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_every_dialect_gives_the_same_tables(tmp_path: Path, hooks: list[Hook], name: str) -> None:
-    """The tables are those of our envelope, but for what a dialect cannot carry, which is listed above."""
+    """The tables equal those of our envelope, except for what a dialect cannot carry (listed above)."""
     if name in NO_TRANSCRIPTS:
         hooks = [hook for hook in hooks if hook.kind != "transcript"]
     expected = _converted(tmp_path / "expected", hooks, "envelope")
@@ -753,12 +750,14 @@ def test_every_dialect_gives_the_same_tables(tmp_path: Path, hooks: list[Hook], 
     )
     for column in cannot - {"widget_id"}:
         assert found.events[column].notna().all() or name in NO_TIME
-    told = ["event_id"]
-    pd.testing.assert_frame_equal(found.messages.drop(columns=told), expected.messages.drop(columns=told))
+    reported = ["event_id"]
+    pd.testing.assert_frame_equal(
+        found.messages.drop(columns=reported), expected.messages.drop(columns=reported)
+    )
 
 
-def test_flattened_messages_are_told(tmp_path: Path, hooks: list[Hook]) -> None:
-    """Messages that became texts with commas between cannot be put back, and nothing is made up."""
+def test_flattened_messages_are_reported(tmp_path: Path, hooks: list[Hook]) -> None:
+    """Messages that were flattened into strings cannot be restored, and nothing is invented."""
     (tmp_path / "transcript.json").write_text(json.dumps(zapier(hooks[2])))
     (rejected,) = Export([tmp_path], ReadOptions()).to_tables(quiet=True).rejections
     assert (rejected.reason, rejected.field) == ("wrong_type", "messages")

@@ -1,4 +1,4 @@
-"""CSV and Parquet: each row a record, its cells as they stand there, its place told."""
+"""CSV and Parquet: each row is a record with unchanged cells and the right number."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ def _csv(rows: list[list[str]], delimiter: str = ",", end: str = "\r\n") -> byte
 def _rows(content: bytes) -> list[tuple[int, Any]]:
     """Read a file's records: number, and value or reason."""
     found: list[tuple[int, Any]] = []
-    for each in read_records(io.BufferedReader(io.BytesIO(content))):  # type: ignore[arg-type]  a raw file in memory
-        if isinstance(each, ReadFault):
-            found.append((each.number, each.reason))
+    for record in read_records(io.BufferedReader(io.BytesIO(content))):  # type: ignore[arg-type]  a raw file in memory
+        if isinstance(record, ReadFault):
+            found.append((record.number, record.reason))
         else:
-            found += zip(each.numbers, map(json.loads, each.raws), strict=True)
+            found += zip(record.numbers, map(json.loads, record.raws), strict=True)
     return found
 
 
 @pytest.fixture
 def captures(conversation: Payload, offline: Payload, transcript: Payload) -> list[Payload]:
-    """Captures in our envelope, whose payloads hold everything that quoting has to survive."""
+    """Captures in our envelope, with payloads that test every kind of quoting."""
     nasty = {**conversation, "message": 'a "b", c;\td\r\ne\u2028 00123 \U0001f642'}
     payloads = {
         "feedback": nasty,
@@ -82,8 +82,8 @@ def _table(captures: list[Payload], indent: int | None = None) -> list[list[str]
     return [
         ["receivedAt", "kind", "widget", "payload"],
         *(
-            [each["receivedAt"], each["kind"], "w-1", json.dumps(each["payload"], indent=indent)]
-            for each in captures
+            [capture["receivedAt"], capture["kind"], "w-1", json.dumps(capture["payload"], indent=indent)]
+            for capture in captures
         ),
     ]
 
@@ -113,7 +113,7 @@ FORMS: dict[str, Callable[[list[Payload]], bytes]] = {
 
 
 def _copied(captures: list[Payload]) -> bytes:
-    """As PostgreSQL's COPY TO writes texts with a header, and psql ends them."""
+    """As PostgreSQL's COPY TO writes strings with a header, and as psql ends them."""
 
     def cell(text: str | None) -> str:
         if text is None:
@@ -132,7 +132,7 @@ FORMS |= {
     "Excel's first line and another mark": lambda captures: b'"sep=|"\r\n' + _csv(_table(captures), "|"),
     "times as pandas writes them": lambda captures: (
         pd.DataFrame(_table(captures)[1:], columns=_table(captures)[0])
-        .assign(receivedAt=[pd.Timestamp(each["receivedAt"]) for each in captures])
+        .assign(receivedAt=[pd.Timestamp(entry["receivedAt"]) for entry in captures])
         .to_csv(index=False)
         .encode()
     ),
@@ -144,7 +144,7 @@ FORMS |= {
 def test_a_csv_gives_the_same_tables(
     tmp_path: Path, captures: list[Payload], expected: Tables, form: str
 ) -> None:
-    """However a table is quoted, cut and packed, its rows are the captures, to the last character."""
+    """With any quoting, line ends and compression, a table's rows are the captures, to the last character."""
     path = tmp_path / "captures"
     path.write_bytes(FORMS[form](captures))
     found = _tables(path)
@@ -162,9 +162,9 @@ def test_a_csv_in_a_zip_gives_the_same_tables(
 
 
 def test_rows_are_numbered_by_the_line_they_start_on(captures: list[Payload]) -> None:
-    """The header is line 1; a cell that spans lines moves the rows after it."""
+    """The header is line 1; a cell that spans lines shifts the rows after it."""
     rows = _table(captures)
-    lines = [json.dumps(each["payload"], indent=1).count("\n") + 1 for each in captures]
+    lines = [json.dumps(capture["payload"], indent=1).count("\n") + 1 for capture in captures]
     spread = _rows(_csv(_table(captures, indent=1)))
     assert [number for number, _ in _rows(_csv(rows))] == [2, 3, 4, 5]
     assert [number for number, _ in spread] == [2 + sum(lines[:place]) for place in range(4)]
@@ -177,7 +177,7 @@ cells = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_siz
 @given(data=st.data(), delimiter=st.sampled_from(",;\t"))
 @settings(max_examples=30)
 def test_cells_are_kept_as_they_are(data: st.DataObject, delimiter: str) -> None:
-    """Whatever texts stand in the cells beside a JSON column, each row is read as it was written."""
+    """Whatever text is in the cells next to a JSON column, each row is read as it was written."""
     header = data.draw(st.lists(names.filter(str.strip), min_size=1, max_size=4, unique=True))
     width = len(header)
     drawn = data.draw(st.lists(st.lists(cells, min_size=width, max_size=width), max_size=6))
@@ -200,7 +200,7 @@ DAMAGE = {
 
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_row_costs_only_itself(damage: str) -> None:
-    """A row whose quotes or cells do not fit is one reject, named by its line; all others are kept."""
+    """A row whose quotes or cells do not match is one rejection, named by its line; all others are kept."""
     good = b"".join(
         f'2024-03-11T09:00:00Z,feedback,"{{""n"": {number}}}"\n'.encode() for number in range(300)
     ).splitlines(keepends=True)
@@ -213,7 +213,7 @@ def test_a_damaged_row_costs_only_itself(damage: str) -> None:
 
 
 def test_a_monstrous_row_costs_only_itself() -> None:
-    """A row beyond what a record may hold is told as too large; the rows around it keep their numbers."""
+    """A row beyond a record's size limit is reported as too large; the rows around it keep their numbers."""
     monster = b'a,"' + b"x" * (MOST_BYTES + 5_000_000) + b'"\n'
     rows = _rows(b'n,body\n1,"{""a"": 1}"\n' + monster + b'3,"{""a"": 3}"\n')
     assert [(number, row["n"] if isinstance(row, dict) else row) for number, row in rows] == [
@@ -222,7 +222,7 @@ def test_a_monstrous_row_costs_only_itself() -> None:
 
 
 def test_a_csv_that_is_cut_off_keeps_what_came_before() -> None:
-    """Rows before the cut stand; the row that is cut is one unreadable record."""
+    """Rows before the end are kept; the truncated row is one unreadable record."""
     content = b'kind,payload\nfeedback,"{""n"": 1}"\nfeedback,"{""n"": 2'
     assert _rows(content) == [(2, {"kind": "feedback", "payload": {"n": 1}}), (3, "unreadable")]
 
@@ -244,12 +244,12 @@ def test_what_is_no_table_of_captures_is_none(content: bytes) -> None:
 
 
 def test_columns_of_the_payload_are_put_together(tmp_path: Path, captures: list[Payload]) -> None:
-    """A table of flattened captures, as json_normalize and to_csv write it, gives the captures again."""
-    told = [{key: value for key, value in each.items() if key != "payload"} for each in captures]
+    """A table of flattened captures, as json_normalize and to_csv write it, restores the captures."""
+    reported = [{key: value for key, value in capture.items() if key != "payload"} for capture in captures]
     flat = [
-        pd.json_normalize(each["payload"]).assign(**about)
-        for each, about in zip(captures, told, strict=True)
-        if each["kind"] != "transcript"
+        pd.json_normalize(capture["payload"]).assign(**about)
+        for capture, about in zip(captures, reported, strict=True)
+        if capture["kind"] != "transcript"
     ]
     path = tmp_path / "flat.csv"
     pd.concat(flat).to_csv(path, index=False)
@@ -262,7 +262,7 @@ def test_columns_of_the_payload_are_put_together(tmp_path: Path, captures: list[
 
 
 def test_text_stays_text(tmp_path: Path, conversation: Payload) -> None:
-    """Nothing that looks like a number becomes one."""
+    """Strings that look like numbers stay strings."""
     conversation["visitor"]["identUserId"] = "00123"
     conversation["message"] = "1.10"
     flat = {"receivedAt": "2024-03-11T09:00:00Z", "kind": "feedback"}
@@ -274,15 +274,19 @@ def test_text_stays_text(tmp_path: Path, conversation: Payload) -> None:
 
 PARQUET: dict[str, Callable[[list[Payload]], Any]] = {
     "JSON as text": lambda captures: pa.Table.from_pylist(
-        [{**each, "payload": json.dumps(each["payload"])} for each in captures]
+        [{**entry, "payload": json.dumps(entry["payload"])} for entry in captures]
     ),
     "JSON as bytes": lambda captures: pa.Table.from_pylist(
-        [{**each, "payload": json.dumps(each["payload"]).encode()} for each in captures]
+        [{**entry, "payload": json.dumps(entry["payload"]).encode()} for entry in captures]
     ),
     "times as times": lambda captures: pa.Table.from_pylist(
         [
-            {**each, "payload": json.dumps(each["payload"]), "receivedAt": pd.Timestamp(each["receivedAt"])}
-            for each in captures
+            {
+                **entry,
+                "payload": json.dumps(entry["payload"]),
+                "receivedAt": pd.Timestamp(entry["receivedAt"]),
+            }
+            for entry in captures
         ]
     ),
 }
@@ -294,7 +298,7 @@ PARQUET["in groups of one row"] = PARQUET["JSON as text"]
 def test_parquet_gives_the_same_tables(
     tmp_path: Path, captures: list[Payload], expected: Tables, form: str, packed: str
 ) -> None:
-    """A Parquet file's rows are the captures, numbered from 1, packed or not."""
+    """A Parquet file's rows are the captures, numbered from 1, compressed or not."""
     sink = io.BytesIO()
     pq.write_table(PARQUET[form](captures), sink, row_group_size=1 if "groups" in form else None)
     path = tmp_path / "captures"
@@ -309,8 +313,8 @@ def test_parquet_gives_the_same_tables(
 
 
 def test_nested_columns_of_parquet_are_payloads(tmp_path: Path, captures: list[Payload]) -> None:
-    """Payloads as structs are read as they are; what is null in another kind's fields is absent."""
-    payloads = [each["payload"] for each in captures if each["kind"] != "transcript"]
+    """Payloads as structs are read unchanged; nulls in another kind's fields are absent."""
+    payloads = [capture["payload"] for capture in captures if capture["kind"] != "transcript"]
     table = pa.Table.from_struct_array(pa.array(payloads))
     pq.write_table(table, tmp_path / "unanswered.parquet")
     found = _tables(tmp_path / "unanswered.parquet", undated_as="2024-03-20T00:00:00Z")
@@ -320,7 +324,7 @@ def test_nested_columns_of_parquet_are_payloads(tmp_path: Path, captures: list[P
 
 
 def test_a_broken_parquet_is_one_unreadable_record(tmp_path: Path, captures: list[Payload]) -> None:
-    """A file that only begins like Parquet is told in a sentence."""
+    """A file that only starts like Parquet is reported in one sentence."""
     pq.write_table(PARQUET["JSON as text"](captures), tmp_path / "a.parquet")
     content = (tmp_path / "a.parquet").read_bytes()
     for broken in (content[: len(content) // 2], b"PAR1", b"PAR1" + bytes(100)):
@@ -330,17 +334,17 @@ def test_a_broken_parquet_is_one_unreadable_record(tmp_path: Path, captures: lis
 
 
 def test_what_copy_doubled_is_said_once(tmp_path: Path, captures: list[Payload]) -> None:
-    """Quotes, line ends, tabs and backslashes of messages come through COPY TO as they were sent."""
-    for each in captures:
-        each["payload"]["z"] = 'say "hi"\n\tC:\\new 5" \\N \\'
+    """Quotes, line feeds, tabs and backslashes in messages survive COPY TO."""
+    for capture in captures:
+        capture["payload"]["z"] = 'say "hi"\n\tC:\\new 5" \\N \\'
     for name, nulls in (("a.tsv", b"\\N"), ("b.tsv", b"")):
         (tmp_path / name).write_bytes(_copied(captures).replace(b"\\N\t", nulls + b"\t"))
         tables = _tables(tmp_path / name)
         assert tables.rejected.empty
-        assert [json.loads(each) for each in tables.events["extra_fields"]] == [
-            {"z": each["payload"]["z"]} for each in captures
+        assert [json.loads(value) for value in tables.events["extra_fields"]] == [
+            {"z": capture["payload"]["z"]} for capture in captures
         ]
-        assert not any("backslash" in each for each in tables.notes)
+        assert not any("backslash" in note for note in tables.notes)
 
 
 DOUBTFUL = [
@@ -350,22 +354,22 @@ DOUBTFUL = [
 
 
 @pytest.mark.parametrize(("message", "why"), DOUBTFUL)
-def test_backslashes_that_may_be_doubled_are_told(
+def test_backslashes_that_may_be_doubled_are_reported(
     tmp_path: Path, conversation: Payload, message: str, why: str
 ) -> None:
-    """Where nothing shows whether backslashes were doubled they stay, and a note says so."""
+    """If nothing shows whether backslashes were doubled, they are kept, and a note says so."""
     row = _copied([{"receivedAt": "2024-03-11T09:00:00Z", "kind": "feedback", "payload": conversation}])
     escaped = json.dumps(message)[1:-1].encode().replace(b"\\", b"\\\\")
     doubled = row.replace(b"\\N", b"").replace(b"Is the beta open?", escaped)
     (tmp_path / "a.tsv").write_bytes(doubled)
     tables = _tables(tmp_path)
     assert tables.rejected.empty, why
-    assert any("doubled backslashes in 1 rows" in each for each in tables.notes)
+    assert any("doubled backslashes (1)" in note for note in tables.notes)
     assert tables.events["message"].tolist() == [json.dumps(message)[1:-1]]
 
 
 def test_a_table_of_json_between_tabs_is_no_copy(tmp_path: Path, conversation: Payload) -> None:
-    """JSON that is none once its backslashes escape was not doubled, whatever else stands in the file."""
+    """If unescaping backslashes would break the JSON, they were not doubled, whatever else is in the file."""
     messages = ["C:\\dir", "hi\nthere", 'say "hi"']
     lines = ["receivedAt\tkind\tpayload"]
     lines += [
@@ -377,7 +381,7 @@ def test_a_table_of_json_between_tabs_is_no_copy(tmp_path: Path, conversation: P
 
 
 def test_blanks_around_the_names_of_columns(tmp_path: Path, conversation: Payload) -> None:
-    """A header with blanks behind its commas names the same columns."""
+    """A header with spaces after its commas names the same columns."""
     flat = {"receivedAt": "2024-03-11T09:00:00Z", "kind": "feedback"}
     flat |= {f"visitor.{key}": value for key, value in conversation.pop("visitor").items()} | conversation
     rows = [[f" {name} " for name in flat], list(flat.values())]

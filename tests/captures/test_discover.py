@@ -25,7 +25,7 @@ def _touch(path: Path, content: str = '{"a":1}\n') -> Path:
 
 
 def test_names_start_at_the_named_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file is called the same from whatever working directory its folder is named."""
+    """A file has the same name in every working directory."""
     _touch(tmp_path / "x.d" / "feedback" / "b.ndjson")
     _touch(tmp_path / "x.d" / "a.json")
     from_outside = [file.name for file in find_files([tmp_path / "x.d"]).files]
@@ -38,7 +38,7 @@ def test_names_start_at_the_named_folder(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_folders_of_one_name_stay_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two folders whose last names are equal are called by their whole paths."""
+    """Two folders with the same last name are identified by their whole paths."""
     monkeypatch.chdir(tmp_path)
     _touch(Path("one/x/a"))
     _touch(Path("two/x/a"))
@@ -46,14 +46,14 @@ def test_folders_of_one_name_stay_apart(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_file_named_twice_is_read_once(tmp_path: Path) -> None:
-    """A file inside a named folder is not read again when it is named itself."""
+    """A file within a named folder is not read twice if it is named itself."""
     inside = _touch(tmp_path / "x" / "feedback" / "a.json")
     os.symlink(inside, tmp_path / "x" / "again.json")
     assert len(find_files([tmp_path / "x", inside]).files) == 1
 
 
-def test_hidden_files_are_left_alone_and_told(tmp_path: Path) -> None:
-    """What is hidden or left behind by a system is no capture, and is noted; every other file is read."""
+def test_hidden_files_are_left_out_and_reported(tmp_path: Path) -> None:
+    """Hidden files and those that systems leave behind are left out and noted; every other file is read."""
     for name in (".DS_Store", ".git/config", "__MACOSX/._a", "a.log", "b", "in/Thumbs.db"):
         _touch(tmp_path / "x" / name)
     found = find_files([tmp_path / "x"])
@@ -77,7 +77,7 @@ def test_hidden_files_are_left_alone_and_told(tmp_path: Path) -> None:
     ],
 )
 def test_patterns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str, expected: list[str]) -> None:
-    """A pattern that the shell did not expand finds what it would; a file of that very name goes first."""
+    """A pattern that the shell did not expand matches the same files; a file of that name comes first."""
     for name in ("a.ndjson", "2024/b.ndjson", "2024/03/c.ndjson", "d.gz", "[1].json", ".hidden/e.ndjson"):
         _touch(tmp_path / "x" / name)
     monkeypatch.chdir(tmp_path)
@@ -87,7 +87,7 @@ def test_patterns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str,
 
 
 def test_links_and_special_files_never_hang(tmp_path: Path) -> None:
-    """Loops of links, links to nothing, pipes and sockets in a folder are passed by, and told."""
+    """Loops of links, broken links, pipes and sockets in a folder are skipped, and reported."""
     folder = tmp_path / "x"
     _touch(folder / "in" / "a")
     os.symlink(folder, folder / "loop")
@@ -106,7 +106,7 @@ def test_links_and_special_files_never_hang(tmp_path: Path) -> None:
 
 
 def test_odd_names_can_be_printed_and_stay_apart(tmp_path: Path) -> None:
-    """Line ends, colours, bytes that are no text and turned writing become escapes; no two names are one."""
+    """Line ends, colours, invalid bytes and bidirectional controls are escaped; no two names collide."""
     folder = os.fsencode(tmp_path / "x")
     os.mkdir(folder)
     for name in (
@@ -127,8 +127,8 @@ def test_odd_names_can_be_printed_and_stay_apart(tmp_path: Path) -> None:
     assert report["rejected_by_reason"] == {"shape_unknown": 7}
 
 
-def test_a_folder_that_may_not_be_read_is_told() -> None:
-    """A folder without the right to list it is one unreadable record, and its neighbours are read."""
+def test_a_folder_that_may_not_be_read_is_reported() -> None:
+    """A folder that may not be listed is one unreadable record, and its neighbours are read."""
     with tempfile.TemporaryDirectory(prefix="chatlio-kit-test-") as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -139,39 +139,39 @@ def test_a_folder_that_may_not_be_read_is_told() -> None:
         was = os.geteuid()
         try:
             if was == 0:
-                os.seteuid(65534)  # nobody: to root everything is readable
+                os.seteuid(65534)  # root can read everything
             captures = Captures([folder / "x"])
             pieces = list(captures.batches())
         finally:
             os.seteuid(was)
             (folder / "x" / "shut").chmod(0o755)
-    assert [(each.file, each.detail) for piece in pieces for each in piece.rejected] == [
+    assert [(rejection.file, rejection.detail) for piece in pieces for rejection in piece.rejected] == [
         ("x/shut", "The file cannot be read: Permission denied.")
     ]
     assert captures.read == {"x/open": 1, "x/shut": 1}
 
 
 def test_a_named_file_takes_its_kind_from_its_own_folder(tmp_path: Path) -> None:
-    """A file that is named alone keeps the kind that its folder says."""
+    """A file that is named alone keeps the kind that its folder indicates."""
     path = _touch(tmp_path / "unanswered" / "2024.ndjson")
     assert find_files([path]).files[0].kind is Kind.UNANSWERED
 
 
 @pytest.mark.parametrize("name", ["nowhere", "*.nowhere", "**/nowhere", "nowhere" * 100, "nowhere\0"])
-def test_a_missing_path_is_told(tmp_path: Path, name: str) -> None:
+def test_a_missing_path_is_reported(tmp_path: Path, name: str) -> None:
     """A path that does not exist, or a pattern that matches nothing, is a usage error that names it."""
     with pytest.raises(MissingPath, match="nowhere"):
         find_files([tmp_path / name])
 
 
-def test_an_empty_folder_is_told(tmp_path: Path) -> None:
-    """A folder without files cannot be converted, and the sentence says which."""
+def test_an_empty_folder_is_reported(tmp_path: Path) -> None:
+    """A folder without files cannot be converted, and the message names it."""
     with pytest.raises(CaptureError, match=tmp_path.name):
         find_files([tmp_path])
 
 
 def test_an_empty_file_is_noted_and_costs_nothing(tmp_path: Path) -> None:
-    """A file of 0 bytes gives a sentence; the file beside it is read."""
+    """A file of 0 bytes gives a note; the file next to it is read."""
     _touch(tmp_path / "x" / "empty.ndjson", "")
     _touch(tmp_path / "x" / "full.ndjson")
     captures = Captures([tmp_path / "x"])
@@ -179,13 +179,16 @@ def test_an_empty_file_is_noted_and_costs_nothing(tmp_path: Path) -> None:
     assert captures.notes == ["x/empty.ndjson is empty: no record was read from it."]
 
 
-def test_the_command_takes_patterns_and_tells_what_is_missing(tmp_path: Path) -> None:
-    """A quoted pattern is expanded; one that matches nothing, and a missing driver, are wrong usage."""
+def test_the_command_takes_patterns_and_reports_what_is_missing(tmp_path: Path) -> None:
+    """A quoted pattern is expanded; one that matches nothing, and a missing driver, are usage errors."""
     _touch(tmp_path / "x" / "a.ndjson")
     out = str(tmp_path / "out")
     done = CliRunner().invoke(main, ["convert", str(tmp_path / "*" / "*.ndjson"), "--out", out, "--json"])
     assert json.loads(done.stdout)["read"] == 1
-    for named, told in ((str(tmp_path / "*.gz"), "No file matches"), ("gopher://x", "no sort of address")):
+    for named, reported in (
+        (str(tmp_path / "*.gz"), "No file matches"),
+        ("gopher://x", "not a supported type"),
+    ):
         done = CliRunner().invoke(main, ["convert", named, "--out", out])
         assert done.exit_code == 2
-        assert told in done.stderr
+        assert reported in done.stderr

@@ -1,4 +1,4 @@
-"""What is not read: what the user excludes, and text files that surely hold no capture."""
+"""Files that are not read: those that the user excludes, and text files without captures."""
 
 from __future__ import annotations
 
@@ -69,17 +69,17 @@ ALL = "a.ndjson b.ndjson old/c.ndjson old/deep/d.ndjson z.zip!new/e.ndjson z.zip
     ],
 )
 def test_patterns_exclude_files_folders_and_members(captures: Path, patterns: list[str], read: str) -> None:
-    """A pattern without a slash matches a name wherever it is, one with a slash a path."""
+    """A pattern without a slash matches a name anywhere, one with a slash matches a path."""
     assert _files(_read(captures, exclude=patterns)) == read
 
 
 def test_a_path_is_excluded_as_it_was_typed(captures: Path) -> None:
-    """What a user copies from a listing of files works, be it a whole path."""
+    """A name copied from a listing of files works, even a whole path."""
     assert "old/" not in _files(_read(captures, exclude=f"{captures}/old")).replace("z.zip!old", "")
 
 
 def test_what_was_excluded_is_counted_in_a_note(captures: Path) -> None:
-    """The note says how many there are; a pattern that matches nothing is noted too."""
+    """The note gives their number; a pattern that matches nothing is noted too."""
     notes = "\n".join(_read(captures, exclude=["old", "*.csv"]).notes)
     assert "--exclude, 3 in all" in notes
     assert "captures/old/c.ndjson" in notes
@@ -88,15 +88,15 @@ def test_what_was_excluded_is_counted_in_a_note(captures: Path) -> None:
 
 
 def test_excluding_everything_or_nothing_is_wrong(captures: Path) -> None:
-    """An export of which nothing is left is no empty result, and an empty pattern is no pattern."""
+    """An export with nothing left is not an empty result, and an empty pattern is not a pattern."""
     with pytest.raises(CaptureError, match=r"leaves none of the 5 files"):
         _read(captures, exclude="captures")
-    with pytest.raises(UsageError, match="names nothing"):
+    with pytest.raises(UsageError, match="is empty"):
         _read(captures, exclude="")
 
 
 def test_commands_take_exclude(captures: Path, tmp_path: Path) -> None:
-    """``convert``, ``backfill`` and ``forget`` take it, more than once."""
+    """``convert``, ``backfill`` and ``forget`` accept it, repeatedly."""
     out = ["--out", str(tmp_path / "out"), "--json"]
     command = ["convert", str(captures), "--exclude", "old", "--exclude", "*.zip", *out]
     result = CliRunner().invoke(main, command)
@@ -123,7 +123,7 @@ LOG = (
     ],
 )
 def test_text_without_a_capture_is_left_out(captures: Path, name: str, text: str) -> None:
-    """It costs no reject: a note names it, in a folder and in a zip."""
+    """It costs no rejection: a note names it, in a folder and in a zip."""
     (captures / name).write_bytes(text.encode("latin-1"))
     with zipfile.ZipFile(captures / "z.zip", "a") as archive:
         archive.writestr(f"new/{name}", text.encode("latin-1"))
@@ -150,11 +150,11 @@ def test_text_without_a_capture_is_left_out(captures: Path, name: str, text: str
     ],
 )
 def test_what_may_be_a_capture_is_never_left_out(captures: Path, name: str, text: str) -> None:
-    """A damaged, coded or unknown capture costs a reject that says so, and so does a file named like data."""
+    """A damaged, encoded or unknown capture costs a clear rejection, and so does a file named like data."""
     (captures / name).write_text(text, encoding="utf-8")
     tables = _read(captures)
     assert _files(tables) == ALL
-    assert {each.file for each in tables.rejections} == {f"captures/{name}"}
+    assert {rejection.file for rejection in tables.rejections} == {f"captures/{name}"}
 
 
 @pytest.mark.parametrize("form", ["lone", "array", "indented", "csv"])
@@ -176,37 +176,42 @@ def test_one_capture_is_found_whatever_the_file_is_called(
 
 
 def test_a_file_that_is_named_is_read(captures: Path) -> None:
-    """Named by the user, even a README is told as what it is."""
+    """If the user names it, even a README is reported as what it is."""
     readme = captures / "README.txt"
     readme.write_text(README, encoding="utf-8")
     for tables in (_read(readme), _read(captures, readme)):
-        assert [(each.reason, each.field) for each in tables.rejections] == [("unreadable", None)]
+        assert [(rejection.reason, rejection.field) for rejection in tables.rejections] == [
+            ("unreadable", None)
+        ]
 
 
 def test_text_alone_is_no_export(tmp_path: Path) -> None:
-    """Where nothing else is, such a file is the reject that it always was: nothing was read by mistake."""
+    """Without any other file, such a file is rejected as before: nothing was read by mistake."""
     (tmp_path / "wrong" / "sub").mkdir(parents=True)
     (tmp_path / "wrong" / "README.txt").write_text(README, encoding="utf-8")
     (tmp_path / "wrong" / "sub" / "notes.md").write_text(README, encoding="utf-8")
     tables = _read(tmp_path / "wrong")
-    assert [each.reason for each in tables.rejections] == ["unreadable"] * 2
+    assert [rejection.reason for rejection in tables.rejections] == ["unreadable"] * 2
     assert not any("left out" in note for note in tables.notes)
 
 
 def test_text_alone_in_an_archive_is_no_export(tmp_path: Path) -> None:
-    """Such a member is a reject too, and counts as a record of its archive."""
+    """Such a member is rejected too, and counts as a record of its archive."""
     (tmp_path / "wrong").mkdir()
     with zipfile.ZipFile(tmp_path / "wrong" / "a.zip", "w") as archive:
         archive.writestr("README", README)
         archive.writestr("sub/notes.md", README)
     captures = Captures([tmp_path / "wrong"])
     (batch,) = captures.batches()
-    assert [each.file for each in batch.rejected] == ["wrong/a.zip!README", "wrong/a.zip!sub/notes.md"]
+    assert [rejection.file for rejection in batch.rejected] == [
+        "wrong/a.zip!README",
+        "wrong/a.zip!sub/notes.md",
+    ]
     assert (captures.read, captures.notes) == ({"wrong/a.zip": 2}, [])
 
 
 def test_a_backfill_reads_later_what_it_left_out_before(captures: Path, tmp_path: Path) -> None:
-    """A zip that was read without some members counts as unchanged only for the same patterns."""
+    """A zip that was read without some members counts as unchanged only with the same patterns."""
     state = tmp_path / "state"
 
     def backfill(*options: str) -> dict[str, Any]:

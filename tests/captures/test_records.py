@@ -1,4 +1,4 @@
-"""Files to records: containers, forms, and what breaks them."""
+"""Files to records: containers, formats, and damage."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _text(content: bytes) -> str:
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("container", CONTAINERS)
 def test_every_form_gives_the_same_records(tmp_path: Path, form: str, container: str) -> None:
-    """Lines, arrays and objects give the same records in every container, whatever the file is called."""
+    """Lines, arrays and objects give the same records in every container, whatever the file's name."""
     path = tmp_path / "captures"
     path.write_bytes(CONTAINERS[container](FORMS[form](VALUES)))
     assert _good(_read(path)) == VALUES
@@ -103,7 +103,7 @@ def test_every_form_gives_the_same_records(tmp_path: Path, form: str, container:
 
 @pytest.mark.parametrize("container", ["gzip", "bzip2", "xz"])
 def test_a_container_that_is_cut_off_keeps_what_came_before(tmp_path: Path, container: str) -> None:
-    """Whatever packed the file, its good records stand and the break is one unreadable record."""
+    """In every compression, intact records are kept and the break is one unreadable record."""
     seed = random.Random(1)
     values = [{"n": number, "noise": seed.random()} for number in range(40_000)]
     packed = CONTAINERS[container](FORMS["ndjson"](values))
@@ -130,7 +130,7 @@ def _zstd(content: bytes) -> bytes:
 def test_a_container_that_breaks_keeps_what_came_before(
     tmp_path: Path, pack: Callable[[bytes], bytes], block: int
 ) -> None:
-    """Bytes that are missing in the middle cost the rest, and of what came before the block they stood in."""
+    """Bytes missing in the middle cost the rest, and in the part before, only the block they were in."""
     noise = random.Random(1)
     values = [{"n": number, "noise": noise.randbytes(100).hex()} for number in range(1200)]
     content = FORMS["ndjson"](values)
@@ -146,40 +146,40 @@ def test_a_container_that_breaks_keeps_what_came_before(
 
 
 def test_a_monstrous_line_costs_only_itself(tmp_path: Path) -> None:
-    """A line beyond what a record may hold is rejected as too large; its neighbours are kept."""
+    """A line beyond the maximum record is rejected as too large; its neighbours are kept."""
     path = tmp_path / "captures"
     monster = b'{"n": "' + b"x" * (MOST_BYTES + 1) + b'"}'
     path.write_bytes(b'{"n": 1}\n' + monster + b'\n{"n": 3}\n')
     records = _read(path)
     assert _good(records) == [{"n": 1}, {"n": 3}]
-    assert [(each.number, each.reason) for each in records if each.reason] == [(2, Reason.TOO_LARGE)]
+    assert [(record.number, record.reason) for record in records if record.reason] == [(2, Reason.TOO_LARGE)]
 
 
 def test_a_bad_element_of_an_array_costs_only_itself(tmp_path: Path) -> None:
-    """Where the brackets allow it, the elements after a bad one are kept."""
+    """Where the brackets allow it, the elements after an invalid one are kept."""
     path = tmp_path / "captures"
     path.write_bytes(b'[{"n": 1}, {"n": nonsense}, {"n": 3}]')
     records = _read(path)
     assert _good(records) == [{"n": 1}, {"n": 3}]
-    assert [(each.number, each.reason) for each in records if each.reason] == [(2, Reason.NOT_JSON)]
+    assert [(record.number, record.reason) for record in records if record.reason] == [(2, Reason.NOT_JSON)]
 
 
 def test_lines_are_numbered_as_an_editor_numbers_them(tmp_path: Path) -> None:
-    """Blank lines are no records, but they count."""
+    """Blank lines are not records, but they count."""
     path = tmp_path / "a"
     path.write_bytes(b'\n{"a":1}\n\n  \n{"b":2}\n')
     assert [record.number for record in _read(path)] == [2, 5]
 
 
 def test_array_elements_are_numbered_from_one(tmp_path: Path) -> None:
-    """An element of an array has its index from 1."""
+    """An element of an array is numbered from 1."""
     path = tmp_path / "a"
     path.write_bytes(b'[{"a":1}, 7, {"b":2}]')
     assert [(record.number, record.value) for record in _read(path)] == [(1, {"a": 1}), (2, 7), (3, {"b": 2})]
 
 
 def test_an_object_alone_is_one_record(tmp_path: Path) -> None:
-    """A file that holds a single object is one record, on one line or on many."""
+    """A file with a single object is one record, on one line or several."""
     for text in ('{"a": {"b": 1}}', '{\n "a": {\n  "b": 1}\n}\n'):
         path = tmp_path / "a"
         path.write_text(text)
@@ -192,7 +192,7 @@ def test_an_object_alone_is_one_record(tmp_path: Path) -> None:
      b'{"a": 1} {"b": 2}', b"\x00", b'{"a": "\x00"}', b"[" * 2000],
 )  # fmt: skip
 def test_a_broken_line_costs_only_itself(tmp_path: Path, bad: bytes) -> None:
-    """A line that is no JSON is one rejected record, named by its line; all others are kept."""
+    """A line that is not JSON is one rejected record, named by its line; all others are kept."""
     good = [{"n": number} for number in range(1000)]
     lines = [json.dumps(value).encode() for value in good]
     lines.insert(500, bad)
@@ -204,7 +204,7 @@ def test_a_broken_line_costs_only_itself(tmp_path: Path, bad: bytes) -> None:
 
 
 def test_a_broken_first_line_costs_only_itself(tmp_path: Path) -> None:
-    """A cut-off first line does not turn the file into something else."""
+    """A truncated first line does not change the file's detected format."""
     path = tmp_path / "a"
     path.write_bytes(b'{"a": {"b": \n{"c": 1}\n[1, 2]\n{"d": 2}\n')
     records = _read(path)
@@ -218,7 +218,7 @@ def test_a_broken_first_line_costs_only_itself(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", ["ndjson", "array with an element a line"])
 def test_a_truncated_gzip_keeps_what_came_before(tmp_path: Path, form: str) -> None:
-    """Records before the break stand; the break is one record, rejected as unreadable."""
+    """Records before the break are kept; the break is one record, rejected as unreadable."""
     seed = random.Random(1)
     values = [{"n": number, "noise": seed.random()} for number in range(2000)]
     path = tmp_path / "a.gz"
@@ -234,7 +234,7 @@ def test_a_truncated_gzip_keeps_what_came_before(tmp_path: Path, form: str) -> N
     "content", [b'{"a":1}\n{"b":2}\n{"c": "x', b'[{"a":1},\n{"b":2},\n{"c": "x', b'[{"a":1},{"b":2}']
 )
 def test_a_cut_off_tail_is_one_unreadable_record(tmp_path: Path, content: bytes) -> None:
-    """A file that ends in the middle of a record gives the records before, and one that says so."""
+    """A file that ends within a record gives the records before, and one that reports the end."""
     path = tmp_path / "a"
     path.write_bytes(content)
     records = _read(path)
@@ -243,14 +243,14 @@ def test_a_cut_off_tail_is_one_unreadable_record(tmp_path: Path, content: bytes)
 
 
 def test_a_file_of_random_bytes_is_one_unreadable_record(tmp_path: Path) -> None:
-    """What is no text at all is told in one sentence, not line by line."""
+    """A file that is not text is reported in one sentence, not line by line."""
     path = tmp_path / "a"
     path.write_bytes(random.Random(3).randbytes(100_000))
     assert [(r.number, r.reason) for r in _read(path)] == [(1, Reason.UNREADABLE)]
 
 
 def test_an_empty_file_has_no_record(tmp_path: Path) -> None:
-    """Nothing in, nothing out."""
+    """An empty file gives nothing."""
     for content in (b"", b"\n \n", b"[]", b"\xef\xbb\xbf"):
         path = tmp_path / "a"
         path.write_bytes(content)
@@ -259,7 +259,7 @@ def test_an_empty_file_has_no_record(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [2**63, 2**64 + 1, -(2**70), 12345678901234567890123])
 def test_big_integers_keep_their_digits(number: int) -> None:
-    """No integer is turned into a float."""
+    """No integer becomes a float."""
     assert parse(json.dumps({"id": number}).encode()) == {"id": number}
 
 
@@ -268,7 +268,7 @@ def test_big_integers_keep_their_digits(number: int) -> None:
 @example(number="1e-400")
 @example(number="9007199254740993.0")
 def test_no_number_changes_its_value(number: str) -> None:
-    """A number is read, and written again, as what it says; as a double wherever one holds it."""
+    """A number keeps its value when it is read and written; it is a double if one can hold it."""
     raw = f'{{"id":[{number},1.5]}}'.encode()
     try:
         value = parse(raw)
@@ -281,15 +281,15 @@ def test_no_number_changes_its_value(number: str) -> None:
         assert value == json.loads(raw)
 
 
-def test_a_number_that_no_double_holds_is_told_at_any_depth() -> None:
-    """Beside such a number nesting goes only so far: the record is refused, not altered."""
+def test_a_number_that_no_double_holds_is_reported_at_any_depth() -> None:
+    """Next to such a number, nesting has a limit: the record is refused, not altered."""
     deep = f'{{"a": {"[" * 400}0.1234567890123456789{"]" * 400}}}'
     with pytest.raises(ValueError, match="nested too deeply"):
         parse(deep.encode())
 
 
 class _CountingDecoder(json.JSONDecoder):
-    """Remembers how much text it was shown, each time it was asked for a value."""
+    """Records how much text it was shown on each request for a value."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -301,7 +301,7 @@ class _CountingDecoder(json.JSONDecoder):
 
 
 def test_a_long_element_is_decoded_few_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An element that takes many blocks is decoded when twice as much of it is there, not at every block."""
+    """An element that spans many blocks is decoded each time its text has doubled, not at every block."""
     decoder = _CountingDecoder()
     monkeypatch.setattr(values, "_DECODER", decoder)
     element = {"n": "x" * 12_000_000}
@@ -312,7 +312,7 @@ def test_a_long_element_is_decoded_few_times(tmp_path: Path, monkeypatch: pytest
 
 
 def test_looking_for_keys_goes_only_so_far(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where something is damaged, objects behind it are looked at as far as needed, however long they are."""
+    """After damage, objects are searched as far as needed, however long they are."""
     decoder = _CountingDecoder()
     monkeypatch.setattr(values, "_DECODER", decoder)
     nested = "".join(f'[{{}},{{"k{number}":' for number in range(16))
@@ -322,14 +322,14 @@ def test_looking_for_keys_goes_only_so_far(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_lines_in_a_damaged_object_hide_no_objects_behind_it(tmp_path: Path) -> None:
-    """Objects one after another are found although lines begin inside the first one as objects do."""
+    """Consecutive objects are found although lines within the first one start like objects."""
     path = tmp_path / "a"
     path.write_bytes(b'{"n": {' + b"{\n" * 300 + b'"x": 1}}{"n": {"x": 2}}{"n": {"x": 3}}\n')
     assert _good(_read(path)) == [{"n": {"x": 2}}, {"n": {"x": 3}}]
 
 
 def test_lines_of_junk_hide_no_table(tmp_path: Path) -> None:
-    """Rows that are none say nothing of a table, however many they are; the others are read."""
+    """Invalid rows do not affect the detection of a table, however many there are; the others are read."""
     path = tmp_path / "a"
     row = b'2024-03-11T08:59:43Z,"{""n"": 1}"\n'
     path.write_bytes(b"receivedAt,payload\n" + b"x\n" * 300 + row)
@@ -343,7 +343,7 @@ def test_lines_of_junk_hide_no_table(tmp_path: Path) -> None:
 def test_any_bytes_are_read_without_an_error(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, packed: bool
 ) -> None:
-    """Whatever a file holds, reading it gives records, each with a value or a reason, numbered upwards."""
+    """Reading any file gives records, each with a value or a reason, in ascending order."""
     path = tmp_path_factory.mktemp("any") / "a"
     path.write_bytes(gzip.compress(content) if packed else content)
     records = _read(path)

@@ -44,7 +44,7 @@ def server() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def client(server: str) -> Iterator[Any]:
-    """A client of the server that needs nothing of the environment."""
+    """A client for the server that needs nothing from the environment."""
     client = boto3.client(
         "s3",
         endpoint_url=server,
@@ -59,7 +59,7 @@ def client(server: str) -> Iterator[Any]:
 
 @pytest.fixture
 def s3(server: str, client: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """The client of an empty bucket named hooks; the environment says where it is, and nothing else."""
+    """The client for an empty bucket named hooks; only the environment gives its location."""
     for name in (*PROXIES, "AWS_PROFILE", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     for name, value in {
@@ -89,15 +89,15 @@ def put(s3: Any) -> Callable[..., None]:
 
 
 def _read(*addresses: str) -> tuple[dict[str, int], list[str]]:
-    """Give the records of each file, and what was noted."""
+    """Return the records of each file, and the notes."""
     captures = Captures(addresses)
-    rejected = [each for piece in captures.batches() for each in piece.rejected]
+    rejected = [rejection for piece in captures.batches() for rejection in piece.rejected]
     assert not rejected
     return captures.read, captures.notes
 
 
-def test_a_folder_beside_an_object_of_its_name_is_read(put: Callable[..., None]) -> None:
-    """A slash at the end asks for the folder; without one the object is read, and the folder is noted."""
+def test_a_folder_next_to_an_object_with_its_name_is_read(put: Callable[..., None]) -> None:
+    """A final slash means the folder; without one the object is read, and the folder is noted."""
     put("both/a.ndjson", "both/in/b.ndjson", "neighbour/c.ndjson")
     put("both", content=LINE * 2)
     assert _read("s3://hooks/both/") == ({"both/a.ndjson": 1, "both/in/b.ndjson": 1}, [])
@@ -108,7 +108,7 @@ def test_a_folder_beside_an_object_of_its_name_is_read(put: Callable[..., None])
 
 
 def test_an_object_whose_key_ends_with_a_slash_is_noted(put: Callable[..., None]) -> None:
-    """Its driver cannot open it, so it is named; an empty one is only how a store writes down a folder."""
+    """Its driver cannot open it, so it is named; an empty one is just how a store represents a folder."""
     put("m/full/", "m/a.ndjson")
     put("m/", "m/empty/", content=b"")
     for address in ("s3://hooks/m/", "s3://hooks/**/m"):
@@ -120,7 +120,7 @@ def test_an_object_whose_key_ends_with_a_slash_is_noted(put: Callable[..., None]
 
 @pytest.mark.parametrize("key", ["a [1].ndjson", "b[x]/c?.ndjson", "d*.ndjson", "e[1]/f.ndjson"])
 def test_wildcards_in_a_key_are_read_as_they_are(put: Callable[..., None], key: str) -> None:
-    """A key that exists is that key; its name is the whole of its last part."""
+    """An existing key is read literally; its name is the whole last part."""
     put(key, "a 1.ndjson", "bx/c1.ndjson", "d1.ndjson", "e1/f.ndjson")
     assert list(_read(f"s3://hooks/{key}")[0]) == [key.rpartition("/")[2]]
     folder, _, name = key.rpartition("/")
@@ -129,7 +129,7 @@ def test_wildcards_in_a_key_are_read_as_they_are(put: Callable[..., None], key: 
 
 
 def test_patterns_find_what_they_find_in_folders(put: Callable[..., None]) -> None:
-    """Wildcards stand for parts of one name, ``**`` for any folders; a matched folder is read whole."""
+    """Wildcards match parts of one name, ``**`` matches any folders; a matching folder is read whole."""
     put("x/a.ndjson", "x/b.csv", "x/2024/c.ndjson", "x/2024/03/d.ndjson", "x/.hidden")
     expected = {
         "x/*.ndjson": ["x/a.ndjson"],
@@ -146,7 +146,7 @@ def test_patterns_find_what_they_find_in_folders(put: Callable[..., None]) -> No
 
 
 def test_more_keys_than_a_page_of_a_listing_are_read(s3: Any) -> None:
-    """2,500 objects give 2,500 files, as a store lists a thousand at a time."""
+    """2,500 objects give 2,500 files, although a store lists a thousand at a time."""
     store = s3_backends[DEFAULT_ACCOUNT_ID]["global"]  # one by one through its API they take a minute
     for number in range(2500):
         store.put_object("hooks", f"many/{number:04}", LINE)
@@ -155,7 +155,7 @@ def test_more_keys_than_a_page_of_a_listing_are_read(s3: Any) -> None:
 
 
 def test_the_latest_version_is_read(s3: Any, put: Callable[..., None]) -> None:
-    """Of a bucket that keeps versions the latest is read; what was deleted is not there."""
+    """In a bucket with versions, the latest is read; deleted objects are absent."""
     s3.put_bucket_versioning(Bucket="hooks", VersioningConfiguration={"Status": "Enabled"})
     put("a", "gone")
     first = find_files(["s3://hooks/a"]).files[0].source.mark()
@@ -168,16 +168,16 @@ def test_the_latest_version_is_read(s3: Any, put: Callable[..., None]) -> None:
 def test_wrong_credentials_are_one_sentence(
     put: Callable[..., None], monkeypatch: pytest.MonkeyPatch, server: str
 ) -> None:
-    """A store that refuses, a bucket that is not there and missing credentials are told, and no secret is."""
+    """A store that refuses, a missing bucket and missing credentials are reported, without secrets."""
     put("a")
     with pytest.raises(MissingPath):
         find_files(["s3://no-such-bucket/a"])
     with _proxy(server, lambda _: b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n") as (address, _):
         monkeypatch.setenv("AWS_ENDPOINT_URL", address)
         for named in ("s3://hooks/a", "s3://hooks/", "s3://hooks/*.ndjson"):
-            with pytest.raises(CaptureError, match=r"Forbidden.*credentials") as told:
+            with pytest.raises(CaptureError, match=r"Forbidden.*credentials") as error:
                 find_files([named])
-            assert SECRET not in str(told.value)
+            assert SECRET not in str(error.value)
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     with pytest.raises(CaptureError, match="credentials"):
@@ -187,7 +187,7 @@ def test_wrong_credentials_are_one_sentence(
 def test_a_cut_answer_is_asked_for_again(
     put: Callable[..., None], monkeypatch: pytest.MonkeyPatch, server: str
 ) -> None:
-    """An answer that ends early is fetched again: all records come, each once."""
+    """A truncated response is fetched again: all records are read, once each."""
     put("a", content=LINE * 100_000)
     cuts = iter([300_000])
 
@@ -203,7 +203,7 @@ def test_a_cut_answer_is_asked_for_again(
 def test_slow_answers_lose_nothing(
     put: Callable[..., None], monkeypatch: pytest.MonkeyPatch, server: str
 ) -> None:
-    """A store that takes its time for each answer is waited for: all records come, each once."""
+    """A slow store is waited for: all records are read, once each."""
     put("slow/a", content=LINE * 10_000)
     put("slow/b")
 
@@ -217,10 +217,10 @@ def test_slow_answers_lose_nothing(
     assert asked
 
 
-def test_answers_that_are_always_cut_are_told(
+def test_responses_that_always_break_off_are_reported(
     put: Callable[..., None], monkeypatch: pytest.MonkeyPatch, server: str
 ) -> None:
-    """A store that breaks off each time is one unreadable record, and the object beside it is read."""
+    """A store that always fails midway costs one unreadable record, and the object next to it is read."""
     put("x/a", content=LINE * 100_000)
     put("x/b")
 
@@ -230,24 +230,26 @@ def test_answers_that_are_always_cut_are_told(
     with _proxy(server, cut) as (address, _):
         monkeypatch.setenv("AWS_ENDPOINT_URL", address)
         captures = Captures(["s3://hooks/x/"])
-        rejected = [each for piece in captures.batches() for each in piece.rejected]
-    assert [(each.file, each.reason) for each in rejected] == [("x/a", "unreadable")]
+        rejected = [rejection for piece in captures.batches() for rejection in piece.rejected]
+    assert [(rejection.file, rejection.reason) for rejection in rejected] == [("x/a", "unreadable")]
     assert captures.read["x/b"] == 1
 
 
-def test_what_changes_or_goes_between_listing_and_reading_is_told(s3: Any, put: Callable[..., None]) -> None:
-    """An object that is gone when its turn comes is one unreadable record; a changed one is read as it is."""
+def test_objects_that_change_between_listing_and_reading_are_reported(
+    s3: Any, put: Callable[..., None]
+) -> None:
+    """An object that is gone when its turn comes is one unreadable record; a changed one is read anew."""
     put("x/a", "x/b")
     captures = Captures(["s3://hooks/x/"])
     s3.delete_object(Bucket="hooks", Key="x/a")
     put("x/b", content=LINE * 5)
-    rejected = [each for piece in captures.batches() for each in piece.rejected]
-    assert [(each.file, each.reason) for each in rejected] == [("x/a", "unreadable")]
+    rejected = [rejection for piece in captures.batches() for rejection in piece.rejected]
+    assert [(rejection.file, rejection.reason) for rejection in rejected] == [("x/a", "unreadable")]
     assert captures.read["x/b"] == 5
 
 
 def test_drivers_log_no_secret(put: Callable[..., None], caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever level the drivers' loggers have, no key, signature or signed query is in their records."""
+    """At every level of the drivers' loggers, no key, signature or signed query is in their records."""
     put("a")
     with caplog.at_level(logging.DEBUG):
         _read("s3://hooks/a")
@@ -262,7 +264,7 @@ def test_drivers_log_no_secret(put: Callable[..., None], caplog: pytest.LogCaptu
 def test_a_bucket_is_converted_as_a_folder_is(
     put: Callable[..., None], documented: Path, tmp_path: Path
 ) -> None:
-    """The same report comes out of a bucket as out of a folder."""
+    """A bucket gives the same report as a folder."""
     (file,) = documented.iterdir()
     put("documented/captures.ndjson", content=file.read_bytes())
     remote = convert(Export(["s3://hooks/documented/"], ReadOptions()), tmp_path / "remote", quiet=True)
@@ -273,7 +275,7 @@ def test_a_bucket_is_converted_as_a_folder_is(
 
 @contextmanager
 def _proxy(server: str, change: Callable[[bytes], bytes]) -> Iterator[tuple[str, list[str]]]:
-    """A server in front of the other that may change its answers, and the requests that it got."""
+    """A proxy in front of the server that may change its responses, and the requests it received."""
     host, _, port = server.removeprefix("http://").partition(":")
     asked: list[str] = []
 

@@ -1,4 +1,4 @@
-"""What is said of a file or a record that cannot be read: what it is, where, and what helps."""
+"""Messages about unreadable files and records: what they are, where, and what helps."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _tables(path: Path, content: bytes, **options: Any) -> Tables:
 
 @pytest.fixture
 def line(conversation: Payload) -> Callable[..., str]:
-    """Write captures as lines without their ends, all of them different."""
+    """Write captures as distinct lines, without line ends."""
 
     def write(number: int, message: str = "Hi") -> str:
         payload = deepcopy(conversation)
@@ -44,7 +44,7 @@ Line = Callable[..., str]
 @pytest.mark.parametrize("between", ["\\n", "\\r\\n", "\\n\n", "\\n\\n", "\\n \r\n"])
 @pytest.mark.parametrize("ends", [True, False])
 def test_a_written_line_end_parts_records(tmp_path: Path, line: Line, between: str, ends: bool) -> None:
-    """A backslash and an n between two objects can be nothing but a line's end; in a text it stays."""
+    """A backslash and an n between two objects can only be a line feed; within a string they stay."""
     records = [line(number, "a\\nb } \\n { c") for number in range(4)]
     content = between.join(records) + (between if ends else "")
     tables = _tables(tmp_path / "a", content.encode())
@@ -53,7 +53,7 @@ def test_a_written_line_end_parts_records(tmp_path: Path, line: Line, between: s
 
 
 def test_written_line_ends_are_found_at_the_border_of_blocks(tmp_path: Path, line: Line) -> None:
-    """Wherever a long file is cut while it is read, its records are the same."""
+    """A long file gives the same records, wherever its blocks end."""
     records = [line(number, "x" * 4000) for number in range(700)]
     for shift in range(3):
         tables = _tables(tmp_path / "a", b" " * shift + "\\n".join(records).encode())
@@ -62,14 +62,15 @@ def test_written_line_ends_are_found_at_the_border_of_blocks(tmp_path: Path, lin
 
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "iso8859-15"])
 @pytest.mark.parametrize("form", ["lines", "last line", "array", "csv"])
-def test_a_record_in_another_encoding_is_told_with_its_place(
+def test_a_record_in_another_encoding_is_reported_with_its_position(
     tmp_path: Path, line: Line, encoding: str, form: str
 ) -> None:
-    """The first byte that is no UTF-8 is named; the file is neither cut off nor guessed."""
+    """The first byte that is not UTF-8 is named; the file is neither truncated nor guessed."""
     bad, good = line(1, "déjà"), line(2)
     content = {"lines": f"{good}\n{bad}\n", "last line": f"{good}\n{bad}", "array": f"[{good},\n{bad}]"}
     cells = [
-        json.dumps(json.loads(each)["payload"], ensure_ascii=False).replace('"', '""') for each in (good, bad)
+        json.dumps(json.loads(entry)["payload"], ensure_ascii=False).replace('"', '""')
+        for entry in (good, bad)
     ]
     content["csv"] = "receivedAt,kind,payload\n" + "".join(f'{AT},feedback,"{cell}"\n' for cell in cells)
     raw = content[form].encode(encoding)
@@ -85,7 +86,7 @@ def test_a_record_in_another_encoding_is_told_with_its_place(
 
 
 def test_an_encoding_leaves_utf_8_as_it_is(tmp_path: Path, line: Line) -> None:
-    """A file may mix both, as logs that were put together do; what is in neither costs its record."""
+    """A file may mix both, like concatenated logs; a line in neither costs its record."""
     lines = [
         line(1, "déjà €").encode("cp1252"),
         line(2, "déjà €").encode(),
@@ -93,11 +94,11 @@ def test_an_encoding_leaves_utf_8_as_it_is(tmp_path: Path, line: Line) -> None:
     ]
     tables = _tables(tmp_path / "a", b"\n".join(lines), encoding="windows-1252")
     assert tables.events["message"].tolist() == ["déjà €"] * 2
-    assert [each.record for each in tables.rejections] == [3]
+    assert [rejection.record for rejection in tables.rejections] == [3]
 
 
 def test_a_long_array_in_another_encoding_is_read(tmp_path: Path, line: Line) -> None:
-    """Lines that are longer than a block are put together first."""
+    """Lines longer than a block are assembled first."""
     records = ",".join(line(number, "é" * 300) for number in range(2000))
     tables = _tables(tmp_path / "a", f"[{records}]".encode("latin-1"), encoding="latin-1")
     assert len(tables.events) == 2000
@@ -105,7 +106,7 @@ def test_a_long_array_in_another_encoding_is_read(tmp_path: Path, line: Line) ->
 
 @pytest.mark.parametrize("name", ["utf-16", "cp500", "rot13", "no-such", ""])
 def test_an_encoding_that_cannot_be_meant_is_refused(tmp_path: Path, line: Line, name: str) -> None:
-    """An unknown name, and one in which JSON's own letters have other bytes."""
+    """An unknown name, and an encoding with other bytes for JSON's own letters."""
     with pytest.raises(UsageError, match=r"^encoding="):
         _tables(tmp_path / "a", line(1).encode(), encoding=name)
 
@@ -124,7 +125,7 @@ FILES: list[tuple[bytes, str]] = [
     (b"Obj\x01" + bytes(90), "an Avro file"),
     (_workbook(), "an Office document"),
     (b"\n<!DOCTYPE HTML>\n<html><body>403 Forbidden</body></html>\n", "a web page"),
-    (b"PK\x03\x04" + bytes(90), "no list of its members"),
+    (b"PK\x03\x04" + bytes(90), "no list of members"),
     ('{"payload": {}}\n'.encode("utf-16-le") * 9, "UTF-16 (little-endian)"),
     ('{"payload": {}}\n'.encode("utf-16-be") * 9, "UTF-16 (big-endian)"),
     ('{"payload": {}}\n'.encode("utf-32-le") * 9, "UTF-32 (little-endian)"),
@@ -135,14 +136,14 @@ FILES: list[tuple[bytes, str]] = [
 
 @pytest.mark.parametrize(("content", "words"), FILES, ids=[words for _, words in FILES])
 def test_a_file_is_called_what_it_is(tmp_path: Path, content: bytes, words: str) -> None:
-    """One reject, which names the form and what to do."""
+    """One rejection, which names the format and the next step."""
     (rejected,) = _tables(tmp_path / "a.json", content).rejections
     assert rejected.reason == "unreadable"
     assert words in rejected.detail
 
 
 def test_only_what_is_cut_off_is_called_so(tmp_path: Path, line: Line) -> None:
-    """A last line that is wrong elsewhere is wrong there, whether or not a line's end follows."""
+    """A last line with an error elsewhere is reported there, with or without a final line feed."""
     good = line(1).encode()
     letter = line(1, "déjà").encode()
     endings = {
@@ -155,12 +156,12 @@ def test_only_what_is_cut_off_is_called_so(tmp_path: Path, line: Line) -> None:
     }
     for last, is_cut in endings.items():
         (rejected,) = _tables(tmp_path / "a", line(2).encode() + b"\n" + last).rejections
-        assert ("cut off" in rejected.detail) is is_cut
+        assert ("truncated" in rejected.detail) is is_cut
         assert (rejected.reason == "unreadable") is is_cut
 
 
 def test_nothing_is_advised_that_is_there(tmp_path: Path, conversation: Payload) -> None:
-    """A time or a kind in the payload is read; where it is none, it is quoted and nothing is to be added."""
+    """A time or a kind in the payload is read; an invalid one is quoted, and nothing has to be added."""
     bare = conversation | {"receivedAt": AT, "kind": "feedback"}
     tables = _tables(tmp_path / "a.ndjson", json.dumps(bare).encode())
     assert (tables.rejections, tables.events["kind"].tolist()) == ([], ["feedback"])
@@ -174,8 +175,8 @@ def test_nothing_is_advised_that_is_there(tmp_path: Path, conversation: Payload)
         assert "add receivedAt" not in rejected.detail
 
 
-def test_a_wrong_kind_is_told_by_who_named_it(tmp_path: Path, conversation: Payload) -> None:
-    """The label, the file or the option: what has to be corrected is named."""
+def test_a_wrong_kind_is_reported_with_its_source(tmp_path: Path, conversation: Payload) -> None:
+    """The label, the file or the option: whichever has to be corrected is named."""
     record = json.dumps({"receivedAt": AT, "payload": conversation}).encode()
     (by_file,) = _tables(tmp_path / "transcript.ndjson", record).rejections
     (by_option,) = _tables(tmp_path / "a.ndjson", record, kind="transcript").rejections
@@ -184,17 +185,17 @@ def test_a_wrong_kind_is_told_by_who_named_it(tmp_path: Path, conversation: Payl
 
 
 @pytest.mark.parametrize("moment", ["2024-02-30T08:59:43Z", "2024-13-01T08:59:43Z", "2024-02-03T25:59:43Z"])
-def test_a_day_that_does_not_exist_is_told_as_that(
+def test_a_day_that_does_not_exist_is_reported_as_such(
     tmp_path: Path, conversation: Payload, moment: str
 ) -> None:
-    """Its writing is right, so no other writing is asked for."""
+    """Its format is right, so no other format is requested."""
     record = {"receivedAt": moment, "kind": "feedback", "payload": conversation}
     (rejected,) = _tables(tmp_path / "a", json.dumps(record).encode()).rejections
     assert "expected a day and a time that exist" in rejected.detail
 
 
 def test_values_are_shown_as_json_has_them(tmp_path: Path, conversation: Payload) -> None:
-    """No word of Python's, and nothing that a terminal would obey."""
+    """No Python jargon, and nothing that a terminal would obey."""
     for value, shown in (
         (None, "null"),
         (True, "true"),
@@ -208,7 +209,7 @@ def test_values_are_shown_as_json_has_them(tmp_path: Path, conversation: Payload
 
 
 def test_names_of_unknown_fields_do_nothing_to_a_terminal(tmp_path: Path, conversation: Payload) -> None:
-    """A stranger's key is printed letter by letter."""
+    """An untrusted key is printed letter by letter."""
     record = {"receivedAt": AT, "kind": "feedback", "payload": conversation | {"\x1b[2Jx": 1}}
     notes = _tables(tmp_path / "a", json.dumps(record).encode()).notes
     assert all(note.isprintable() for note in notes)

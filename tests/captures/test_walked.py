@@ -1,4 +1,4 @@
-"""Lists: each element is a record where the user says so or a logger writes them; none is lost quietly."""
+"""Lists: each element is a record if the user or a logger says so; none is lost silently."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _tables(path: Path, fields: Any = None, **options: Any) -> Tables:
 
 
 def _page(conversation: Payload, count: int, first: int = 1) -> Payload:
-    """What an unknown queue answers."""
+    """Records from an unknown queue."""
     found = [
         {"Text": json.dumps({**conversation, "message": f"number {number}"}), "About": {"At": AT + number}}
         for number in range(first, first + count)
@@ -43,7 +43,7 @@ WALKED = [
 def test_each_element_is_a_record(
     tmp_path: Path, conversation: Payload, fields: str, indent: int | None
 ) -> None:
-    """All places walk the same element; what stands outside of the list counts for each."""
+    """All paths walk the same element; what is outside the list counts for each element."""
     pages = [_page(conversation, 3), _page(conversation, 0), _page(conversation, 2, first=4)]
     (tmp_path / "a.json").write_text("\n".join(json.dumps(page, indent=indent) for page in pages))
     tables = _tables(tmp_path, fields)
@@ -56,7 +56,7 @@ def test_each_element_is_a_record(
 
 
 def test_a_bad_element_costs_itself(tmp_path: Path, conversation: Payload) -> None:
-    """Each element ends in one place; a reject shows its own element and nothing else of the page."""
+    """Each element has exactly one outcome; a rejection shows only its own element of the page."""
     page = _page(conversation, 3)
     page["Answer"]["Found"][1] = {"Text": "no"}
     page["Answer"]["Found"].append({"Other": 1})
@@ -64,8 +64,8 @@ def test_a_bad_element_costs_itself(tmp_path: Path, conversation: Payload) -> No
     tables = _tables(tmp_path, WALKED[0])
     assert tables.counts.as_dict()["read"] == 9
     assert tables.events["source_record"].tolist() == [1, 3]
-    told = [(each.record, each.reason) for each in tables.rejections]
-    assert told == [
+    reported = [(rejection.record, rejection.reason) for rejection in tables.rejections]
+    assert reported == [
         (2, "not_json"),
         (4, "shape_unknown"),
         (5, "not_json"),
@@ -77,7 +77,7 @@ def test_a_bad_element_costs_itself(tmp_path: Path, conversation: Payload) -> No
 
 
 def test_lists_in_lists_are_walked(tmp_path: Path, conversation: Payload) -> None:
-    """A place may have more than one list; another place may stand in the outer one alone."""
+    """A path may walk several lists; another path may be in the outer one only."""
     batches = [
         {"at": "2024-03-11T09:00:00Z", "hooks": [{"body": {**conversation, "message": "a"}}]},
         {
@@ -88,31 +88,31 @@ def test_lists_in_lists_are_walked(tmp_path: Path, conversation: Payload) -> Non
     ]
     (tmp_path / "unanswered.json").write_text(json.dumps({"batches": batches}))
     tables = _tables(tmp_path, "payload=batches.*.hooks.*.body,received=batches.*.at")
-    told = tables.events[["message", "received_at"]].astype({"received_at": "str"}).to_numpy().tolist()
+    reported = tables.events[["message", "received_at"]].astype({"received_at": "str"}).to_numpy().tolist()
     hours = ("2024-03-11 09:00:00+00:00", "2024-03-11 10:00:00+00:00", "2024-03-11 10:00:00+00:00")
-    assert told == [list(each) for each in zip("abc", hours, strict=True)]
-    assert [each.record for each in tables.rejections] == [4]
+    assert reported == [list(entry) for entry in zip("abc", hours, strict=True)]
+    assert [rejection.record for rejection in tables.rejections] == [4]
 
 
 def test_a_walk_leaves_other_records_alone(tmp_path: Path, conversation: Payload, envelope: Any) -> None:
     """Records without the list are read by the table of dialects, numbered with the elements."""
     records = [envelope(conversation, "unanswered"), _page(conversation, 2)]
-    (tmp_path / "a.ndjson").write_text("".join(json.dumps(each) + "\n" for each in records))
+    (tmp_path / "a.ndjson").write_text("".join(json.dumps(record) + "\n" for record in records))
     tables = _tables(tmp_path, WALKED[0])
     assert tables.findings.dialects == {"envelope": 1, "named fields": 2}
     assert tables.events["source_record"].tolist() == [1, 2, 3]
 
 
 def test_a_walk_reads_parquet(tmp_path: Path, conversation: Payload) -> None:
-    """A list column is walked as a list of JSON is."""
+    """A list column is walked like a list in JSON."""
     row = {"found": [{"text": json.dumps({**conversation, "message": text})} for text in "ab"]}
     pd.DataFrame([row]).to_parquet(tmp_path / "feedback.parquet")
     tables = _tables(tmp_path, "payload=found.*.text", undated_as="2024-03-20T00:00:00Z")
     assert tables.events["message"].tolist() == ["a", "b"]
 
 
-def test_elements_beside_the_named_one_are_told(tmp_path: Path, conversation: Payload) -> None:
-    """Whoever names one element of a list learns how many were not read, and the place of each."""
+def test_elements_next_to_the_named_one_are_reported(tmp_path: Path, conversation: Payload) -> None:
+    """Users who name one element of a list learn how many were not read, and the path of all."""
     pages = [_page(conversation, 3), _page(conversation, 2, first=7), _page(conversation, 1, first=10)]
     (tmp_path / "a.ndjson").write_text("".join(json.dumps(page) + "\n" for page in pages))
     tables = _tables(tmp_path, WALKED[0].replace("*", "0"))
@@ -122,8 +122,8 @@ def test_elements_beside_the_named_one_are_told(tmp_path: Path, conversation: Pa
     assert "payload=Answer.Found.*.Text" in str(tables)
 
 
-def test_one_element_of_a_page_is_told_too(tmp_path: Path, conversation: Payload) -> None:
-    """The user's own place goes before the pages that are known."""
+def test_one_element_of_a_page_is_reported_too(tmp_path: Path, conversation: Payload) -> None:
+    """The user's own path takes precedence over known pages."""
     page = {"data": [{"hook": conversation}, {"hook": conversation}]}
     (tmp_path / "feedback.json").write_text(json.dumps(page))
     tables = _tables(tmp_path, "payload=data.0.hook", undated_as="2024-03-20T00:00:00Z")
@@ -137,12 +137,12 @@ def test_one_element_of_a_page_is_told_too(tmp_path: Path, conversation: Payload
         ("payload=a.b,received=a.*.d", "is not in it"),
         ("received=a.*.d", "is not in it"),
         ("payload=*.b", "begins with"),
-        ("without-offset=CET", "no offset"),
+        ("without-offset=CET", "not an offset"),
         ("without-offset=", "no path"),
     ],
 )
 def test_walks_that_cannot_be_meant(fields: str, why: str) -> None:
-    """A wrong walk is told before anything is read."""
+    """A wrong walk is reported before anything is read."""
     with pytest.raises(UsageError, match=why):
         named_fields(fields)
 
@@ -165,7 +165,7 @@ def _sqs(conversation: Payload, text: str) -> Payload:
 
 @pytest.mark.parametrize(("key", "element"), [("Records", _sns), ("Messages", _sqs)])
 def test_known_lists_need_no_option(tmp_path: Path, conversation: Payload, key: str, element: Any) -> None:
-    """A queue's answer and a function's event are read to the last element by themselves."""
+    """A queue's response and a function's event are read to the last element automatically."""
     page = {key: [element(conversation, text) for text in "abc"]}
     (tmp_path / "feedback.json").write_text(json.dumps(page, indent=1))
     tables = _tables(tmp_path)
@@ -174,7 +174,7 @@ def test_known_lists_need_no_option(tmp_path: Path, conversation: Payload, key: 
 
 
 def test_a_har_with_base64_is_read(tmp_path: Path, conversation: Payload) -> None:
-    """Some proxies say of a body that it is in base64."""
+    """Some proxies flag a body as base64."""
     text = base64.b64encode(json.dumps(conversation).encode()).decode()
     posted = {"mimeType": "application/json", "text": text, "encoding": "base64"}
     request = {"method": "POST", "url": "https://h.example/feedback", "postData": posted}

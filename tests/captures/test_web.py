@@ -1,4 +1,4 @@
-"""Captures behind web servers: proxies, certificates, redirects, and answers that break off."""
+"""Captures behind web servers: proxies, certificates, redirects, and interrupted responses."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def give(self, content: bytes, status: int = 200, length: int | None = None, **headers: str) -> None:
-        """Answer with so much content, whatever length is said."""
+        """Send the given content, whatever length is declared."""
         self.send_response(status)
         for name, value in {"Content-Length": str(length or len(content)), **headers}.items():
             self.send_header(name.replace("_", "-"), value)
@@ -76,12 +76,16 @@ def _serving(answer: Answer, context: ssl.SSLContext | None = None) -> Iterator[
 
 def _read(address: str) -> tuple[int, list[str]]:
     captures = Captures([address])
-    rejected = [f"{each.reason}: {each.detail}" for piece in captures.batches() for each in piece.rejected]
+    rejected = [
+        f"{rejection.reason}: {rejection.detail}"
+        for piece in captures.batches()
+        for rejection in piece.rejected
+    ]
     return sum(captures.read.values()) - len(rejected), rejected
 
 
 def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A host that only the proxy knows is read through it; NO_PROXY and a proxy that is gone are told."""
+    """A host that only the proxy knows is read through it; NO_PROXY and an unreachable proxy are reported."""
     with _serving(lambda handler: handler.give(LINE * 3)) as (proxy, asked):
         monkeypatch.setenv("HTTP_PROXY", proxy)
         assert _read("http://captures.invalid/a.ndjson") == (3, [])
@@ -91,16 +95,16 @@ def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> 
             find_files(["http://captures.invalid/a.ndjson"])
     monkeypatch.delenv("NO_PROXY")
     monkeypatch.setenv("HTTP_PROXY", proxy.replace("//", "//me:password@"))
-    with pytest.raises(CaptureError, match=rf"the proxy {proxy}.*HTTP_PROXY.*NO_PROXY") as told:
+    with pytest.raises(CaptureError, match=rf"the proxy {proxy}.*HTTP_PROXY.*NO_PROXY") as error:
         find_files(["http://captures.invalid/a.ndjson"])
-    assert "password" not in str(told.value)
+    assert "password" not in str(error.value)
 
 
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
 def test_an_authority_of_the_environment_is_trusted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
-    """A certificate that nobody knows is refused, and the sentence names the variable that settles it."""
+    """An unknown certificate is refused, and the message names the variable that settles it."""
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1",
@@ -120,7 +124,7 @@ def test_an_authority_of_the_environment_is_trusted(
 
 
 def test_a_password_goes_to_its_own_host_only() -> None:
-    """A redirect to another host is followed without the user and password that the URL holds."""
+    """A redirect to another host is followed without the user and password in the URL."""
     with _serving(lambda handler: handler.give(LINE)) as (other, asked_there):
         there = other.replace("127.0.0.1", "localhost")
         redirect = {"Location": f"{there}/b"}
@@ -132,7 +136,7 @@ def test_a_password_goes_to_its_own_host_only() -> None:
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
 def test_an_answer_that_ends_early_gives_what_came(pack: Callable[[bytes], bytes]) -> None:
-    """The records before the end of the answer are read, and the break is one unreadable record."""
+    """The records before the end of the response are read, and the break is one unreadable record."""
     noise = random.Random(1)
     content = pack(b"".join(b'{"n": "%s"}\n' % noise.randbytes(200).hex().encode() for _ in range(90)))
     half = len(content) // 2
@@ -144,7 +148,7 @@ def test_an_answer_that_ends_early_gives_what_came(pack: Callable[[bytes], bytes
 
 
 def test_what_is_packed_on_its_way_is_unpacked() -> None:
-    """A file that its server sends as gzip is read, packed by itself or not."""
+    """A file that its server sends as gzip is read, whether compressed itself or not."""
     for content in (gzip.compress(LINE * 5), gzip.compress(gzip.compress(LINE * 5))):
         with _serving(lambda handler, content=content: handler.give(content, Content_Encoding="gzip")) as (
             address,
@@ -158,11 +162,11 @@ def test_what_is_packed_on_its_way_is_unpacked() -> None:
     [(403, "403 .*signature may have expired"), (407, "407 .*HTTPS_PROXY"), (500, "500 .*Try again later")],
 )
 def test_a_refusal_is_one_sentence(status: int, expected: str) -> None:
-    """What a server answers is told with what to do; 404 and 410 are paths that are not there."""
+    """A server's refusal is reported with the next step; 404 and 410 mean a missing path."""
     with _serving(lambda handler: handler.give(b"", status)) as (address, _):
-        with pytest.raises(CaptureError, match=expected) as told:
+        with pytest.raises(CaptureError, match=expected) as error:
             find_files([f"{address}/a?sig=SECRET"])
-        assert "SECRET" not in str(told.value)
+        assert "SECRET" not in str(error.value)
     for gone in (404, 410):
         with (
             _serving(lambda handler, gone=gone: handler.give(b"", gone)) as (address, _),
@@ -172,7 +176,7 @@ def test_a_refusal_is_one_sentence(status: int, expected: str) -> None:
 
 
 def test_a_server_without_head_is_read() -> None:
-    """Where HEAD is refused, as signatures for GET refuse it, GET says what HEAD would."""
+    """If HEAD is refused, as signatures for GET do, GET provides the same information."""
 
     def answer(handler: _Handler) -> None:
         handler.give(LINE * 2, 200 if handler.command == "GET" else 403)
@@ -189,10 +193,10 @@ def test_a_server_without_head_is_read() -> None:
      "zip://a::https://me:password@host/b.zip", "simplecache::https://me:password@host/b", "memory://"],
 )  # fmt: skip
 def test_a_wrong_address_is_one_sentence(tmp_path: Path, address: str) -> None:
-    """Whatever is wrong with an address, it is told without a traceback and without its password."""
-    with pytest.raises(ChatlioKitError) as told:
+    """Any faulty URL is reported without a traceback and without its password."""
+    with pytest.raises(ChatlioKitError) as error:
         find_files([address])
-    assert "pass" not in str(told.value)
+    assert "pass" not in str(error.value)
     done = CliRunner().invoke(main, ["convert", address, "--out", str(tmp_path / "out")])
     assert isinstance(done.exception, SystemExit)
     assert "Traceback" not in done.output
@@ -200,6 +204,6 @@ def test_a_wrong_address_is_one_sentence(tmp_path: Path, address: str) -> None:
 
 
 def test_a_chain_of_addresses_is_wrong_usage() -> None:
-    """Names of file systems inside one another are refused with what to do."""
+    """Nested file system URLs are refused with the next step."""
     with pytest.raises(UsageError, match="Name the file itself"):
         find_files(["zip://a::https://host/b.zip"])

@@ -1,4 +1,4 @@
-"""The catalogue is whole and agrees with itself."""
+"""The catalogue is complete and consistent."""
 
 from __future__ import annotations
 
@@ -18,21 +18,23 @@ def test_each_column_is_named_once(table: str) -> None:
     assert set(KEYS[table]) <= set(names)
 
 
-@pytest.mark.parametrize("field", [each for table in TABLES.values() for each in table], ids=lambda f: f.name)
+@pytest.mark.parametrize(
+    "field", [entry for table in TABLES.values() for entry in table], ids=lambda f: f.name
+)
 def test_each_field_has_a_meaning(field: Field) -> None:
     """Every column of every table is explained in words."""
     assert len(field.meaning.split()) >= 2
 
 
 def test_sent_fields_land_in_different_places() -> None:
-    """No two fields share a place in XDM, and a live mapping has a place to read from."""
+    """No two fields share a path in XDM, and a live mapping has a path to read from."""
     for fields in (list(sent_fields()), list(nested_fields())):
         assert len({field.xdm for field in fields}) == len(fields)
     assert all(field.live <= field.paths.keys() for field in EVENTS)
 
 
 def test_columns_that_others_rely_on() -> None:
-    """The columns of the contract are there."""
+    """The columns of the contract exist."""
     promised = {
         "events": "event_id kind occurred_at occurred_at_source received_at conversation_id visitor_id"
         " message source_file source_record",

@@ -1,4 +1,4 @@
-"""The rules for identities: what may be one, which values count, and which one is primary."""
+"""The rules for identities: which fields may be one, which values count, and which one is primary."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ALL = ("visitor_email=Email", "traits.ecid=ECID", "visitor_id=ChatlioVisitor", "
 
 
 def frame(*rows: dict[str, str | None]) -> pd.DataFrame:
-    """Events with these fields and no others."""
+    """Events with only these fields."""
     columns = {name: [row.get(name) for row in rows] for name in empty("events").columns}
     return pd.DataFrame(columns).astype(dict.fromkeys((*FIELDS, "visitor_traits", "conversation_id"), "str"))
 
@@ -46,7 +46,7 @@ def people(identities: tuple[str, ...], *rows: dict[str, str | None]) -> list[di
     "field", ["agent_email", "agent_name", "slack_user_id", "reply_to_email", "conversation_id", "channel_id"]
 )
 def test_staff_and_conversations_are_never_identities(field: str) -> None:
-    """The refusal says why."""
+    """The refusal gives the reason."""
     with pytest.raises(UsageError, match="never an identity"):
         parse_identities(["visitor_id=ChatlioVisitor", f"{field}=Email"])
 
@@ -70,17 +70,17 @@ def test_only_four_columns_and_traits_may_be_identities() -> None:
         (["visitor_email=Email"], "alone is never"),
         (["visitor_id=ECID"], "Adobe's own"),
         (["visitor_id=A", "visitor_id=B"], "two namespaces"),
-        (["visitor_id=A", "user_id=A"], "join strangers"),
+        (["visitor_id=A", "user_id=A"], "merge strangers"),
     ],
 )
-def test_what_would_join_strangers_is_refused(texts: list[str], words: str) -> None:
-    """A sentence says what is wrong."""
+def test_identities_that_would_merge_strangers_are_refused(texts: list[str], words: str) -> None:
+    """A message says what is wrong."""
     with pytest.raises(UsageError, match=words):
         parse_identities(texts)
 
 
 def test_the_sites_own_id_is_primary_before_the_visitors_and_an_address_never() -> None:
-    """The order does not depend on how they are given."""
+    """The order does not depend on the order in which they are given."""
     assert [str(one) for one in parse_identities(ALL)] == [ALL[3], ALL[2], ALL[1], ALL[0]]
 
 
@@ -88,13 +88,13 @@ def test_the_sites_own_id_is_primary_before_the_visitors_and_an_address_never() 
     "value", ["", "   ", "null", "NULL", "Anonymous", "invalid", "undefined", "x" * 1025, "***", None]
 )
 def test_blocked_values_are_left_out(value: str | None) -> None:
-    """What the platform blocks, and what programs write for nobody, is no identity."""
+    """What the platform blocks, and placeholders that programs write, are not identities."""
     rows = {"user_id": value, "visitor_id": ANA}
     assert people(ALL, rows) == [{"ChatlioVisitor": ANA}]
 
 
 def test_values_are_normalised_by_their_namespace() -> None:
-    """Addresses are trimmed and lower case, or hashed so; an ECID has 38 digits; a visitor id is a UUID."""
+    """Addresses are trimmed, in lower case, or hashed that way; an ECID has 38 digits."""
     row = {"visitor_id": f" {ANA} ", "visitor_email": " Ana@X.org ", "visitor_traits": '{"ecid":"12"}'}
     assert people(ALL, row) == [{"ChatlioVisitor": ANA, "Email": "ana@x.org"}]
     ecid = {"visitor_id": "visitor", "visitor_traits": json.dumps({"ecid": "1" * 38}), "visitor_email": "ana"}
@@ -106,7 +106,7 @@ def test_values_are_normalised_by_their_namespace() -> None:
 
 
 def test_an_event_has_one_address_and_the_visitors_comes_first() -> None:
-    """Two fields may share a namespace of addresses; then the first that has a value counts."""
+    """Two fields may share a namespace of addresses; the first one with a value counts."""
     both = ("visitor_id=V", "contact_email=Email", "visitor_email=Email")
     typed = {"visitor_id": ANA, "contact_email": "typed@x.org"}
     assert people(both, {**typed, "visitor_email": "known@x.org"}, typed) == [
@@ -116,12 +116,12 @@ def test_an_event_has_one_address_and_the_visitors_comes_first() -> None:
 
 
 def test_an_event_without_a_primary_id_has_no_identity() -> None:
-    """An address alone would be linked and make no profile, so the event carries nothing."""
+    """An address alone would be linked without a profile, so the event carries nothing."""
     assert people(ALL, {"visitor_email": "ana@x.org"}) == [{}]
 
 
 def test_a_transcript_gets_its_conversations_visitor_unless_there_are_several() -> None:
-    """The visitor may be named by any event of the conversation, before or after."""
+    """Any event of the conversation may name the visitor, before or after."""
     started = frame(
         {"conversation_id": CHAT, "visitor_id": ANA},
         {"conversation_id": OTHER, "visitor_id": ANA},
@@ -143,7 +143,7 @@ _VALUES = st.one_of(
 def test_every_identity_map_has_exactly_one_primary_and_one_id_a_namespace(
     rows: list[tuple[str | None, ...]],
 ) -> None:
-    """Whatever the values are, the record is JSON, and its map says what the rules say."""
+    """For any values, the record is JSON, and its map follows the rules."""
     names = ("user_id", "visitor_id", "visitor_email", "contact_email")
     events = frame(*(dict(zip(names, row, strict=True)) for row in rows))
     events["event_id"] = [f"{number:064x}" for number in range(len(events))]

@@ -28,21 +28,21 @@ def _id(kind: Kind, payload: dict[str, Any], widget: str | None = "w", received:
 
 
 def test_a_transcript_is_its_conversation_and_end(transcript: dict[str, Any]) -> None:
-    """The id of a transcript is made of the conversation and endedAt as Chatlio wrote it."""
+    """The id of a transcript is computed from the conversation and endedAt as Chatlio wrote it."""
     expected = _sha("transcript|7c1e9a52-3b6d-4f08-5a91-0d4e6b2f8c13|2024-03-11T09:03:10.000900030+01:00")
     assert _id(Kind.TRANSCRIPT, transcript) == expected
     assert _id(Kind.TRANSCRIPT, {**transcript, "textBody": "other"}, widget=None) == expected
 
 
 def test_a_conversation_starts_once(conversation: dict[str, Any]) -> None:
-    """The id of a conversation's start is made of the conversation alone."""
+    """The id of a conversation's start is computed from the conversation alone."""
     assert _id(Kind.CONVERSATION_STARTED, conversation) == _sha(
         "conversation_started|7c1e9a52-3b6d-4f08-5a91-0d4e6b2f8c13"
     )
 
 
 def test_every_other_event_is_its_capture(conversation: dict[str, Any]) -> None:
-    """Other events, and these without a part of theirs, are kind, widget, received time and body."""
+    """Other events, and these if a part is missing, use kind, widget, received time and body."""
     body = canonical(conversation).decode()
     for kind in (Kind.UNANSWERED, Kind.FEEDBACK):
         assert _id(kind, conversation) == _sha(f"{kind}|w|t|{body}")
@@ -59,7 +59,7 @@ def test_an_unset_end_does_not_name_a_transcript(transcript: dict[str, Any]) -> 
 
 @given(st.dictionaries(st.text(max_size=5), JSON, max_size=5))
 def test_canonical_form_does_not_depend_on_key_order(payload: dict[str, Any]) -> None:
-    """Equal payloads give equal bytes whatever the order of their keys, and lose nothing."""
+    """Equal payloads give equal bytes in any order of their keys, and lose nothing."""
     turned = dict(reversed(payload.items()))
     assert canonical(payload) == canonical(turned)
     assert json.loads(canonical(payload)) == payload

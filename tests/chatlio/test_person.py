@@ -1,4 +1,4 @@
-"""Whether a text names a person: in every form of an address, and nobody else's."""
+"""Whether a string names a person, in any form of an address, and no one else."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ OTHERS = [
 
 @pytest.fixture
 def person() -> Person:
-    """Somebody with an address whose domain is not ASCII."""
+    """A person with an address whose domain is not ASCII."""
     return Person("5b0c7d1e-9a34-4e2f-6c18-b2f09d41a7e3", "Ana.Ruiz@Bücher.example")
 
 
 @pytest.mark.parametrize("text", NAMED)
 def test_a_text_that_names_the_person(person: Person, text: str) -> None:
-    """Letters' case, encodings, escapes, Punycode, Unicode forms and cuts hide nobody."""
+    """Letter case, encodings, escapes, Punycode, Unicode forms and truncation hide no one."""
     assert person.is_named_in(text)
 
 
 @pytest.mark.parametrize("text", OTHERS)
-def test_a_text_that_names_somebody_else(person: Person, text: str) -> None:
-    """A longer address, another domain or another id is somebody else's."""
+def test_a_text_that_names_someone_else(person: Person, text: str) -> None:
+    """A longer address, another domain or another id is someone else's."""
     assert not person.is_named_in(text)
 
 
@@ -62,7 +62,7 @@ def test_a_text_that_names_somebody_else(person: Person, text: str) -> None:
     "name", ["chats-ana.ruiz@bücher.example.ndjson", "a.zip!ana.ruiz%40xn--bcher-kva.example_2024.json.gz"]
 )
 def test_a_file_that_is_called_after_the_person(person: Person, name: str) -> None:
-    """Nothing tells where an address in a file's name ends, so what surrounds it does not count."""
+    """The end of an address in a file's name is unknown, so the surrounding text does not count."""
     assert person.names_file(name)
     assert not person.names_file("chats.ndjson")
 
@@ -73,7 +73,7 @@ def test_a_file_that_is_called_after_the_person(person: Person, name: str) -> No
     layers=st.lists(st.sampled_from(["quote", "json", "upper"]), max_size=4),
 )
 def test_an_address_is_known_in_whatever_layers(local: str, domain: str, layers: list[str]) -> None:
-    """Encoded again and again, by whichever rule, an address is still known."""
+    """However often and by whichever rule it is encoded, an address is recognised."""
     text = f"{local}@{domain}"
     person = Person(email=text)
     for layer in layers:

@@ -17,7 +17,7 @@ from chatlio_kit.errors import SettingsError, UsageError
 from chatlio_kit.settings import Secret, redaction_key
 from chatlio_kit.tables.arrow import arrow_schema
 
-FIELDS = {each.name: each for each in EVENTS}
+FIELDS = {event.name: event for event in EVENTS}
 
 
 def _key() -> Secret:
@@ -29,7 +29,7 @@ def _events(**columns: list[str | None]) -> Any:
     schema = arrow_schema("events")
     size = len(next(iter(columns.values())))
     return pa.table(
-        [pa.array(columns.get(each.name, [None] * size), each.type) for each in schema], schema=schema
+        [pa.array(columns.get(entry.name, [None] * size), entry.type) for entry in schema], schema=schema
     )
 
 
@@ -82,7 +82,7 @@ def test_an_email_is_hashed_as_the_platform_publishes_it() -> None:
     ],
 )
 def test_what_a_mask_leaves(column: str, value: str, left: str) -> None:
-    """Of a value only what does not lead to a person is left, whatever its form."""
+    """Only the part of a value that does not identify a person is left, whatever its form."""
     assert masked(value, FIELDS[column]) == left
 
 
@@ -90,7 +90,7 @@ def test_what_a_mask_leaves(column: str, value: str, left: str) -> None:
     "value", ["+34 600 000 000", "ana@example.org, mobile 555", "a@b.org; c@d.org", "ana%40example.org"]
 )
 def test_only_an_address_is_hashed_without_a_key(value: str) -> None:
-    """Words beside an address can be guessed from a plain hash, so nothing is left of such a value."""
+    """Words next to an address can be guessed from a plain hash, so nothing is left of such a value."""
     redacted, _ = Redaction.from_text("hash:aep").apply("events", _events(visitor_email=[value]))
     assert redacted["visitor_email"].to_pylist() == ["***"]
 
@@ -98,7 +98,7 @@ def test_only_an_address_is_hashed_without_a_key(value: str) -> None:
 @pytest.mark.parametrize("way", ["mask", "hash:aep", "hash:keyed"])
 @pytest.mark.parametrize("column", ["visitor_id", "ip_address", "visitor_traits", "visitor_email", "message"])
 def test_a_redacted_value_keeps_its_rule_and_its_equals(way: str, column: str) -> None:
-    """What the column's rule asks for holds afterwards; equal values stay equal, others stay apart."""
+    """The result follows the column's rule; equal values stay equal, different ones stay different."""
     values = {
         "visitor_id": ["5b0c7d1e-9a34-4e2f-6c18-b2f09d41a7e3", "5b0c7d1e-9a34-4e2f-6c18-b2f09d41a7e4"],
         "ip_address": ["203.0.113.7", "198.51.100.9"],
@@ -118,14 +118,14 @@ def test_a_redacted_value_keeps_its_rule_and_its_equals(way: str, column: str) -
     assert _keeps_rule(FIELDS[column], first)
 
 
-def _keeps_rule(each: Field, value: str) -> bool:
-    if each.name == "visitor_traits":
+def _keeps_rule(entry: Field, value: str) -> bool:
+    if entry.name == "visitor_traits":
         return isinstance(orjson.loads(value), str)
-    return each.rule is None or re.fullmatch(each.rule.pattern or ".*", value) is not None
+    return entry.rule is None or re.fullmatch(entry.rule.pattern or ".*", value) is not None
 
 
 def test_one_key_gives_one_hash_and_another_key_another() -> None:
-    """Keyed hashes depend on the key; without it nobody can make them."""
+    """Keyed hashes depend on the key; without it they cannot be computed."""
     rows = _events(visitor_name=["Ana"])
     hashes = [
         Redaction.from_text("hash:keyed", lambda key=key: Secret(key))
@@ -149,7 +149,7 @@ def test_one_key_gives_one_hash_and_another_key_another() -> None:
     ],
 )  # fmt: skip
 def test_the_option_is_read(text: str | None, ways: dict[str, str]) -> None:
-    """A way alone is for all classes that speak of people; what is said of a single class comes first."""
+    """A single way applies to all classes of personal data; a way for a single class takes precedence."""
     redaction = Redaction.from_text(text, _key)
     assert {str(privacy): str(way) for privacy, way in redaction.ways.items()} == ways
     assert redaction.is_on == bool(ways)
@@ -160,13 +160,13 @@ def test_the_option_is_read(text: str | None, ways: dict[str, str]) -> None:
     "text", ["", "hash", "masked", "plain=drop", "names=drop", "personal=", "drop,,mask"]
 )
 def test_an_option_that_cannot_be_meant(text: str) -> None:
-    """A class or a way that is none is told with those that are; nothing is left unredacted by a slip."""
+    """An unknown class or way is reported with the valid ones; a typo never leaves values unredacted."""
     with pytest.raises(UsageError, match="redact="):
         Redaction.from_text(text, _key)
 
 
 def test_the_key_comes_from_settings_and_never_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Environment, .env or a file give the key; a missing or short one is told; no text or pickle has it."""
+    """Environment, .env or a file provide the key; a missing or short one is reported; nothing reveals it."""
     monkeypatch.chdir(tmp_path)
     key = "0123456789abcdef-the-key"
     (tmp_path / "key.txt").write_text(f"{key}\n")
@@ -175,9 +175,9 @@ def test_the_key_comes_from_settings_and_never_shows(tmp_path: Path, monkeypatch
     assert redaction_key({"CHATLIO_KIT_REDACTION_KEY": key}, dotenv="none").reveal() == key
     bad: dict[str, str]
     for bad in ({}, {"CHATLIO_KIT_REDACTION_KEY": "short"}, {"CHATLIO_KIT_REDACTION_KEY_FILE": "nowhere"}):
-        with pytest.raises(SettingsError, match="CHATLIO_KIT_REDACTION_KEY") as told:
+        with pytest.raises(SettingsError, match="CHATLIO_KIT_REDACTION_KEY") as error:
             redaction_key(bad, dotenv="none")
-        assert "short" not in str(told.value)
+        assert "short" not in str(error.value)
     redaction = Redaction.from_text("hash:keyed", lambda: Secret(key))
     assert key not in repr(redaction) + str(redaction)
     with pytest.raises(TypeError, match="secret"):
@@ -185,8 +185,8 @@ def test_the_key_comes_from_settings_and_never_shows(tmp_path: Path, monkeypatch
 
 
 def test_each_column_that_speaks_of_people_is_redacted() -> None:
-    """Dropping leaves no value in any column but plain ones: the catalogue's class alone decides."""
-    about_people = {each.name: ["x"] for each in EVENTS if each.privacy is not Privacy.PLAIN}
+    """Dropping leaves values only in plain columns: the catalogue's class alone decides."""
+    about_people = {event.name: ["x"] for event in EVENTS if event.privacy is not Privacy.PLAIN}
     dropped, counts = Redaction.from_text("drop").apply("events", _events(**about_people))
     assert set(counts) == set(about_people)
     assert all(dropped[name].null_count == 1 for name in about_people)

@@ -1,4 +1,4 @@
-"""Slack's escapes, decoded for people."""
+"""Slack's escapes, decoded for reading."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ from chatlio_kit.chatlio.slack_text import decode, decode_all
     ],
 )  # fmt: skip
 def test_a_text_is_shown_as_its_writer_saw_it(raw: str, text: str) -> None:
-    """Mentions, channels and links are words; the three entities are characters, each once."""
+    """Mentions, channels and links become words; the three entities become characters, once each."""
     assert decode(raw) == text
 
 
 @given(st.text())
 def test_what_was_typed_comes_back(typed: str) -> None:
-    """Whatever is typed is escaped by Slack, and decoded to what it was."""
+    """Decoding what Slack escaped restores what was typed."""
     escaped = typed.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     assert decode(escaped) == typed
 
 
 def test_a_column_keeps_its_missing_values_and_its_index() -> None:
-    """A whole column is decoded; its dtype, index and missing values stay."""
+    """A whole column is decoded; its dtype, index and missing values are kept."""
     texts = pd.Series(["&lt;", None, "plain", "<@U1>"], index=[3, 1, 2, 0], dtype="str")
     found = decode_all(texts)
     expected = pd.Series(["<", None, "plain", "@U1"], index=[3, 1, 2, 0], dtype="str")

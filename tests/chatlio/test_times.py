@@ -1,4 +1,4 @@
-"""Chatlio's ways of writing time."""
+"""Chatlio's time formats."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _texts(*values: str | None) -> Any:
 def test_any_rfc3339_text_gives_its_instant(
     moment: datetime, decimals: int, offset: int, beyond: int
 ) -> None:
-    """Whatever its offset and its 0 to 9 decimals, a text gives the instant it names, cut to microseconds."""
+    """With any offset and 0 to 9 decimals, a timestamp gives its instant, truncated to microseconds."""
     digits = f"{moment.microsecond:06d}{beyond:03d}"[:decimals]
     local = moment.replace(microsecond=0, tzinfo=timezone(timedelta(minutes=offset)))
     sign, minutes = ("-" if offset < 0 else "+"), abs(offset)
@@ -40,7 +40,7 @@ def test_any_rfc3339_text_gives_its_instant(
 
 @pytest.mark.parametrize("text", ["", None, "0001-01-01T00:00:00Z"])
 def test_absent_times_are_absent_and_not_wrong(text: str | None) -> None:
-    """An empty text, null and year 0001 mean that there is no time."""
+    """An empty string, null and year 0001 mean that there is no time."""
     times, wrong = read_rfc3339(_texts(text, "2024-03-11T09:03:10.000900030+01:00"))
     assert times.is_null().to_pylist() == [True, False]
     assert wrong == []
@@ -51,8 +51,8 @@ def test_absent_times_are_absent_and_not_wrong(text: str | None) -> None:
     ["yesterday", "2024-02-30T10:00:00Z", "12/03/2024", "2024-03-11T09:03:10", "2024-03-11 09:03:10",
      "2024-03-11T09:03:10.1234567890Z", "2024-03-11T25:00:00Z", "2024-03-11T09:03:10+25:00", "1710144005"],
 )  # fmt: skip
-def test_what_is_no_rfc3339_time_is_told(text: str) -> None:
-    """A text that is there but is no RFC 3339 time is marked, and costs no other row."""
+def test_a_string_that_is_not_an_rfc3339_time_is_reported(text: str) -> None:
+    """A string that is not an RFC 3339 time is marked, and costs no other row."""
     times, wrong = read_rfc3339(_texts(text, "2024-03-11T09:03:10Z"))
     assert wrong == [0]
     assert times.is_null().to_pylist() == [True, False]
@@ -60,7 +60,7 @@ def test_what_is_no_rfc3339_time_is_told(text: str) -> None:
 
 @given(seconds=st.integers(0, 7_000_000_000), micros=st.integers(0, 999_999))
 def test_a_slack_ts_is_exact_to_the_microsecond(seconds: int, micros: int) -> None:
-    """The time of a message id is its digits, with no rounding through a float."""
+    """The time of a message id is its digits, without rounding through a float."""
     times = read_slack_ts(pa.array([f"{seconds}.{micros:06d}", None], pa.large_string()))
     expected = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds, microseconds=micros)
     assert times[0].as_py() == expected
@@ -80,7 +80,7 @@ SAME = [
 
 @pytest.mark.parametrize(("text", "same"), SAME)
 def test_neighbouring_forms_give_the_same_instant(text: str, same: str) -> None:
-    """What says without doubt which moment it means is read, beside RFC 3339 in one column."""
+    """Unambiguous variants are read, next to RFC 3339 in one column."""
     times, wrong = read_rfc3339(_texts(text, None, same, "0001-01-01t00:00:00z"))
     assert times[0].as_py() == times[2].as_py() is not None
     assert (wrong, times.null_count) == ([], 2)
@@ -92,6 +92,6 @@ def test_neighbouring_forms_give_the_same_instant(text: str, same: str) -> None:
      "2024-03-11T09:03:10+1:00", "2024-03-11  09:03:10Z", "\u0662024-03-11T09:03:10Z",
      "9999-12-31T23:59:60Z"],
 )  # fmt: skip
-def test_doubtful_forms_are_told(text: str) -> None:
-    """A second that no clock shows, a zone's name, an offset beyond a day: none is guessed at."""
+def test_ambiguous_formats_are_reported(text: str) -> None:
+    """An impossible second, a zone's name, an offset beyond a day: none is guessed."""
     assert read_rfc3339(_texts(text))[1] == [0]

@@ -1,4 +1,4 @@
-"""A local platform for each test, and eyes that see what is on it."""
+"""A local platform for each test, and functions that list what is on it."""
 
 from __future__ import annotations
 
@@ -61,14 +61,14 @@ class CommandLine:
         return result
 
     def secrets_said(self, *secrets: str) -> list[str]:
-        """The given secrets, tokens and inlets in what was said."""
+        """The given secrets, tokens and inlets in the output."""
         found = [secret for secret in secrets if secret in self.said]
         return found + re.findall(r"eyJ[\w.-]{20,}|/collection/(?:batch/)?[0-9a-f]{8,}", self.said)
 
 
 @pytest.fixture
 def settings_for() -> Callable[[RunningPlatform], Settings]:
-    """Make settings for the account of a local platform that the test runs itself."""
+    """Create settings for the account of a local platform that the test runs itself."""
     return settings_of
 
 
@@ -76,7 +76,7 @@ def settings_for() -> Callable[[RunningPlatform], Settings]:
 def chatlio_kit(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> CommandLine:
-    """The command line, in a folder without a ``.env`` file; pauses between tries are cut short."""
+    """The command line, in a folder without a ``.env`` file; pauses between tries are shortened."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(wire, "FIRST_PAUSE", 0.0)
     return CommandLine(tmp_path, caplog)
@@ -98,17 +98,17 @@ def platform(account_settings: Settings) -> Iterator[Platform]:
 
 @pytest.fixture
 def count_objects() -> Callable[[Platform], dict[str, list[str]]]:
-    """Give the ids of everything that is on a platform, by what it is."""
+    """Return the ids of everything on a platform, by type."""
 
     def count(platform: Platform) -> dict[str, list[str]]:
         return {
-            "field group": sorted(each["$id"] for each in platform.schemas.titles("fieldgroups")),
-            "schema": sorted(each["$id"] for each in platform.schemas.titles("schemas")),
+            "field group": sorted(title["$id"] for title in platform.schemas.titles("fieldgroups")),
+            "schema": sorted(title["$id"] for title in platform.schemas.titles("schemas")),
             "dataset": sorted(key for name in _DATASETS for key in platform.catalog.datasets(name)),
-            "mapping set": sorted(each["id"] for each in platform.mapping_sets.find()),
-            "source": sorted(each.id for each in platform.flows.endpoints("source")),
-            "target": sorted(each.id for each in platform.flows.endpoints("target")),
-            "dataflow": sorted(each.id for each in platform.flows.flows()),
+            "mapping set": sorted(entry["id"] for entry in platform.mapping_sets.find()),
+            "source": sorted(endpoint.id for endpoint in platform.flows.endpoints("source")),
+            "target": sorted(endpoint.id for endpoint in platform.flows.endpoints("target")),
+            "dataflow": sorted(flow.id for flow in platform.flows.flows()),
         }
 
     return count
@@ -116,7 +116,7 @@ def count_objects() -> Callable[[Platform], dict[str, list[str]]]:
 
 @pytest.fixture
 def census(platform: Platform, count_objects: Callable[[Platform], dict[str, list[str]]]) -> Census:
-    """Give the ids of everything that is on the test's platform, by what it is."""
+    """Return the ids of everything on the test's platform, by type."""
     return lambda: count_objects(platform)
 
 
@@ -125,7 +125,7 @@ _DATASETS = ("chatlio dataset", "shop chatlio dataset", "foreign")
 
 @pytest.fixture
 def landed(platform: Platform) -> Callable[[Connection, int], list[dict[str, Any]]]:
-    """Wait until a dataset holds so many rows, and give them."""
+    """Wait until a dataset holds this many rows, and return them."""
 
     def rows(connection: Connection, count: int) -> list[dict[str, Any]]:
         deadline = time.monotonic() + 30

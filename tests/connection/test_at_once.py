@@ -1,4 +1,4 @@
-"""Two that connect at the same moment leave one connection behind, whole and used by both."""
+"""Two simultaneous connects leave one connection behind, complete and used by both."""
 
 from __future__ import annotations
 
@@ -42,26 +42,26 @@ def server(tmp_path: Path) -> Iterator[RunningPlatform]:
 
 
 def _meet_at_every_create(platforms: list[Platform], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the platforms' users wait for each other right before each create, after all have looked."""
+    """Make the platforms' users wait for each other right before each create, after all have looked."""
     everybody = threading.Barrier(len(platforms))
 
     def together(create: Callable[..., Any]) -> Callable[..., Any]:
         def made(*asked: Any) -> Any:
             try:
                 everybody.wait(timeout=0.5)
-            except threading.BrokenBarrierError:  # the others reuse what is there
+            except threading.BrokenBarrierError:  # the others reuse existing objects
                 everybody.reset()
             return create(*asked)
 
         return made
 
-    for each in platforms:
+    for platform in platforms:
         for api, name in (
-            (each.schemas, "create"),
-            (each.catalog, "create_dataset"),
-            (each.mapping_sets, "create"),
-            (each.flows, "create_endpoint"),
-            (each.flows, "create_flow"),
+            (platform.schemas, "create"),
+            (platform.catalog, "create_dataset"),
+            (platform.mapping_sets, "create"),
+            (platform.flows, "create_endpoint"),
+            (platform.flows, "create_flow"),
         ):
             monkeypatch.setattr(api, name, together(getattr(api, name)))
 
@@ -74,7 +74,7 @@ def test_states_apart_leave_one_of_each(
     monkeypatch: pytest.MonkeyPatch,
     users: int,
 ) -> None:
-    """Whoever made an object second removes it and goes on with the first; all have the same connection."""
+    """The run that created an object second removes it and continues with the first."""
     with ExitStack() as stack:
         platforms = [
             stack.enter_context(
@@ -99,7 +99,7 @@ def test_states_apart_leave_one_of_each(
 
 
 def test_one_state_folder_takes_turns(tmp_path: Path, count_objects: Count) -> None:
-    """Two first backfills from one folder at the same moment: nothing is made or sent twice."""
+    """Two first backfills from one folder at the same time: nothing is created or sent twice."""
     sample = write_sample(tmp_path / "captures", events=40, seed=2)
     state = tmp_path / "state"
     local_platform.ensure_running(
@@ -117,12 +117,16 @@ def test_one_state_folder_takes_turns(tmp_path: Path, count_objects: Count) -> N
     ]
     try:
         both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(2)]
-        said = [each.communicate() for each in both]
-        codes = sorted(each.returncode for each in both)
+        said = [entry.communicate() for entry in both]
+        codes = sorted(entry.returncode for entry in both)
         assert codes in ([0, 0], [0, 1]), said
-        for each, (out, _) in zip(both, said, strict=True):
-            told = orjson.loads(out)
-            assert told["total"]["landed"] == 40 if each.returncode == 0 else "Another run" in told["error"]
+        for entry, (out, _) in zip(both, said, strict=True):
+            reported = orjson.loads(out)
+            assert (
+                reported["total"]["landed"] == 40
+                if entry.returncode == 0
+                else "Another run" in reported["error"]
+            )
         with open_platform("local", state=state) as platform:
             found = count_objects(platform)
             rows = ck.open_connection(platform, quiet=True).read_rows(quiet=True)
@@ -133,7 +137,7 @@ def test_one_state_folder_takes_turns(tmp_path: Path, count_objects: Count) -> N
 
 
 def test_a_build_waits_for_its_turn(tmp_path: Path, server: RunningPlatform, count_objects: Count) -> None:
-    """While another process builds from the same folder, nothing is made."""
+    """While another process builds from the same folder, nothing is created."""
     state = tmp_path / "state"
     state.mkdir()
     with Platform(settings_of(server, state)) as platform, ThreadPoolExecutor(1) as pool:
@@ -147,8 +151,8 @@ def test_a_build_waits_for_its_turn(tmp_path: Path, server: RunningPlatform, cou
         assert building.result().live
 
 
-def test_a_lock_of_a_killed_process_delays_nobody(tmp_path: Path, server: RunningPlatform) -> None:
-    """The system releases it; the file that is left behind belongs to a state folder."""
+def test_a_lock_of_a_killed_process_delays_no_one(tmp_path: Path, server: RunningPlatform) -> None:
+    """The system releases it; the remaining file belongs to a state folder."""
     state = tmp_path / "state"
     state.mkdir(mode=0o755)
     hold = (
@@ -167,7 +171,7 @@ def test_a_lock_of_a_killed_process_delays_nobody(tmp_path: Path, server: Runnin
 
 
 def test_a_folder_that_cannot_be_locked_builds_without(tmp_path: Path, server: RunningPlatform) -> None:
-    """Nothing can be locked there, so the objects that others made are compared afterwards."""
+    """Nothing can be locked there, so the objects that others created are compared afterwards."""
     state = tmp_path / "state"
     (state / LOCK).mkdir(parents=True)
     with Platform(settings_of(server, state)) as platform:
@@ -177,7 +181,7 @@ def test_a_folder_that_cannot_be_locked_builds_without(tmp_path: Path, server: R
 def test_who_waits_too_long_for_a_lock_hears_of_it(
     tmp_path: Path, server: RunningPlatform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The sentence names the folder, and nothing was made."""
+    """The message names the folder, and nothing was created."""
     monkeypatch.setattr(provision, "LOCK_TIMEOUT", 0.0)
     with Platform(settings_of(server, tmp_path)) as platform, FileLock(tmp_path / LOCK):
         plan = plan_connection(platform, quiet=True)
@@ -190,13 +194,13 @@ def test_who_waits_too_long_for_a_lock_hears_of_it(
 def test_doubles_of_an_earlier_version_need_no_disconnect(
     tmp_path: Path, server: RunningPlatform, count_objects: Count
 ) -> None:
-    """Where two whole connections of one name stand, the one in use is found; its URLs go on taking data."""
+    """Of two complete connections with one name, the one in use is found; its URLs keep receiving data."""
     with Platform(settings_of(server, tmp_path)) as platform:
         first = plan_connection(platform, quiet=True).apply(quiet=True)
         empty = platform.catalog.dataset(first.dataset_id)
         body = {key: empty[key] for key in ("name", "description", "schemaRef", "fileDescription")}
         newer = platform.catalog.create_dataset(body)
-        (flow,) = [each for each in platform.flows.flows() if each.id == first.live[Kind.FEEDBACK].flow_id]
+        (flow,) = [entry for entry in platform.flows.flows() if entry.id == first.live[Kind.FEEDBACK].flow_id]
         target = platform.flows.endpoint("target", flow.target_ids[0])
         other_target = platform.flows.create_endpoint(
             "target",
@@ -212,10 +216,10 @@ def test_doubles_of_an_earlier_version_need_no_disconnect(
         assert (plan.changes, plan.conflicts) == (0, ())
         again = plan.apply(quiet=True)
     assert again.dataset_id == first.dataset_id
-    assert {kind: each.flow_id for kind, each in again.live.items()} == {
-        kind: each.flow_id for kind, each in first.live.items()
+    assert {kind: value.flow_id for kind, value in again.live.items()} == {
+        kind: value.flow_id for kind, value in first.live.items()
     }
-    assert other_target not in {each.target_connection_id for each in again.live.values()}
+    assert other_target not in {value.target_connection_id for value in again.live.values()}
 
 
 def _description(platform: Platform, side: Any, endpoint_id: str) -> str:
@@ -223,7 +227,7 @@ def _description(platform: Platform, side: Any, endpoint_id: str) -> str:
 
 
 def test_no_conflict_advises_what_takes_live_urls_down(tmp_path: Path, server: RunningPlatform) -> None:
-    """A dataset that was deleted and made anew leaves dataflows that land elsewhere: they are left alone."""
+    """A dataset that was deleted and recreated leaves dataflows that land elsewhere: they are left alone."""
     with Platform(settings_of(server, tmp_path)) as platform:
         first = plan_connection(platform, quiet=True).apply(quiet=True)
         first.history_flow(Kind.FEEDBACK)
@@ -233,7 +237,7 @@ def test_no_conflict_advises_what_takes_live_urls_down(tmp_path: Path, server: R
             store.execute("DELETE FROM resource WHERE kind = 'dataset'")
         platform.catalog.create_dataset(body)
         plan = plan_connection(platform, quiet=True)
-        said = " ".join(each.reason for each in plan.conflicts)
+        said = " ".join(conflict.reason for conflict in plan.conflicts)
     assert "another dataset" in said
     assert "choose another name" in said
     assert "disconnect" not in said

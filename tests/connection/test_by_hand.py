@@ -1,4 +1,4 @@
-"""The way by hand: everything that has to be typed and chosen, and nothing secret."""
+"""The manual steps: everything that has to be typed and chosen, and nothing secret."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_samples_are_files_of_the_documented_shapes(tmp_path: Path) -> None:
 
 
 def test_what_is_entered_by_hand_is_what_the_plan_makes(platform: Platform) -> None:
-    """Entered as told, the mappings of each kind are accepted and map its sample as the plan's do."""
+    """Entered as described, the mappings of each kind are accepted and map its sample as the plan's do."""
     connection = plan_connection(platform).apply()
     design = Blueprint(ResourceNames("chatlio"), connection.tenant_id)
     for flow in connection.by_hand().flows:
@@ -67,7 +67,7 @@ def test_what_is_entered_by_hand_is_what_the_plan_makes(platform: Platform) -> N
 
 
 def test_it_reads_as_text_and_in_a_notebook(platform: Platform) -> None:
-    """Steps, the URL's form, the fields, the mappings and the samples stand in text and in HTML alike."""
+    """Steps, the URL's form, the fields, the mappings and the samples appear in text and in HTML."""
     plan = plan_connection(platform, name="shop", webhooks=["feedback", "transcript"])
     shown = plan.by_hand()
     for text in (repr(shown), shown._repr_html_()):
@@ -88,8 +88,8 @@ def test_it_reads_as_text_and_in_a_notebook(platform: Platform) -> None:
     assert shown._repr_html_().count("<pre>") == 2
 
 
-def test_it_tells_no_secret(platform: Platform) -> None:
-    """Of a connection that is there, no inlet is shown: the form of the URL is enough."""
+def test_it_reveals_no_secret(platform: Platform) -> None:
+    """For an existing connection, no inlet is shown: the form of the URL is enough."""
     connection = plan_connection(platform).apply()
     shown = connection.by_hand()
     hidden = [flow.inlet_url.reveal().rpartition("/")[2] for flow in connection.live.values()]

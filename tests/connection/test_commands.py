@@ -1,4 +1,4 @@
-"""Plan, create and take down by command: what is said in JSON, and what becomes of foreign objects."""
+"""Plan, create and take down by command: the JSON output, and what happens to other people's objects."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ BASE = "/definitions/customFields/properties/_acmechat/properties/chatlio/proper
 
 @pytest.fixture
 def local(tmp_path: Path) -> Iterator[RunningPlatform]:
-    """A local platform that commands and test look at alike."""
+    """A local platform that commands and the test both see."""
     with running(tmp_path / "store", enabling_delay=0.05, processing_delay=0.02) as started:
         yield started
 
 
 @pytest.fixture
 def platform(local: RunningPlatform, settings_for: Any) -> Iterator[Platform]:
-    """The test's own way to it."""
+    """The test's own access to it."""
     with Platform(settings_for(local)) as opened:
         yield opened
 
 
 def actions(done: Any) -> dict[str, str]:
-    """What a command's JSON says of each object, by the object's name."""
-    return {each["name"]: each["action"] for each in json.loads(done.stdout)["objects"]}
+    """What a command's JSON says about each object, by the object's name."""
+    return {entry["name"]: entry["action"] for entry in json.loads(done.stdout)["objects"]}
 
 
 def test_an_empty_sandbox_is_filled_once(
     local: RunningPlatform, chatlio_kit: Any, platform: Platform, census: Callable[[], Any]
 ) -> None:
-    """The first connect makes 23 objects, the second none and says so, in words and in JSON."""
+    """The first connect creates 23 objects, the second none and says so, in words and in JSON."""
     first = chatlio_kit(local, "connect", "--json")
     assert (first.exit_code, json.loads(first.stdout)["changes"]) == (0, 23)
     assert set(actions(first).values()) == {"create"}
@@ -56,7 +56,7 @@ def test_an_empty_sandbox_is_filled_once(
 def test_a_dry_run_on_a_half_built_connection_names_each_object(
     local: RunningPlatform, chatlio_kit: Any, platform: Platform, census: Callable[[], Any]
 ) -> None:
-    """What is there is reused, what differs updated, what is missing created; each with its reason and id."""
+    """Existing objects are reused, different ones updated, missing ones created, with reason and id."""
     connection = plan_connection(platform, webhooks=["transcript", "feedback", "unanswered"]).apply()
     remove = [{"op": "remove", "path": f"{BASE}/agent_name"}]
     platform.schemas.patch("fieldgroups", connection.field_group_id, remove)
@@ -91,11 +91,11 @@ def test_a_dry_run_on_a_half_built_connection_names_each_object(
         "chatlio live feedback mapping set": "update",
         "chatlio live feedback dataflow": "update",
     }
-    found = {each["name"]: each for each in json.loads(done.stdout)["objects"]}
+    found = {entry["name"]: entry for entry in json.loads(done.stdout)["objects"]}
     assert found["chatlio field group"]["reason"] == "to be added: agent_name"
     assert found["chatlio live unanswered dataflow"]["reason"] == "it is disabled"
     assert found["chatlio live feedback mapping set"]["reason"] == "its mappings differ"
-    assert all((each["id"] is None) == (each["action"] == "create") for each in found.values())
+    assert all((value["id"] is None) == (value["action"] == "create") for value in found.values())
     assert census() == before
     assert chatlio_kit(local, "connect", "--json").exit_code == 0
     assert set(actions(chatlio_kit(local, "connect", "--dry-run", "--json")).values()) == {"reuse"}
@@ -104,7 +104,7 @@ def test_a_dry_run_on_a_half_built_connection_names_each_object(
 def test_taking_down_twice_leaves_data_and_foreign_objects(
     local: RunningPlatform, chatlio_kit: Any, platform: Platform, census: Callable[[], Any]
 ) -> None:
-    """``disconnect --yes`` twice: none of our flows is left, data stays, foreign objects are untouched."""
+    """``disconnect --yes`` twice: our flows are gone, data and foreign objects are untouched."""
     foreign_schema = platform.schemas.create(
         "schemas",
         {
@@ -132,7 +132,7 @@ def test_taking_down_twice_leaves_data_and_foreign_objects(
 
     assert chatlio_kit(local, "connect").exit_code == 0
     full = census()
-    listed = chatlio_kit(local, "disconnect", "--json")  # nobody says yes
+    listed = chatlio_kit(local, "disconnect", "--json")  # no one confirms
     assert (listed.exit_code, census()) == (2, full)
     once = chatlio_kit(local, "disconnect", "--yes", "--json")
     left = census()

@@ -1,4 +1,4 @@
-"""What is sent to the platform derives from the catalogue, whole and without restrictions."""
+"""What is sent to the platform derives from the catalogue, completely and without restrictions."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def by_destination(role: Role, kind: Kind) -> dict[str, tuple[str, str]]:
 
 
 def test_the_field_group_has_every_sent_field_with_its_type() -> None:
-    """Each column that is sent is an XDM field of its type, titled and described."""
+    """Each sent column is an XDM field of its type, with title and description."""
     expected = {
         Dtype.TEXT: {"type": "string"},
         Dtype.JSON: {"type": "string"},
@@ -46,20 +46,20 @@ def test_the_field_group_has_every_sent_field_with_its_type() -> None:
         Dtype.FLAG: {"type": "boolean"},
     }
     there = properties()
-    wanted = [each for each in sent_fields() if each.xdm and each.xdm.startswith("chatlio.")]
-    assert set(there) == {each.name for each in wanted} | {"chat_messages"}
-    for each in wanted:
-        body = dict(there[each.name])
-        assert body.pop("description") == each.meaning
+    wanted = [field for field in sent_fields() if field.xdm and field.xdm.startswith("chatlio.")]
+    assert set(there) == {entry.name for entry in wanted} | {"chat_messages"}
+    for entry in wanted:
+        body = dict(there[entry.name])
+        assert body.pop("description") == entry.meaning
         assert body.pop("title")
-        assert body == expected[each.dtype]
+        assert body == expected[entry.dtype]
 
 
 def test_messages_travel_as_an_array_of_objects() -> None:
-    """The messages of a transcript are an array whose objects hold the fields that are sent."""
+    """The messages of a transcript are an array whose objects hold the sent fields."""
     messages = properties()["chat_messages"]
     assert messages["type"] == "array"
-    assert set(messages["items"]["properties"]) == {each.name for each in MESSAGES if each.xdm}
+    assert set(messages["items"]["properties"]) == {message.name for message in MESSAGES if message.xdm}
 
 
 def test_no_field_restricts_its_values() -> None:
@@ -69,7 +69,7 @@ def test_no_field_restricts_its_values() -> None:
 
 
 def test_the_field_group_is_shaped_as_documented() -> None:
-    """Type, title, class, definitions and the reference into them are all there."""
+    """Type, title, class, definitions and the reference into them are complete."""
     group = DESIGN.field_group()
     assert set(group) == {
         "type",
@@ -118,7 +118,7 @@ def test_flow_service_bodies_follow_the_documented_sample() -> None:
 
 @pytest.mark.parametrize(("role", "kind"), LANES)
 def test_every_mapping_lands_in_a_field_that_exists(role: Role, kind: Kind) -> None:
-    """No mapping misses: its destination is a field of the class or of our field group, each once."""
+    """No mapping misses: its destination is a field of the class or of our field group, once each."""
     lines = mappings(role, kind, DESIGN.tenant)
     destinations = [line.destination for line in lines]
     assert len(set(destinations)) == len(destinations)
@@ -130,21 +130,21 @@ def test_every_mapping_lands_in_a_field_that_exists(role: Role, kind: Kind) -> N
 
 @pytest.mark.parametrize("kind", list(Kind))
 def test_live_mappings_read_only_what_every_sample_has(kind: Kind) -> None:
-    """A live dataflow maps the catalogue's live fields from their places, and nothing else."""
+    """A live dataflow maps the catalogue's live fields from their paths, and nothing else."""
     shape = SHAPE_OF[kind]
     lines = by_destination(Role.LIVE, kind)
     extra = {"conversation_id"} if kind is Kind.CONVERSATION_STARTED else set()
-    wanted = {each.name for each in EVENTS if each.xdm and shape in each.live} | extra
+    wanted = {event.name for event in EVENTS if event.xdm and shape in event.live} | extra
     messages = {"chat_messages"} if shape is Shape.TRANSCRIPT else set()
     landed = {path.removeprefix("_acmechat.chatlio.") for path in lines} - {"_id", "timestamp", "eventType"}
     assert landed == wanted | messages
     assert lines["eventType"] == ("STATIC", event_type(kind))
-    for each in EVENTS:
-        if each.name in wanted:
-            source_type, source = lines[f"_acmechat.chatlio.{each.name}"]
-            place = each.paths[shape]
-            assert (source == place) if each.dtype is not Dtype.TIME else (place in source)
-            assert source_type == ("EXPRESSION" if each.dtype is Dtype.TIME else "ATTRIBUTE")
+    for event in EVENTS:
+        if event.name in wanted:
+            source_type, source = lines[f"_acmechat.chatlio.{event.name}"]
+            place = event.paths[shape]
+            assert (source == place) if event.dtype is not Dtype.TIME else (place in source)
+            assert source_type == ("EXPRESSION" if event.dtype is Dtype.TIME else "ATTRIBUTE")
 
 
 def test_live_ids_and_times_are_the_agreed_expressions() -> None:
@@ -175,9 +175,9 @@ def test_history_mappings_take_every_key_of_a_wire_record(kind: Kind) -> None:
     assert lines.pop("eventType") == ("STATIC", event_type(kind))
     assert {source_type for source_type, _ in lines.values()} == {"ATTRIBUTE"}
     wanted = {
-        each.name
-        for each in EVENTS
-        if each.xdm and each.xdm.startswith("chatlio.") and (shape in each.paths or not each.paths)
+        event.name
+        for event in EVENTS
+        if event.xdm and event.xdm.startswith("chatlio.") and (shape in event.paths or not event.paths)
     }
     messages = {"chat_messages"} if shape is Shape.TRANSCRIPT else set()
     assert {source for _, source in lines.values()} == wanted | messages
@@ -202,7 +202,7 @@ def test_names_and_titles_do_not_collide() -> None:
 
 
 def test_names_say_chatlio_once() -> None:
-    """Another connection's objects are called by its name and chatlio."""
+    """Another connection's objects are named after it and chatlio."""
     assert ResourceNames("chatlio").shared("schema") == "chatlio schema"
     assert ResourceNames("shop").shared("schema") == "shop chatlio schema"
 
@@ -223,7 +223,7 @@ def test_names_say_chatlio_once() -> None:
         (None, False),
     ],
 )
-def test_the_mark_is_told_from_longer_ones(description: object, ours: bool) -> None:
+def test_the_mark_differs_from_longer_ones(description: object, ours: bool) -> None:
     """Only the whole mark makes an object ours."""
     assert ResourceNames("shop").owns(description) is ours
 
@@ -239,9 +239,9 @@ def test_the_samples_have_the_documented_shapes() -> None:
     """Each sample is of its shape and holds every field that a live dataflow maps."""
     for shape, payload in PAYLOADS.items():
         assert shape_of(payload) is shape
-        for each in EVENTS:
-            if shape in each.live:
+        for event in EVENTS:
+            if shape in event.live:
                 value: Any = payload
-                for step in each.paths[shape].split("."):
+                for step in event.paths[shape].split("."):
                     value = value[step]
                 assert value is not None

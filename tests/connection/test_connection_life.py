@@ -46,21 +46,21 @@ UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def sizes(census: Census) -> dict[str, int]:
-    """How many objects of each sort there are."""
+    """The number of objects of each type."""
     return {thing: len(ids) for thing, ids in census().items()}
 
 
 def actions(plan: Plan) -> list[str]:
-    """What a plan would do, object by object."""
-    return [each.action.value for each in plan.objects]
+    """The actions of a plan, object by object."""
+    return [entry.action.value for entry in plan.objects]
 
 
 def test_a_plan_only_reads(platform: Platform, census: Census) -> None:
-    """Planning on an empty sandbox lists every object as to be made, and makes none."""
+    """Planning on an empty sandbox lists every object as to be created, and creates none."""
     plan = plan_connection(platform)
     assert actions(plan) == ["create"] * 23
     assert plan.changes == 23
-    assert [each.object for each in plan.objects[:7]] == [
+    assert [entry.object for entry in plan.objects[:7]] == [
         "field group",
         "schema",
         "dataset",
@@ -73,7 +73,7 @@ def test_a_plan_only_reads(platform: Platform, census: Census) -> None:
 
 
 def test_connecting_twice_makes_nothing_new(platform: Platform, census: Census) -> None:
-    """After a connect, the plan says reuse throughout, and another connect changes no object."""
+    """After a connect, the plan consists of reuse, and another connect changes no object."""
     first = plan_connection(platform).apply()
     before = census()
     assert {thing: len(ids) for thing, ids in before.items()} == {
@@ -118,7 +118,7 @@ def test_chosen_webhooks_alone_are_connected(platform: Platform, census: Census)
 
 
 def test_a_connection_without_webhooks_takes_history(platform: Platform) -> None:
-    """Files can be streamed though no webhook is connected."""
+    """Files can be streamed although no webhook is connected."""
     plan_connection(platform, webhooks=[]).apply()
     connection = open_connection(platform)
     assert connection.live == {}
@@ -126,20 +126,20 @@ def test_a_connection_without_webhooks_takes_history(platform: Platform) -> None
 
 
 def test_unknown_webhooks_are_refused(platform: Platform) -> None:
-    """A kind that is none is a wrong call, and the right ones are named."""
+    """An unknown kind is a usage error, and the valid ones are named."""
     with pytest.raises(UsageError, match=r"called chat, nope.*offline_message"):
         plan_connection(platform, webhooks=["chat", "feedback", "nope"])
 
 
-def test_progress_is_told_in_sentences(platform: Platform) -> None:
-    """Each step is told; a connect that has nothing to do tells nothing."""
-    told: list[str] = []
-    plan_connection(platform, webhooks=["feedback"]).apply(progress=told.append)
-    assert told[0] == "Creating the field group 'chatlio field group'"
-    assert any("Trying the live mapping for feedback" in sentence for sentence in told)
-    told.clear()
-    plan_connection(platform, webhooks=["feedback"]).apply(progress=told.append)
-    assert told == []
+def test_progress_is_reported_in_sentences(platform: Platform) -> None:
+    """Each step is reported; a connect with nothing to do reports nothing."""
+    reported: list[str] = []
+    plan_connection(platform, webhooks=["feedback"]).apply(progress=reported.append)
+    assert reported[0] == "Creating the field group 'chatlio field group'"
+    assert any("Trying the live mapping for feedback" in sentence for sentence in reported)
+    reported.clear()
+    plan_connection(platform, webhooks=["feedback"]).apply(progress=reported.append)
+    assert reported == []
 
 
 def test_a_live_transcript_lands_with_the_id_that_python_computes(
@@ -197,7 +197,7 @@ def test_every_webhook_lands_as_its_own_kind(
 
 @pytest.mark.parametrize("kind", list(Kind))
 def test_history_flows_carry_every_column(platform: Platform, landed: Landed, kind: Kind) -> None:
-    """A wire record with every key, and one with the least, land whole through the history dataflow."""
+    """A wire record with every key, and one with the fewest, land whole through the history dataflow."""
     connection = plan_connection(platform, webhooks=[]).apply()
     flow = connection.history_flow(kind)
     full = wire_sample(kind)
@@ -205,7 +205,7 @@ def test_history_flows_carry_every_column(platform: Platform, landed: Landed, ki
     with flow.inlet() as inlet:
         reply = inlet.post_batch(json.dumps({"messages": [full, least]}).encode())
     assert reply.status_code == 207
-    assert all("xactionId" in each for each in reply.json()["responses"])
+    assert all("xactionId" in response for response in reply.json()["responses"])
     rows = {row["_id"]: row for row in landed(connection, 2)}
     assert rows[full["event_id"]]["eventType"] == f"chatlio.{kind}"
     chatlio = rows[full["event_id"]]["_acmechat"]["chatlio"]
@@ -217,7 +217,7 @@ def test_history_flows_carry_every_column(platform: Platform, landed: Landed, ki
 
 
 def test_history_flows_are_made_once(platform: Platform, census: Census) -> None:
-    """The history dataflow of a kind is made at the first call, kept, and found again."""
+    """The history dataflow of a kind is created at the first call, kept, and found again."""
     connection = plan_connection(platform, webhooks=["feedback"]).apply()
     assert connection.history == {}
     flow = connection.history_flow(Kind.FEEDBACK)
@@ -253,7 +253,7 @@ def test_secrets_show_nowhere(
         caplog.text,
         repr(list_removals(platform)),
     ]
-    hidden = [each.inlet_url.reveal().rpartition("/")[2] for each in (*connection.live.values(), flow)]
+    hidden = [value.inlet_url.reveal().rpartition("/")[2] for value in (*connection.live.values(), flow)]
     hidden.append(account_settings.client_secret.reveal())
     for text in shown:
         assert not any(secret in text for secret in hidden)
@@ -263,7 +263,7 @@ def test_secrets_show_nowhere(
 
 
 def test_webhook_urls_are_written_for_the_owner_alone(platform: Platform, tmp_path: Path) -> None:
-    """The file has mode 0600 though an older one was open to all, and holds the URLs unmasked."""
+    """The file has mode 0600 although an older one was open to all, and holds the URLs unmasked."""
     connection = plan_connection(platform, webhooks=["feedback"]).apply()
     target = tmp_path / "urls.json"
     target.write_text("old")
@@ -279,7 +279,7 @@ def test_webhook_urls_are_written_for_the_owner_alone(platform: Platform, tmp_pa
 
 
 def test_destinations_tell_platforms_apart(platform: Platform) -> None:
-    """A destination says platform, organisation, sandbox and dataset, and reads as a short path."""
+    """A destination gives platform, organisation, sandbox and dataset, and reads like a short path."""
     connection = plan_connection(platform, name="shop", webhooks=[]).apply()
     destination = connection.destination
     assert str(destination) == "local/prod/shop"
@@ -290,7 +290,7 @@ def test_destinations_tell_platforms_apart(platform: Platform) -> None:
 
 
 def test_the_guard_lasts_five_minutes_and_fifteen_after_a_schema_change(platform: Platform) -> None:
-    """Data must wait after a dataflow was made, and longer after its schema was changed."""
+    """Data must wait after a dataflow was created, and longer after its schema was changed."""
     connection = plan_connection(platform, webhooks=["feedback"]).apply()
     flow = connection.live[Kind.FEEDBACK]
     changed = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=flow.changed_at)
@@ -300,7 +300,7 @@ def test_the_guard_lasts_five_minutes_and_fifteen_after_a_schema_change(platform
 
 
 def test_opening_what_is_not_there_says_what_is_missing(platform: Platform) -> None:
-    """Without a connection, the missing objects are named and what to do."""
+    """Without a connection, the error lists the missing objects and the next step."""
     with pytest.raises(ConnectionIncomplete, match=r"the field group .*the schema .*the dataset .*apply"):
         open_connection(platform)
 
@@ -312,26 +312,26 @@ def test_opening_what_is_half_there_says_what_is_missing(platform: Platform) -> 
     with pytest.raises(ConnectionIncomplete, match="'chatlio live feedback dataflow'"):
         open_connection(platform)
     plan = plan_connection(platform, webhooks=["feedback", "transcript"])
-    assert [each.name for each in plan.objects if each.action == "create"] == [
+    assert [entry.name for entry in plan.objects if entry.action == "create"] == [
         "chatlio live feedback dataflow"
     ]
     plan.apply()
     assert set(open_connection(platform).live) == {Kind.FEEDBACK, Kind.TRANSCRIPT}
 
 
-def test_dataflows_that_are_not_enabled_in_time_are_told(
+def test_dataflows_that_are_not_enabled_in_time_are_reported(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When a dataflow takes too long, that is told; later the connection goes on from there."""
+    """A dataflow that takes too long is reported; later the connection continues from there."""
     monkeypatch.setattr(building_module, "LONGEST_WAIT", 0.0)
-    with pytest.raises(ConnectionIncomplete, match="not every dataflow is enabled"):
+    with pytest.raises(ConnectionIncomplete, match="some dataflows are not enabled"):
         plan_connection(platform, webhooks=["feedback"]).apply()
     monkeypatch.undo()
     assert list(plan_connection(platform, webhooks=["feedback"]).apply().live) == [Kind.FEEDBACK]
 
 
 def test_taking_down_removes_what_is_ours_and_keeps_the_data(platform: Platform, census: Census) -> None:
-    """Dataflows, connections and mapping sets go; schema, field group and dataset stay; twice is fine."""
+    """Dataflows, connections and mapping sets are removed; schema, field group and dataset stay; twice."""
     connection = plan_connection(platform, webhooks=["feedback", "transcript"]).apply()
     connection.history_flow(Kind.FEEDBACK)
     full = census()
@@ -340,8 +340,8 @@ def test_taking_down_removes_what_is_ours_and_keeps_the_data(platform: Platform,
     assert census() == full
     removal = disconnect(platform)
     assert removal.done
-    assert [each.id for each in removal.removed] == [each.id for each in planned.objects]
-    assert [each.object for each in removal.removed] == (
+    assert [entry.id for entry in removal.removed] == [entry.id for entry in planned.objects]
+    assert [entry.object for entry in removal.removed] == (
         ["dataflow"] * 3 + ["source connection"] * 3 + ["target connection"] * 3 + ["mapping set"] * 3
     )
     assert sizes(census) == {**NOTHING, "field group": 1, "schema": 1, "dataset": 1}

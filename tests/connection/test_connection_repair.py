@@ -1,4 +1,4 @@
-"""Half-built, changed, foreign and lost: a connection is completed without doubles and without harm."""
+"""Half-built, changed, foreign and lost: a connection is completed without duplicates and without harm."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ CREATES = (
 
 
 def sizes(census: Census) -> dict[str, int]:
-    """How many objects of each sort there are."""
+    """The number of objects of each type."""
     return {thing: len(ids) for thing, ids in census().items()}
 
 
 def around_create(
     platform: Platform, monkeypatch: pytest.MonkeyPatch, path: str, act: Callable[[Callable[[], Any]], Any]
 ) -> None:
-    """Let ``act`` stand in for the first create at a path; it is given the real call."""
+    """Replace the first create at a path with ``act``, which receives the real call."""
     transport = platform._transport
     call = transport.call
     left = [1]
@@ -88,7 +88,7 @@ def test_a_crash_before_or_after_a_create_leaves_no_double(
 def test_a_create_without_an_answer_is_looked_for(
     platform: Platform, census: Census, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    """A create that was carried out but not answered is found, not repeated."""
+    """A create that was carried out but not acknowledged is found, not repeated."""
 
     def lose_answer(real: Callable[[], Any]) -> Any:
         real()
@@ -104,7 +104,7 @@ def test_a_create_without_an_answer_is_looked_for(
 def test_a_create_that_failed_for_a_moment_is_repeated(
     platform: Platform, census: Census, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    """A create that the platform failed at is tried again after a look."""
+    """A create that the platform failed at is retried after a check."""
 
     def fail(real: Callable[[], Any]) -> Any:
         raise Unavailable("Service", "create", "down", status=503)
@@ -115,8 +115,8 @@ def test_a_create_that_failed_for_a_moment_is_repeated(
     assert sizes(census) == ONE_KIND
 
 
-def test_a_platform_that_stays_down_is_told(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After three tries the platform's own failure is raised."""
+def test_a_platform_that_stays_down_is_reported(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After three tries the platform's own error is raised."""
     naps: list[float] = []
     monkeypatch.setattr(platform, "sleep", naps.append)
     transport = platform._transport
@@ -150,12 +150,12 @@ def test_foreign_objects_stay_untouched(platform: Platform, census: Census) -> N
     flow = platform.flows.create_flow(design.flow(role, kind, source, target, step) | bare)
     dataset = platform.catalog.create_dataset(design.dataset(other.schema_id) | bare)
     plan = plan_connection(platform, webhooks=["feedback"])
-    assert {each.action.value for each in plan.objects} == {"create"}
+    assert {entry.action.value for entry in plan.objects} == {"create"}
     assert "is not ours and stays" in plan.objects[2].reason
     mine = plan.apply()
     assert mine.live[kind].flow_id != flow
     removal = disconnect(platform)
-    gone = {each.id for each in removal.removed}
+    gone = {entry.id for entry in removal.removed}
     assert gone.isdisjoint({source, target, mapping_set, flow})
     left = census()
     assert left["source"] == sorted([source, other.live[kind].source_connection_id])
@@ -166,7 +166,7 @@ def test_foreign_objects_stay_untouched(platform: Platform, census: Census) -> N
     assert open_connection(platform, "chatlio-2") == other
 
 
-def test_a_title_taken_by_somebody_else_is_a_conflict(platform: Platform, census: Census) -> None:
+def test_a_title_taken_by_someone_else_is_a_conflict(platform: Platform, census: Census) -> None:
     """A schema of our title that is not ours stops the connect before anything is made."""
     platform.schemas.create(
         "schemas",
@@ -178,7 +178,7 @@ def test_a_title_taken_by_somebody_else_is_a_conflict(platform: Platform, census
         },
     )
     plan = plan_connection(platform)
-    assert [each.object for each in plan.conflicts] == ["schema"]
+    assert [conflict.object for conflict in plan.conflicts] == ["schema"]
     before = census()
     with pytest.raises(ConnectionIncomplete, match=r"the schema 'chatlio schema'.*choose another name"):
         plan.apply()
@@ -187,7 +187,7 @@ def test_a_title_taken_by_somebody_else_is_a_conflict(platform: Platform, census
 
 
 def test_a_dataset_that_moved_to_another_schema_is_a_conflict(platform: Platform) -> None:
-    """A dataset of ours whose schema is not ours is not built upon."""
+    """A dataset of ours with another schema is not used."""
     design = Blueprint(ResourceNames("chatlio"), platform.schemas.tenant_id())
     group = platform.schemas.create("fieldgroups", design.field_group())
     odd = platform.schemas.create("schemas", design.schema(str(group["$id"])) | {"title": "odd"})
@@ -197,7 +197,7 @@ def test_a_dataset_that_moved_to_another_schema_is_a_conflict(platform: Platform
 
 
 def test_missing_fields_are_added_and_the_guard_grows(platform: Platform) -> None:
-    """A field group of an older version gains the missing fields, nested ones too, and keeps its others."""
+    """A field group of an older version gains missing fields, including nested ones, and keeps its others."""
     design = Blueprint(ResourceNames("chatlio"), platform.schemas.tenant_id())
     body = design.field_group()
     chatlio = body["definitions"]["customFields"]["properties"][design.tenant]["properties"]["chatlio"]
@@ -248,7 +248,7 @@ def test_a_schema_without_our_field_group_gets_it(platform: Platform) -> None:
 
 
 def test_changed_mappings_are_put_right_and_applied(platform: Platform, census: Census) -> None:
-    """A mapping set that somebody changed is replaced, and the dataflow told its new version."""
+    """A mapping set that someone changed is replaced, and the dataflow gets its new version."""
     connection = plan_connection(platform, webhooks=["feedback"]).apply()
     design = Blueprint(ResourceNames("chatlio"), connection.tenant_id)
     mapping_set = connection.live[Kind.FEEDBACK].mapping_set_id
@@ -257,7 +257,7 @@ def test_changed_mappings_are_put_right_and_applied(platform: Platform, census: 
     platform.mapping_sets.replace(mapping_set, body)
     before = census()
     plan = plan_connection(platform, webhooks=["feedback"])
-    assert {(each.object, each.action.value) for each in plan.objects if each.action != "reuse"} == {
+    assert {(entry.object, entry.action.value) for entry in plan.objects if entry.action != "reuse"} == {
         ("mapping set", "update"),
         ("dataflow", "update"),
     }
@@ -270,7 +270,7 @@ def test_changed_mappings_are_put_right_and_applied(platform: Platform, census: 
 
 
 def test_a_disabled_dataflow_is_enabled(platform: Platform) -> None:
-    """A dataflow that was switched off makes the connection incomplete, and connecting switches it on."""
+    """A dataflow that was disabled makes the connection incomplete, and connecting enables it."""
     connection = plan_connection(platform, webhooks=["feedback"]).apply()
     platform.flows.disable_flow(connection.live[Kind.FEEDBACK].flow_id)
     with pytest.raises(ConnectionIncomplete, match="dataflow"):
@@ -282,7 +282,7 @@ def test_a_disabled_dataflow_is_enabled(platform: Platform) -> None:
 
 
 def test_an_outdated_history_flow_is_brought_up_to_date_when_needed(platform: Platform) -> None:
-    """A history dataflow with other mappings is not used as it stands: it is mended at the next call."""
+    """A history dataflow with other mappings is not used unchanged: it is repaired at the next call."""
     connection = plan_connection(platform, webhooks=[]).apply()
     flow = connection.history_flow(Kind.FEEDBACK)
     design = Blueprint(ResourceNames("chatlio"), connection.tenant_id)
@@ -295,8 +295,8 @@ def test_an_outdated_history_flow_is_brought_up_to_date_when_needed(platform: Pl
     assert open_connection(platform).history.keys() == {Kind.FEEDBACK}
 
 
-def test_a_missing_permission_is_told_with_its_name(tmp_path: Any) -> None:
-    """A credential that may not make datasets learns which permission it lacks."""
+def test_a_missing_permission_is_reported_with_its_name(tmp_path: Any) -> None:
+    """A credential without permission to create datasets learns which permission it lacks."""
     with (
         running(tmp_path / "store", withheld=frozenset({"manage-datasets"})) as local,
         Platform(settings_of(local)) as platform,
@@ -322,7 +322,7 @@ def test_a_missing_permission_is_told_with_its_name(tmp_path: Any) -> None:
 def test_a_mapper_that_does_otherwise_stops_the_connect(
     platform: Platform, census: Census, role: Role, kind: Kind, path: str, wrong: object
 ) -> None:
-    """Any field that comes out of the trial differently is named with what was expected and what came."""
+    """Any field that the trial maps differently is named with the expected and the actual value."""
     connection = plan_connection(platform, webhooks=[]).apply()
     design = Blueprint(ResourceNames("chatlio"), connection.tenant_id)
 
@@ -344,7 +344,7 @@ def test_a_mapper_that_does_otherwise_stops_the_connect(
 def test_nothing_is_built_on_a_mapping_that_failed_its_trial(
     platform: Platform, census: Census, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When one kind's trial fails, no mapping set, connection or dataflow is made for any."""
+    """If one kind's trial fails, no mapping set, connection or dataflow is created for any."""
     real = platform.mapping_sets.preview
 
     def preview(records: Any, body: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A newer version extends a schema that is in use, and never changes or takes away what holds data."""
+"""A newer version extends a schema in use, and never changes or removes what holds data."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BASE = "/definitions/customFields/properties/_acmechat/properties/chatlio/proper
 
 @pytest.fixture
 def version(monkeypatch: pytest.MonkeyPatch) -> Version:
-    """Work for a while with another catalogue: each event field as it is changed, or left out."""
+    """Use another catalogue for a while: each event field changed, or left out."""
 
     @contextmanager
     def other(change: Callable[[Field], Field | None]) -> Iterator[None]:
@@ -47,7 +47,7 @@ def without(*names: str) -> Callable[[Field], Field | None]:
 
 
 def as_number(name: str) -> Callable[[Field], Field | None]:
-    """Give a field the type integer."""
+    """Change a field's type to integer."""
     return lambda field: replace(field, dtype=Dtype.INTEGER) if field.name == name else field
 
 
@@ -67,7 +67,7 @@ def test_a_newer_version_adds_its_fields_to_a_schema_with_data(
         (row,) = land(older, landed, Kind.TRANSCRIPT)
         assert "agent_name" not in row["_acmechat"]["chatlio"]
     plan = plan_connection(platform, webhooks=["transcript"])
-    assert [(each.object, each.action.value) for each in plan.objects if each.action != "reuse"] == [
+    assert [(entry.object, entry.action.value) for entry in plan.objects if entry.action != "reuse"] == [
         ("field group", "update"),
         ("mapping set", "update"),
         ("dataflow", "update"),
@@ -84,7 +84,7 @@ def test_a_newer_version_adds_its_fields_to_a_schema_with_data(
 
 
 def test_an_older_version_keeps_what_it_does_not_know(platform: Platform, version: Version) -> None:
-    """A field that this version has no more stays in the schema, and the plan says so."""
+    """A field that this version no longer has stays in the schema, and the plan says so."""
     plan_connection(platform, webhooks=["feedback"]).apply()
     with version(without("subject", "location")):
         plan = plan_connection(platform, webhooks=["feedback"])
@@ -101,7 +101,7 @@ def test_an_older_version_keeps_what_it_does_not_know(platform: Platform, versio
 def test_another_type_is_refused_with_or_without_data(
     platform: Platform, landed: Landed, version: Version, census: Callable[[], Any], has_data: bool
 ) -> None:
-    """A type that differs is a conflict told with both types and what to do; nothing is touched."""
+    """A different type is a conflict, reported with both types and the next step; nothing is touched."""
     connection = plan_connection(platform, webhooks=["feedback"]).apply()
     if has_data:
         land(connection, landed, Kind.FEEDBACK)
@@ -120,7 +120,7 @@ def test_another_type_is_refused_with_or_without_data(
 
 
 def test_a_list_that_holds_something_else_is_refused(platform: Platform) -> None:
-    """An array of texts where an array of objects is expected is a conflict, not a place to add fields."""
+    """An array of strings where an array of objects is expected is a conflict, not a place to add fields."""
     connection = plan_connection(platform, webhooks=[]).apply()
     texts = {"type": "array", "title": "Chat messages", "items": {"type": "string"}}
     change = [{"op": "replace", "path": f"{BASE}/chat_messages", "value": texts}]
@@ -139,7 +139,7 @@ def test_a_list_that_holds_something_else_is_refused(platform: Platform) -> None
 def test_the_platform_itself_refuses_to_take_away_what_holds_data(
     platform: Platform, landed: Landed, change: dict[str, Any]
 ) -> None:
-    """Once rows landed, the registry refuses a removal or another type, and its sentence names the field."""
+    """Once rows have landed, the registry refuses removals and other types, naming the field."""
     connection = plan_connection(platform, webhooks=[]).apply()
     land(connection, landed, Kind.FEEDBACK)
     with pytest.raises(PlatformError, match=r"Schema Registry could not change the field group: .*message"):

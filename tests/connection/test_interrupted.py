@@ -1,4 +1,4 @@
-"""A connect that ends anywhere is finished by the next one, and nothing exists twice."""
+"""A connect that is interrupted anywhere is finished by the next one, and nothing exists twice."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Killed(BaseException):
 
 @pytest.fixture
 def after(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """Let something happen when the platform has acted on the N-th request, and count the requests."""
+    """Make something happen once the platform has acted on the N-th request, and count the requests."""
     send = wire.send_once
     monkeypatch.setattr(building, "_FIRST_POLL", 0.02)
     monkeypatch.setattr(wire, "FIRST_PAUSE", 0.0)
@@ -123,7 +123,7 @@ def test_a_connect_leaves_nothing_in_the_state_folder(fresh: Any, chatlio_kit: A
 def test_a_platform_that_answers_in_small_pages_hides_nothing(
     tmp_path: Path, settings_for: Any, check_whole: Any
 ) -> None:
-    """When every list comes object by object, what is there is found all the same, and nothing is doubled."""
+    """If every list comes object by object, everything is still found, and nothing is duplicated."""
     kinds = ["transcript", "unanswered", "feedback"]
     with (
         running(tmp_path / "store", enabling_delay=0.01, largest_page=1) as local,
@@ -131,6 +131,6 @@ def test_a_platform_that_answers_in_small_pages_hides_nothing(
     ):
         plan_connection(platform, webhooks=kinds).apply()
         other = plan_connection(platform, name="zz", webhooks=[])
-        assert {each.action.value for each in other.objects} == {"create"}
+        assert {entry.action.value for entry in other.objects} == {"create"}
         plan_connection(platform, webhooks=kinds).apply()
         check_whole(local, kinds, "small pages")

@@ -1,4 +1,4 @@
-"""What the machine and the way to the platform get wrong: one sentence that says who to turn to."""
+"""Problems with the machine and the connection to the platform: one message that says whom to turn to."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BLOCKED = b"<!DOCTYPE html><html><head><title>Access\n denied</title></head><bod
 
 @pytest.fixture
 def proxy() -> Iterator[str]:
-    """Answers every request as a filtering proxy does: with a page of its own."""
+    """Responds to every request like a filtering proxy: with its own page."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -40,7 +40,7 @@ def proxy() -> Iterator[str]:
             self.wfile.write(BLOCKED)
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
@@ -52,12 +52,12 @@ def proxy() -> Iterator[str]:
 
 
 def test_a_web_page_at_the_token_endpoint(proxy: str, chatlio_kit: Any) -> None:
-    """A proxy's 403 is told as one; nobody is sent to Adobe's permissions."""
+    """A proxy's 403 is reported as such; no one is sent to Adobe's permissions."""
     done = chatlio_kit(RunningPlatform(proxy, LocalAccount("a secret")), "doctor", "--json")
-    (check,) = [each for each in json.loads(done.stdout)["checks"] if each["check"] == "token"]
+    (check,) = [entry for entry in json.loads(done.stdout)["checks"] if entry["check"] == "token"]
     assert done.exit_code == 1
-    assert "a web page came back instead of the API's answer: 'Access denied'" in check["finding"]
-    assert "A proxy or firewall on the way answered" in check["next_step"]
+    assert "a web page came back instead of the API's response: 'Access denied'" in check["finding"]
+    assert "A proxy or firewall in between responded" in check["next_step"]
     assert "AEP_IMS_URL" in check["next_step"]
     assert "ermission" not in done.stdout.split("proxy or firewall")[0]
     assert "p8e-secret" not in done.output
@@ -67,7 +67,7 @@ def test_a_web_page_at_the_token_endpoint(proxy: str, chatlio_kit: Any) -> None:
     ("status", "kind"), [(401, "Unreachable"), (407, "Unreachable"), (503, "Unavailable")]
 )
 def test_a_web_page_of_any_service(status: int, kind: str) -> None:
-    """Whichever status it has; an outage of the platform itself stays one."""
+    """Whatever its status; an outage of the platform itself stays one."""
     error = error_of("Catalog", "list the datasets", Reply(status, BLOCKED, {}))
     assert type(error).__name__ == kind
 
@@ -76,7 +76,7 @@ def test_a_web_page_of_any_service(status: int, kind: str) -> None:
 def test_a_file_of_certificates_that_is_missing(
     variable: str, chatlio_kit: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The variable and the path are named, and what to do; nothing is tried twice."""
+    """The variable and the path are named, with the next step; nothing is tried twice."""
     gone = str(tmp_path / "gone.pem")
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
@@ -84,12 +84,12 @@ def test_a_file_of_certificates_that_is_missing(
     for arguments in (["doctor"], ["connect"]):
         done = chatlio_kit(here, *arguments, **{variable: gone})
         assert done.exit_code == 1
-        assert f"{variable} names {gone!r}, and there is no such file" in done.output
+        assert f"{variable} names {gone!r}, but there is no such file" in done.output
         assert "Correct the variable, or unset it." in done.output
 
 
 def test_a_setting_that_no_header_can_carry() -> None:
-    """A dash out of a text processor in the organisation's id is a sentence, not a traceback."""
+    """A typographic dash in the organisation's id gives a message, not a traceback."""
     session = new_session("http://127.0.0.1:9")
     outcome = send_once(session, "GET", "http://127.0.0.1:9/", headers={"x-gw-ims-org-id": "A\u2013B"})
     session.close()
@@ -97,7 +97,7 @@ def test_a_setting_that_no_header_can_carry() -> None:
 
 
 def test_a_state_folder_whose_locks_do_not_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither kind of lock: the folder is named, and where to put it; nobody waits for half a minute."""
+    """Neither type of lock: the folder is named, with another place for it, without a long wait."""
 
     class Refusing(sqlite3.Connection):
         def execute(self, *_: Any) -> Any:
@@ -121,7 +121,7 @@ def test_a_state_folder_whose_locks_do_not_work(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_local_platform_that_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty log is told as such."""
+    """An empty log is reported as such."""
     monkeypatch.setattr(lifecycle, "START_SECONDS", 0.0)
     monkeypatch.setattr(lifecycle, "_live_url", lambda _: None)
     monkeypatch.setattr(lifecycle, "_spawn", lambda *_: _Idle(tmp_path / "state" / "local"))
@@ -130,7 +130,7 @@ def test_a_local_platform_that_says_nothing(tmp_path: Path, monkeypatch: pytest.
 
 
 class _Idle:
-    """A process that neither ends nor says anything."""
+    """A process that neither ends nor prints anything."""
 
     def __init__(self, store: Path) -> None:
         (store / "server.log").touch()
@@ -145,16 +145,16 @@ class _Idle:
         (MemoryError(), "too little free memory"),
         (sqlite3.DatabaseError("file is not a database"), "file is not a database"),
         (sqlite3.OperationalError("disk I/O error"), "disk I/O error"),
-        (OSError(errno.EIO, "Input/output error"), "refused to go on: Input/output error."),
+        (OSError(errno.EIO, "Input/output error"), "refused to continue: Input/output error."),
         (OSError(errno.EACCES, "Permission denied", "x.db"), "Permission denied: 'x.db'."),
-        (TimeoutError(), "refused to go on: TimeoutError."),
+        (TimeoutError(), "refused to continue: TimeoutError."),
     ],
 )
 @pytest.mark.parametrize("options", [(), ("--json",)])
 def test_the_last_resort(
     error: Exception, said: str, options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """What no room has a sentence for ends in one, with exit code 1, in JSON too."""
+    """An error that no room has a message for ends in one, with exit code 1, also in JSON."""
 
     def fail(*_: Any, **__: Any) -> None:
         raise error
@@ -169,7 +169,7 @@ def test_the_last_resort(
 
 
 def test_a_fault_of_ours_is_not_swallowed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A programming error keeps its traceback: it is to be found, not worded."""
+    """A programming error keeps its traceback, so that it can be found."""
 
     def fail(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError

@@ -1,4 +1,4 @@
-"""The doctor reads only, goes in order, and names what stands in the way and what to do about it."""
+"""The doctor only reads, keeps to the order, and names each obstacle with the next step."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def line(found: Preflight, name: str) -> Any:
 
 
 def test_an_empty_sandbox_passes_in_order(platform: Platform) -> None:
-    """Everything that reading can show passes; what it cannot show is a warning, and mappings wait."""
+    """Everything that reading can show passes; everything else is a warning, and mappings wait."""
     found = check_platform(platform)
     assert [check.name for check in found.checks] == ORDER
     skipped = dict.fromkeys(("live mappings", "history mappings"), "skipped")
@@ -80,7 +80,7 @@ def test_a_connection_has_its_mappings_tried(platform: Platform) -> None:
 def test_nothing_is_changed(
     platform: Platform, census: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The doctor asks, and posts to nothing but the two calls that only answer."""
+    """The doctor only reads, and posts to nothing but the two calls without effects."""
     plan_connection(platform, webhooks=["feedback"]).apply()
     before, asked = census(), set()
     send = wire.send_once
@@ -107,19 +107,19 @@ def test_it_shows_itself(platform: Platform) -> None:
 
 
 def test_a_name_that_is_none_is_a_wrong_call(platform: Platform) -> None:
-    """A connection's name is checked before anything is asked."""
+    """A connection's name is checked before any request."""
     with pytest.raises(UsageError, match="Choose another name"):
         check_platform(platform, "no name")
 
 
 @pytest.mark.parametrize("area", ["Schemas", "Datasets", "Sources"])
 def test_a_right_to_write_that_is_withheld_is_named(tmp_path: Path, chatlio_kit: Any, area: str) -> None:
-    """Each right to manage, withheld alone, fails by its name with the screen to go to, and exit code 1."""
+    """Each missing permission to manage fails by name, with the screen to open, and exit code 1."""
     with running(tmp_path / "store", withheld=frozenset({f"manage-{area.lower()}"})) as local:
         done = chatlio_kit(local, "doctor", "--json")
     assert done.exit_code == 1
-    found = {each["check"]: each for each in json.loads(done.stdout)["checks"]}
-    failed = [name for name, each in found.items() if each["verdict"] == "fail"]
+    found = {check["check"]: check for check in json.loads(done.stdout)["checks"]}
+    failed = [name for name, value in found.items() if value["verdict"] == "fail"]
     assert failed == [f"right: Manage {area}"]
     assert found[failed[0]]["next_step"] == (
         f"Give the credential's role Manage {area} in Adobe's Permissions screen."
@@ -128,11 +128,11 @@ def test_a_right_to_write_that_is_withheld_is_named(tmp_path: Path, chatlio_kit:
 
 @pytest.mark.parametrize("area", ["Schemas", "Datasets", "Sources"])
 def test_a_right_to_read_that_is_withheld_is_named(tmp_path: Path, chatlio_kit: Any, area: str) -> None:
-    """Each right to view, withheld alone, is named; as the right to manage may be enough, it is a warning."""
+    """Each missing permission to view is named; because managing may be enough, it is a warning."""
     with running(tmp_path / "store", withheld=frozenset({f"view-{area.lower()}"})) as local:
         done = chatlio_kit(local, "doctor", "--json")
     assert done.exit_code == 0
-    found = {each["check"]: each for each in json.loads(done.stdout)["checks"]}
+    found = {check["check"]: check for check in json.loads(done.stdout)["checks"]}
     assert found[f"right: View {area}"]["verdict"] == "warn"
     assert f"View {area}" in found[f"right: View {area}"]["next_step"]
 
@@ -145,15 +145,15 @@ def test_a_right_to_read_that_is_withheld_is_named(tmp_path: Path, chatlio_kit: 
         ("Sources", {"Chatlio source": "warn", "names": "fail", "live mappings": "skipped"}),
     ],
 )
-def test_without_any_right_to_an_area_what_needs_it_is_told(
+def test_checks_without_permission_for_their_area_are_reported(
     tmp_path: Path, chatlio_kit: Any, area: str, others: dict[str, str]
 ) -> None:
-    """With both rights withheld, both fail, and so does or waits what cannot be read without them."""
+    """Without both permissions, both fail, and so does, or waits, what cannot be read without them."""
     withheld = frozenset({f"manage-{area.lower()}", f"view-{area.lower()}"})
     with running(tmp_path / "store", withheld=withheld) as local:
         done = chatlio_kit(local, "doctor", "--json")
     assert done.exit_code == 1
-    found = {each["check"]: each["verdict"] for each in json.loads(done.stdout)["checks"]}
+    found = {check["check"]: check["verdict"] for check in json.loads(done.stdout)["checks"]}
     expected = {f"right: Manage {area}": "fail", f"right: View {area}": "fail", "sandbox": "pass"} | others
     assert {name: found[name] for name in expected} == expected
 
@@ -172,21 +172,21 @@ def test_without_any_right_to_an_area_what_needs_it_is_told(
 def test_a_right_that_only_people_need_is_a_warning(
     tmp_path: Path, chatlio_kit: Any, withheld: str, check: str, flag: str
 ) -> None:
-    """Without it the rest works, so the doctor warns, and says what needs it and where it is given."""
+    """The rest works without it, so the doctor warns, and says what needs it and where to grant it."""
     with running(tmp_path / "store", withheld=frozenset({withheld})) as local:
         done = chatlio_kit(local, "doctor", "--json")
     assert done.exit_code == 0
-    found = {each["check"]: each for each in json.loads(done.stdout)["checks"]}
-    warned = [name for name, each in found.items() if each["verdict"] == "warn"]
+    found = {entry["check"]: entry for entry in json.loads(done.stdout)["checks"]}
+    warned = [name for name, value in found.items() if value["verdict"] == "warn"]
     assert set(warned) == {check, UNSEEN}
     assert found[check]["next_step"].startswith(f"Only {flag} needs it")
     assert "role" in found[check]["next_step"]
 
 
-def test_a_sandbox_that_nobody_may_look_into_is_a_warning(
+def test_a_sandbox_that_cannot_be_read_is_a_warning(
     tmp_path: Path, settings_for: Callable[..., Settings]
 ) -> None:
-    """When no right allows a look, whether the sandbox is there is warned of and never passed."""
+    """If no permission allows a look, the sandbox's existence is a warning, never a pass."""
     names = ("manage-sources", "view-sources", "manage-schemas", "view-schemas")
     with (
         running(tmp_path / "store", withheld=frozenset(names)) as local,
@@ -198,7 +198,7 @@ def test_a_sandbox_that_nobody_may_look_into_is_a_warning(
 
 
 def test_rights_that_cannot_be_seen_are_warnings(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When Access Control tells nothing, no right passes, and none fails."""
+    """If Access Control returns nothing, no permission passes, and none fails."""
 
     def refuse(*_: object) -> Any:
         raise PermissionMissing("Access Control", "tell", "only administrators may ask", status=403)
@@ -212,7 +212,7 @@ def test_rights_that_cannot_be_seen_are_warnings(platform: Platform, monkeypatch
 def test_a_right_that_the_organisation_does_not_list_is_a_warning(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A name that is neither held nor listed may be spelled otherwise there: it is unseen, not missing."""
+    """A name that is neither held nor listed may be spelled differently there: it is unseen, not missing."""
     held = ["manage-schemas", "view-schemas", "manage-datasets", "view-datasets"]
 
     def policies(names: list[str]) -> dict[str, list[str]]:
@@ -246,7 +246,7 @@ def test_another_spelling_of_a_right_counts(platform: Platform, monkeypatch: pyt
 def test_the_clock_is_compared_with_the_platform(
     platform: Platform, monkeypatch: pytest.MonkeyPatch, ahead: int, verdict: str, words: str
 ) -> None:
-    """The Date of an answer against the clock here: seconds pass, a minute warns, minutes fail."""
+    """The Date of a response against this clock: seconds pass, a minute warns, minutes fail."""
     send = wire.send_once
 
     def shifted(*arguments: Any, **parts: Any) -> Any:
@@ -260,10 +260,8 @@ def test_the_clock_is_compared_with_the_platform(
     assert (found.verdict.value, words in found.finding) == (verdict, True)
 
 
-def test_a_platform_that_tells_no_time_is_a_warning(
-    platform: Platform, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without a Date nothing can be said of the clock."""
+def test_a_platform_without_a_clock_is_a_warning(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a Date nothing is known about the clock."""
     send = wire.send_once
 
     def dateless(*arguments: Any, **parts: Any) -> Any:
@@ -276,7 +274,7 @@ def test_a_platform_that_tells_no_time_is_a_warning(
 
 
 def test_a_name_that_is_taken_is_named(platform: Platform) -> None:
-    """A title that another resource holds, of whatever type, fails with the title; the mappings wait."""
+    """A title that another resource of any type has fails with the title; the mappings wait."""
     platform.schemas.create(
         "datatypes",
         {"type": "object", "title": "chatlio schema", "description": "", "properties": {}},
@@ -290,7 +288,7 @@ def test_a_name_that_is_taken_is_named(platform: Platform) -> None:
 
 
 def test_a_mapper_that_does_otherwise_fails(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A field that the platform maps differently is named with what was expected and what came."""
+    """A field that the platform maps differently is named with the expected and the actual value."""
     plan_connection(platform, webhooks=["feedback"]).apply()
     real = platform.mapping_sets.preview
 
@@ -310,7 +308,7 @@ def test_a_mapper_that_does_otherwise_fails(platform: Platform, monkeypatch: pyt
 
 
 def test_a_schema_that_is_to_be_extended_has_no_mappings_to_try(platform: Platform) -> None:
-    """While the schema lacks fields, the mappings wait instead of failing for a reason that connect mends."""
+    """While the schema lacks fields, the mappings wait instead of failing for a reason that connect fixes."""
     plan_connection(platform, webhooks=[]).apply()
     (group,) = platform.schemas.titles("fieldgroups")
     base = "/definitions/customFields/properties/_acmechat/properties/chatlio/properties"
@@ -323,7 +321,7 @@ def test_a_schema_that_is_to_be_extended_has_no_mappings_to_try(platform: Platfo
 
 
 def test_a_failed_check_skips_what_needs_it(account_settings: Settings) -> None:
-    """Without a token nothing else is asked, and each line says why."""
+    """Without a token nothing else is requested, and each line says why."""
     wrong = Settings(
         **{
             **{name: getattr(account_settings, name) for name in account_settings.__dataclass_fields__},
@@ -345,7 +343,7 @@ def test_a_failed_check_skips_what_needs_it(account_settings: Settings) -> None:
 def test_settings_are_looked_at_first(
     account_settings: Settings, setting: str, value: str, verdict: str
 ) -> None:
-    """A missing setting fails before anything is sent; one of an odd form is warned of."""
+    """A missing setting fails before anything is sent; an oddly formed one is a warning."""
     kept = {name: getattr(account_settings, name) for name in account_settings.__dataclass_fields__}
     with Platform(Settings(**{**kept, setting: value})) as platform:
         found = check_platform(platform).checks[0]

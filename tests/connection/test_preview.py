@@ -1,7 +1,7 @@
 """What the platform's mapper makes of thousands of hostile events is what Python expects, field for field.
 
 Live: payloads as Chatlio posts them. History: the wire records that the same payloads become. What is
-expected of a live payload is told here from the payload alone, line by line of Chatlio's documentation.
+expected of a live payload is derived here from the payload alone, line by line of Chatlio's documentation.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 @pytest.fixture(scope="module")
 def events() -> dict[Kind, list[Json]]:
-    """A thousand capture envelopes of each kind, with hostile text wherever text may stand."""
+    """A thousand capture envelopes of each kind, with hostile text wherever text may occur."""
     found: dict[Kind, list[Json]] = {kind: [] for kind in Kind}
     noise = Random(20)
     for capture in captures(seed=11, events=100_000):
@@ -84,19 +84,19 @@ def events() -> dict[Kind, list[Json]]:
             envelope = deepcopy(capture.envelope)
             envelope["payload"] = spoiled(envelope["payload"], noise, len(mine))
             mine.append(envelope)
-        elif all(len(each) == OF_EACH_KIND for each in found.values()):
+        elif all(len(value) == OF_EACH_KIND for value in found.values()):
             return found
-    raise AssertionError({kind: len(each) for kind, each in found.items()})
+    raise AssertionError({kind: len(value) for kind, value in found.items()})
 
 
 def spoiled(payload: Json, noise: Random, number: int) -> Json:
-    """A payload with hostile text, and its times written in every way that Chatlio writes them."""
+    """A payload with hostile text, and its times in every format that Chatlio uses."""
 
     def walk(node: Any, key: str = "") -> Any:
         if isinstance(node, dict):
             return {name: walk(value, name) for name, value in node.items()}
         if isinstance(node, list):
-            return [walk(each, key) for each in node]
+            return [walk(entry, key) for entry in node]
         if key in TOUCHED and isinstance(node, str):
             odd = LONG if number % 50 == 0 and key in ("message", "text") else noise.choice(HOSTILE)
             return noise.choice((odd, node + odd, odd + node, node))
@@ -113,7 +113,7 @@ def spoiled(payload: Json, noise: Random, number: int) -> Json:
 def in_batches(
     platform: Platform, records: list[Json], mapping_set: Json
 ) -> Iterator[tuple[Json, Json, Any]]:
-    """Give each record, what the platform makes of it, and what it says of it."""
+    """Return each record, its mapped result, and the mapper's messages."""
     for start in range(0, len(records), AT_ONCE):
         batch = records[start : start + AT_ONCE]
         for record, made in zip(batch, platform.mapping_sets.preview(batch, mapping_set), strict=True):
@@ -122,21 +122,21 @@ def in_batches(
 
 @pytest.fixture
 def mapping_set(platform: Platform) -> Callable[[Role, Kind], Json]:
-    """Give the body of a mapping set for a schema that is on the platform."""
+    """Return the body of a mapping set for a schema on the platform."""
     connection = plan_connection(platform, webhooks=[]).apply()
     design = Blueprint(ResourceNames("chatlio"), connection.tenant_id)
     return lambda role, kind: design.mapping_set(role, kind, connection.schema_id)
 
 
 def to_the_second(text: str) -> datetime | None:
-    """A time that Chatlio wrote, without its decimals; None where it says that there is none."""
+    """A time that Chatlio wrote, without its decimals; None if it means that there is none."""
     if NEVER.fullmatch(text) or text.startswith("0001-"):
         return None
     return datetime.fromisoformat(re.sub(r"\.\d+", "", text)).astimezone(UTC)
 
 
 def visitor_fields(visitor: Json) -> Json:
-    """What is mapped of an offline message's visitor."""
+    """The expected mapping of an offline message's visitor."""
     return {
         "visitor_id": visitor["UUID"],
         "visitor_email": visitor["email"],
@@ -153,7 +153,7 @@ def visitor_fields(visitor: Json) -> Json:
 
 
 def expected_live(kind: Kind, payload: Json) -> Json:
-    """The fields that a payload gives under the tenant, as Chatlio names them."""
+    """The tenant's fields from a payload, as Chatlio names them."""
     if kind is Kind.TRANSCRIPT:
         fields = {
             "conversation_id": payload["conversationUUID"],
@@ -168,8 +168,8 @@ def expected_live(kind: Kind, payload: Json) -> Json:
             "reply_to_email": payload["replyToEmail"],
             "archive_url": payload["archiveUrl"],
             "chat_messages": [
-                {key: each[key] for key in ("text", "ts", "username") if key in each}
-                for each in payload["messages"]
+                {key: message[key] for key in ("text", "ts", "username") if key in message}
+                for message in payload["messages"]
             ],
         }
     elif kind is Kind.OFFLINE_MESSAGE:
@@ -194,7 +194,7 @@ def expected_live(kind: Kind, payload: Json) -> Json:
 
 
 def as_seen(fields: Json, expected: Json) -> Json:
-    """What was mapped, with times read where times are expected."""
+    """The mapped result, with times parsed where times are expected."""
     return {
         name: datetime.fromisoformat(value) if isinstance(expected.get(name), datetime) else value
         for name, value in fields.items()
@@ -247,7 +247,7 @@ def test_a_thousand_wire_records_are_mapped_as_python_expects(
     records: list[Json] = []
     for batches in read_export(folder).batches():
         built = batches
-        records += [json.loads(each.body) for each in wire_records(built.events, built.messages)]
+        records += [json.loads(entry.body) for entry in wire_records(built.events, built.messages)]
     assert len(records) > 0.98 * OF_EACH_KIND
     for record, row, errors in in_batches(platform, records, mapping_set(Role.HISTORY, kind)):
         chatlio = row["_acmechat"]["chatlio"]
@@ -259,7 +259,7 @@ def test_a_thousand_wire_records_are_mapped_as_python_expects(
 
 
 def same_times(got: Any, wanted: Any) -> bool:
-    """Whether two values are one, times being compared as times however they are written."""
+    """Whether two values are equal, comparing times regardless of their notation."""
     if isinstance(wanted, dict):
         return (
             isinstance(got, dict)

@@ -1,4 +1,4 @@
-"""A production sandbox is changed only by those who say so; the platform's own type decides, not the name."""
+"""A production sandbox is changed only with the explicit option; its type decides, not its name."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ READING = {"GET", "POST effective-policies", "POST preview"}
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[RunningPlatform]:
-    """A local platform whose sandbox is a production one."""
+    """A local platform with a production sandbox."""
     with running(
         tmp_path / "state" / "local",
         enabling_delay=0.05,
@@ -39,7 +39,7 @@ def server(tmp_path: Path) -> Iterator[RunningPlatform]:
 
 @pytest.fixture
 def production(server: RunningPlatform, tmp_path: Path) -> Iterator[Platform]:
-    """The way to it."""
+    """The access to it."""
     with Platform(settings_of(server, tmp_path / "state")) as opened:
         yield opened
 
@@ -52,7 +52,7 @@ def captures(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """What is asked of the platform: the verb, and of what is no GET the end of its path."""
+    """The requests to the platform: the verb, and the end of the path for everything but GET."""
     seen: set[str] = set()
     for room in (wire, ingestion):
         send = room.send_once
@@ -68,7 +68,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
 @pytest.fixture
 def connected(production: Platform) -> Connection:
-    """A connection in the production sandbox, made with leave."""
+    """A connection in the production sandbox, created with permission."""
     return ck.plan_connection(production).apply(production=True, quiet=True)
 
 
@@ -86,7 +86,7 @@ WRITES: dict[str, Callable[[Connection, Path], object]] = {
 def test_in_python_nothing_is_written_without_leave(
     name: str, connected: Connection, captures: Path, asked: set[str]
 ) -> None:
-    """The sentence names the sandbox, its type and the argument, and only reads went out."""
+    """The message names the sandbox, its type and the argument, and only reads were sent."""
     with pytest.raises(ProductionSandbox) as error:
         WRITES[name](connected, captures)
     assert str(error.value).startswith("The sandbox 'prod' is of the type production")
@@ -96,7 +96,7 @@ def test_in_python_nothing_is_written_without_leave(
 
 
 def test_in_python_leave_is_given_by_name(connected: Connection, captures: Path) -> None:
-    """With ``production=True`` all of it goes through."""
+    """With ``production=True`` everything succeeds."""
     tables = ck.read_export(captures).to_tables()
     run = ck.stream(tables, connected, production=True, quiet=True)
     assert run.reconcile(wait=60).run.landed == len(tables.events)
@@ -107,7 +107,7 @@ def test_in_python_leave_is_given_by_name(connected: Connection, captures: Path)
 
 @pytest.mark.parametrize("wrong", ["yes", 1, None])
 def test_leave_is_true_or_false(connected: Connection, wrong: Any) -> None:
-    """What merely looks like a yes is none."""
+    """A value that merely looks like a yes is not one."""
     with pytest.raises(UsageError, match="production="):
         ck.replay(connected, production=wrong)
 
@@ -135,20 +135,20 @@ def test_at_the_prompt(
 
 
 def test_disconnect_refuses_before_it_asks(server: RunningPlatform, chatlio_kit: Any) -> None:
-    """Nobody is asked to agree to what is refused afterwards."""
+    """No one is asked to confirm what is refused afterwards."""
     done = chatlio_kit(server, "disconnect")
     assert done.exit_code == 2
     assert "Remove these" not in done.stderr
 
 
 def test_the_doctor_shows_the_type(server: RunningPlatform, chatlio_kit: Any, platform: Platform) -> None:
-    """A production sandbox is warned of; a development one passes."""
+    """A production sandbox gives a warning; a development sandbox passes."""
     done = chatlio_kit(server, "doctor", "--json")
-    (check,) = [each for each in json.loads(done.stdout)["checks"] if each["check"] == "sandbox"]
+    (check,) = [entry for entry in json.loads(done.stdout)["checks"] if entry["check"] == "sandbox"]
     assert (check["verdict"], check["finding"]) == ("warn", "prod, a production sandbox")
     assert "--production" in check["next_step"]
     (check,) = [
-        each for each in ck.check_platform(platform).as_dict()["checks"] if each["check"] == "sandbox"
+        entry for entry in ck.check_platform(platform).as_dict()["checks"] if entry["check"] == "sandbox"
     ]
     assert (check["verdict"], check["finding"]) == ("pass", "prod, a development sandbox")
 
@@ -164,10 +164,10 @@ def test_the_doctor_shows_the_type(server: RunningPlatform, chatlio_kit: Any, pl
         (PlatformError("Sandbox Management", "list", "its answer holds no sandboxes"), "holds no sandboxes"),
     ],
 )
-def test_what_cannot_be_told_counts_as_production(
+def test_an_unknown_type_counts_as_production(
     platform: Platform, monkeypatch: pytest.MonkeyPatch, answer: Any, reason: str, census: Callable[[], Any]
 ) -> None:
-    """An empty list, another name, an unknown type, a refusal: nothing is written, and why is said."""
+    """An empty list, another name, an unknown type, a refusal: nothing is written, with the reason."""
 
     def listed() -> Iterator[Any]:
         if isinstance(answer, Exception):
@@ -184,7 +184,7 @@ def test_what_cannot_be_told_counts_as_production(
 
 
 def test_a_platform_that_is_away_is_no_production_sandbox(production: Platform) -> None:
-    """Who cannot be reached is told as such: more leave would not help."""
+    """An unreachable platform is reported as such: another option would not help."""
     with running(production.settings.state / "other") as gone:
         settings = settings_of(gone)
     with Platform(settings, sleep=lambda _: None) as platform, pytest.raises(Unreachable):
@@ -205,7 +205,7 @@ def test_the_type_is_found_behind_the_first_page(platform: Platform, monkeypatch
 
 
 def test_a_local_platform_is_of_either_type(tmp_path: Path) -> None:
-    """Its process is told, and commands that find it keep the guard."""
+    """Its process is reported, and commands that find it keep the guard."""
     options = local_platform.Options(sandbox_type="production")
     local_platform.ensure_running(tmp_path / "local", idle=30, options=options)
     try:
@@ -220,7 +220,7 @@ def test_a_local_platform_is_of_either_type(tmp_path: Path) -> None:
 def test_connect_names_the_ids_of_what_it_made(
     tmp_path: Path, chatlio_kit: Any, census: Callable[[], Any], account_settings: Any
 ) -> None:
-    """Schema, field group, dataset, and of each kind its four objects; the plan's list has them too."""
+    """Schema, field group, dataset, and four objects for each kind; the plan lists them too."""
     url = account_settings.platform_url
     secret = account_settings.client_secret.reveal()
     here = RunningPlatform(url, local_platform.LocalAccount(secret))
@@ -240,9 +240,9 @@ def test_connect_names_the_ids_of_what_it_made(
         ("target_connection_id", "target"),
     ):
         assert sorted(flow[name] for flow in made["live"].values()) == there[thing]
-    ids = {each["id"] for each in said["objects"]}
-    assert ids == {each for listed in there.values() for each in listed}
-    assert {each["action"] for each in said["objects"]} == {"create"}
+    ids = {entry["id"] for entry in said["objects"]}
+    assert ids == {entry for listed in there.values() for entry in listed}
+    assert {entry["action"] for entry in said["objects"]} == {"create"}
     assert "collection" not in done.stdout
     again = json.loads(chatlio_kit(here, "connect", "--json").stdout)
     assert again["connection"] == made

@@ -33,7 +33,7 @@ LOOKUP = "application/vnd.adobe.xed+json; version=1"
 
 
 def named(thing: str) -> list[tuple[str, str]]:
-    """The filter that finds all of our objects of one sort; a comma means any of them."""
+    """The filter that finds all of our objects of one type; a comma means any of them."""
     kinds = ("transcript", "offline message", "conversation started", "unanswered", "feedback")
     names = [f"chatlio {role} {kind} {thing}" for role in ("live", "history") for kind in kinds]
     return [("property", f"name=={','.join(names)}")]
@@ -200,7 +200,7 @@ CONNECT = [
 
 @dataclass
 class Call:
-    """A request as it went over the wire, and the body of its answer."""
+    """A request as it was sent, and the body of its response."""
 
     method: str
     path: str
@@ -217,7 +217,7 @@ class Call:
 
 @pytest.fixture
 def wire(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
-    """Every request that leaves, in order, with the platform's ids put as their names."""
+    """Every request that leaves, in order, with the platform's ids replaced by names."""
     calls: list[Call] = []
     ids: dict[str, str] = {}
     send = HTTPAdapter.send
@@ -265,25 +265,25 @@ def wire(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
 
 
 def plain(call: Call) -> tuple[str, str, list[tuple[str, str]], Any]:
-    """A call's outline without the words that explain fields to people, and without samples."""
+    """A call's outline without descriptions for people, and without samples."""
     method, path, query, body = call.outline
     if path.endswith("/fieldgroups") and body:
         place = body["definitions"]["customFields"]["properties"]["_acmechat"]["properties"]["chatlio"]
         without_words(place)
     if path.endswith("/preview"):
         assert body["data"]
-        assert all(isinstance(each, dict) for each in body["data"])
+        assert all(isinstance(entry, dict) for entry in body["data"])
         body = {**body, "data": "<samples>"}
     return method, path, query, body
 
 
 def without_words(node: dict[str, Any]) -> None:
-    """Take title and description, which every field must have, off a node and all below it."""
+    """Remove title and description, which every field must have, from a node and everything below it."""
     for word in ("title", "description"):
         assert node.pop(word), node
     inner = node.get("items", node)
-    for each in inner.get("properties", {}).values():
-        without_words(each)
+    for value in inner.get("properties", {}).values():
+        without_words(value)
 
 
 def test_a_connect_asks_for_a_token_and_then_call_by_call_as_documented(
@@ -335,7 +335,7 @@ def test_every_call_carries_the_documented_headers(platform: Platform, wire: lis
 
 
 def test_a_second_connect_reads_only(platform: Platform, wire: list[Call]) -> None:
-    """When everything is there, only GETs go out, each object looked up by its own path."""
+    """If everything exists, only GETs are sent, each object looked up by its own path."""
     plan_connection(platform, webhooks=["feedback"]).apply()
     wire.clear()
     plan_connection(platform, webhooks=["feedback"]).apply()
@@ -354,7 +354,9 @@ def test_updates_are_patches_and_puts_as_documented(platform: Platform, wire: li
         "fieldgroups", connection.field_group_id, [{"op": "remove", "path": f"{base}/agent_name"}]
     )
     (flow,) = connection.live.values()
-    (made,) = [each.body for each in wire if (each.method, each.path) == ("POST", f"{DATA_PREP}/mappingSets")]
+    (made,) = [
+        entry.body for entry in wire if (entry.method, entry.path) == ("POST", f"{DATA_PREP}/mappingSets")
+    ]
     shorter = json.loads(json.dumps(made).replace("<schema>", connection.schema_id))
     shorter["mappings"].pop()
     platform.mapping_sets.replace(flow.mapping_set_id, shorter)

@@ -1,4 +1,4 @@
-"""Whatever is wrong with the way to the platform: one sentence, exit code 1, no traceback, no secret."""
+"""Any problem in reaching the platform: one message, exit code 1, no traceback, no secret."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ COMMANDS = (["doctor"], ["connect"], ["connect", "--dry-run"], ["disconnect", "-
         ({"AEP_SANDBOX": "nowhere"}, "sandbox", "The sandbox nowhere was not found"),
     ],
 )
-def test_a_wrong_setting_is_told_in_a_sentence(
+def test_a_wrong_setting_is_reported_in_a_sentence(
     tmp_path: Path, chatlio_kit: Any, changed: dict[str, str], line: str, sentence: str
 ) -> None:
-    """The doctor fails exactly that line and names the next step; other commands end with the sentence."""
+    """The doctor fails exactly that line and names the next step; other commands end with the message."""
     with running(tmp_path / "store") as local:
         for command in COMMANDS:
             done = chatlio_kit(local, *command, **changed)
             assert done.exit_code == 1
             assert sentence in " ".join((done.stdout + done.stderr).split())
             if command == ["doctor"]:
-                failed = [each.split()[0] for each in done.stdout.splitlines() if "  fail  " in each]
+                failed = [entry.split()[0] for entry in done.stdout.splitlines() if "  fail  " in entry]
                 assert failed == [line]
                 assert f"{line}: " in done.stdout
             else:
@@ -56,8 +56,8 @@ def test_a_wrong_setting_is_told_in_a_sentence(
     assert chatlio_kit.secrets_said(local.account.client_secret, WRONG_SECRET) == []
 
 
-def test_a_host_that_does_not_answer_is_told_in_a_sentence(tmp_path: Path, chatlio_kit: Any) -> None:
-    """A port that nobody listens on: the doctor fails, and so does every command, with what to check."""
+def test_a_host_that_does_not_answer_is_reported_in_a_sentence(tmp_path: Path, chatlio_kit: Any) -> None:
+    """A port without a listener: the doctor fails, and so does every command, with what to check."""
     with socket.socket() as closed, running(tmp_path / "store") as local:
         closed.bind(("127.0.0.1", 0))
         nobody = f"http://127.0.0.1:{closed.getsockname()[1]}"
@@ -65,17 +65,17 @@ def test_a_host_that_does_not_answer_is_told_in_a_sentence(tmp_path: Path, chatl
             for command in COMMANDS:
                 done = chatlio_kit(local, *command, **{setting: nobody})
                 assert done.exit_code == 1
-                told = " ".join((done.stdout + done.stderr).split())
-                assert "no connection could be made" in told
-                assert "Check the network, any proxy, and the platform's address." in told
+                reported = " ".join((done.stdout + done.stderr).split())
+                assert "no connection could be made" in reported
+                assert "Check the network, any proxy, and the platform's URL." in reported
                 if command == ["doctor"]:
-                    failed = [each.split()[0] for each in done.stdout.splitlines() if "  fail  " in each]
+                    failed = [entry.split()[0] for entry in done.stdout.splitlines() if "  fail  " in entry]
                     assert failed == [line]
     assert "Traceback" not in chatlio_kit.said
     assert chatlio_kit.secrets_said(local.account.client_secret) == []
 
 
-def test_a_certificate_that_nobody_vouches_for_is_told_in_a_sentence(
+def test_an_untrusted_certificate_is_reported_in_a_sentence(
     tmp_path: Path, chatlio_kit: Any, untrusted_url: str
 ) -> None:
     """A self-signed certificate is refused at once, with the setting for a proxy's own certificate."""
@@ -84,18 +84,18 @@ def test_a_certificate_that_nobody_vouches_for_is_told_in_a_sentence(
             for command in COMMANDS:
                 done = chatlio_kit(local, *command, **{setting: untrusted_url})
                 assert done.exit_code == 1
-                told = " ".join((done.stdout + done.stderr).split())
-                assert "the certificate of the server could not be verified" in told
-                assert "REQUESTS_CA_BUNDLE" in told
+                reported = " ".join((done.stdout + done.stderr).split())
+                assert "the certificate of the server could not be verified" in reported
+                assert "REQUESTS_CA_BUNDLE" in reported
                 if command == ["doctor"]:
-                    failed = [each.split()[0] for each in done.stdout.splitlines() if "  fail  " in each]
+                    failed = [entry.split()[0] for entry in done.stdout.splitlines() if "  fail  " in entry]
                     assert failed == [line]
     assert "Traceback" not in chatlio_kit.said
     assert chatlio_kit.secrets_said(local.account.client_secret) == []
 
 
 def test_an_expired_token_is_renewed_on_the_way(tmp_path: Path, settings_for: Any) -> None:
-    """A token that the platform no longer takes is replaced by a new one, without a word."""
+    """A token that the platform no longer accepts is replaced by a new one, silently."""
     with (
         running(tmp_path / "store", token_lifetime=1) as local,
         Platform(settings_for(local)) as platform,
@@ -109,8 +109,10 @@ def test_an_expired_token_is_renewed_on_the_way(tmp_path: Path, settings_for: An
         assert tokens.current() != first
 
 
-def test_a_token_that_is_revoked_at_once_is_told(tmp_path: Path, settings_for: Any, chatlio_kit: Any) -> None:
-    """When a new token is refused as well, the credential is told to be at fault, and nothing is retried."""
+def test_a_token_that_is_revoked_at_once_is_reported(
+    tmp_path: Path, settings_for: Any, chatlio_kit: Any
+) -> None:
+    """If a new token is refused as well, the credential is reported as the cause, and nothing is retried."""
     with running(tmp_path / "store", token_lifetime=0) as local:
         with (
             Platform(settings_for(local)) as platform,
@@ -132,7 +134,7 @@ def test_missing_settings_are_all_named(tmp_path: Path, chatlio_kit: Any) -> Non
         plain = chatlio_kit(local, "doctor", AEP_PLATFORM_URL="http://platform.example")
     assert done.exit_code == plain.exit_code == 1
     assert "AEP_CLIENT_SECRET and AEP_SANDBOX must be set" in done.stdout
-    assert "AEP_PLATFORM_URL must be an https:// address" in plain.stdout
+    assert "AEP_PLATFORM_URL must be an https:// URL" in plain.stdout
 
 
 def test_a_connection_made_shown_and_removed_says_no_secret(tmp_path: Path, chatlio_kit: Any) -> None:
@@ -149,7 +151,7 @@ def test_a_connection_made_shown_and_removed_says_no_secret(tmp_path: Path, chat
 
 @pytest.fixture
 def untrusted_url(tmp_path: Path) -> Iterator[str]:
-    """The address of a server over TLS whose certificate vouches for itself."""
+    """The URL of a server over TLS with a self-signed certificate."""
     pem = tmp_path / "self-signed.pem"
     pem.write_text(self_signed("127.0.0.1"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -165,7 +167,7 @@ def untrusted_url(tmp_path: Path) -> Iterator[str]:
 
 
 def self_signed(host: str) -> str:
-    """Write a key and a certificate that is signed by it, in PEM (RFC 8017 and RFC 5280)."""
+    """Write a key and a certificate signed by it, in PEM (RFC 8017 and RFC 5280)."""
     noise = random.Random(host)
     p, q, e = prime(noise), prime(noise), 65_537
     n, d = p * q, pow(e, -1, (p - 1) * (q - 1))
@@ -206,7 +208,7 @@ def sequence(*parts: bytes) -> bytes:
 
 
 def integer(value: int) -> bytes:
-    """A whole number in DER."""
+    """An integer in DER."""
     return der(0x02, value.to_bytes(value.bit_length() // 8 + 1, "big"))
 
 

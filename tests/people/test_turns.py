@@ -340,7 +340,7 @@ def test_commands_make_send_and_show_turns(tmp_path: Path, monkeypatch: pytest.M
             ("connect", "--turns", "--profile", "--identity", "visitor_id=ChatlioVisitor"),
             "never feed Profile",
         ),
-        (("connect", "--turns", "--webhook", "feedback"), "from files alone"),
+        (("connect", "--turns", "--webhook", "feedback"), "only from files"),
         (("connect", "--turns", "--labels"), "no webhooks, labels or audit"),
         (("connect", "--name", "chatlio/turns"), "is a part of a connection"),
         (("backfill", captures, "--turns", "--dry-run"), "Leave out --turns"),

@@ -1,4 +1,4 @@
-"""A channel's lines become conversations: where they end, what their ids are, and that all counts add up."""
+"""A channel's lines become conversations: their ends, their ids, and the sums of all counts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _rows(tables: Tables, *columns: str) -> list[tuple[Any, ...]]:
 
 
 def test_an_archive_ends_a_conversation_and_the_next_line_begins_one(tmp_path: Path) -> None:
-    """An archive ends a conversation and the next line begins one."""
+    """Archiving ends a conversation, and the next line starts one."""
     tables = _read(tmp_path, [JOIN, ASKED, ANSWERED, ARCHIVED, REOPENED, BACK])
     assert _rows(tables, "ended_by", "start_is_whole", "message_ts") == [
         ("channel_archive", True, "1710144005.000200 1710144061.448129"),
@@ -76,7 +76,7 @@ def test_ids_follow_the_published_formulas(tmp_path: Path) -> None:
 def test_options_about_authors_and_threads_leave_the_conversation_s_id(
     tmp_path: Path, more: dict[str, str]
 ) -> None:
-    """Options about authors and threads leave the conversation's id."""
+    """Options about authors and threads do not change the conversation's id."""
     notice = by_visitor("1710144001.000100", "A visitor is here", username="")
     reply = said("1710144070.000100", "note", thread_ts="1710144061.448129")
     lines = [JOIN, notice, ASKED, ANSWERED, reply]
@@ -85,7 +85,7 @@ def test_options_about_authors_and_threads_leave_the_conversation_s_id(
 
 
 def test_what_changes_between_exports_changes_no_id(tmp_path: Path) -> None:
-    """Profiles, reactions, counts of replies and read marks belong to the day of the export."""
+    """Profiles, reactions, reply counts and read marks depend on the day of the export."""
     later = {
         **ANSWERED,
         "text": "Yes, <@U1>.",
@@ -108,7 +108,7 @@ def test_what_changes_between_exports_changes_no_id(tmp_path: Path) -> None:
 
 
 def test_silence_ends_a_conversation_only_if_asked(tmp_path: Path) -> None:
-    """Silence ends a conversation only if asked."""
+    """Silence ends a conversation only if requested."""
     lines = [JOIN, ASKED, by_visitor("1710230000.000100", "Anybody?")]
     assert len(_read(tmp_path, lines).events) == 1
     tables = _read(tmp_path, lines, split_on=["channel_archive", "gap=6h"])
@@ -129,14 +129,14 @@ def test_silence_ends_a_conversation_only_if_asked(tmp_path: Path) -> None:
 def test_a_beginning_is_whole_where_the_maker_joins_as_the_channel_is_made(
     tmp_path: Path, created: object, first: Json, is_whole: bool
 ) -> None:
-    """A beginning is whole where the maker joins as the channel is made."""
+    """A beginning is complete if the creator joins when the channel is created."""
     path = write_export(tmp_path, [first, ANSWERED], channels=[channel(created=created)])
     tables = ck.read_slack(path, **SETTINGS, bot_users=["U0BOT"]).to_tables(quiet=True)
     assert list(tables.events["start_is_whole"]) == [is_whole]
 
 
 def test_closed_only_leaves_running_conversations_out(tmp_path: Path) -> None:
-    """Closed only leaves running conversations out."""
+    """closed_only leaves out running conversations."""
     export = ck.read_slack(
         write_export(tmp_path, [JOIN, ASKED, ARCHIVED, REOPENED, BACK]), **SETTINGS, closed_only=True
     )
@@ -153,7 +153,7 @@ def test_a_broadcast_reply_counts_once(tmp_path: Path) -> None:
 
 
 def test_every_line_of_another_kind_is_left_out_by_its_name(tmp_path: Path) -> None:
-    """Every line of another kind is left out by its name."""
+    """Every line of another type is left out under its name."""
     lines = [
         JOIN,
         ASKED,
@@ -192,7 +192,10 @@ def test_an_invalid_line_is_rejected_by_file_and_number(tmp_path: Path) -> None:
         ASKED,
     ]
     tables = _read(tmp_path, lines)
-    assert [(each.file, each.record, each.reason, each.field) for each in tables.rejections] == [
+    assert [
+        (rejection.file, rejection.record, rejection.reason, rejection.field)
+        for rejection in tables.rejections
+    ] == [
         (f"export.zip!{CHANNEL}/{DAY}.json", 2, "not_an_object", None),
         (f"export.zip!{CHANNEL}/{DAY}.json", 3, "missing", "ts"),
         (f"export.zip!{CHANNEL}/{DAY}.json", 4, "invalid_value", "ts"),
@@ -204,11 +207,11 @@ def test_an_invalid_line_is_rejected_by_file_and_number(tmp_path: Path) -> None:
 def test_a_time_in_the_future_rejects_its_conversation(tmp_path: Path) -> None:
     """A time in the future rejects its conversation."""
     tables = _read(tmp_path, [JOIN, by_visitor("9999999999.000100", "soon"), ARCHIVED, REOPENED, BACK])
-    assert [each.reason for each in tables.rejections] == ["future_time"]
+    assert [rejection.reason for rejection in tables.rejections] == ["future_time"]
 
 
 def test_no_domain_means_no_address(tmp_path: Path) -> None:
-    """No domain means no address."""
+    """Without a domain there is no URL."""
     assert _read(tmp_path, [ASKED]).events["archive_url"].isna().all()
     tables = _read(tmp_path, [ASKED], workspace_domain="acme")
     assert list(tables.events["archive_url"]) == [f"https://acme.slack.com/archives/{CHANNEL}"]
@@ -251,7 +254,7 @@ _LINES = st.one_of(
 def test_whatever_a_channel_holds_every_line_ends_in_one_place(
     tmp_path_factory: pytest.TempPathFactory, lines: list[Any], known: list[int], closed_only: bool
 ) -> None:
-    """Whatever a channel holds every line ends in one place."""
+    """In any channel, every line has exactly one outcome."""
     path = write_export(tmp_path_factory.mktemp("export"), lines)
     history = SlackHistory(path, SlackSettings(("z-*",), ("A0CHAT",), closed_only=closed_only))
     webhooks = history.webhooks()

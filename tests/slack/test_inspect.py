@@ -1,4 +1,4 @@
-"""The proposal names ids and counts, never a text; what it writes is what the reader takes."""
+"""The proposal has ids and counts, never message text; the reader accepts the settings that it writes."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ def test_a_proposal_has_ids_and_counts(tmp_path: Path) -> None:
     shown = f"{proposal!r}{proposal._repr_html_()}{proposal.as_toml()}{json.dumps(proposal.as_dict())}"
     for word in ("Secret", "board", "ana"):
         assert word not in shown
-    assert "1 messages of the app name nobody" in shown
+    assert "1 messages of the app have no name" in shown
     assert "1 replies in threads" in shown
 
 
 def test_what_it_writes_is_what_the_reader_takes(tmp_path: Path, sample: SampleExport) -> None:
-    """What it writes is what the reader takes."""
+    """The reader accepts what it writes."""
     target = tmp_path / "slack.toml"
     result = CliRunner().invoke(
         main, ["slack", "inspect", str(sample.slack), str(sample.path), "--write", str(target), "--json"]
@@ -102,10 +102,10 @@ def test_without_a_named_app_nothing_is_opened(tmp_path: Path) -> None:
     path = write_export(tmp_path, LINES, people=[], channels=[channel(creator="U5")])
     proposal = ck.inspect_slack(path)
     assert (proposal.channels, proposal.messages, proposal.patterns) == (0, 0, {"z-*": 1})
-    assert any("no app or bot of this export is named Chatlio" in each for each in proposal.unclear)
+    assert any("no app or bot of this export is named Chatlio" in question for question in proposal.unclear)
 
 
-def test_captures_tell_the_app_that_no_name_tells(tmp_path: Path, transcript: dict[str, Any]) -> None:
+def test_captures_identify_the_app_if_its_name_does_not(tmp_path: Path, transcript: dict[str, Any]) -> None:
     """The app is the author of the visitors' messages that webhooks have."""
     path = write_export(tmp_path, LINES, people=[], channels=[channel(creator="U5")])
     captures = tmp_path / "captures.json"
@@ -123,17 +123,17 @@ def test_captures_tell_the_app_that_no_name_tells(tmp_path: Path, transcript: di
     [
         (
             'channels = ["z-*"]\napp_ids = ["A1"]\nlobbies = ["x"]\n',
-            "'lobbies' is no setting of a Slack export",
+            "'lobbies' is not a setting for Slack exports",
         ),
-        ('channels = ["z-*"]\n', "nothing names the app"),
-        ('app_ids = ["A1"]\n', "channels names no channels"),
-        ('channels = ["/(/"]\napp_ids = ["A1"]\n', "no regular expression"),
+        ('channels = ["z-*"]\n', "the app that writes visitors' messages is not named"),
+        ('app_ids = ["A1"]\n', "channels is empty"),
+        ('channels = ["/(/"]\napp_ids = ["A1"]\n', "is not a regular expression"),
         ('channels = ["z-*"]\napp_ids = ["A1"]\nsplit_on = ["gap=x"]\n', "split_on is"),
         (
             'channels = ["z-*"]\napp_ids = ["A1"]\nbot_without_username = "nobody"\n',
             "is one of unknown, visitor",
         ),
-        ('channels = ["z-*"]\napp_ids = [1]\n', "app_ids is a list of texts"),
+        ('channels = ["z-*"]\napp_ids = [1]\n', "app_ids is a list of strings"),
         ('channels = ["z-*"]\napp_ids = ["A1"]\nclosed_only = "yes"\n', "closed_only is true or false"),
         (
             'channels = ["z-*"]\napp_ids = ["A1"]\nworkspace_domain = "https://x"\n',
@@ -143,7 +143,7 @@ def test_captures_tell_the_app_that_no_name_tells(tmp_path: Path, transcript: di
     ],
 )
 def test_wrong_settings_are_one_sentence(tmp_path: Path, toml: str, words: str) -> None:
-    """Wrong settings are one sentence."""
+    """Invalid settings give one message."""
     settings = tmp_path / "slack.toml"
     settings.write_text(toml, encoding="utf-8")
     path = write_export(tmp_path, LINES)
@@ -157,13 +157,13 @@ def test_wrong_settings_are_one_sentence(tmp_path: Path, toml: str, words: str) 
 
 
 def test_missing_settings_are_one_sentence(tmp_path: Path) -> None:
-    """Missing settings are one sentence."""
+    """Missing settings give one message."""
     with pytest.raises(MissingPath, match=r"inspect_slack\(path, write=...\) proposes one"):
         ck.read_slack(write_export(tmp_path, LINES), settings=tmp_path / "slack.toml")
 
 
 def test_patterns_are_globs_regular_expressions_or_ids() -> None:
-    """Patterns are globs regular expressions or ids."""
+    """Patterns are globs, regular expressions or ids."""
     settings = SlackSettings(("z-*", "/^cl-\\d+$/", "C0X"), ("A1",), lobby=("z-lobby",))
     names = {"z-ana": True, "cl-12": True, "cl-ab": False, "board": False, "z-lobby": False}
     assert {name: settings.matches("C0Y", name) for name in names} == names
@@ -172,7 +172,7 @@ def test_patterns_are_globs_regular_expressions_or_ids() -> None:
 
 @pytest.mark.parametrize("place", ["export.zip", "captures/export.zip", "captures"])
 def test_an_export_is_never_taken_for_captures(tmp_path: Path, place: str) -> None:
-    """An export is never taken for captures."""
+    """An export is never read as captures."""
     folder = tmp_path / "captures"
     folder.mkdir()
     path = write_export(tmp_path, LINES)
@@ -188,7 +188,7 @@ def test_an_export_is_never_taken_for_captures(tmp_path: Path, place: str) -> No
 
 
 def test_an_unpacked_export_is_never_taken_for_captures(tmp_path: Path) -> None:
-    """An unpacked export is never taken for captures."""
+    """An unpacked export is never read as captures."""
     for name, content in members_of(LINES).items():
         path = tmp_path / "unpacked" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -206,7 +206,7 @@ def test_a_second_export_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_encrypted_zip_is_one_sentence(tmp_path: Path) -> None:
-    """An encrypted zip is one sentence."""
+    """An encrypted zip gives one message."""
     path = write_export(tmp_path, LINES)
     data = bytearray(path.read_bytes())
     for signature, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
@@ -221,7 +221,7 @@ def test_an_encrypted_zip_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_a_broken_index_is_one_sentence(tmp_path: Path) -> None:
-    """A broken index is one sentence."""
+    """A broken index gives one message."""
     path = write_export(tmp_path, LINES, channels=b"{")
-    with pytest.raises(ck.ChatlioKitError, match=r"channels.json is no JSON"):
+    with pytest.raises(ck.ChatlioKitError, match=r"channels.json is not JSON"):
         ck.read_slack(path, channels="z-*", app_ids="A0CHAT")

@@ -1,4 +1,4 @@
-"""A Slack export next to captured webhooks: no message twice, and the webhook's facts win."""
+"""A Slack export merged with captured webhooks: no message twice, and the webhook's facts win."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _read(tmp_path: Path, lines: list[Json], payloads: list[Payload]) -> tuple[T
 
 
 def test_what_webhooks_cover_sends_nothing(tmp_path: Path, webhook: Payload) -> None:
-    """What webhooks cover sends nothing."""
+    """A conversation that webhooks cover sends nothing."""
     tables, counts = _read(tmp_path, [*LINES, ARCHIVED], [webhook])
     assert list(tables.events["origin"]) == ["webhook"]
     assert (counts.covered, counts.accepted, counts.left_out["in_webhook"]) == (1, 0, 2)
@@ -73,7 +73,7 @@ def test_slack_adds_messages_that_webhooks_lack_to_their_conversation(
 
 
 def test_a_webhook_s_facts_win_however_much_slack_adds(tmp_path: Path, webhook: Payload) -> None:
-    """Its end and its agent, although the event from Slack has more messages."""
+    """Its end and its agent, although the Slack event has more messages."""
     more = [said(f"171014411{number}.000100", "More") for number in range(5)]
     tables, _ = _read(tmp_path, [*LINES, *more, ARCHIVED], [webhook])
     (row,) = tables.conversations.to_dict("records")
@@ -91,7 +91,7 @@ def test_several_transcripts_of_one_conversation_count_once(tmp_path: Path, webh
 def test_two_conversations_in_one_stretch_are_cut_at_the_second_s_first_message(
     tmp_path: Path, webhook: Payload
 ) -> None:
-    """Two conversations in one stretch are cut at the second's first message."""
+    """Two conversations in one stretch are split at the second's first message."""
     second = deepcopy(webhook) | {"conversationUUID": OTHER}
     second["messages"] = [{**second["messages"][1], "ts": "1710144150.000100"}]
     lines = [
@@ -114,7 +114,7 @@ def test_two_conversations_in_one_stretch_are_cut_at_the_second_s_first_message(
 def test_a_start_gives_the_one_stretch_that_fits_its_conversation_s_id(
     tmp_path: Path, conversation: Payload
 ) -> None:
-    """A start gives the one stretch that fits its conversation's id."""
+    """A start passes its conversation's id to the one stretch that fits."""
     start = {"kind": "conversation_started", "receivedAt": "2024-03-11T08:00:07Z"}
     start["payload"] = {**conversation, "channelId": CHANNEL}
     tables, counts = _read(tmp_path, LINES, [start])
@@ -158,7 +158,7 @@ def test_two_stretches_that_fit_one_start_are_not_joined(tmp_path: Path, convers
 
 
 def test_no_common_message_in_a_common_time_is_refused(tmp_path: Path, webhook: Payload) -> None:
-    """No common message in a common time is refused."""
+    """No common message at the same time is refused."""
     shifted = [{**line, "ts": line["ts"][:-6] + "777777"} for line in LINES]
     shifted.append(by_visitor("1710144030.000100", "between"))
     tables, counts = _read(tmp_path, shifted, [webhook])
@@ -171,17 +171,17 @@ def test_no_common_message_in_a_common_time_is_refused(tmp_path: Path, webhook: 
 
 
 def test_what_the_contract_rejects_covers_nothing(tmp_path: Path, webhook: Payload) -> None:
-    """Else its messages would be nowhere."""
+    """Otherwise its messages would be lost."""
     captures = tmp_path / "captures.json"
     captures.write_text(json.dumps({**webhook, "brandNew": 1}), encoding="utf-8")
     export = ck.read_slack(write_export(tmp_path, LINES), captures=captures, contract="freeze", **SETTINGS)
     tables = export.to_tables(quiet=True)
-    assert [each.reason for each in tables.rejections] == ["unknown_field"]
+    assert [rejection.reason for rejection in tables.rejections] == ["unknown_field"]
     assert list(tables.events["origin"]) == ["slack_export"]
 
 
 def test_another_time_is_no_contradiction(tmp_path: Path, webhook: Payload) -> None:
-    """Another time is no contradiction."""
+    """Another time is not a contradiction."""
     later = [by_visitor("1720000000.000100", "much later")]
     tables, counts = _read(tmp_path, later, [webhook])
     assert (counts.accepted, len(tables.conversations)) == (1, 2)

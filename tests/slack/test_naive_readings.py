@@ -1,4 +1,4 @@
-"""What a naive reader of workspace exports gets wrong, where no public report shows it."""
+"""Mistakes of a naive reader of workspace exports, where no public report shows them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _counts(tables: Tables) -> SlackCounts:
 
 
 def test_a_name_that_is_no_utf8_stays_what_its_zip_says(tmp_path: Path) -> None:
-    """Without the flag, bytes that are no UTF-8 are in code page 437."""
+    """Without the flag, bytes that are not UTF-8 are in code page 437."""
     members = members_of([said(TS, "hi")], channels=[channel(name="z-jörg")], folder="z-jXrg")
     path = write_zip(tmp_path / "export.zip", members)
     path.write_bytes(path.read_bytes().replace(b"z-jXrg", "z-jörg".encode("cp437")))
@@ -56,16 +56,16 @@ def test_a_name_that_is_no_utf8_stays_what_its_zip_says(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("roots", [("a/b",), ("a", "b")])
 def test_no_more_than_one_folder_may_enclose_an_export(tmp_path: Path, roots: tuple[str, ...]) -> None:
-    """Which of several is meant cannot be known."""
+    """It is unknown which of several is meant."""
     members = {
         f"{root}/{name}": text for root in roots for name, text in members_of([said(TS, "hi")]).items()
     }
-    with pytest.raises(CaptureError, match="is no Slack export that can be read"):
+    with pytest.raises(CaptureError, match="is not a Slack export that can be read"):
         _read(write_zip(tmp_path / "export.zip", members))
 
 
 def test_only_files_of_days_hold_messages(tmp_path: Path) -> None:
-    """Whatever else lies in a channel's folder is neither read nor rejected."""
+    """Other files in a channel's folder are neither read nor rejected."""
     members = members_of([said(TS, "hi")])
     content = members[f"z-ana-ruiz/{DAY}.json"].replace(b"hi", b"no").replace(TS.encode(), NEXT.encode())
     for name in (
@@ -83,12 +83,12 @@ def test_only_files_of_days_hold_messages(tmp_path: Path) -> None:
 
 
 def test_a_null_list_of_private_channels_is_empty(tmp_path: Path) -> None:
-    """As one of public channels is."""
+    """Like the id of a public channel."""
     assert list(_read(write_export(tmp_path, [said(TS, "hi")], groups=b"null")).messages["text"]) == ["hi"]
 
 
 def test_a_folder_in_decomposed_form_matches_its_entry(tmp_path: Path) -> None:
-    """As a Mac writes names."""
+    """As macOS writes names."""
     path = write_export(
         tmp_path, [said(TS, "hi")], channels=[channel(name="z-jo\u00e3o")], folder="z-joa\u0303o"
     )
@@ -101,7 +101,7 @@ def test_a_folder_in_decomposed_form_matches_its_entry(tmp_path: Path) -> None:
 def test_a_channel_made_before_2013_has_a_placeholder(
     tmp_path: Path, created: object, is_whole: bool
 ) -> None:
-    """There was no Slack then, so it says nothing about the beginning."""
+    """Slack did not exist then, so the time says nothing about the beginning."""
     lines = [event(f"{created}.000100", "channel_join"), by_visitor("1357000000.000200", "hi")]
     tables = _read(write_export(tmp_path, lines, channels=[channel(created=created)]))
     assert list(tables.events["start_is_whole"]) == [is_whole]
@@ -125,7 +125,7 @@ def test_a_channel_made_before_2013_has_a_placeholder(
     ],
 )
 def test_what_neither_the_app_nor_a_member_wrote_is_left_out(tmp_path: Path, line: Json, reason: str) -> None:
-    """A bot is known by id, profile, kind or the list of users, whatever name it shows."""
+    """A bot is identified by id, profile, type or the list of users, whatever its displayed name."""
     bot = {"id": "U7", "name": "beep", "is_bot": True, "profile": {}}
     lines = [said(TS, "hi"), {"type": "message", "text": "x", "ts": NEXT, **line}]
     tables = _read(write_export(tmp_path, lines, people=[*users(), bot]))
@@ -140,7 +140,7 @@ def test_a_name_without_a_user_decides_nothing(tmp_path: Path) -> None:
 
 
 def test_a_deleted_user_is_named_by_what_is_left(tmp_path: Path) -> None:
-    """Of a deleted user an export has little more than the login name."""
+    """For a deleted user, an export has little more than the login name."""
     people = [*users(), {"id": "U3", "deleted": True, "name": "kim", "profile": {}}, {"id": "U4"}]
     tables = _read(write_export(tmp_path, [said(TS, "hi", "U3"), said(NEXT, "yo", "U4")], people=people))
     assert _authors(tables) == [("agent", "kim"), ("agent", "U4")]
@@ -158,7 +158,7 @@ def test_a_deleted_user_is_named_by_what_is_left(tmp_path: Path) -> None:
 def test_the_app_s_own_name_is_no_visitor_s(
     tmp_path: Path, more: Json, author: tuple[str, str | None]
 ) -> None:
-    """Neither the one among users, nor the one in the message's profile of the bot."""
+    """Neither the name in the list of users, nor the name in the message's bot profile."""
     assert _authors(_read(write_export(tmp_path, [by_visitor(TS, "hi", **more)]))) == [author]
 
 
@@ -172,7 +172,7 @@ def test_a_list_of_replies_makes_no_thread(tmp_path: Path) -> None:
 
 
 def test_a_reply_without_its_head_is_a_reply(tmp_path: Path) -> None:
-    """A date range may have cut the head."""
+    """A date range may have removed the head."""
     path = write_export(tmp_path, [said(TS, "hi"), said(NEXT, "reply", thread_ts="1700000000.000100")])
     tables = _read(path)
     assert list(tables.messages["text"]) == ["hi"]
@@ -181,7 +181,7 @@ def test_a_reply_without_its_head_is_a_reply(tmp_path: Path) -> None:
 
 
 def test_a_day_of_an_unpacked_export_has_a_limit_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No directory of a zip says its size."""
+    """No entry in the zip's directory gives its size."""
     monkeypatch.setattr("chatlio_kit.slack.history.DAY_BYTES", 1000)
     days = {DAY: [said(TS, "hi")], "2024-03-12": [said("1710230405.000200", "x" * 1000)]}
     with ZipFile(write_export(tmp_path, days)) as archive:

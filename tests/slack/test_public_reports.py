@@ -1,4 +1,4 @@
-"""What readers of Slack exports have stumbled over, by public reports: each as a small made-up export."""
+"""Problems that readers of Slack exports have reported in public, each as a small invented export."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _authors(tables: Tables) -> list[str]:
 
 
 def _raw_zip(path: Path, members: dict[bytes, bytes], *, flag: int) -> Path:
-    """Write a zip whose members have these very bytes as names."""
+    """Write a zip whose members have exactly these bytes as names."""
     with ZipFile(path, "w") as archive:
         for number, (name, content) in enumerate(members.items()):
             archive.writestr(ZipInfo(str(number).ljust(len(name), "x")), content)
@@ -75,20 +75,20 @@ def _raw_zip(path: Path, members: dict[bytes, bytes], *, flag: int) -> Path:
     ids=["1: flag missing", "2: flag set", "2: odd blank"],
 )
 def test_names_are_read_as_utf8_where_they_are(tmp_path: Path, name: str, flag: int) -> None:
-    """Names are read as UTF-8 where they are."""
+    """Names in UTF-8 are read as such."""
     members = members_of([said(TS, "hi")], channels=[channel(name=name)], folder=name)
     named = {member.encode(): content for member, content in members.items()}
     assert _texts(_read(_raw_zip(tmp_path / "export.zip", named, flag=flag))) == ["hi"]
 
 
 def test_3_a_folder_matches_its_entry_in_normal_form(tmp_path: Path) -> None:
-    """A folder matches its entry in normal form."""
+    """A folder matches its entry in normalised form."""
     path = write_export(tmp_path, [said(TS, "hi")], channels=[channel(name="z-ビューア")], folder="z-ﾋﾞｭｰｱ")
     assert _texts(_read(path)) == ["hi"]
 
 
 def test_4_backslashes_separate_too(tmp_path: Path) -> None:
-    """Backslashes separate too."""
+    """Backslashes are separators too."""
     members = members_of([said(TS, "hi")])
     named = {name.replace("/", "\\"): content for name, content in members.items()}
     assert _texts(_read(write_zip(tmp_path / "export.zip", named))) == ["hi"]
@@ -108,7 +108,7 @@ def test_5_a_folder_may_enclose_everything(tmp_path: Path) -> None:
 
 
 def test_6_slackbot_is_no_agent(tmp_path: Path) -> None:
-    """Slackbot is no agent."""
+    """Slackbot is not an agent."""
     export = _export(write_export(tmp_path, [said(TS, "hi", "USLACKBOT"), said("1710144006.000200", "yes")]))
     assert _texts(export.to_tables(quiet=True)) == ["yes"]
     assert export.slack is not None
@@ -174,7 +174,7 @@ def test_12_and_13_hidden_files_are_counted_and_the_text_stays(tmp_path: Path) -
 
 
 def test_14_text_goes_before_blocks(tmp_path: Path) -> None:
-    """Text goes before blocks."""
+    """Text takes precedence over blocks."""
     rich = {"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": [_run("a b")]}]}
     card = {"type": "section", "text": {"type": "mrkdwn", "text": "card"}}
     assert _texts(_read(write_export(tmp_path, [said(TS, "a b", blocks=[rich, card])]))) == ["a b"]
@@ -208,7 +208,7 @@ def test_15_an_empty_text_is_filled_from_blocks_or_else_attachments(
 
 
 def test_16_one_channel_is_in_memory_at_a_time(tmp_path: Path) -> None:
-    """A channel is read when it is asked for; nothing of the next one was read before."""
+    """A channel is read on request; nothing of the next one has been read before."""
     members: dict[str, bytes] = {}
     names = [f"z-{number}" for number in range(5)]
     channels = [channel(f"C{number}", name) for number, name in enumerate(names)]
@@ -255,7 +255,7 @@ def test_20_a_folder_that_two_entries_claim_is_reported_and_not_read(tmp_path: P
     members["b'z-general'/2024-03-11.json"] = b"[]"
     export = _export(write_zip(tmp_path / "export.zip", members))
     assert export.to_tables(quiet=True).events.empty
-    assert any(note.startswith("2 channels are not read, because another entry") for note in export.notes())
+    assert any(note.startswith("2 channels were not read, because another entry") for note in export.notes())
     assert any(note.startswith("1 folders belong to no channel") for note in export.notes())
 
 
@@ -265,7 +265,7 @@ def test_21_private_channels_stand_in_groups(tmp_path: Path) -> None:
 
 
 def test_22_ts_keeps_all_its_digits(tmp_path: Path) -> None:
-    """Ts keeps all its digits."""
+    """A ts keeps all its digits."""
     lines = [said("1710144005.000390", "second"), said("1710144005.000389", "first")]
     tables = _read(write_export(tmp_path, lines))
     assert list(tables.messages["ts"]) == ["1710144005.000389", "1710144005.000390"]
@@ -288,7 +288,7 @@ def test_a_byte_order_mark_and_line_breaks_are_no_fault(tmp_path: Path) -> None:
 
 
 def test_a_folder_may_be_named_by_the_channel_s_id(tmp_path: Path) -> None:
-    """Other tools name folders so; files of other names are no days."""
+    """Other tools name folders differently; files with other names are not daily files."""
     members = members_of([said(TS, "hi")], folder=CHANNEL)
     members[f"{CHANNEL}/canvas_in_the_conversation.json"] = b"[1]"
     assert _texts(_read(write_zip(tmp_path / "export.zip", members))) == ["hi"]
@@ -304,7 +304,7 @@ def test_23_an_archived_channel_has_no_members(tmp_path: Path, members: list[str
 
 
 def test_24_ids_are_the_same_again_and_a_longer_export_is_a_fuller_event(tmp_path: Path) -> None:
-    """Ids are the same again and a longer export is a fuller event."""
+    """Ids are the same in a later export, and a longer export is a more complete event."""
     lines = [event("1710144000.000100", "channel_join"), by_visitor(TS, "hi")]
     first = _read(write_export(tmp_path, lines)).events
     again = _read(write_export(tmp_path, lines)).events
@@ -337,7 +337,7 @@ def test_26_odd_blocks_are_ignored(tmp_path: Path, blocks: object) -> None:
     ],
 )
 def test_27_other_files_are_refused_by_what_they_are(tmp_path: Path, content: bytes, words: str) -> None:
-    """Other files are refused by what they are."""
+    """Other files are refused with a description."""
     path = tmp_path / "C1.json"
     path.write_bytes(content)
     with pytest.raises(CaptureError, match=words):
@@ -350,19 +350,19 @@ def test_27_other_files_are_refused_by_what_they_are(tmp_path: Path, content: by
         ("slackdump.sqlite", r"slackdump archive \(SQLite\)"),
         ("C0123456789.json", "a slackdump dump"),
         ("C0123456789.json.gz", "an older slackdump archive"),
-        ("channels/z-ana.txt", "an export as text"),
-        ("z-ana/2024-03-11.json", "no channels.json, which says each channel's id"),
+        ("channels/z-ana.txt", "a text export"),
+        ("z-ana/2024-03-11.json", "no channels.json, which lists each channel's id"),
         ("notes.md", "it has no channels.json"),
     ],
 )
 def test_other_zips_are_refused_by_what_they_are(tmp_path: Path, name: str, words: str) -> None:
-    """Other zips are refused by what they are."""
+    """Other zips are refused with a description."""
     with pytest.raises(CaptureError, match=words):
         _export(write_zip(tmp_path / "other.zip", {name: b"x"}))
 
 
-def test_28_bots_that_name_nobody_are_unknown_or_another_s(tmp_path: Path) -> None:
-    """Bots that name nobody are unknown, or another bot."""
+def test_28_bots_without_a_name_are_unknown_or_another_s(tmp_path: Path) -> None:
+    """Bots without a name are unknown, or another bot."""
     pssst = {"subtype": "bot_message", "text": "Pssst!", "type": "message", "ts": TS}
     own = by_visitor("1710144006.000200", "own")
     del own["username"]
@@ -375,7 +375,7 @@ def test_28_bots_that_name_nobody_are_unknown_or_another_s(tmp_path: Path) -> No
 
 
 def test_29_what_a_cut_zip_still_holds_is_read(tmp_path: Path) -> None:
-    """What a cut zip still holds is read."""
+    """What a truncated zip still holds is read."""
     texts = [Random(day).randbytes(400).hex() for day in range(10)]
     days = {f"2024-03-1{day}": [said(f"171011{day}005.000200", text)] for day, text in enumerate(texts)}
     path = write_export(tmp_path, days)
@@ -385,8 +385,8 @@ def test_29_what_a_cut_zip_still_holds_is_read(tmp_path: Path) -> None:
     tables = export.to_tables(quiet=True)
     assert 3 <= len(tables.messages) < 10
     assert _texts(tables) == texts[: len(tables.messages)]
-    assert any("has no list of its members at its end" in note for note in export.notes())
-    assert [each.reason for each in tables.rejections] == ["unreadable"]
+    assert any("has no list of members at its end" in note for note in export.notes())
+    assert [rejection.reason for rejection in tables.rejections] == ["unreadable"]
 
 
 def test_29_a_zip_damaged_in_the_middle_loses_one_day(tmp_path: Path) -> None:
@@ -399,11 +399,11 @@ def test_29_a_zip_damaged_in_the_middle_loses_one_day(tmp_path: Path) -> None:
     path.write_bytes(bytes(data))
     tables = _read(path)
     assert _texts(tables) == ["hi 10" * 9, "hi 12" * 9]
-    assert [each.reason for each in tables.rejections] == ["unreadable"]
+    assert [rejection.reason for rejection in tables.rejections] == ["unreadable"]
 
 
 def test_30_a_day_that_is_no_json_is_rejected_and_the_channel_read(tmp_path: Path) -> None:
-    """A day that is no JSON is rejected and the channel read."""
+    """A day that is not JSON is rejected, and the channel is read."""
     days = {DAY: [said(TS, "hi")], "2024-03-12": b'[{"type":"message" "ts":"1"}]'}
     export = _export(write_export(tmp_path, days))
     tables = export.to_tables(quiet=True)
@@ -414,7 +414,7 @@ def test_30_a_day_that_is_no_json_is_rejected_and_the_channel_read(tmp_path: Pat
 
 
 def test_31_days_that_cannot_be_read_are_rejected_where_nothing_else_shows_the_app(tmp_path: Path) -> None:
-    """A channel that somebody else made, of which no day can be read, does not vanish without a word."""
+    """A channel that someone else created, none of whose days can be read, does not disappear silently."""
     days = {DAY: b'[{"type":', "2024-03-12": [said(TS, "colleagues")]}
     export = _export(write_export(tmp_path, days, channels=[channel(creator="U1")]))
     tables = export.to_tables(quiet=True)

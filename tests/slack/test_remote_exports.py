@@ -1,4 +1,4 @@
-"""A Slack export in a bucket or behind a URL is recognised, and is to be downloaded."""
+"""A Slack export in a bucket or behind a URL is recognised, and has to be downloaded."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LINES = [by_visitor("1710144005.000200", "Is the beta open?")]
 
 
 def _refused(address: str, name: str) -> None:
-    """At the prompt and in Python, in one sentence that shows nothing secret."""
+    """On the command line and in Python, in one message without secrets."""
     result = CliRunner().invoke(main, ["convert", address, "--out", "not-written"])
     assert result.exit_code == 2, result.output
     assert f"{name!r} is a Slack export, not captured webhooks. Download it first." in result.output
@@ -82,7 +82,7 @@ class _Web(SimpleHTTPRequestHandler):
 def test_an_export_behind_a_url_is_never_taken_for_captures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: str
 ) -> None:
-    """Its end is enough to know it, where the server sends parts; otherwise all of it is looked at."""
+    """Its end identifies it, if the server sends ranges; otherwise all of it is read."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr("chatlio_kit.captures.sources.web._END", 1000)
@@ -104,10 +104,10 @@ def test_an_export_behind_a_url_is_never_taken_for_captures(
     "address", ["s3://bucket/export.zip", "https://me:hunter2@host/export.zip?sig=hunter2"]
 )
 def test_with_settings_too_an_address_is_to_be_downloaded(tmp_path: Path, address: str) -> None:
-    """An address that may hold a password is not repeated."""
+    """A URL that may contain a password is not repeated."""
     settings = tmp_path / "slack.toml"
     settings.write_text('channels = ["z-*"]\napp_ids = ["A0CHAT"]\n', encoding="utf-8")
-    words = "is read from this machine only, not from an address such as "
+    words = "is read from this machine only, not from a URL such as "
     converting = ["convert", address, "--slack", str(settings), "--out", str(tmp_path / "out")]
     for arguments in (converting, ["slack", "inspect", address]):
         result = CliRunner().invoke(main, arguments)

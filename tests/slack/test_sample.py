@@ -1,4 +1,4 @@
-"""The sample's Slack export holds the same chats as its webhooks: what both know is the same."""
+"""The sample's Slack export has the same chats as its webhooks, as far as both describe them."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> SampleExport:
 
 @pytest.fixture(scope="module")
 def by_webhooks(sample: SampleExport) -> Tables:
-    """What the webhooks hold."""
+    """The webhooks' messages."""
     return ck.read_export(sample.path).to_tables(quiet=True)
 
 
 @pytest.fixture(scope="module")
 def by_slack(sample: SampleExport) -> Tables:
-    """What the Slack export holds."""
+    """The Slack export's messages."""
     assert sample.slack is not None
     return ck.read_slack(sample.slack, **SETTINGS).to_tables(quiet=True)
 
@@ -100,7 +100,7 @@ def test_both_have_the_same_conversations(by_webhooks: Tables, by_slack: Tables)
 
 
 def test_read_together_no_message_is_there_twice(sample: SampleExport, by_slack: Tables) -> None:
-    """Read together no message is there twice."""
+    """Merged, no message occurs twice."""
     export = ck.read_slack(sample.slack or "", captures=sample.path, **SETTINGS)
     tables = export.to_tables(quiet=True)
     assert not tables.messages.duplicated(["conversation_id", "ts"]).any()
@@ -137,7 +137,7 @@ def test_the_same_seed_gives_the_same_bytes_and_the_same_captures(tmp_path: Path
 
 
 def test_the_sample_knows_several_forms_of_a_bot_s_message(sample: SampleExport) -> None:
-    """The sample knows several forms of a bot's message."""
+    """The sample uses several forms of bot messages."""
     forms = set()
     with ZipFile(sample.slack or "") as archive:
         for name in archive.namelist():

@@ -1,4 +1,4 @@
-"""A Slack export reaches the dataset: once, honestly marked, and paired with webhooks that turn up later."""
+"""A Slack export reaches the dataset: once, with its origin, and paired with later webhooks."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ MORE = said("1710144101.000100", "It needs a key.")
 
 @pytest.fixture
 def state(tmp_path: Path) -> Iterator[Path]:
-    """A state folder with a local platform of its own process."""
+    """A state folder with a local platform in its own process."""
     state = tmp_path / "own"
     local_platform.ensure_running(
         state / "local", options=local_platform.Options(enabling_delay=0.02, processing_delay=0.02)
@@ -84,7 +84,7 @@ def test_an_export_lands_once_and_grows(local: Platform, tmp_path: Path) -> None
 
 
 def test_a_page_accounts_for_every_message_and_conversation(local: Platform, tmp_path: Path) -> None:
-    """As the report of a conversion does, in Python, at the prompt and on disk; but not without an export."""
+    """As in the report of a conversion, in Python, as a command and on disk; not without an export."""
     lines = [
         *LINES, "no object", {"type": "message", "text": "without ts"},
         event("1710144100.000100", "channel_archive"), event("1710150000.000100", "channel_unarchive"),
@@ -145,7 +145,7 @@ def test_a_later_export_without_its_head_is_the_same_conversation(local: Platfor
 def test_captures_that_turn_up_later_are_named_as_pairs(
     local: Platform, tmp_path: Path, transcript: Payload
 ) -> None:
-    """Captures that turn up later are named as pairs."""
+    """Captures that arrive later are listed as pairs."""
     alone = _slack(tmp_path, [*LINES, MORE])
     own_id = alone.to_tables(quiet=True).events["conversation_id"].iat[0]
     backfill(alone, local, quiet=True)
@@ -244,7 +244,7 @@ def _forget(state: Path, *arguments: str | Path) -> tuple[int, Json]:
 def test_one_channel_s_conversations_are_forgotten(
     state: Path, tmp_path: Path, conversation: Payload, transcript: Payload, has_captures: bool
 ) -> None:
-    """From webhooks and Slack; others that mention the channel, or only share the lobby or visitor, stay."""
+    """From webhooks and Slack; others that mention the channel, or share only the lobby or visitor, stay."""
     export, captures = _two_channels(tmp_path, conversation, transcript)
     settings, out = tmp_path / "slack.toml", tmp_path / "out"
     settings.write_text('channels = ["z-*"]\napp_ids = ["A0CHAT"]\n', encoding="utf-8")
@@ -278,7 +278,7 @@ def test_one_channel_s_conversations_are_forgotten(
 
 
 def test_the_ledger_leads_to_a_channel_s_transcripts(state: Path, tmp_path: Path) -> None:
-    """Also when nothing else is left of them; what was sent before is not sent again."""
+    """Even if nothing else is left of them; what was sent before is not sent again."""
     with ck.open_platform("local", state=state) as platform:
         backfill(_slack(tmp_path, LINES), platform, quiet=True)
     local_platform.stop(state / "local")
@@ -291,8 +291,8 @@ def test_the_ledger_leads_to_a_channel_s_transcripts(state: Path, tmp_path: Path
 
 @pytest.mark.parametrize("name", ["z-ana-ruiz", "#general", "c0ana"])
 def test_a_channel_s_name_is_not_its_id(tmp_path: Path, name: str) -> None:
-    """A name would find nothing, and seem to have been forgotten."""
-    with pytest.raises(UsageError, match=r"channel= is a channel's id such as C0123456789, not its name"):
+    """A name would find nothing, and would seem to be forgotten."""
+    with pytest.raises(UsageError, match=r"channel= takes a channel's id such as C0123456789, not its name"):
         ck.forget(channel=name, state=tmp_path)
 
 
@@ -300,12 +300,12 @@ def test_redacted_ids_are_not_in_the_name_of_the_file(tmp_path: Path) -> None:
     """Redacted ids are not in the name of the file."""
     tables = _slack(tmp_path, [*LINES, None], redact="mask").to_tables(quiet=True)
     assert list(tables.events["source_file"]) == ["export.zip"]
-    assert [each.file for each in tables.rejections] == ["export.zip"]
+    assert [rejection.file for rejection in tables.rejections] == ["export.zip"]
     assert not any(CHANNEL in note for note in tables.notes)
 
 
 def test_a_webhook_s_record_is_sent_as_before(tmp_path: Path, transcript: Payload) -> None:
-    """Absence means a webhook, as in every event that a live dataflow or an earlier version sent."""
+    """Absence means a webhook, as in every event from a live dataflow or an earlier version."""
     tables = ck.read_export(_captures(tmp_path, [transcript])).to_tables(quiet=True)
     (record,) = wire_records(tables.events, tables.messages)
     assert not NEW_FIELDS & json.loads(record.body).keys()
@@ -323,7 +323,7 @@ def test_a_webhook_s_record_is_sent_as_before(tmp_path: Path, transcript: Payloa
 def test_a_connection_made_before_is_updated_by_plan(
     local: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, transcript: Payload
 ) -> None:
-    """The field group grows by three fields; live dataflows stay as they are."""
+    """The field group grows by three fields; live dataflows stay unchanged."""
     with monkeypatch.context() as earlier:
         fields = [field for field in catalogue.sent_fields() if field.name not in NEW_FIELDS]
         earlier.setattr(blueprint, "sent_fields", lambda: iter(fields))

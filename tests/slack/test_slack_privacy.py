@@ -1,4 +1,4 @@
-"""Words of others occur nowhere: of direct messages, of channels that are no chats, of addresses of files."""
+"""Other people's messages appear nowhere: direct messages, channels that are not chats, URLs of files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _file(number: int) -> dict[str, Any]:
 
 
 def _lines(start: int) -> list[Any]:
-    """A chat in which canaries hang where nothing is kept."""
+    """A chat with canaries in everything that is not kept."""
     return [
         event(f"{start}.000100", "channel_join"),
         by_visitor(f"{start + 5}.000200", "Is the beta open?", files=[_file(1)], icons={"image": CANARY}),

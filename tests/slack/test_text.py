@@ -1,4 +1,4 @@
-"""Texts are decoded once, token by token and entity by entity, as people read them; the raw text is kept."""
+"""Text is decoded once, token by token and entity by entity, for reading; the raw text is kept."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ RENDERER = Renderer({"U1": "Sam Lee"}, {"C1": "general"})
     ],
 )  # fmt: skip
 def test_a_text_is_read_as_people_read_it(raw: str, text: str) -> None:
-    """A text is read as people read it."""
+    """Text is rendered for reading."""
     assert RENDERER.text_of({"text": raw})[0] == text
 
 
 @given(st.text())
-def test_what_somebody_typed_comes_back_as_it_was(typed: str) -> None:
-    """Slack escapes three characters; a mention or link that was typed by hand becomes no token."""
+def test_typed_text_is_restored(typed: str) -> None:
+    """Slack escapes three characters; a mention or link typed by hand does not become a token."""
     escaped = typed.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     if "xox" not in typed:
         assert RENDERER.rendered(escaped) == typed
 
 
 def test_the_raw_text_is_kept_where_it_differs(tmp_path: Path) -> None:
-    """The raw text is kept where it differs."""
+    """The raw text is kept if it differs."""
     lines = [said("1710144005.000200", "a &amp; b"), said("1710144006.000200", "plain")]
     tables = ck.read_slack(write_export(tmp_path, lines), **SETTINGS).to_tables(quiet=True)
     assert list(tables.messages["text"]) == ["a & b", "plain"]
@@ -57,7 +57,7 @@ def test_the_raw_text_is_kept_where_it_differs(tmp_path: Path) -> None:
 
 
 def test_a_text_is_decoded_once(tmp_path: Path) -> None:
-    """Searching and reading take it as it is; a webhook's text, which Slack escaped, they decode."""
+    """Searching and reading use it unchanged; they decode a webhook's text, which Slack escaped."""
     lines = [said("1710144005.000200", "typed &amp;lt;b&amp;gt;")]
     tables = ck.read_slack(write_export(tmp_path, lines), **SETTINGS).to_tables(quiet=True)
     assert list(tables.messages["text"]) == ["typed &lt;b&gt;"]
@@ -65,7 +65,7 @@ def test_a_text_is_decoded_once(tmp_path: Path) -> None:
 
 
 def test_private_channels_are_named_in_no_text(tmp_path: Path) -> None:
-    """Private channels are named in no text."""
+    """Private channels are never named in text."""
     lines = [said("1710144005.000200", "ask in <#G1>")]
     path = write_export(tmp_path, lines, groups=[channel("G1", "merger-plans")])
     assert list(ck.read_slack(path, **SETTINGS).to_tables(quiet=True).messages["text"]) == ["ask in #G1"]

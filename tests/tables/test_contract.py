@@ -1,4 +1,4 @@
-"""Fields that nobody documented: kept, left out or refused as the user chose, and reported always."""
+"""Undocumented fields are kept, left out or refused, as the user chose, and always reported."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def capture(
     """Four records: one as documented, one with an unknown field in itself, one in a message, one in both."""
     lines = []
     for number, (in_event, in_message) in enumerate([(0, 0), (1, 0), (0, 1), (1, 1)]):
-        told = {**deepcopy(transcript), "endedAt": f"2024-03-1{number + 1}T09:00:00Z"}
+        reported = {**deepcopy(transcript), "endedAt": f"2024-03-1{number + 1}T09:00:00Z"}
         if in_event:
-            told |= {"rating": 2**70 + number}
+            reported |= {"rating": 2**70 + number}
         if in_message:
-            for message in told["messages"]:
+            for message in reported["messages"]:
                 message["files"] = ["a.png"]
-        lines.append(envelope(told))
+        lines.append(envelope(reported))
     return ndjson(tmp_path / "in.ndjson", lines)
 
 
@@ -60,14 +60,14 @@ def _tables(path: Path, contract: str | None) -> Tables:
 def test_what_becomes_of_an_unknown_field(
     capture: Path, contract: str | None, accepted: list[int], fields: list[set[str]]
 ) -> None:
-    """Each mode, per table: kept exactly, left out, or the whole record rejected by name; counted always."""
+    """Each mode, per table: kept exactly, left out, or the record rejected with the name; always counted."""
     tables = _tables(capture, contract)
     assert tables.events["source_record"].tolist() == accepted
-    kept = [orjson.loads(each) if isinstance(each, str) else {} for each in tables.events["extra_fields"]]
-    assert [set(each) for each in kept] == fields
+    kept = [orjson.loads(value) if isinstance(value, str) else {} for value in tables.events["extra_fields"]]
+    assert [set(entry) for entry in kept] == fields
     texts = "".join(tables.events["extra_fields"].dropna())
-    assert (str(2**70 + 1) in texts) == any("rating" in each for each in fields)  # not one digit is lost
-    assert {(each.record, each.reason) for each in tables.rejections} == {
+    assert (str(2**70 + 1) in texts) == any("rating" in field for field in fields)  # not one digit is lost
+    assert {(rejection.record, rejection.reason) for rejection in tables.rejections} == {
         (number, "unknown_field") for number in {1, 2, 3, 4} - set(accepted)
     }
     assert tables.findings.unknown_fields == {"messages[].files": 2, "rating": 2}
@@ -76,15 +76,15 @@ def test_what_becomes_of_an_unknown_field(
 
 
 def test_a_frozen_field_is_named_with_what_lets_it_in(capture: Path) -> None:
-    """The reject names the field, and the option that would accept its record."""
+    """The rejection names the field, and the option that would accept its record."""
     rejected = _tables(capture, "freeze").rejections
-    assert [each.field for each in rejected] == ["rating", "messages[0].files", "messages[0].files"]
+    assert [rejection.field for rejection in rejected] == ["rating", "messages[0].files", "messages[0].files"]
     assert "--contract messages=evolve" in rejected[1].detail
     assert rejected[0].raw
 
 
 def test_what_is_kept_keeps_its_digits(tmp_path: Path, transcript: Payload, envelope: Wrap) -> None:
-    """Where one unknown field is left out, the others stay as they were written."""
+    """If one unknown field is left out, the others stay as they were written."""
     line = orjson.dumps(
         envelope({**transcript, "rating": 0, "messages": [{"ts": "1710144005.000200", "x": 1}]})
     )
@@ -95,15 +95,15 @@ def test_what_is_kept_keeps_its_digits(tmp_path: Path, transcript: Payload, enve
 
 @pytest.mark.parametrize("contract", ["discard_row", "events=discard_row", "evolve,messages=discard_row"])
 def test_a_row_is_not_discarded_but_frozen(contract: str) -> None:
-    """Whoever knows the word from dlt is told what comes near it, for the table that was named."""
+    """Users who know the word from dlt are shown the nearest alternative, for the table that they named."""
     near = contract.replace("evolve,", "").replace("discard_row", "freeze")
-    with pytest.raises(UsageError, match=rf"Say {near}: .* rejected\.jsonl"):
+    with pytest.raises(UsageError, match=rf"Use {near}: .* rejected\.jsonl"):
         Contract.from_text(contract)
 
 
 @pytest.mark.parametrize("text", ["", "strict", "visitors=freeze", "events=", "freeze,"])
 def test_a_contract_that_cannot_be_meant(text: str) -> None:
-    """A table or mode that is none is told with those that are."""
+    """An unknown table or mode is reported with the valid ones."""
     with pytest.raises(UsageError, match="contract="):
         Contract.from_text(text)
 
@@ -113,7 +113,7 @@ def test_a_contract_that_cannot_be_meant(text: str) -> None:
 )
 @settings(max_examples=15)
 def test_any_name_may_come(tmp_path_factory: pytest.TempPathFactory, names: list[str], mode: str) -> None:
-    """Whatever fields are called, records are all accounted for, and the page shows no name as markup."""
+    """With any field names, all records are accounted for, and the page shows no name as markup."""
     folder = tmp_path_factory.mktemp("names")
     visitor = {"UUID": "5b0c7d1e-9a34-4e2f-6c18-b2f09d41a7e3", **dict.fromkeys(names, "<b>x</b>")}
     payload = {"visitor": visitor, "message": "hi", "channelId": "C0", "<script>alert(1)</script>": 1}
@@ -128,8 +128,8 @@ def test_any_name_may_come(tmp_path_factory: pytest.TempPathFactory, names: list
     assert "<b>x" not in page
 
 
-def test_of_very_many_names_only_the_first_are_told_apart() -> None:
-    """A stranger who makes up names cannot fill the memory with them; all are counted."""
+def test_of_very_many_names_only_the_first_are_counted_separately() -> None:
+    """Made-up names cannot fill the memory; all are counted."""
     from chatlio_kit.tables.validate.contract import _count  # noqa: PLC0415
 
     seen: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""Tables on disk: the same as a notebook's frames, whatever the path they took."""
+"""Tables on disk equal the frames of a notebook, whatever path they took."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _assert_equal(out: Path, tables: Tables) -> None:
 def test_tables_on_disk_are_the_frames(
     export: Path, tables: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
-    """However many processes build them, files and frames are equal, rejects and report included."""
+    """Files and frames are equal for any number of processes, including rejections and report."""
     monkeypatch.setattr(files, "RANGE_ROWS", 200)
     converted = convert(Export([export], ReadOptions(), workers=workers), tmp_path, quiet=True)
     _assert_equal(tmp_path, tables)
@@ -64,7 +64,7 @@ def test_tables_on_disk_are_the_frames(
 def test_where_pieces_are_cut_changes_no_table(
     export: Path, tables: Tables, tmp_path_factory: pytest.TempPathFactory, records: int, size: int, part: int
 ) -> None:
-    """Whatever the size of pieces in memory and of parts on disk, the tables are the same."""
+    """The tables are the same for every size of batches in memory and of parts on disk."""
     out = tmp_path_factory.mktemp("out")
     with pytest.MonkeyPatch.context() as patch:
         batches = Captures.batches
@@ -77,7 +77,7 @@ def test_where_pieces_are_cut_changes_no_table(
 def test_an_interrupted_conversion_leaves_what_was_there(
     export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stopped before its end, a conversion leaves the earlier tables whole and nothing half-written."""
+    """If it is interrupted, a conversion leaves the earlier tables whole and nothing half-written."""
     convert(Export([export], ReadOptions(), workers=0), tmp_path, quiet=True)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
@@ -91,7 +91,7 @@ def test_an_interrupted_conversion_leaves_what_was_there(
 
 
 def test_what_a_killed_conversion_left_is_removed(export: Path, tmp_path: Path) -> None:
-    """The next conversion removes the unfinished folder of a process that is gone, and no other's."""
+    """The next conversion removes the unfinished folder of a dead process, and no other's."""
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
     for pid in (gone.pid, os.getppid()):
@@ -101,10 +101,10 @@ def test_what_a_killed_conversion_left_is_removed(export: Path, tmp_path: Path) 
     assert {path.name for path in tmp_path.iterdir()} == FILES | {f".unfinished-{os.getppid()}"}
 
 
-def test_a_place_that_cannot_be_written_is_told_first(
+def test_a_path_that_cannot_be_written_is_reported_first(
     export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file where the folder should be, or a folder where a table should be, is told before any reading."""
+    """A file in place of the folder, or a folder in place of a table, is reported before anything is read."""
 
     def read(*_: object, **__: object) -> None:
         raise AssertionError
@@ -118,7 +118,7 @@ def test_a_place_that_cannot_be_written_is_told_first(
 
 
 def test_an_export_read_twice_is_all_duplicates(export: Path, tables: Tables, tmp_path: Path) -> None:
-    """The same records in files of another name are duplicates, and the tables stay the same."""
+    """The same records in files with other names are duplicates, and the tables stay the same."""
     again = tmp_path / "y.d"
     again.mkdir()
     for path in export.rglob("*.ndjson*"):
@@ -138,8 +138,8 @@ def test_an_export_without_a_good_record_gives_empty_tables(tmp_path: Path) -> N
     _assert_equal(tmp_path / "out", Export([tmp_path / "a.ndjson"], ReadOptions()).to_tables(quiet=True))
 
 
-def test_a_lack_of_memory_is_told(export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where tables cannot be derived, one sentence says so and nothing is left."""
+def test_a_lack_of_memory_is_reported(export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If tables cannot be derived, one message says so and nothing is left behind."""
     monkeypatch.setattr(database, "_MEMORY", "1MB")
     with pytest.raises(CaptureError, match=r"could not be derived: .*Free memory"):
         convert(Export([export], ReadOptions(), workers=0), tmp_path / "out", quiet=True)
@@ -154,8 +154,8 @@ def test_a_lack_of_memory_is_told(export: Path, tmp_path: Path, monkeypatch: pyt
         (b'{"a": {"b": [{"c": 1, "\\u0063": 2}]}}', "c"),
     ],
 )
-def test_a_key_that_stands_twice_is_told(tmp_path: Path, line: bytes, key: str) -> None:
-    """No value is chosen where an object has a key twice: the record is rejected, the key named."""
+def test_a_repeated_key_is_reported(tmp_path: Path, line: bytes, key: str) -> None:
+    """No value is chosen if an object has a key twice: the record is rejected and the key named."""
     (tmp_path / "a").write_bytes(line + b"\n")
     (rejected,) = Export([tmp_path / "a"], ReadOptions()).to_tables(quiet=True).rejections
     assert (rejected.record, rejected.reason, rejected.field) == (1, "duplicate_key", key)

@@ -1,4 +1,4 @@
-"""Records decoded by their texts, by parsed payloads and by the strict parser: the same."""
+"""Decoding by text, by parsed payload and by the strict parser gives the same results."""
 
 from __future__ import annotations
 
@@ -89,12 +89,12 @@ VALUES = st.one_of(
 def _places(value: Any, above: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """Every place inside a JSON value."""
     inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [place for key, each in inside for place in [(*above, key), *_places(each, (*above, key))]]
+    return [place for key, entry in inside for place in [(*above, key), *_places(entry, (*above, key))]]
 
 
 @st.composite
 def texts(draw: st.DrawFn, *, records: list[dict[str, Any]] = RECORDS) -> bytes:
-    """A record's text: a good one with values changed or left out, keys added or repeated, in any style."""
+    """A record's text: a valid one with values changed or left out, keys added or repeated, in any style."""
     record = json.loads(json.dumps(draw(st.sampled_from(records))))
     if draw(st.booleans()):
         says = {"receivedAt": "2024-03-11T09:03:10Z", "kind": draw(st.sampled_from([*Kind, ""]))}
@@ -140,7 +140,7 @@ def _read(
 
 
 def _shown(result: DecodeResult) -> dict[str, Any]:
-    """Everything that was read, as Python has it."""
+    """Everything that was read, as Python objects."""
     decoded = result.decoded
     return {
         "rows": decoded.rows.tolist(),
@@ -157,7 +157,7 @@ def _shown(result: DecodeResult) -> dict[str, Any]:
 def _all_ways(
     raws: list[bytes], by_file: Kind | None, fallback: Kind | None = None, *, are_lines: bool = True
 ) -> int:
-    """Decode records by texts, by parsed payloads and by the strict parser; count the different results."""
+    """Decode records by text, by parsed payload and by the strict parser; count the different results."""
     by_text = _read(raws, by_file, fallback, are_lines=are_lines)
     with patch.object(decode, "decode_exact", _refuse):
         by_payload = _read(raws, by_file, fallback, are_lines=are_lines)
@@ -190,7 +190,7 @@ def test_records_read_together_give_what_each_gives_by_itself(
 
 
 ODD = [
-    ('"createdAt"', '"name":"x","name":"y","createdAt"'),  # a key that stands twice, with a text each time
+    ('"createdAt"', '"name":"x","name":"y","createdAt"'),  # a key that occurs twice, each time with a string
     ('"createdAt"', '"name":null,"createdAt"'),
     ('"createdAt"', '"n\\u0061me":"x","createdAt"'),
     ('"createdAt"', '"unknown":"x","createdAt"'),
@@ -242,7 +242,7 @@ ODD = [
     ('"payload"', '"load"'),
     ('"payload"', '"payload":{},"payload"'),
 ]
-"""What makes a record odd: a part of its text, and what stands there instead."""
+"""What makes a record odd: a part of its text, and its replacement."""
 
 
 @pytest.mark.parametrize(("part", "instead"), ODD)
@@ -250,13 +250,13 @@ ODD = [
 def test_types_take_nothing_that_the_careful_way_reads_in_another_way(
     part: str, instead: str, place: int | None
 ) -> None:
-    """An odd record is read as it is read carefully, by itself, before a good one and after it."""
-    talk = {each: RECORDS[2][each] for each in RECORDS[2] if each != "extraData"}
+    """An odd record is read as it is alone, before a normal one and after it."""
+    talk = {record: RECORDS[2][record] for record in RECORDS[2] if record != "extraData"}
     texts = [
         orjson.dumps({"receivedAt": "2024-03-11T09:03:10Z", "kind": kind, "payload": payload})
         for kind, payload in (("unanswered", RECORDS[0]), ("transcript", talk))
     ]
-    text = next(each for each in texts if part.encode() in each)
+    text = next(entry for entry in texts if part.encode() in entry)
     odd = text.replace(part.encode(), instead.encode())
     raws = [odd] if place is None else [text, text]
     if place is not None:
@@ -266,17 +266,17 @@ def test_types_take_nothing_that_the_careful_way_reads_in_another_way(
 
 @pytest.mark.parametrize("lost", [b'"name":"xx",', b'"identTraits":null,'])
 @pytest.mark.parametrize("envelope", [b"%b", b'{"payload":%b}', b'{"kind":"","payload":%b}'])
-def test_nothing_is_lost_however_many_stand_beside_it(lost: bytes, envelope: bytes) -> None:
-    """A key that would be lost is found, whatever its length has to do with the number of records."""
+def test_nothing_is_lost_next_to_any_number_of_others(lost: bytes, envelope: bytes) -> None:
+    """A key that would be lost is found, whatever its length and the number of records."""
     payload = b'{"visitor":{"UUID":"u","name":"x"},"message":"m","channelId":"C"}'
     odd = payload.replace(b'"UUID"', lost + b'"UUID"')
     for beside in range(1, 40):
-        raws = [envelope % each for each in [*[payload] * beside, odd]]
+        raws = [envelope % entry for entry in [*[payload] * beside, odd]]
         assert _all_ways(raws, Kind.FEEDBACK) == 1
 
 
 def test_known_records_are_decoded_by_their_texts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Records with nothing but known fields are never parsed into dictionaries, however they are written."""
+    """Records with only known fields are never parsed into dictionaries, however they are written."""
     monkeypatch.setattr(decode, "parse", None)
     monkeypatch.setattr(decode, "open_envelope", None)
     whole = [{**record, "visitorTraits": {"visits": 3, "tags": ["a", {"b": 1}]}} for record in RECORDS[2:]]
@@ -288,7 +288,7 @@ def test_known_records_are_decoded_by_their_texts(monkeypatch: pytest.MonkeyPatc
 
 
 def test_only_the_exotic_takes_the_strict_parser(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unknown fields, floats, nulls, empty texts for objects and any logger's dialect are decoded by type."""
+    """Unknown fields, floats, nulls, empty strings for objects and all dialects are decoded by type."""
     monkeypatch.setattr(decode, "PARSERS", {shape: _UnknownFields(shape) for shape in decode.PARSERS})
     envelope = {"receivedAt": "2024-03-11T09:03:10Z", "kind": "feedback", "payload": RECORDS[0]}
     more = {**RECORDS[2], "rating": 5, "messages": [{**RECORDS[2]["messages"][0], "edited": True}]}
@@ -309,7 +309,7 @@ class _UnknownFields:
 
 @given(transcripts=st.lists(st.lists(st.sampled_from(["1.000000", "2.000000", "3.000000"]), max_size=4)))
 def test_a_name_that_a_transcript_has_twice_is_found(transcripts: list[list[str]]) -> None:
-    """Names are distinct within each transcript, in whatever order its messages stand, or it is rejected."""
+    """Names are distinct within each transcript, in any order of its messages, or it is rejected."""
     raws = [orjson.dumps({"messages": [{"ts": name} for name in names]}) for names in transcripts]
     rejected = [index for index, names in enumerate(transcripts, 1) if len(set(names)) < len(names)]
     result = _read(raws, None, None)
@@ -319,9 +319,9 @@ def test_a_name_that_a_transcript_has_twice_is_found(transcripts: list[list[str]
 
 @pytest.mark.parametrize("number", LONG)
 def test_numbers_that_no_double_holds_keep_their_digits(number: str) -> None:
-    """They stand in traits and in unknown fields as they stand in the record."""
+    """They appear in traits and in unknown fields exactly as in the record."""
     record = {**RECORDS[2], "visitorTraits": {"a": 1.5}, "rating": 1.5}
-    raws = [orjson.dumps(each) for each in (*RECORDS, record)]
+    raws = [orjson.dumps(entry) for entry in (*RECORDS, record)]
     raws[-1] = raws[-1].replace(b"1.5", number.encode())
     columns = _read(raws, None, Kind.UNANSWERED).decoded.events
     assert columns["visitor_traits"].to_pylist()[-1] == f'{{"a":{number}}}'
@@ -329,7 +329,7 @@ def test_numbers_that_no_double_holds_keep_their_digits(number: str) -> None:
 
 
 def test_one_odd_record_among_many_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the record that is unlike the others is parsed by itself."""
+    """Only the deviating record is parsed by itself."""
     parsed = list[bytes]()
     parse = decode.parse
     monkeypatch.setattr(decode, "parse", lambda raw: parsed.append(raw) or parse(raw))

@@ -1,4 +1,4 @@
-"""Events that were there before, however long ago and however many came between."""
+"""Repeated events are found, however long ago and however many came in between."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST = 500
 
 
 def _batch(ids: Iterable[str], first: int) -> EventBatch:
-    """Return events of these ids, numbered from the first; a payload is its id."""
+    """Return events with these ids, numbered from the first; a payload is its id."""
     names = list(ids)
     columns = {
         "event_id": pa.array(names, TEXT),
@@ -33,7 +33,7 @@ def _batch(ids: Iterable[str], first: int) -> EventBatch:
 @given(batches=st.lists(st.lists(st.integers(0, 400), max_size=60), max_size=30), most=st.integers(1, 300))
 @settings(max_examples=40)
 def test_an_id_counts_once_however_far_apart(batches: list[list[int]], most: int) -> None:
-    """Of equal events the first is kept, wherever its id is held by then."""
+    """Of equal events the first is kept, wherever its id is held at that point."""
     seen: set[int] = set()
     with Deduplicator(most_in_memory=most) as deduplicator:
         for numbers in batches:
@@ -46,7 +46,7 @@ def test_an_id_counts_once_however_far_apart(batches: list[list[int]], most: int
 
 
 def test_memory_stays_flat_and_old_ids_are_found() -> None:
-    """Ids beyond the limit are held on disk: memory does not grow with them, and none is forgotten."""
+    """Ids beyond the limit are held on disk: memory stays flat, and none is forgotten."""
 
     def ids(batch: int) -> list[str]:
         return [sha256(f"{batch} {number}".encode()).hexdigest() for number in range(MOST)]

@@ -33,7 +33,7 @@ def test_every_record_is_an_event(tables: Tables) -> None:
 
 
 def test_a_transcript_event(tables: Tables) -> None:
-    """A transcript's fields stand in their columns; it happened when it ended."""
+    """A transcript's fields are in their columns; it happened when it ended."""
     row = tables.events.set_index("kind").loc["transcript"].dropna().to_dict()
     del row["event_id"], row["payload_digest"]
     assert row == {
@@ -63,7 +63,7 @@ def test_a_transcript_event(tables: Tables) -> None:
 
 
 def test_a_conversation_event(tables: Tables) -> None:
-    """A conversation's start happened when it was captured; empty texts are missing."""
+    """A conversation's start happened when it was captured; empty strings are missing."""
     row = tables.events.set_index("kind").loc["conversation_started"].dropna().to_dict()
     del row["event_id"], row["payload_digest"]
     assert row == {
@@ -90,7 +90,7 @@ def test_a_conversation_event(tables: Tables) -> None:
 
 
 def test_an_offline_message(tables: Tables) -> None:
-    """An offline message stands in events and in its own table, traits kept as the text they were."""
+    """An offline message is in events and in its own table, with traits kept as their JSON."""
     event = tables.events.set_index("kind").loc["offline_message"]
     assert event["visitor_traits"] == '{"plan":"gold","seat count":4}'
     assert event["contact_mailbox"] == '"Ana Ruiz" <ana@example.org>'
@@ -138,8 +138,8 @@ def test_messages_take_their_time_from_ts(tables: Tables) -> None:
     ]
 
 
-def test_the_conversation_is_told_in_one_row(tables: Tables) -> None:
-    """The conversation is put together from its start, its transcript, and what was reported of it."""
+def test_the_conversation_is_one_row(tables: Tables) -> None:
+    """The conversation combines its start, its transcript, and the reports about it."""
     (row,) = tables.conversations.drop(columns=["ended_by", "start_is_whole"]).to_dict("records")
     assert tables.conversations[["ended_by", "start_is_whole"]].isna().all(axis=None)
     assert row == {
@@ -164,7 +164,7 @@ def test_the_conversation_is_told_in_one_row(tables: Tables) -> None:
     }
 
 
-def test_the_visitor_is_told_with_the_latest_facts(tables: Tables) -> None:
+def test_the_visitor_has_the_latest_facts(tables: Tables) -> None:
     """A visitor's row has the latest known value of each fact, not the latest empty one."""
     (row,) = tables.visitors.to_dict("records")
     assert row["visitor_id"] == VISITOR_ID

@@ -1,4 +1,4 @@
-"""The explorer's page and the search: what they hold, find and refuse, and that no stranger's text runs."""
+"""The explorer's page and the search: what they hold, find and refuse, and that no untrusted text runs."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _fold(text: str) -> str:
 
 
 class Page(HTMLParser):
-    """What an HTML parser sees of a page."""
+    """What an HTML parser sees in a page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ class Page(HTMLParser):
 
     @cached_property
     def data(self) -> dict[str, Any]:
-        """What the page holds."""
+        """The page's data."""
         content: dict[str, Any] = orjson.loads(self.content["data"])
         return content
 
@@ -105,19 +105,19 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
-    """The tables of a sample with rejects."""
+    """The tables of a sample with rejections."""
     path = write_sample(tmp_path_factory.mktemp("sample") / "x.d", events=1200, seed=5, bad_share=0.02).path
     return Export([path], ReadOptions()).to_tables(quiet=True)
 
 
 @pytest.fixture(scope="module")
 def page(tables: Tables) -> Page:
-    """The page of all of them."""
+    """The page with all of them."""
     return Page(tables.explore().to_html())
 
 
 def test_every_record_is_on_the_page(tables: Tables, page: Page) -> None:
-    """Each event, message and rejected record is there once, under its conversation or by itself."""
+    """Each event, message and rejected record occurs once, under its conversation or by itself."""
     entries = page.data["entries"]
     assert sorted(event[0] for entry in entries for event in entry.get("events", [])) == sorted(
         tables.events["event_id"]
@@ -136,7 +136,7 @@ def test_every_record_is_on_the_page(tables: Tables, page: Page) -> None:
 @settings(max_examples=20)
 @given(st.lists(st.sampled_from(WORDS), max_size=3).map(" ".join))
 def test_the_frame_and_the_page_find_the_same(tables: Tables, page: Page, query: str) -> None:
-    """``search`` and the page's rule agree, in rows and in their order."""
+    """``search`` and the page's rule agree, in rows and order."""
     frame = tables.search(query)
     assert frame["id"].tolist() == page.found(query)
     assert frame["match"].str.len().max() <= 200 or frame.empty
@@ -154,7 +154,7 @@ def test_the_frame_has_the_columns_of_analysis(tables: Tables) -> None:
 
 
 def test_a_page_holds_what_fits_and_says_what(tables: Tables) -> None:
-    """The latest conversations are held up to the limit, and the sentence counts what is not."""
+    """The latest conversations are held up to the limit, and the sentence counts the others."""
     explorer = tables.explore(limit=100)
     entries = Page(explorer.to_html()).data["entries"]
     chats = [entry for entry in entries if entry["type"] != "rejected record"]
@@ -168,7 +168,7 @@ def test_a_page_holds_what_fits_and_says_what(tables: Tables) -> None:
 
 
 def test_a_page_holds_what_is_chosen(tables: Tables) -> None:
-    """A query and a time choose; a rejected record has no time, so a chosen time leaves it out."""
+    """A query and a period select; a rejected record has no time, so a period excludes it."""
     first, last = "2024-02-01", "2024-03-01T00:00:00Z"
     chosen = tables.explore(query="order", since=first, until=last)
     ids = {entry["id"] for entry in Page(chosen.to_html()).data["entries"]}
@@ -180,8 +180,8 @@ def test_a_page_holds_what_is_chosen(tables: Tables) -> None:
 
 
 def test_wrong_use_is_a_sentence(tables: Tables) -> None:
-    """A time that is none, and a frame without a column, are named."""
-    with pytest.raises(UsageError, match="since='yesterday' is no time"):
+    """An invalid time, and a frame without a column, are named."""
+    with pytest.raises(UsageError, match="since='yesterday' is not a time"):
         tables.explore(since="yesterday")
     with pytest.raises(UsageError, match="limit= is a whole number from 1"):
         tables.explore(limit=0)
@@ -192,7 +192,7 @@ def test_wrong_use_is_a_sentence(tables: Tables) -> None:
 
 
 def test_edited_frames_are_what_is_shown(tables: Tables) -> None:
-    """A dropped conversation is gone from the page, a masked text from the search; empty tables show."""
+    """A dropped conversation is missing from the page, masked text from the search; empty tables show."""
     edited = deepcopy(tables)
     gone = edited.conversations["conversation_id"].iloc[0]
     edited.events = edited.events[edited.events["conversation_id"] != gone]
@@ -207,7 +207,7 @@ def test_edited_frames_are_what_is_shown(tables: Tables) -> None:
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> Explorer:
-    """An explorer over texts that try to run, in messages, names, pages, file names and rejects."""
+    """An explorer over text that tries to run, in messages, names, pages, file names and rejections."""
     folder = tmp_path_factory.mktemp("planted") / "<img src=x onerror=alert(1)>"
     folder.mkdir()
     lines = []
@@ -227,8 +227,8 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Explorer:
     return Export([folder], ReadOptions()).to_tables(quiet=True).explore()
 
 
-def test_no_text_of_a_stranger_leaves_the_data(planted: Explorer) -> None:
-    """An HTML parser sees the page's own tags alone, and the data has every text as it was."""
+def test_no_untrusted_text_leaves_the_data(planted: Explorer) -> None:
+    """An HTML parser sees only the page's own tags, and the data has every string unchanged."""
     page = Page(planted.to_html())
     assert [tag for tag, _ in page.tags].count("script") == 2
     assert "img" not in {tag for tag, _ in page.tags}
@@ -241,7 +241,7 @@ def test_no_text_of_a_stranger_leaves_the_data(planted: Explorer) -> None:
 
 
 def test_the_policy_allows_the_pages_own_script_and_style_alone(planted: Explorer) -> None:
-    """The policy names the digests of what the page has, and nothing is loaded from anywhere."""
+    """The policy names the digests of the page's parts, and nothing is loaded from elsewhere."""
     page = Page(planted.to_html())
     (policy,) = [
         attributes["content"] for tag, attributes in page.tags
@@ -275,7 +275,7 @@ def test_every_field_has_a_name(page: Page) -> None:
 
 
 def test_a_notebook_shows_the_page_in_a_frame_of_its_own(planted: Explorer, tmp_path: Path) -> None:
-    """The frame has a title, may run the page's script alone, and holds the same page as the file."""
+    """The iframe has a title, may run only the page's script, and holds the same page as the file."""
     ((tag, attributes),) = Page(planted._repr_html_()).tags
     assert (tag, attributes["sandbox"]) == ("iframe", "allow-scripts")
     assert attributes["title"]
@@ -287,7 +287,7 @@ def test_a_notebook_shows_the_page_in_a_frame_of_its_own(planted: Explorer, tmp_
 
 @pytest.fixture(scope="module")
 def letters(tmp_path_factory: pytest.TempPathFactory) -> Tables:
-    """One offline message for each of some texts whose upper and lower case are not simple."""
+    """One offline message for each of several strings with complex upper and lower case."""
     path = tmp_path_factory.mktemp("letters") / "offline_message.ndjson"
     visitor = {"UUID": "00000000-0000-0000-0000-000000000000"}
     records = [
@@ -332,7 +332,7 @@ def test_messages_are_shown_and_found_as_their_writers_saw_them(
 def test_long_texts_are_cut_and_counted(
     tmp_path: Path, ndjson: Callable[[Path, Iterable[Any]], Path]
 ) -> None:
-    """A page shows the beginning of a long text and how much is missing; the search reads all of it."""
+    """A page shows the beginning of a long text and how much is missing; the search covers all of it."""
     chat = "7c1e9a52-3b6d-4f08-5a91-0d4e6b2f8c13"
     messages = [
         {"ts": f"1710144005.{number:06d}", "text": "m", "isVisitorMsg": True} for number in range(1200)

@@ -1,4 +1,4 @@
-"""JSON columns hold JSON, whatever was captured; files of one thing over and over are read in time."""
+"""JSON columns hold JSON, whatever was captured; highly repetitive files are read in time."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ TRAITS = st.one_of(
 def test_json_columns_hold_json(
     tmp_path_factory: pytest.TempPathFactory, traits: list[Any], extra: Any, is_mixed: bool
 ) -> None:
-    """Every value of a JSON column is read by json.loads; a text that is no JSON is a JSON string of it."""
+    """json.loads can read every value of a JSON column; a string that is not JSON becomes a JSON string."""
     records = []
-    for place, each in enumerate(traits):
-        payload: Payload = {**CONVERSATION, "visitor": {**VISITOR, "identTraits": each}}
+    for place, trait in enumerate(traits):
+        payload: Payload = {**CONVERSATION, "visitor": {**VISITOR, "identTraits": trait}}
         if is_mixed:
             payload |= {"rating": extra}
         at = f"2024-03-11T09:{place:02}:00Z"
         records.append({"receivedAt": at, "kind": "feedback", "payload": payload})
-        talk = {**TRANSCRIPT, "visitorTraits": each, "extraData": extra}
+        talk = {**TRANSCRIPT, "visitorTraits": trait, "extraData": extra}
         records.append({"receivedAt": at, "kind": "transcript", "payload": talk})
     path = tmp_path_factory.mktemp("json") / "a.ndjson"
-    path.write_text("".join(json.dumps(each) + "\n" for each in records))
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
     tables = _tables(path)
     assert tables.rejected.empty
     for column in COLUMNS:
@@ -65,7 +65,7 @@ def test_json_columns_hold_json(
 
 
 def test_texts_that_are_no_json_can_be_redacted_and_sent(tmp_path: Path) -> None:
-    """Masked they are JSON still."""
+    """Masked columns are still JSON."""
     payload = {**CONVERSATION, "visitor": {**VISITOR, "identTraits": 'gold \u00e9 \\ "x"'}}
     record = {"receivedAt": "2024-03-11T09:00:00Z", "kind": "feedback", "payload": payload}
     (tmp_path / "a.ndjson").write_text(json.dumps(record) + "\n")

@@ -1,4 +1,4 @@
-"""What a conversion says at its end: where things are, and which options settle rejects, tried on them."""
+"""The end of a conversion: where things are, and which options settle rejections, tried on them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ AT = "2024-10-01T08:00:00Z"
 
 @pytest.fixture
 def make(conversation: Payload) -> Make:
-    """Write conversations that are all different, of visitors who came over half a year."""
+    """Write distinct conversations of visitors over half a year."""
 
     def one(number: int) -> Payload:
         payload = deepcopy(conversation)
@@ -41,7 +41,7 @@ def make(conversation: Payload) -> Make:
 
 def _write(path: Path, records: list[Any]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{json.dumps(each)}\n" for each in records), encoding="utf-8")
+    path.write_text("".join(f"{json.dumps(record)}\n" for record in records), encoding="utf-8")
     return path
 
 
@@ -50,7 +50,7 @@ def _tables(path: Path, **options: Any) -> Tables:
 
 
 def _run(*arguments: object) -> Result:
-    result = CliRunner().invoke(main, [str(each) for each in arguments])
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result
 
@@ -83,7 +83,7 @@ LOGGERS: list[tuple[str, Callable[[Payload], Any], str]] = [
 def test_the_place_of_a_payload_is_found(
     tmp_path: Path, make: Make, wrap: Callable[[Payload], Any], fields: str
 ) -> None:
-    """Payload, time and kind are looked for; what is proposed accepts the records once it is said."""
+    """Payload, time and kind are searched for; a proposed option accepts the records once it is used."""
     path = _write(tmp_path / "feedback.ndjson", [wrap(make(number)) for number in range(40)])
     tables = _tables(path)
     (step,) = tables.next_steps
@@ -95,7 +95,7 @@ def test_the_place_of_a_payload_is_found(
 
 
 def test_kinds_are_named_by_who_knows_them(tmp_path: Path, make: Make) -> None:
-    """All three kinds of the shape are offered, each tried, and none of them is chosen."""
+    """All three kinds with this shape are offered, each tried, and none is chosen."""
     path = _write(tmp_path / "a", [{"receivedAt": AT, "payload": make(number)} for number in range(35)])
     (step,) = _tables(path).next_steps
     said = "35 kind_unknown: try `--kind conversation_started`, `--kind unanswered` or `--kind feedback`"
@@ -108,12 +108,12 @@ def test_two_options_are_proposed_where_one_is_not_enough(tmp_path: Path, make: 
     """Bare captures without kind and time need both; each choice accepts them all."""
     path = _write(tmp_path / "a", [make(number) for number in range(5)])
     (step,) = _tables(path).next_steps
-    assert {frozenset(each) for each in step.choices} == {frozenset({"kind", "undated_as"})}
+    assert {frozenset(choice) for choice in step.choices} == {frozenset({"kind", "undated_as"})}
     assert len(_tables(path, **step.choices[0]).events) == 5
 
 
 def test_frozen_fields_are_let_in_by_the_table_that_froze_them(tmp_path: Path, make: Make) -> None:
-    """The contract is proposed as it was, but for what it freezes."""
+    """The proposed contract is the given one, except for what it freezes."""
     records = [{"receivedAt": AT, "payload": make(number) | {"mood": 1}} for number in range(3)]
     path = _write(tmp_path / "feedback", records)
     (step,) = _tables(path, contract="events=freeze,messages=discard_value").next_steps
@@ -138,13 +138,13 @@ HOPELESS: list[tuple[str, Callable[[Payload], Any]]] = [
 def test_nothing_is_proposed_that_hides_what_is_wrong(
     tmp_path: Path, make: Make, wrap: Callable[[Payload], Any]
 ) -> None:
-    """A wrong value is corrected, not passed over; and what is no webhook is not made one."""
+    """A wrong value has to be corrected, not skipped; a record that is not a webhook does not become one."""
     tables = _tables(_write(tmp_path / "feedback", [wrap(make(number)) for number in range(3)]))
     assert (len(tables.rejections), list(tables.next_steps)) == (3, [])
 
 
 def test_a_record_that_is_not_utf_8_is_not_tried_as_if_it_were(tmp_path: Path, make: Make) -> None:
-    """What is shown of it has other letters in place of its bytes, so no option is tried on that."""
+    """Its displayed text differs from its bytes, so no option is tried on it."""
     text = json.dumps({"receivedAt": AT, "payload": make(1) | {"message": "déjà"}}, ensure_ascii=False)
     (tmp_path / "feedback").write_bytes(f"{text}\n".encode("latin-1"))
     tables = _tables(tmp_path / "feedback")
@@ -152,7 +152,7 @@ def test_a_record_that_is_not_utf_8_is_not_tried_as_if_it_were(tmp_path: Path, m
 
 
 def test_it_is_said_where_an_option_changes_how_others_are_read(tmp_path: Path, make: Make) -> None:
-    """``--fields`` goes before what is known of a logger, so files that it would spoil are kept apart."""
+    """``--fields`` overrides known dialects, so files that it would spoil are read separately."""
     known = [
         {"receivedAt": AT, "kind": "feedback", "payload": make(number) | {"in": make(20 + number)}}
         for number in range(3)
@@ -163,15 +163,15 @@ def test_it_is_said_where_an_option_changes_how_others_are_read(tmp_path: Path, 
     assert "changes how others are read" in step.caution
 
 
-def test_names_of_fields_stay_untold_where_content_is_redacted(tmp_path: Path, make: Make) -> None:
-    """They are strangers' words; and no record stays in memory behind what was redacted."""
+def test_names_of_fields_are_hidden_where_content_is_redacted(tmp_path: Path, make: Make) -> None:
+    """They are untrusted; and no record stays in memory after redaction."""
     path = _write(tmp_path / "feedback", [{"secret-7": make(1), "at": AT}])
     assert list(_tables(path).next_steps)
     assert not list(_tables(path, redact="drop").next_steps)
 
 
 def test_convert_ends_with_places_and_next_steps(tmp_path: Path, make: Make) -> None:
-    """Summary, report and page say the same; what was tried is said in numbers."""
+    """Summary, report and page agree; they give the number of records tried."""
     folder, out = tmp_path / "x", tmp_path / "out"
     _write(folder / "a", [{"receivedAt": AT, "payload": make(number)} for number in range(4)])
     _write(folder / "feedback", [{"receivedAt": AT, "payload": make(number)} for number in range(10, 12)])
@@ -184,11 +184,11 @@ def test_convert_ends_with_places_and_next_steps(tmp_path: Path, make: Make) -> 
         f"rejected records: {out / 'rejected.jsonl'}",
     ]
     report = orjson.loads((out / "report.json").read_bytes())
-    assert {each["reason"]: each["records"] for each in report["next_steps"]} == report["rejected_by_reason"]
+    assert {step["reason"]: step["records"] for step in report["next_steps"]} == report["rejected_by_reason"]
     assert "4 kind_unknown: try `--kind conversation_started`" in result.stdout
     page = unescape((out / "report.html").read_text(encoding="utf-8"))
-    for each in report["next_steps"]:
-        assert f"--{next(iter(each['choices'][0])).replace('_', '-')} " in page
+    for step in report["next_steps"]:
+        assert f"--{next(iter(step['choices'][0])).replace('_', '-')} " in page
     assert 'kind="feedback"' in page
     for reason, count in report["rejected_by_reason"].items():
         assert re.search(rf"{reason} +{count}\n", result.stdout)
@@ -197,7 +197,7 @@ def test_convert_ends_with_places_and_next_steps(tmp_path: Path, make: Make) -> 
 
 
 def test_python_speaks_python(tmp_path: Path, make: Make) -> None:
-    """What a notebook shows of the steps is written as arguments."""
+    """The steps are shown as Python arguments in a notebook."""
     tables = _tables(_write(tmp_path / "feedback", [make(1)]))
     assert 'undated_as="visitor-created"' in repr(tables.next_steps)
     assert "--" not in repr(tables.next_steps)
@@ -215,7 +215,7 @@ COPIED = datetime.fromisoformat("2024-12-01T00:00:00+00:00")
 
 
 def test_times_of_copies_are_suspected(tmp_path: Path, make: Make) -> None:
-    """Files of one minute that speak of half a year were copied; the option is proposed with a warning."""
+    """Files from one minute that mention half a year were copied; the option is proposed with a warning."""
     folder = _dated(tmp_path / "x", [COPIED + timedelta(seconds=number) for number in range(12)], make)
     (step,) = _tables(folder).next_steps
     assert "all 12 files were written within 11 s" in step.caution
@@ -224,7 +224,7 @@ def test_times_of_copies_are_suspected(tmp_path: Path, make: Make) -> None:
 
 
 def test_one_file_is_no_time_for_all(tmp_path: Path, make: Make) -> None:
-    """Many events of one file cannot all have its time."""
+    """Many events in one file cannot all have its time."""
     path = _write(tmp_path / "feedback", [make(number) for number in range(12)])
     assert "one file has all 12 of these events" in " ".join(_tables(path, undated_as="file-time").notes)
 
@@ -236,7 +236,7 @@ def test_files_older_than_their_events_are_suspected(tmp_path: Path, make: Make)
 
 
 def test_files_written_one_by_one_are_believed(tmp_path: Path, make: Make) -> None:
-    """A file for each webhook, written when it came, is what the option is for."""
+    """The option is meant for one file per webhook, written when it arrived."""
     times = [datetime.fromisoformat(f"2024-0{1 + number}-10T09:00:00+00:00") for number in range(7)]
     folder = _dated(tmp_path / "x", times, make)
     assert not any("copy" in note for note in _tables(folder, undated_as="file-time").notes)

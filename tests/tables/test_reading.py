@@ -51,13 +51,13 @@ def test_what_is_read_back_is_what_was_converted(captures: Path, tables: Tables)
 
 
 def test_redacted_tables_are_read_back(captures: Path, tmp_path: Path) -> None:
-    """Rejections without their records are read as such."""
+    """Rejections without their records are read correctly."""
     convert(ck.read_export(captures, redact="drop"), tmp_path / "tables", quiet=True)
     assert ck.read_tables(tmp_path / "tables").rejected["raw"].isna().all()
 
 
 def test_what_is_no_folder_of_tables_is_refused(folder: Path, tmp_path: Path) -> None:
-    """A sentence says what is missing or wrong, and what to do."""
+    """A message says what is missing or wrong, and what to do."""
     with pytest.raises(ck.ChatlioKitError, match=r"There is no folder '.*none'"):
         ck.read_tables(tmp_path / "none")
     with pytest.raises(ck.ChatlioKitError, match=r"lacks events.parquet, .*report.json"):
@@ -82,7 +82,7 @@ def test_what_is_no_folder_of_tables_is_refused(folder: Path, tmp_path: Path) ->
 
 
 def test_times_are_shown_in_a_zone(tables: Tables) -> None:
-    """Each time is the same moment on another clock, and the tables themselves stay in UTC."""
+    """Each time is the same moment in another zone, and the tables themselves stay in UTC."""
     shown = tables.frames(time_zone="Asia/Kolkata")
     for name, frame in shown.items():
         for column in frame.select_dtypes("datetimetz"):
@@ -94,7 +94,7 @@ def test_times_are_shown_in_a_zone(tables: Tables) -> None:
 
 
 def test_texts_are_decoded_next_to_what_was_sent(tables: Tables) -> None:
-    """``decode`` shows words as written; the raw text is in the next column, and in the tables."""
+    """``decode`` shows text as typed; the raw text is in the next column, and in the tables."""
     tables.messages.loc[0, "text"] = "1 &lt; 2 <@U1>"
     shown = tables.frames(decode=True)["messages"]
     assert shown.loc[0, ["text", "raw_text"]].tolist() == ["1 < 2 @U1", "1 &lt; 2 <@U1>"]
@@ -103,7 +103,7 @@ def test_texts_are_decoded_next_to_what_was_sent(tables: Tables) -> None:
 
 
 def test_a_workbook_holds_every_cell(tables: Tables, tmp_path: Path) -> None:
-    """Each table is a sheet; texts, numbers, flags and times are what they are in the frames."""
+    """Each table is a sheet; strings, numbers, flags and times equal those in the frames."""
     path = tables.to_excel(tmp_path / "chats.xlsx", time_zone="Europe/Berlin")
     shown = tables.frames(time_zone="Europe/Berlin", decode=True)
     book = openpyxl.load_workbook(path)
@@ -127,7 +127,7 @@ def test_a_workbook_holds_every_cell(tables: Tables, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", FORMULAS)
 def test_no_text_becomes_a_formula_or_a_link(tables: Tables, tmp_path: Path, text: str) -> None:
-    """A text that looks like a formula is a quoted text; so it stays when its cell is edited."""
+    """A string that looks like a formula is quoted, so it stays text when its cell is edited."""
     tables.messages.loc[0, "text"] = text
     sheet = openpyxl.load_workbook(tables.to_excel(tmp_path / "chats.xlsx"))["messages"]
     column = [cell.value for cell in sheet[1]].index("text") + 1
@@ -139,7 +139,7 @@ def test_no_text_becomes_a_formula_or_a_link(tables: Tables, tmp_path: Path, tex
 
 
 def test_what_a_cell_cannot_hold_is_cut_and_says_so(tables: Tables, tmp_path: Path) -> None:
-    """A long text ends with its length; characters that no workbook may hold are marked."""
+    """Long text ends with its length; characters that a workbook cannot hold are marked."""
     tables.messages.loc[0, "text"] = "x" * 40_000
     tables.messages.loc[1, "text"] = "a\x00b\uffffc https://a.example"
     sheet = openpyxl.load_workbook(tables.to_excel(tmp_path / "chats.xlsx"))["messages"]

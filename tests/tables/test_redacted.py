@@ -1,4 +1,4 @@
-"""Redacted tables: nothing of a person's is anywhere in what is written."""
+"""Redacted tables contain nothing about a person."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ PAGES = (
 
 
 def _person(number: int) -> Payload:
-    """A visitor whose every value holds something that can be looked for."""
+    """A visitor with a recognisable marker in every value."""
     return {
         "UUID": f"{number:08x}-5ec0-4e2f-6c18-b2f09d41a7e3",
         "email": ADDRESSES[number % len(ADDRESSES)],
@@ -96,7 +96,7 @@ def _transcript(number: int) -> Payload:
 
 
 def _spoilt(payload: Payload, how: int) -> Payload | bytes:
-    """Break a record so that a reject would show a value of it; or let it have a field nobody documented."""
+    """Break a record so that its rejection would show a value, or give it an undocumented field."""
     spoils: list[Payload | bytes] = [
         payload,
         {**payload, f"{SECRET}-field": {SECRET: SECRET}},
@@ -113,10 +113,10 @@ def _spoilt(payload: Payload, how: int) -> Payload | bytes:
 
 
 def _all_bytes(out: Path) -> str:
-    """Everything a folder of results says: file names, bytes, and what stands compressed in tables."""
+    """Return everything in a folder of results: file names, bytes, and decompressed tables."""
     said = [path.name + path.read_bytes().decode("latin-1") for path in out.iterdir()]
     for path in out.glob("*.parquet"):
-        said += [str(each) for each in pd.read_parquet(path).to_dict("records")]
+        said += [str(row) for row in pd.read_parquet(path).to_dict("records")]
     return "\n".join(said)
 
 
@@ -133,7 +133,7 @@ def _all_bytes(out: Path) -> str:
 def test_no_value_of_a_person_is_written(
     tmp_path_factory: pytest.TempPathFactory, people: list[Any], way: str, contract: str
 ) -> None:
-    """Whatever is read, good or broken, and whichever way: no byte written holds a person's value."""
+    """Whatever is read, valid or broken, in any way: no byte written contains a person's value."""
     folder = tmp_path_factory.mktemp("redacted")
     kinds = {_started: "feedback", _offline: "offline_message", _transcript: "transcript"}
     lines = []
@@ -154,7 +154,7 @@ def test_no_value_of_a_person_is_written(
     assert "c0c0-4f08" not in said
     assert KEY not in said
     if way in ("drop", "hash:keyed"):
-        assert [each for each in KEPT_BY_MASKS if each in said] == []
+        assert [entry for entry in KEPT_BY_MASKS if entry in said] == []
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +165,7 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("way", ["drop", "mask", "hash:aep", "hash:keyed"])
 def test_redacted_tables_hold_as_others_do(export: Path, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ids, order, dtypes and counts are as without redaction; schemas hold; what is sent is what they say."""
+    """Ids, order, dtypes and counts are as without redaction; schemas hold; the tables are what is sent."""
     monkeypatch.setenv("CHATLIO_KIT_REDACTION_KEY", KEY)
     plain = ck.read_export(export).to_tables(quiet=True)
     redacted = ck.read_export(export, redact=way).to_tables(quiet=True)
@@ -189,8 +189,8 @@ def test_redacted_tables_hold_as_others_do(export: Path, way: str, monkeypatch: 
         )
 
 
-def test_an_agents_name_is_staff_wherever_it_stands(documented: Path) -> None:
-    """The name beside a message is its author's: an agent's goes the way of staff, a visitor's of persons."""
+def test_an_agents_name_is_staff_wherever_it_occurs(documented: Path) -> None:
+    """The name next to a message is redacted like its author: an agent's as staff, a visitor's as person."""
     kept = ck.read_export(documented, redact="mask,staff=keep").to_tables(quiet=True)
     assert kept.messages["username"].tolist() == ["***", "Sam L."]
     gone = ck.read_export(documented, redact="staff=drop").to_tables(quiet=True)
@@ -200,21 +200,21 @@ def test_an_agents_name_is_staff_wherever_it_stands(documented: Path) -> None:
 
 
 def test_the_report_says_what_was_redacted(documented: Path, tmp_path: Path) -> None:
-    """For each column: its class, its way, and how many values; the same in report.json and on the page."""
+    """For each column: its class, its way, and number of values; the same in report.json and on the page."""
     policy = FieldPolicy.from_options("personal=mask")
     report = convert(Export([documented], ReadOptions(), policy), tmp_path, quiet=True).report()
-    told = {each["column"]: each for each in report["redacted"]}
-    assert told["events.visitor_email"] == {
+    reported = {entry["column"]: entry for entry in report["redacted"]}
+    assert reported["events.visitor_email"] == {
         "column": "events.visitor_email", "class": "personal", "way": "mask", "values": 1,
     }  # fmt: skip
-    assert told["messages.username"]["way"] == "mask, agents' keep"
-    assert "events.visitor_id" not in told
+    assert reported["messages.username"]["way"] == "mask, agents' keep"
+    assert "events.visitor_id" not in reported
     assert "events.visitor_email" in (tmp_path / "report.html").read_text()
 
 
 @pytest.fixture
 def called_after_people(tmp_path: Path, conversation: Payload, envelope: Wrap) -> Path:
-    """Captures whose files, folders and zips' members have e-mail addresses in their names."""
+    """Captures whose files, folders and zip members have e-mail addresses in their names."""
     lines = [
         orjson.dumps(
             envelope({**conversation, "conversationUUID": f"{number:08x}-3b6d-4f08-5a91-0d4e6b2f8c13"})
@@ -240,7 +240,7 @@ def called_after_people(tmp_path: Path, conversation: Payload, envelope: Wrap) -
 def test_files_that_are_called_after_people(
     called_after_people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    """No address in a file's name is in anything that is written; each record has a place of its own."""
+    """No address in a file's name appears in any output; each record has its own position."""
     monkeypatch.setenv("CHATLIO_KIT_REDACTION_KEY", KEY)
     export = Export([called_after_people], ReadOptions(), FieldPolicy.from_options(way))
     convert(export, tmp_path / "out", quiet=True)
@@ -249,7 +249,7 @@ def test_files_that_are_called_after_people(
     said += repr(export) + repr(tables) + str([frame.to_dict() for frame in tables.frames().values()])
     assert "zq" not in said
     assert "40b.example" not in said
-    files = [*tables.events["source_file"], *(each.file for each in tables.rejections)]
+    files = [*tables.events["source_file"], *(rejection.file for rejection in tables.rejections)]
     assert len(set(files)) == 6
     assert "x/feedback/plain" in files
     assert ("x/feedback/***" in files) == (way != "hash:keyed")
@@ -257,6 +257,6 @@ def test_files_that_are_called_after_people(
 
 
 def test_names_of_files_stay_where_personal_values_do(called_after_people: Path) -> None:
-    """Other classes say nothing of names."""
+    """Other classes do not affect names."""
     tables = ck.read_export(called_after_people, redact="content=mask").to_tables(quiet=True)
     assert "x/feedback/a-zqana@b.example" in tables.events["source_file"].tolist()

@@ -1,4 +1,4 @@
-"""What is not accepted is rejected with file, record, reason and field, and costs nothing else."""
+"""A record that is not accepted is rejected with file, record, reason and field, and costs nothing else."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _tables(path: Path, **options: str) -> Tables:
 
 
 def _changed(payload: Payload, place: str, value: Any) -> Payload:
-    """Change one value of a payload, or take it out when the value is ``...``."""
+    """Change one value of a payload, or remove it if the value is ``...``."""
     changed = deepcopy(payload)
     *way, last = [int(part) if part.isdigit() else part for part in place.split(".")]
     inside: Any = changed
@@ -66,7 +66,7 @@ TRANSCRIPT_FAULTS = [
 
 
 def _one_fault(path: Path, ndjson: Write, good: Payload, bad: Any) -> Tables:
-    """Convert a bad record between two good ones, and see that these are kept."""
+    """Convert an invalid record between two valid ones, and check that these are kept."""
     before, after = deepcopy(good), deepcopy(good)
     before["receivedAt"], after["receivedAt"] = "2024-05-01T10:00:00Z", "2024-05-02T10:00:00Z"
     for number, record in enumerate((before, after)):
@@ -89,7 +89,7 @@ def test_a_faulty_conversation_event(
     reason: str,
     field: str,
 ) -> None:
-    """Each sort of fault in a conversation event rejects it alone, naming reason and field."""
+    """Each type of error in a conversation event rejects only that event, with reason and field."""
     good = envelope(conversation, "feedback")
     bad = envelope(_changed(conversation, place, value), "feedback")
     (rejected,) = _one_fault(tmp_path / "a", ndjson, good, bad).rejections
@@ -107,7 +107,7 @@ def test_a_faulty_transcript(
     reason: str,
     field: str,
 ) -> None:
-    """One bad message rejects its transcript, naming the message, and no other transcript's messages."""
+    """One invalid message rejects its transcript and names the message; other transcripts are unaffected."""
     good, bad = envelope(transcript), envelope(_changed(transcript, place, value))
     tables = _one_fault(tmp_path / "a", ndjson, good, bad)
     (rejected,) = tables.rejections
@@ -142,7 +142,7 @@ def test_a_faulty_envelope(
     reason: str,
     field: str | None,
 ) -> None:
-    """Each sort of fault around the payload rejects the record alone."""
+    """Each type of error around the payload rejects only that record."""
     good = envelope(conversation, "feedback")
     (rejected,) = _one_fault(tmp_path / "a", ndjson, good, _changed(good, place, value)).rejections
     assert (rejected.reason, rejected.field) == (reason, field)
@@ -153,7 +153,7 @@ def test_a_faulty_envelope(
 def test_a_line_that_is_no_object(
     tmp_path: Path, ndjson: Write, envelope: Wrap, conversation: Payload, value: Any
 ) -> None:
-    """JSON that is no object is rejected as such."""
+    """JSON that is not an object is rejected as such."""
     (rejected,) = _one_fault(tmp_path / "a", ndjson, envelope(conversation, "feedback"), value).rejections
     assert (rejected.reason, rejected.field) == ("not_an_object", None)
 
@@ -161,7 +161,7 @@ def test_a_line_that_is_no_object(
 def test_a_bare_conversation_needs_a_kind_and_a_time(
     tmp_path: Path, ndjson: Write, conversation: Payload
 ) -> None:
-    """Nothing is guessed: the kind is asked for first, then the time; each has its option."""
+    """Nothing is guessed: the kind is requested first, then the time; each has its option."""
     path = ndjson(tmp_path / "bare.ndjson", [conversation])
     (rejected,) = _tables(path).rejections
     assert (rejected.reason, "--kind" in rejected.detail) == ("kind_unknown", True)
@@ -181,7 +181,7 @@ def test_a_bare_conversation_needs_a_kind_and_a_time(
 def test_an_option_overrides_nothing(
     tmp_path: Path, ndjson: Write, envelope: Wrap, conversation: Payload, transcript: Payload
 ) -> None:
-    """--kind fills a gap only: labels and shapes that say a kind keep it."""
+    """--kind only fills gaps: labels and shapes that indicate a kind keep it."""
     values = [envelope(conversation, "feedback"), envelope(transcript)]
     tables = _tables(ndjson(tmp_path / "a", values), kind="unanswered")
     assert tables.events["kind"].tolist() == ["feedback", "transcript"]
@@ -189,7 +189,7 @@ def test_an_option_overrides_nothing(
 
 @pytest.mark.parametrize("options", [{"kind": "chat"}, {"undated_as": "now"}, {"undated_as": ""}])
 def test_an_option_that_cannot_be_meant(tmp_path: Path, options: dict[str, str]) -> None:
-    """A kind or a time that is none is a usage error that names the option and the values that are."""
+    """An invalid kind or time is a usage error that names the option and the valid values."""
     ((name, value),) = options.items()
     with pytest.raises(UsageError, match=f"^{name}={value!r} is n.*(feedback|file-time)"):
         ReadOptions.from_options(**options)
@@ -198,7 +198,7 @@ def test_an_option_that_cannot_be_meant(tmp_path: Path, options: dict[str, str])
 def test_one_event_read_twice_is_a_duplicate(
     tmp_path: Path, ndjson: Write, envelope: Wrap, transcript: Payload
 ) -> None:
-    """The same transcript captured twice is one event; what captured it does not matter."""
+    """The same transcript captured twice is one event, whatever captured it."""
     again = envelope(transcript, received_at="2024-03-11T10:00:00Z")
     tables = _tables(ndjson(tmp_path / "a", [envelope(transcript), transcript, again]))
     assert tables.counts.as_dict() | {"by_kind": 0, "rejected_by_reason": 0} == {
@@ -210,7 +210,7 @@ def test_one_event_read_twice_is_a_duplicate(
 def test_one_id_with_two_bodies_is_a_conflict(
     tmp_path: Path, ndjson: Write, envelope: Wrap, transcript: Payload
 ) -> None:
-    """An event whose id was seen with another payload is rejected; the sentence names the earlier place."""
+    """An event whose id was seen with another payload is rejected; the message names the earlier record."""
     other = _changed(transcript, "messages.0.text", "Something else")
     ndjson(tmp_path / "x" / "a.ndjson", [envelope(transcript)])
     ndjson(tmp_path / "x" / "b.ndjson", [envelope(other)])

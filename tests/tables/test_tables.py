@@ -1,4 +1,4 @@
-"""Tables as analysts meet them."""
+"""Tables as analysts use them."""
 
 from __future__ import annotations
 
@@ -39,11 +39,14 @@ def tables(export: Path) -> Tables:
 
 
 def test_the_manifest_and_the_rejects_agree(export: Path, tables: Tables) -> None:
-    """Every broken record of the manifest is rejected with its place, reason and field, and no other is."""
+    """Every broken record in the manifest is rejected with position, reason and field, and no other is."""
     lines = export.with_name("x.d.manifest.jsonl").read_bytes().splitlines()
     keys = ("file", "record", "reason", "field")
     listed = [tuple(orjson.loads(line)[key] for key in keys) for line in lines]
-    rejected = [(each.file, each.record, each.reason, each.field) for each in tables.rejections]
+    rejected = [
+        (rejection.file, rejection.record, rejection.reason, rejection.field)
+        for rejection in tables.rejections
+    ]
     assert len(listed) == 60
     assert rejected == listed
 
@@ -60,7 +63,7 @@ def test_the_manifest_and_the_rejects_agree(export: Path, tables: Tables) -> Non
     ],
 )
 def test_the_first_record_is_shown_as_it_was_captured(tmp_path: Path, record: str, shown: str) -> None:
-    """It is indented with every digit kept; what cannot be read exactly is shown as it stands."""
+    """It is indented with every digit kept; what cannot be read exactly is shown unchanged."""
     (tmp_path / "a.ndjson").write_text(f"{record}\n{{}}\n")
     assert Export([tmp_path / "a.ndjson"], ReadOptions()).peek() == shown
 
@@ -82,7 +85,7 @@ def test_an_empty_table_has_the_same_columns_and_dtypes(tables: Tables, table: s
 
 
 def test_foreign_keys_hold(tables: Tables) -> None:
-    """Every conversation and visitor that a row names has its own row."""
+    """Every conversation and visitor named in a row has its own row."""
     conversations = set(tables.conversations["conversation_id"])
     assert set(tables.messages["conversation_id"].dropna()) <= conversations
     assert set(tables.events["conversation_id"].dropna()) == conversations
@@ -93,13 +96,13 @@ def test_foreign_keys_hold(tables: Tables) -> None:
 def test_repeated_transcripts_are_events_and_the_fullest_is_shown(
     tmp_path: Path, ndjson: Write, envelope: Wrap, transcript: Payload
 ) -> None:
-    """Three transcripts of a conversation are three events; each message stands once, from the fullest."""
+    """Three transcripts of a conversation are three events; each message occurs once, from the fullest."""
     short, full, other = deepcopy(transcript), deepcopy(transcript), deepcopy(transcript)
     short["messages"] = short["messages"][:1]
     short["endedAt"], other["endedAt"] = "2024-03-11T08:01:00Z", "2024-03-11T08:02:00Z"
     other["messages"][1] = {**other["messages"][1], "ts": "1710144099.000001", "text": "Later."}
     full["messages"].append({**full["messages"][1], "ts": "1710144070.000001", "text": "More."})
-    captures = [envelope(each) for each in (short, full, other)]
+    captures = [envelope(entry) for entry in (short, full, other)]
     found = Export([ndjson(tmp_path / "a", captures)], ReadOptions()).to_tables(quiet=True)
     assert len(found.events) == 3
     (conversation,) = found.conversations.to_dict("records")
@@ -110,14 +113,14 @@ def test_repeated_transcripts_are_events_and_the_fullest_is_shown(
     ]  # fmt: skip
     unfolded = revalidate(found.events, found.messages).messages
     sent = [group["text"].tolist() for _, group in unfolded.groupby("event_id", sort=False)]
-    expected = [[message["text"] for message in each["messages"]] for each in (short, full, other)]
+    expected = [[message["text"] for message in entry["messages"]] for entry in (short, full, other)]
     assert sent == expected
 
 
-def test_a_transcript_without_a_conversation_stands_beside_conversations(
+def test_a_transcript_without_a_conversation_belongs_to_none(
     tmp_path: Path, ndjson: Write, envelope: Wrap, transcript: Payload, conversation: Payload
 ) -> None:
-    """Its messages stay as they are, also where no other transcript gives any; conversations are told."""
+    """Its messages are unchanged, even if no other transcript has any; conversations are reported."""
     del transcript["conversationUUID"]
     captures = [envelope(transcript), envelope(conversation, kind="feedback")]
     found = Export([ndjson(tmp_path / "a", captures)], ReadOptions()).to_tables(quiet=True)
@@ -129,7 +132,7 @@ def test_a_transcript_without_a_conversation_stands_beside_conversations(
 @given(size=st.integers(1, 400))
 @settings(max_examples=10)
 def test_where_pieces_are_cut_changes_nothing(export: Path, tables: Tables, size: int) -> None:
-    """However many records are held at once, the same events come out in the same order."""
+    """For any number of records in memory, the same events come out in the same order."""
     whole = tables.events.head(600)
     found: list[str] = []
     with Deduplicator() as deduplicator:
@@ -141,7 +144,7 @@ def test_where_pieces_are_cut_changes_nothing(export: Path, tables: Tables, size
 
 
 def test_unknown_fields_are_kept(tmp_path: Path, ndjson: Write, envelope: Wrap, transcript: Payload) -> None:
-    """A field that nobody documented is no error; it stands in extra_fields with its place."""
+    """An undocumented field is not an error; it is in extra_fields with its path."""
     transcript["rating"] = {"stars": 4}
     transcript["visitor"] = {"UUID": "5b0c7d1e-9a34-4e2f-6c18-b2f09d41a7e3", "mood": "good"}
     transcript["messages"][1]["files"] = ["a.png"]
@@ -175,7 +178,7 @@ def test_a_user_id_is_text_whatever_it_was(
 def test_traits_come_in_every_dialect(
     tmp_path: Path, ndjson: Write, envelope: Wrap, conversation: Payload, traits: Any, expected: str | None
 ) -> None:
-    """Traits are accepted as text, object, empty or null, and become JSON text that loses nothing."""
+    """Traits are accepted as a string, object, empty or null, and become lossless JSON."""
     conversation["visitor"]["identTraits"] = traits
     path = ndjson(tmp_path / "a", [envelope(conversation, "feedback")])
     found = Export([path], ReadOptions()).to_tables(quiet=True).events["visitor_traits"].iat[0]
@@ -185,7 +188,7 @@ def test_traits_come_in_every_dialect(
 def test_authors_of_older_transcripts(
     tmp_path: Path, ndjson: Write, envelope: Wrap, transcript: Payload
 ) -> None:
-    """Without isVisitorMsg a Slack user makes an agent, an empty one a visitor, and none stays unknown."""
+    """Without isVisitorMsg, a Slack user means an agent, an empty one a visitor, and none is unknown."""
     messages = transcript["messages"]
     for message in messages:
         del message["isVisitorMsg"]
@@ -197,7 +200,7 @@ def test_authors_of_older_transcripts(
 def test_conversations_tell_who_answered_and_count_every_author(
     tmp_path: Path, ndjson: Write, envelope: Wrap, transcript: Payload
 ) -> None:
-    """Message counts by author add up to the messages; who answered is who wrote an agent's first message."""
+    """Message counts by author add up to the messages; the agent with the first message answered."""
     for message in transcript["messages"]:
         del message["isVisitorMsg"]
     transcript["messages"] += [
@@ -215,10 +218,10 @@ def test_conversations_tell_who_answered_and_count_every_author(
 @pytest.mark.parametrize("table", TABLES)
 def test_the_dictionary_explains_every_column(tables: Tables, table: str) -> None:
     """Each column of a table has its line in the dictionary, in the table's order, with a meaning."""
-    told = tables.dictionary(table)
-    assert told.index.tolist() == tables.frames()[table].columns.tolist()
-    assert (told["meaning"].str.len() > 10).all()
-    assert told["about a person"].notna().all()
+    reported = tables.dictionary(table)
+    assert reported.index.tolist() == tables.frames()[table].columns.tolist()
+    assert (reported["meaning"].str.len() > 10).all()
+    assert reported["about a person"].notna().all()
 
 
 @pytest.mark.parametrize(
@@ -230,27 +233,27 @@ def test_the_dictionary_explains_every_column(tables: Tables, table: str) -> Non
         (lambda frame: pd.concat([frame, frame.head(1)]), "more than once"),
     ],
 )
-def test_a_frame_that_lost_its_form_is_told(
+def test_a_frame_that_no_longer_fits_is_reported(
     tables: Tables, spoil: Callable[[pd.DataFrame], pd.DataFrame], said: str
 ) -> None:
-    """An edited frame whose columns, dtypes or ids no longer hold is refused with a sentence."""
+    """An edited frame with invalid columns, dtypes or ids is refused with a message."""
     with pytest.raises(FrameError, match=said):
         revalidate(spoil(tables.events), tables.messages)
 
 
 def test_an_edited_value_that_breaks_a_rule_costs_its_row(tables: Tables) -> None:
-    """A bad value in an edited frame rejects its own event; a bad message rejects its transcript."""
+    """An invalid value in an edited frame rejects its event; an invalid message rejects its transcript."""
     events, messages = tables.events.copy(), tables.messages.copy()
     events.loc[3, "ip_address"] = "nowhere"
     messages.loc[0, "author"] = "robot"
     built = revalidate(events, messages)
-    fields = {(each.reason, each.field) for each in built.rejected}
+    fields = {(rejection.reason, rejection.field) for rejection in built.rejected}
     assert fields == {("invalid_value", "ip_address"), ("invalid_value", "author")}
     assert len(built.events) == len(events) - len(built.rejected)
 
 
 def test_summaries_show_themselves_escaped(tables: Tables) -> None:
-    """A summary has a text and an HTML form with the same counts, and no markup of strangers."""
+    """A summary has a text and an HTML form with the same counts, without untrusted markup."""
     tables.notes.append("<script>alert(1)</script> is empty")
     assert "3,000" in repr(tables)
     html = tables._repr_html_()

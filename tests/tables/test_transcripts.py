@@ -1,4 +1,4 @@
-"""What columns mean, and a conversation to read."""
+"""The meaning of columns, and a conversation to read."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_dictionary_knows_every_column(documented_tables: Tables) -> None:
 
 
 def test_a_conversation_can_be_read(documented_tables: Tables) -> None:
-    """Messages stand in their order, with who wrote them and how much later."""
+    """Messages are in order, with their author and the time since the first."""
     lines = repr(documented_tables.read_conversation(STARTED)).splitlines()
     assert (
         lines[0] == "11 March 2024, 07:59 UTC · answered by Sam Lee · reported as unanswered · with feedback"
@@ -47,8 +47,8 @@ def test_a_conversation_can_be_read(documented_tables: Tables) -> None:
     assert lines[2].split() == ["+0:56", "agent", "Sam", "L.:", "Yes,", "since", "today."]
 
 
-def test_strangers_texts_are_escaped(documented_tables: Tables) -> None:
-    """Whatever a visitor writes, and whatever they call themselves, is shown as text."""
+def test_untrusted_text_is_escaped(documented_tables: Tables) -> None:
+    """Whatever visitors write, and whatever they call themselves, is shown as text."""
     attack = "<script>alert(1)</script>"
     documented_tables.messages["text"] = attack
     documented_tables.messages["username"] = f'"{attack}'
@@ -59,7 +59,7 @@ def test_strangers_texts_are_escaped(documented_tables: Tables) -> None:
 
 
 def test_slacks_escapes_are_decoded(documented_tables: Tables) -> None:
-    """A message is shown as its writer saw it, and what a visitor typed as markup is still text."""
+    """A message is shown as its author saw it, and markup typed by a visitor stays text."""
     raw = "&lt;script&gt;alert(1)&lt;/script&gt; &amp; <https://a.example|the page>"
     documented_tables.messages["text"] = raw
     shown = documented_tables.read_conversation(STARTED)
@@ -70,15 +70,15 @@ def test_slacks_escapes_are_decoded(documented_tables: Tables) -> None:
 
 
 def test_a_conversation_without_transcript_says_so(documented_tables: Tables) -> None:
-    """Without messages there is a heading and a sentence."""
+    """Without messages there is a heading and a note."""
     documented_tables.messages = empty("messages")
     shown = documented_tables.read_conversation(STARTED)
     assert repr(shown).endswith("None of its transcripts were read.")
     assert "None of its transcripts were read." in shown._repr_html_()
 
 
-def test_an_unknown_conversation_is_told(documented_tables: Tables) -> None:
-    """A sentence says so."""
+def test_an_unknown_conversation_is_reported(documented_tables: Tables) -> None:
+    """A message says so."""
     with pytest.raises(UsageError, match="no conversation 'x'"):
         documented_tables.read_conversation("x")
 

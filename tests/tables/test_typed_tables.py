@@ -1,4 +1,4 @@
-"""The same captures as JSON and from tables of typed columns: each event once, whatever the types lose."""
+"""The same captures as JSON and from typed tables: each event once, whatever the types lose."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _tables(*paths: Path, **options: Any) -> Tables:
 
 @pytest.fixture
 def captures(conversation: Payload, offline: Payload, transcript: Payload) -> list[Payload]:
-    """Captures of each kind, with what types lose: offsets, capitals, empty fields, nanoseconds."""
+    """Captures of each kind, with details that types lose: offsets, capitals, empty fields, nanoseconds."""
     shouting = deepcopy(conversation)
     shouting["conversationUUID"] = "7C1E9A52-3B6D-4F08-5A91-0D4E6B2F8CAA"
     shouting["rating"] = {"stars": 4, "note": None, "at": "2024-03-11T10:00:00+01:00"}
@@ -56,7 +56,7 @@ def captures(conversation: Payload, offline: Payload, transcript: Payload) -> li
 
 
 def _json(path: Path, captures: list[Payload]) -> Path:
-    path.write_text("".join(json.dumps(each) + "\n" for each in captures))
+    path.write_text("".join(json.dumps(capture) + "\n" for capture in captures))
     return path
 
 
@@ -70,7 +70,7 @@ def _duckdb(path: Path, captures: list[Payload], query: str = "SELECT * FROM rea
 
 def _arrow(path: Path, captures: list[Payload]) -> Path:
     """Every type by hand: times in nanoseconds and a zone, UUIDs, a map, a decimal, bytes."""
-    rows = [deepcopy(each) for each in captures]
+    rows = [deepcopy(capture) for capture in captures]
     for row in rows:
         row["receivedAt"] = pd.Timestamp(row["receivedAt"])
         payload = row["payload"]
@@ -102,7 +102,7 @@ def _arrow(path: Path, captures: list[Payload]) -> Path:
         "visitorTraits": pa.map_(pa.string(), pa.string()), "extraData": pa.list_(pa.string()),
         "messages": pa.list_(message), "rating": rating,
     }  # fmt: skip
-    keys = dict.fromkeys(key for each in captures for key in each["payload"])
+    keys = dict.fromkeys(key for capture in captures for key in capture["payload"])
     payload = pa.struct([(key, types.get(key, pa.string())) for key in keys])
     schema = pa.schema(
         [("receivedAt", utc), ("kind", pa.string()), ("widget", pa.string()), ("payload", payload)]
@@ -112,11 +112,11 @@ def _arrow(path: Path, captures: list[Payload]) -> Path:
 
 
 def _dotted(path: Path, captures: list[Payload]) -> Path:
-    """As json_normalize and to_csv write them, times parsed; transcripts and objects have no such form."""
-    captures = [each for each in captures if each["kind"] != "transcript"]
-    for each in captures:
-        each["payload"].pop("rating", None)
-    flat = [pd.json_normalize(each["payload"]).assign(**each) for each in captures]
+    """As json_normalize and to_csv write them, with parsed times; not for transcripts and objects."""
+    captures = [capture for capture in captures if capture["kind"] != "transcript"]
+    for capture in captures:
+        capture["payload"].pop("rating", None)
+    flat = [pd.json_normalize(capture["payload"]).assign(**capture) for capture in captures]
     frame = pd.concat(flat).drop(columns=["payload", "messages"], errors="ignore")
     frame["receivedAt"] = pd.to_datetime(frame["receivedAt"], utc=True, format="ISO8601")
     frame["visitor.createdAt"] = pd.to_datetime(frame["visitor.createdAt"], utc=True, format="ISO8601")
@@ -128,7 +128,7 @@ FORMS: dict[str, Callable[[Path, list[Payload]], Path]] = {
     "b.parquet": _duckdb,
     "a.parquet": _arrow,
     "z.csv": lambda path, captures: _dotted(
-        path, [each for each in captures if each["kind"] != "transcript"]
+        path, [entry for entry in captures if entry["kind"] != "transcript"]
     ),
 }
 
@@ -136,7 +136,7 @@ FORMS: dict[str, Callable[[Path, list[Payload]], Path]] = {
 @pytest.mark.parametrize("name", FORMS)
 @pytest.mark.parametrize("json_name", ["_.ndjson", "~.ndjson"])
 def test_each_event_is_there_once(tmp_path: Path, captures: list[Payload], name: str, json_name: str) -> None:
-    """Whichever comes first, what a typed table says again is a duplicate, and no record is lost."""
+    """In either order, what a typed table repeats is a duplicate, and no record is lost."""
     table = FORMS[name](tmp_path / name, captures)
     alone = _tables(_json(tmp_path / json_name, captures))
     options = {"fields": "without-offset=UTC"} if name == "b.parquet" else {}
@@ -145,10 +145,10 @@ def test_each_event_is_there_once(tmp_path: Path, captures: list[Payload], name:
     assert both.counts.as_dict()["read"] == len(captures) + both.counts.duplicates
     assert both.counts.duplicates == len(captures) - (name == "z.csv")
     assert both.counts.by_kind == alone.counts.by_kind
-    in_order = [each.sort_values("occurred_at", ignore_index=True) for each in (both.events, alone.events)]
+    in_order = [event.sort_values("occurred_at", ignore_index=True) for event in (both.events, alone.events)]
     times = ["occurred_at", "visitor_created_at", "started_at", "ended_at"]
     for column in [*times, "visitor_traits", "command_words", "message"]:
-        found, expected = (each[column].astype("str").tolist() for each in in_order)
+        found, expected = (entry[column].astype("str").tolist() for entry in in_order)
         assert found == expected
     if json_name == "_.ndjson":
         assert both.events["event_id"].tolist() == alone.events["event_id"].tolist()
@@ -158,8 +158,8 @@ def test_each_event_is_there_once(tmp_path: Path, captures: list[Payload], name:
 
 
 @pytest.mark.parametrize("name", ["b.parquet", "a.parquet"])
-def test_what_truly_differs_is_told(tmp_path: Path, captures: list[Payload], name: str) -> None:
-    """A conversation that a typed table tells in other words is a conflict, and other events are others."""
+def test_real_differences_are_reported(tmp_path: Path, captures: list[Payload], name: str) -> None:
+    """A conversation whose text differs in a typed table is a conflict, and other events are others."""
     _json(tmp_path / "_.ndjson", captures)
     for capture in captures:
         capture["payload"]["message"] = "Something else"
@@ -167,13 +167,13 @@ def test_what_truly_differs_is_told(tmp_path: Path, captures: list[Payload], nam
     tables = _tables(
         tmp_path / "_.ndjson", FORMS[name](tmp_path / name, captures), fields="without-offset=UTC"
     )
-    assert [each.reason for each in tables.rejections] == ["conflicting_duplicate"] * 3
-    assert all("_.ndjson" in each.detail for each in tables.rejections)
+    assert [rejection.reason for rejection in tables.rejections] == ["conflicting_duplicate"] * 3
+    assert all("_.ndjson" in rejection.detail for rejection in tables.rejections)
     assert (tables.counts.accepted, tables.counts.duplicates) == (9, 0)
 
 
 def test_json_is_never_merged_by_what_types_lose(tmp_path: Path, captures: list[Payload]) -> None:
-    """Two captures of which both keep their text are two events, whatever else is in the run."""
+    """Two captures that both keep their text are two events, whatever else is in the run."""
     other = deepcopy(captures[5])
     other["payload"]["visitor"]["createdAt"] = "2024-03-10T02:20:11.402118Z"
     _json(tmp_path / "a.ndjson", [captures[5], other])
@@ -182,8 +182,8 @@ def test_json_is_never_merged_by_what_types_lose(tmp_path: Path, captures: list[
     assert (tables.counts.accepted, tables.counts.duplicates) == (3, 0)
 
 
-def test_ids_of_json_do_not_depend_on_tables_beside(tmp_path: Path, captures: list[Payload]) -> None:
-    """Ids are what they were: a digest of what Chatlio wrote, to the character."""
+def test_ids_of_json_do_not_depend_on_other_tables(tmp_path: Path, captures: list[Payload]) -> None:
+    """Ids are unchanged: a digest of what Chatlio wrote, to the character."""
     alone = _tables(_json(tmp_path / "a.ndjson", captures)).events
     _arrow(tmp_path / "b.parquet", captures)
     beside = _tables(tmp_path).events
@@ -191,9 +191,9 @@ def test_ids_of_json_do_not_depend_on_tables_beside(tmp_path: Path, captures: li
 
 
 def test_a_table_of_json_keeps_its_ids(tmp_path: Path, captures: list[Payload]) -> None:
-    """Where payloads stand as JSON in a typed table, their ids are those of JSON, and nothing is told."""
+    """If a typed table holds payloads as JSON, their ids are those of JSON, and nothing is reported."""
     alone = _tables(_json(tmp_path / "a.ndjson", captures)).events
-    rows = [{**each, "payload": json.dumps(each["payload"])} for each in captures]
+    rows = [{**capture, "payload": json.dumps(capture["payload"])} for capture in captures]
     for row in rows:
         row["receivedAt"] = pd.Timestamp(row["receivedAt"])
     pd.DataFrame(rows).to_parquet(tmp_path / "b.parquet")
@@ -203,7 +203,7 @@ def test_a_table_of_json_keeps_its_ids(tmp_path: Path, captures: list[Payload]) 
 
 
 def test_twins_are_found_across_pieces_and_runs(tmp_path: Path, captures: list[Payload]) -> None:
-    """A twin of what an earlier run settled is a duplicate too, if the run reads both."""
+    """A twin of an event that an earlier run settled is a duplicate too, if the run reads both."""
     _json(tmp_path / "a.ndjson", captures)
     _arrow(tmp_path / "b.parquet", captures)
     export = Export([tmp_path], ReadOptions())
@@ -215,13 +215,17 @@ def test_twins_are_found_across_pieces_and_runs(tmp_path: Path, captures: list[P
         key: FirstOccurrence(row["payload_digest"], row["source_file"], row["source_record"])
         for key, row in found.items()
     }
-    again = list(export.batches(lambda ids: {each: settled[each] for each in ids if each in settled}))
-    assert sum(len(each) for each in again) == 0
-    assert sum(each.duplicates for each in again) == 2 * len(captures)
+    again = list(
+        export.batches(
+            lambda ids: {identifier: settled[identifier] for identifier in ids if identifier in settled}
+        )
+    )
+    assert sum(len(entry) for entry in again) == 0
+    assert sum(entry.duplicates for entry in again) == 2 * len(captures)
 
 
-def test_a_table_that_its_name_hides_is_told(tmp_path: Path, captures: list[Payload]) -> None:
-    """Where records could not be compared, the note does not say that they were."""
+def test_a_table_that_its_name_hides_is_reported(tmp_path: Path, captures: list[Payload]) -> None:
+    """If records could not be compared, the note does not claim that they were."""
     _json(tmp_path / "a.ndjson", captures)
     _arrow(tmp_path / "b.json", captures)
     with_tables = Export([tmp_path], ReadOptions())
@@ -232,7 +236,7 @@ def test_a_table_that_its_name_hides_is_told(tmp_path: Path, captures: list[Payl
 
 
 def test_duckdb_s_instants_are_utc(tmp_path: Path, captures: list[Payload]) -> None:
-    """DuckDB makes instants in UTC of Chatlio's times; a time of arrival without an offset is not guessed."""
+    """DuckDB converts Chatlio's times to UTC instants; a time of arrival without an offset is not guessed."""
     query = "SELECT * REPLACE (receivedAt::TIMESTAMP AS receivedAt) FROM read_json('{}')"
     path = _duckdb(tmp_path / "a.parquet", captures[:1], query)
     (rejected,) = _tables(path).rejections
@@ -243,8 +247,8 @@ def test_duckdb_s_instants_are_utc(tmp_path: Path, captures: list[Payload]) -> N
     assert event["received_at"] == pd.Timestamp("2024-03-11T09:00:00.5Z")
 
 
-def test_times_without_a_zone_are_told(tmp_path: Path, captures: list[Payload]) -> None:
-    """Other writers' times without a zone are told, with the option that reads them."""
+def test_times_without_a_zone_are_reported(tmp_path: Path, captures: list[Payload]) -> None:
+    """Times without a zone from other writers are reported, with the option that reads them."""
     row = captures[2]
     row["payload"]["visitor"]["createdAt"] = datetime(2024, 3, 10, 2, 20, 11, 402118)
     pq.write_table(pa.Table.from_pylist([row]), tmp_path / "a.parquet")
@@ -256,19 +260,19 @@ def test_times_without_a_zone_are_told(tmp_path: Path, captures: list[Payload]) 
 
 
 def test_values_that_no_record_can_hold_cost_their_row(tmp_path: Path, captures: list[Payload]) -> None:
-    """A time beyond the year 9999 and a map with one key twice are rejects; other rows are kept."""
+    """A time beyond the year 9999 and a map with a repeated key are rejected; other rows are kept."""
     rows = [{"at": 1, "traits": [("a", "1")], "body": json.dumps(captures[2]["payload"])} for _ in range(3)]
     rows[0]["at"], rows[1]["traits"] = 2**58, [("a", "1"), ("a", "2")]
     traits = pa.map_(pa.string(), pa.string())
     schema = pa.schema([("at", pa.timestamp("us", tz="UTC")), ("traits", traits), ("body", pa.string())])
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), tmp_path / "feedback.parquet")
     tables = _tables(tmp_path, fields="payload=body,received=at")
-    assert [each.reason for each in tables.rejections] == ["unreadable", "duplicate_key"]
+    assert [rejection.reason for rejection in tables.rejections] == ["unreadable", "duplicate_key"]
     assert tables.events["source_record"].tolist() == [3]
 
 
-def test_the_report_tells_both(tmp_path: Path, captures: list[Payload]) -> None:
-    """What convert writes adds up, and its page holds the note."""
+def test_the_report_has_both(tmp_path: Path, captures: list[Payload]) -> None:
+    """The counts that convert writes add up, and its page has the note."""
     _json(tmp_path / "z.ndjson", captures)
     _arrow(tmp_path / "b.parquet", captures)
     converted = convert(Export([tmp_path], ReadOptions()), tmp_path / "out", quiet=True)
@@ -286,5 +290,5 @@ def test_the_report_tells_both(tmp_path: Path, captures: list[Payload]) -> None:
     )
 )
 def test_the_coarser_form_is_final(value: Any) -> None:
-    """Made coarser again a value stays as it is."""
+    """Coarsening a value twice changes nothing."""
     assert coarser(coarser(value)) == coarser(value)

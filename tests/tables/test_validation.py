@@ -1,4 +1,4 @@
-"""Validation does not fall into pandera's traps: nothing is coerced, no good row goes with a bad one."""
+"""Validation avoids pandera's pitfalls: nothing is coerced, and no valid row is lost with an invalid one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Tables:
 
 @pytest.mark.parametrize("table", TABLES)
 def test_a_schema_neither_coerces_nor_drops(table: str) -> None:
-    """No schema changes a value or drops a row by itself: "false" never becomes True, 1.9 never 1."""
+    """No schema changes a value or drops a row: "false" never becomes True, 1.9 never 1."""
     found = schema(table)
     assert not found.coerce
     assert not found.drop_invalid_rows
@@ -47,43 +47,43 @@ def test_a_schema_neither_coerces_nor_drops(table: str) -> None:
         ("events", "received_at", "2024-03-11T09:03:10Z"),
     ],
 )
-def test_a_value_of_another_type_is_told_and_not_made_to_fit(
+def test_a_value_of_another_type_is_reported_and_not_coerced(
     tables: Tables, table: str, column: str, values: Any
 ) -> None:
-    """A column that holds what merely looks right is refused, with its dtype and the one it should have."""
+    """A column that merely looks right is refused, with its dtype and the expected one."""
     frame = tables.frames()[table].assign(**{column: values})
     with pytest.raises(FrameError, match=f"the column {column} is .*, not "):
         failures(table, frame)
 
 
-def test_times_in_nanoseconds_are_told(tables: Tables) -> None:
-    """A time column of another unit is refused by name; the unit of the house is microseconds."""
+def test_times_in_nanoseconds_are_reported(tables: Tables) -> None:
+    """A time column with another unit is refused by name; the expected unit is microseconds."""
     times = tables.events["occurred_at"].astype("datetime64[ns, UTC]")
     with pytest.raises(FrameError, match=r"occurred_at is datetime64\[ns, UTC\], not datetime64\[us, UTC\]"):
         revalidate(tables.events.assign(occurred_at=times), tables.messages)
 
 
 def test_repeated_index_labels_cost_no_good_row(tables: Tables) -> None:
-    """Rows are told by their place, never by their label: with one label for all, only the bad row goes."""
+    """Rows are identified by position, not label: with one label for all, only the bad row is dropped."""
     events, messages = tables.events.copy(), tables.messages.copy()
     events.loc[7, "ip_address"] = "nowhere"
     events.index = pd.Index([0] * len(events))
     messages.index = pd.Index([0] * len(messages))
     built = revalidate(events, messages)
-    assert [each.field for each in built.rejected] == ["ip_address"]
+    assert [rejection.field for rejection in built.rejected] == ["ip_address"]
     assert len(built.events) == len(events) - 1
     assert tables.events["event_id"].iat[7] not in set(built.events["event_id"])
 
 
-def test_every_bad_value_of_every_row_is_told(tables: Tables) -> None:
-    """Validation looks at the whole frame: no first fault hides a second, in its row or in another."""
+def test_every_bad_value_of_every_row_is_reported(tables: Tables) -> None:
+    """Validation covers the whole frame: a first error hides no second one, in its row or in another."""
     events = tables.events.copy()
     bad = {(0, "kind"): "chat", (0, "ip_address"): "x", (4, "visitor_id"): "y", (9, "message_count"): -1}
     for (row, column), value in bad.items():
         events.loc[row, column] = value
     events.loc[2, "occurred_at"] = pd.NaT
     events.loc[3, "occurred_at"] = pd.Timestamp("2190-01-01", tz="UTC")
-    found = [(each.row, each.column, str(each.reason)) for each in failures("events", events)]
+    found = [(failure.row, failure.column, str(failure.reason)) for failure in failures("events", events)]
     assert found == [
         (0, "kind", "invalid_value"),
         (0, "ip_address", "invalid_value"),
@@ -95,7 +95,7 @@ def test_every_bad_value_of_every_row_is_told(tables: Tables) -> None:
 
 
 def test_failures_and_rejects_survive_a_pickle(tables: Tables) -> None:
-    """What validation found goes between processes whole, unlike pandera's own errors."""
+    """Validation failures can be pickled, unlike pandera's own errors."""
     events = tables.events.copy()
     events.loc[1, "ip_address"] = "nowhere"
     found = failures("events", events)
@@ -110,7 +110,7 @@ def test_schemas_can_be_loaded_again(tables: Tables) -> None:
 
 
 def test_times_with_and_without_fractions_stand_in_one_column(tmp_path: Path) -> None:
-    """Whole seconds, fractions and offsets side by side are all read, none refused with the column."""
+    """Whole seconds, fractions and offsets in one column are all read."""
     written = ["2024-03-11T09:03:10Z", "2024-03-11T09:03:10.5Z", "2024-03-11T10:03:10.000900030+01:00"]
     visitor = '{"UUID": "5b0c7d1e-9a34-4e2f-6c18-b2f09d41a7e3"}'
     lines = [
@@ -120,6 +120,6 @@ def test_times_with_and_without_fractions_stand_in_one_column(tmp_path: Path) ->
     ]
     (tmp_path / "in.ndjson").write_text("\n".join(lines))
     events = Export([tmp_path / "in.ndjson"], ReadOptions()).to_tables(quiet=True).events
-    assert [each.isoformat() for each in events["occurred_at"]] == [
+    assert [value.isoformat() for value in events["occurred_at"]] == [
         "2024-03-11T09:03:10+00:00", "2024-03-11T09:03:10.500000+00:00", "2024-03-11T09:03:10.000900+00:00",
     ]  # fmt: skip

@@ -1,7 +1,7 @@
-"""What a capture says next to its payload, however the keys are spelled: time of arrival, kind and widget.
+"""Values next to a payload, however their keys are spelled: time of arrival, kind and widget.
 
-A key means one of ours if it differs only in case, blanks, ``_`` and ``-``, as ``ReceivedAt`` and
-``widget_id`` do. It is read only where nothing contradicts it. A key in our own spelling always counts.
+A key counts as one of ours if it differs only in case, spaces, ``_`` and ``-``, as ``ReceivedAt`` and
+``widget_id`` do. It is read only if nothing contradicts it. A key in our own spelling always counts.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ def meaning(key: str) -> str | None:
 
 
 def respelled(record: Mapping[str, Any], offset: str = "") -> dict[str, Any]:
-    """Return a record with our own spelling of the keys that mean ours, where it is certain what is meant.
+    """Return a record with our own spelling of the keys that mean ours, where the meaning is unambiguous.
 
-    Of several keys with one meaning, ours counts, or else their common value. Keys that contradict it, and
-    those that hold objects or arrays, keep their spelling.
+    If several keys have the same meaning, ours wins, or else their common value. Keys that contradict it, and
+    keys of objects or arrays, keep their spelling.
 
     Args:
-        record: the record.
-        offset: the offset of times that are written without one.
+        record: The record.
+        offset: Offset of times written without one.
 
     Raises:
-        InvalidRecord: when a key in another spelling holds no time.
+        InvalidRecord: The value of a key in another spelling is not a time.
     """
     result = _respelled(record)
     for key in record.keys() - result.keys():
@@ -83,14 +83,15 @@ def _require_time(value: Any, key: str) -> None:
 def beside_fields(payload: Mapping[str, Any], offset: str = "") -> tuple[dict[str, Any], dict[str, Any]]:
     """Separate a payload from what its capture put among the payload's own fields.
 
-    A time and a kind are separated only where they certainly are ones, and a widget only next to one of them.
+    A time and a kind are separated only if their values are unmistakable, and a widget only next to one of
+    them.
 
     Args:
-        payload: the payload.
-        offset: the offset of times that are written without one.
+        payload: The payload.
+        offset: Offset of times written without one.
 
     Returns:
-        The payload, and what was among its fields, under our keys.
+        The payload, and the separated values under our keys.
     """
     if not any(map(meaning, payload)):
         return dict(payload), {}

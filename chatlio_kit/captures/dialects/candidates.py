@@ -1,6 +1,6 @@
-"""Propose where payload, time and kind are in records of a logger that no dialect describes.
+"""Propose where payload, time and kind are in records of an unknown logger.
 
-A proposal is tried on the records before it is shown to anyone.
+A proposal is tested on the records before it is shown.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MOST_TIMES = 2
 _LONGEST_BASE64 = 1_000_000
 _EARLIEST = datetime(2013, 1, 1, tzinfo=UTC)
 _KEY = re.compile(r"[\w .@:/-]+")
-"""Only such keys are proposed: strangers wrote them, and people copy proposals into a shell."""
+"""Only such keys are proposed, because keys are untrusted and people copy proposals into a shell."""
 
 _TIME_WORDS = (
     "receiv", "arriv", "captur", "timestamp", "time", "date", "when", "ingest", "creat", "logged", "ts", "at",
@@ -46,18 +46,18 @@ _EVIDENCE = {
     Shape.OFFLINE: frozenset({"visitor"}),
     Shape.CONVERSATION: frozenset({"visitor"}),
 }
-"""A payload has one of these besides its shape, because other chats have messages and addresses too."""
+"""Besides its shape, a payload has one of these: other chats have messages and e-mail addresses too."""
 
 Path = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """Named fields that fit some of the records that were searched.
+    """Named fields that fit some of the records.
 
     Attributes:
-        fields: as :func:`named_fields` parses them.
-        caution: a condition that the records cannot confirm.
+        fields: In the form that :func:`named_fields` parses.
+        caution: A condition that the records cannot confirm.
     """
 
     fields: dict[str, str]
@@ -65,9 +65,10 @@ class Candidate:
 
 
 def propose_fields(records: Sequence[Any]) -> list[Candidate]:
-    """Return named fields that find a payload in some of these records, the fullest ones first.
+    """Return named fields that find a payload in some of these records, the most complete first.
 
-    Nothing within an array is proposed: a record may have several payloads there, and others would be lost.
+    Nothing within an array is proposed: a record may have several payloads there, and the others would be
+    lost.
     """
     objects = [record for record in records if isinstance(record, dict)]
     payloads = [_payloads(record) for record in objects]
@@ -81,7 +82,7 @@ def propose_fields(records: Sequence[Any]) -> list[Candidate]:
 
 
 def _around(name: str, path: Path, records: Sequence[Mapping[str, Any]]) -> Iterator[Candidate]:
-    """Propose the fields next to a payload, in the records that have it at this path."""
+    """Propose the fields next to a payload, given the records that have it at this path."""
     members = [dict(_beside(record, path)) for record in records]
     shared = [key for key in members[0] if all(key in member for member in members)] if members else []
     columns = {key: [member[key] for member in members] for key in shared}
@@ -106,7 +107,7 @@ def _around(name: str, path: Path, records: Sequence[Mapping[str, Any]]) -> Iter
 
 
 def written(path: Path) -> str:
-    """Write a path as ``--fields`` parses it: dotted, or as a JSON Pointer where keys have dots."""
+    """Write a path as ``--fields`` parses it: dotted, or as a JSON Pointer if keys contain dots."""
     if any("." in key or "/" in key for key in path):
         return "".join(f"/{key.replace('~', '~0').replace('/', '~1')}" for key in path)
     return ".".join(path)
@@ -145,7 +146,7 @@ def _is_payload(value: Mapping[str, Any]) -> bool:
 
 
 def _holds_payload(text: str) -> str | None:
-    """Return the name of a text that is a payload: as JSON, or as JSON in base64."""
+    """Return how a string holds a payload: as JSON, or as JSON in base64."""
     raw = text.strip()
     if raw[:1] == "{":
         return "payload" if _is_json_payload(raw.encode(errors="surrogatepass")) else None
@@ -164,7 +165,7 @@ def _is_json_payload(raw: bytes) -> bool:
 
 
 def _beside(record: Mapping[str, Any], payload: Path) -> Iterator[tuple[Path, Any]]:
-    """Yield the scalars around a payload; of a record that is one itself, those that Chatlio never sends."""
+    """Yield the scalars around a payload; if the record is the payload, those that Chatlio never sends."""
     if not payload:
         named = {place.partition(".")[0] for place in PAYLOAD_PATHS}
         outside = {key: value for key, value in record.items() if key not in named}
@@ -196,7 +197,7 @@ def _are_kinds(path: Path, values: Sequence[Any]) -> bool:
 
 
 def _clocks(path: Path, values: Sequence[Any]) -> Iterator[str]:
-    """Yield the format in which all these values are possible times of capture, if there is one."""
+    """Yield the format in which all these values are plausible times of capture, if there is one."""
     if _rank(path, _TIME_WORDS) == len(_TIME_WORDS) or _OTHER_TIMES.search(path[-1]):
         return
     for name, clock in CLOCKS.items():

@@ -18,7 +18,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Clock(StrEnum):
-    """How a time is written. A dialect declares its format; it is never guessed."""
+    """The format of a time. A dialect declares it; it is never guessed."""
 
     RFC3339 = "RFC 3339"
     UTC = "date and time in UTC, without an offset"
@@ -28,10 +28,10 @@ class Clock(StrEnum):
     NANOSECONDS = "nanoseconds since 1970"
 
     def read(self, value: Any, place: str) -> str | None:
-        """Return a time as RFC 3339, cut to microseconds where it was a number; None where there is none.
+        """Return a time as RFC 3339, with numbers truncated to microseconds; None if there is no time.
 
         Raises:
-            InvalidRecord: when it has another format.
+            InvalidRecord: The time has another format.
         """
         if value is None or value == "":
             return None
@@ -42,7 +42,7 @@ class Clock(StrEnum):
         return written
 
     def written(self, value: Any) -> str | None:
-        """Return a time as RFC 3339; None when it has another format."""
+        """Return a time as RFC 3339; None if it has another format."""
         if self is Clock.RFC3339:
             return as_rfc3339(value) if isinstance(value, str) else None
         if self is Clock.UTC:
@@ -71,7 +71,7 @@ CLOCKS: dict[str, Clock] = {
     "received-microseconds": Clock.MICROSECONDS,
     "received-nanoseconds": Clock.NANOSECONDS,
 }
-"""The formats of a time by their names in ``--fields``."""
+"""Formats of a time, by their names in ``--fields``."""
 _OPTION_OF_DIGITS = (
     (11, "received-seconds"),
     (14, "received-milliseconds"),
@@ -81,25 +81,25 @@ _OPTION_OF_DIGITS = (
 
 
 def with_offset(text: str, offset: str) -> str | None:
-    """Return a date and time with an offset added; None for any other text, and for one with an offset."""
+    """Return a date and time with an offset added; None for any string but a time without an offset."""
     parts = _WITHOUT_OFFSET.fullmatch(text)
     return as_rfc3339(f"{parts[1]}T{parts[2]}{offset}") if parts else None
 
 
 def with_offset_if(time: Any, offset: str) -> Any:
-    """Return a time with the offset added if it has none; anything else as it is."""
+    """Return a time with the offset added if it has none; return any other value unchanged."""
     return (with_offset(time, offset) or time) if offset and isinstance(time, str) else time
 
 
 def advice(value: Any, place: str) -> str:
-    """Return the sentence about how a time in another format can be read."""
+    """Return a sentence on how to read a time in another format."""
     text = str(value)
     if not isinstance(value, bool) and _NUMBER.fullmatch(text):
         digits = len(text.partition(".")[0])
         option = next(name for most, name in _OPTION_OF_DIGITS if digits <= most)
-        return f"If it counts {CLOCKS[option]}, say so with --fields {option}={place}."
+        return f"If it counts {CLOCKS[option]}, use --fields {option}={place}."
     if with_offset(text, "Z"):
-        return "If times without an offset are UTC there, say so with --fields without-offset=UTC."
+        return "If times without an offset are UTC, use --fields without-offset=UTC."
     if as_rfc3339(text):
-        return f"It has an offset, so name it with --fields received={place}."
+        return f"It has an offset, so use --fields received={place}."
     return "Correct the record, or name another place with --fields received=."

@@ -1,4 +1,4 @@
-"""Nest rows whose payload's keys became columns, by the catalogue's paths."""
+"""Nest the columns of flattened payloads, using the catalogue's paths."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ PAYLOAD_PATHS = frozenset(path for column in EVENTS for path in column.paths.val
 TIME_PATHS = sorted(
     {path for column in EVENTS if column.dtype is Dtype.TIME for path in column.paths.values()}
 )
-"""The paths of times in payloads."""
+"""Paths of times in payloads."""
 _TOP = frozenset(path for path in PAYLOAD_PATHS if "." not in path)
 NESTED = frozenset(
     {path.partition(".")[0] for path in PAYLOAD_PATHS if "." in path}
     | {path for column in EVENTS if column.dtype is Dtype.JSON for path in column.paths.values()} & _TOP
     | {MESSAGES}
 )
-"""Keys of a payload that hold objects or arrays."""
+"""Keys of a payload whose values are objects or arrays."""
 
 
 def is_split(row: Mapping[str, Any], separator: str) -> bool:
-    """Whether a row's columns are named ``visitor<separator>UUID`` and so on."""
+    """Whether a row's columns are named like ``visitor<separator>UUID``."""
     roots = {key.partition(separator)[0] for key in row if separator in key}
     return any(root in NESTED and not isinstance(row.get(root), dict | list) for root in roots)
 
 
 def holds_json(row: Mapping[str, Any]) -> bool:
-    """Whether a row has a payload's own keys as columns, its nested ones as JSON text."""
+    """Whether a row's columns are a payload's own keys, with nested values as JSON."""
     texts = [row[key] for key in (VISITOR, MESSAGES) if isinstance(row.get(key), str)]
     has_json = any(text.lstrip()[:1] in ("{", "[") for text in texts)
     return has_json and not any(is_split(row, separator) for separator in SEPARATORS)
 
 
 def nested(row: Mapping[str, Any], separator: str) -> dict[str, Any]:
-    """Return the payload that a row's columns make up; an empty cell is an absent field.
+    """Return the payload that a row's columns make up; an empty cell is a missing field.
 
     Raises:
-        InvalidRecord: when messages were flattened too, or two columns have one path.
-        ValueError: when a nested field's text is not JSON.
+        InvalidRecord: Messages were flattened too, or two columns have one path.
+        ValueError: A nested field is not JSON.
     """
     payload: dict[str, Any] = {}
     for key, value in row.items():
@@ -53,8 +53,8 @@ def nested(row: Mapping[str, Any], separator: str) -> dict[str, Any]:
         root, *rest = key.split(separator) if separator else [key]
         if root == MESSAGES and rest:
             detail = (
-                f"{key} is a part of messages that were flattened into one text, and a comma in a message "
-                "looks like one between two. Capture the webhook's body as it is sent instead."
+                f"{key} is a part of messages that were flattened into one string, where a comma within a "
+                "message looks like a separator. Capture the webhook's body as it is sent instead."
             )
             raise InvalidRecord(Reason.WRONG_TYPE, MESSAGES, detail)
         if root not in NESTED:
@@ -79,5 +79,5 @@ def _read(value: Any) -> Any:
 
 
 def _twice(key: str) -> InvalidRecord:
-    detail = f"The column {key} has the place of another column. Keep one of the two and read it again."
+    detail = f"The column {key} has the same path as another column. Keep one of them and read it again."
     return InvalidRecord(Reason.DUPLICATE_KEY, key, detail)

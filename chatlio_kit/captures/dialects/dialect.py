@@ -1,4 +1,4 @@
-"""Dialects: how a logger's records are recognised, and the paths of payload, time and kind in them."""
+"""Dialects: how a logger's records are recognised, and the paths of payload, time and kind within them."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ _HOST = re.compile(r"^[a-z][a-z0-9+.-]*://[^/?#]*", re.IGNORECASE)
 class FieldPath:
     """The path of a value in a record: its keys from the outside in.
 
-    A number is an index in an array, and ``*`` every index.
+    A number is an array index, and ``*`` stands for every index.
     """
 
     keys: tuple[str, ...]
 
     @classmethod
     def of(cls, text: str) -> FieldPath:
-        """Parse ``request.body``, ``items.*.body``, its other spelling ``items[].body``, or a JSON Pointer.
+        """Parse ``request.body``, ``items.*.body`` or its variant ``items[].body``, or a JSON Pointer.
 
-        A pointer (RFC 6901) is as in ``/request/the.body``; ``""`` is the whole record.
+        A pointer (RFC 6901) looks like ``/request/the.body``; ``""`` is the whole record.
         """
         if not text.startswith("/"):
             return cls(tuple(text.replace("[]", f".{EACH}").split(".")) if text else ())
@@ -42,7 +42,7 @@ class FieldPath:
         return cls(tuple(part.replace("~1", "/").replace("~0", "~") for part in parts))
 
     def first(self) -> FieldPath:
-        """Return the path in the first element of each list that is walked."""
+        """Return the path with the first element of each walked list."""
         return FieldPath(tuple("0" if key == EACH else key for key in self.keys))
 
     def find(self, value: Any, default: Any = None) -> Any:
@@ -57,7 +57,7 @@ class FieldPath:
         return value
 
     def is_in(self, value: Any) -> bool:
-        """Whether there is a value at this path, which may be null."""
+        """Whether there is a value, possibly null, at this path."""
         return self.find(value, _MISSING) is not _MISSING
 
     def __str__(self) -> str:
@@ -65,7 +65,7 @@ class FieldPath:
 
 
 class Body(StrEnum):
-    """How a payload is written."""
+    """How a payload is encoded."""
 
     OBJECT = "an object"
     JSON = "an object, or its JSON as text"
@@ -80,23 +80,22 @@ class Dialect:
     """How one logger records a webhook.
 
     Attributes:
-        name: its name in reports.
-        title: which logger writes it.
-        needs: the paths that each of its records has.
-        payload: the path of the payload; empty when the record itself is the payload.
-        source: where its form is documented.
-        body: how the payload is written.
-        base64_flag: the path whose value says that a payload in text is base64, by ``true`` or by that word.
-        received: the path of the time of capture, if there is one.
-        clock: the format of that time.
-        label: the path of a kind, or of a path or URL that names one.
-        widget: the path of the widget.
-        lacks: paths that none of its records has, where another dialect's records do.
-        separator: the separator between the parts of a column's name.
-        keeps_kind: whether a label that names no kind is kept, so that it is reported.
-        walk: the keys of a list whose elements are records of their own, with ``*`` for each of them; empty
-            where none is walked.
-        offset: the offset of times that are written without one; empty where it is unknown.
+        name: Name in reports.
+        title: The logger.
+        needs: Paths that all of its records have.
+        payload: Path of the payload; empty if the record itself is the payload.
+        source: Where the format is documented.
+        body: How the payload is encoded.
+        base64_flag: Path whose value is true, or the word ``base64``, if a payload in text is base64.
+        received: Path of the time of capture, if there is one.
+        clock: Format of that time.
+        label: Path of a kind, or of a path or URL that names one.
+        widget: Path of the widget.
+        lacks: Paths that none of its records has, but another dialect's records do.
+        separator: Separator between the parts of a column name.
+        keeps_kind: Whether a label that names no kind is kept, so that it is reported.
+        walk: Keys of a list whose elements are records, with ``*`` for every element; empty if there is none.
+        offset: Offset of times written without one; empty if unknown.
     """
 
     name: str
@@ -116,7 +115,7 @@ class Dialect:
     walk: tuple[str, ...] = ()
     offset: str = ""
     marks: frozenset[str] = field(init=False, repr=False, compare=False)
-    """The keys that each of its records has."""
+    """Keys that all of its records have."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "marks", frozenset(path.keys[0] for path in self.needs))
@@ -132,10 +131,10 @@ class Dialect:
         )
 
     def siblings(self, value: Any) -> dict[str, int]:
-        """Count the further elements of the list that the payload's path takes one element from.
+        """Count the further elements of the list from which the payload's path takes one.
 
         Returns:
-            Their number, by the path that names all of them; empty where there are none.
+            Their number, by the path that names them all; empty if there are none.
         """
         count, keys = 0, list(self.payload.keys)
         for index, key in enumerate(self.payload.keys):
@@ -149,11 +148,11 @@ class Dialect:
         """Return the time of capture as RFC 3339.
 
         Args:
-            value: the record.
-            offset: the offset of a time that is written without one.
+            value: The record.
+            offset: Offset of a time written without one.
 
         Raises:
-            InvalidRecord: when it has another format than this dialect's.
+            InvalidRecord: The time does not have this dialect's format.
         """
         if self.received is None:
             return None
@@ -172,7 +171,7 @@ class Dialect:
 
 
 def kind_of_label(label: str) -> Kind | None:
-    """Return the kind in a path, a URL or a name, by the patterns of file names; a host's name has none."""
+    """Return the kind in a path, URL or name, matched as in file names; a host name has none."""
     parts = re.split(r"[/?&=#:]", unquote(_HOST.sub("", label)))
     return kind_in_path(parts)
 

@@ -1,4 +1,4 @@
-"""A dialect that the user names: ``--fields payload=request.body,received=request.time,kind=meta.hook``."""
+"""A dialect named by the user: ``--fields payload=request.body,received=request.time,kind=meta.hook``."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ _OFFSET = "without-offset"
 MEANINGS = {
     **{name: f"the payload: {body}" for name, body in _PAYLOADS.items()},
     **{name: f"when it was captured: {clock}" for name, clock in CLOCKS.items()},
-    "kind": "the kind, or a path or URL that names one; a word that names none is reported, not ignored",
-    "widget": "the widget, as text",
-    _OFFSET: "no place, but what times without an offset mean, in the payload too: `UTC`, or as in `+01:00`",
+    "kind": "the kind, or a path or URL that names one; a word that is not a kind is reported, not ignored",
+    "widget": "the widget, as a string",
+    _OFFSET: "not a path but an offset, such as `UTC` or `+01:00`, for times without one, also in the "
+    "payload",
 }
-"""The names of fields and their meanings. Without a payload the record without the named fields is one."""
+"""Field names and their meanings. If no payload is named, it is the record without the named fields."""
 FIELDS = tuple(MEANINGS)
 
 
@@ -27,11 +28,11 @@ def named_fields(fields: str | Mapping[str, str] | None) -> Dialect | None:
     """Parse the option ``--fields``.
 
     Args:
-        fields: ``name=place``, separated by commas, or a mapping of the same. A place is a dotted path or a
-            JSON Pointer. Without a payload the record without the named fields is the payload.
+        fields: ``name=path`` pairs, separated by commas, or an equivalent mapping. A path is dotted or a JSON
+            Pointer. If no payload is named, it is the record without the named fields.
 
     Raises:
-        UsageError: when it cannot be parsed.
+        UsageError: It cannot be parsed.
     """
     if fields is None:
         return None
@@ -48,7 +49,7 @@ def named_fields(fields: str | Mapping[str, str] | None) -> Dialect | None:
     payloads, clocks = _PAYLOADS.keys() & named, CLOCKS.keys() & named
     for choices in (payloads, clocks):
         if len(choices) > 1:
-            raise _unusable(f"only one of {' and '.join(sorted(choices))} can be")
+            raise _unusable(f"only one of {' and '.join(sorted(choices))} is allowed")
     walk = _walk(field_paths, next(iter(payloads), ""))
     paths = {name: path.first() for name, path in field_paths.items()}
     payload = paths[next(iter(payloads))] if payloads else FieldPath(())
@@ -77,12 +78,12 @@ def named_fields(fields: str | Mapping[str, str] | None) -> Dialect | None:
 def _offset(text: str) -> str:
     offset = "Z" if text in ("UTC", "Z") else text
     if offset and with_offset("2024-01-01T00:00:00", offset) is None:
-        raise _unusable(f"{text!r} is no offset; it is UTC, or as in +01:00")
+        raise _unusable(f"{text!r} is not an offset; write UTC, or an offset such as +01:00")
     return offset
 
 
 def _walk(paths: Mapping[str, FieldPath], payload: str) -> tuple[str, ...]:
-    """Return the keys of the list that all paths with a ``*`` walk; none without a ``*``."""
+    """Return the keys of the list that all paths with a ``*`` walk; empty without a ``*``."""
     walks = {
         name: path.keys[: len(path.keys) - path.keys[::-1].index(EACH)]
         for name, path in paths.items()
@@ -95,7 +96,9 @@ def _walk(paths: Mapping[str, FieldPath], payload: str) -> tuple[str, ...]:
         if walk[: len(keys)] != keys:
             raise _unusable(f"{name!r} walks {'.'.join(keys)}, but the payload is not in it")
     if walk[0] == EACH:
-        raise _unusable(f"the payload's place begins with {EACH}; elements of a file's own array are records")
+        raise _unusable(
+            f"the payload's path begins with {EACH}, but elements of a file's own array are already records"
+        )
     return walk
 
 
@@ -104,7 +107,7 @@ def _pairs(text: str) -> dict[str, str]:
     for pair in text.split(","):
         name, equals, place = (part.strip() for part in pair.partition("="))
         if not equals:
-            raise _unusable(f"{pair.strip()!r} is not name=place")
+            raise _unusable(f"{pair.strip()!r} is not name=path")
         if name in paths:
             raise _unusable(f"{name!r} is named twice")
         paths[name] = place
@@ -113,6 +116,6 @@ def _pairs(text: str) -> dict[str, str]:
 
 def _unusable(why: str) -> UsageError:
     return UsageError(
-        f"{option('fields')} cannot be read: {why}. "
-        "Write it as in payload=request.body,received=request.time,kind=meta.hook."
+        f"{option('fields')} cannot be read: {why}. Write it as in "
+        "payload=request.body,received=request.time,kind=meta.hook."
     )

@@ -1,7 +1,7 @@
-"""Pages: objects that list captures, as the loggers' own APIs return them.
+"""Pages: objects that list captures, as loggers' APIs return them.
 
-In a file of pages each capture is a record, numbered through all pages of the file. A page that is damaged or
-too long to be held in memory is read from its list on, capture by capture.
+In a file of pages, each capture is a record, numbered across all pages. A page that is damaged or too large
+for memory is read capture by capture from the start of its list.
 """
 
 from __future__ import annotations
@@ -52,14 +52,14 @@ _PARENTS = frozenset(keys[:count] for keys in _LIST_PATHS for count in range(1, 
 
 @dataclass(frozen=True)
 class CapturePage:
-    """A page's captures and where it lists them."""
+    """A page's captures, and where it lists them."""
 
     place: FieldPath
     captures: list[dict[str, Any]]
 
 
 def page_of(value: Any) -> CapturePage | None:
-    """Return an object as a page if it lists objects where loggers' pages do, and is no payload."""
+    """Return an object as a page if it lists objects where a logger's pages do and is not a payload."""
     if not isinstance(value, Mapping) or _PAYLOAD in value or shape_of(value) is not None:
         return None
     for path in LISTS.values():
@@ -70,11 +70,11 @@ def page_of(value: Any) -> CapturePage | None:
 
 
 def unfold(records: Iterator[ReadItem], fields: Dialect | None = None) -> Iterator[ReadItem]:
-    """Yield the captures that pages list in a file that begins with a page; other files' records as they are.
+    """Yield the captures that a file of pages lists; yield the records of other files unchanged.
 
     Args:
-        records: the file's records.
-        fields: a dialect that the user named. If it walks a list, each of its elements is a record.
+        records: The file's records.
+        fields: A dialect that the user named. If it walks a list, each of the list's elements is a record.
     """
     if fields is not None and fields.walk:
         yield from _renumbered(records, lambda raw: _elements(raw, fields), fields.walk)
@@ -99,7 +99,7 @@ def _renumbered(
     unfolded: Callable[[bytes], list[bytes] | None],
     walk: tuple[str, ...] = (),
 ) -> Iterator[ReadItem]:
-    """Yield records, or those that they list, numbered through the file."""
+    """Yield records, or the captures that they list, numbered across the file."""
     number = 0
     for item in records:
         if isinstance(item, Remark):
@@ -120,7 +120,7 @@ def _renumbered(
 
 
 def _as_page(raw: bytes, walk: tuple[str, ...]) -> bytes:
-    """Write an element of a long page as a page that lists it alone."""
+    """Write a capture from a long page as a page of its own."""
     keys = walk[: walk.index(EACH)]
     return b"".join(b"{%b:" % orjson.dumps(key) for key in keys) + b"[" + raw + b"]" + b"}" * len(keys)
 
@@ -130,29 +130,29 @@ def _or_itself(raw: bytes, listed: list[bytes] | None) -> list[bytes]:
 
 
 def _first_object(records: Records) -> bytes | None:
-    """Return the first record that begins as an object does: other lines may precede a page."""
+    """Return the first record that looks like an object, because other lines may precede a page."""
     if records.head.startswith(b"{"):
         return records.head
     return next((raw for raw in records.raws if raw.startswith(b"{")), None)
 
 
 def _captures(raw: bytes, fields: Dialect | None) -> list[bytes] | None:
-    """Return the texts of a page's captures; None when the text is no page, or the user named its payload."""
+    """Return the captures on a page as text; None if it is not a page or the user named its payload."""
     try:
         value = orjson.loads(raw)
         page = page_of(value)
         if page is None or (fields is not None and fields.payload.keys and fields.fits(value)):
             return None
         return [_text(capture) for capture in page.place.find(parse(raw))]
-    except ValueError:  # decoding the record reports what is wrong with it
+    except ValueError:  # decoding the record reports its errors
         return None
 
 
 def _elements(raw: bytes, fields: Dialect) -> list[bytes] | None:
-    """Return a record for each element of the list that the user named; None where there is no such list."""
+    """Return one record for each element of the list that the user named; None if there is no such list."""
     try:
         value = parse(raw)
-    except ValueError:  # decoding the record reports what is wrong with it
+    except ValueError:  # decoding the record reports its errors
         return None
     if not isinstance(value, dict) or not fields.fits(value):
         return None
@@ -163,7 +163,7 @@ def _elements(raw: bytes, fields: Dialect) -> list[bytes] | None:
 
 
 def _walked(value: Any, walk: tuple[str, ...], others: Sequence[tuple[str, ...]]) -> Iterator[Any]:
-    """Yield a value once for each element of a list in it, with nothing else than other paths need."""
+    """Yield a copy of a value for each element of a list in it, with only what other paths need."""
     if not walk:
         yield value
         return
@@ -173,11 +173,11 @@ def _walked(value: Any, walk: tuple[str, ...], others: Sequence[tuple[str, ...]]
         for item in value:
             yield from ([inner] for inner in _walked(item, rest, within))
     elif key != EACH and isinstance(value, dict) and key in value:
-        beside = {path[0]: value[path[0]] for path in others if path and path[0] in value}
+        siblings = {path[0]: value[path[0]] for path in others if path and path[0] in value}
         within = [path[1:] for path in others if path[:1] == (key,)]
         for inner in _walked(value[key], rest, within):
-            yield {**beside, key: inner}
-    else:  # there is no such list, which decoding the record reports
+            yield {**siblings, key: inner}
+    else:  # if the list is missing, decoding the record reports it
         yield value
 
 
@@ -193,8 +193,8 @@ class ListOfPage:
     """Where a page lists its captures.
 
     Attributes:
-        start: the index of the first capture in the text.
-        depth: how many objects are open there.
+        start: Index of the first capture in the text.
+        depth: Number of objects that are open there.
     """
 
     start: int
@@ -202,9 +202,9 @@ class ListOfPage:
 
 
 def list_of_page(text: str, start: int = 0) -> ListOfPage | None:
-    """Find where the object that begins here lists captures as loggers' pages do; None when it is no page.
+    """Find where the object at this position lists captures as a logger's page does; None if it does not.
 
-    Only what precedes the list is parsed, so the object may be damaged or truncated after it.
+    Only the text before the list is parsed, so the object may be damaged or truncated after it.
     """
     try:
         return _find_list(text, start)
@@ -213,11 +213,16 @@ def list_of_page(text: str, start: int = 0) -> ListOfPage | None:
 
 
 def begins_page(raws: Iterable[bytes]) -> bool | None:
-    """Whether the first object among records is a page; None when there is no object among them."""
+    """Whether the first object among records is a page; None if there is no object."""
     for raw in raws:
         if raw.startswith(b"{"):
             return list_of_page(raw.decode("utf-8", errors="surrogateescape")) is not None
     return None
+
+
+def lists_captures(first: bytes, fields: Dialect | None) -> bool:
+    """Whether a file's first record is a page, so that its records are numbered through the file."""
+    return begins_page([first]) is True or _captures(first, fields) is not None
 
 
 def _find_list(text: str, start: int) -> ListOfPage | None:
@@ -255,10 +260,10 @@ def _skip_blank(text: str, position: int) -> int:
 
 
 def _after(text: str, mark: str, position: int) -> int:
-    """Return the position after a mark.
+    """Return the position after a token.
 
     Raises:
-        ValueError: when there is none.
+        ValueError: The token is missing.
     """
     position = _skip_blank(text, position)
     if not text.startswith(mark, position):

@@ -1,9 +1,9 @@
 """The table of dialects: one row for each way in which loggers record webhooks.
 
-To add one, add a row here and a sample to ``tests/captures/test_dialect_samples.py``. A row names only fields
-that its source documents. :class:`Dialect` explains the arguments: unless ``body=`` and ``clock=`` say
-otherwise, the payload is an object or JSON text, and times are RFC 3339. Records are recognised by their
-fields, not by the order of rows.
+To add a dialect, add a row here and a sample to ``tests/captures/test_dialect_samples.py``. A row names only
+documented fields. :class:`Dialect` explains the arguments: unless ``body=`` and ``clock=`` say otherwise, the
+payload is an object or JSON, and times are RFC 3339. Records are recognised by their fields, regardless of
+the order of rows.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ LOGGERS: tuple[Dialect, ...] = (
     _row("webhook.site", "webhook.site, a request of its API",
          "uuid token_id created_at content", "content",
          "docs.webhook.site/api/requests, docs.webhook.site/api/examples",
-         received="created_at", clock=Clock.UTC, label="url"),  # as its sorting, in microseconds
+         received="created_at", clock=Clock.UTC, label="url"),  # in microseconds, like its sorting
     _row("webhook-tester", "webhook-tester (self-hosted), a request of its API",
          "uuid captured_at_unix_milli request_payload_base64", "request_payload_base64",
          "github.com/tarampampam/webhook-tester, api/openapi.yml",

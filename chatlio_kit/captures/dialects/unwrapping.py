@@ -1,4 +1,4 @@
-"""Unwrap a payload from what a logger put around it."""
+"""Unwrap payloads from what loggers put around them."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from chatlio_kit.chatlio.kinds import shape_of
 from chatlio_kit.chatlio.rejections import Reason, shortened
 
 DEEPEST = 4
-"""How many envelopes may be nested, as when a gateway's event is sent through a queue."""
+"""The maximum number of nested envelopes, as when a gateway's event passes through a queue."""
 
 _HEAD_ENDS = b"\r\n\r\n"
 _URL_SAFE = str.maketrans("-_", "+/")
 _LAYERS = 3
-"""How often a text may be encoded: as JSON in a JSON text, or in base64."""
+"""How often a string may be encoded: as JSON within JSON, or in base64."""
 _OPENS = (ord("{"), ord(" "), ord("\n"))
 _HIGHEST_BYTE = 255
 _BESIDE = (RECEIVED, KIND, WIDGET)
@@ -43,18 +43,18 @@ _MARKS = frozenset().union(*(dialect.marks for dialect in LOGGERS))
 
 @dataclass(slots=True)
 class Unwrapped:
-    """A payload and what its capture says about it, without any check.
+    """A payload and what its capture says about it, unchecked.
 
     Attributes:
-        payload: what Chatlio posted.
-        received_at: when it was captured, RFC 3339.
-        kind: which kind it is.
-        widget: which widget sent it.
-        dialect: its dialect; of nested ones all names, from the outside in.
-        unread: keys next to the payload that hold something and were not read.
-        siblings: how many further elements the list has that ``--fields`` takes one from, by the place that
-            would name all of them.
-        is_loose: whether the payload was assembled from columns, so that its text is not Chatlio's.
+        payload: What Chatlio posted.
+        received_at: When it was captured, RFC 3339.
+        kind: Its kind.
+        widget: The widget that sent it.
+        dialect: Its dialect; if dialects are nested, all their names from the outside in.
+        unread: Keys next to the payload that have a value and were not read.
+        siblings: Numbers of further elements in lists of which ``--fields`` reads only one, by the path that
+            would name them all.
+        is_loose: Whether the payload was assembled from columns, so that its text is not Chatlio's.
     """
 
     payload: Any
@@ -71,12 +71,12 @@ def unwrap(value: Mapping[str, Any], fields: Dialect | None = None) -> Unwrapped
     """Unwrap a payload from its envelope, if it has one.
 
     Args:
-        value: the record.
-        fields: a dialect that the user named; other records are recognised by the table of dialects.
+        value: The record.
+        fields: A dialect that the user named; other records are recognised by the table of dialects.
 
     Raises:
-        InvalidRecord: when it is a logger's record without a Chatlio payload, or two dialects fit it.
-        ValueError: when its body is not JSON.
+        InvalidRecord: The record is a logger's but has no Chatlio payload, or two dialects fit it.
+        ValueError: Its body is not JSON.
     """
     dialect = fields if fields is not None and fields.fits(value) else recognise(value)
     if dialect is BARE:
@@ -87,7 +87,7 @@ def unwrap(value: Mapping[str, Any], fields: Dialect | None = None) -> Unwrapped
 
 
 def _no_shape(fields: Dialect | None) -> str:
-    detail = "The record is none of Chatlio's shapes: transcript, offline message or conversation."
+    detail = "The record has none of Chatlio's shapes: transcript, offline message or conversation."
     if fields is None:
         return (
             f"{detail} If a logger wrote it, name the path of its payload with --fields (in Python fields=)."
@@ -103,7 +103,7 @@ def _bare(value: Mapping[str, Any], offset: str = "") -> Unwrapped:
 
 
 def _enveloped(value: Mapping[str, Any], offset: str = "") -> Unwrapped:
-    """Open our own envelope, whose keys may be spelled in other ways."""
+    """Open this package's own envelope, whose keys may be spelled differently."""
     envelope = respelled(value, offset)
     if PAYLOAD not in envelope:
         names = " and ".join(key for key in envelope if meaning(key) == PAYLOAD)
@@ -122,16 +122,17 @@ def _enveloped(value: Mapping[str, Any], offset: str = "") -> Unwrapped:
 
 
 def recognise(value: Mapping[str, Any]) -> Dialect:
-    """Return a record's dialect, by its fields.
+    """Return a record's dialect, recognised by its fields.
 
     Raises:
-        InvalidRecord: when two dialects fit, or when the record is a page of captures.
+        InvalidRecord: Two dialects fit, or the record is a page of captures.
     """
     fitting = [dialect for dialect in _candidates(_MARKS.intersection(value)) if dialect.fits(value)]
     if len(fitting) > 1:
-        names = " and ".join(dialect.name for dialect in fitting)
+        names = ", ".join(dialect.name for dialect in fitting)
         detail = (
-            f"Its fields fit {names} alike. Name the path of its payload with --fields (in Python fields=)."
+            f"Its fields fit several dialects: {names}. Name the path of its payload with --fields (in "
+            "Python fields=)."
         )
         raise InvalidRecord(Reason.SHAPE_UNKNOWN, None, detail)
     if fitting:
@@ -143,8 +144,8 @@ def recognise(value: Mapping[str, Any]) -> Dialect:
     page = page_of(value)
     if page is not None:
         detail = (
-            f"It is a page that lists {len(page.captures):,} captures in {page.place}. Such pages have to "
-            "stand in files of their own: there each capture is a record."
+            f"It is a page that lists {len(page.captures):,} captures in {page.place}. Put such pages in "
+            "files of their own, where each capture becomes a record."
         )
         raise InvalidRecord(Reason.SHAPE_UNKNOWN, str(page.place), detail)
     return BARE
@@ -173,7 +174,7 @@ def _opened(value: Mapping[str, Any], dialect: Dialect, depth: int, offset: str 
         if inner is BARE or depth == DEEPEST:
             where = f"its {dialect.payload}" if dialect.payload.keys else "its columns"
             detail = (
-                f"It is of the dialect {dialect.name}, but {where} is none of Chatlio's shapes: transcript, "
+                f"It looks like {dialect.name}, but {where} has none of Chatlio's shapes: transcript, "
                 "offline message or conversation."
             )
             raise InvalidRecord(Reason.SHAPE_UNKNOWN, str(dialect.payload) or None, detail)
@@ -186,7 +187,7 @@ def _opened(value: Mapping[str, Any], dialect: Dialect, depth: int, offset: str 
 
 
 def _merge(outer: Unwrapped, inner: Unwrapped, dialect: Dialect) -> None:
-    """Merge a nested envelope; it takes precedence, except over what the user named in the record itself."""
+    """Merge a nested envelope, which takes precedence except over fields that the user named."""
     outer.payload = inner.payload
     if inner.dialect != BARE.name:
         outer.dialect = f"{dialect.name} > {inner.dialect}"
@@ -199,7 +200,7 @@ def _merge(outer: Unwrapped, inner: Unwrapped, dialect: Dialect) -> None:
 
 
 def _unread(value: Mapping[str, Any], dialect: Dialect) -> tuple[str, ...]:
-    """Return the keys around a payload that mean ours, hold something and are not read."""
+    """Return the keys around a payload that mean ours, have a value and are not read."""
     if not dialect.payload.keys:
         return ()
     paths = (dialect.payload, dialect.received, dialect.label, dialect.widget)
@@ -212,7 +213,7 @@ def _unread(value: Mapping[str, Any], dialect: Dialect) -> tuple[str, ...]:
 
 
 def _add_offsets(unwrapped: Unwrapped, offset: str) -> None:
-    """Add an offset to each time that is written without one."""
+    """Add an offset to every time that has none."""
     unwrapped.received_at = with_offset_if(unwrapped.received_at, offset)
     for place in TIME_PATHS:
         *parents, key = place.split(".")
@@ -230,7 +231,7 @@ def _payload(value: Mapping[str, Any], dialect: Dialect) -> dict[str, Any]:
     place = str(dialect.payload)
     body = dialect.payload.find(value)
     if body is None or body == "":
-        detail = f"It is of the dialect {dialect.name}, but its {place} is empty: it holds no payload."
+        detail = f"It looks like {dialect.name}, but its {place} is empty: it has no payload."
         raise InvalidRecord(Reason.SHAPE_UNKNOWN, place, detail)
     is_base64 = dialect.base64_flag is not None and dialect.base64_flag.find(value) in (True, "base64")
     body = _decoded(body, place, Body.BASE64 if is_base64 else dialect.body)
@@ -240,7 +241,7 @@ def _payload(value: Mapping[str, Any], dialect: Dialect) -> dict[str, Any]:
 
 
 def _decoded(body: Any, place: str, written: Body) -> Any:
-    """Decode a body as long as it is a text, or a list of its bytes as numbers."""
+    """Decode a body while it is a string, or a list of bytes as numbers."""
     for _ in range(_LAYERS):
         if isinstance(body, list) and (text := _text_of_bytes(body)) is not None:
             body = text
@@ -251,7 +252,7 @@ def _decoded(body: Any, place: str, written: Body) -> Any:
 
 
 def _text_of_bytes(numbers: list[Any]) -> str | None:
-    """Return the text whose bytes a logger wrote as numbers, if it may be an object's."""
+    """Return the string whose bytes a logger wrote as numbers, if it may be an object."""
     if not numbers or numbers[0] not in _OPENS or not all(type(number) is int for number in numbers):
         return None
     if not 0 <= min(numbers) <= max(numbers) <= _HIGHEST_BYTE:
@@ -278,15 +279,15 @@ def _read(text: str, place: str, written: Body) -> Any:
 
 
 def object_in_base64(text: str) -> dict[str, Any] | None:
-    """Return the JSON object that a text holds in base64; None when it holds none.
+    """Return the JSON object that a string holds in base64; None if it holds none.
 
-    No other text passes for one, because it would have to decode to JSON.
+    A false match is impossible, because the string must decode to JSON.
 
     Raises:
-        RepeatedKey: when the object has a key twice.
+        RepeatedKey: The object has a key twice.
     """
     letters = "".join(text.split()).translate(_URL_SAFE).rstrip("=")
-    if letters[:1] != "e":  # in base64 a brace begins with this letter
+    if letters[:1] != "e":  # in base64, an object's opening brace becomes this letter
         return None
     try:
         value = parse(base64.b64decode(letters + "=" * (-len(letters) % 4), validate=True))

@@ -1,8 +1,9 @@
-"""Decompress a file while it is read, whatever its name: the first bytes tell how it is packed."""
+"""Decompress files while they are read. The first bytes identify the format, whatever the file's name."""
 
 from __future__ import annotations
 
 import bz2
+import errno
 import io
 import lzma
 import struct
@@ -14,40 +15,52 @@ from zipfile import BadZipFile
 
 import pyarrow as pa
 
+from chatlio_kit.private_files import temporary_folder_unusable
+
 BREAKS = (
     OSError, EOFError, ValueError, NotImplementedError, zlib.error, lzma.LZMAError, BadZipFile, struct.error
 )  # fmt: skip
-"""What readers raise for a file that is truncated or damaged."""
+"""What readers raise for a truncated or damaged file."""
 
 MOST_UNPACKED = 16_000_000
 MOST_RATIO = 1100
-"""What unpacks to more than the first, and to so many times its size, is made to fill a memory or a disk.
+"""A file that expands beyond this size, and beyond this many times its own, is a decompression bomb.
 
-No gzip reaches this ratio, so a log of blank lines passes; captures reach a tenth of it at most.
+Gzip cannot reach this ratio, so a log of blank lines passes; captures reach at most a tenth of it.
 """
 
 MAGIC_BYTES = 512
-"""As many of a file's first bytes say what it holds."""
+"""Number of leading bytes that identify a file's format."""
 
 _XZ_MEMORY = 1 << 28
 _LONGEST_MAGIC = 8
 _AT_ONCE = 1 << 16
 _SMALL_CHUNK = 128
-"""Bytes: bzip2 and xz return nothing of a chunk in which they break, so their chunks are small."""
+"""Chunk size in bytes for bzip2 and xz: small, because they return nothing from a chunk with an error."""
 _ZSTD_CHUNK, _ZSTD_BLOCK = 1 << 10, 1 << 13
-"""Bytes read and returned at once for a zstd, for the same reason."""
+"""Number of bytes read and returned at a time for zstd, for the same reason."""
 
 Read = Callable[[int], bytes]
 
 
+def reraise_full_disk(broken: Exception) -> None:
+    """Raise an error of this machine that is no fault of a file: its disk is full.
+
+    Raises:
+        OutputError: when it is one.
+    """
+    if isinstance(broken, OSError) and broken.errno == errno.ENOSPC:
+        raise temporary_folder_unusable(broken) from broken
+
+
 class UntilBreak:
-    """Reads all that precedes a break, and only then raises the break, however often it is asked.
+    """Reads everything before an error, and only then raises the error, however often it is called.
 
     Args:
-        read: returns at most so many bytes; none at the end.
+        read: Returns at most the given number of bytes; none at the end.
 
     Attributes:
-        broken: what the source raised, if it did.
+        broken: What the source raised, if anything.
     """
 
     def __init__(self, read: Read) -> None:
@@ -55,10 +68,10 @@ class UntilBreak:
         self.broken: Exception | None = None
 
     def read(self, size: int, least: int = 1) -> bytes:
-        """Return at most ``size`` bytes, and at least ``least`` unless the source ends or breaks.
+        """Return at most ``size`` bytes, and at least ``least`` unless the source ends or fails.
 
         Raises:
-            Exception: one of ``BREAKS``, when nothing precedes it any more.
+            Exception: One of ``BREAKS``, once nothing precedes it any more.
         """
         parts: list[bytes] = []
         count = 0
@@ -81,8 +94,8 @@ class ByteStream(io.RawIOBase):
     """A stream of the bytes that a function returns; its first read returns enough to recognise a format.
 
     Args:
-        read: returns at most so many bytes; none at the end.
-        close: called when the stream is closed.
+        read: Returns at most the given number of bytes; none at the end.
+        close: Called when the stream is closed.
     """
 
     def __init__(self, read: Read, close: Callable[[], object] = lambda: None) -> None:
@@ -94,14 +107,14 @@ class ByteStream(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        """Read bytes into a buffer and return how many."""
+        """Read bytes into a buffer and return their number."""
         block = self._source.read(len(buffer), min(self._least, len(buffer)))
         self._least = 1
         buffer[: len(block)] = block
         return len(block)
 
     def close(self) -> None:
-        """Close it, and what it reads from."""
+        """Close the stream and its source."""
         if not self.closed:
             self._close()
         super().close()
@@ -123,7 +136,7 @@ class _Decompressor(Protocol):
 
 
 class _Inflater:
-    """Decompresses gzip with the interface of the other decompressors, up to the last byte before a break."""
+    """Decompresses gzip up to the last byte before an error, with the interface of bz2 and lzma."""
 
     def __init__(self) -> None:
         self._stream = zlib.decompressobj(zlib.MAX_WBITS | 16)
@@ -157,7 +170,7 @@ class _Inflater:
 
 
 def _before_break(stream: Any, data: bytes) -> bytes:
-    """Decompress damaged data byte by byte as far as possible."""
+    """Decompress damaged data byte by byte until it fails."""
     parts: list[bytes] = []
     with suppress(zlib.error):
         for index in range(len(data)):
@@ -166,11 +179,11 @@ def _before_break(stream: Any, data: bytes) -> bytes:
 
 
 class _PackedFile:
-    """The packed bytes, counted while they are read.
+    """The compressed bytes, counted while they are read.
 
     Attributes:
-        count: how many bytes were read.
-        chunk: how many are read at once at most.
+        count: Number of bytes read.
+        chunk: Maximum number of bytes per read.
     """
 
     closed = False
@@ -181,7 +194,7 @@ class _PackedFile:
         self.chunk = _AT_ONCE
 
     def close(self) -> None:
-        """Do nothing: the file is closed by the code that opened it."""
+        """Do nothing: the code that opened the file closes it."""
 
     def read(self, size: int) -> bytes:
         block = self._handle.read1(min(size, self.chunk))
@@ -190,12 +203,12 @@ class _PackedFile:
 
 
 class _Streams:
-    """Compressed streams, one after another, each decompressed only as far as it is read.
+    """Consecutive compressed streams, each decompressed only as far as it is read.
 
     Args:
-        packed: the packed bytes.
-        make: makes a decompressor.
-        chunk: how many bytes it gets at once.
+        packed: The compressed bytes.
+        make: Creates a decompressor.
+        chunk: Number of bytes to feed it at a time.
     """
 
     def __init__(self, packed: _PackedFile, make: Callable[[], _Decompressor], chunk: int = _AT_ONCE) -> None:
@@ -206,7 +219,7 @@ class _Streams:
     def read(self, size: int) -> bytes:
         while True:
             if self._current.eof:
-                # A stream may be padded with zeros; anything else has to be another stream.
+                # A stream may be padded with zeros; anything else must be another stream.
                 rest = (self._current.unused_data + self._input).lstrip(b"\0")
                 while not rest and (block := self._packed.read(_AT_ONCE)):
                     rest = block.lstrip(b"\0")
@@ -222,7 +235,7 @@ class _Streams:
         if not self._input:
             self._input = memoryview(self._packed.read(_AT_ONCE))
             if not self._input:
-                raise EOFError("The compressed stream ends before its end")
+                raise EOFError("The compressed stream is incomplete")
         chunk, self._input = self._input[: self._chunk], self._input[self._chunk :]
         return chunk
 
@@ -249,7 +262,7 @@ _UNPACKERS: dict[bytes, Callable[[_PackedFile], Read]] = {
 
 
 class _Unpacked(ByteStream):
-    """The unpacked bytes of a file, up to what no honest file holds."""
+    """The decompressed bytes of a file, up to the limit for decompression bombs."""
 
     def __init__(self, handle: io.BufferedReader, unpack: Callable[[_PackedFile], Read]) -> None:
         self._packed, self._count = _PackedFile(handle), 0
@@ -258,14 +271,14 @@ class _Unpacked(ByteStream):
 
     def _next(self, size: int) -> bytes:
         if self._count > MOST_UNPACKED and self._count > MOST_RATIO * self._packed.count:
-            raise OSError(f"It unpacks to over {MOST_RATIO:,} times its size, as no captures do")
+            raise OSError(f"It expands to over {MOST_RATIO:,} times its size, as no captures do")
         block = self._unpack(size)
         self._count += len(block)
         return block
 
 
 def unpacked(handle: io.BufferedReader) -> io.BufferedReader:
-    """Return an open file without its compression; one that is not packed, or already unpacked, as it is."""
+    """Return an open file without its compression; a file that is not compressed is returned unchanged."""
     if isinstance(handle.raw, _Unpacked):
         return handle
     start = handle.peek(_LONGEST_MAGIC)[:_LONGEST_MAGIC]

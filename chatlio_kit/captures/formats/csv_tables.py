@@ -1,7 +1,7 @@
-"""Read the rows of a CSV table as objects with the header's names as keys and the cells as texts.
+"""Read the rows of a CSV table as objects, with the header's names as keys and the cells as strings.
 
-A row is numbered by the physical line on which it starts. A damaged row costs itself: reading continues at
-the next line that is a whole row.
+A row is numbered by the physical line on which it starts. A damaged row costs only itself: reading continues
+at the next line that is a complete row.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from chatlio_kit.captures.formats.text_blocks import Blocks
 
 csv.field_size_limit(MOST_BYTES)
 
-_COPY_TO = "If PostgreSQL's COPY TO wrote them, it doubled them: write with FORMAT csv, and read again"
+_COPY_TO = "If PostgreSQL's COPY TO wrote the file, it doubled them: export with FORMAT csv and read again"
 
 _TAB = "\t"
 _DELIMITERS = (",", ";", _TAB)
 _SEPARATOR = re.compile(r'"?sep=(.)"?\s*')
-"""The line above a header with which Excel names the delimiter."""
+"""The line above a header in which Excel names the delimiter."""
 _BACKSLASH, _NULL, _NO_MORE = "\\", "\\N", "\\."
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _MEANT = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
@@ -53,11 +53,11 @@ class Layout:
     """How a table is written.
 
     Attributes:
-        names: the header's names.
-        delimiter: the character between cells.
-        has_json: whether cells hold JSON; otherwise the columns are the fields.
-        above: how many lines precede the header.
-        is_copy: whether backslashes escape and a line is a row, as in PostgreSQL's COPY TO.
+        names: Names in the header.
+        delimiter: Character between cells.
+        has_json: Whether cells hold JSON; otherwise the columns are the fields.
+        above: Number of lines before the header.
+        is_copy: Whether backslashes escape and every line is a row, as in PostgreSQL's COPY TO.
     """
 
     names: tuple[str, ...]
@@ -67,7 +67,7 @@ class Layout:
     is_copy: bool = False
 
     def cells(self, text: str) -> Sequence[str | None] | None:
-        """Split a row into its cells, with None for a null; return None when its quotes do not match."""
+        """Split a row into its cells, with None for null; return None if its quotes do not match."""
         if self.is_copy:
             cells = text.rstrip("\r\n").split(self.delimiter)
             return [None if cell == _NULL else _unescaped(cell) for cell in cells]
@@ -77,7 +77,7 @@ class Layout:
             return None
 
     def is_row(self, text: str) -> bool:
-        """Whether a line alone is a row of this table: with as many cells, and a capture in them."""
+        """Whether a line is by itself a row of this table, with the right number of cells and a capture."""
         cells = self.cells(text)
         return cells is not None and len(cells) == len(self.names) and self._holds(cells)
 
@@ -89,11 +89,11 @@ class Layout:
 
 
 def layout_of(head: bytes) -> Layout | None:
-    """Return how a table is written, by its beginning; None when it is no table of captures.
+    """Return how a table is written, determined from its beginning; None if it is not a table of captures.
 
     The header has to name each column once. A row with as many cells has to hold JSON, or the header has to
-    name the payload's fields. Where more lines are JSON records than rows, the lines before them are not a
-    table, but messages such as a program logs at its start.
+    name the payload's fields. If more lines are JSON records than rows, the lines before them are not a
+    table, but messages such as a program logs when it starts.
     """
     lines = [f"{line}\n" for line in head.lstrip(b"\r\n").decode("utf-8", errors="replace").split("\n")]
     lines = lines[next((index for index, line in enumerate(lines) if line.strip()), len(lines)) :]
@@ -102,7 +102,7 @@ def layout_of(head: bytes) -> Layout | None:
     if len(lines) < 2 or lines[0].lstrip()[:1] in ("{", "["):
         return None
     for delimiter in [separator[1]] if separator else sorted(_DELIMITERS, key=lines[0].count, reverse=True):
-        # JSON without quotes around it is a line of JSON, unless there are other cells in the line.
+        # JSON without quotes around it is JSON Lines, unless the line has other cells.
         if lines[1].lstrip()[:1] in ("{", "[") and (delimiter == "," or delimiter not in lines[0]):
             continue
         rows = _first_rows(lines, delimiter)
@@ -127,7 +127,7 @@ def _is_table(layout: Layout, lines: Sequence[str]) -> bool:
 
 
 def _without_blanks(names: Sequence[str]) -> tuple[str, ...]:
-    """Strip the names of a payload's own fields."""
+    """Strip spaces from the names of a payload's own fields."""
     bare = [
         name.strip() if _ROOT.split(name.strip())[0] in PAYLOAD_PATHS | NESTED else name for name in names
     ]
@@ -135,7 +135,7 @@ def _without_blanks(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _is_copy(lines: Sequence[str], width: int) -> bool:
-    """Whether backslashes certainly escape: by a null, an end mark, or JSON that is valid only unescaped."""
+    """Whether backslashes escape, as shown by a null, an end mark, or JSON that is valid only unescaped."""
     is_sure = any(line.strip() == _NO_MORE for line in lines)
     for line in lines:
         cells = line.rstrip("\r\n").split(_TAB)
@@ -154,7 +154,7 @@ def _is_copy(lines: Sequence[str], width: int) -> bool:
 
 
 def _may_be_copy(row: bytes) -> bool:
-    """Whether a row holds JSON with another meaning if its backslashes escape."""
+    """Whether a row holds JSON that has another meaning if its backslashes escape."""
     cells = row.decode("utf-8", errors="replace").rstrip("\r\n").split(_TAB)
     doubtful = [cell for cell in cells if cell.startswith("{") and _BACKSLASH * 2 in cell]
     return any(_is_json(_unescaped(cell)) for cell in doubtful)
@@ -180,7 +180,7 @@ def _first_rows(lines: Iterable[str], delimiter: str) -> Iterator[list[str]]:
     while True:
         try:
             yield next(reader)
-        except csv.Error:  # other rows may be whole
+        except csv.Error:  # other rows may be complete
             continue
         except StopIteration:
             return
@@ -224,13 +224,14 @@ def read_csv(blocks: Blocks, layout: Layout) -> Iterator[ReadItem]:
         yield ByteRecords(numbers, raws)
     if doubtful:
         yield Remark(
-            f"holds doubled backslashes in {doubtful:,} rows, read as they are. {_COPY_TO}",
-            f"files hold doubled backslashes in {doubtful:,} rows each, read as they are. {_COPY_TO}",
+            f"has rows with doubled backslashes ({doubtful:,}), which were read unchanged. {_COPY_TO}",
+            f"files have rows with doubled backslashes ({doubtful:,} each), which were read unchanged. "
+            f"{_COPY_TO}",
         )
 
 
 def _rows(blocks: Blocks, layout: Layout) -> Iterator[tuple[int, bytes, bool]]:
-    """Join physical lines to rows: number, bytes, and whether the text ends within the row."""
+    """Join physical lines to rows; yield number, bytes, and whether the text ends within the row."""
     start, row, size, is_open = 0, list[bytes](), 0, False
     for number, line in _lines(blocks):
         if layout.delimiter == _TAB and line.strip() == _NO_MORE.encode():
@@ -252,7 +253,7 @@ def _rows(blocks: Blocks, layout: Layout) -> Iterator[tuple[int, bytes, bool]]:
         if not is_open or size > MOST_BYTES:
             yield start, b"".join(row), False
             row, is_open = [], False
-    blocks.finish()  # where the file breaks off in a row, the break is its fault
+    blocks.finish()  # if the file breaks off within a row, that break is the error
     if is_open:
         yield start, b"".join(row), True
 
@@ -283,7 +284,7 @@ def _record(number: int, row: bytes, layout: Layout, is_cut: bool) -> bytes | Re
         return too_large(number, row)
     if is_cut:
         return unreadable(
-            number, row, "The file is cut off in its last row: a quote that it opens is not closed."
+            number, row, "The file is truncated in its last row: an opening quote is not closed."
         )
     try:
         text = row.decode()
@@ -291,9 +292,7 @@ def _record(number: int, row: bytes, layout: Layout, is_cut: bool) -> bytes | Re
         return unreadable(number, row, f"The row is not UTF-8: {not_utf8(row)}.")
     cells = layout.cells(text)
     if cells is None:
-        return unreadable(
-            number, row, "The row's quotes do not fit together. Correct the row and read it again."
-        )
+        return unreadable(number, row, "The row's quotes do not match. Correct the row and read it again.")
     if len(cells) != len(layout.names):
         detail = (
             f"The row has {len(cells):,} cells, but the header names {len(layout.names):,} columns. "

@@ -1,7 +1,7 @@
-"""Read consecutive JSON values - an array's elements, or objects - with one block of them in memory.
+"""Read consecutive JSON values, or the elements of an array, with one block of text in memory.
 
-A damaged value costs itself: it ends where its brackets close or, failing that, where the next object begins
-with the keys that objects of the file begin with.
+A damaged value costs only itself. It ends where its brackets close or, failing that, where the next object
+starts with a key that other objects in the file start with.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from chatlio_kit.captures.formats.records import (
 from chatlio_kit.captures.formats.text_blocks import BLOCK, PEEK, Blocks
 
 WRITTEN_ENDS = re.compile(r"(?:\\r)?\\n(?:[ \t\r\n]|\\[rn])*")
-"""A line's end that was written as a backslash and a letter; between values it can mean nothing else."""
+"""A line feed written as a backslash and a letter; between values it cannot mean anything else."""
 _BLANK = re.compile(r"(?:[ \t\r\n]|\\[rn])*")
 _KEY = r'\{\s*("(?:[^"\\\x00-\x1f]|\\.){1,200}")\s*:'
 _FIRST_KEY = re.compile(_KEY)
@@ -43,13 +43,13 @@ _DECODER = json.JSONDecoder()
 
 
 def own_key(text: str, start: int = 0) -> set[str]:
-    """Return the first key of the object that begins here, if one does."""
+    """Return the first key of the object at this position, if there is one."""
     key = _FIRST_KEY.match(text, start)
     return set() if key is None else {key[1]}
 
 
 def first_keys(text: str, start: int = 0) -> set[str]:
-    """Return the keys that objects may begin with: this one's, and that of the longest one after another."""
+    """Return the keys that objects may start with: this one's, and that of the longest one after another."""
     keys = own_key(text, start)
     following: dict[str, int] = {}
     for key in _FOLLOWING_KEY.finditer(text, start, start + PEEK):
@@ -75,12 +75,12 @@ def _length(text: str, start: int) -> int:
 
 
 def _is_cut(wrong: json.JSONDecodeError, text: str) -> bool:
-    """Whether a value is wrong only because the text ends in it."""
+    """Whether a value is invalid only because the text ends within it."""
     return wrong.msg.startswith("Unterminated") or wrong.pos > len(text) - _LONGEST_WORD
 
 
 def begins_with(keys: Iterable[str]) -> str:
-    """Return the pattern of an object that begins with one of these keys."""
+    """Return the pattern of an object that starts with one of these keys."""
     return rf"\{{\s*(?:{'|'.join(map(re.escape, sorted(keys)))})\s*:"
 
 
@@ -98,11 +98,11 @@ class Values:
     """The consecutive values of a text.
 
     Args:
-        blocks: the text.
-        rest: the blocks that are still to be read; by default all.
+        blocks: The text.
+        rest: The blocks still to be read; by default all.
 
     Attributes:
-        was_cut: whether the text ended in a value.
+        was_cut: Whether the text ended within a value.
     """
 
     def __init__(self, blocks: Blocks, rest: Iterable[bytes] | None = None) -> None:
@@ -125,14 +125,14 @@ class Values:
     def elements(
         self, number: int, *, in_page: bool = False
     ) -> Generator[ByteRecords | ReadFault, None, int]:
-        """Read values to the end of the text, or of the array that holds them.
+        """Read values to the end of the text, or to the end of the array that holds them.
 
         Args:
-            number: the number of the previous record.
-            in_page: whether they are the captures that a page lists.
+            number: Number of the previous record.
+            in_page: Whether they are the captures that a page lists.
 
         Returns:
-            The last record's number.
+            The number of the last record.
         """
         ended, before = False, number
         while not ended:
@@ -168,10 +168,10 @@ class Values:
         return number
 
     def page(self, number: int) -> Generator[ByteRecords | ReadFault, None, int]:
-        """Read the captures that the page here lists, and skip the rest of the page.
+        """Read the captures that the page at this position lists, and skip the rest of the page.
 
         Returns:
-            The last record's number.
+            The number of the last record.
         """
         if not self._text:
             self._read()
@@ -187,12 +187,12 @@ class Values:
         if not is_closed and not self.was_cut:
             self._source.finish()
             number += 1
-            yield unreadable(number, b"", "The page is cut off: its closing brackets are missing.")
+            yield unreadable(number, b"", "The page is truncated: its closing brackets are missing.")
             self.was_cut = True
         return number
 
     def _skip_end(self, depth: int) -> bool:
-        """Skip a page's end after its list, with so many objects open; False when it is cut off."""
+        """Skip the end of a page, given the number of open objects; return False if it is truncated."""
         brackets, skipped = Brackets(depth), 0
         self._position += 1
         while (end := brackets.scan(self._text, self._position)) is None:
@@ -210,7 +210,7 @@ class Values:
         return self._blocks
 
     def rest(self) -> bytes:
-        """Return the text that was read, but not parsed."""
+        """Return the text that was read but not parsed."""
         return self._text[self._position :].encode("utf-8", errors="surrogateescape") + self._carry
 
     def _put_back(self, start: int) -> None:
@@ -221,7 +221,7 @@ class Values:
         self._keys, self._start, self._searched = set(), None, None
 
     def _read(self) -> bool:
-        """Append a block; False at the end."""
+        """Append a block; return False at the end."""
         self._searched = None
         block = next(self._blocks, b"")
         if not block:
@@ -239,7 +239,7 @@ class Values:
         return True
 
     def open_array(self) -> bool:
-        """Enter the array that begins here, if one does."""
+        """Enter the array at this position, if there is one."""
         self._skip_blank(with_separator=False)
         if self._here() != "[":
             return False
@@ -254,7 +254,7 @@ class Values:
         return self._position >= len(self._text) and not self._more
 
     def _closes(self) -> bool:
-        """Whether the array ends here; a bracket before further objects is a bad value of its own."""
+        """Whether the array ends here; a bracket before further objects is an invalid value of its own."""
         if self._here() != "]":
             return False
         while len(self._text) - self._position < BLOCK // 2 and self._more:
@@ -266,7 +266,7 @@ class Values:
             self._position = _BLANK.match(self._text, self._position).end()  # type: ignore[union-attr]
             if self._position < len(self._text):
                 if self._here() == "\\" and self._position + 1 == len(self._text) and self._read():
-                    continue  # the letter of a written line's end is in the next block
+                    continue  # the letter of an escaped line feed is in the next block
                 if not (with_separator and self._here() == ","):
                     return
                 self._position += 1
@@ -275,10 +275,10 @@ class Values:
                 return
 
     def _element(self, *, may_be_page: bool) -> bytes | None:
-        """Return the next value's text, good or bad; None when it does not end, is too large or is a page."""
+        """Return the next value's text, valid or not; None if it does not end, is too large or is a page."""
         self._drop_parsed()
         if self._here() == "[" and self._keys and self._pattern().match(self._text, self._position + 1):
-            return self._advance(self._position + 1)  # an array among objects, which holds objects itself
+            return self._advance(self._position + 1)  # an array among objects, which contains objects itself
         broken_at: int | None = None
         is_deep = False
         try:
@@ -288,18 +288,18 @@ class Values:
                 self._learn()
                 return self._advance(end)
         except json.JSONDecodeError as wrong:
-            self._wrong = wrong.msg  # without its position, which counts from the text in memory
+            self._wrong = wrong.msg  # without the position, which counts from the text in memory
             broken_at = wrong.pos - self._position
             if may_be_page and self._finds_page():
                 return None
         except RecursionError as wrong:
             self._wrong, broken_at, is_deep = message_of(wrong), 0, True
-        except ValueError as wrong:  # a number of more digits than Python reads
+        except ValueError as wrong:  # a number with more digits than Python reads
             self._wrong = message_of(wrong)
         brackets = Brackets()
         scanned = 0
         while True:
-            # A damaged value ends at the latest where an object begins as the others do.
+            # A damaged value ends, at the latest, where the next object starts as the others do.
             begins = None if broken_at is None else self._next_start(broken_at, is_deep)
             end_found = brackets.scan(self._text, self._position + scanned, begins)
             if end_found is not None or begins is not None:
@@ -318,7 +318,7 @@ class Values:
         return self._page is not None
 
     def _decode(self) -> int | None:
-        """Return where the value ends, reading on as needed; None for a very long one."""
+        """Return where the value ends, reading more as needed; None for a very long value."""
         while True:
             try:
                 _, end = _DECODER.raw_decode(self._text, self._position)
@@ -331,25 +331,25 @@ class Values:
             length = len(self._text) - self._position
             if length > MOST_BYTES:
                 return None
-            # The value is decoded again, so the text is doubled.
+            # The value is decoded again, so the amount of text doubles each time.
             while self._more and len(self._text) - self._position < min(2 * length, MOST_BYTES + 1):
                 self._read()
 
     def _drop_parsed(self) -> None:
-        """Drop the text before this position: decoding errors count lines from its beginning."""
+        """Drop the text before this position, because decoding errors count lines from the start."""
         if self._position > (_NEAR if self._wrong else _FAR):
             self._text = self._text[self._position :]
             self._position, self._searched = 0, None
 
     def _learn(self) -> None:
-        """Remember the key that the object here begins with."""
+        """Remember the key that the object at this position starts with."""
         key = _FIRST_KEY.match(self._text, self._position)
         if key is not None and key[1] not in self._keys and len(self._keys) < _MOST_KEYS:
             self._keys.add(key[1])
             self._start = self._searched = None
 
     def _next_start(self, broken_at: int, is_deep: bool) -> int | None:
-        """Return where the next object begins as others do, or the comma before it."""
+        """Return where the next object starts as others do, or the comma before it."""
         self._guess()
         start = max(self._position + broken_at, self._position + 1)
         # A string that lost its closing quote extends to the first quote of the next object.
@@ -362,14 +362,14 @@ class Values:
             mark = before.rstrip()[-1:]
             if mark == ",":
                 return at - blank - 1
-            # Objects that are nested too deeply begin alike within one another too.
+            # Objects that are nested too deeply also start alike within one another.
             if not is_deep or mark in ("}", "]"):
                 return at
             start = at + 1
         return None
 
     def _guess(self) -> None:
-        """Add the keys that objects seem to begin with near a damaged value."""
+        """Add the keys that objects near a damaged value seem to start with."""
         if self._guesses == _MOST_GUESSES:
             return
         self._guesses += 1
@@ -379,7 +379,7 @@ class Values:
             self._start = self._searched = None
 
     def _search(self, start: int) -> int | None:
-        """Find an object that begins as others do; the last result is cached."""
+        """Find an object that starts as others do; the last result is cached."""
         if self._searched is not None:
             searched_from, at = self._searched
             if searched_from <= start and (at is None or start <= at):
@@ -389,7 +389,7 @@ class Values:
         return self._searched[1]
 
     def _pattern(self) -> re.Pattern[str]:
-        """Return the pattern of how objects begin here."""
+        """Return the pattern of how objects start in this file."""
         if self._start is None:
             self._start = re.compile(begins_with(self._keys))
         return self._start
@@ -410,7 +410,7 @@ class Values:
     def _advance(self, end: int) -> bytes:
         """Return the text up to a position, and continue from there."""
         if end == self._position and not (self._is_array and self._here() == ","):
-            # closing brackets without an opening one are a bad value of their own
+            # closing brackets without an opening one are an invalid value of their own
             closing = _CLOSING.match(self._text, end)
             end = closing.end() if closing is not None else end + 1
         raw = self._text[self._position : end].strip()
@@ -418,7 +418,7 @@ class Values:
         return raw.encode("utf-8", errors="surrogateescape")
 
     def _fault(self, number: int) -> ReadFault:
-        """Return the fault of a value that could not be read."""
+        """Return the error for a value that could not be read."""
         if self._too_large is not None:
             start, self._too_large = self._too_large, None
             return too_large(number, start)
@@ -427,7 +427,7 @@ class Values:
         self._position = len(self._text)
         wrong = self._wrong.removesuffix(" starting at")  # a position would follow
         detail = (
-            f"The file is cut off in this record, or a quote or bracket in it is not closed: {wrong}. "
+            f"The file is truncated in this record, or a quote or bracket in it is not closed: {wrong}. "
             "Records before it are kept."
         )
         return unreadable(number, tail, detail)
@@ -435,7 +435,7 @@ class Values:
     def after_array(self, number: int) -> Iterator[ReadFault]:
         """Report an array without an end, or text after its end."""
         if self._at_end():
-            yield unreadable(number + 1, b"", "The array is cut off: its closing bracket is missing.")
+            yield unreadable(number + 1, b"", "The array is truncated: its closing bracket is missing.")
             return
         self._position += 1
         self._skip_blank(with_separator=False)
@@ -446,13 +446,13 @@ class Values:
 
 
 class Brackets:
-    """Finds the end of a value that cannot be parsed, by its brackets and quotes alone.
+    """Finds the end of an invalid value by its brackets and quotes alone.
 
-    A closing bracket closes all that it can: in ``{"a": [1}`` the brace ends the array too. A line's end ends
-    a string, because no JSON string holds one; so a missing quote costs its own line at most.
+    A closing bracket closes as much as it can: in ``{"a": [1}`` the brace ends the array too. A line feed
+    ends a string, because no JSON string contains one; a missing quote therefore costs at most its own line.
 
     Args:
-        objects: how many nested objects are open at the beginning.
+        objects: Number of nested objects that are open at the start.
     """
 
     def __init__(self, objects: int = 0) -> None:
@@ -462,12 +462,12 @@ class Brackets:
         self._skip = 0
 
     def scan(self, text: str, start: int, end: int | None = None) -> int | None:
-        """Return the position after the value, or None when the value does not end in this block.
+        """Return the position after the value, or None if the value does not end in this block.
 
         Args:
-            text: the block.
-            start: where to continue.
-            end: where to stop before the block's end.
+            text: The block.
+            start: Where to continue.
+            end: Where to stop before the end of the block.
         """
         limit = len(text) if end is None else end
         position = start + self._skip
@@ -512,7 +512,7 @@ class Brackets:
 
 
 def _whole_characters(block: bytes) -> int:
-    """Return where the last whole UTF-8 character of a block ends."""
+    """Return where the last complete UTF-8 character of a block ends."""
     for back in range(1, min(4, len(block)) + 1):
         byte = block[-back]
         if byte < 0x80:

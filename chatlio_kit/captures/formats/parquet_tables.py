@@ -1,8 +1,8 @@
-"""Read the rows of a Parquet file as objects with the columns' names as keys, numbered from 1.
+"""Read the rows of a Parquet file as objects, with the column names as keys, numbered from 1.
 
-A null is an absent field, and typed values are written as JSON that is as near as possible to the captured
-one. At most a thousand rows are held at once, and only as many as fit in memory. How large they may become is
-computed from the footer and the pages' headers before a row group is read.
+A null is a missing field, and typed values are written as JSON that is as close as possible to the captured
+JSON. At most a thousand rows are held at once, and only as many as fit in memory. Their possible size is
+computed from the footer and the page headers before a row group is read.
 """
 
 from __future__ import annotations
@@ -42,35 +42,35 @@ from chatlio_kit.chatlio.rejections import Reason
 
 MAGIC = b"PAR1"
 MOST_HELD = 64_000_000
-"""Bytes of rows that are held in memory at once."""
+"""Maximum size in bytes of the rows held in memory at once."""
 
 _ROWS_AT_ONCE = 1000
 _MANY_ROWS, _ROWS_TO_A_BYTE = 1_000_000, 100
 _MOST_PACKED = 200
-"""Times its packed size that a column may hold; captures reach a tenth of it."""
+"""Maximum expansion of a column over its compressed size; captures reach a tenth of it."""
 _WIDTH = 8
 _HEADER = 64
 _PREFIXED = "DELTA_BYTE_ARRAY"
 _VALUE = 64
-"""Bytes of memory per value in Python, without its text."""
+"""Memory in bytes per Python value, without its text."""
 _BUFFER = 1 << 20
 _IN_MEMORY = 1 << 24
 _UUIDS = frozenset({"UUID", "conversationUUID"})
 _UUID_BYTES = 16
 _TIMES = frozenset(place.rpartition(".")[2] for place in TIME_PATHS) | {"sentAt"}
 _TEXTS = frozenset({"ts"})
-"""What is a text although it looks like a decimal number."""
+"""Values that are strings although they look like decimal numbers."""
 _LAST_ZEROS = re.compile(r"(?:\.|(\.\d*?[1-9]))0+(?=$|[Z+-])")
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """How a row group is read.
+    """How to read a row group.
 
     Attributes:
-        rows: how many rows are read at once.
-        as_dictionary: columns that stay dictionary-encoded, because their values repeat too often.
-        refusal: why it is not read; empty for one that is.
+        rows: Number of rows to read at a time.
+        as_dictionary: Columns that stay dictionary-encoded, because their values repeat too often.
+        refusal: Why it is not read; empty if it is.
     """
 
     rows: int = _ROWS_AT_ONCE
@@ -79,13 +79,13 @@ class _Plan:
 
 
 def _plan(metadata: Any, schema: Any, group: int, source: Any) -> _Plan:
-    """Return how a row group is read.
+    """Return how to read a row group.
 
     Args:
-        metadata: the file's footer.
-        schema: the file's Parquet schema.
-        group: the row group's number.
-        source: the file, open for reading and seeking.
+        metadata: The file's footer.
+        schema: The file's Parquet schema.
+        group: Number of the row group.
+        source: The file, open for reading and seeking.
     """
     rows = metadata.row_group(group)
     chunks = [rows.column(index) for index in range(rows.num_columns)]
@@ -97,7 +97,7 @@ def _plan(metadata: Any, schema: Any, group: int, source: Any) -> _Plan:
         column = schema.column(index)
         unpacked, values = chunk.total_uncompressed_size, chunk.num_values
         if unpacked > max(MOST_HELD, _MOST_PACKED * chunk.total_compressed_size):
-            return _Plan(refusal=f"{chunk.path_in_schema} unfolds to {unpacked:,} bytes")
+            return _Plan(refusal=f"{chunk.path_in_schema} expands to {unpacked:,} bytes")
         is_list = column.max_repetition_level > 0
         if is_list and values * _WIDTH > max(MOST_HELD, _MOST_PACKED * packed):
             return _Plan(refusal=f"{chunk.path_in_schema} holds {values:,} values in {packed:,} bytes")
@@ -112,7 +112,7 @@ def _plan(metadata: Any, schema: Any, group: int, source: Any) -> _Plan:
 
 
 def _longest_value(chunk: Any, source: Any) -> int:
-    """Return how long a value may be that is stored once for many rows."""
+    """Return the maximum size of a value that is stored once for many rows."""
     if _PREFIXED in chunk.encodings:
         return int(chunk.total_uncompressed_size)
     if not chunk.has_dictionary_page or chunk.dictionary_page_offset is None:
@@ -122,12 +122,12 @@ def _longest_value(chunk: Any, source: Any) -> int:
 
 
 def _unpacked_size(header: bytes) -> int:
-    """Parse the unpacked size in a page's header; its first fields are the type and this size.
+    """Parse the uncompressed size in a page's header; the header's first fields are the type and this size.
 
     Source: Apache Parquet's parquet.thrift (PageHeader) in Thrift's compact protocol.
 
     Raises:
-        OSError: when it is not a page's header.
+        OSError: It is not a page header.
     """
     numbers, position = [], 0
     try:
@@ -143,7 +143,7 @@ def _unpacked_size(header: bytes) -> int:
                     break
             numbers.append(number >> 1)  # zigzag; neither is negative
     except IndexError:
-        raise OSError("A page of the Parquet file is cut off") from None
+        raise OSError("A page of the Parquet file is truncated") from None
     return numbers[1]
 
 
@@ -151,9 +151,9 @@ class _Written(NamedTuple):
     """How a file was written.
 
     Attributes:
-        is_loose: whether its rows hold payloads as typed values.
-        by_duckdb: whether DuckDB wrote it, which converts times with an offset to UTC and may store them
-            without one. All times of Chatlio have an offset.
+        is_loose: Whether its rows hold payloads as typed values.
+        by_duckdb: Whether DuckDB wrote it, which converts times with an offset to UTC and may store them
+            without one. All of Chatlio's times have an offset.
     """
 
     is_loose: bool
@@ -161,7 +161,7 @@ class _Written(NamedTuple):
 
 
 def is_parquet(handle: io.BufferedReader) -> bool:
-    """Whether an open file is Parquet, by its first bytes."""
+    """Whether an open file is Parquet, determined from its first bytes."""
     return handle.peek(len(MAGIC))[: len(MAGIC)] == MAGIC
 
 
@@ -169,12 +169,12 @@ def read_parquet(handle: io.BufferedReader) -> Iterator[ByteRecords | ReadFault]
     """Read a table's rows.
 
     Raises:
-        OSError: when it breaks off.
+        OSError: The file ends early.
     """
     with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as copy:
         source: Any = handle
         if not handle.seekable():
-            # A packed file is read from front to back, but a Parquet file from its end.
+            # A compressed file is read front to back, but a Parquet file from its end.
             shutil.copyfileobj(handle, copy)
             copy.seek(0)
             source = copy
@@ -191,7 +191,7 @@ def read_parquet(handle: io.BufferedReader) -> Iterator[ByteRecords | ReadFault]
 
 
 def _keeps_text(schema: Any) -> bool:
-    """Whether the table holds payloads as JSON text rather than as typed columns."""
+    """Whether the table holds payloads as JSON strings rather than as typed columns."""
     return not any(
         field.name in PAYLOAD_PATHS | NESTED
         or pa.types.is_nested(getattr(field.type, "storage_type", field.type))
@@ -205,7 +205,7 @@ def _read_group(
     plan = _plan(file.metadata, file.schema, group, source)
     if plan.refusal:
         detail = (
-            f"A part of the file is made to fill a memory: {plan.refusal}. Its "
+            f"A part of the file would exhaust the memory: {plan.refusal}. Its "
             f"{file.metadata.row_group(group).num_rows:,} rows are not read."
         )
         yield ReadFault(before + 1, b"", Reason.TOO_LARGE, detail)
@@ -225,7 +225,7 @@ def _read_group(
 
 
 def _within_limit(batch: Any, before: int, written: _Written) -> Iterator[ByteRecords | ReadFault]:
-    """Read dictionary-encoded rows, as many at once as fit in memory."""
+    """Read dictionary-encoded rows, as many at a time as fit in memory."""
     if sum(map(_weight, batch.columns)) <= MOST_HELD:
         yield from _records(batch, before, written)
     elif len(batch) == 1:
@@ -237,7 +237,7 @@ def _within_limit(batch: Any, before: int, written: _Written) -> Iterator[ByteRe
 
 
 def _weight(array: Any) -> int:
-    """Return about how many bytes values take without dictionary encoding."""
+    """Return the approximate size of values in bytes without dictionary encoding."""
     kind = array.type
     if pa.types.is_dictionary(kind):
         lengths = pc.binary_length(array.dictionary).take(array.indices)
@@ -257,7 +257,7 @@ def _entries(kind: Any) -> Any:
 def _records(batch: Any, before: int, written: _Written) -> Iterator[ByteRecords | ReadFault]:
     try:
         rows: list[dict[str, Any] | str] = batch.to_pylist()
-    except (ValueError, OverflowError):  # text that is not UTF-8, or a time beyond the year 9999
+    except (ValueError, OverflowError):  # text that is not UTF-8, or a time after the year 9999
         rows = [_row(batch.slice(index, 1)) for index in range(len(batch))]
     numbers: list[int] = []
     raws: list[bytes] = []
@@ -292,7 +292,7 @@ def _text(number: int, row: dict[str, Any] | str, written: _Written) -> bytes | 
         plain = _plain(row, "", written)
         try:
             text = row_of(plain)
-        except TypeError:  # a number beyond 64 bits, or bytes that are no text
+        except TypeError:  # a number beyond 64 bits, or bytes that are not text
             text = json.dumps(plain, default=str).encode()
     except RepeatedKey as wrong:
         reason, _, detail = refusal(wrong)
@@ -301,12 +301,12 @@ def _text(number: int, row: dict[str, Any] | str, written: _Written) -> bytes | 
 
 
 def _plain(value: Any, key: str, written: _Written) -> Any:
-    """Return a value as JSON has it, as near as possible to what Chatlio wrote, without nulls.
+    """Return a value as JSON has it, without nulls and as close as possible to what Chatlio wrote.
 
     Args:
-        value: the value.
-        key: its key in its object.
-        written: how the file was written.
+        value: The value.
+        key: Its key in its object.
+        written: How the file was written.
     """
     if isinstance(value, dict):
         members = {name: _plain(member, name, written) for name, member in value.items()}

@@ -1,4 +1,4 @@
-"""Records as they are read from files, and the exact value of each: no digit and no key is lost."""
+"""Records as they are read from files, and their exact values: no digit and no key is lost."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,20 +19,18 @@ from chatlio_kit.chatlio.numbers import WrittenNumber, as_written, is_double
 from chatlio_kit.chatlio.rejections import Reason, shortened
 
 Text = bytes | memoryview
-"""A record's text; as a view it shares the bytes of what it was read with."""
+"""The text of a record; a view shares the bytes of the block it was read in."""
 
 BLANK = 0x20
-"""No byte above this one is a blank."""
+"""No byte above this one is white space."""
 
 MOST_BYTES = 16_000_000
-"""A longer record is rejected: no chat is that long, and memory has to stay bounded."""
+"""Longer records are rejected: no chat is that long, and memory must stay bounded."""
 
 HUGE = 2.0**63
-"""Where orjson begins to read whole numbers as floats, and so to lose digits."""
+"""The size from which orjson reads integers as floats and loses digits."""
 
-_CONVERT = (
-    "Convert the file to UTF-8, or name the encoding that it is in with --encoding (in Python encoding=)"
-)
+_CONVERT = "Convert the file to UTF-8, or name its encoding with --encoding (in Python encoding=)"
 _PAYLOAD = "payload"
 _QUOTE = b'"'
 _ESCAPED_QUOTE = b"\\u0022"
@@ -44,7 +42,7 @@ _LEAST, _MOST = -(2**63), 2**64 - 1
 
 
 class RepeatedKey(ValueError):
-    """An object with one key twice, so that the value which is meant is unknown."""
+    """An object has a key twice, so the intended value is unknown."""
 
 
 class NotUtf8(ValueError):
@@ -68,10 +66,10 @@ class ByteRecords:
     """Consecutive records of a file.
 
     Attributes:
-        numbers: the number of each in its file.
-        raws: the bytes of each in the file.
-        cut: whether the file ends in the last of them without a line's end, so that it may be cut off.
-        is_loose: whether they were written from typed values, so that their text is not the one captured.
+        numbers: Number of each record in its file.
+        raws: Bytes of each record.
+        cut: Whether the file ends in the last record without a line feed, so that it may be truncated.
+        is_loose: Whether they were written from typed values, so that their text is not the captured one.
     """
 
     numbers: Sequence[int]
@@ -93,21 +91,25 @@ class ByteRecords:
 
     @property
     def size(self) -> int:
-        """Their size in bytes."""
+        """The size in bytes."""
         return sum(map(len, self.raws))
+
+    def shifted(self, lines: int) -> ByteRecords:
+        """Return the same records, so many lines further on in their file."""
+        return replace(self, numbers=[number + lines for number in self.numbers])
 
 
 class Paged(ByteRecords):
-    """Records that a page lists, read one by one because the page is damaged or exceeds memory."""
+    """Records listed by a page, read one by one because the page is damaged or too large for memory."""
 
 
 class LineRecords:
-    """Records that are lines of their file: the same as ``ByteRecords``, but split only when they are read.
+    """Records that are lines of their file: like ``ByteRecords``, but split only when they are read.
 
     Args:
-        first: the number of the first line.
-        text: whole lines, without the last one's end; none of them is blank.
-        ends: where each of the others ends in it.
+        first: Number of the first line.
+        text: Whole lines, without the final line feed; none is blank.
+        ends: Where all lines but the last end in the text.
     """
 
     __slots__ = ("_ends", "_first", "_text")
@@ -122,16 +124,16 @@ class LineRecords:
 
     @property
     def numbers(self) -> Sequence[int]:
-        """The number of each in its file."""
+        """The number of each record in its file."""
         return range(self._first, self._first + len(self))
 
     @property
     def raws(self) -> list[bytes]:
-        """The bytes of each record, split at every call."""
+        """The bytes of each record, split on every call."""
         return list(map(bytes, self.part(0, len(self))))
 
     def part(self, start: int, end: int) -> list[Text]:
-        """Return the bytes of some records, copied only where blanks have to be stripped."""
+        """Return the bytes of some records, copied only where white space has to be stripped."""
         text, ends = self._text, self._ends[start:end]
         if end > len(self._ends):
             ends = np.append(ends, len(text))
@@ -143,6 +145,10 @@ class LineRecords:
             return [view[first:last] for first, last in bounds]
         return [text[first:last].strip() for first, last in bounds]
 
+    def shifted(self, lines: int) -> LineRecords:
+        """Return the same records, so many lines further on in their file."""
+        return LineRecords(self._first + lines, self._text, self._ends)
+
     @property
     def head(self) -> bytes:
         """The bytes of the first record."""
@@ -150,7 +156,7 @@ class LineRecords:
 
     @property
     def size(self) -> int:
-        """Their size in bytes."""
+        """The size in bytes."""
         return len(self._text)
 
 
@@ -159,10 +165,10 @@ class ReadFault:
     """A part of a file that cannot be read as a record.
 
     Attributes:
-        number: the number that the record would have.
-        raw: its bytes, or the first of them.
-        reason: why it cannot be read.
-        detail: the same as a sentence.
+        number: Number that the record would have.
+        raw: Its bytes, or the first of them.
+        reason: Why it cannot be read.
+        detail: The same, as a sentence.
     """
 
     number: int
@@ -173,11 +179,11 @@ class ReadFault:
 
 @dataclass(frozen=True, slots=True)
 class Remark:
-    """Something to report about a file as a whole.
+    """A remark about a file as a whole.
 
     Attributes:
-        one: the sentence about one file, after its name.
-        many: the sentence about several files, after their number.
+        one: Sentence about one file, to follow its name.
+        many: Sentence about several files, to follow their number.
     """
 
     one: str
@@ -190,10 +196,11 @@ ReadItem = LineRecords | ByteRecords | ReadFault | Remark
 
 
 def parse(raw: bytes) -> Any:
-    """Parse one JSON text exactly: no number loses a digit, no key is dropped, nothing else is accepted.
+    """Parse JSON exactly: no number loses a digit, no key is dropped, and nothing but JSON is accepted.
 
     Raises:
-        ValueError: with the fault and its place; a RepeatedKey when an object has a key twice.
+        ValueError: The text is invalid; the message gives the error and its position.
+        RepeatedKey: An object has a key twice.
     """
     try:
         value = orjson.loads(raw)
@@ -205,7 +212,7 @@ def parse(raw: bytes) -> Any:
 
 
 def not_utf8(raw: bytes) -> NotUtf8 | None:
-    """Return the error that names the first byte which is not UTF-8; None for a text that is."""
+    """Return the error for the first byte that is not UTF-8; None for valid text."""
     try:
         raw.decode()
     except UnicodeDecodeError as wrong:
@@ -219,11 +226,11 @@ def not_utf8(raw: bytes) -> NotUtf8 | None:
 
 
 def is_exact(raw: bytes, value: Any) -> bool:
-    """Whether a value that orjson parsed certainly holds all that its text says.
+    """Whether a value that orjson parsed is known to hold everything in its text.
 
-    It does where it is written as the same bytes. Otherwise it has to be written with as many quotes, because
-    a repeated key would have lost two. Integers beyond 64 bits became floats, so floats of that size count as
-    inexact, and so do decimals with more digits than a double holds.
+    It does if serializing it gives the same bytes. Otherwise the result must have as many quotes, because a
+    repeated key would have lost two. Integers beyond 64 bits became floats, so floats of that size count as
+    inexact, as do decimals with more digits than a double holds.
     """
     try:
         written = orjson.dumps(value)
@@ -237,15 +244,15 @@ def is_exact(raw: bytes, value: Any) -> bool:
 
 
 def keeps_quotes(raw: bytes, quotes: int) -> bool:
-    """Whether a text has exactly so many quotes, and none as an escape that would hide another."""
+    """Whether the text has exactly this many quotes, none of them hidden in an escape."""
     return raw.count(_QUOTE) == quotes and _ESCAPED_QUOTE not in raw
 
 
 def keeps_decimals(raw: bytes) -> bool:
-    """Whether a double holds every decimal number of a JSON text, to the last digit.
+    """Whether a double holds every decimal number in JSON to the last digit.
 
-    A double holds up to 15 digits, so only longer numbers and those with an exponent are checked. Digits
-    within a string may give a needless no.
+    A double holds up to 15 digits, so only longer numbers and numbers with an exponent are checked. Digits
+    within a string may cause a false negative.
     """
     return all(is_double(number.decode()) for number in _DOUBTFUL.findall(raw))
 
@@ -272,7 +279,7 @@ def _parse_slowly(raw: bytes) -> Any:
 
     try:
         value = json.loads(raw, object_pairs_hook=_with_keys_once, parse_float=decimal)
-        if written:  # beside such a number, integers stay as they were written too
+        if written:  # next to such a number, integers keep their spelling too
             value = json.loads(raw, parse_float=decimal, parse_int=_integer)
             canonical({"": value})
     except (RecursionError, TypeError):
@@ -294,21 +301,21 @@ def _with_keys_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def row_of(cells: dict[str, Any]) -> bytes:
-    """Write a table's row as a JSON object; JSON in a cell named payload is written as the object that it is.
+    """Write a table's row as a JSON object; JSON in a cell named payload becomes an object.
 
     Raises:
-        TypeError: when JSON has no form for a cell.
+        TypeError: JSON cannot represent a cell.
     """
     payload = cells.get(_PAYLOAD)
     if isinstance(payload, str) and payload.lstrip()[:1] == "{":
         with suppress(ValueError):
-            orjson.loads(payload)  # what is no JSON stays the text that it is
+            orjson.loads(payload)  # what is not JSON stays a string
             cells = {**cells, _PAYLOAD: orjson.Fragment(payload.encode())}
     return orjson.dumps(cells, default=as_written)
 
 
 def refusal(wrong: Exception, *, cut: bool = False) -> tuple[Reason, str | None, str]:
-    """Return why a text could not be parsed: reason, field and sentence."""
+    """Return why a record could not be parsed: reason, field and sentence."""
     if isinstance(wrong, InvalidRecord):
         return wrong.reason, wrong.field, wrong.detail
     if isinstance(wrong, RepeatedKey):
@@ -320,14 +327,14 @@ def refusal(wrong: Exception, *, cut: bool = False) -> tuple[Reason, str | None,
         return Reason.DUPLICATE_KEY, key, detail
     if cut and _ends_early(wrong):
         words = "inside of a character" if isinstance(wrong, NotUtf8) else message_of(wrong)
-        return Reason.UNREADABLE, None, f"The file is cut off in its last line: {words}."
+        return Reason.UNREADABLE, None, f"The file is truncated in its last line: {words}."
     if isinstance(wrong, NotUtf8):
         return Reason.NOT_JSON, None, f"The record is not UTF-8: {wrong}."
     return Reason.NOT_JSON, None, f"Not JSON: {message_of(wrong)}. {_advice(wrong)}"
 
 
 def _ends_early(wrong: Exception) -> bool:
-    """Whether a text is not JSON only because it ends too early."""
+    """Whether text is invalid JSON only because it ends too early."""
     if isinstance(wrong, json.JSONDecodeError):
         return wrong.msg.startswith("Unterminated") or wrong.pos >= len(wrong.doc)
     return isinstance(wrong, NotUtf8) and wrong.ends_early
@@ -337,26 +344,26 @@ def _advice(wrong: Exception) -> str:
     if isinstance(wrong, json.JSONDecodeError):
         rest = wrong.doc[wrong.pos :].lstrip()
         if wrong.msg.startswith("unexpected content after") and rest.startswith("{"):
-            return "More than one object is on the line. Put each on a line of its own and read it again."
+            return "The line has more than one object. Put each on its own line and read it again."
         if re.match(r"\{\s*'", wrong.doc):
-            return "It is written as Python shows an object. Write it with json.dumps and read it again."
+            return "It is a Python literal, not JSON. Write it with json.dumps and read it again."
     return "Correct the record and read it again."
 
 
 def message_of(wrong: Exception) -> str:
-    """Return an error's own message without its last period."""
+    """Return an error's own message without a final period."""
     return str(wrong).rstrip(".") or type(wrong).__name__
 
 
 def too_large(number: int, start: bytes) -> ReadFault:
-    """Return the fault of a record that is longer than any chat."""
+    """Return the error for a record that is longer than any chat."""
     detail = (
-        f"The record is longer than {MOST_BYTES:,} bytes; only its beginning is shown. "
-        "Take it out of the file, or cut it into the records it was made of."
+        f"The record is longer than {MOST_BYTES:,} bytes; only its beginning is shown. Remove it from the "
+        "file, or split it into its original records."
     )
     return ReadFault(number, start[:1000], Reason.TOO_LARGE, detail)
 
 
 def unreadable(number: int, raw: bytes, detail: str) -> ReadFault:
-    """Return the fault of a part of a file that cannot be read."""
+    """Return the error for an unreadable part of a file."""
     return ReadFault(number, raw, Reason.UNREADABLE, detail)

@@ -1,4 +1,4 @@
-"""Detect the form of a text's records from its beginning, even where that is damaged."""
+"""Detect the format of a text's records from its beginning, even if that is damaged."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def are_values(head: bytes, ended: bool) -> bool:
     """Whether the records are an array's elements, or objects that span or share lines, rather than lines.
 
     Args:
-        head: the text's beginning.
-        ended: whether the text ends with it.
+        head: The text's beginning.
+        ended: Whether the text ends with it.
     """
     lines = [line.strip() for line in head.lstrip().split(b"\n") if line.strip()]
     first = lines[0]
@@ -43,35 +43,35 @@ def are_values(head: bytes, ended: bool) -> bool:
 
 
 def look_like_json(head: bytes) -> bool:
-    """Whether any line begins as JSON does and is text."""
+    """Whether any line starts like JSON and is text."""
     return any(line.lstrip()[:1] in _OPENING and _is_text(line) for line in head.lstrip().split(b"\n"))
 
 
 def holds_record(lines: bytes) -> bool:
-    """Whether any line is an object by itself that has a key."""
+    """Whether any line is by itself an object with a key."""
     return any(is_record(line) for line in lines.split(b"\n"))
 
 
 def is_record(line: bytes) -> bool:
-    """Whether a line is an object by itself that has a key, as a record of newline-delimited JSON."""
+    """Whether a line is by itself an object with a key, like a record of newline-delimited JSON."""
     line = line.strip()
     return line.startswith(b"{") and line.endswith(b"}") and b'"' in line and _is_whole(line)
 
 
 def _continues(lines: list[bytes], ended: bool) -> bool:
-    """Whether a first line that is not a whole value is the beginning of one."""
+    """Whether an incomplete first line is the start of a value."""
     first = lines[0]
     if len(lines) == 1:
         opens_twice = not ended and _OPENS_TWICE.match(first) is not None
         return first.startswith(b"[") or opens_twice or _holds_many(first, ended)
     if _are_records(lines, ended):
         return False
-    # An object continues where the next line starts with a key or a bracket, not with a new object.
+    # An object continues if the next line starts with a key or a bracket, not with a new object.
     return first.startswith(b"[") or lines[1][:1] not in _OPENING or _another_begins(lines)
 
 
 def _are_values_after_damage(lines: list[bytes], ended: bool) -> bool:
-    """Whether whole values follow a damaged beginning, such as an array whose first byte is bad."""
+    """Whether complete values follow a damaged beginning, such as an array whose first byte is wrong."""
     if len(lines) == 1:
         return _holds_many(lines[0], ended) or (not ended and b'{"' in lines[0])
     continues = any(line in _OPENING for line in lines) or _are_elements(lines)
@@ -79,12 +79,12 @@ def _are_values_after_damage(lines: list[bytes], ended: bool) -> bool:
 
 
 def _are_elements(lines: list[bytes]) -> bool:
-    """Whether most lines are an array's elements, each with a comma after it."""
+    """Whether most lines are an array's elements, followed by commas."""
     return 2 * sum(line.startswith(b"{") and line.endswith(b"},") for line in lines) > len(lines)
 
 
 def _holds_many(line: bytes, ended: bool) -> bool:
-    """Whether a line is more than one damaged record: an array ends there, or an object begins again."""
+    """Whether a line is more than one damaged record: an array ends there, or an object starts again."""
     if ended and line.endswith(b"]"):
         return True
     text = line.decode("utf-8", errors="surrogateescape")
@@ -92,13 +92,13 @@ def _holds_many(line: bytes, ended: bool) -> bool:
 
 
 def _begins_again(text: str, rest: str) -> bool:
-    """Whether the rest of a text holds a bracket and then an object that begins as the first one does."""
+    """Whether the rest of a text holds a bracket and then an object that starts like the first one."""
     keys = first_keys(text)
     return bool(keys) and re.search(rf"\}}.?\s*{begins_with(keys)}", rest) is not None
 
 
 def _another_begins(lines: list[bytes]) -> bool:
-    """Whether a line holds consecutive objects that begin as the first line does."""
+    """Whether a line holds consecutive objects that start like the first line."""
     text = lines[0].decode("utf-8", errors="surrogateescape")
     keys = own_key(text)
     again = re.compile(rf"\}}\s*{begins_with(keys)}".encode("utf-8", errors="surrogateescape"))

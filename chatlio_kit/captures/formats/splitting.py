@@ -1,22 +1,30 @@
-"""Split a file into its records, with one block of it in memory.
+"""Split a file into its records, with one block in memory.
 
 A record is a non-blank line of newline-delimited JSON (numbered by its physical line), an element of an array
-(by its index from 1), or one of several consecutive objects. A file that cannot be read to its end yields the
-records before the break, and one fault.
+(numbered from 1), or one of several consecutive objects. A file that cannot be read to its end yields the
+records before the error, and one fault.
 """
 
 from __future__ import annotations
 
+import codecs
 import io
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import chain, compress, count
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chatlio_kit.captures.dialects.dialect import Dialect
-from chatlio_kit.captures.dialects.pages import begins_page, unfold
-from chatlio_kit.captures.formats.compression import BREAKS, MAGIC_BYTES, unpacked
+from chatlio_kit.captures.dialects.pages import begins_page, lists_captures, unfold
+from chatlio_kit.captures.formats.compression import (
+    BREAKS,
+    MAGIC_BYTES,
+    ByteStream,
+    reraise_full_disk,
+    unpacked,
+)
 from chatlio_kit.captures.formats.csv_tables import layout_of, read_csv
 from chatlio_kit.captures.formats.json_values import Values, read_values
 from chatlio_kit.captures.formats.parquet_tables import is_parquet, read_parquet
@@ -34,12 +42,12 @@ from chatlio_kit.captures.formats.records import (
 )
 from chatlio_kit.captures.formats.sniffing import are_values, holds_record, is_record, look_like_json
 from chatlio_kit.captures.formats.strays import no_captures, wide_encoding
-from chatlio_kit.captures.formats.text_blocks import Blocks, FileText, Readable, Recoded, Recoding
+from chatlio_kit.captures.formats.text_blocks import BLOCK, Blocks, FileText, Readable, Recoded, Recoding
 
 _CHECKSUM_ERRORS = ("CRC", "data check")
 _NULS = Remark(
-    "holds runs of NUL bytes, as a log that was cut while it was written to: they were passed over",
-    "files hold runs of NUL bytes, as logs that were cut while they were written to: these were passed over",
+    "holds runs of NUL bytes, like a log that was truncated while being written: they were skipped",
+    "files hold runs of NUL bytes, like logs that were truncated while being written: these were skipped",
 )
 _END = ord("\n")
 
@@ -47,12 +55,12 @@ _END = ord("\n")
 def read_records(
     handle: io.BufferedReader, recoding: Recoding | None = None, fields: Dialect | None = None
 ) -> Iterator[ReadItem]:
-    """Read an open file's records, whatever their form and compression.
+    """Read an open file's records, whatever their format and compression.
 
     Args:
-        handle: the file.
-        recoding: the encoding of lines that are not UTF-8, if the user named it.
-        fields: a dialect that the user named: where it walks a list, each element is a record.
+        handle: The file.
+        recoding: Encoding of lines that are not UTF-8, if the user named one.
+        fields: A dialect that the user named; if it walks a list, each element is a record.
     """
     number, text = 0, None
     records: Iterator[ReadItem]
@@ -71,24 +79,116 @@ def read_records(
                 number = item.number if isinstance(item, ReadFault) else item.numbers[-1]
             yield item
     except BREAKS as broken:
+        reraise_full_disk(broken)
         yield unreadable(number + 1, b"", _break(broken))
     if text is not None and text.nuls:
         yield _NULS
 
 
+@dataclass
+class LineSpan:
+    """Some bytes of a file of lines, which another process reads: the lines that begin within them.
+
+    Attributes:
+        start: the first byte.
+        end: the byte after the last; None for the rest of the file.
+        state: what the file's store says about its state; None where it says nothing.
+        lines: how many lines were read.
+        is_broken: whether reading broke off, so that nothing after it counts.
+    """
+
+    start: int
+    end: int | None
+    state: str | None = None
+    lines: int = 0
+    is_broken: bool = False
+
+
+def are_lines(head: bytes, fields: Dialect | None) -> bool:
+    """Whether a file is plain newline-delimited JSON, so that any of its lines can be read alone.
+
+    Args:
+        head: its first bytes; more must follow.
+        fields: a dialect that the user named.
+    """
+    head = head.removeprefix(codecs.BOM_UTF8)
+    first, ends, _ = head.partition(b"\n")
+    if not (first.startswith(b"{") and ends and is_record(first)) or b"\0" in head:
+        return False
+    is_walked = fields is not None and bool(fields.walk)
+    return not (is_walked or layout_of(head) or are_values(head, False) or lists_captures(first, fields))
+
+
+def read_lines(
+    handle: io.BufferedReader, span: LineSpan, recoding: Recoding | None = None
+) -> Iterator[ReadItem]:
+    """Read the records of a span; their numbers count from the first line that begins in it.
+
+    Args:
+        handle: the file, one that :func:`are_lines`.
+        span: the bytes, and what was read of them.
+        recoding: the encoding of lines that are not UTF-8, if the user named it.
+    """
+    try:
+        text = FileText(_lines_within(handle, span), has_mark=not span.start)
+        counted = _Counted(Recoded(text, recoding) if recoding else text, span)
+        yield from _by_line(Blocks(counted), are_pages=False)
+    except BREAKS as broken:
+        span.is_broken = True
+        yield unreadable(span.lines + 1, b"", _break(broken))
+    if text.nuls:
+        yield _NULS
+
+
+def _lines_within(handle: io.BufferedReader, span: LineSpan) -> io.BufferedReader:
+    """Return a stream of the lines that begin in a span; the last of them may end behind it."""
+    position = handle.seek(max(span.start - 1, 0))
+    while span.start and (block := handle.readline(BLOCK)):  # the rest of the line before
+        position += len(block)
+        if block.endswith(b"\n"):
+            break
+    is_whole = True
+
+    def read(size: int) -> bytes:
+        nonlocal position, is_whole
+        if span.end is None:
+            return handle.read1(size)
+        if position >= span.end and is_whole:
+            return b""
+        inside = span.end - position
+        block = handle.read1(min(size, inside)) if inside > 0 else handle.readline(size)
+        position += len(block)
+        is_whole = block.endswith(b"\n")
+        return block
+
+    return io.BufferedReader(ByteStream(read))
+
+
+class _Counted:
+    """A text whose lines are counted while it is read."""
+
+    def __init__(self, text: Readable, span: LineSpan) -> None:
+        self._text, self._span = text, span
+
+    def read(self, size: int) -> bytes:
+        block = self._text.read(size)
+        self._span.lines += block.count(b"\n")
+        return block
+
+
 def _break(broken: Exception) -> str:
     before = "Records before it are kept."
     if any(word in str(broken) for word in _CHECKSUM_ERRORS):
-        before = "Its checksum is wrong: records before it are kept as they are, and may be altered."
+        before = "Its checksum is wrong: records before it are kept, but may be altered."
     return f"The file breaks off here: {message_of(broken)}. {before}"
 
 
 def split(text: Readable, start: bytes = b"") -> Iterator[ReadItem]:
-    """Split a text into records, by the form of its beginning.
+    """Split a text into records, by the format of its beginning.
 
     Args:
-        text: the text as UTF-8.
-        start: the file's first bytes, which name the format of a file that is no such text.
+        text: The text as UTF-8.
+        start: The file's first bytes, which identify the format of other files.
     """
     blocks = Blocks(text)
     head = blocks.head
@@ -96,7 +196,7 @@ def split(text: Readable, start: bytes = b"") -> Iterator[ReadItem]:
         yield from _by_line(blocks)
         return
     if wide := wide_encoding(start):
-        yield unreadable(1, b"", f"The file is {wide}, without the mark that says so. Convert it to UTF-8.")
+        yield unreadable(1, b"", f"The file is {wide}, without a byte order mark. Convert it to UTF-8.")
         return
     layout = layout_of(head)
     if layout is not None:
@@ -110,7 +210,7 @@ def split(text: Readable, start: bytes = b"") -> Iterator[ReadItem]:
 
 
 def _after_words(blocks: Blocks, start: bytes) -> Iterator[ReadItem]:
-    """Read the records after other lines that exceed the head, if there are any."""
+    """Read the records that follow more other lines than the head holds, if there are any."""
     number, rest = 0, b""
     source = iter(blocks)
     for block in source:
@@ -130,17 +230,22 @@ def _after_words(blocks: Blocks, start: bytes) -> Iterator[ReadItem]:
     yield unreadable(1, b"", no_captures(start, blocks.head))
 
 
-def _by_line(blocks: Blocks, source: Iterator[bytes] | None = None, number: int = 0) -> Iterator[ReadItem]:
+def _by_line(
+    blocks: Blocks,
+    source: Iterator[bytes] | None = None,
+    number: int = 0,
+    are_pages: bool | None = None,
+) -> Iterator[ReadItem]:
     """Read each line as a record.
 
     Args:
-        blocks: the text.
-        source: the blocks that are still to be read; by default all.
-        number: the number of the previous line.
+        blocks: The text.
+        source: The blocks still to be read; by default all.
+        number: Number of the previous line.
+        are_pages: Whether lines are pages that list captures; None where the first one shows it.
     """
     source = iter(blocks) if source is None else source
     rest, skipping, skipped = b"", False, 0
-    are_pages: bool | None = None
     while block := next(source, b""):
         if not skipping and not rest and block.isspace():
             number += block.count(b"\n")
@@ -178,7 +283,7 @@ def _by_line(blocks: Blocks, source: Iterator[bytes] | None = None, number: int 
                     are_pages = begins_page(item.raws)
             number += len(ends) + 1
         rest = block[end + 1 :]
-    blocks.finish()  # where the file breaks off in a line, the break is its fault
+    blocks.finish()  # if the file breaks off within a line, that break is the error
     if rest.strip():
         yield ByteRecords([number + 1], [rest.strip()], cut=True)
 

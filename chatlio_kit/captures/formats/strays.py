@@ -1,7 +1,7 @@
-"""Files that hold no captures: what they are, and which of them may be left out.
+"""Files without captures: what they are, and which of them may be left out.
 
-A text among captures is left out only if it certainly holds none: a README, notes, a program's log. A file
-that may be a capture, be it damaged, packed or in a form that is not read, costs a reject.
+A text file is left out only if it is known to hold no captures: a README, notes, a program's log. A file that
+may be a capture, even if damaged, packed or in an unsupported format, is rejected.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ NO_CAPTURES = (
 )
 
 _FORMS: tuple[tuple[bytes, str], ...] = (
-    (b"7z\xbc\xaf\x27\x1c", "a 7z archive. Unpack it, and read what was in it."),
-    (b"Rar!", "a RAR archive. Unpack it, and read what was in it."),
-    (b"\x04\x22\x4d\x18", "packed with LZ4. Unpack it, and read what was in it."),
-    (b"\xff\x06\x00\x00sNaPpY", "packed with Snappy. Unpack it, and read what was in it."),
-    (b"SQLite format 3\x00", "an SQLite database. Write the table with the captures as CSV, and read that."),
-    (b"\xd0\xcf\x11\xe0", "an Office document. Save the sheet with the captures as CSV, and read that."),
-    (b"Obj\x01", "an Avro file. Write it as Parquet or as a JSON object a line, and read that."),
-    (b"ORC", "an ORC file. Write it as Parquet or as a JSON object a line, and read that."),
-    (b"ARROW1", "an Arrow file. Write it as Parquet, and read that."),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive. Unpack it and read its contents."),
+    (b"Rar!", "a RAR archive. Unpack it and read its contents."),
+    (b"\x04\x22\x4d\x18", "packed with LZ4. Unpack it and read its contents."),
+    (b"\xff\x06\x00\x00sNaPpY", "packed with Snappy. Unpack it and read its contents."),
+    (b"SQLite format 3\x00", "an SQLite database. Export the table with the captures as CSV and read that."),
+    (b"\xd0\xcf\x11\xe0", "an Office document. Save the sheet with the captures as CSV and read that."),
+    (b"Obj\x01", "an Avro file. Convert it to Parquet or to JSON Lines and read that."),
+    (b"ORC", "an ORC file. Convert it to Parquet or to JSON Lines and read that."),
+    (b"ARROW1", "an Arrow file. Convert it to Parquet and read that."),
     (b"%PDF-", "a PDF document, which holds no captures."),
-    (b"<!doctype html", "a web page, as a server sends in place of a file. Get the file again."),
-    (b"<html", "a web page, as a server sends in place of a file. Get the file again."),
-    (b"<?xml", "XML, perhaps a server's answer in place of a file. Captures are JSON, CSV or Parquet."),
+    (b"<!doctype html", "a web page, which a server sent in place of a file. Download the file again."),
+    (b"<html", "a web page, which a server sent in place of a file. Download the file again."),
+    (b"<?xml", "XML, perhaps a server's response in place of a file. Captures are JSON, CSV or Parquet."),
 )
 _PREFIXED = re.compile(rb"(?m)^([^\s{\[][^{\n]{0,200}?)\{\s*\"[^\n]*\}[\s);]*$")
 """A line with other text before its JSON object."""
@@ -55,7 +55,7 @@ _MARKS = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
-"""What every form of a capture has: JSON, Chatlio's fields, or a code that may hold them."""
+"""What every capture contains, in any format: JSON, Chatlio's fields, or an encoding that may hide them."""
 _DATA = re.compile(
     r"\.(json|ndjson|jsonl|jsonlines|ldjson|geojson|har|csv|tsv|tab|parquet|pq|avro|orc|xml|xlsx?|sql|dump|db"
     r"|gz|gzip|bz2|xz|zst|zip|tar|tgz|7z|rar|br|lz4|snappy)(?![a-z])",
@@ -66,11 +66,11 @@ Open = Callable[[], AbstractContextManager[io.BufferedReader]]
 
 
 def no_captures(start: bytes, head: bytes) -> str:
-    """Return a sentence about what a file without captures is, or what keeps them from being read.
+    """Return a sentence about what a file without captures is, or why its captures cannot be read.
 
     Args:
-        start: its first bytes.
-        head: the beginning of its text.
+        start: Its first bytes.
+        head: The beginning of its text.
     """
     markup = head.lstrip()[:32].lower()
     for magic, form in _FORMS:
@@ -79,14 +79,14 @@ def no_captures(start: bytes, head: bytes) -> str:
     if prefix := _PREFIXED.search(head):
         before = shortened(prefix[1].decode("utf-8", errors="replace"), 40)
         return (
-            f"The file has lines with something before their JSON, such as {before}. Take that away, so that "
-            "each line is a JSON object, and read it again."
+            f"The file has lines with something before their JSON, such as {before}. Remove it so that each "
+            "line is a JSON object, and read the file again."
         )
     return NO_CAPTURES
 
 
 def wide_encoding(start: bytes) -> str | None:
-    """Return the encoding of a text with two or four bytes for each letter; None for any other."""
+    """Return the encoding of text with two or four bytes per letter; None for any other."""
     start = start[: len(start) // 4 * 4]
     if len(start) < 8:
         return None
@@ -101,21 +101,21 @@ def wide_encoding(start: bytes) -> str | None:
 
 
 def is_stray(name: str, head: bytes, open_again: Open) -> bool:
-    """Whether a file certainly holds no capture: all of it is text, and without anything that captures have.
+    """Whether a file is known to hold no captures: all of it is text, without anything that captures have.
 
-    A file with the name of a data file is no stray, whatever it holds, because it should hold captures.
+    A file named like a data file is never a stray, because it should hold captures.
 
     Args:
-        name: its name.
-        head: its first bytes, at least a few.
-        open_again: opens it from its beginning.
+        name: Its name.
+        head: Its first bytes, at least a few.
+        open_again: Opens it from its beginning.
     """
     if not head or _DATA.search(name.rpartition("/")[2].rpartition("!")[2]) or not _is_plain(head):
         return False
     try:
         with open_again() as handle:
             return _holds_nothing(handle)
-    except BREAKS:  # reading its records reports it
+    except BREAKS:  # reading its records reports the error
         return False
 
 

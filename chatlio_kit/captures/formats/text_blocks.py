@@ -1,4 +1,4 @@
-"""A file's text in blocks: as UTF-8, without runs of NULs, its beginning known before it is read."""
+"""A file's text in blocks: as UTF-8, without runs of NULs, and with its beginning available in advance."""
 
 from __future__ import annotations
 
@@ -27,33 +27,37 @@ _NULS_INSIDE, _NULS_AT_START = re.compile(rb"(?<=\n)\0+|" + _NULS), re.compile(r
 
 
 class Readable(Protocol):
-    """A text that is read in blocks; an empty one is its end."""
+    """Text that is read in blocks; an empty block is the end."""
 
     def read(self, size: int) -> bytes:
         """Return the next block."""
 
 
 class FileText:
-    """A file's bytes in blocks, as UTF-8 without a byte order mark and without runs of NULs.
+    """A file's bytes in blocks, as UTF-8 without a byte order mark or runs of NULs.
 
     A log that is truncated while it is written, or a disk that loses power, leaves NULs where a file has no
-    content: at its beginning, at the edges of its lines, or instead of a part of them. Such a run counts as
-    the end of the line that it breaks off. A line of nothing but NULs stays one that holds a NUL.
+    content: at its beginning, at the edges of its lines, or in place of a part of them. Such a run counts as
+    the end of the line that it interrupts. A line of nothing but NULs becomes a line with one NUL.
+
+    Args:
+        handle: the file.
+        has_mark: whether it begins with what may be a byte order mark.
 
     Attributes:
-        nuls: how many NULs were skipped.
+        nuls: Number of NULs skipped.
     """
 
-    def __init__(self, handle: io.BufferedReader) -> None:
+    def __init__(self, handle: io.BufferedReader, *, has_mark: bool = True) -> None:
         self._source = UntilBreak(handle.read1)
         self._decoder: codecs.IncrementalDecoder | None = None
         self._starts_line, self._run = True, 0
         self.nuls = 0
-        self._head = self._source.read(4, 4)
+        self._head = self._source.read(4, 4) if has_mark else b""
         for mark, encoding in _UTF16.items():
             if self._head.startswith(mark):
                 self._head = self._head.removeprefix(mark)
-                # Lone surrogates go on as they are: they cost their own record, not the file.
+                # Lone surrogates pass through: they cost their own record, not the file.
                 self._decoder = codecs.getincrementaldecoder(encoding)("surrogatepass")
         if self._decoder is None:
             self._head = self._head.removeprefix(codecs.BOM_UTF8)
@@ -62,7 +66,7 @@ class FileText:
         """Return the next block; an empty one at the end.
 
         Raises:
-            Exception: one of ``BREAKS``, after all that precedes it was returned.
+            Exception: One of ``BREAKS``, after everything before it was returned.
         """
         block, self._head = self._head, b""
         while True:
@@ -81,7 +85,7 @@ class FileText:
         if self._run or b"\0" in block:
             block = bytes(self._run) + block
             whole = block if is_last else block.rstrip(b"\0")
-            # A run may go on in the next block; of a long one a short stand-in waits for what follows.
+            # A run may continue in the next block; a short placeholder for a long one waits for what follows.
             run = len(block) - len(whole)
             self._run = min(run, _GAP)
             self.nuls += run - self._run
@@ -107,8 +111,8 @@ class Recoding:
     """The encoding of lines that are not UTF-8.
 
     Attributes:
-        encoding: its name, as Python knows it.
-        lines: how many lines were read in it so far.
+        encoding: Python's name for it.
+        lines: Number of lines read in it so far.
     """
 
     encoding: str
@@ -119,7 +123,7 @@ class Recoding:
         """Parse the option ``--encoding``.
 
         Raises:
-            UsageError: when there is no such encoding, or JSON is written with other bytes in it.
+            UsageError: The encoding does not exist, or encodes JSON's characters with other bytes.
         """
         if name is None:
             return None
@@ -128,17 +132,17 @@ class Recoding:
             has_ascii = _ASCII.decode(codec.name) == _ASCII.decode("ascii")
         except (LookupError, ValueError):
             raise UsageError(
-                f"{option('encoding', repr(name))} is no known encoding. Name one such as cp1252."
+                f"{option('encoding', repr(name))} is not a known encoding. Name one such as cp1252."
             ) from None
         if not has_ascii:
             raise UsageError(
-                f"{option('encoding', repr(name))} has other bytes for plain letters, so no JSON "
-                "is found in it. Convert such files to UTF-8."
+                f"{option('encoding', repr(name))} encodes plain letters with other bytes, so JSON cannot be "
+                "found in it. Convert such files to UTF-8."
             )
         return cls(codec.name)
 
     def line(self, raw: bytes) -> bytes:
-        """Return a line as UTF-8; one that is in neither encoding stays as it is, and costs its record."""
+        """Return a line as UTF-8; a line in neither encoding stays unchanged, and its record is rejected."""
         try:
             raw.decode()
         except UnicodeDecodeError:
@@ -156,14 +160,14 @@ class Recoding:
 
 
 class Recoded:
-    """A text in blocks of whole lines, each line in UTF-8."""
+    """Text in blocks of whole lines, all in UTF-8."""
 
     def __init__(self, text: FileText, recoding: Recoding) -> None:
         self._text, self._recoding = text, recoding
         self._rest = b""
 
     def read(self, size: int) -> bytes:
-        """Return the next block, which ends with a line unless that is very long; an empty one at the end."""
+        """Return the next block, which ends at the end of a line unless that is too far; empty at the end."""
         whole, block = self._rest, b""
         while len(whole) <= MOST_BYTES:
             try:
@@ -183,13 +187,13 @@ class Recoded:
 
 
 class Blocks:
-    """A text's blocks, of which the first are known before they are read.
+    """A text's blocks, the first of which are available before they are read.
 
-    What breaks is raised by ``finish``, when all that precedes it was read.
+    Errors are raised by ``finish``, once everything before them was read.
 
     Attributes:
-        head: the text's beginning.
-        ended: whether the text ends with it.
+        head: The text's beginning.
+        ended: Whether the text ends with it.
     """
 
     def __init__(self, text: Readable) -> None:
@@ -198,7 +202,7 @@ class Blocks:
         self.ended = False
         parts: list[bytes] = []
         size = 0
-        # Blank lines at the beginning show nothing, however many there are.
+        # Blank lines at the beginning are ignored, however many there are.
         while size < PEEK or (size < MOST_BLANK and not any(part.strip() for part in parts)):
             block = self._next(PEEK)
             if not block:
@@ -218,11 +222,11 @@ class Blocks:
             return b""
 
     def extend_head(self, holds: Callable[[bytes], bool], most: int) -> bool:
-        """Extend the head to the first block with lines that match; False when none does.
+        """Extend the head to the first block with lines that match; return False if none does.
 
         Args:
-            holds: whether some lines match; the last one may be incomplete.
-            most: how long the head may become.
+            holds: Whether any of the given lines match; the last may be incomplete.
+            most: Maximum length of the head.
         """
         lines = self.head
         while not holds(lines):
@@ -240,11 +244,11 @@ class Blocks:
             yield block
 
     def check_skipped(self, skipped: int) -> None:
-        """End reading in a record of which too many bytes were skipped."""
+        """End reading in a record from which too many bytes were skipped."""
         if skipped > MOST_SKIPPED:
-            self._broken = OSError(f"a record goes on for more than {MOST_SKIPPED:,} bytes")
+            self._broken = OSError(f"a record continues for more than {MOST_SKIPPED:,} bytes")
 
     def finish(self) -> None:
-        """Raise what broke, after all that precedes it was read."""
+        """Raise the error, if any, after everything before it was read."""
         if self._broken is not None:
             raise self._broken

@@ -1,1 +1,1 @@
-"""Where captures are: files, folders, archives, buckets, URLs."""
+"""Where captures come from: files, folders, archives, buckets, URLs."""

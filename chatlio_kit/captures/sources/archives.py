@@ -1,4 +1,4 @@
-"""The members of a zip or a tar, each read as a file; nothing is written to disk under a member's name."""
+"""The members of zip and tar archives, read as files; nothing is written to disk under a member's name."""
 
 from __future__ import annotations
 
@@ -36,24 +36,24 @@ _NTFS_START = datetime(1601, 1, 1, tzinfo=UTC)
 _UPWARDS = (".", "..")
 _BLOCK = 1 << 16
 _MOST_HEADERS = 4_000_000
-"""Bytes between two members of a tar, which are read into memory; in any real tar they are a few hundred."""
+"""Maximum number of bytes between two members of a tar, read into memory; usual are a few hundred."""
 
 Rename = Callable[[str], str]
 
 
 @dataclass(frozen=True)
 class Member:
-    """One file of an archive.
+    """One file in an archive.
 
     Attributes:
-        name: its name; members with equal names are numbered.
-        path: its path in the archive.
-        size: its bytes, as the archive says.
-        modified_at: its time, UTC; None where the archive has none, or one without a zone.
-        open: opens it. In a tar it has to be read before the next member.
-        can_reopen: whether it can be opened more than once.
-        left_out: why it is not read; empty for one that is.
-        refusal: why it cannot be read, if that is known before reading.
+        name: Its name; members with equal names are numbered.
+        path: Its path in the archive.
+        size: Its size in bytes, according to the archive.
+        modified_at: Its time, UTC; None if the archive has none, or one without a time zone.
+        open: Opens it. In a tar it must be read before the next member.
+        can_reopen: Whether it can be opened more than once.
+        left_out: Why it is left out; empty if it is read.
+        refusal: Why it cannot be read, if that is known in advance.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Member:
 
 
 class _UniqueNames:
-    """Gives each member a printable name of its own."""
+    """Gives each member a unique, printable name."""
 
     def __init__(self, rename: Rename) -> None:
         self._rename, self._times = rename, Counter[str]()
@@ -85,7 +85,7 @@ def _is_litter(path: str) -> bool:
 
 
 def is_zip(handle: io.BufferedReader) -> bool:
-    """Whether an open file begins as a zip does."""
+    """Whether an open file starts like a zip."""
     return handle.peek(4)[:4] in _ZIP_MAGICS
 
 
@@ -93,17 +93,17 @@ def zip_members(handle: io.BufferedReader, rename: Rename) -> Iterator[Member]:
     """Yield a zip's members in the order of their paths.
 
     Args:
-        handle: the zip.
-        rename: returns the name to be used for a name.
+        handle: The zip.
+        rename: Returns the name to use for a name.
 
     Raises:
-        BadZipFile: when its list of members cannot be read.
-        OSError: when it is an Office document.
+        BadZipFile: Its list of members cannot be read.
+        OSError: It is an Office document.
     """
     with _open_zip(handle) as archive:
         infos = archive.infolist()
         if _OFFICE in archive.NameToInfo:
-            raise OSError("It is an Office document. Save the sheet with the captures as CSV, and read that")
+            raise OSError("It is an Office document. Save the sheet with the captures as CSV and read that")
         overlapping = _overlapping(infos)
         names = _UniqueNames(rename)
         files = (info for info in infos if not info.is_dir())
@@ -122,9 +122,9 @@ def zip_members(handle: io.BufferedReader, rename: Rename) -> Iterator[Member]:
 
 
 def zip_listing(source: Source) -> list[ZipInfo]:
-    """Return what a zip lists, of which little more than its end is read; nothing for what is no zip.
+    """Return a zip's list of members, reading little more than its end; empty if it is not a zip.
 
-    What cannot be opened lists nothing, too: reading it says why.
+    The list of a file that cannot be opened is empty too; reading the file reports the reason.
     """
     with suppress(*BREAKS), source.open() as handle:
         if not is_zip(handle):
@@ -133,7 +133,7 @@ def zip_listing(source: Source) -> list[ZipInfo]:
             with _open_zip(handle) as archive:
                 return archive.infolist()
     if isinstance(source, WebSource):
-        for opened in (source.open_end, source.open):  # not every server sends the end alone
+        for opened in (source.open_end, source.open):  # not every server sends just the end
             with suppress(*BREAKS), opened() as end, _open_zip(end) as archive:
                 return archive.infolist()
     return []
@@ -141,7 +141,7 @@ def zip_listing(source: Source) -> list[ZipInfo]:
 
 @contextmanager
 def _open_zip(handle: io.BufferedReader) -> Iterator[ZipFile]:
-    """Open a zip; a stream is copied to disk first, because its list of members is at its end."""
+    """Open a zip; a stream is copied to disk first, because a zip's list of members is at its end."""
     if handle.seekable():
         with ZipFile(handle) as archive:
             yield archive
@@ -159,17 +159,17 @@ def _open_zipped(archive: ZipFile, info: ZipInfo) -> io.BufferedReader:
 
 def _zip_refusal(info: ZipInfo, overlaps: bool) -> str:
     if info.flag_bits & _ENCRYPTED:
-        return "It is encrypted. Unpack the zip with its password, and read what was in it."
+        return "It is encrypted. Unpack the zip with its password and read its contents."
     if info.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
         method = info.compress_type
-        return f"It is packed by method {method}, which is not read. Pack it with deflate instead."
+        return f"It is packed with method {method}, which is not supported. Pack it with deflate instead."
     if overlaps:
-        return "It shares its bytes with another member, as only in a zip that is made to fill a disk."
+        return "It shares its bytes with another member, which happens only in decompression bombs."
     return ""
 
 
 def _overlapping(infos: list[ZipInfo]) -> set[int]:
-    """Return the offsets of members that begin within another one."""
+    """Return the offsets of members that start within another one."""
     offsets, end = set[int](), 0
     for info in sorted(infos, key=lambda info: info.header_offset):
         if info.header_offset < end:
@@ -179,7 +179,7 @@ def _overlapping(infos: list[ZipInfo]) -> set[int]:
 
 
 def _zip_time(info: ZipInfo) -> datetime | None:
-    """Return the time in the extra fields of Unix or Windows; the plain one has no zone.
+    """Return the time in the extra fields of Unix or Windows; the plain one has no time zone.
 
     Source: PKWARE's APPNOTE 4.5.5 (NTFS) and Info-ZIP's extrafld.txt (0x5455, extended timestamp).
     """
@@ -199,7 +199,7 @@ def _zip_time(info: ZipInfo) -> datetime | None:
 
 
 def is_tar(handle: io.BufferedReader) -> bool:
-    """Whether an open file begins with a tar's header whose checksum fits."""
+    """Whether an open file starts with a tar header that has the right checksum."""
     try:
         tarfile.TarInfo.frombuf(handle.peek(MAGIC_BYTES)[:MAGIC_BYTES], "utf-8", "surrogateescape")
     except (tarfile.TarError, OSError, EOFError, ValueError):
@@ -211,11 +211,11 @@ def tar_members(handle: io.BufferedReader, rename: Rename) -> Iterator[Member]:
     """Yield a tar's members in their order, without seeking.
 
     Args:
-        handle: the tar.
-        rename: returns the name to be used for a name.
+        handle: The tar.
+        rename: Returns the name to use for a name.
 
     Raises:
-        OSError: when the tar breaks off, or its list of members is damaged.
+        OSError: The tar is truncated, or its list of members is damaged.
     """
     source, names = _BoundedTar(handle), _UniqueNames(rename)
     end = 0
@@ -224,7 +224,7 @@ def tar_members(handle: io.BufferedReader, rename: Rename) -> Iterator[Member]:
             fileobj=cast(IO[bytes], source), mode="r|", tarinfo=_Header, ignore_zeros=True
         ) as archive:
             while (info := archive.next()) is not None:
-                cast(Any, archive).members = []  # the library would keep all of them
+                cast(Any, archive).members = []  # tarfile would keep all of them
                 end = archive.offset
                 source.allow(info.size)
                 if not info.isdir():
@@ -233,7 +233,7 @@ def tar_members(handle: io.BufferedReader, rename: Rename) -> Iterator[Member]:
                 raise tarfile.ReadError("its end is missing")
     except tarfile.TarError as broken:
         if not source.is_reported:
-            raise source.broken or OSError(f"The tar breaks off: {broken}") from None
+            raise source.broken or OSError(f"The tar is incomplete: {broken}") from None
 
 
 def _tar_member(
@@ -245,7 +245,7 @@ def _tar_member(
     gaps: Any = info.sparse
     stored = sum(size for _, size in gaps) if info.issparse() else info.size
     is_bomb = info.size > MOST_UNPACKED and info.size > MOST_RATIO * stored
-    refusal = "Almost all of it is a gap, as only in a tar that is made to fill a disk" if is_bomb else ""
+    refusal = "Almost all of it is a gap, which happens only in decompression bombs" if is_bomb else ""
     return Member(
         names.of(info.name.removeprefix("./"), left_out),
         info.name,
@@ -259,7 +259,7 @@ def _tar_member(
 
 
 def _tar_content(archive: tarfile.TarFile, source: _BoundedTar, info: tarfile.TarInfo) -> ByteStream:
-    """Return a member's bytes, up to a break."""
+    """Return a member's bytes, up to an error."""
     if info.issparse() and (sparse := archive.extractfile(info)) is not None:
         return ByteStream(lambda size: _read_sparse(sparse, size))
     stream, remaining = cast(IO[bytes], archive.fileobj), info.size
@@ -280,7 +280,7 @@ def _read_sparse(content: IO[bytes], size: int) -> bytes:
     try:
         return content.read(size)
     except tarfile.TarError as broken:
-        raise OSError(f"The tar breaks off: {broken}") from None
+        raise OSError(f"The tar is incomplete: {broken}") from None
 
 
 def _tar_time(info: tarfile.TarInfo) -> datetime | None:
@@ -293,7 +293,7 @@ def _tar_time(info: tarfile.TarInfo) -> datetime | None:
 
 
 class _Header(tarfile.TarInfo):
-    """A member's header; a damaged one is an error, where the library takes it for the tar's end."""
+    """A member's header; a damaged one raises an error, where tarfile would assume the end of the tar."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
@@ -307,10 +307,10 @@ class _Header(tarfile.TarInfo):
 
 
 class _BoundedTar:
-    """A tar's bytes, of which only so many may separate two members; they end where the tar breaks.
+    """A tar's bytes, with a limit on those between two members; they end where the tar is damaged.
 
     Attributes:
-        is_reported: whether reading a member reported the break.
+        is_reported: Whether reading a member reported the damage.
     """
 
     def __init__(self, handle: io.BufferedReader) -> None:
@@ -320,15 +320,15 @@ class _BoundedTar:
 
     @property
     def broken(self) -> Exception | None:
-        """What broke, if anything did."""
+        """The error, if there was one."""
         return self._source.broken
 
     def allow(self, size: int) -> None:
-        """Allow as many bytes as a member has."""
+        """Allow for the bytes of a member."""
         self._most = self._count + size + _MOST_HEADERS
 
     def read(self, size: int) -> bytes:
-        """Return so many bytes; fewer at the end."""
+        """Return this many bytes; fewer at the end."""
         try:
             return self._source.read(size, size)
         except BREAKS:
@@ -338,5 +338,5 @@ class _BoundedTar:
         block = self._handle.read1(size)
         self._count += len(block)
         if self._count > self._most:
-            raise OSError("Its list of members goes on and on, as no tar of captures does")
+            raise OSError("Its list of members does not end")
         return block

@@ -1,4 +1,4 @@
-"""Find the files that paths, patterns and URLs lead to, in a fixed order under stable names."""
+"""Find the files that paths, patterns and URLs lead to, in a fixed order and under stable names."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOO
 
 @dataclass(frozen=True)
 class FoundFiles:
-    """What the named paths lead to.
+    """What the given paths lead to.
 
     Attributes:
-        files: the files, sorted by name.
-        left_out: the names of what was left out, by the reason.
-        excluded: the names of what patterns excluded.
+        files: The files, sorted by name.
+        left_out: Names of what was left out, by reason.
+        excluded: Names of what patterns excluded.
     """
 
     files: list[CaptureFile]
@@ -43,7 +43,7 @@ class FoundFiles:
         return [note(why, Names.of(names)) for why, names in sorted(self.left_out.items())]
 
     def renamed(self, name: Callable[[str], str]) -> FoundFiles:
-        """Return the same under other names; later ones of several files with one name are numbered."""
+        """Return the same under other names; if several files share a name, later ones are numbered."""
         files = [replace(file, name=name(file.name)) for file in self.files]
         left_out = {why: list(map(name, names)) for why, names in self.left_out.items()}
         return FoundFiles(list(_numbered(files)), left_out, list(map(name, self.excluded)))
@@ -51,13 +51,13 @@ class FoundFiles:
 
 @dataclass(frozen=True)
 class _Argument:
-    """One path, pattern or URL that was named.
+    """One path, pattern or URL.
 
     Attributes:
-        root: its own name.
-        whole: a longer name, for when another argument has the same name.
-        parent: the folder that holds it, whose name may say a kind.
-        entries: what it leads to.
+        root: Its own name.
+        whole: A longer name, used if another argument has the same name.
+        parent: The folder that holds it, whose name may indicate a kind.
+        entries: What it leads to.
     """
 
     root: str
@@ -66,25 +66,27 @@ class _Argument:
     entries: list[Entry]
 
     def exclusion_paths(self, entry: Entry) -> tuple[str, ...]:
-        """Return the paths that patterns match: from the argument on, as typed, and from inside it."""
+        """Return the paths that patterns match: from the argument on, as typed, and from within it."""
         starts = (self.root, self.whole, "") if entry.inside else (self.root, self.whole)
         return tuple("/".join((start, *entry.inside) if start else entry.inside) for start in starts)
 
 
 def find_files(paths: Sequence[Path | str], exclusion: Exclusion | None = None) -> FoundFiles:
-    """List the files that paths, patterns and URLs lead to, each once, sorted by name.
+    """List the files that paths, patterns and URLs lead to, once each, sorted by name.
 
-    In a folder every file counts, whatever its name, except hidden ones and what systems leave behind; a note
-    names what is left out. Links are followed. What cannot be read is among the files and costs a reject.
+    In a folder every file counts, whatever its name, except hidden files and those that systems leave behind;
+    a note names what is left out. Links are followed. Unreadable files are listed too, and are rejected
+    later.
 
     Args:
-        paths: files, folders, patterns such as ``captures/**/*.ndjson``, or URLs such as ``s3://bucket/path/``.
-        exclusion: what is not to be read, if anything.
+        paths: Files, folders, patterns such as ``captures/**/*.ndjson``, or URLs such as
+            ``s3://bucket/path/``.
+        exclusion: What not to read, if anything.
 
     Raises:
-        MissingPath: when a named path does not exist, or a pattern matches nothing.
-        UsageError: when a URL needs a driver that is not installed.
-        CaptureError: when there is no file at all, or a store does not answer.
+        MissingPath: A path does not exist, or a pattern matches nothing.
+        UsageError: A URL needs a driver that is not installed.
+        CaptureError: There are no files, or a store does not respond.
     """
     arguments = [_argument(str(path)) for path in paths]
     roots = Counter(argument.root for argument in arguments)
@@ -110,12 +112,12 @@ def find_files(paths: Sequence[Path | str], exclusion: Exclusion | None = None) 
         known = files.setdefault(entry.identity, file)
         if is_named and not known.is_named:
             files[entry.identity] = replace(known, is_named=True)
-    for identity in excluded:  # under whichever of its names a pattern matches
+    for identity in excluded:  # a pattern may match any of its names
         files.pop(identity, None)
     if excluded and not files:
         raise CaptureError(
-            f"--exclude (in Python exclude=) leaves none of the {len(excluded):,} files to be read. "
-            "Narrow its patterns."
+            f"--exclude (in Python exclude=) leaves none of the {len(excluded):,} files to be read. Narrow "
+            "its patterns."
         )
     if not files:
         listed = ", ".join(repr(shown(str(path))) for path in paths)
@@ -135,7 +137,7 @@ def _numbered(files: Iterable[CaptureFile]) -> Iterator[CaptureFile]:
 
 
 def local_path(text: Path | str) -> str:
-    """Return the path that a URL such as ``file:///captures`` means; any other text as it is."""
+    """Return the path that a URL such as ``file:///captures`` means; return any other string unchanged."""
     text = str(text)
     return unquote(text[len(_FILE) :]) if text.lower().startswith(_FILE) else text
 

@@ -1,4 +1,4 @@
-"""Exclude files and members of archives by patterns."""
+"""Exclude files and archive members by patterns."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ _SEPARATORS = re.compile(r"[/!]")
 
 
 class Exclusion:
-    """Patterns for what is not to be read.
+    """Patterns for what not to read.
 
-    ``*`` and ``?`` match within one name, ``**`` any folders. A pattern without a slash matches the name of
-    a file, a folder or a member wherever it is; one with a slash matches a path from the named argument on,
-    from inside it, or as it was typed. What is inside an excluded folder or archive is excluded too.
+    ``*`` and ``?`` match within one name, ``**`` matches any folders. A pattern without a slash matches the
+    name of a file, folder or member anywhere; one with a slash matches a path from the argument on, from
+    within it, or as it was typed. Everything in an excluded folder or archive is excluded too.
 
     Args:
-        patterns: the patterns.
+        patterns: The patterns.
 
     Attributes:
-        unused: patterns that matched nothing so far.
+        unused: Patterns that have matched nothing so far.
 
     Raises:
-        UsageError: when a pattern is empty.
+        UsageError: A pattern is empty.
     """
 
     def __init__(self, patterns: Iterable[str] = ()) -> None:
         self.patterns = tuple(dict.fromkeys(patterns))
         if any(not pattern.strip("/! ") for pattern in self.patterns):
-            raise UsageError(f"{option('exclude')} names nothing. Name a file, a folder or a pattern.")
+            raise UsageError(f"{option('exclude')} is empty. Name a file, a folder or a pattern.")
         self._rules = [
             (pattern, _compiled(pattern), _SEPARATORS.search(pattern.strip("/")) is not None)
             for pattern in self.patterns
@@ -41,7 +41,7 @@ class Exclusion:
         return bool(self.patterns)
 
     def matches(self, paths: Iterable[str]) -> bool:
-        """Whether a pattern matches one of a file's paths; a ``!`` precedes an archive's member."""
+        """Whether a pattern matches one of a file's paths; ``!`` precedes an archive's member."""
         distinct = list(dict.fromkeys(paths))
         matched = {
             pattern

@@ -20,20 +20,23 @@ SPECIAL = "neither file nor folder"
 
 
 class Source(Protocol):
-    """Where a file's bytes come from."""
+    """The source of a file's bytes."""
 
     def open(self) -> io.BufferedReader:
         """Open it for reading.
 
         Raises:
-            OSError: when it cannot be opened.
+            OSError: It cannot be opened.
         """
 
     def mark(self) -> str | None:
-        """Return a text that changes with the content; None where a change could stay unnoticed."""
+        """Return a string that changes with the content; None if a change could go unnoticed."""
+
+    def shared(self) -> Source:
+        """Return the same source as another process finds it, whatever its working directory is."""
 
     def change_of(self, size: int | None) -> Remark | None:
-        """Return whether the size differs from an earlier one; None where it does not, or is unknown."""
+        """Return whether the size differs from an earlier one; None if it does not, or is unknown."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,10 @@ class UnlistedSource:
         """Return None."""
         return None
 
+    def shared(self) -> UnlistedSource:
+        """Return itself."""
+        return self
+
     def change_of(self, size: int | None) -> None:
         """Return None."""
 
@@ -59,13 +66,13 @@ class Entry:
     """One file that a path, pattern or URL leads to.
 
     Attributes:
-        inside: its path below what was named, part by part; empty for a file that was named itself.
-        source: its source; None for what is left out.
-        identity: equal for two ways to the same file.
-        size: its bytes; None where that is unknown.
-        modified_at: its time, UTC; None where that is unknown.
-        left_out: why it is not read; empty for one that is.
-        is_link: whether it was reached by its own symbolic link.
+        inside: Its path below the argument, as a tuple; empty if it is the argument itself.
+        source: Its source; None if it is left out.
+        identity: Equal for two ways to the same file.
+        size: Its size in bytes; None if unknown.
+        modified_at: Its time, UTC; None if unknown.
+        left_out: Why it is left out; empty if it is read.
+        is_link: Whether it was reached by its own symbolic link.
     """
 
     inside: tuple[str, ...]
@@ -79,18 +86,18 @@ class Entry:
 
 @dataclass(frozen=True)
 class CaptureFile:
-    """One file of captures, or one member of an archive.
+    """One file of captures, or one archive member.
 
     Attributes:
-        name: its name in frames, rejects and the ledger: the path from the named argument's own name on, so
-            that it does not depend on the machine or on the working directory. It is printable and holds
-            nothing secret. An archive's member is ``a.zip!member``.
-        kind: the kind that its name or its folders' names say, if any.
-        source: its source, or the source of the archive that holds it.
-        size: its bytes as they are stored; None where that is unknown.
-        modified_at: its time, UTC; None where that is unknown.
-        is_named: whether it was named itself, not found in a folder or an archive.
-        paths: the paths that patterns for exclusion match; empty where there are no such patterns.
+        name: Its name in frames, rejections and the ledger: the path starting with the argument's own name,
+            so that it does not depend on the machine or the working directory. It is printable and holds no
+            secrets. An archive's member is ``a.zip!member``.
+        kind: The kind that its name or its folders' names indicate, if any.
+        source: Its source, or the source of its archive.
+        size: Stored size in bytes; None if unknown.
+        modified_at: Its time, UTC; None if unknown.
+        is_named: Whether it was named itself rather than found in a folder or an archive.
+        paths: Paths for matching exclusion patterns; empty if there are none.
     """
 
     name: str
@@ -102,7 +109,7 @@ class CaptureFile:
     paths: tuple[str, ...] = ()
 
     def member(self, name: str, path: str, size: int, modified_at: datetime | None) -> CaptureFile:
-        """Return a member of this archive; where the member's path says no kind, the archive's says it."""
+        """Return a member of this archive; if its path indicates no kind, it gets the archive's."""
         kind = kind_in_path(path.split("/")) or self.kind
         return replace(
             self,
@@ -122,10 +129,10 @@ def archives_of(name: str) -> set[str]:
 
 
 def printable(name: str) -> str:
-    r"""Write a file's name so that any terminal, table and file can hold it, and no two names become one.
+    r"""Escape a file's name so that any terminal, table or file can hold it and no two names become one.
 
-    Control characters, bytes that are no text and marks that turn the direction of writing become ``\x0a``
-    and the like, and a backslash is doubled.
+    Control characters, bytes that are not text and bidirectional controls become ``\x0a`` and the like, and a
+    backslash is doubled.
     """
     return "".join(map(_printable, name))
 
@@ -134,7 +141,7 @@ def _printable(character: str) -> str:
     if character == "\\":
         return "\\\\"
     code = ord(character)
-    if 0xDC80 <= code <= 0xDCFF:  # how Python holds a byte of a name that is no text
+    if 0xDC80 <= code <= 0xDCFF:  # how Python represents a byte of a name that is not text
         return f"\\x{code - 0xDC00:02x}"
     if character.isprintable() or character == " ":
         return character
@@ -142,7 +149,7 @@ def _printable(character: str) -> str:
 
 
 def local_name(path: Path) -> str:
-    """Return the last part of a path, also of one such as ``.`` that does not contain it."""
+    """Return the last part of a path, even of one such as ``.`` that does not contain it."""
     return os.path.basename(os.path.realpath(path))
 
 
@@ -153,11 +160,11 @@ def is_litter(name: str) -> bool:
 
 @dataclass
 class Names:
-    """Names to be listed in a sentence: how many there are, and the first of them.
+    """Names to list in a sentence: their number and the first of them.
 
     Attributes:
-        count: how many there are.
-        first: the first few in alphabetical order.
+        count: How many there are.
+        first: The first few in alphabetical order.
     """
 
     count: int = 0
@@ -172,6 +179,11 @@ class Names:
         """Count one more name."""
         self.count += 1
         self.first = sorted([*self.first, name])[:_MOST_SHOWN]
+
+    def extend(self, others: Names) -> None:
+        """Count other names, too."""
+        self.count += others.count
+        self.first = sorted([*self.first, *others.first])[:_MOST_SHOWN]
 
     def __str__(self) -> str:
         more = f" and {self.count - _MOST_SHOWN:,} more" if self.count > _MOST_SHOWN else ""

@@ -1,4 +1,4 @@
-"""Files of this machine: what a folder holds, and what a pattern matches, without waiting or looping."""
+"""Local files: the contents of folders and the matches of patterns, without waiting or looping."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from chatlio_kit.captures.sources.remote import WILDCARD
 
 _ANY_DEPTH = "**"
 _GREW = Remark(
-    "grew after it was listed: what was written after it was read comes with the next run",
-    "files grew after they were listed: what was written after they were read comes with the next run",
+    "grew after it was listed: lines written after it was read are left for the next run",
+    "files grew after they were listed: lines written after they were read are left for the next run",
 )
 _SHRANK = Remark(
-    "is shorter than when it was listed, so it was written anew or cut: read it again",
-    "files are shorter than when they were listed, so they were written anew or cut: read them again",
+    "is shorter than when it was listed, so it was rewritten or truncated: read it again",
+    "files are shorter than when they were listed, so they were rewritten or truncated: read them again",
 )
 
 Parts = tuple[str, ...]
@@ -31,7 +31,7 @@ Parts = tuple[str, ...]
 
 @dataclass(frozen=True)
 class LocalSource:
-    """A file of this machine."""
+    """A file on this machine."""
 
     path: Path
 
@@ -40,16 +40,20 @@ class LocalSource:
         return self.path.open("rb")
 
     def mark(self) -> str | None:
-        """Return a digest of size, time and content; None for a pipe or a file that cannot be read."""
+        """Return a digest of size, time and content; None for a pipe or an unreadable file."""
         try:
             status = self.path.stat()
             if not stat.S_ISREG(status.st_mode):
                 return None
             with self.path.open("rb") as file:
                 content = file_digest(file, "sha256").hexdigest()
-        except OSError:  # reading its records reports it as a reject
+        except OSError:  # reading its records reports the error
             return None
         return sha256(f"{status.st_size}|{status.st_mtime_ns}|{content}".encode()).hexdigest()
+
+    def shared(self) -> LocalSource:
+        """Return the file by its absolute path."""
+        return LocalSource(self.path.absolute())
 
     def change_of(self, size: int | None) -> Remark | None:
         """Compare the file's size with an earlier one."""
@@ -87,11 +91,11 @@ def _time_of(status: os.stat_result) -> datetime | None:
 
 
 def below(folder: Path, inside: Parts = ()) -> Iterator[Entry]:
-    """Yield everything below a folder: each real folder once, however many links lead to it."""
+    """Yield everything below a folder, visiting each real folder once, however many links lead to it."""
     waiting, linked = [(folder, inside)], list[tuple[Path, Parts]]()
     seen: set[tuple[int, int]] = set()
     while waiting or linked:
-        # Real folders come before links to them, so the files in them get the real names.
+        # Real folders come before links to them, so that their files get the real names.
         path, parts = waiting.pop() if waiting else linked.pop(0)
         try:
             status = path.stat()
@@ -127,8 +131,8 @@ def below(folder: Path, inside: Parts = ()) -> Iterator[Entry]:
 def matching(pattern: str) -> tuple[Path, list[Entry]]:
     """Return the part of a pattern before its first wildcard, and what the pattern matches.
 
-    ``*``, ``?`` and ``[...]`` match parts of one name, ``**`` any folders; a folder that is matched stands
-    for all that it holds. Hidden names are matched only where the pattern has the dot.
+    ``*``, ``?`` and ``[...]`` match within one name, ``**`` matches any folders; a matching folder means
+    everything in it. Hidden names match only if the pattern has the dot.
     """
     parts = Path(pattern).parts
     first = next(index for index, part in enumerate(parts) if WILDCARD.search(part))
@@ -157,7 +161,7 @@ def _matched(folder: Path, parts: Parts, inside: Parts) -> Iterator[tuple[Path, 
 
 
 def _folders(folder: Path, inside: Parts) -> list[tuple[Path, Parts]]:
-    """Return a folder and all folders below it that hold files."""
+    """Return a folder and all folders below it that contain files."""
     folders = {inside}
     for entry in below(folder, inside):
         if isinstance(entry.source, LocalSource):

@@ -1,4 +1,4 @@
-"""URLs of captures, without the secrets in them: passwords and signatures are neither shown nor logged."""
+"""URLs of captures, without their secrets: passwords and signatures are neither shown nor logged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ADDRESS = re.compile(_SCHEME)
 _IN_TEXT = re.compile(rf"{_SCHEME}[^\s'\"<>]+")
 _CHAIN = re.compile(rf"::(?={_SCHEME}|\w+::)")
 _WEB = frozenset({"http", "https"})
-# The part before the @ is a container's name there, not a user's.
+# The part before the @ is the name of a container there, not of a user.
 _CONTAINER_FIRST = frozenset({"abfs", "abfss"})
 _HOST = re.compile(r"[^:]*(?::\d*)?|\[[^\]]*\](?::\d*)?")
 WILDCARD = re.compile(r"[*?\[]")
@@ -28,22 +28,22 @@ _QUERY = re.compile(r"(?<=\?)[^\s\"'<>]*=[^\s\"'<>]*")
 
 
 def is_address(text: str) -> bool:
-    """Whether a text is a URL rather than a path."""
+    """Whether a string is a URL rather than a path."""
     return _ADDRESS.match(text) is not None
 
 
 def is_chain(address: str) -> bool:
-    """Whether a URL names one file system within another, as ``zip://a::https://host/b.zip``."""
+    """Whether a URL names one file system within another, as ``zip://a::https://host/b.zip`` does."""
     return _CHAIN.search(address) is not None
 
 
 def is_web(address: str) -> bool:
-    """Whether a URL is one of a web server."""
+    """Whether it is a web server's URL."""
     return address.partition("://")[0].lower() in _WEB
 
 
 def shown(address: str) -> str:
-    """Return a URL without what may be secret: user, password, query and fragment. A path stays as it is."""
+    """Return a URL without possible secrets: user, password, query and fragment. Paths are unchanged."""
     return "::".join(_shown(part) if "://" in part else part for part in _CHAIN.split(address))
 
 
@@ -51,17 +51,17 @@ def _shown(address: str) -> str:
     scheme, _, rest = address.partition("://")
     authority, slash, path = rest.partition("/")
     if "@" in path and not _HOST.fullmatch(authority.rpartition("@")[2]):
-        # What looks like a host is a user and the beginning of a password with a slash in it.
+        # What looks like a host is a user and the start of a password that contains a slash.
         authority, slash, path = rest.rpartition("@")[2].partition("/")
     if "@" in authority and (scheme.lower() not in _CONTAINER_FIRST or ":" in authority):
         authority = authority.rpartition("@")[2]
-    # In a bucket a question mark may be a wildcard, and both marks may be part of a name.
+    # In a bucket a question mark may be a wildcard, and both characters may be part of a name.
     query = r"[?#]" if scheme.lower() in _WEB else r"\?(?=.*=)"
     return re.split(query, f"{scheme}://{authority}{slash}{path}", maxsplit=1)[0]
 
 
 def masked(message: str, address: str) -> str:
-    """Remove every secret of a URL from a message about it."""
+    """Remove all secrets of a URL from a message about it."""
     try:
         parts = urlsplit(address)
     except ValueError:
@@ -78,16 +78,16 @@ def masked(message: str, address: str) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """Return a text with every URL in it as :func:`shown` writes it."""
+    """Return a string with every URL in the form of :func:`shown`."""
     return _IN_TEXT.sub(lambda url: shown(url.group()), text)
 
 
 def name_of(address: str, *, is_literal: bool = False) -> str:
-    """Return the last part of a URL's path; the host or bucket where there is none.
+    """Return the last part of a URL's path; the host or bucket if there is none.
 
     Args:
-        address: the URL.
-        is_literal: whether wildcards in it are part of a name; otherwise the name ends before the first.
+        address: The URL.
+        is_literal: Whether wildcards are part of the name; otherwise the name ends before the first.
     """
     scheme, _, rest = shown(address).partition("://")
     if scheme.lower() in _WEB:
@@ -100,8 +100,8 @@ def name_of(address: str, *, is_literal: bool = False) -> str:
 def mask_driver_logs() -> None:
     """Mask what drivers log, at every level and in every handler.
 
-    Signed URLs lose their queries. Drivers' debug messages hold whole requests with signatures and tokens,
-    so their text is replaced.
+    Signed URLs lose their queries. The text of drivers' debug messages is replaced, because they contain
+    whole requests with signatures and tokens.
     """
     make = logging.getLogRecordFactory()
     if not isinstance(make, _MaskingFactory):
@@ -109,7 +109,7 @@ def mask_driver_logs() -> None:
 
 
 class _MaskingFactory:
-    """Makes log records as another factory does, and masks those of drivers."""
+    """Creates log records with another factory and masks those of drivers."""
 
     def __init__(self, make: Any) -> None:
         self._make = make

@@ -10,12 +10,14 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from fnmatch import fnmatchcase
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from chatlio_kit.captures.formats.compression import ByteStream
-from chatlio_kit.captures.sources.files import LITTER, Entry, is_litter
-from chatlio_kit.captures.sources.remote import WILDCARD, is_chain, mask_driver_logs, masked, shown
-from chatlio_kit.errors import CaptureError, MissingPath, UsageError
+from chatlio_kit.captures.sources.files import LITTER, Entry, Source, is_litter
+from chatlio_kit.captures.sources.remote import WILDCARD, is_chain, is_web, mask_driver_logs, masked, shown
+from chatlio_kit.errors import CaptureError, MissingPath, OutputError, UsageError
 
 _EXTRAS = {
     "s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "abfs": "abfs", "abfss": "abfs", "az": "abfs",
@@ -25,23 +27,23 @@ _VERSIONS = ("ETag", "etag", "md5Hash", "content_md5", "Content-MD5", "generatio
 _BLOCK = 4_000_000
 _ANY_DEPTH = "**"
 
-UNOPENABLE = "its name ends with a slash, so its driver takes it for a folder"
-NAMESAKE = "a folder named like the object; name it with a slash at its end"
+UNOPENABLE = "its name ends with a slash, so its driver treats it as a folder"
+NAMESAKE = "a folder named like the object; add a slash to name it"
 
 _systems: dict[str, Any] = {}
-"""The file system of each URL that was listed: its connections are used for reading too."""
+"""The file system of each listed URL, whose connections are reused for reading."""
 
 Info = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class RemoteSource:
-    """An object behind a URL, which may hold a password or a signature and is never shown.
+    """An object behind a URL, which may contain a password or a signature and is never shown.
 
     Attributes:
-        address: the URL that was named.
-        path: the store's name of the object.
-        version: what the store says about the object's state, such as its ETag; None where it says nothing.
+        address: The URL as given.
+        path: The store's name for the object.
+        version: The store's mark of the object's state, such as its ETag; None if there is none.
     """
 
     address: str = field(repr=False)
@@ -49,15 +51,18 @@ class RemoteSource:
     version: str | None = None
 
     def open(self) -> io.BufferedReader:
-        """Open the object; it is fetched while it is read.
+        """Open the object, which is downloaded while it is read.
 
         Raises:
-            OSError: when it cannot be opened, without what is secret in the URL.
+            OSError: The object cannot be opened; the message has none of the URL's secrets.
         """
         try:
-            system = _systems.get(self.address) or _connect(self.address)
+            system = _systems.get(self.address)
+            if system is None:
+                system = _systems[self.address] = _connect(self.address)
             handle = system.open(self.path, "rb", block_size=_BLOCK)
         except Exception as wrong:  # drivers raise errors of any class
+            _systems.pop(self.address, None)  # its credentials may be outdated
             raise OSError(_message(wrong, self.address)) from None
         return io.BufferedReader(_Object(handle, self.address), _BLOCK)
 
@@ -65,8 +70,12 @@ class RemoteSource:
         """Return the version."""
         return self.version
 
+    def shared(self) -> RemoteSource:
+        """Return itself: its store is the same for every process."""
+        return self
+
     def change_of(self, size: int | None) -> None:
-        """Return None: drivers raise an error in an object that changes."""
+        """Return None, because drivers raise an error if an object changes."""
 
 
 class _Object(ByteStream):
@@ -85,12 +94,18 @@ class _Object(ByteStream):
         self._source.broken = None
         return int(self._call(lambda: self._handle.seek(offset, whence)))
 
+    @property
+    def state(self) -> str | None:
+        """What the store said about the object's state when it was opened."""
+        source = described(RemoteSource("", ""), (), getattr(self._handle, "details", None) or {}).source
+        return source.mark() if source is not None else None
+
     def tell(self) -> int:
         """Return the position."""
         return int(self._handle.tell())
 
     def _close_handle(self) -> None:
-        with suppress(Exception):  # all that is needed was read
+        with suppress(Exception):  # everything needed was read
             self._handle.close()
 
     def _call(self, action: Callable[[], Any]) -> Any:
@@ -101,18 +116,17 @@ class _Object(ByteStream):
 
 
 def list_objects(address: str) -> tuple[list[Entry], bool]:
-    """List the objects that a URL means: one, all below a folder, or all that a pattern matches.
+    """List the objects that a URL means: one, all below a folder, or all that match a pattern.
 
-    An object or folder with exactly this name takes precedence over a pattern. A slash at the end means a
-    folder.
+    An object or folder with exactly this name takes precedence over a pattern. A final slash means a folder.
 
     Returns:
         The objects, and whether the URL's wildcards are a pattern.
 
     Raises:
-        MissingPath: when there is nothing there.
-        UsageError: when the driver for this URL is not installed.
-        CaptureError: when the store refuses or does not answer.
+        MissingPath: There is nothing at the URL.
+        UsageError: The driver for this URL is not installed.
+        CaptureError: The store refuses or does not respond.
     """
     system = _systems[address] = _connect(address)
     store = _Store(system, address)
@@ -126,22 +140,82 @@ def list_objects(address: str) -> tuple[list[Entry], bool]:
             entries = store.below(path, path)
         elif not (wants_folder and (entries := store.below(path, path))):
             entries = [store.entry(path, (), info), *store.namesake(path)]
-        # Reading looks an object up again: it may have changed, and its name may be a folder's too.
+        # Reading looks an object up again: it may have changed, or its name may also be a folder's.
         system.invalidate_cache()
     if not entries:
         raise missing(address)
     return entries, info is None
 
 
+class RemoteFolder:
+    """A folder in a bucket, written whole or not at all as far as a store without renaming allows.
+
+    Files are sent under a hidden prefix first. Only when all are there, the store copies them to their names,
+    one after another; the last one is missing until all others are there. Use it as a context manager.
+
+    Args:
+        address: the folder's URL.
+
+    Raises:
+        UsageError: when the driver for this URL is not installed, or nothing can be written to it.
+        OutputError: when nothing can be written there.
+    """
+
+    def __init__(self, address: str) -> None:
+        if is_web(address):
+            raise UsageError(f"{shown(address)!r} is a web server's, which takes no tables. Name a bucket.")
+        self._address, self._system = address, _connect(address)
+        self._path = self._system._strip_protocol(address).rstrip("/")
+        self._draft = f"{self._path}/.unfinished-{uuid4().hex}"
+        with self._written():
+            self._system.pipe_file(f"{self._draft}/writable", b"")  # before hours of work are done for it
+
+    def __enter__(self) -> RemoteFolder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(Exception):  # what is left is hidden
+            self._system.invalidate_cache()
+            self._system.rm(self._draft, recursive=True)
+
+    def holds(self, source: Source | None) -> bool:
+        """Whether a source is a file of this folder."""
+        return isinstance(source, RemoteSource) and source.path.rpartition("/")[0] == self._path
+
+    def store(self, files: Sequence[Path]) -> None:
+        """Send files; the last one shows that all are there.
+
+        Raises:
+            OutputError: when that fails; before all were sent, the folder is as it was.
+        """
+        with self._written():
+            for file in files:
+                self._system.put_file(str(file), f"{self._draft}/{file.name}")
+            with suppress(FileNotFoundError):
+                self._system.rm_file(f"{self._path}/{files[-1].name}")
+            for file in files:
+                self._system.cp_file(f"{self._draft}/{file.name}", f"{self._path}/{file.name}")
+
+    @contextmanager
+    def _written(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as wrong:  # drivers raise errors of any class
+            raise OutputError(
+                f"{shown(self._address)!r} cannot be written: {_message(wrong, self._address)}. Check the "
+                "address, the network and the credentials that its driver uses."
+            ) from None
+
+
 @dataclass(frozen=True)
 class _Store:
-    """A file system that is listed for one URL."""
+    """A file system, listed for one URL."""
 
     system: Any
     address: str
 
     def info(self, path: str) -> Info | None:
-        """Return what the store says about exactly this name; None where only a pattern can be meant."""
+        """Return what the store says about exactly this name; None if only a pattern can be meant."""
         try:
             info: Info = self.system.info(path)
         except (FileNotFoundError, PermissionError):
@@ -156,14 +230,14 @@ class _Store:
         return replace(entry, left_out=LITTER) if any(map(is_litter, inside)) else entry
 
     def namesake(self, path: str) -> list[Entry]:
-        """Return the folder with an object's name, where a store has both."""
+        """Return the folder with an object's name, if a store has both."""
         with suppress(OSError):
             if self.system.isdir(path):
                 return [Entry(("",), left_out=NAMESAKE)]
         return []
 
     def below(self, folder: str, base: str) -> list[Entry]:
-        """Return all objects below a folder; their paths begin at the base."""
+        """Return all objects below a folder; their paths start at the base."""
         entries = []
         for path, info in self.system.find(folder, detail=True).items():
             if info.get("type") == "directory" or path == folder:
@@ -171,12 +245,12 @@ class _Store:
             inside = tuple(path.removeprefix(base).removeprefix("/").split("/"))
             if not path.endswith("/"):
                 entries.append(self.entry(path, inside, info))
-            elif info.get("size"):  # an empty one is how a store represents a folder
+            elif info.get("size"):  # a store represents a folder by an empty object
                 entries.append(Entry(inside, left_out=UNOPENABLE))
         return entries
 
     def matching(self, pattern: str, wants_folder: bool) -> list[Entry]:
-        """Return what a pattern matches; a folder that is matched stands for all that it holds."""
+        """Return what a pattern matches; a matching folder means everything in it."""
         wildcard = WILDCARD.search(pattern)
         base = pattern[: wildcard.start() if wildcard else None].rpartition("/")[0]
         parts = pattern.removeprefix(base).removeprefix("/").split("/")
@@ -213,7 +287,7 @@ class _Store:
 
 
 def _matches(inside: Sequence[str], parts: Sequence[str], wants_folder: bool) -> bool:
-    """Whether a path, or one of its folders, matches a pattern whose ``**`` stands for any folders."""
+    """Whether a path, or one of its folders, matches a pattern in which ``**`` stands for any folders."""
     if not parts:
         return bool(inside) or not wants_folder
     if not inside:
@@ -224,7 +298,7 @@ def _matches(inside: Sequence[str], parts: Sequence[str], wants_folder: bool) ->
 
 
 def described(source: RemoteSource, inside: tuple[str, ...], info: Info) -> Entry:
-    """Return an object as an entry, with what its store or a web server says about it."""
+    """Return an object as an entry, with what its store or web server says about it."""
     size = info.get("size")
     modified_at = next((time for key in _TIMES if (time := _time(info.get(key)))), None)
     stated = [f"{key}={info[key]}" for key in _VERSIONS if info.get(key)]
@@ -244,8 +318,8 @@ def _connect(address: str) -> Any:
     scheme = address.partition("://")[0].lower()
     if is_chain(address):
         raise UsageError(
-            f"{shown(address)!r} names one address inside another, which is not read. Name the file itself: "
-            "what is packed is unpacked while it is read."
+            f"{shown(address)!r} names one URL inside another, which is not supported. Name the file itself: "
+            "compressed files are unpacked while they are read."
         )
     mask_driver_logs()
     import fsspec  # noqa: PLC0415  takes a while, and most captures are on this machine
@@ -254,8 +328,8 @@ def _connect(address: str) -> Any:
         system = fsspec.get_filesystem_class(scheme)
     except ValueError:
         raise UsageError(
-            f"{scheme}:// is no sort of address that can be read. Name a path, or an address such as s3://, "
-            "gs://, abfs:// or https://."
+            f"{scheme}:// is not a supported type of URL. Name a path, or a URL such as s3://, gs://, "
+            "abfs:// or https://."
         ) from None
     except ImportError:
         extra = _EXTRAS.get(scheme)
@@ -264,7 +338,7 @@ def _connect(address: str) -> Any:
             f"{scheme}:// needs a driver that is not installed. Install it with: pip install {package}"
         ) from None
     with _reported(address):
-        # A new one each time: listings and credentials of an earlier call may be outdated.
+        # A new one every time, because an earlier call's listings and credentials may be outdated.
         return system(**system._get_kwargs_from_urls(address), skip_instance_cache=True)
 
 
@@ -287,13 +361,13 @@ def _reported(address: str) -> Iterator[None]:
 
 
 def missing(address: str) -> MissingPath:
-    """Return the error of a URL where nothing is."""
-    return MissingPath(f"There is nothing at {shown(address)!r}. Check the address and try again.")
+    """Return the error for a URL with nothing behind it."""
+    return MissingPath(f"There is nothing at {shown(address)!r}. Check the URL and try again.")
 
 
 def unreadable(address: str, message: str, advice: str = "") -> CaptureError:
-    """Return the error of a URL that cannot be read."""
-    advice = advice or "Check the address, the network and the credentials that its driver uses."
+    """Return the error for an unreadable URL."""
+    advice = advice or "Check the URL, the network and the driver's credentials."
     return CaptureError(f"{shown(address)!r} cannot be read: {message}. {advice}")
 
 
@@ -302,7 +376,7 @@ def _message(wrong: BaseException, address: str) -> str:
 
 
 def _time(value: Any) -> datetime | None:
-    """Parse a time as stores write it; None for one without a zone."""
+    """Parse a time as stores write it; None for one without a time zone."""
     try:
         if isinstance(value, str):
             is_iso = value[:1].isdigit()

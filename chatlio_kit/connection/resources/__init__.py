@@ -1,1 +1,1 @@
-"""The resources of a connection on the platform: their names and bodies, their state, their creation."""
+"""A connection's resources on the platform: their names and bodies, their state, their creation."""

@@ -46,9 +46,9 @@ class Blueprint:
     XDM fields have no patterns, because a row with an odd value is better than a lost row.
 
     Attributes:
-        naming: names and mark.
-        tenant_id: the tenant's id, without underscore.
-        people: the identities of its events, and whether they feed Profile.
+        naming: Names and mark.
+        tenant_id: The tenant's id, without underscore.
+        people: The identities in its events, and whether they feed Profile.
     """
 
     naming: ResourceNames
@@ -57,7 +57,7 @@ class Blueprint:
 
     default_people: ClassVar[People] = People()
     adobe_groups: ClassVar[Mapping[str, Set[str]]] = {}
-    """The field groups of Adobe's that its schema takes, by ``$id``, and the paths that are written there."""
+    """Adobe's field groups in its schema, by ``$id``, with the paths that are written there."""
 
     @property
     def dataflows(self) -> Sequence[tuple[Role, Kind]]:
@@ -69,7 +69,7 @@ class Blueprint:
         """The identities whose fields get a descriptor."""
         if self.people.profile:
             return ()
-        # a trait is inside a JSON text, and the hash of an address is in no field
+        # a trait is inside a JSON string, and the hash of an address is in no field
         return tuple(
             identity
             for identity in self.people.identities
@@ -77,7 +77,7 @@ class Blueprint:
         )
 
     def trial(self) -> list[tuple[Json, Json]]:
-        """Return wire records with what its own mapping makes of each; empty where the catalogue says it."""
+        """Return wire records with the results expected of a mapping; empty if the catalogue defines them."""
         return []
 
     @property
@@ -124,12 +124,12 @@ class Blueprint:
         }
 
     def field_groups(self, field_group_id: str) -> tuple[str, ...]:
-        """Return the ids of the field groups of the schema: Adobe's, and ours."""
+        """Return the ids of the schema's field groups: Adobe's, and ours."""
         return (*self.adobe_groups, field_group_id)
 
     @property
     def schema_description(self) -> str:
-        """The schema's description, which also says what the connection does for people."""
+        """The schema's description, which also holds the connection's settings for people."""
         return self.naming.describe(self.people.described("Chatlio live-chat events."))
 
     def descriptor(self, schema_id: str, identity: Identity) -> Json:
@@ -159,10 +159,10 @@ class Blueprint:
         """Return the body of a dataflow's mapping set.
 
         Args:
-            role: live or history.
-            kind: the kind of its events.
-            schema_id: the schema.
-            people: what it does for people, by default what the connection does.
+            role: Live or history.
+            kind: The kind of its events.
+            schema_id: The schema.
+            people: Settings for people; by default the connection's.
         """
         return {
             "name": self.naming.own("mapping set", role, kind),
@@ -215,7 +215,7 @@ def transformation(mapping_set_id: str, version: int) -> Json:
 
 
 def properties_of(fields: Iterable[Field]) -> Json:
-    """Return the XDM properties of fields of the catalogue."""
+    """Return the XDM properties of catalogue fields."""
     return {
         (field.xdm or field.name).rpartition(".")[2]: {
             **_TYPES[field.dtype],

@@ -1,7 +1,7 @@
 """The resources of one dataflow: mapping set, source connection, target connection, and the dataflow itself.
 
 Source and target connections are never updated, because their dataflow would not notice (Update dataflows). A
-mapping set is replaced, and then the dataflow is updated to its new version.
+mapping set is replaced, and the dataflow is then updated to its new version.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _WAY_OUT = {
     "connection",
     Role.HISTORY: "no webhook posts there: delete its dataflow, then it, under Sources, and connect again",
 }
-"""What to do about a conflict; ``disconnect`` would also remove the connection's live URLs."""
+"""How to resolve a conflict; ``disconnect`` would also remove the connection's live URLs."""
 
 
 class DataflowResource(Resource):
@@ -80,9 +80,9 @@ class MappingSetResource(DataflowResource):
         self.survey.platform.mapping_sets.delete(resource_id)
 
     def _is_wanted(self, body: Json) -> bool:
-        """Whether a mapping set has our mappings; a live one may do without identities.
+        """Whether a mapping set has our mappings; a live one may lack identities.
 
-        Then the platform is asked again whether it makes an identity map of a live record.
+        In that case the platform is asked again whether it can build an identity map from a live record.
         """
         survey, dataflow, mappings = self.survey, self.dataflow, _mappings_of(body)
         if mappings == _mappings_of(self._body()):
@@ -200,7 +200,7 @@ class FlowResource(DataflowResource):
         return ResourceState(Action.REUSE, "enabled", flow.id)
 
     def create(self) -> str:
-        """Create the dataflow; it becomes ready a little later."""
+        """Create the dataflow, which becomes ready a little later."""
         dataflow, flows = self.dataflow, self.survey.platform.flows
         source_id, target_id = known(dataflow.source_id), known(dataflow.target_id)
         body = self.survey.design.flow(self.role, self.kind, source_id, target_id, self._transformation())
@@ -209,14 +209,16 @@ class FlowResource(DataflowResource):
         return flow_id
 
     def update(self) -> None:
-        """Apply our mapping set, and enable the dataflow if it is off."""
+        """Apply our mapping set, and enable the dataflow if it is disabled."""
         flows = self.survey.platform.flows
         flow = self._current()
         if not self._applies_mapping(flow):
             change = [{"op": "replace", "path": "/transformations/0", "value": self._transformation()}]
             try:
                 flows.update_flow(flow, change)
-            except Conflict:  # the platform has just finished a change of its own: read it again, once
+            except (
+                Conflict
+            ):  # the platform has just finished a change of its own: read the dataflow again, once
                 flows.update_flow(self._current(), change)
             flow = self._current()
         if flow.state.lower() in _OFF:
@@ -228,7 +230,7 @@ class FlowResource(DataflowResource):
         return _by_age(self.survey.flows(self.role, self.kind))
 
     def delete_duplicate(self, resource_id: str) -> None:
-        """Delete a dataflow whose URL nobody has received yet."""
+        """Delete a dataflow whose URL no one has received yet."""
         self.survey.platform.flows.delete_flow(resource_id)
 
     def _applies_mapping(self, flow: Flow) -> bool:
@@ -264,7 +266,7 @@ def _schema_of(mapping_set: Mapping[str, Any]) -> str:
 
 
 def _mappings_of(mapping_set: Mapping[str, Any]) -> set[tuple[str, str]]:
-    """Return destination and source of every mapping; answers may use legacy names and quote literals."""
+    """Return destination and source of every mapping; responses may use legacy names and quote literals."""
     mappings = set()
     for mapping in mapping_set.get("mappings") or []:
         source = str(mapping.get("source") or mapping.get("sourceAttribute") or "")

@@ -1,4 +1,4 @@
-"""Mappings of live and history dataflows: which attribute of a record goes where.
+"""Mappings of live and history dataflows: which attribute of a record goes to which field.
 
 Source: Data Prep: mapping functions; dates; run-time behaviour. A failing expression nulls its attribute, and
 a reference to a missing attribute may fail the record, so a live dataflow maps only what every documented
@@ -45,10 +45,10 @@ def mappings(role: Role, kind: Kind, tenant: str, people: People | None = None) 
     """Return the mappings of one dataflow.
 
     Args:
-        role: live or history.
-        kind: the kind of its events.
-        tenant: the tenant's namespace, an underscore and the tenant id.
-        people: what the connection does for people; nothing by default.
+        role: Live or history.
+        kind: The kind of its events.
+        tenant: The tenant's namespace, an underscore and the tenant id.
+        people: The connection's settings for people; none by default.
     """
     people = people or People()
     plain = _live(kind, tenant) if role is Role.LIVE else _history(kind, tenant)
@@ -58,7 +58,7 @@ def mappings(role: Role, kind: Kind, tenant: str, people: People | None = None) 
 
 
 def _identities(role: Role, kind: Kind, people: People) -> Iterator[Mapping]:
-    """Yield the mapping of identities: history copies the whole object, live records make one of an id."""
+    """Yield the mapping of identities: history copies the whole object, live records build one from an id."""
     if role is Role.HISTORY and people.identities:
         yield Mapping("ATTRIBUTE", IDENTITIES_KEY, IDENTITIES_KEY)
     identity = people.live_identity(kind) if role is Role.LIVE else None
@@ -68,14 +68,14 @@ def _identities(role: Role, kind: Kind, people: People) -> Iterator[Mapping]:
 
 
 def _map_expression(namespace: str, path: str) -> str:
-    """Return an expression that makes an identity map of one id; without a proper id it makes none."""
+    """Return an expression that builds an identity map from one id; without a proper id there is none."""
     item = f'to_object("id", {path}, "authenticatedState", "ambiguous", "primary", true)'
     made = f'to_map("{namespace}", to_array(false, {item}))'
     return f'iif(matches_regex({path}, "[0-9A-Fa-f-]{{36}}"), {made}, nullify())'
 
 
 def live_fields(kind: Kind) -> Iterator[Field]:
-    """Yield the event fields that a live dataflow maps: those of every documented sample of the shape.
+    """Yield the event fields that a live dataflow maps: those in every documented sample of the shape.
 
     The start of a conversation also maps the conversation's id, which its ``_id`` needs anyway.
     """
@@ -108,10 +108,10 @@ def time_expression(path: str) -> str:
 
 
 def known_time_expression(path: str) -> str:
-    """Return the same for a field that Chatlio fills with year 0001 when it knows no time.
+    """Return the same for a field that Chatlio fills with year 0001 if it knows no time.
 
-    Empty text is not a time, so only that attribute becomes null. Times before the Gregorian calendar would
-    land as values that readers of Parquet interpret differently.
+    An empty string is not a time, so only that attribute becomes null. Times before the Gregorian calendar
+    would land as values that Parquet readers interpret differently.
     """
     return f'date(iif(matches_regex({path},"^0001-.*"),"",{_without_decimals(path)}), "{_TO_THE_SECOND}")'
 
@@ -135,7 +135,7 @@ def _live(kind: Kind, tenant: str) -> Iterator[Mapping]:
             yield Mapping("EXPRESSION", known_time_expression(path), destination)
         else:
             yield Mapping("ATTRIBUTE", path, destination)
-    if shape is Shape.TRANSCRIPT:  # children of the same name are copied: text, ts, username
+    if shape is Shape.TRANSCRIPT:  # children with the same name are copied: text, ts, username
         yield Mapping("ATTRIBUTE", "messages", f"{tenant}.chatlio.{MESSAGES_KEY}")
 
 

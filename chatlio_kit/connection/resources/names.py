@@ -1,4 +1,4 @@
-"""ResourceNames and marks of our objects, so that we find them again and touch no others."""
+"""Names and marks of our objects, by which we find them again and leave all others alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.errors import UsageError
 
 TURNS, FEEDBACK = "turns", "feedback"
-"""The parts of a connection that are for conversation turns, as in ``chatlio/turns``."""
+"""The parts of a connection for conversation turns, as in ``chatlio/turns``."""
 
 _NAME = re.compile(rf"(?P<base>[A-Za-z0-9][A-Za-z0-9_-]{{0,39}})(?:/(?P<part>{TURNS}|{FEEDBACK}))?")
 
@@ -21,11 +21,11 @@ WEBHOOK_FIELDS: dict[Kind, str] = {
     Kind.UNANSWERED: "visitor waited without an answer",
     Kind.FEEDBACK: "feedback after a chat",
 }
-"""The field for the URL of each kind in Chatlio's widget settings, tab Behavior."""
+"""The field for each kind's URL in Chatlio's widget settings, tab Behavior."""
 
 
 class Role(StrEnum):
-    """Where a dataflow's records come from."""
+    """The source of a dataflow's records."""
 
     LIVE = "live"  # Chatlio's webhooks, as they happen
     HISTORY = "history"  # captured webhooks, streamed from files
@@ -33,17 +33,17 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class ResourceNames:
-    """ResourceNames of everything that one connection owns, and the mark that identifies it.
+    """Names of everything that one connection owns, and the mark that identifies it.
 
-    Titles of schemas and field groups are unique across a tenant. Other names may repeat on the platform, so
-    the mark in the description identifies ours.
+    Titles of schemas and field groups are unique within a tenant. Other names on the platform need not be
+    unique, so the mark in the description identifies ours.
 
     Attributes:
-        name: the connection's name; with ``/turns`` or ``/feedback`` its part for conversation turns, which
-            has a schema, datasets and dataflows of its own.
+        name: The connection's name; with ``/turns`` or ``/feedback``, its part for conversation turns, which
+            has its own schema, datasets and dataflows.
 
     Raises:
-        UsageError: the name contains other characters than letters, digits, ``-`` and ``_``.
+        UsageError: The name contains characters other than letters, digits, ``-`` and ``_``.
     """
 
     name: str
@@ -51,13 +51,13 @@ class ResourceNames:
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise UsageError(
-                f"A connection's name is up to 40 letters, digits, '-' and '_', which {self.name!r} is not. "
+                f"A connection's name has up to 40 letters, digits, '-' and '_', but {self.name!r} does not. "
                 "Choose another name."
             )
 
     @property
     def mark(self) -> str:
-        """The text that identifies our objects."""
+        """The string that identifies our objects."""
         return f"chatlio-kit:{self.base}"
 
     @property
@@ -67,7 +67,7 @@ class ResourceNames:
 
     @property
     def part(self) -> str:
-        """The part for conversation turns, ``turns`` or ``feedback``; empty for the events."""
+        """The part for conversation turns, ``turns`` or ``feedback``; empty for events."""
         return self.name.partition("/")[2]
 
     @property
@@ -99,5 +99,5 @@ class ResourceNames:
 
 
 def in_words(kind: Kind) -> str:
-    """Return a kind as words."""
+    """Return a kind in words."""
     return kind.replace("_", " ")

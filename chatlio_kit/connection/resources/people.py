@@ -1,6 +1,6 @@
-"""What a connection does for people: its identities, whether it feeds Profile, and what it leaves out.
+"""A connection's settings for people: its identities, whether it feeds Profile, and what it leaves out.
 
-The schema's description says so in words that are read back: nothing is remembered outside the platform.
+They are stored in the schema's description and parsed from it, so nothing is kept outside the platform.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _TYPES = {VISITOR: "Cookie", **dict.fromkeys(EMAILS, "Email")}
 
 @dataclass(frozen=True)
 class People:
-    """The identities of a connection's events, and whether Profile gets them.
+    """The identities in a connection's events, and whether Profile gets them.
 
     Attributes:
-        identities: which fields name the visitor; empty where the events carry no identity.
-        profile: whether the dataset feeds Profile.
-        slim: whether messages are left out, so that events stay below what Profile takes.
+        identities: The fields that identify the visitor; empty if the events carry no identity.
+        profile: Whether the dataset feeds Profile.
+        slim: Whether to leave out messages, so that events stay below Profile's size limit.
     """
 
     identities: tuple[Identity, ...] = ()
@@ -35,24 +35,25 @@ class People:
 
     @classmethod
     def of(cls, identities: tuple[str, ...] | list[str], *, profile: bool, slim: bool) -> People:
-        """Return what these options ask for.
+        """Return the settings that these options request.
 
         Raises:
-            UsageError: an identity is invalid, or Profile is to be fed without identities.
+            UsageError: An identity is invalid, or Profile is to be fed without identities.
         """
         if profile and not identities:
             raise UsageError(
-                f"Profile makes nothing of events without an identity. Add {option('identity', DEFAULT)}."
+                f"Profile ignores events without an identity. Add {option('identity', DEFAULT)}."
             )
         if slim and not profile:
             raise UsageError(
-                f"{option('slim', 'True')} is for Profile, which takes 10 KB of an event; the lake takes all."
+                f"{option('slim', 'True')} is for Profile, which takes up to 10 KB per event; the lake has "
+                "no such limit."
             )
         return cls(parse_identities(identities), profile, slim)
 
     @classmethod
     def read(cls, description: object) -> People:
-        """Return what a schema's description says."""
+        """Return the settings in a schema's description."""
         text = str(description or "")
         match = _IDENTITIES.search(text)
         if match is None:
@@ -60,7 +61,7 @@ class People:
         return cls(parse_identities(match[1].split(", ")), _PROFILE in text, _SLIM in text)
 
     def described(self, sentence: str) -> str:
-        """Return a description that says so, for :meth:`read`."""
+        """Return a description with the settings, for :meth:`read`."""
         if not self.identities:
             return sentence
         words = [sentence, f"Identities: {', '.join(map(str, self.identities))}."]
@@ -79,7 +80,7 @@ class People:
 
 
 def namespace_body(code: str, identity: Identity, description: str) -> dict[str, str]:
-    """Return the body of a namespace: its type says how Identity Service treats its ids."""
+    """Return the body of a namespace; its type determines how Identity Service treats its ids."""
     kind = "Email" if identity.is_email else _TYPES.get(identity.field, "Cross_device")
     return {
         "name": _DISPLAY_NAMES.get(code, code),

@@ -1,4 +1,4 @@
-"""Resources of a connection: what they have in common, and field group, schema and dataset."""
+"""Resources of a connection: their common base, and field group, schema and dataset."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True)
 class ResourceState:
-    """The state of a resource: what has to be done, why, and its id if it exists."""
+    """The state of a resource: the required action, the reason, and its id if it exists."""
 
     action: Action
     reason: str
@@ -38,8 +38,8 @@ class Resource(ABC):
     """One resource of a connection on the platform.
 
     Attributes:
-        type_name: its type in words, e.g. ``schema``.
-        name: its name on the platform.
+        type_name: Its type in words, e.g. ``schema``.
+        name: Its name on the platform.
     """
 
     type_name: ClassVar[str]
@@ -63,12 +63,12 @@ class Resource(ABC):
     def candidates(self) -> list[str]:
         """List the ids of all resources that match this one, the oldest first. Reads only.
 
-        It is empty where the platform keeps names unique.
+        The list is empty if the platform keeps names unique.
         """
         return []
 
     def delete_duplicate(self, resource_id: str) -> None:
-        """Delete a resource that this process has just created after another process created the same."""
+        """Delete a resource that this process created just after another process created the same."""
         raise NotImplementedError(f"the {self.type_name} {resource_id} has a unique name")
 
 
@@ -99,13 +99,13 @@ class _Registered(Resource):
 
 
 class FieldGroupResource(_Registered):
-    """The field group with every field of the catalogue that is sent."""
+    """The field group with every sent field of the catalogue."""
 
     type_name: ClassVar[str] = "field group"
     resource_type: ClassVar[ResourceType] = "fieldgroups"
 
     def inspect(self) -> ResourceState:
-        """Check that every field is there with its type."""
+        """Check that every field exists with its type."""
         self.survey.field_group_id = None
         if (state := self._find()) is not None:
             return state
@@ -132,7 +132,7 @@ class FieldGroupResource(_Registered):
         return self.survey.field_group_id
 
     def update(self) -> None:
-        """Add the missing fields; a schema that a dataset uses may only grow."""
+        """Add the missing fields; a schema in use by a dataset may only grow."""
         definition = known(self._definition())
         missing, _ = self._compare(self._properties(definition))
         tenant = self.survey.design.tenant
@@ -157,7 +157,7 @@ class FieldGroupResource(_Registered):
         return (node or {}).get("properties") or {}
 
     def _compare(self, properties: Json) -> tuple[dict[str, Json], list[str]]:
-        """Return the missing fields by path, and a description of each with another type."""
+        """Return the missing fields by path, and a description of each field with another type."""
         missing: dict[str, Json] = {}
         differing: list[str] = []
         for path, wanted, existing in _pairs(self.survey.design.chatlio_properties(), properties):
@@ -202,7 +202,7 @@ class SchemaResource(_Registered):
         return self.survey.schema_id
 
     def update(self) -> None:
-        """Add the field group, or the identities of which the description speaks."""
+        """Add the field group, or the identities in the description."""
         survey, schema_id = self.survey, known(self.survey.schema_id)
         registry, body = survey.platform.schemas, self._body
         known(survey.field_group_id)
@@ -218,7 +218,7 @@ class SchemaResource(_Registered):
         return [group_id for group_id in groups if group_id not in parts]
 
     def _compare_people(self, schema_id: str) -> ResourceState | None:
-        """Take over what the description says; return a conflict where something else is asked for."""
+        """Adopt what the description says; return a conflict if something else is requested."""
         design, stored = self.survey.design, People.read(self._body.get("description"))
         if "union" in (self._body.get("meta:immutableTags") or []) and not stored.profile:
             reason = (
@@ -249,8 +249,8 @@ class DatasetResource(Resource):
         datasets = self.survey.platform.catalog.datasets(self.name)
         ours = self._ours(datasets)
         if not ours:
-            beside = "; another dataset of that name is not ours and stays as it is" if datasets else ""
-            return ResourceState(Action.CREATE, f"not there yet{beside}")
+            namesakes = "; another dataset of that name is not ours and stays as it is" if datasets else ""
+            return ResourceState(Action.CREATE, f"not there yet{namesakes}")
         dataset_id = next(iter(ours))
         if len(ours) > 1:  # the one that our dataflows write to
             used = self.survey.used_datasets()
@@ -288,7 +288,7 @@ class DatasetResource(Resource):
 
 
 def feeds_profile(tags: Mapping[str, Any]) -> bool:
-    """Whether a dataset's tags enable it for Profile; samples write the value with and without a blank."""
+    """Whether a dataset's tags enable it for Profile; samples write the value with and without a space."""
     values = tags.get("unifiedProfile") or []
     return any(str(value).replace(" ", "") == "enabled:true" for value in values)
 
@@ -297,7 +297,7 @@ def known(resource_id: str | None) -> str:
     """Return an id that must be known by now.
 
     Raises:
-        ConnectionIncomplete: it is None, because the resource is gone or in conflict.
+        ConnectionIncomplete: It is None, because the resource is gone or in conflict.
     """
     if resource_id is None:
         raise ConnectionIncomplete(
@@ -320,7 +320,7 @@ def _pairs(
 
 
 def _type_of(field: Mapping[str, Any]) -> str:
-    """Return a field's format or type, and an array's with that of its items."""
+    """Return a field's format or type; for an array, also that of its items."""
     name = str(field.get("format") or field.get("type"))
     return f"{name} of {_type_of(field['items'])}" if isinstance(field.get("items"), dict) else name
 

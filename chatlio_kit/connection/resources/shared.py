@@ -1,9 +1,9 @@
-"""The resources that all dataflows share, in the order of their creation; those for identities among them.
+"""The resources that all dataflows share, including those for identities, in the order of their creation.
 
 A connection without identities has three: field group, schema and dataset. Identities add their namespaces
-and, in the lake, a descriptor for each of their fields, by which privacy jobs find the rows. A connection
-for Profile has no descriptors, because its identities are in ``identityMap`` alone, and adds the schema to
-the union of its class, which cannot be undone.
+and, in the lake, a descriptor for each of their fields, by which privacy jobs find the rows. A connection for
+Profile has no descriptors, because its identities are only in ``identityMap``, and adds the schema to the
+union of its class, which cannot be undone.
 
 Source: Identity Service: namespaces; Schema Registry: descriptors, unions; Profile: enable a dataset.
 """
@@ -36,7 +36,7 @@ _NO_PERSON = "non_people"
 
 
 class AdobeGroupResource(Resource):
-    """A field group of Adobe's, which an organisation has or has not; nobody but Adobe can enable it."""
+    """One of Adobe's field groups, which only Adobe can enable for an organisation."""
 
     type_name: ClassVar[str] = "Adobe field group"
 
@@ -59,7 +59,7 @@ class AdobeGroupResource(Resource):
         return ResourceState(Action.REUSE, "enabled, with every field that is written", self._group_id)
 
     def create(self) -> str:
-        """Never called, because a field group of Adobe's is there or in conflict."""
+        """Never called, because one of Adobe's field groups exists or is in conflict."""
         raise NotImplementedError("only Adobe makes its field groups")
 
 
@@ -103,7 +103,7 @@ class DescriptorResource(Resource):
         self._identity = identity
 
     def inspect(self) -> ResourceState:
-        """Check that the field is described by the namespace."""
+        """Check that the field's descriptor has the namespace."""
         if self.survey.schema_id is None:
             return ResourceState(Action.CREATE, "not there yet")
         ours = self._of_the_field()
@@ -145,13 +145,13 @@ class UnionResource(Resource):
     type_name: ClassVar[str] = "Profile union"
 
     def inspect(self) -> ResourceState:
-        """Check that the schema carries the union tag."""
+        """Check that the schema has the union tag."""
         if self.survey.is_in_union:
             return ResourceState(Action.REUSE, "the schema is enabled for Profile", self.survey.schema_id)
         return ResourceState(Action.CREATE, "not enabled yet; this can never be undone")
 
     def create(self) -> str:
-        """Enable the schema for Profile, after every history mapping gave the identities it should."""
+        """Enable the schema for Profile, after every history mapping returned the right identities."""
         survey, schema_id = self.survey, known(self.survey.schema_id)
         for kind in Kind:
             check_mappings(survey.platform, survey.design, Role.HISTORY, kind, schema_id)
@@ -163,7 +163,8 @@ class UnionResource(Resource):
 def shared_resources(survey: Survey) -> Iterator[Resource]:
     """Yield the resources that all dataflows share, in the order of their creation.
 
-    Inspect each before the next is asked for: the schema says which identities an existing connection has.
+    Inspect each before requesting the next, because the schema determines which identities an existing
+    connection has.
     """
     naming = survey.naming
     for group_id in survey.design.adobe_groups:

@@ -24,8 +24,8 @@ class DataflowState:
     """One dataflow and the resources that it joins; ids are None until they are found or created.
 
     Attributes:
-        mapping_is_due: whether the mapping set is to be replaced, which raises its version.
-        people: what its mapping does for people, where that is decided: a live one may carry no identity.
+        mapping_is_due: Whether the mapping set is to be replaced, which raises its version.
+        people: Its mapping's settings for people, once decided: a live one may carry no identity.
     """
 
     role: Role
@@ -46,11 +46,11 @@ class Survey:
     Titles and lists of Flow Service are read once for all resources, and again after :meth:`forget`.
 
     Attributes:
-        platform: the platform.
-        design: names and bodies of the connection's resources.
+        platform: The platform.
+        design: Names and bodies of the connection's resources.
         field_group_id: None until found or created, like the next two.
-        schema_changed_at: when the schema was last changed, in milliseconds since 1970; 0 if never.
-        is_in_union: whether the schema is enabled for Profile.
+        schema_changed_at: When the schema was last changed, in milliseconds since 1970; 0 if never.
+        is_in_union: Whether the schema is enabled for Profile.
     """
 
     platform: Platform
@@ -68,7 +68,7 @@ class Survey:
 
     @property
     def naming(self) -> ResourceNames:
-        """ResourceNames and mark."""
+        """Names and mark."""
         return self.design.naming
 
     def forget(self) -> None:
@@ -77,7 +77,7 @@ class Survey:
         self._namespaces, self._descriptors = None, {}
 
     def note_change(self, body: Json) -> None:
-        """Note when a field group or schema was changed: each change raises its version."""
+        """Note when a field group or schema was changed, because each change raises its version."""
         if str(body.get("version") or "1.0") != "1.0":
             metadata = body.get("meta:registryMetadata") or {}
             changed_at = to_int(metadata.get("repo:lastModifiedDate"))
@@ -96,12 +96,12 @@ class Survey:
         return self._descriptors[descriptor_type]
 
     def registered(self, resource_type: ResourceType, title: str) -> Json | None:
-        """Return the resource of a type with a title; None when there is none."""
+        """Return the resource of a type with a title; None if there is none."""
         resource_id = self._ids_by_title(resource_type).get(title)
         return None if resource_id is None else self.platform.schemas.get(resource_type, resource_id)
 
     def title_taken(self, resource_type: ResourceType, title: str) -> tuple[ResourceType, str] | None:
-        """Return type and ``$id`` of a resource of another type with a title; None when it is free."""
+        """Return type and ``$id`` of a resource of another type with a title; None if the title is free."""
         for other in RESOURCE_TYPES:
             if other != resource_type and title in self._ids_by_title(other):
                 return other, self._ids_by_title(other)[title]
@@ -171,19 +171,19 @@ class Survey:
 
 
 def open_survey(platform: Platform, name: str, people: People | None = None) -> Survey:
-    """Start a survey: read the tenant, and nothing else yet.
+    """Start a survey, reading only the tenant at first.
 
     Args:
-        platform: the platform.
-        name: the connection's name.
-        people: what it is to do for people; by default what an existing one does.
+        platform: The platform.
+        name: The connection's name.
+        people: The requested settings for people; by default those of an existing connection.
 
     Raises:
-        UsageError: the name cannot be a connection's name, or ``platform`` is not a platform.
+        UsageError: The name cannot be a connection's name, or ``platform`` is not a platform.
     """
     a_platform("platform", platform)
     text("name", name)
-    ResourceNames(name)  # a wrong name is refused before the platform is asked
+    ResourceNames(name)  # refuse an invalid name before calling the platform
     return Survey(platform, blueprint(name, platform.schemas.tenant_id(), people or People()))
 
 
@@ -191,7 +191,7 @@ def a_platform(name: str, value: object) -> None:
     """Accept only a platform.
 
     Raises:
-        UsageError: it is something else.
+        UsageError: It is something else.
     """
     if not isinstance(value, Platform):
         raise UsageError(f"{option(name)} is what open_platform() returns, not {named(value)}.")

@@ -1,7 +1,7 @@
 """The bodies of a connection's part for conversation turns, whose fields are Adobe's own.
 
-One schema takes two field groups of Adobe's and a small one of ours. It has two datasets, one of turns and
-one of feedback, each with a dataflow that copies whole objects. It is never for Profile.
+One schema takes two of Adobe's field groups and a small one of ours. It has two datasets, one for turns and
+one for feedback, each with a dataflow that copies whole objects. It is never for Profile.
 
 Source: Customer Journey Analytics: Conversation Insights, implement.
 """
@@ -23,7 +23,7 @@ from chatlio_kit.connection.resources.names import FEEDBACK, TURNS, ResourceName
 from chatlio_kit.connection.resources.people import People
 
 KIND_OF_PART = {TURNS: Kind.TRANSCRIPT, FEEDBACK: Kind.FEEDBACK}
-"""The kind of event that the rows of each part are made of."""
+"""The kind of event that the rows of each part come from."""
 
 _OF_EVENTS = ("conversation_id", "visitor_id", "started_at", "ended_at")
 _OF_MESSAGES = ("ts", "author")
@@ -32,31 +32,31 @@ _SAMPLE_CONVERSATION = "b81f0e55-41c9-4a7d-6f13-90d2ce7a4410"
 
 
 def own_fields() -> tuple[Field, ...]:
-    """Return the fields for which Adobe's field groups have no place, as rows have them."""
+    """Return the fields that Adobe's field groups have no place for, as they appear in rows."""
     events = [field for field in EVENTS if field.name in _OF_EVENTS]
     return (*events, *(field for field in MESSAGES if field.name in _OF_MESSAGES))
 
 
 @dataclass(frozen=True)
 class TurnsBlueprint(Blueprint):
-    """Bodies of all objects of the part for turns, or of that for feedback."""
+    """Bodies of all objects of the part for turns, or of the part for feedback."""
 
     default_people: ClassVar[People] = People.of([DEFAULT], profile=False, slim=False)
     adobe_groups: ClassVar[Mapping[str, Set[str]]] = turns.written_paths()
 
     @property
     def kind(self) -> Kind:
-        """The kind of event that its rows are made of."""
+        """The kind of event that its rows come from."""
         return KIND_OF_PART[self.naming.part]
 
     @property
     def dataflows(self) -> Sequence[tuple[Role, Kind]]:
-        """Files alone: a live dataflow makes one row of a webhook, and a transcript holds many turns."""
+        """Only files: a live dataflow makes one row of a webhook, and a transcript holds many turns."""
         return [(Role.HISTORY, self.kind)]
 
     @property
     def described(self) -> tuple[Identity, ...]:
-        """None: the identities are in ``identityMap`` alone."""
+        """None, because the identities are only in ``identityMap``."""
         return ()
 
     @property
@@ -90,7 +90,7 @@ class TurnsBlueprint(Blueprint):
         return {**body, "mappings": [mapping.body for mapping in mappings]}
 
     def trial(self) -> list[tuple[Json, Json]]:
-        """Return a row of each side, or feedback, with what the mapping makes of it, and the smallest row."""
+        """Return a row of each side, or feedback, with its expected mapping, and the smallest row."""
         item = {"id": "sample-1", "authenticatedState": "ambiguous", "primary": True}
         people = {next(iter(self.people.namespaces), "ChatlioVisitor"): [item]}
         if self.kind is Kind.FEEDBACK:
@@ -134,10 +134,10 @@ class TurnsBlueprint(Blueprint):
 
 
 def blueprint(name: str, tenant_id: str, people: People) -> Blueprint:
-    """Return the bodies of a connection's objects, or of those of its part for turns.
+    """Return the bodies of a connection's objects, or of the objects of its part for turns.
 
     Raises:
-        UsageError: the name cannot be a connection's name.
+        UsageError: The name cannot be a connection's name.
     """
     naming = ResourceNames(name)
     return (TurnsBlueprint if naming.part else Blueprint)(naming, tenant_id, people)

@@ -1,1 +1,1 @@
-"""Raw records to Arrow columns, or to the reason why not."""
+"""From raw records to Arrow columns or rejections."""

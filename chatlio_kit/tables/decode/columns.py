@@ -1,4 +1,4 @@
-"""Values of records to Arrow columns: chunks of records of one kind, and all chunks of a batch in one."""
+"""From values of records to Arrow columns: chunks of records of one kind, and a batch's chunks combined."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ _INTEGERS = frozenset({"message_count", "position"})
 
 Integers = NDArray[np.int64]
 Columns = dict[str, Any]
-"""Arrow columns by name; a column that is missing has no value in any row."""
+"""Arrow columns by name; a missing column has no value in any row."""
 
 
 class DecodedRecord(NamedTuple):
-    """A record that was accepted.
+    """An accepted record.
 
     Attributes:
-        row: its position in the batch.
-        received_at: when it was captured, as written.
-        widget_id: which widget sent it.
-        body: the payload in canonical form.
-        payload: the payload's values.
-        unknown_fields: what the catalogue does not know of the payload, as a JSON object.
+        row: Its position in the batch.
+        received_at: When it was captured, as written.
+        widget_id: The widget that sent it.
+        body: The payload in canonical form.
+        payload: The payload's values.
+        unknown_fields: The payload's fields that the catalogue does not know, as a JSON object.
     """
 
     row: int
@@ -57,9 +57,9 @@ class PayloadColumns(NamedTuple):
     """The values of payloads of one shape.
 
     Attributes:
-        events: a row for each payload.
-        message_counts: how many messages each payload has.
-        messages: a row for each message, one payload's after another's, without ``position``.
+        events: A row for each payload.
+        message_counts: Number of messages in each payload.
+        messages: A row for each message, payload by payload, without ``position``.
     """
 
     events: Columns
@@ -72,11 +72,11 @@ class ColumnChunk:
     """Some records of a batch.
 
     Attributes:
-        rows: the position of each in its batch, ascending.
-        events: a row for each record.
-        message_counts: how many messages each record has.
-        messages: a row for each message, one record's after another's.
-        bodies: by row, the canonical payload of each record whose id depends on it.
+        rows: Position of each record in its batch, ascending.
+        events: A row for each record.
+        message_counts: Number of messages in each record.
+        messages: A row for each message, record by record.
+        bodies: By row, the canonical payload of each record whose id depends on it.
     """
 
     rows: Integers
@@ -91,12 +91,12 @@ class DecodedBatch:
     """All accepted records of a batch, in its order.
 
     Attributes:
-        rows: the position of each in the batch.
-        events: a column for each of ``EVENT_COLUMNS``. Times are as they were written; an id is missing where
-            it depends on the body.
-        bodies: by row, the bodies that ids depend on.
-        owners: for each message the index of its event.
-        messages: a column for each of ``MESSAGE_COLUMNS``.
+        rows: Position of each record in the batch.
+        events: A column for each of ``EVENT_COLUMNS``. Times are as written; ids that depend on the body are
+            missing.
+        bodies: By row, the bodies that ids depend on.
+        owners: Index of each message's event.
+        messages: A column for each of ``MESSAGE_COLUMNS``.
     """
 
     rows: Integers
@@ -107,16 +107,16 @@ class DecodedBatch:
 
 
 def string_array(values: Sequence[str | None]) -> Any:
-    """Return a column of texts.
+    """Return a column of strings.
 
     Raises:
-        TypeError: when one of the values is no text.
+        TypeError: One of the values is not a string.
     """
     return pa.array(values, TEXT)
 
 
 def digests(texts: Sequence[bytes | None]) -> Any:
-    """Return a column of the texts' SHA-256 digests in hexadecimal digits."""
+    """Return a column of the strings' SHA-256 digests in hexadecimal digits."""
     found = [sha256(text).digest() for text in texts if text is not None]
     ends, mask = np.arange(len(texts) + 1), None
     if len(found) < len(texts):
@@ -146,9 +146,9 @@ def build_chunk(kind: Kind, records: Sequence[DecodedRecord], payloads: PayloadC
     """Return records of one kind as columns.
 
     Args:
-        kind: their kind.
-        records: the records, in the batch's order.
-        payloads: the columns of their payloads.
+        kind: Their kind.
+        records: The records, in the batch's order.
+        payloads: The columns of their payloads.
     """
     events, messages = payloads.events, payloads.messages
     parts = id_parts(
@@ -182,7 +182,7 @@ def build_chunk(kind: Kind, records: Sequence[DecodedRecord], payloads: PayloadC
 
 
 def concat_chunks(chunks: Sequence[ColumnChunk]) -> DecodedBatch:
-    """Return a batch's chunks in the order of its records; empty texts become missing.
+    """Return a batch's chunks in the order of its records; empty strings become missing.
 
     The chunks lose their columns, so that no column is held twice.
     """
@@ -210,7 +210,7 @@ def _concatenated(parts: Iterable[Integers]) -> Integers:
 
 
 def _order(rows: Integers) -> Integers | None:
-    """Return the order that sorts rows; None where they are in order."""
+    """Return the order that sorts rows; None if they are sorted."""
     return None if (np.diff(rows) >= 0).all() else np.argsort(rows, kind="stable")
 
 
@@ -225,7 +225,7 @@ def _column(name: str, parts: Sequence[tuple[Columns, int]]) -> Any:
 
 
 def _without_empty_texts(column: Any) -> Any:
-    """Return a column with nulls for empty texts: they have no bytes, so only the validity mask changes."""
+    """Return a column with nulls for empty strings, which have no bytes: only the validity mask changes."""
     _, offsets, text = column.buffers()
     borders = np.frombuffer(offsets, np.int64)[column.offset :][: len(column) + 1]
     is_valid = borders[1:] > borders[:-1]

@@ -1,13 +1,13 @@
-"""Raw records to Arrow columns: the inner loop of a conversion.
+"""From raw records to Arrow columns: the inner loop of a conversion.
 
 Each record takes the first of three steps that accepts it:
 
-1. Its text is decoded into a type made of the catalogue, if it is our envelope or a bare payload
+1. If it is our envelope or a bare payload, its text is decoded into a type built from the catalogue
    (:func:`~chatlio_kit.tables.decode.typed.decode_exact`).
-2. Otherwise the text is parsed exactly and the payload is unwrapped from what a logger put around it. The
-   payload is converted into the tolerant form of the same type, beside which unknown fields are kept
+2. Otherwise the text is parsed exactly, and the payload is unwrapped from what a logger put around it. The
+   payload is converted into the tolerant form of the same type, and unknown fields are kept next to it
    (:func:`~chatlio_kit.tables.decode.typed.convert_tolerantly`).
-3. Otherwise the strict parser reads the payload, or says which rule the record breaks
+3. Otherwise the strict parser reads the payload or reports which rule the record breaks
    (:mod:`chatlio_kit.tables.decode.strict`).
 """
 
@@ -48,18 +48,18 @@ from chatlio_kit.tables.decode.typed import (
 )
 
 _CHUNK = 640
-"""Records of one kind in a chunk: enough to make the cost of a call small; more would only take memory."""
+"""Records of one kind in a chunk: enough to amortise the cost of a call; more would only take memory."""
 
 
 @dataclass
 class Remarks:
-    """What is noteworthy about the records of a batch, besides their values.
+    """What is noteworthy about a batch's records, besides their values.
 
     Attributes:
-        unread: keys beside payloads that hold something and were not read, and in how many records.
-        siblings: elements of lists beside the one that ``--fields`` names, by the path of each.
-        loose: the rows of records whose text is not the one captured, because they were put together from
-            typed values or from columns.
+        unread: Keys next to payloads that have a value and were not read, with their numbers of records.
+        siblings: Numbers of list elements next to the one that ``--fields`` names, by path.
+        loose: Rows of records whose text is not the captured one, because they were assembled from typed
+            values or columns.
     """
 
     unread: Counter[str] = field(default_factory=Counter)
@@ -79,10 +79,10 @@ class DecodeResult:
     """What became of a batch's records.
 
     Attributes:
-        decoded: the columns of those that were accepted.
-        rejected: the others.
-        dialects: how many records a payload was taken from, by dialect.
-        remarks: what else was found.
+        decoded: The columns of those that were accepted.
+        rejected: The others.
+        dialects: Number of records with a payload, by dialect.
+        remarks: What else was found.
     """
 
     decoded: DecodedBatch
@@ -95,9 +95,9 @@ def decode_batch(batch: RawBatch, fallback: Kind | None, fields: Dialect | None 
     """Decode a batch's records.
 
     Args:
-        batch: the records.
-        fallback: the kind of records that nothing else names.
-        fields: the dialect that the user named, if any.
+        batch: The records.
+        fallback: The kind of records that nothing else names.
+        fields: The dialect that the user named, if any.
     """
     decoder = _BatchDecoder(fallback, fields)
     first = 0
@@ -151,8 +151,8 @@ class _BatchDecoder:
         """Decode a record of any dialect.
 
         Raises:
-            InvalidRecord: when it breaks a rule.
-            ValueError: when it is no JSON, or no payload can be taken from it.
+            InvalidRecord: It breaks a rule.
+            ValueError: It is not JSON, or no payload can be extracted from it.
         """
         unwrapped = open_envelope(text) if self._fields is None else None
         unwrapped = unwrapped or unwrap_record(parse(text), self._fields)
@@ -169,7 +169,7 @@ class _BatchDecoder:
         self._pending[kind, to_columns].append(record)
 
     def _close_chunks(self, least: int) -> None:
-        """Turn pending records of one kind into a chunk wherever there are at least so many."""
+        """Turn pending records of one kind into a chunk wherever there are at least this many."""
         for (kind, to_columns), records in list(self._pending.items()):
             if len(records) >= least:
                 columns = to_columns(SHAPE_OF[kind], [record.payload for record in records])

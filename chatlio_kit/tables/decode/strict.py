@@ -1,4 +1,4 @@
-"""The strict parser: one record to its values by the catalogue's paths, or to the first rule it breaks."""
+"""The strict parser: from a record to its values by the catalogue's paths, or to the first rule it breaks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from chatlio_kit.chatlio.rejections import Reason, shortened
 
 VISITOR = "visitor"
 _SURELY_READABLE = 500
-"""JSON of so few characters that orjson reads is read by every other parser."""
+"""JSON up to this length that orjson reads can be read by every other parser."""
 _TYPE_NAMES = {list: "an array", str: "a text", bool: "true or false", type(None): "null"}
 
 MessageRow = dict[str, Any]
@@ -43,8 +43,8 @@ class ParsedPayload(NamedTuple):
     """The values of one payload.
 
     Attributes:
-        values: the event's values by column.
-        messages: the values of each message by column; empty where the payload has none.
+        values: The event's values by column.
+        messages: The values of each message by column; empty if the payload has none.
     """
 
     values: dict[str, str | None]
@@ -52,12 +52,12 @@ class ParsedPayload(NamedTuple):
 
 
 class PayloadParser:
-    """Parser of the payloads of one shape.
+    """Parser for the payloads of one shape.
 
     Attributes:
-        top: the fields at the payload's top level, each with its key.
-        visitor: the fields of the visitor, each with its key.
-        required: the fields that every payload has.
+        top: The fields at the payload's top level, with their keys.
+        visitor: The fields of the visitor, with their keys.
+        required: The fields that every payload has.
     """
 
     def __init__(self, shape: Shape) -> None:
@@ -73,7 +73,7 @@ class PayloadParser:
         """Return the values of an event and of its messages.
 
         Raises:
-            InvalidRecord: when a value has the wrong type or a required one is missing.
+            InvalidRecord: A value has the wrong type, or a required one is missing.
         """
         visitor = payload.get(VISITOR)
         if visitor is None or visitor == "":
@@ -86,16 +86,16 @@ class PayloadParser:
         for field in self.required:
             if values[field.name] is None:
                 path = field.paths[self._shape]
-                detail = f"{path} is missing or empty. Every such event carries it."
+                detail = f"{path} is missing or empty. Every such event has it."
                 raise InvalidRecord(Reason.MISSING, path, detail)
         messages = _parse_messages(payload) if self._shape is Shape.TRANSCRIPT else []
         return ParsedPayload(values, messages)
 
     def unknown_fields(self, payload: Mapping[str, Any]) -> str | None:
-        """Return the fields that the catalogue does not know, by path, as a JSON object; None without any.
+        """Return fields that the catalogue does not know, by path, as a JSON object; None if there are none.
 
         Args:
-            payload: one that was parsed or converted without an error.
+            payload: One that was parsed or converted without an error.
         """
         visitor = payload.get(VISITOR) or {}
         unknown = {key: value for key, value in payload.items() if key not in self._known_keys}
@@ -130,7 +130,7 @@ def _parse_messages(payload: Mapping[str, Any]) -> list[MessageRow]:
             detail = f"{path}.ts is missing or empty; it names the message."
             raise InvalidRecord(Reason.MISSING, f"{path}.ts", detail)
         if ts in seen:
-            detail = f"{path}.ts is {shortened(ts)}, as an earlier message's of the same transcript."
+            detail = f"{path}.ts is {shortened(ts)}, like an earlier message's in the same transcript."
             raise InvalidRecord(Reason.REPEATED, f"{path}.ts", detail)
         seen.add(ts)
         flag = message.get("isVisitorMsg")
@@ -153,7 +153,7 @@ def author_of(is_visitor: bool | str | None, user: str | None) -> str:
     """Return who wrote a message: ``visitor``, ``agent`` or ``unknown``.
 
     Args:
-        is_visitor: ``isVisitorMsg``; older payloads have none.
+        is_visitor: ``isVisitorMsg``, which older payloads lack.
         user: ``userId``, the Slack user, which is empty for visitors.
     """
     if isinstance(is_visitor, bool):
@@ -164,20 +164,20 @@ def author_of(is_visitor: bool | str | None, user: str | None) -> str:
 
 
 def is_free(field: Field) -> bool:
-    """Return whether a field takes other values than texts."""
+    """Return whether a field accepts values other than strings."""
     return field.dtype is Dtype.JSON or field.any_scalar
 
 
 def to_text(field: Field, value: Any, path: str) -> str | None:
-    """Return the text that a field's column holds; None where the value is missing or empty.
+    """Return a field's value as its column's string; None if it is missing or empty.
 
     Args:
-        field: the field.
-        value: its value.
-        path: where it is in the payload.
+        field: The field.
+        value: Its value.
+        path: Its path in the payload.
 
     Raises:
-        InvalidRecord: when the field takes no such value.
+        InvalidRecord: The field does not accept the value.
     """
     if isinstance(value, str):
         return _json_of(value) if value and field.dtype is Dtype.JSON else value or None
@@ -186,29 +186,29 @@ def to_text(field: Field, value: Any, path: str) -> str | None:
     if field.dtype is Dtype.JSON:
         if isinstance(value, dict | list):
             return canonical(value).decode() if value else None  # type: ignore[arg-type]
-        raise _wrong_type(path, value, "an object, an array or a text")
+        raise _wrong_type(path, value, "an object, an array or a string")
     if field.any_scalar and isinstance(value, int | float | WrittenNumber):
         return orjson.dumps(value).decode() if isinstance(value, bool | float) else str(value)
     raise _wrong_type(path, value, "a text")
 
 
 def _json_of(text: str) -> str:
-    """Return a text that a JSON column can hold: itself if it is JSON, else a JSON string of it."""
+    """Return a string that a JSON column can hold: itself if it is JSON, otherwise as a JSON string."""
     try:
         orjson.loads(text)
         if len(text) > _SURELY_READABLE:
-            json.loads(text)  # reads less deeply, and refuses numbers of thousands of digits
+            json.loads(text)  # has a lower limit on nesting, and refuses numbers of thousands of digits
     except (ValueError, RecursionError):
         return json.dumps(text, ensure_ascii=False)
     return text
 
 
 def unwrap_record(value: Any, fields: Dialect | None) -> Unwrapped:
-    """Return the payload of a record, an object, and what its capture says beside it.
+    """Return the payload of a record, an object, and what its capture says next to it.
 
     Raises:
-        InvalidRecord: when the record or its payload is no object.
-        ValueError: when no payload can be taken from the record.
+        InvalidRecord: The record or its payload is not an object.
+        ValueError: No payload can be extracted from the record.
     """
     if not isinstance(value, dict):
         detail = f"The record is {_type_name(value)}, not an object: {shortened(value)}."
@@ -228,10 +228,10 @@ def _type_name(value: object) -> str:
 
 
 def kind_of(record: Unwrapped, file_kind: Kind | None, fallback: Kind | None) -> Kind:
-    """Return the kind of a record: as its capture names it, else its file, else its shape, else the fallback.
+    """Return the kind of a record: from its capture, or else its file, its shape or the fallback.
 
     Raises:
-        InvalidRecord: when nothing names it, or when what names it contradicts the payload's shape.
+        InvalidRecord: Nothing names a kind, or the name contradicts the payload's shape.
     """
     shape = shape_of(record.payload)
     if shape is None:
@@ -255,9 +255,9 @@ def kind_of(record: Unwrapped, file_kind: Kind | None, fallback: Kind | None) ->
     if SHAPE_OF[kind] is not shape:
         detail = f"It is labelled {kind}, but its payload is of the {shape} shape. Correct the label."
         if not named:
-            whose = "Its file or folder is" if file_kind else "--kind (in Python kind=) is"
-            detail = f"{whose} named {kind}, but its payload is of the {shape} shape. " + (
-                "Put it into a file of another name." if file_kind else "Name another kind."
+            source = "Its file or folder is" if file_kind else "--kind (in Python kind=) is"
+            detail = f"{source} named {kind}, but its payload is of the {shape} shape. " + (
+                "Put it in a file with another name." if file_kind else "Name another kind."
             )
         raise InvalidRecord(Reason.KIND_MISMATCH, "kind", detail)
     return kind
@@ -267,16 +267,16 @@ def received_at_of(record: Unwrapped) -> str | None:
     """Return when a record was captured, as written.
 
     Raises:
-        InvalidRecord: when the time is no text.
+        InvalidRecord: The time is not a string.
     """
     return _text_or_none(record.received_at, "receivedAt")
 
 
 def widget_of(record: Unwrapped) -> str | None:
-    """Return the widget that sent a record; a whole number counts, because tables of texts have its digits.
+    """Return the widget that sent a record; an integer counts too, because CSV tables have its digits.
 
     Raises:
-        InvalidRecord: when it is neither a text nor a whole number.
+        InvalidRecord: It is neither a string nor an integer.
     """
     widget = record.widget
     return _text_or_none(str(widget) if type(widget) is int else widget, "widget")
@@ -285,7 +285,7 @@ def widget_of(record: Unwrapped) -> str | None:
 def _text_or_none(value: Any, path: str) -> str | None:
     if value is None or isinstance(value, str):
         return value or None
-    detail = f"{path} is {shortened(value)}; expected a text."
+    detail = f"{path} is {shortened(value)}; expected a string."
     if path == "receivedAt":
         detail += f" {advice(value, path)}"
     raise InvalidRecord(Reason.WRONG_TYPE, path, detail)

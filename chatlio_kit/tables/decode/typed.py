@@ -1,14 +1,14 @@
-"""msgspec types made of the catalogue, and their objects to Arrow columns.
+"""msgspec types built from the catalogue, and the conversion of their objects to Arrow columns.
 
-Each shape of payload has two types with the same attributes:
+Each payload shape has two types with the same attributes:
 
-- The exact type decodes texts. It refuses every key and every type of value that the catalogue does not have,
-  and nulls. What it accepts is written again in canonical form, and a comparison with the text shows whether
-  a repeated key was lost.
-- The tolerant type is for payloads that were parsed exactly before. It ignores unknown keys, which the caller
-  keeps, and takes nulls, and empty texts where objects are meant.
+- The exact type decodes text. It refuses nulls and every key and type that the catalogue does not have. What
+  it accepts is serialized again in canonical form, and a comparison with the text shows whether a repeated
+  key was lost.
+- The tolerant type is for payloads that were already parsed exactly. It ignores unknown keys, which the
+  caller keeps, and accepts nulls, and empty strings in place of objects.
 
-Neither takes everything that :mod:`chatlio_kit.tables.decode.strict` does, nor anything that it rejects.
+Neither accepts everything that :mod:`chatlio_kit.tables.decode.strict` does, nor anything that it rejects.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _json_without_floats(depth: int) -> Any:
 
 
 _EXACT_JSON = str | _json_without_floats(_DEEPEST)
-"""JSON without floats, which each library writes in its own way."""
+"""JSON without floats, which libraries write in different ways."""
 
 _encode = Encoder(order="deterministic").encode
 _timestamp = attrgetter("ts")
@@ -67,22 +67,22 @@ class _Types(NamedTuple):
     """The types of one shape.
 
     Attributes:
-        decode: decodes a text into the exact type.
-        tolerant: the tolerant type.
-        nobody: a visitor of whom nothing is known.
+        decode: Decodes text into the exact type.
+        tolerant: The tolerant type.
+        unknown_visitor: A visitor about whom nothing is known.
     """
 
     decode: Callable[[Text | Raw], Any]
     tolerant: type[Struct]
-    nobody: Struct
+    unknown_visitor: Struct
 
 
 def kinds_without_label(file_kind: Kind | None, fallback: Kind | None) -> list[Kind]:
-    """Return the kinds that a record may be of that names none, at most one of each shape.
+    """Return the possible kinds of a record that names none, at most one for each shape.
 
     Args:
-        file_kind: the kind that the file's name says.
-        fallback: the kind of records that nothing else names.
+        file_kind: The kind that the file's name gives.
+        fallback: The kind of records that nothing else names.
     """
     if file_kind:
         return [file_kind]
@@ -94,9 +94,9 @@ def decode_exact(row: int, text: Text, unlabelled: Sequence[Kind]) -> tuple[Kind
     """Decode a record in our envelope, or a bare one, that has only known fields.
 
     Args:
-        row: its position in the batch.
-        text: its text.
-        unlabelled: the kinds to try where no envelope names one.
+        row: Its position in the batch.
+        text: Its text.
+        unlabelled: The kinds to try if no envelope names one.
 
     Returns:
         Its kind, the name of its dialect and its values; None for any other record.
@@ -135,10 +135,10 @@ def decode_exact(row: int, text: Text, unlabelled: Sequence[Kind]) -> tuple[Kind
 
 
 def open_envelope(text: bytes) -> Unwrapped | None:
-    """Return what is in our envelope, in its plain form, at a fraction of the cost of unwrapping any dialect.
+    """Return the contents of our envelope in its plain form, much faster than unwrapping any dialect.
 
     Returns:
-        None where it has to be unwrapped as any other record.
+        None if it has to be unwrapped like any other record.
     """
     try:
         envelope = _decode_envelope(text)
@@ -152,16 +152,16 @@ def open_envelope(text: bytes) -> Unwrapped | None:
 
 
 def _is_lossless(text: Text, again: bytes) -> bool:
-    """Return whether nothing of a record was lost: no key that was there twice.
+    """Return whether nothing of a record was lost: no key occurred twice.
 
-    Written again, a text without floats gets no longer, so where the lengths are equal nothing was lost.
-    Where blanks or escapes make it shorter, the quotes tell: a lost key takes two of them with it.
+    Serialized again, text without floats never gets longer, so nothing was lost if the lengths are equal. If
+    white space or escapes make it shorter, the quotes decide: a lost key takes two of them with it.
     """
     return len(text) == len(again) or keeps_quotes(bytes(text), again.count(_QUOTE))
 
 
 def convert_tolerantly(shape: Shape, payload: Mapping[str, Any]) -> Any:
-    """Return a parsed payload in the tolerant type; None where only the strict parser can judge it."""
+    """Return a parsed payload in the tolerant type; None if only the strict parser can judge it."""
     try:
         values: Any = convert(payload, _types(shape).tolerant)
     except _MISMATCH:
@@ -176,9 +176,9 @@ def _are_distinct(messages: Sequence[Any]) -> bool:
 
 
 def typed_columns(shape: Shape, payloads: Sequence[Any]) -> PayloadColumns:
-    """Return the columns of payloads of one shape, objects of its types."""
+    """Return the columns of payloads of one shape, given as objects of its types."""
     types, parser = _types(shape), PARSERS[shape]
-    visitors = [visitor or types.nobody for visitor in _values(payloads, VISITOR)]
+    visitors = [visitor or types.unknown_visitor for visitor in _values(payloads, VISITOR)]
     events = _columns(payloads, parser.top) | _columns(visitors, parser.visitor)
     if shape is not Shape.TRANSCRIPT:
         return PayloadColumns(events, [0] * len(payloads), {})

@@ -1,4 +1,4 @@
-"""Deduplicate events, and detect conflicting payloads."""
+"""Deduplicate events and detect conflicting payloads."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Deduplicator:
     """The events that a run has accepted so far. Use it as a context manager.
 
     Args:
-        settled: looks up what was settled before this run.
-        with_twins: whether to look for :mod:`~chatlio_kit.tables.deduplicate.twins` from the first record on.
-        most_in_memory: how many ids are held in memory before they go to disk.
+        settled: Looks up what was settled before this run.
+        with_twins: Whether to look for :mod:`~chatlio_kit.tables.deduplicate.twins` from the first record on.
+        most_in_memory: How many ids are held in memory before they go to disk.
 
     Attributes:
-        missed_twins: whether loose records were read after others that they could not be compared with.
+        missed_twins: Whether loose records were read after others that they could not be compared with.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Deduplicator:
         Loose records and their twins are treated alike.
 
         Raises:
-            OutputError: when the folder for temporary files cannot be used.
+            OutputError: The folder for temporary files cannot be used.
         """
         try:
             return self._apply(batch)
@@ -115,7 +115,7 @@ class Deduplicator:
                 comparable.add(row, file, record)
         distinct = batch.keep(kept, conflicts)
         self._remember(distinct, keys[kept])
-        if comparable and self._twins is not None:  # events settled before this run have twins in it, too
+        if comparable and self._twins is not None:  # events settled before this run have twins in it too
             self._twins.add(batch, comparable, [*kept, *duplicates])
         return replace(distinct, duplicates=len(duplicates))
 
@@ -141,7 +141,7 @@ class Deduplicator:
 
 def _conflict(file: str, record: int, earlier: FirstOccurrence, raw: str) -> Rejection:
     detail = (
-        f"It has the id of {earlier.file} record {earlier.record}, but another payload. "
-        "Keep the right one of the two and read them again."
+        f"It has the same id as {earlier.file} record {earlier.record}, but another payload. Keep the "
+        "correct one and read them again."
     )
     return Rejection(file, record, Reason.CONFLICTING_DUPLICATE, None, detail, raw)

@@ -1,7 +1,7 @@
 """The ids that a run has seen, on disk.
 
-Most ids are new, and a Bloom filter of fixed size answers that at once. The others are looked up in sorted
-runs on disk. So memory stays flat however long an export is.
+Most ids are new, which a Bloom filter of fixed size determines at once. The others are looked up in sorted
+runs on disk. Memory therefore stays flat, however long an export is.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from chatlio_kit.tables.arrow import combine_chunks
 
-_FILTER_BITS = 1 << 26  # 8 MB: of a million ids, about ten are looked up in vain
+_FILTER_BITS = 1 << 26  # 8 MB: of a million ids, about ten are looked up needlessly
 _KEY_BYTES = 32
 MOST_IN_MEMORY = 100_000
 """How many ids are held in memory before they go to disk: 8 MB."""
@@ -25,7 +25,7 @@ _ENTRY = np.dtype(
     [("id", "u1", _KEY_BYTES), ("digest", "u1", _KEY_BYTES), ("file", "<i8"), ("record", "<i8")]
 )
 _PREFIX = np.dtype({"names": ["prefix"], "formats": ["<u8"], "offsets": [0], "itemsize": _ENTRY.itemsize})
-"""The first bytes of an entry's id as a number; runs are sorted by it."""
+"""The first bytes of an entry's id as a number, by which runs are sorted."""
 
 Keys = NDArray[np.uint8]
 """SHA-256 digests, 32 bytes in each row."""
@@ -33,7 +33,7 @@ Keys = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class FirstOccurrence:
-    """Where an event was read first, and the digest of its payload."""
+    """Where an event was first read, and the digest of its payload."""
 
     digest: str
     file: str
@@ -44,8 +44,8 @@ class SeenIds:
     """Event ids with their first occurrence.
 
     Args:
-        folder: where sorted runs are kept.
-        most_in_memory: how many ids are held in memory before they go there.
+        folder: Where sorted runs are kept.
+        most_in_memory: How many ids are held in memory before they go to disk.
     """
 
     def __init__(self, folder: Path, most_in_memory: int = MOST_IN_MEMORY) -> None:
@@ -60,10 +60,10 @@ class SeenIds:
         """Add ids that were not seen before.
 
         Args:
-            keys: the ids.
-            digests: the digests of their payloads.
-            files: the name of each id's file, an Arrow column.
-            records: each id's number in its file.
+            keys: The ids.
+            digests: Digests of their payloads.
+            files: Name of each id's file, an Arrow column.
+            records: Number of each id's record in its file.
         """
         if not len(keys):
             return
@@ -92,7 +92,7 @@ class SeenIds:
         for run in runs:
             if not len(rows):
                 break
-            # A run on disk is mapped anew each time: pages that were looked at count as memory.
+            # A run on disk is mapped anew each time, because touched pages count as memory.
             entries = np.memmap(run, _ENTRY, mode="r") if isinstance(run, Path) else run
             hits = _search(entries, keys[rows])
             for row, hit in zip(rows[hits >= 0].tolist(), hits[hits >= 0].tolist(), strict=True):
@@ -105,7 +105,7 @@ class SeenIds:
         return occurrences
 
     def _set(self, bits: NDArray[np.int64]) -> None:
-        """Set bits of the filter; several in one byte take a round each."""
+        """Set bits of the filter; several in one byte take one round each."""
         while len(bits):
             masks = (1 << (bits & 7)).astype(np.uint8)
             self._filter[bits >> 3] |= masks
@@ -123,7 +123,7 @@ class SeenIds:
 
 
 def as_keys(digests: Any) -> Keys:
-    """Return an Arrow column of SHA-256 digests as bytes; none of them is null."""
+    """Return an Arrow column of SHA-256 digests, without nulls, as bytes."""
     texts = combine_chunks(digests)
     if not len(texts):
         return np.empty((0, _KEY_BYTES), dtype=np.uint8)
@@ -133,7 +133,7 @@ def as_keys(digests: Any) -> Keys:
 
 
 def are_distinct(keys: Keys) -> bool:
-    """Whether ids are surely all different."""
+    """Whether ids are known to be all different."""
     prefixes = np.sort(_prefixes_of(keys))
     return not (prefixes[1:] == prefixes[:-1]).any()
 
@@ -143,7 +143,7 @@ def _prefixes_of(keys: Keys) -> NDArray[np.uint64]:
 
 
 def _prefixes(entries: NDArray[Any]) -> NDArray[np.uint64]:
-    """Return a view of entries' prefixes; a search touches only those on its way."""
+    """Return a view of entries' prefixes; a search touches only those on its path."""
     prefixes: NDArray[np.uint64] = entries.view(_PREFIX)["prefix"]
     return prefixes
 
@@ -159,7 +159,7 @@ def _filter_bits(keys: Keys) -> list[NDArray[np.int64]]:
 
 
 def _search(entries: NDArray[Any], keys: Keys) -> NDArray[np.int64]:
-    """Return the index of each key in a sorted run, -1 if it is not there."""
+    """Return the index of each key in a sorted run; -1 if it is missing."""
     prefixes, wanted = _prefixes(entries), _prefixes_of(keys)
     candidates = np.searchsorted(prefixes, wanted)
     hits = np.full(len(keys), -1, dtype=np.int64)

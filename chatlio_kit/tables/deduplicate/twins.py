@@ -1,18 +1,17 @@
-"""Twins: one event read from its JSON and from a table that does not keep the JSON's text.
+"""Twins: one event read both from its JSON and from a table that does not keep the JSON's text.
 
-An event's id is made of what Chatlio wrote, to the character. A table of typed columns keeps a time's instant
-but not its offset, and a UUID but not its letters' case; a table of cells has no empty fields. So a record
-from such a table gets another id than the same record as JSON, and a run that reads both would count the
-event twice. Therefore a run compares these loose records with all others by two coarser digests of the
-accepted rows:
+An event's id is computed from exactly what Chatlio wrote. A table of typed columns keeps a time's instant but
+not its offset, and a UUID but not its letter case; a CSV table has no empty fields. A record from such a
+table therefore gets another id than the same record as JSON, and a run that reads both would count the event
+twice. So a run compares these loose records with all others by two coarser digests of the accepted rows:
 
-- the key identifies the event. It is made as an id is made, from values in coarser form.
-- the body covers everything that the event holds.
+- the key identifies the event. It is computed like an id, from values in coarser form.
+- the body covers everything in the event.
 
-In coarser form times are instants, in unknown fields UTC if nothing else is known; UUIDs have lower case; and
-null, empty and absent are the same. A loose record with another one's key is its duplicate, or a conflicting
-duplicate if their bodies differ. Two records that both keep their text are never compared in this way: their
-ids alone distinguish them.
+In coarser form, times are instants (in unknown fields UTC if nothing else is known), UUIDs have lower case,
+and null, empty and absent are the same. A loose record with the key of another record is its duplicate, or a
+conflicting duplicate if their bodies differ. Two records that both keep their text are never compared in this
+way: their ids alone distinguish them.
 """
 
 from __future__ import annotations
@@ -61,10 +60,10 @@ class ComparableBatch:
     """A batch's rows in the form in which twins are equal.
 
     Attributes:
-        keys: which event each row is.
-        bodies: what each holds, as hexadecimal digits.
-        is_loose: whether each comes from a record that does not keep the captured text.
-        earlier: twins in earlier batches, by row.
+        keys: Which event each row is.
+        bodies: What each row holds, as hexadecimal digits.
+        is_loose: Whether each row comes from a record that does not keep the captured text.
+        earlier: Twins in earlier batches, by row.
     """
 
     keys: Keys
@@ -100,7 +99,7 @@ class Twins:
     """The events that a run has read so far, in the form in which twins are equal.
 
     Args:
-        folder: where they are kept.
+        folder: Where they are kept.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -132,7 +131,7 @@ class Twins:
 
 
 def _bodies(rows: Any) -> Any:
-    """Return a digest of what each event holds, an Arrow column of hexadecimal digits."""
+    """Return a digest of each event's contents, an Arrow column of hexadecimal digits."""
     columns = [combine_chunks(rows["kind"])]
     columns += [_coarse(column.name, column.dtype, combine_chunks(rows[column.name])) for column in _COMPARED]
     messages, _ = explode_messages(rows)
@@ -145,7 +144,7 @@ def _bodies(rows: Any) -> Any:
 
 
 def _keys(rows: Any, bodies: Any) -> Any:
-    """Return a digest that identifies each event: as ids are made, but from values in coarser form."""
+    """Return a digest that identifies each event, computed like an id from values in coarser form."""
     coarse = {
         name: _coarse(name, dtype, combine_chunks(rows[name]))
         for name, dtype in (
@@ -175,7 +174,7 @@ def _keys(rows: Any, bodies: Any) -> Any:
 
 
 def _coarse(name: str, dtype: Dtype, column: Any) -> Any:
-    """Return a column as texts in coarser form, empty for null; a scalar if all are null."""
+    """Return a column as strings in coarser form, empty for null; a scalar if all are null."""
     if column.null_count == len(column):
         return _text("")
     if dtype is Dtype.TIME:
@@ -194,7 +193,7 @@ def _coarse_json(text: str) -> str | None:
 
 
 def coarser(value: Any) -> Any:
-    """Return a JSON value in the form that it has in common with what a typed table makes of it."""
+    """Return a JSON value in the form that it shares with a typed table's version."""
     if isinstance(value, dict):
         members = {key: coarser(member) for key, member in value.items()}
         return {key: member for key, member in members.items() if member not in _EMPTY}
@@ -212,13 +211,13 @@ def coarser(value: Any) -> Any:
 
 
 def _joined(columns: Sequence[Any]) -> list[bytes]:
-    """Return each row's texts joined, different for different texts because none holds the separator."""
+    """Return each row's strings joined, unambiguously because none holds the separator."""
     joined = pc.binary_join_element_wise(*columns, _text(_SEPARATOR))
     return [text.encode() for text in joined.to_pylist()]
 
 
 def _escaped(column: Any) -> Any:
-    """Return a column of texts without separators in them."""
+    """Return a column of strings without separators."""
     for character, escape in _ESCAPES.items():
         if pc.any(pc.match_substring(column, character)).as_py():
             column = pc.replace_substring(column, character, escape)

@@ -1,5 +1,5 @@
 -- One row for each conversation, from its events, its fullest transcript (a webhook's
--- before a Slack export's) and its messages.
+-- takes precedence over a Slack export's) and its messages.
 --
 -- From: events, messages (the finished table; its rows in order of time)
 -- Parameters: $first, $last (conversations from the first on and before the last; NULL for no limit)

@@ -1,4 +1,4 @@
-"""The derived tables as SQL: one query a table, the same for rows in memory and for files.
+"""The derived tables as SQL: one query for each table, the same for rows in memory and for files.
 
 If there are many rows, a query runs once for each range of keys, so that memory stays flat.
 """
@@ -31,7 +31,7 @@ DERIVED = ("messages", "conversations", "visitors", "offline_messages")
 """The derived tables; each query reads only tables before its own."""
 
 _MEMORY = "300MB"
-_MOST_THREADS = 2  # each has buffers of its own
+_MOST_THREADS = 2  # each thread has its own buffers
 _BATCH_ROWS = 16_000
 
 
@@ -40,7 +40,7 @@ def database(temporary: Path) -> Iterator[DuckDBPyConnection]:
     """Open an empty database in memory.
 
     Args:
-        temporary: the folder for what does not fit into memory.
+        temporary: The folder for what does not fit in memory.
     """
     connection = _duckdb().connect(
         config={
@@ -63,15 +63,15 @@ def derive(connection: DuckDBPyConnection, table: str, keys: KeyRange = ALL_KEYS
     """Derive a table.
 
     Args:
-        connection: a database with the views that the table's query reads.
-        table: one of ``DERIVED``.
-        keys: the range of the table's first key.
+        connection: A database with the views that the table's query reads.
+        table: One of ``DERIVED``.
+        keys: The range of the table's first key.
 
     Returns:
-        Arrow tables of the table's schema, with its rows in order.
+        Arrow tables with the table's schema, with its rows in order.
 
     Raises:
-        CaptureError: when memory or disk space does not suffice.
+        CaptureError: Memory or disk space is insufficient.
     """
     query = _query(table)
     parameters = dict(zip(("first", "last"), keys, strict=True)) if "$first" in query else None
@@ -83,13 +83,13 @@ def derive(connection: DuckDBPyConnection, table: str, keys: KeyRange = ALL_KEYS
     except (_duckdb().Error, pa.ArrowException) as error:
         words = str(error).partition("\n")[0].rstrip(".")
         raise CaptureError(
-            f"The table {table} could not be derived: {words}. "
-            "Free memory or disk space and start again; nothing half-written is left."
+            f"The table {table} could not be derived: {words}. Free memory or disk space and start again; "
+            "nothing half-written is left."
         ) from error
 
 
 def _duckdb() -> Any:
-    return import_module("duckdb")  # loaded only where tables are derived: workers do without
+    return import_module("duckdb")  # loaded only where tables are derived, because workers do not need it
 
 
 @cache
@@ -101,7 +101,7 @@ def derive_rows(nested: Any) -> dict[str, Any]:
     """Derive all tables from events in memory.
 
     Args:
-        nested: the accepted events with their messages (:mod:`chatlio_kit.tables.arrow`).
+        nested: The accepted events with their messages (:mod:`chatlio_kit.tables.arrow`).
 
     Returns:
         Arrow tables by name.
@@ -122,8 +122,8 @@ def message_parts_of(nested: Any, first: int = 0) -> Any:
     """Return the messages' own columns, and the number of each message's event in the column ``row``.
 
     Args:
-        nested: events with their messages.
-        first: the number of the first event.
+        nested: Events with their messages.
+        first: The number of the first event.
     """
     messages, owners = explode_messages(nested)
     return messages.append_column("row", pa.array(owners + first, pa.int64()))
@@ -134,11 +134,11 @@ def _numbered(rows: Any) -> Any:
 
 
 def key_ranges(sample: Sequence[str], step: int) -> list[KeyRange]:
-    """Cut keys into ranges of about equal numbers of rows.
+    """Divide keys into ranges with about equal numbers of rows.
 
     Args:
-        sample: the keys of some rows, evenly sampled.
-        step: how many of them a range holds.
+        sample: The keys of some rows, evenly sampled.
+        step: Number of sampled keys in a range.
     """
     borders = sorted(set(sorted(sample)[step::step]))
     return list(pairwise([None, *borders, None]))

@@ -22,9 +22,9 @@ from chatlio_kit.tables.derive.database import (
 )
 
 RANGE_ROWS = 200_000
-"""About how many source rows a query reads at once."""
+"""Approximate number of source rows that a query reads at once."""
 _SAMPLED = 64
-"""The key of every so many rows is sampled."""
+"""One key in this many rows is sampled."""
 _GROUP_ROWS = 60_000
 
 
@@ -34,7 +34,7 @@ class EventFiles:
     Use it as a context manager.
 
     Args:
-        folder: the folder of the tables; intermediate files are written there, too.
+        folder: The folder of the tables; intermediate files are written there too.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -56,7 +56,7 @@ class EventFiles:
         """Write the messages of events, in the order in which the events are written.
 
         Args:
-            nested: accepted events with their messages (:mod:`chatlio_kit.tables.arrow`).
+            nested: Accepted events with their messages (:mod:`chatlio_kit.tables.arrow`).
         """
         parts = message_parts_of(nested, self._rows)
         if self._writer is None:
@@ -82,7 +82,7 @@ class EventFiles:
             The name of each table, and Arrow tables with its rows in order.
         """
         self._close()
-        if self._writer is None:  # there was no event
+        if self._writer is None:  # there were no events
             return
         with database(self._folder / "temporary") as connection:
             for name in ("events", "message_parts"):

@@ -1,5 +1,5 @@
--- Each message once, as the fullest transcript of its conversation that holds it has it.
--- A transcript without a conversation id is a conversation of its own: its messages stay as they are.
+-- Each message once, from the fullest transcript of its conversation that contains it.
+-- A transcript without a conversation id counts as its own conversation: its messages stay unchanged.
 --
 -- From: events, message_parts (messages of every transcript, by the row of their event)
 -- Parameters: $first, $last (conversation keys from the first on and before the last; NULL for no limit)

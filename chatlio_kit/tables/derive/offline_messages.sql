@@ -1,4 +1,4 @@
--- The messages left while nobody was there, in order of time.
+-- The offline messages, in order of time.
 --
 -- From: events
 

@@ -1,4 +1,4 @@
--- One row for each visitor, with the latest value that is known of each fact.
+-- One row for each visitor, with the latest known value of each fact.
 --
 -- From: events
 -- Parameters: $first, $last (visitors from the first on and before the last; NULL for no limit)

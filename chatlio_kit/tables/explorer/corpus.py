@@ -1,6 +1,6 @@
-"""The chats of a set of tables: conversations, events outside any conversation, and rejected records.
+"""The chats in a set of tables: conversations, events outside any conversation, and rejected records.
 
-Frames in memory and the files of ``convert`` are read by the same SQL, and only what is chosen is loaded.
+The same SQL reads frames in memory and the files of ``convert``, and only what is chosen is loaded.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from chatlio_kit.tables.report import REJECTED as REJECTED_FILE
 
 CONVERSATION, REJECTED = "conversation", "rejected record"
 LONGEST_TEXT = 10_000
-"""How many characters of one text a page shows."""
+"""Maximum number of characters that a page shows of one text."""
 MOST_MESSAGES = 1_000
-"""How many messages of one conversation a page shows."""
+"""Maximum number of messages that a page shows of one conversation."""
 
 _ENTRIES_AT_ONCE = 20_000
 _FACTS = (
     *("conversation_id", "visitor_name", "contact_name", "visitor_email", "contact_email", "visitor_id"),
     *("agent_name", "page_url"),
 )
-"""The columns of events that are shown and searched as they are."""
+"""The columns of events that are shown and searched unchanged."""
 _COLUMNS = {
     "events": (
         *("event_id", "kind", "occurred_at", "started_at", "ended_at", "message", "subject"),
@@ -55,7 +55,7 @@ _DECODED = (
     "CASE WHEN origin = 'webhook' AND (contains(text, '<') OR contains(text, '&')) THEN decoded(text)"
     " ELSE text END"
 )
-"""Texts from a Slack export were decoded when they were read."""
+"""Text from a Slack export was decoded when it was read."""
 _FOLDED = f"""
 WITH texts AS (
     SELECT
@@ -91,9 +91,9 @@ ORDER BY rank, sent_at, position
 
 
 class Status(StrEnum):
-    """What became of an event, or of the event of a conversation that needs attention most.
+    """What became of an event, or of the event in a conversation that most needs attention.
 
-    The order is that of attention.
+    Members are ordered by their need for attention.
     """
 
     REJECTED = "rejected"
@@ -107,26 +107,26 @@ class Status(StrEnum):
 
 
 class Ledgered(Protocol):
-    """What knows the statuses of events that were sent, such as a run."""
+    """An object that knows the statuses of sent events, such as a run."""
 
     def statuses(self, event_ids: Sequence[str]) -> Mapping[str, tuple[Status, str]]:
-        """Return the status of each event, and a sentence about it; an unknown event was not sent."""
+        """Return the status of each event, with a sentence about it; an unknown event was not sent."""
 
 
 def a_run(name: str, value: object) -> None:
-    """Accept what knows the statuses of events, or None."""
+    """Accept an object that knows the statuses of events, or None."""
     if value is not None and not callable(getattr(value, "statuses", None)):
         raise wrong(name, "what stream() returned", value)
 
 
 @dataclass(frozen=True)
 class Filters:
-    """Which entries are chosen.
+    """Which entries to choose.
 
     Attributes:
-        query: words that all have to occur, each anywhere in the entry, in any case.
-        since: the first moment, in milliseconds since 1970.
-        until: the moment after the last one.
+        query: Words that must all occur, anywhere in the entry and in any case.
+        since: The first moment, in milliseconds since 1970.
+        until: The moment after the last one.
     """
 
     query: str = ""
@@ -135,15 +135,15 @@ class Filters:
 
     @classmethod
     def of(cls, query: str = "", since: str | None = None, until: str | None = None) -> Filters:
-        """Read filters as they are written in options.
+        """Parse filters as they are written in options.
 
         Raises:
-            UsageError: when a time is none, or no time is between them.
+            UsageError: A time is invalid, or no time lies between them.
         """
         first, last = _milliseconds("since", since), _milliseconds("until", until)
         if first is not None and last is not None and first >= last:
             raise UsageError(
-                f"{option('since')} {since!r} is not before {option('until')} {until!r}. Name an earlier "
+                f"{option('since')} {since!r} is not before {option('until')} {until!r}. Choose an earlier "
                 "beginning or a later end."
             )
         return cls(query, first, last)
@@ -154,7 +154,7 @@ class Filters:
         return fold(self.query).split()
 
     def match_time(self, moment: int | None) -> bool:
-        """Whether a moment is in the chosen time; without one, only if no time was chosen."""
+        """Whether a moment is in the chosen period; without a moment, only if no period was chosen."""
         if moment is None:
             return self.since is None and self.until is None
         return (self.since is None or moment >= self.since) and (self.until is None or moment < self.until)
@@ -165,18 +165,18 @@ class Entry:
     """A conversation with its events and messages, an event outside any conversation, or a rejected record.
 
     Attributes:
-        id: the conversation id, the event id, or ``file:record``.
-        started_at: milliseconds since 1970; None for a rejected record.
-        event_count: how many events it has.
-        message_count: how many messages it has.
-        characters: about how many characters it takes to show.
+        id: The conversation id, the event id, or ``file:record``.
+        started_at: Milliseconds since 1970; None for a rejected record.
+        event_count: Number of events.
+        message_count: Number of messages.
+        characters: Approximate number of characters needed to show it.
         type: ``conversation``, the kind of the event, or ``rejected record``.
-        status: what became of it.
-        ended_at: milliseconds since 1970.
-        facts: who took part and where: values by name, the latest first.
-        events: id, kind, time, file, record, text, status and detail of each event.
-        messages: author, time, name, decoded text and number of hidden characters of each message.
-        raw: the beginning of a rejected record.
+        status: What became of it.
+        ended_at: Milliseconds since 1970.
+        facts: Who took part and where: values by name, the latest first.
+        events: Id, kind, time, file, record, text, status and detail of each event.
+        messages: Author, time, name, decoded text and number of hidden characters of each message.
+        raw: The beginning of a rejected record.
     """
 
     id: str
@@ -199,17 +199,17 @@ class Entry:
 
     @property
     def rows(self) -> int:
-        """How many rows it takes to show."""
+        """The number of rows needed to show it."""
         return 1 + self.event_count + min(self.message_count, MOST_MESSAGES)
 
     @property
     def flags(self) -> list[str]:
-        """``unanswered`` and ``feedback``, where an event of the conversation is one."""
+        """``unanswered`` and ``feedback``, if an event of the conversation is one."""
         kinds = {event[1] for event in self.events} if self.type == CONVERSATION else set()
         return [kind for kind in (Kind.UNANSWERED, Kind.FEEDBACK) if kind in kinds]
 
     def add_event(self, event: tuple[Any, ...], ended_at: int | None, facts: Iterable[str | None]) -> None:
-        """Add an event that follows those before in time, and what it says of the conversation."""
+        """Add an event that follows the previous ones in time, and its facts about the conversation."""
         for name, value in zip(_FACTS, facts, strict=True):
             if value:
                 values = self.facts.setdefault(name, [])
@@ -222,12 +222,12 @@ class Entry:
 
 
 class Corpus:
-    """The chats of a set of tables.
+    """The chats in a set of tables.
 
     Args:
-        database: has the views ``events`` and ``messages``.
-        rejections: returns the rejected records.
-        ledger: knows what became of events that were sent, if anything does.
+        database: Has the views ``events`` and ``messages``.
+        rejections: Returns the rejected records.
+        ledger: Knows what became of sent events, if given.
     """
 
     def __init__(
@@ -246,7 +246,7 @@ class Corpus:
         """Open frames in memory.
 
         Raises:
-            FrameError: when a frame lacks a column, or holds other types.
+            FrameError: A frame lacks a column, or has other types.
         """
         with _database() as opened:
             for name in _COLUMNS:
@@ -259,20 +259,20 @@ class Corpus:
         """Open a folder that ``convert`` wrote.
 
         Raises:
-            UsageError: when it holds no such tables.
+            UsageError: It holds no such tables.
         """
         with _database() as opened, explained():
             for name in _COLUMNS:
                 if not (folder / f"{name}.parquet").is_file():
                     raise UsageError(
-                        f"{str(folder)!r} holds no tables that convert wrote: {name}.parquet is missing. "
-                        "Name the folder that it wrote to."
+                        f"{str(folder)!r} holds no tables from convert: {name}.parquet is missing. Name the "
+                        "folder that convert wrote to."
                     )
                 opened.execute(view_of(name, folder))
             yield cls(opened, lambda: read_rejections(folder), ledger)
 
     def entries(self, filters: Filters) -> Iterator[Entry]:
-        """Yield what matches, the latest first, with its size alone; then rejected records."""
+        """Yield matching entries, the latest first, with only their sizes; then rejected records."""
         words = filters.words
         with explained():
             self._database.execute(
@@ -321,7 +321,7 @@ def _arrow_rows(name: str, frame: pd.DataFrame) -> Any:
     columns = list(_COLUMNS[name])
     if missing := [column for column in columns if column not in frame]:
         raise FrameError(
-            f"The frame {name} lacks the column {missing[0]!r}. Convert again, and keep all columns."
+            f"The frame {name} lacks the column {missing[0]!r}. Convert again and keep all columns."
         )
     schema = arrow_schema(name)
     fields = pa.schema([schema.field(column) for column in columns])
@@ -330,18 +330,18 @@ def _arrow_rows(name: str, frame: pd.DataFrame) -> Any:
     except (pa.ArrowException, ValueError, TypeError, AttributeError) as error:
         words = str(error).partition("\n")[0].rstrip(".")
         raise FrameError(
-            f"The frame {name} has other types than to_tables() gives it: {words}. Convert again, or restore "
+            f"The frame {name} has other types than to_tables() returns: {words}. Convert again, or restore "
             "the column."
         ) from error
 
 
 def fold(text: str) -> str:
-    """Return a text as it is compared; the query and the page's script do the same."""
+    """Return a string in the form for comparisons; the query and the page's script do the same."""
     return text.lower().replace("i\u0307", "i").replace("\u03c2", "\u03c3")
 
 
 def read_rejections(folder: Path) -> Iterator[Rejection]:
-    """Yield the rejected records that a run wrote into a folder; a line that cannot be read is left out."""
+    """Yield the rejected records that a run wrote to a folder; unreadable lines are left out."""
     path = folder / REJECTED_FILE
     if not path.is_file():
         return
@@ -353,7 +353,7 @@ def read_rejections(folder: Path) -> Iterator[Rejection]:
 
 
 def parse_rejection(line: bytes) -> Rejection | None:
-    """Parse a line of ``rejected.jsonl``; None where it is damaged."""
+    """Parse a line of ``rejected.jsonl``; None if it is damaged."""
     try:
         members = orjson.loads(line)
         return Rejection(
@@ -376,7 +376,7 @@ def _database() -> Iterator[Any]:
 
 
 def _matched(words: int) -> str:
-    """Return the query for the entries in which all of so many words occur."""
+    """Return the query for the entries in which all of this many words occur."""
     if not words:
         return "SELECT '' AS entry"
     conditions = ["contains(folded, ?)"] * words
@@ -387,10 +387,10 @@ def _matched(words: int) -> str:
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Report in a sentence that a file is damaged, or that memory or disk space does not suffice.
+    """Explain that a file is damaged, or that memory or disk space is insufficient.
 
     Raises:
-        CaptureError: in these cases.
+        CaptureError: One of these happened.
     """
     try:
         yield
@@ -433,6 +433,6 @@ def _milliseconds(name: str, value: str | None) -> int | None:
 
 def _no_time(name: str, value: str) -> UsageError:
     return UsageError(
-        f"{option(name, repr(value))} is no time. Write a day, as in 2024-03-01, or an RFC 3339 time, as in "
-        "2024-03-01T09:00:00Z."
+        f"{option(name, repr(value))} is not a time. Write a day, such as 2024-03-01, or an RFC 3339 time, "
+        "such as 2024-03-01T09:00:00Z."
     )

@@ -1,7 +1,7 @@
-"""Conversations to search, filter and read: one HTML page that works offline, in a notebook and as a file.
+"""Search, filter and read conversations on one HTML page that works offline, in a notebook or as a file.
 
-Chat text is written by strangers. It travels as JSON that no HTML parser sees, becomes text nodes and nothing
-else, and the page's policy allows its own script alone: no request, no other script, no frame, no form.
+Chat text is untrusted. It is embedded as JSON that no HTML parser interprets and is inserted only as text
+nodes. The page's policy allows its own script alone: no requests, other scripts, frames or forms.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from chatlio_kit.tables.explorer.corpus import MOST_MESSAGES, Corpus, Entry, Fil
 from chatlio_kit.tables.output import write_whole
 
 ROWS, ROWS_OF_A_FILE = 10_000, 100_000
-"""How many messages and events a page holds: in a notebook, and as a file."""
+"""Maximum number of messages and events on a page: in a notebook, and in a file."""
 
 _CHARACTERS_PER_ROW = 200
 _REJECTED_SHARE = 4
@@ -64,13 +64,13 @@ _COLUMNS = (
 
 
 class Explorer:
-    """A page on which conversations are searched, filtered and read.
+    """A page for searching, filtering and reading conversations.
 
-    In a notebook it shows itself; :meth:`save` writes it as a file. It holds a bounded part of the tables,
-    and :attr:`holds` says which.
+    In a notebook it displays itself; :meth:`save` writes it to a file. It holds a bounded part of the tables,
+    which ``holds`` describes.
 
     Attributes:
-        holds: a sentence on what the page holds, and how to choose something else.
+        holds: A sentence on what the page holds and how to choose something else.
     """
 
     def __init__(self, entries: list[Entry], holds: str) -> None:
@@ -78,12 +78,12 @@ class Explorer:
 
     @classmethod
     def of(cls, corpus: Corpus, filters: Filters, limit: int) -> Explorer:
-        """Choose what a page holds: the latest conversations, and some rejected records.
+        """Choose a page's contents: the latest conversations, and some rejected records.
 
         Args:
-            corpus: the chats.
-            filters: which of them are meant.
-            limit: how many messages and events the page may hold, and rejected records a quarter of it.
+            corpus: The chats.
+            filters: Which of them to include.
+            limit: Maximum number of messages and events on the page; rejected records may be a quarter of it.
         """
         choice = _Choice(limit)
         choice.add(corpus.entries(filters))
@@ -104,10 +104,10 @@ class Explorer:
 
     @checked()
     def save(self, path: Path | str) -> Path:
-        """Write the page as a file that only its owner can read, and return the path.
+        """Write the page to a file that only its owner can read, and return the path.
 
         Raises:
-            OutputError: when the file cannot be written.
+            OutputError: The file cannot be written.
         """
         path, text = Path(path), self.to_html()
         write_whole(path, lambda draft: draft.write_text(text, encoding="utf-8", newline="\n"))
@@ -143,12 +143,12 @@ def find(corpus: Corpus, filters: Filters) -> pd.DataFrame:
 
     Returns:
         A row for each entry: ``type``, ``id``, ``started_at``, ``visitor``, ``visitor_email``, ``agent``,
-        ``page_url``, ``messages`` (how many), ``status``, and ``match``, the first text in which a word was
-        found.
+        ``page_url``, ``messages`` (their number), ``status``, and ``match``, the first text that contains one
+        of the words.
     """
     entries = list(corpus.entries(filters))
     rows: list[tuple[object, ...]] = []
-    while entries:  # what was loaded of one chunk is released before the next
+    while entries:  # what was loaded for one chunk is released before the next
         loaded, entries = entries[:_ENTRIES_AT_ONCE], entries[_ENTRIES_AT_ONCE:]
         corpus.load(loaded)
         rows += [_row(entry, filters.words) for entry in loaded]
@@ -177,7 +177,7 @@ class _Choice:
                 self.chosen.append(entry)
 
     def sentence(self, filters: Filters) -> str:
-        """Return what was chosen, of how many, and how to choose something else."""
+        """Return what was chosen, from how many, and how to choose something else."""
         scope, chats, rejects = self._scope(filters), self._all[False], self._all[True]
         if self._held == self._all:
             return (
@@ -213,7 +213,7 @@ class _Budget:
         self._is_empty, self._is_full = True, False
 
     def take(self, entry: Entry) -> bool:
-        """Make room for an entry, and return whether it fits."""
+        """Reserve room for an entry, and return whether it fits."""
         self._rows -= entry.rows
         self._characters -= entry.characters
         self._is_full |= not self._is_empty and min(self._rows, self._characters) < 0
@@ -222,7 +222,7 @@ class _Budget:
 
 
 def _as_json(entry: Entry) -> dict[str, Any]:
-    """Return what the page shows of an entry; what is empty is left out."""
+    """Return what the page shows of an entry, without empty values."""
     members = {
         "id": entry.id,
         "type": entry.type,
@@ -243,7 +243,7 @@ def _as_json(entry: Entry) -> dict[str, Any]:
 
 
 def _first(entry: Entry, *names: str) -> str | None:
-    """Return the latest value of the first of these facts that is known."""
+    """Return the latest known value of the first of these facts that is known."""
     return next((entry.facts[name][0] for name in names if name in entry.facts), None)
 
 

@@ -10,7 +10,7 @@
 
   const fold = text => text.toLowerCase().replaceAll("i\u0307", "i").replaceAll("\u03c2", "\u03c3");
 
-  // Characters that a reader cannot see, or that change the direction of others, are written as escapes.
+  // Invisible and bidirectional control characters are shown as escapes.
   const visible = text =>
     String(text).replace(HIDDEN, one => "\\u" + one.charCodeAt(0).toString(16).padStart(4, "0"));
 
@@ -24,7 +24,7 @@
     return element;
   };
 
-  // Makes the nodes of a stranger's text, with the searched words marked.
+  // Makes the nodes of untrusted text, with the searched words marked.
   const marked = text => {
     const plain = visible(text), folded = fold(plain);
     if (folded.length !== plain.length) return [plain];
@@ -177,7 +177,7 @@
       reader.append(make("h3", {}, "Messages"), make("ol", { "aria-label": "Messages" },
         ...texts.map(event => message(["visitor", event[2], entry.name, event[5], 0]))));
     } else if (!entry.raw && entry.status !== "rejected") {
-      reader.append(make("p", { class: "quiet" }, "No transcript of it was read."));
+      reader.append(make("p", { class: "quiet" }, "No transcript was read."));
     }
     if ((entry.events || []).length) reader.append(make("h3", {}, "Events"), events(entry));
     reader.scrollTop = 0;

@@ -1,1 +1,1 @@
-"""Arrow columns to validated event batches: times, ids, rules, contract."""
+"""From Arrow columns to validated event batches: times, ids, rules, contract."""

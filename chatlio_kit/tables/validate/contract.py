@@ -1,16 +1,16 @@
-"""What becomes of fields that Chatlio sends and the catalogue does not know.
+"""The contract for fields that Chatlio sends and the catalogue does not know.
 
 | mode | a record with an unknown field | the field |
 | --- | --- | --- |
 | ``evolve`` | is accepted | is kept in ``extra_fields`` |
 | ``discard_value`` | is accepted | is left out |
-| ``freeze`` | is rejected as ``unknown_field`` | is in the reject |
+| ``freeze`` | is rejected as ``unknown_field`` | is in the rejection |
 
-The words are dlt's (dlt documentation: schema contracts), with two differences that follow from every record
-ending in exactly one place. ``freeze`` rejects the record and goes on where dlt stops. And there is no
-``discard_row``, which drops a row without telling: the word is answered with what comes near it. ``freeze``
-leaves the record out too, but reports it; and of a transcript it leaves out no single message. Whatever the
-mode, every unknown field is counted and reported.
+The modes are named as in dlt (dlt documentation: schema contracts), with two differences, because every
+record has exactly one outcome. ``freeze`` rejects the record and continues, where dlt stops. And there is no
+``discard_row``, which drops a row silently: the error message explains the nearest alternative. ``freeze``
+also leaves out the record, but reports it, and never drops a single message from a transcript. In every mode,
+all unknown fields are counted and reported.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _DISCARD_ROW = "discard_row"
 
 
 class Mode(StrEnum):
-    """What becomes of an unknown field."""
+    """How to treat an unknown field."""
 
     EVOLVE = "evolve"
     FREEZE = "freeze"
@@ -55,24 +55,24 @@ class Contract:
 
     @classmethod
     def from_text(cls, text: str | None) -> Contract:
-        """Read the option ``--contract``: a mode for both tables, or ``TABLE=MODE``, with commas between.
+        """Parse the option ``--contract``: a mode for both tables, or ``TABLE=MODE`` pairs with commas.
 
         Raises:
-            UsageError: when a table or a mode is none.
+            UsageError: A table or a mode does not exist.
         """
         modes: dict[str, Mode] = {}
         for part in text.split(",") if text is not None else ():
             table, is_single, mode = (word.strip() for word in part.rpartition("="))
             if mode == _DISCARD_ROW:
                 raise UsageError(
-                    f"{option('contract', repr(part.strip()))}: every dropped field is reported. "
-                    f"Say {table}{is_single}freeze: such a record is left out too, a transcript as a whole, "
-                    "and the run goes on; rejected.jsonl names its file, number and field."
+                    f"{option('contract', repr(part.strip()))}: every dropped field is reported. Use "
+                    f"{table}{is_single}freeze: it also leaves out the record, a transcript as a whole, and "
+                    "the run continues; rejected.jsonl gives its file, number and field."
                 )
             if mode not in set(Mode) or (is_single and table not in cls.__dataclass_fields__):
                 raise UsageError(
-                    f"{option('contract', repr(part.strip()))} cannot be meant. The tables are events and "
-                    f"messages, the modes {', '.join(Mode)}; as in freeze, or events=freeze."
+                    f"{option('contract', repr(part.strip()))} is not valid. The tables are events and "
+                    f"messages, the modes {', '.join(Mode)}; for example freeze, or events=freeze."
                 )
             modes |= {table: Mode(mode)} if is_single else dict.fromkeys(cls.__dataclass_fields__, Mode(mode))
         return cls(**modes)
@@ -81,8 +81,8 @@ class Contract:
         """Return a batch with its unknown fields kept, discarded or rejected.
 
         Args:
-            batch: the batch.
-            seen: where unknown fields are counted, by their path in the payload.
+            batch: The batch.
+            seen: Where unknown fields are counted, by their path in the payload.
         """
         extra = batch.rows["extra_fields"]
         if extra.null_count == len(extra):
@@ -115,12 +115,12 @@ class Contract:
 
 
 def _count(fields: dict[str, Any], seen: Counter[str]) -> None:
-    """Count a record's unknown fields, each once. Only the first of very many names get their own count."""
+    """Count a record's unknown fields once each; see :func:`count_names`."""
     count_names(Counter({_LIST_INDEX.sub("[]", field)[:_LONGEST_NAME] for field in fields}), seen)
 
 
 def count_names(names: Mapping[str, int], seen: Counter[str]) -> None:
-    """Add counts of names. Only the first of very many get their own count; long names are cut."""
+    """Add counts of names. Of very many, only the first are counted separately; long names are truncated."""
     for full_name, count in names.items():
         name = full_name[:_LONGEST_NAME]
         seen[name if name in seen or len(seen) < _MOST_NAMES else _OTHERS] += count
@@ -130,7 +130,7 @@ def _rejection(batch: EventBatch, row: int, name: str) -> Rejection:
     table = "messages" if _OF_MESSAGES.match(name) else "events"
     detail = (
         f"{shortened(name)} is a field that the catalogue does not know, and the contract freezes {table}. "
-        f"Let it in with --contract {table}=evolve."
+        f"Accept it with --contract {table}=evolve."
     )
     file, record = (batch.rows[column][row].as_py() for column in ("source_file", "source_record"))
     return Rejection(file, record, Reason.UNKNOWN_FIELD, name, detail, batch.raw(row))

@@ -40,7 +40,7 @@ _TIME_COLUMNS = [
 _EVENT_PATHS = {column.name: column.paths for column in EVENTS}
 _MESSAGE_KEYS = {column.name: next(iter(column.paths.values()), column.name) for column in MESSAGES}
 _MESSAGE_KEYS["sent_at"] = "ts"
-# What no capture can spoil is not checked again in every batch; a message's ids are its event's.
+# What no capture can break is not checked again in every batch; a message's ids are its event's.
 _COMPUTED = frozenset(
     {
         "event_id", "kind", "occurred_at_source", "message_count", "payload_digest", "source_file",
@@ -50,17 +50,17 @@ _COMPUTED = frozenset(
 _COMPUTED_OF_MESSAGES = frozenset(
     {"event_id", "conversation_id", "author", "position", "origin", "slack_text"}
 )
-_DATED_MESSAGES = _COMPUTED_OF_MESSAGES | {"ts"}  # a time is read from a well-formed ts only
+_DATED_MESSAGES = _COMPUTED_OF_MESSAGES | {"ts"}  # times are parsed only from a well-formed ts
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What the user decided where captures say nothing.
+    """The user's decisions where captures say nothing.
 
     Attributes:
-        kind: the kind of records that nothing else names; it overrides nothing.
-        undated_as: the time of an event that has none.
-        fields: the paths of payload, time and kind in records of a logger that no dialect covers.
+        kind: The kind of records that nothing else names; it overrides nothing.
+        undated_as: The time of an event that has none.
+        fields: The paths of payload, time and kind in records of a logger without a dialect.
     """
 
     kind: Kind | None = None
@@ -74,10 +74,10 @@ class ReadOptions:
         undated_as: str | None = None,
         fields: str | Mapping[str, str] | None = None,
     ) -> ReadOptions:
-        """Read the options ``--kind``, ``--undated-as`` and ``--fields``.
+        """Parse the options ``--kind``, ``--undated-as`` and ``--fields``.
 
         Raises:
-            UsageError: when one of them is none of its values.
+            UsageError: One of them has an invalid value.
         """
         if kind is not None and kind not in set(Kind):
             raise UsageError(f"{option('kind', repr(kind))} is none of the five kinds: {', '.join(Kind)}.")
@@ -91,14 +91,13 @@ class EventBatch:
     """The accepted events of a raw batch, and a rejection for every other record.
 
     Attributes:
-        rows: the accepted events as an Arrow table, each with its messages
-            (:mod:`chatlio_kit.tables.arrow`).
-        rejected: the records that were not accepted.
-        raw_batch: the records that it was read from; empty where another process read them.
-        raw_rows: for each row the index of its record in the raw batch.
-        duplicates: how many records were removed as duplicates.
-        dialects: how many payloads were unwrapped, by dialect.
-        remarks: what else was noticed in the records.
+        rows: The accepted events as an Arrow table with nested messages (:mod:`chatlio_kit.tables.arrow`).
+        rejected: The records that were not accepted.
+        raw_batch: The records that it was read from; empty if another process read them.
+        raw_rows: Index of each row's record in the raw batch.
+        duplicates: Number of records that were removed as duplicates.
+        dialects: Number of unwrapped payloads, by dialect.
+        remarks: What else was noticed in the records.
     """
 
     rows: Any
@@ -114,7 +113,7 @@ class EventBatch:
 
     @property
     def records(self) -> int:
-        """How many records the batch was read from."""
+        """The number of records that the batch was read from."""
         return len(self) + len(self.rejected) + self.duplicates
 
     @property
@@ -124,11 +123,11 @@ class EventBatch:
 
     @property
     def messages(self) -> pd.DataFrame:
-        """Their messages as a frame: a row for each message of each transcript (``event_id``)."""
+        """Their messages as a frame, with a row for each message of each transcript (``event_id``)."""
         return frame_of(messages_of(self.rows))
 
     def keep(self, rows: Sequence[int], rejected: Iterable[Rejection] = ()) -> EventBatch:
-        """Return the batch with these events only, and with rejections of others added."""
+        """Return the batch with only these events, and with rejections of others added."""
         chosen = np.asarray(rows, dtype=np.int64)
         return replace(
             self,
@@ -149,8 +148,8 @@ class EventBatch:
 def validate_batch(batch: RawBatch, options: ReadOptions) -> EventBatch:
     """Return a batch's records as validated events.
 
-    A record whose event or any of whose messages breaks a rule is rejected whole, with its first fault
-    named; every other record is kept whole.
+    If an event or any of its messages breaks a rule, the whole record is rejected, and its first fault is
+    named.
     """
     result = decode_batch(batch, options.kind, options.fields)
     rejected = [*batch.rejected, *result.rejected]
@@ -175,7 +174,7 @@ class _Validation:
         self._faults: dict[int, Rejection] = {}
 
     def finish(self, rejected: list[Rejection]) -> EventBatch:
-        """Return the valid events, with rejections of the others added to these."""
+        """Return the valid events and all rejections."""
         self._fill_columns()
         events = arrow_table("events", self._columns)
         for failure in failures_of("events", _with_any_time(events), _COMPUTED):
@@ -234,14 +233,14 @@ class _Validation:
                 expected = "a day and a time that exist. Correct the record."
             else:
                 expected = f"an RFC 3339 time such as {_AS_IN}."
-                if name == "received_at" or with_offset(text, "Z"):  # an option reads it
+                if name == "received_at" or with_offset(text, "Z"):  # an option can read it
                     expected += f" {advice(text, path)}"
             detail = f"{path} is {shortened(text)}; expected {expected}"
             self._fault(row, Reason.INVALID_TIME, path, detail)
         return times
 
     def _event_ids(self) -> pa.Array:
-        """Return the ids, those included that depend on bodies."""
+        """Return the ids, including those that depend on bodies."""
         ids = self._columns["event_id"]
         missing = pc.is_null(ids)
         rows = self._decoded.rows[missing.to_numpy(zero_copy_only=False)].tolist()
@@ -258,7 +257,7 @@ class _Validation:
         return times.take(pa.array(self._file_of))
 
     def _path(self, row: int, column: str) -> str:
-        """Return where a column's value is in the payload or in the envelope."""
+        """Return a column value's path in the payload or in the envelope."""
         if column == "occurred_at":
             return _PATH_OF_TIME.get(self._columns["occurred_at_source"][row].as_py(), "receivedAt")
         path = _EVENT_PATHS[column].get(SHAPE_OF[self._kind(row)])
@@ -298,7 +297,7 @@ class _Validation:
 
 
 def _with_any_time(events: Any) -> Any:
-    """Return events with some time where they have none: those are rejected already, and only once."""
+    """Return events with an arbitrary time where they have none, because those are already rejected."""
     index = events.schema.get_field_index("occurred_at")
     filled = pc.fill_null(events.column(index), pa.scalar(0, ARROW_TIME))
     return events.set_column(index, events.schema.field(index), filled)

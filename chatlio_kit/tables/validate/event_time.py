@@ -1,6 +1,7 @@
-"""When an event happened, as far as that is known; never a guess.
+"""When an event happened, as far as known; never a guess.
 
-A transcript's end, else the moment of capture; else nothing, unless the user chose a stand-in.
+The time is a transcript's end, or else the moment of capture. Without either there is none, unless the user
+chose a stand-in.
 """
 
 from __future__ import annotations
@@ -36,10 +37,10 @@ class UndatedAs:
 
     @classmethod
     def from_text(cls, text: str | None) -> UndatedAs:
-        """Read the option ``--undated-as file-time|visitor-created|<RFC 3339 time>``.
+        """Parse the option ``--undated-as file-time|visitor-created|<RFC 3339 time>``.
 
         Raises:
-            UsageError: when the text is none of these.
+            UsageError: The string is none of these.
         """
         if text is None:
             return cls()
@@ -58,12 +59,12 @@ class UndatedAs:
 def date_events(
     columns: Mapping[str, Any], file_times: Callable[[], Any], undated_as: UndatedAs
 ) -> tuple[Any, Any]:
-    """Return when events happened and where each time comes from; an undated event has a missing time.
+    """Return when events happened and where each time comes from; the time of an undated event is missing.
 
     Args:
         columns: ``ended_at``, ``received_at`` and ``visitor_created_at`` as Arrow times.
-        file_times: gives when each event's file was written.
-        undated_as: the time used where the capture gives none.
+        file_times: Returns when each event's file was written.
+        undated_as: The time to use if the capture has none.
 
     Returns:
         The columns ``occurred_at`` and ``occurred_at_source``.

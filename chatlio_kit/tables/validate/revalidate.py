@@ -1,4 +1,4 @@
-"""Frames that a user may have edited, checked like any other before they are sent."""
+"""Validation of frames that a user may have edited, before they are sent."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from chatlio_kit.tables.validate.schemas import Failure, arrow_rows, failures
 
 
 def revalidate(events: pd.DataFrame, messages: pd.DataFrame) -> EventBatch:
-    """Validate frames that are about to be sent; rows that break a rule are rejected, the rest is kept.
+    """Validate frames that are about to be sent; reject rows that break a rule, and keep the rest.
 
     Args:
-        events: one row for each event.
-        messages: the table ``messages``, each message once.
+        events: One row for each event.
+        messages: The table ``messages``, with each message once.
 
     Raises:
-        FrameError: when a frame no longer has its columns and dtypes, or holds an event twice.
+        FrameError: A frame no longer has its columns and dtypes, or holds an event twice.
     """
     events, messages = events.reset_index(drop=True), messages.reset_index(drop=True)
     event_failures, message_failures = failures("events", events), failures("messages", messages)
@@ -54,15 +54,15 @@ def revalidate(events: pd.DataFrame, messages: pd.DataFrame) -> EventBatch:
 
 
 def unfold(events: pd.DataFrame, messages: pd.DataFrame) -> tuple[pd.DataFrame, Sequence[int]]:
-    """Return each transcript the messages it names in ``message_ts``, out of a table that has each once.
+    """Return the messages of each transcript, using its ``message_ts`` and a table with each message once.
 
     Args:
-        events: one row for each event.
-        messages: the table ``messages``; rows that no event names are left out.
+        events: One row for each event.
+        messages: The table ``messages``; rows that no event names are left out.
 
     Returns:
-        A row for each message of each transcript, ``event_id`` naming the transcript, in its order; and for
-        each of these the row of ``messages`` that it was taken from.
+        A row for each message of each transcript, in order, with the transcript's ``event_id``; and the row
+        of ``messages`` that each was taken from.
     """
     named = events.loc[events["message_ts"].notna(), ["event_id", "conversation_id", "message_ts"]]
     wanted = pd.DataFrame(

@@ -1,4 +1,4 @@
-"""pandera schemas, derived from the catalogue, and what their failures mean."""
+"""pandera schemas, derived from the catalogue, and the meaning of their failures."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pandera.pandas import DataFrameSchema
 
 PANDERA = "pandera.pandas"
-"""Loaded when something is validated for the first time: a process that only writes tables starts without."""
+"""Loaded at the first validation, so that a process that only writes tables starts without it."""
 
 PANDAS_DTYPES: dict[Dtype, str] = {
     Dtype.TEXT: "str",
@@ -72,7 +72,7 @@ def schema(table: str) -> DataFrameSchema:
 
 @cache
 def _rules(table: str, columns: frozenset[str]) -> DataFrameSchema:
-    """Return the rules of some columns: what is left to check when all columns and dtypes are right."""
+    """Return the rules of some columns, for data whose columns and dtypes are already right."""
     pa = _pandera()
     made: DataFrameSchema = pa.DataFrameSchema(
         {
@@ -86,7 +86,7 @@ def _rules(table: str, columns: frozenset[str]) -> DataFrameSchema:
 
 
 def _ruled(table: str, is_empty: Callable[[str], bool], computed: frozenset[str]) -> frozenset[str]:
-    """Name the columns that hold something to check: each that is looked at takes its time, even empty."""
+    """Name the columns that need checking; every check takes time, even on an empty column."""
     return frozenset(
         field.name
         for field in TABLES[table]
@@ -106,7 +106,7 @@ def empty(table: str) -> pd.DataFrame:
 
 
 def frame(table: str, columns: dict[str, Any]) -> pd.DataFrame:
-    """Build a table from columns of values, bringing each to its dtype."""
+    """Build a table from columns of values, converting each to its dtype."""
     return pd.DataFrame(
         {
             field.name: pd.Series(columns[field.name], dtype=PANDAS_DTYPES[field.dtype])
@@ -122,7 +122,7 @@ def arrow_rows(frame: pd.DataFrame, name: str) -> Any:
 
 @cache
 def file_schema(name: str) -> Any:
-    """Return the schema of a table's file, pandas' part of it included."""
+    """Return the schema of a table's file, including the pandas metadata."""
     return pyarrow.Table.from_pandas(empty(name), preserve_index=False).schema
 
 
@@ -130,42 +130,42 @@ def failures(table: str, rows: pd.DataFrame) -> list[Failure]:
     """Validate a whole table lazily and list every value that breaks a rule.
 
     Args:
-        table: the table's name.
-        rows: the table, indexed from 0.
+        table: The table's name.
+        rows: The table, indexed from 0.
 
     Raises:
-        FrameError: when a column is missing, extra, out of order or of another dtype.
+        FrameError: A column is missing, extra, out of order or of another dtype.
     """
     is_formed = list(rows.columns) == list(_form(table)) and dict(rows.dtypes) == _form(table)
     ruled = _ruled(table, lambda name: bool(rows[name].isna().all()), frozenset()) if is_formed else None
     cases = _cases(schema(table) if ruled is None else _rules(table, ruled), rows)
     if cases is None:
         return []
-    # pandera reports a wrong dtype once for the column, or once for each of its rows.
+    # pandera reports a wrong dtype once for the column, or once for each row.
     structural = cases[cases["index"].isna() | cases["check"].astype(str).str.startswith("dtype(")]
     if len(structural):
         raise FrameError(_structure_sentence(table, rows, structural.drop_duplicates(["column", "check"])))
-    return _told(table, cases)
+    return _failures_in(table, cases)
 
 
 def failures_of(table: str, rows: Any, computed: frozenset[str]) -> list[Failure]:
-    """Validate an Arrow table that was just built; only columns that can break a rule are looked at.
+    """Validate an Arrow table that was just built; only columns that can break a rule are checked.
 
     Args:
-        table: the table's name.
-        rows: its rows; columns that were computed may be missing.
-        computed: columns that the caller made itself, so that their values keep their rules by construction.
+        table: The table's name.
+        rows: Its rows; computed columns may be missing.
+        computed: Columns that the caller computed, so that their values follow their rules by construction.
     """
     looked_at = [field for field in TABLES[table] if field.name not in computed]
-    kept = {field.name for field in looked_at if _lies_behind_us(field, rows[field.name])}
+    kept = {field.name for field in looked_at if _is_past_and_complete(field, rows[field.name])}
     if not len(rows):
         return []
     ruled = _ruled(table, lambda name: rows[name].null_count == len(rows), computed | kept)
     cases = _cases(_rules(table, ruled), frame_of(rows.select(sorted(ruled)))) if ruled else None
-    return [] if cases is None else _told(table, cases)
+    return [] if cases is None else _failures_in(table, cases)
 
 
-def _lies_behind_us(field: Field, times: Any) -> bool:
+def _is_past_and_complete(field: Field, times: Any) -> bool:
     """Whether the latest time is not in the future, and no required time is missing."""
     if field.rule is not PAST or (field.required and times.null_count):
         return False
@@ -174,7 +174,7 @@ def _lies_behind_us(field: Field, times: Any) -> bool:
 
 
 def _cases(rules: DataFrameSchema, rows: pd.DataFrame) -> Any:
-    """Return pandera's list of values that break rules, a row for each; None where there are none."""
+    """Return pandera's list of values that break rules, one row for each; None if there are none."""
     try:
         rules.validate(rows, lazy=True)
     except _pandera().errors.SchemaErrors as errors:
@@ -182,7 +182,7 @@ def _cases(rules: DataFrameSchema, rows: pd.DataFrame) -> Any:
     return None
 
 
-def _told(table: str, cases: Any) -> list[Failure]:
+def _failures_in(table: str, cases: Any) -> list[Failure]:
     fields = {field.name: field for field in TABLES[table]}
     order = {name: position for position, name in enumerate(fields)}
     found = [
@@ -221,7 +221,7 @@ def _checks(field: Field) -> list[Any]:
 
 
 def _match(pattern: str, texts: pd.Series[str]) -> pd.Series[bool]:
-    """Return which texts match: pandas' own ``str.match`` reads the pattern anew each time it is asked."""
+    """Return which strings match; pandas' own ``str.match`` compiles the pattern on every call."""
     found = pc.match_substring_regex(pyarrow.array(texts), pattern)
     return pd.Series(found.to_numpy(zero_copy_only=False), index=texts.index)
 
@@ -235,18 +235,18 @@ def _hint(field: Field) -> str:
 
 
 def _structure_sentence(table: str, rows: pd.DataFrame, cases: pd.DataFrame) -> str:
-    said = []
+    problems = []
     for case in cases.itertuples(index=False, name="Case"):
         if case.check == "column_in_dataframe":
-            said.append(f"the column {case.failure_case} is missing")
+            problems.append(f"the column {case.failure_case} is missing")
         elif case.check == "column_in_schema":
-            said.append(f"the column {case.failure_case} is not one of its columns")
+            problems.append(f"the column {case.failure_case} is not one of its columns")
         elif case.check == "column_ordered":
-            said.append(f"the column {case.failure_case} is not in its place")
+            problems.append(f"the column {case.failure_case} is not in its place")
         else:
             expected = PANDAS_DTYPES[next(f.dtype for f in TABLES[table] if f.name == case.column)]
-            said.append(f"the column {case.column} is {rows[case.column].dtype}, not {expected}")
+            problems.append(f"the column {case.column} is {rows[case.column].dtype}, not {expected}")
     return (
-        f"The frame {table} no longer fits its schema: {'; '.join(said)}. "
-        "Put it back as it was, or start again from to_tables()."
+        f"The frame {table} no longer fits its schema: {'; '.join(problems)}. Restore it, or start again "
+        "from to_tables()."
     )
