@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError
 from itertools import chain
 from pathlib import Path
 
+import licences
 import pytest
 import yaml
 from packaging.requirements import Requirement
@@ -104,6 +105,22 @@ def test_the_lock_has_the_pins_and_a_hash_for_each() -> None:
     extras = project["optional-dependencies"]
     asked = [*project["dependencies"], *chain(*(extras[name] for name in INSTALLED))]
     assert {canonicalize_name(Requirement(each).name) for each in asked} - {"chatlio-kit"} <= set(locked)
+
+
+def test_no_dependency_has_a_licence_outside_the_list(tmp_path: Path) -> None:
+    """What a user installs, without extras, is under licences that ask for no more than their notices."""
+    required = licences.required_by("chatlio-kit")
+    assert {"pandas", "chatlio-kit"} <= {package.name for package in required}
+    assert not licences.not_allowed(required)
+    (tmp_path / "METADATA").write_text("Name: other\nVersion: 1\nLicense-Expression: MIT OR GPL-3.0-only\n\n")
+    assert licences.not_allowed([metadata.Distribution.at(tmp_path)]) == {"other": "MIT OR GPL-3.0-only"}
+
+
+def test_the_version_has_one_place() -> None:
+    """pyproject.toml alone has the number: everything else asks what is installed."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert chatlio_kit.__version__ == version
+    assert not [path for path in PACKAGE.rglob("*.py") if f'"{version}"' in path.read_text(encoding="utf-8")]
 
 
 def test_the_face_is_sorted_and_whole() -> None:
