@@ -114,7 +114,7 @@ EPOCH = $$(git log -1 --format=%ct)
 wheel: $(READY) ## build the wheel of the last commit into dist: the same bytes whoever builds it
 	rm -rf build/source dist && mkdir -p build/source
 	git -c tar.umask=0022 archive HEAD | tar -xp -C build/source
-	SOURCE_DATE_EPOCH=$(EPOCH) $(PIP) wheel --no-deps --no-build-isolation -w dist build/source
+	umask 022 && SOURCE_DATE_EPOCH=$(EPOCH) $(PIP) wheel --no-deps --no-build-isolation -w dist build/source
 	sha256sum dist/*.whl
 
 sbom: $(READY) $(TOOLS)/ready ## list what users install: build/sbom.json (CycloneDX) and build/licences.txt
