@@ -6,13 +6,14 @@ Ways are run by turns, in several rounds, because a machine is not equally fast 
 the measure of ours:
 
 - the floor: read, unpack, split, decode and compute two digests for each record, on one core. Any program in
-  Python that gives events an id and tells equal payloads apart pays for this.
-- the DuckDB script (duckdb_script.py): the same five tables by SQL alone, with what its docstring leaves out;
-  with all memory and with a limit. Its tables are compared with ours, value by value.
+  Python that gives events an id and compares payloads pays for this.
+- the DuckDB script (duckdb_script.py): the same five tables by SQL alone, without what its docstring leaves
+  out; with all memory and with a limit. Its tables are compared with ours, value by value.
 
-The others only parse. For each way: processor time over the process tree (median, and the least and greatest
-of the rounds), the times that ours needs as much of it and of the clock, and peak memory. A peer that is not
-installed prints "not run"; one that fails, how.
+The others only parse. Printed for each way: processor time over the process tree, as the median and the range
+of the rounds; seconds; peak memory; and what ours takes as a multiple, of processor time and of seconds. A
+peer that is not installed prints "not run"; one that fails, its last word. Without compiled bytecode our runs
+have a mark: each process compiles what an installed package brings compiled.
 """
 
 from __future__ import annotations
@@ -120,7 +121,7 @@ def differences(ours: Path, other: Path) -> dict[str, int]:
 
 
 def without_bytecode() -> int:
-    """Return how many modules of ours each run compiles anew, because no compiled form is kept of them."""
+    """Return how many modules of ours each run compiles anew, because there is no bytecode of them."""
     code = """
     import sys
     from pathlib import Path
