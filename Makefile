@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help backfill test unit coverage notebooks-test notebooks-long test-browser lint lock notebooks pages docs links lab bench soak wheel sbom audit clean
+.PHONY: help backfill test unit coverage notebooks-test notebooks-long test-browser lint lock notebooks pages docs links lab bench soak mutants wheel sbom audit clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -72,7 +72,7 @@ notebooks: $(READY) ## re-execute the notebooks and store their outputs
 	$(BIN)/python tests/notebooks/refresh.py
 
 pages: $(READY) ## write the parts of the pages in docs/ that are generated from the code anew
-	$(BIN)/python docs/generated.py
+	PYTHONPATH=tests/evidence $(BIN)/python docs/generated.py
 
 docs: $(READY) ## build the documentation site in build/docs, warnings as errors
 	@$(SETUP) -c constraints.txt -e ".[docs]"
@@ -96,12 +96,19 @@ bench: $(READY) ## measure side by side with what an analyst would otherwise use
 	$(BIN)/python tests/benchmarks/stream_pace.py
 	$(BIN)/python tests/benchmarks/trace_speed.py
 	$(BIN)/python tests/benchmarks/backfill_memory.py
+	$(BIN)/python tests/benchmarks/backfill_memory.py --via batch
 	$(BIN)/python tests/benchmarks/fault_matrix.py
 
-soak: $(READY) ## damaged captures by the hundred thousand; long backfills faulted and killed over and over
+soak: $(READY) ## damaged captures by the hundred thousand; long backfills faulted and killed; 10,000 random histories
 	$(BIN)/python tests/benchmarks/fuzz_convert.py
 	$(BIN)/python tests/benchmarks/soak_faults.py
 	$(BIN)/python tests/benchmarks/soak_kills.py
+	$(BIN)/python tests/benchmarks/soak_bulk.py
+	$(BIN)/python tests/benchmarks/soak_histories.py
+	$(BIN)/python tests/benchmarks/soak_histories.py --bugs --histories 2000
+
+mutants: $(READY) ## change the code in small ways, and see whether tests fail: hours
+	$(BIN)/python tests/benchmarks/mutants.py
 
 TOOLS := build/tools/bin
 $(TOOLS)/ready: Makefile

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
+import evidence_page
 import messages
 
 from chatlio_kit.aep import errors as platform_errors
@@ -18,8 +21,20 @@ from chatlio_kit.chatlio.labels import label_of
 from chatlio_kit.chatlio.redaction import SPEAKS_OF_PEOPLE, left_by_mask
 from chatlio_kit.chatlio.rejections import HINTS, Reason
 from chatlio_kit.cli import main
+from chatlio_kit.delivery.forecast import (
+    BATCHES_A_DAY,
+    RECORDS_A_CORE,
+    Forecast,
+    counted,
+    in_bytes,
+    in_time,
+)
 from chatlio_kit.delivery.requests import responses
+from chatlio_kit.delivery.requests.pacing import MESSAGES_PER_SECOND_TO_PROFILE
+from chatlio_kit.samples import write_sample
+from chatlio_kit.tables import read_export
 
+CHATS, SAMPLED = 50_000_000, 2_000
 ROOT = Path(__file__).parent.parent
 ROOMS = {
     "settings": "Settings",
@@ -29,6 +44,7 @@ ROOMS = {
     "tables": "Tables",
     "chatlio": "Redaction and identities",
     "analysis": "Metrics and audits",
+    "display": "Figures and tables shown",
     "connection": "Connecting",
     "delivery": "Sending and the ledger",
     "jobs": "Backfill, trace, forget, notebooks",
@@ -245,10 +261,62 @@ def _plain(text: str) -> str:
     return re.sub("‹([^›]*)›", r"*\1*", text)
 
 
+def _plan() -> Iterator[str]:
+    """A plan for 50,000,000 chats: the forecast of a sample, times as many as it takes."""
+    with TemporaryDirectory() as folder:
+        export = read_export(write_sample(Path(folder) / "captures", events=SAMPLED, seed=7).path)
+        forecast = Forecast("a dataset")
+        profile = Forecast("a dataset that feeds Profile", MESSAGES_PER_SECOND_TO_PROFILE)
+        chats: set[str] = set()
+        for batch in export.batches():
+            chats |= set(batch.events["conversation_id"].dropna())
+            for each in (forecast, profile):
+                each.add(batch.events, batch.messages)
+    lake, profile = (each.scaled(CHATS / len(chats)) for each in (forecast, profile))
+    stream, batch_route = lake.routes()["stream"], lake.routes()["batch"]
+    cores = math.ceil(lake.core_seconds / lake.batch_seconds)
+    yield "| | by stream | by batch |"
+    yield "| --- | --- | --- |"
+    rows = [
+        ("events", f"{lake.records / 1e6:,.0f} million", "the same, under the same ids"),
+        ("sent", f"{in_bytes(stream['bytes'])} of JSON", f"{in_bytes(batch_route['bytes'])} of Parquet"),
+        (
+            "calls",
+            f"{stream['requests']:,.0f} requests",
+            f"{lake.files:,} files in {lake.batches:,} batches",
+        ),
+        (
+            "least time",
+            f"{in_time(lake.seconds)} at {lake.per_second:,} messages a second",
+            f"{in_time(lake.batch_seconds)} at 20 GB an hour",
+        ),
+        (
+            "cost to live traffic",
+            f"{stream['quota_share']:.0%} of the organisation's {lake.quota:,} messages a second",
+            "none of the streaming quota",
+        ),
+        (
+            "into a dataset that feeds Profile",
+            f"{in_time(profile.seconds)} at {profile.per_second:,} of {profile.quota:,} records a second",
+            f"{profile.batches:,} of the {BATCHES_A_DAY} batches that Profile takes in a day",
+        ),
+        ("undo", "none", "`chatlio-kit revert RUN`"),
+    ]
+    yield from (f"| {' | '.join(row)} |" for row in rows)
+    yield ""
+    yield (
+        f"Converting takes {in_time(lake.core_seconds)} of one core, at {RECORDS_A_CORE:,} records a second. "
+        f"{counted(cores, 'core')} therefore {'converts' if cores == 1 else 'convert'} as fast as the API "
+        "takes files. A cluster does not shorten the load: it is for exports that one machine cannot read "
+        f"fast enough. {lake.comparison()[-1]}"
+    )
+
+
 PAGES: dict[str, dict[str, Callable[[], Iterator[str]]]] = {
     "docs/commands.md": {"commands": lambda: _commands(main)},
     "docs/data-dictionary.md": {"dictionary": _dictionary},
     "docs/dialects.md": {"dialects": _dialects, "pages": _pages, "fields": _fields},
+    "docs/bulk.md": {"plan": _plan},
     "docs/metrics.md": {"metrics": _metrics, "groups": _groups},
     "docs/redact-and-forget.md": {"redaction": _redaction},
     "docs/troubleshooting.md": {
@@ -258,6 +326,11 @@ PAGES: dict[str, dict[str, Callable[[], Iterator[str]]]] = {
         "responses": _responses,
         "doctor": _doctor,
         "notes": _notes,
+    },
+    "docs/evidence.md": {
+        "tags": evidence_page.tags,
+        "calls": evidence_page.calls,
+        "live": evidence_page.live,
     },
 }
 

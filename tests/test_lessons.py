@@ -79,7 +79,7 @@ def test_on_the_platform_itself_nothing_is_brought(tmp_path: Path, monkeypatch: 
     assert lesson.folder == Path(".chatlio-kit")
     with pytest.raises(TooEarly, match="CAPTURES"):
         _ = lesson.captures
-    assert ck.open_lesson("convert", platform="aep", captures="mine").captures == Path("mine")
+    assert ck.open_lesson("convert", platform="aep", captures="mine").captures == ["mine"]
     assert not list(tmp_path.iterdir())
 
 

@@ -33,20 +33,24 @@ def test_faces_are_short_and_rooms_are_not_too_long() -> None:
         assert lines <= limit, f"{path.relative_to(ROOT)} has {lines} lines"
 
 
-def test_environment_yml_is_pyproject() -> None:
-    """environment.yml names the same packages and ranges as pyproject.toml, under their conda names."""
+@pytest.mark.parametrize(
+    ("file", "named", "install"),
+    [("environment.yml", ("notebooks",), "."), ("environment-dev.yml", INSTALLED, "-e .")],
+)
+def test_environments_are_pyproject(file: str, named: tuple[str, ...], install: str) -> None:
+    """Each names the packages and ranges of pyproject.toml under their conda names."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    listed = [*project["dependencies"], *chain(*(extras[name] for name in INSTALLED))]
+    listed = [*project["dependencies"], *chain(*(extras[name] for name in named))]
     conda_names = {"duckdb": "python-duckdb", "matplotlib": "matplotlib-base", "pandera": "pandera-pandas"}
     expected = {f"python{project['requires-python']}", "pip"}
     for requirement in listed:
         name, ranges = re.fullmatch(r"([a-zA-Z0-9-]+)(?:\[[a-z0-9]+\])?(.*)", requirement).groups()  # type: ignore[union-attr]
         if name != "chatlio-kit":
             expected.add(conda_names.get(name, name) + ranges)
-    environment = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    environment = yaml.safe_load((ROOT / file).read_text())["dependencies"]
     assert {each for each in environment if isinstance(each, str)} == expected
-    assert environment[-1] == {"pip": ["-e ."]}
+    assert environment[-1] == {"pip": [install]}
 
 
 def test_constraints_are_names_and_versions_only() -> None:

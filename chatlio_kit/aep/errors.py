@@ -35,6 +35,7 @@ _PERMISSIONS = {
     "Schema Registry": "View Schemas and Manage Schemas",
     "Catalog": "View Datasets and Manage Datasets",
     "Data Access": "View Datasets",
+    "Batch ingestion": "View Datasets and Manage Datasets",
     "Flow Service": "View Sources and Manage Sources",
     "Data Prep": "Manage Sources, and access to every field of the schema",
 }
