@@ -118,19 +118,19 @@ $(TOOLS)/ready: Makefile
 
 EPOCH = $$(git log -1 --format=%ct)
 
-wheel: $(READY) ## build the wheel of the last commit into dist: the same bytes whoever builds it
+wheel: $(READY) ## build a reproducible wheel of the last commit in dist
 	rm -rf build/source dist && mkdir -p build/source
 	git -c tar.umask=0022 archive HEAD | tar -xp -C build/source
 	umask 022 && SOURCE_DATE_EPOCH=$(EPOCH) $(PIP) wheel --no-deps --no-build-isolation -w dist build/source
 	sha256sum dist/*.whl
 
-sbom: $(READY) $(TOOLS)/ready ## list what users install: build/sbom.json (CycloneDX) and build/licences.txt
+sbom: $(READY) $(TOOLS)/ready ## list dependencies and licences in build/sbom.json (CycloneDX) and build/licences.txt
 	rm -rf build/installed && $(PYTHON) -m venv --without-pip build/installed
 	$(PIP) --python build/installed install -c constraints.txt ".[notebooks,s3,gs,abfs,cluster,verify]"
 	SOURCE_DATE_EPOCH=$(EPOCH) $(TOOLS)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o build/sbom.json build/installed
 	build/installed/bin/python tests/release/licences.py > build/licences.txt
 
-audit: $(TOOLS)/ready ## ask for known vulnerabilities of all pinned packages; ends with 3 where no index answers
+audit: $(TOOLS)/ready ## look up known vulnerabilities of pinned packages; error 3 if no index answers
 	$(PYTHON) tests/release/audit.py $(TOOLS)/pip-audit
 
 clean: ## remove the environment, the state and everything built

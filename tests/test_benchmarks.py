@@ -1,4 +1,4 @@
-"""Benchmarks compare like with like."""
+"""The benchmark of convert compares equal work."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from chatlio_kit.tables.convert import convert
 
 
 def test_the_duckdb_script_writes_our_tables(tmp_path: Path) -> None:
-    """The plain script that we are measured by has our rows and values in every column that it fills."""
+    """The script has our rows, and our values in every column that it fills."""
     sample, ours, other = tmp_path / "sample", tmp_path / "ours", tmp_path / "other"
     other.mkdir()
     write_sample(sample, events=600)

@@ -111,8 +111,8 @@ def test_the_lock_has_the_pins_and_a_hash_for_each() -> None:
     assert {canonicalize_name(Requirement(each).name) for each in asked} - {"chatlio-kit"} <= set(locked)
 
 
-def test_no_dependency_has_a_licence_outside_the_list(tmp_path: Path) -> None:
-    """What a user installs, without extras, is under licences that ask for no more than their notices."""
+def test_every_dependency_has_an_allowed_licence(tmp_path: Path) -> None:
+    """Everything that the package requires has an allowed licence."""
     required = licences.required_by("chatlio-kit")
     assert {"pandas", "chatlio-kit"} <= {package.name for package in required}
     assert not licences.not_allowed(required)
@@ -121,7 +121,7 @@ def test_no_dependency_has_a_licence_outside_the_list(tmp_path: Path) -> None:
 
 
 def test_the_version_has_one_place() -> None:
-    """pyproject.toml alone has the number: everything else asks what is installed."""
+    """The version is written in pyproject.toml only."""
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert chatlio_kit.__version__ == version
     assert not [path for path in PACKAGE.rglob("*.py") if f'"{version}"' in path.read_text(encoding="utf-8")]

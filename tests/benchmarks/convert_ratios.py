@@ -1,19 +1,19 @@
-"""Convert, as a multiple of what else would do it and of what nobody can do without.
+"""Cost of ``chatlio-kit convert`` relative to a plain DuckDB script, to a floor and to parsers.
 
     python tests/benchmarks/convert_ratios.py [--events 600000 --events 60000] [--only chatlio] [--rounds 3]
 
-Ways are run by turns, in several rounds, because a machine is not equally fast at all times. Two of them are
-the measure of ours:
+The ways take turns, for several rounds: the speed of a machine varies.
 
-- the floor: read, unpack, split, decode and compute two digests for each record, on one core. Any program in
-  Python that gives events an id and compares payloads pays for this.
-- the DuckDB script (duckdb_script.py): the same five tables by SQL alone, without what its docstring leaves
-  out; with all memory and with a limit. Its tables are compared with ours, value by value.
+- The floor reads, unpacks, splits and decodes, and computes two digests per record, on one core. Any Python
+  program that identifies events and compares payloads pays for this.
+- The DuckDB script (duckdb_script.py) writes the same five tables, with all memory and with a limit. Its
+  docstring lists what it leaves out. Its tables are compared with ours, value by value.
+- The other ways only parse.
 
-The others only parse. Printed for each way: processor time over the process tree, as the median and the range
-of the rounds; seconds; peak memory; and what ours takes as a multiple, of processor time and of seconds. A
-peer that is not installed prints "not run"; one that fails, its last word. Without compiled bytecode our runs
-have a mark: each process compiles what an installed package brings compiled.
+Prints for each way: CPU seconds of the process tree, as the median and the range of the rounds; elapsed
+seconds; peak memory; and the ratio of ours to it, in CPU and elapsed seconds. A peer that is not installed
+prints "not run"; a failed one prints its error. An asterisk marks runs without compiled bytecode: each process
+compiles modules that an installed package ships compiled.
 """
 
 from __future__ import annotations
@@ -98,18 +98,18 @@ _UNCLAIMED = {
     "conversations": {"ended_by", "start_is_whole"},
     "offline_messages": {"event_id"},
 }
-"""Columns that the script leaves out or fills otherwise; its docstring says why."""
+"""Columns that the script leaves out, or fills with other values: see its docstring."""
 _COMPARABLE = {
     "event_id": "CASE WHEN kind IN ('transcript', 'conversation_started') "
     "THEN conversation_id || event_id END",
     "visitor_traits": "coalesce(list_sort(map_entries(TRY_CAST(TRY_CAST(visitor_traits AS JSON) "
     "AS MAP(VARCHAR, JSON))))::VARCHAR, visitor_traits)",
 }
-"""What of an event is compared: the ids that do not depend on the body, and traits in any order."""
+"""Compared instead of a column of events: ids that do not depend on the body, and traits in any order."""
 
 
 def differences(ours: Path, other: Path) -> dict[str, int]:
-    """Count the rows of each table that only one of two folders has, by the columns that the script fills."""
+    """Return the number of rows of each table that only one of two folders has, by the script's columns."""
     counts = {}
     for table, fields in TABLES.items():
         names = [field.name for field in fields if field.name not in _UNCLAIMED.get(table, ())]
@@ -121,7 +121,7 @@ def differences(ours: Path, other: Path) -> dict[str, int]:
 
 
 def without_bytecode() -> int:
-    """Return how many modules of ours each run compiles anew, because there is no bytecode of them."""
+    """Return the number of modules that each of our processes compiles, for lack of stored bytecode."""
     code = """
     import sys
     from pathlib import Path
@@ -134,7 +134,7 @@ def without_bytecode() -> int:
 
 
 def command(way: str, export: Path, out: Path) -> list[str]:
-    """Return the command that runs a way on an export; what it writes goes into a folder."""
+    """Return the command that runs a way on an export and writes into a folder."""
     folders = [str(export), str(out)]
     if way == OURS:
         return [*_OURS, "convert", folders[0], "--out", folders[1], "--json"]
@@ -144,7 +144,7 @@ def command(way: str, export: Path, out: Path) -> list[str]:
 
 
 def compare(export: Path, only: list[str] | None, rounds: int, mark: str) -> None:
-    """Measure every way on one export, print a line for each, and compare the two sets of tables."""
+    """Measure every way on one export, print the results, and compare the two sets of tables."""
     size = sum(path.stat().st_size for path in export.rglob("*.ndjson*")) / 1e6
     print(f"\n{export.name}: {size:,.0f} MB on disk, {os.cpu_count()} processors, {rounds} rounds")
     ways = [way for way in WAYS if not only or any(part in way for part in only)]
@@ -192,8 +192,8 @@ def main() -> None:
     mark = " *" if modules else ""
     if modules:
         print(
-            f"* No bytecode: each process compiles {modules} modules of chatlio_kit anew, unlike those of an "
-            "installed package. To measure that, unset PYTHONDONTWRITEBYTECODE and run this twice."
+            f"* No bytecode: each process compiles {modules} modules of chatlio_kit, which an installed package "
+            "ships compiled. To measure that, unset PYTHONDONTWRITEBYTECODE and start again."
         )
     helps = [measure([*_OURS, "--help"], rest=0).cpu for _ in range(5)]
     print(f"--help{mark}: {median(helps):.2f} s of CPU ({min(helps):.2f} to {max(helps):.2f})")

@@ -1,4 +1,4 @@
-"""What a command costs over its whole process tree: processor time, seconds, memory."""
+"""CPU time, elapsed time and peak memory of a command and all its child processes."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from typing import NamedTuple
 import psutil
 
 _REST = 3.0
-"""Seconds before each run: the system tidies up after one that held gigabytes, or wrote some."""
+"""Seconds before each run, for the system to release and flush what the last one used."""
 _LOOKS_PER_LIST = 5
-"""Looks at a tree's memory per look at who is in it, which takes longer: all processes are read for it."""
+"""Readings of memory per listing of the tree, which is slower: it reads all processes."""
 
 
 class Cost(NamedTuple):
-    """What one run of a command took.
+    """Cost of one run.
 
     Attributes:
-        cpu: seconds of processor time, user and system, of all processes; 0 on Windows, which keeps no sum.
-        seconds: from start to end.
-        peak: megabytes, resident, summed over the processes; pages that two share count twice.
-        error: the last line of what went wrong, if anything.
+        cpu: User and system seconds of all processes; 0 on Windows, which keeps no sum.
+        seconds: Elapsed seconds.
+        peak: Peak resident memory in MB, summed over the processes; shared pages count repeatedly.
+        error: Last line of the error output; empty if the command succeeded.
     """
 
     cpu: float
@@ -60,7 +60,7 @@ def measure(command: Sequence[str], rest: float = _REST) -> Cost:
     ended.set()
     looking.join()
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
-    error = (errors.strip() or "no word").splitlines()[-1][:80] if process.returncode else ""
+    error = (errors.strip() or "no error output").splitlines()[-1][:80] if process.returncode else ""
     print(f"  {cpu:.1f} s", end="", file=sys.stderr, flush=True)
     return Cost(cpu, seconds, peak / 1e6, error)
 

@@ -1,9 +1,8 @@
-"""The licences of installed packages, as they state them, and which of them may be depended on.
+"""Licences of installed packages, and the list of allowed ones.
 
 Usage: python tests/release/licences.py
 
-Writes a line for each package of the environment that runs it. Ends with 1 where a licence is not in the
-list.
+Writes one line per package of its environment. Ends with 1 if a licence is not allowed.
 """
 
 from __future__ import annotations
@@ -20,8 +19,8 @@ ALLOWED = frozenset(
     {"0BSD", "Apache-2.0", "BSD", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "ISC", "MIT", "MIT-0", "MIT-CMU"}
     | {"MPL-2.0", "PSF-2.0", "Zlib"}
 )
-"""Licences that ask a program that imports a package for no more than its notices. MPL-2.0 also asks for the
-source of its files where they are changed."""
+"""Licences that ask an importing program only for their notices. MPL-2.0 also asks for the source of changed
+files."""
 _NAMES = {
     "3-Clause BSD License": "BSD-3-Clause",
     "Apache 2.0": "Apache-2.0",
@@ -34,22 +33,22 @@ _NAMES = {
     "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
     "Python Software Foundation License": "PSF-2.0",
 }
-"""What licences were called in metadata before SPDX expressions."""
+"""Names in metadata older than SPDX expressions."""
 
 
 def licence_of(package: Distribution) -> str:
-    """Return a package's licence as an SPDX expression, or in its own words where these are none we know."""
+    """Return a package's licence as an SPDX expression, or in its own words if they are unknown."""
     metadata = package.metadata
     classifiers = [
-        each.rpartition(" :: ")[2] for each in metadata.get_all("Classifier") or [] if each[:7] == "License"
+        line.rpartition(" :: ")[2] for line in metadata.get_all("Classifier") or [] if line[:7] == "License"
     ]
-    stated = metadata["License-Expression"], " AND ".join(_NAMES.get(each, each) for each in classifiers)
+    stated = metadata["License-Expression"], " AND ".join(_NAMES.get(name, name) for name in classifiers)
     words = next(filter(None, (*stated, (metadata["License"] or "").partition("\n")[0])), "none stated")
     return _NAMES.get(words, words)
 
 
 def not_allowed(packages: Iterable[Distribution]) -> dict[str, str]:
-    """Return the licence of each package whose licence names anything that is not in the list."""
+    """Return the packages whose licence is not allowed, with that licence."""
     found = {package.name: licence_of(package) for package in packages}
     return {
         name: licence
@@ -59,7 +58,7 @@ def not_allowed(packages: Iterable[Distribution]) -> dict[str, str]:
 
 
 def required_by(name: str) -> list[Distribution]:
-    """Return the packages that are installed for a package, without extras, at any depth."""
+    """Return a package and everything that it requires, directly or not, without its extras."""
     waiting, seen = [(name, "")], set[tuple[str, str]]()
     while waiting:
         if (wanted := waiting.pop()) not in seen:
@@ -68,7 +67,7 @@ def required_by(name: str) -> list[Distribution]:
                 if required.marker is None or required.marker.evaluate({"extra": wanted[1]}):
                     named = canonicalize_name(required.name)
                     waiting += [(named, extra) for extra in ("", *required.extras)]
-    return [distribution(each) for each in sorted({each for each, _ in seen})]
+    return [distribution(name) for name in sorted({name for name, _ in seen})]
 
 
 if __name__ == "__main__":
@@ -77,5 +76,5 @@ if __name__ == "__main__":
         sys.stdout.write(f"{canonicalize_name(package.name)} {package.version}: {licence_of(package)}\n")
     if wrong := not_allowed(packages):
         sys.exit(
-            f"Not in the list of licences: {', '.join(f'{name} ({its})' for name, its in wrong.items())}."
+            f"Licences that are not allowed: {', '.join(f'{name} ({its})' for name, its in wrong.items())}."
         )
