@@ -2,8 +2,8 @@
 
 Usage: python tests/release/audit.py PIP_AUDIT
 
-Ends with 0 if there are none, with 1 if there are some, and with 3 if packages could not be audited: pip-audit
-itself ends with 0 when its index knows none of them.
+Ends with 0 if there are none, with 1 if there are some, and with 3 if packages could not be audited:
+pip-audit itself ends with 0 when its index knows none of them.
 """
 
 from __future__ import annotations
