@@ -12,8 +12,8 @@ The ways take turns, for several rounds: the speed of a machine varies.
 
 Prints for each way: CPU seconds of the process tree, as the median and the range of the rounds; elapsed
 seconds; peak memory; and the ratio of ours to it, in CPU and elapsed seconds. A peer that is not installed
-prints "not run"; a failed one prints its error. An asterisk marks runs without bytecode: each process compiles
-modules that an installed package ships compiled.
+prints "not run"; a failed one prints its error. An asterisk marks runs without bytecode: each process
+compiles modules that an installed package ships compiled.
 """
 
 from __future__ import annotations
