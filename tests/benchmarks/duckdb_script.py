@@ -77,9 +77,9 @@ TABLES = {
                 times(author = 'visitor') AS visitor_messages, times(author = 'agent') AS agent_messages,
                 times(author = 'unknown') AS unknown_messages
             FROM messages GROUP BY conversation_id)
-        SELECT conversation_id, coalesce(t[1], occurred_at) AS started_at, t[2] AS ended_at, visitor_id,
-            t[3] AS agent_name, t[4] AS agent_email, t[5] AS origin, page_url, channel_id, answered_by,
-            epoch(ended_at - started_at) AS duration_seconds, transcripts, was_unanswered, has_feedback,
+        SELECT conversation_id, coalesce(t[1], occurred_at) AS started_at, t[2] AS ended_at,
+            visitor_id, was_unanswered, t[3] AS agent_name, t[4] AS agent_email, t[5] AS origin, page_url, channel_id, answered_by,
+            (epoch_us(ended_at) - epoch_us(started_at)) / 1e6 AS duration_seconds, transcripts, has_feedback,
             epoch(list_min([a FOR a IN answers IF a >= asked_at]) - asked_at) AS first_response_seconds,
             coalesce(COLUMNS('_messages$'), 0) FROM told LEFT JOIN written USING (conversation_id)""",
     "visitors": """SELECT visitor_id, count(DISTINCT conversation_id) AS conversations, count(*) AS events,
