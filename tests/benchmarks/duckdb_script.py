@@ -78,11 +78,11 @@ TABLES = {
                 times(author = 'unknown') AS unknown_messages
             FROM messages GROUP BY conversation_id)
         SELECT conversation_id, coalesce(t[1], occurred_at) AS started_at, t[2] AS ended_at,
-            visitor_id, t[3] AS agent_name, t[4] AS agent_email, t[5] AS origin, page_url, channel_id, answered_by,
-            (epoch_us(ended_at) - epoch_us(started_at)) / 1e6 AS duration_seconds, has_feedback,
-            transcripts, was_unanswered,
+            visitor_id, t[3] AS agent_name, t[4] AS agent_email, t[5] AS origin, page_url, channel_id,
+            (epoch_us(ended_at) - epoch_us(started_at)) / 1e6 AS duration_seconds, transcripts, answered_by,
             epoch(list_min([a FOR a IN answers IF a >= asked_at]) - asked_at) AS first_response_seconds,
-            coalesce(COLUMNS('_messages$'), 0) FROM told LEFT JOIN written USING (conversation_id)""",
+            was_unanswered, has_feedback, coalesce(COLUMNS('_messages$'), 0)
+        FROM told LEFT JOIN written USING (conversation_id)""",
     "visitors": """SELECT visitor_id, count(DISTINCT conversation_id) AS conversations, count(*) AS events,
             min(occurred_at) AS first_seen_at, max(occurred_at) AS last_seen_at,
             arg_max(COLUMNS('^(visitor_[^i]|user_|ip_|location)'), occurred_at)
