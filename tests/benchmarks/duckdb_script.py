@@ -90,7 +90,6 @@ TABLES = {
     "offline_messages": """SELECT event_id, occurred_at, visitor_id, contact_name, contact_email, subject,
             message, page_url FROM events WHERE kind = 'offline_message'""",
 }
-
 captures, out, *memory_limit = sys.argv[1:]
 files = sorted(map(str, Path(captures).rglob("*.ndjson*")))
 with duckdb.connect(config={"temp_directory": f"{out}/temporary"}) as database:
