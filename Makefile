@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help backfill test unit coverage notebooks-test notebooks-long test-browser lint lock notebooks pages docs links lab bench soak mutants wheel sbom audit clean
+.PHONY: help backfill test unit coverage notebooks-test notebooks-long test-browser lint lock notebooks pages docs links lab lite bench soak mutants wheel sbom audit clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -86,6 +86,13 @@ links: $(READY) ## ask every other site that the documentation links to, which n
 
 lab: $(READY) ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+
+lite: $(READY) ## build notebooks 00 and 02 to be opened in a browser, without Python: build/lite
+	rm -rf build/lite build/lite-source
+	$(PYTHON) -m venv build/lite-env
+	build/lite-env/bin/pip install --quiet --disable-pip-version-check -c constraints.txt \
+	  $$($(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['lite'])")
+	build/lite-env/bin/python docs/lite.py
 
 bench: $(READY) ## measure side by side with what an analyst would otherwise use
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]" \
