@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help backfill test unit coverage notebooks-test notebooks-long test-browser lint lock notebooks pages docs links lab bench soak mutants wheel sbom audit clean
+.PHONY: help backfill test unit coverage notebooks-test notebooks-long test-browser lint lock notebooks pages docs links lab lite bench soak mutants wheel sbom audit clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -86,6 +86,13 @@ links: $(READY) ## check the documentation's external links; needs the network
 
 lab: $(READY) ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+
+lite: $(READY) ## build notebooks 00 and 02 for a browser without Python, in build/lite
+	rm -rf build/lite build/lite-source
+	$(PYTHON) -m venv build/lite-env
+	build/lite-env/bin/pip install --quiet --disable-pip-version-check -c constraints.txt \
+	  $$($(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['lite'])")
+	build/lite-env/bin/python docs/lite.py
 
 bench: $(READY) ## compare speed and memory with an analyst's other tools
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]" \
