@@ -273,6 +273,15 @@ def test_help_lists_each_command_and_imports_none() -> None:
     context = click.Context(main)
     commands = {name: main.get_command(context, name) for name in main.list_commands(context)}
     assert all(commands.values())
+    titles = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
+    assert titles == [
+        "Options:",
+        "Start here:",
+        "Read:",
+        "Connect and send:",
+        "Look after:",
+        "Rehearse and check:",
+    ]
     assert commands.keys() <= {line.split()[0] for line in lines if line.startswith("  ")}
 
 

@@ -112,8 +112,13 @@ def connect(
     expiry = profile_expiry(connection)
     if expiry is not None and audit is not None:
         notes.append(expiry.sentence(audit.share_older_than(expiry.span, plan.platform.now())))
+    next_step = None
     if write_urls is not None:
         connection.write_webhook_urls(write_urls)
+        next_step = (
+            f"Next: paste each URL of {write_urls} into Chatlio (widget settings, tab Behavior). Keep the "
+            "file private, because anybody with a URL can write to the dataset."
+        )
     content = {
         **plan.as_dict(made=connection),
         "changes": plan.changes,
@@ -124,7 +129,7 @@ def connect(
         **({"profile_expiry": expiry.text if expiry else None} if connection.people.profile else {}),
         **({"notes": notes} if notes else {}),
     }
-    return CommandResult(content, _text(audit, plan, connection, *notes))
+    return CommandResult(content, _text(audit, plan, connection, *notes, next_step))
 
 
 def _audit(

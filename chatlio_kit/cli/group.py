@@ -10,29 +10,43 @@ import click
 from chatlio_kit.cli.streams import usable_streams
 from chatlio_kit.errors import spoken_at_the_prompt
 
-_COMMANDS = {
-    "sample": ("sample.sample", "Write a realistic sample export to try everything out."),
-    "slack": ("slack.slack_group", "Read the history from a Slack workspace export."),
-    "convert": ("convert.convert", "Convert captured webhooks to validated tables."),
-    "identities": ("identities.identities", "Check whether identities would give events the right people."),
-    "metrics": ("metrics.metrics", "Measure tables: volume, waits, outcomes; by period and agent."),
-    "connect": ("connection.connect", "Create the connection: schema, dataset, dataflows."),
-    "doctor": ("connection.doctor", "Check whether a connection can be created; change nothing."),
-    "disconnect": ("connection.disconnect", "Remove dataflows; schema and data stay."),
-    "backfill": ("delivery.backfill", "Convert, send, and read the dataset back."),
-    "status": ("delivery.status", "Show the ledger in numbers."),
-    "replay": ("delivery.replay", "Send dead letters again after a fix."),
-    "revert": ("revert.revert", "Remove the batches of a bulk run from the dataset."),
-    "reconcile": ("delivery.reconcile", "Compare the ledger with the dataset."),
-    "explore": ("explore.explore", "Write a page for searching and reading conversations."),
-    "trace": ("explore.trace", "Show the status of one event, conversation, visitor or record."),
-    "forget": ("forget.forget", "Erase one person from everything that is stored here."),
-    "notebooks": ("notebooks.notebooks", "Put the guided notebooks into a folder."),
-    "tour": ("notebooks.tour", "Open the first guided notebook in JupyterLab."),
-    "verify-sandbox": ("verify.verify_sandbox", "Compare a development sandbox with documented answers."),
-    "local-platform": ("local_platform.local_platform_group", "Run the local platform on its own."),
+_GROUPS = {
+    "Start here": {
+        "tour": ("notebooks.tour", "Open the first guided notebook in JupyterLab."),
+        "notebooks": ("notebooks.notebooks", "Put the guided notebooks into a folder."),
+        "sample": ("sample.sample", "Write a realistic sample export to try everything out."),
+    },
+    "Read": {
+        "convert": ("convert.convert", "Convert captured webhooks to validated tables."),
+        "slack": ("slack.slack_group", "Propose how to read a Slack workspace export."),
+        "explore": ("explore.explore", "Write a page for searching and reading conversations."),
+        "metrics": ("metrics.metrics", "Measure tables: volume, waits, outcomes; by period and agent."),
+    },
+    "Connect and send": {
+        "doctor": ("connection.doctor", "Check whether a connection can be created; change nothing."),
+        "connect": ("connection.connect", "Create the connection: schema, dataset, dataflows."),
+        "backfill": ("delivery.backfill", "Convert, send, and read the dataset back."),
+        "reconcile": ("delivery.reconcile", "Compare the ledger with the dataset."),
+        "status": ("delivery.status", "Show the ledger in numbers."),
+        "replay": ("delivery.replay", "Send dead letters again after a fix."),
+        "revert": ("revert.revert", "Remove the batches of a bulk run from the dataset."),
+        "disconnect": ("connection.disconnect", "Remove dataflows; schema and data stay."),
+    },
+    "Look after": {
+        "trace": ("explore.trace", "Show the status of one event, conversation, visitor or record."),
+        "identities": (
+            "identities.identities",
+            "Check whether identities would give events the right people.",
+        ),
+        "forget": ("forget.forget", "Erase one person from everything that is stored here."),
+    },
+    "Rehearse and check": {
+        "local-platform": ("local_platform.local_platform_group", "Run the local platform on its own."),
+        "verify-sandbox": ("verify.verify_sandbox", "Compare a development sandbox with documented answers."),
+    },
 }
-"""Each command's function and summary. The list of commands shows summaries without importing them."""
+"""Each command's function and summary, by purpose. The list shows the summaries without importing them."""
+_COMMANDS = {name: command for group in _GROUPS.values() for name, command in group.items()}
 
 
 class _LazyGroup(click.Group):
@@ -46,8 +60,10 @@ class _LazyGroup(click.Group):
         return getattr(import_module(f"chatlio_kit.cli.{module}"), name) if module else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, summary) for name, (_, summary) in _COMMANDS.items()])
+        width = max(len(name) for name in _COMMANDS)
+        for title, commands in _GROUPS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), summary) for name, (_, summary) in commands.items()])
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta["is_json"] = "--json" in args

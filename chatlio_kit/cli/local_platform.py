@@ -22,7 +22,13 @@ def local_platform_group() -> None:
 @click.option(
     "--port", default=0, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 picks a free one."
 )
-@click.option("--store", type=click.Path(path_type=Path), default=DEFAULT_STATE / STORE, show_default=True)
+@click.option(
+    "--store",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_STATE / STORE,
+    show_default=True,
+    help="The folder of its data and of its client secret.",
+)
 @click.option("--faults", type=click.Path(path_type=Path), help="A JSON file of faults to inject.")
 @click.option(
     "--sandbox-type",

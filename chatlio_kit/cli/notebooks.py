@@ -42,7 +42,7 @@ def notebooks(_: Context, folder: Path, name: str | None, language: str) -> Comm
     if name is None:
         return CommandResult(content, files)
     path = run_notebook(folder, name)
-    return CommandResult({**content, "ran": str(path)}, f"Ran {path}. Open it to see the result.")
+    return CommandResult({**content, "ran": str(path)}, f"Ran {path}. To see the result: jupyter lab {path}")
 
 
 @click.command()

@@ -12,7 +12,7 @@ from chatlio_kit.cli.command import CommandResult, Context, command
 
 @click.group("slack")
 def slack_group() -> None:
-    """Read the history from a Slack workspace export."""
+    """Propose how to read a Slack workspace export."""
 
 
 @slack_group.command()
@@ -32,4 +32,11 @@ def inspect(_: Context, export: Path, captures: tuple[str, ...], write: Path | N
     """
     jobs = import_module("chatlio_kit.jobs.slack")
     proposal = jobs.inspect_slack(export, captures or None, write=write)
-    return CommandResult(proposal.as_dict(), proposal)
+    if write is None:
+        return CommandResult(proposal.as_dict(), proposal)
+    paths = " ".join(f'"{path}"' if " " in path else path for path in [str(export), *captures])
+    next_step = (
+        f"Next: check every line of {write}. Then read the export: "
+        f"chatlio-kit convert {paths} --slack {write} --out tables/"
+    )
+    return CommandResult(proposal.as_dict(), f"{proposal}\n{next_step}")

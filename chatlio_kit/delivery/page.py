@@ -145,8 +145,8 @@ class Page(SheetDisplay):
         ]
         return Document(
             f"Backfill to {self.destination}",
-            f"{self.requests:,} {'batches' if self.via == 'batch' else 'requests'}, {self.retries:,} of them "
-            f"again, in {self.seconds:,.1f} s.",
+            f"{'Batches' if self.via == 'batch' else 'Requests'}: {self.requests:,}, of which "
+            f"{self.retries:,} repeated; {self.seconds:,.1f} s.",
             tiles,
             [
                 Part("What became of the records", sheet=Sheet("", sheet.headings, sheet.rows, sheet.notes)),

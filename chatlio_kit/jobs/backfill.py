@@ -196,7 +196,8 @@ def backfill(
         page = run.reconcile(wait=wait_seconds(connection, wait), again=False)
         page.slack = export.slack.counts if export.slack is not None else None
         next_steps = export.next_steps
-        page.notes += [*export.notes(), *next_steps.sentences(), f"rejects and report: {report}"]
+        page.notes += [*export.notes(), *next_steps.sentences()]
+        page.notes.append(f"report, with the rejects beside it: {report / PAGE}")
         write_page(report / PAGE, page.document(export.findings, next_steps))
         content = {**page.as_dict(), **export.findings.as_dict(), "next_steps": next_steps.as_list()}
         write_json(report / REPORT, content)

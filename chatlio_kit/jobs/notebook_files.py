@@ -156,6 +156,9 @@ def run_notebook(folder: Path | str, name: str) -> Path:
         notebook,
         timeout=_SECONDS,
         store_widget_state=False,
+        extra_arguments=[
+            "--log-level=ERROR"
+        ],  # a kernel warns of its own transport, which nobody can change here
         resources={"metadata": {"path": str(path.parent)}},
     )
     try:

@@ -192,10 +192,13 @@ class SlackHistory:
         counts, notes = self.counts, list(self.workspace.notes)
         if not self._was_read:
             return notes
+        unread = (
+            f"; in {counts.without_app:,} the app is not, and {counts.without_messages:,} have no folder of "
+            "their own"
+        )
         notes.append(
             f"{self.name}: {counts.channels_read:,} of {counts.channels:,} channels whose name matches were "
-            f"read; in {counts.without_app:,} the app is not, and {counts.without_messages:,} have no folder "
-            "of their own"
+            f"read{unread if counts.channels_read < counts.channels else ''}"
         )
         if not counts.channels_read:
             notes.append(

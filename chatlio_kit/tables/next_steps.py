@@ -259,7 +259,10 @@ class _Trial:
             yield {"contract": self._thawed()}, ""
             return
         fields = [(options, caution) for options, caution in self._fields() if _settles(reason, options)]
-        kinds = [{"kind": str(_KINDS_OF_ONE_SHAPE[0])}] if self._options.kind is None else []
+        are_named = any(
+            "kind=" in options["fields"] for options, _ in fields
+        )  # one kind for all would be wrong
+        kinds = [] if are_named or self._options.kind else [{"kind": str(_KINDS_OF_ONE_SHAPE[0])}]
         times = [{"undated_as": str(Undated.VISITOR_CREATED)}, {"undated_as": str(Undated.FILE_TIME)}]
         if self._options.undated_as.choice is not Undated.REJECT:
             times = []

@@ -30,8 +30,8 @@ FAULTS = {
 }
 
 
-def _run(name: str, **parameters: Any) -> None:
-    """Run a notebook's cells with other parameters, and draw what each shows as a notebook would."""
+def _run(name: str, **parameters: Any) -> dict[str, Any]:
+    """Run a notebook's cells with other parameters, draw what each shows, and return its names."""
     shell = InteractiveShell()
     for cell in nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4).cells:
         if cell.cell_type == "code":
@@ -41,6 +41,7 @@ def _run(name: str, **parameters: Any) -> None:
             if "parameters" in cell.metadata.get("tags", []):
                 assert set(parameters) <= set(shell.user_ns)
                 shell.user_ns.update(parameters)
+    return dict(shell.user_ns)
 
 
 @pytest.fixture
@@ -96,6 +97,13 @@ def test_history_from_slack_holds_with_other_captures(tmp_path: Path, bare: Path
         UNDATED_AS="visitor-created",
         SLACK=str(sample.slack),
     )
+
+
+def test_an_export_of_slack_alone_is_not_mixed_with_the_sample(tmp_path: Path) -> None:
+    """Who has no captures sees only the conversations of the export."""
+    sample = ck.write_sample(tmp_path / "captures", events=100, seed=5, slack=True)
+    both = _run("05_slack_history", SLACK=str(sample.slack))["both"]
+    assert set(both.conversations["origin"]) == {"slack_export"}
 
 
 def test_what_is_missing_is_asked_for(bare: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -89,6 +89,14 @@ def test_what_it_writes_is_what_the_reader_takes(tmp_path: Path, sample: SampleE
     assert report["read"] == 200 + report["slack"]["accepted"]
 
 
+def test_the_proposal_ends_with_the_next_command(tmp_path: Path) -> None:
+    """Once the proposal is written, the last line is the command that reads the export with it."""
+    path, settings = write_export(tmp_path, LINES), tmp_path / "slack.toml"
+    result = CliRunner().invoke(main, ["slack", "inspect", str(path), "--write", str(settings)])
+    command = f"chatlio-kit convert {path} --slack {settings} --out tables/"
+    assert result.stdout.splitlines()[-1].endswith(command)
+
+
 def test_a_written_proposal_is_not_replaced(tmp_path: Path) -> None:
     """A written proposal is not replaced."""
     path = write_export(tmp_path, LINES)

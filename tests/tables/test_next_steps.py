@@ -94,6 +94,17 @@ def test_the_place_of_a_payload_is_found(
     assert len(_tables(path, fields=value).events) == 40
 
 
+def test_records_that_name_their_kind_get_no_other(tmp_path: Path, make: Make) -> None:
+    """In a log of several kinds the path names most; one kind is not proposed for all, but for the rest."""
+    routes = ["/chat/feedback", "/chat/unanswered", "/chat/new-conversation", "/chat"]
+    path = _write(tmp_path / "a", [{"ts": AT, "path": routes[n % 4], "body": make(n)} for n in range(28)])
+    (step,) = _tables(path).next_steps
+    assert step.choices == ({"fields": "payload=body,received=ts,kind=path"},)
+    assert (step.tried, step.accepted) == (28, 21)
+    (rest,) = _tables(path, **step.choices[0]).next_steps
+    assert (rest.reason, rest.records, len(rest.choices)) == ("kind_unknown", 7, 3)
+
+
 def test_kinds_are_named_by_who_knows_them(tmp_path: Path, make: Make) -> None:
     """All three kinds with this shape are offered, each tried, and none is chosen."""
     path = _write(tmp_path / "a", [{"receivedAt": AT, "payload": make(number)} for number in range(35)])
