@@ -150,6 +150,7 @@ def backfill_turns(
         UsageError: when the texts are redacted, so that nothing is left to analyse.
         MissingPath: when a path does not exist.
         CaptureError: when there are no files.
+        ClusterError: when the cluster of the export cannot be used.
         ProductionSandbox: when the sandbox is of the type production, or of a type that cannot be read.
         ConnectionIncomplete: when there is no connection for turns, or a field group of Adobe's is missing.
         LedgerBusy: when another run is sending from the same state folder.
@@ -160,6 +161,7 @@ def backfill_turns(
             "Redacted texts leave nothing to analyse. Send turns with content=keep in "
             f"{option('redact', '...')}, or do not send them."
         )
+    export.check_cluster()
     if connect or platform.settings.is_local:
         plan = plan_connection(platform, name, turns=True, quiet=quiet)
         plan.apply(production=production, quiet=quiet)
