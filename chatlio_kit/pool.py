@@ -324,6 +324,8 @@ def _connected(distributed: Any, address: str) -> Any:
         logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # our errors say it once
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # likewise
+            # a client of an address that is none would complain at exit, and show what is secret in it
+            distributed.comm.get_address_host_port(address)
             return distributed.Client(address, timeout=_ANSWER_SECONDS, set_as_default=False)
     except Exception:  # its message repeats the URL with its secrets
         raise ClusterError(

@@ -110,6 +110,12 @@ def test_half_streamed_and_half_loaded_add_up_to_the_rows_of_a_stream(
     event_id = frames[1]["event_id"][0]
     traced = str(ck.trace(event_id, state=platform.settings.state))
     assert any(batch.id in traced for batch in _batches(platform, "mixed"))
+    loaded = set(frames[1]["event_id"]) - set(_ids_of(half))
+    assert "run 2, batch 1, 1 attempt" in str(ck.trace(loaded.pop(), state=platform.settings.state))
+
+
+def _ids_of(captures: list[Path]) -> list[str]:
+    return [event_id for batch in ck.read_export(captures).batches() for event_id in batch.events["event_id"]]
 
 
 def _identities(connection: Any) -> dict[str, str]:
@@ -138,11 +144,12 @@ def test_a_run_is_taken_back_and_called_back(captures: Path, platform: Platform)
     again = ck.revert(connection, 1, quiet=True)
     assert (again.exit_code, again.as_dict()["gone"]) == (0, EVENTS)
     assert load(captures, platform).gone_by_reason == {}
-    with pytest.raises(UsageError, match="Run 2 was streamed, and only batches can be reverted"):
+    with pytest.raises(UsageError, match="Run 2 loaded no batches, and only batches can be reverted"):
         ck.revert(connection, 2)
     status = CliRunner().invoke(main, ["status", "--state", str(platform.settings.state), "--json"])
     assert orjson.loads(status.stdout)["destinations"][0]["gone_by_reason"] == {"batch_reverted": EVENTS}
     ck.replay(connection, gone=True, reason="batch_reverted", wait=0, quiet=True)
+    page = load(captures / "transcript", platform)  # where the same files have other names
     page = load(captures, platform)
     assert (page.exit_code, page.total.landed, page.total.gone) == (0, EVENTS, 0)
 
@@ -230,7 +237,7 @@ def interrupted(captures: Path, platform: Platform, monkeypatch: pytest.MonkeyPa
 def test_a_stream_finishes_an_interrupted_batch_first(captures: Path, interrupted: Platform) -> None:
     """Nothing is sent twice, whichever route comes next; and nobody is forgotten while files wait."""
     state = interrupted.settings.state
-    with pytest.raises(LedgerBusy, match="A bulk load was interrupted"):
+    with pytest.raises(LedgerBusy, match=r"Run 1 to the connection 'chatlio' was .* revert\(connection, 1\)"):
         ck.forget(email="ana@example.org", state=state)
     page = backfill(captures, interrupted, skip_guard=True, wait=20, quiet=True)
     assert (page.exit_code, page.run.delivered, page.total.landed) == (0, 0, EVENTS)
@@ -242,8 +249,11 @@ def test_a_stream_finishes_an_interrupted_batch_first(captures: Path, interrupte
 def test_an_interrupted_batch_is_given_up_by_revert(captures: Path, interrupted: Platform) -> None:
     """It was never completed, so nothing is in the dataset; its events are pending again."""
     connection = ck.open_connection(interrupted, quiet=True)
+    with pytest.raises(UsageError, match=r"There is no run 9 .* These runs can be reverted: 1\."):
+        ck.revert(connection, 9)
     result = ck.revert(connection, 1, quiet=True)
     assert ([batch.status for batch in result.batches], result.exit_code) == (["aborted"], 0)
+    assert "not sent again" not in str(result)
     page = load(captures, interrupted)
     assert (page.exit_code, page.total.landed, page.total.pending) == (0, EVENTS, 0)
 
@@ -358,6 +368,30 @@ def test_a_verdict_that_does_not_come_ends_the_run(
     assert page.run.pending == EVENTS
     with pytest.raises(PlatformError, match="it is still loaded"):
         backfill(captures, platform, patience=0.05, quiet=True)
+    result = ck.revert(ck.open_connection(platform, quiet=True), 1, wait=0.05, quiet=True)  # nor does it wait
+    assert (result.exit_code, [batch.status for batch in result.batches]) == (1, ["loaded"])
+    assert "it is still loaded" in str(result)
+
+
+def test_a_failed_batch_whose_files_are_gone_is_one_sentence(
+    captures: Path, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing can be sent again from files that somebody removed: its events go into a new batch."""
+    make = bulk_run.xdm_table
+
+    def without_times(*arguments: Any) -> pa.Table:
+        table = make(*arguments)
+        return table.set_column(1, table.schema.field(1), pa.nulls(len(table), table.schema.field(1).type))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bulk_run, "xdm_table", without_times)
+        patched.setattr(promotion.Promotion, "step", lambda *_: None)
+        assert load(captures, platform, patience=0.05).run.pending == EVENTS
+    files.remove_files(platform.settings.state / files.FOLDER)
+    with pytest.raises(PlatformError, match="300 errors"):
+        load(captures, platform)
+    page = load(captures, platform)
+    assert (page.exit_code, page.total.landed) == (0, EVENTS)
 
 
 def test_kills_lose_and_double_nothing(tmp_path: Path) -> None:

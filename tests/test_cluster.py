@@ -36,8 +36,10 @@ from chatlio_kit.aep import Platform
 from chatlio_kit.captures import Captures, RawBatch
 from chatlio_kit.captures import batches as captures_batches
 from chatlio_kit.cli import main
-from chatlio_kit.errors import ChatlioKitError, ClusterError, OutputError, UsageError
+from chatlio_kit.connection import open_connection
+from chatlio_kit.errors import ChatlioKitError, ClusterError, ConnectionIncomplete, OutputError, UsageError
 from chatlio_kit.jobs.backfill import backfill
+from chatlio_kit.jobs.turns import backfill_turns
 from chatlio_kit.samples import write_sample
 from chatlio_kit.tables import Export, convert, read_export
 from chatlio_kit.tables.convert import FILES
@@ -271,10 +273,23 @@ def test_a_wrong_address_is_one_sentence(
     sample = write_sample(tmp_path / "x.d", events=5, seed=3).path
     sentence = _sentence_of(ClusterError, lambda: backfill(sample, local, cluster=address, quiet=True))
     assert sentence.startswith(f"No Dask scheduler answers at {shown!r}.")
+    turns = read_export(sample, cluster=address)
+    assert _sentence_of(ClusterError, lambda: backfill_turns(turns, local, quiet=True)) == sentence
+    with pytest.raises(ConnectionIncomplete):
+        open_connection(local, "chatlio/turns", quiet=True)
     assert not (local.settings.state / "ledger.db").exists()
     done = CliRunner().invoke(main, ["convert", str(sample), "--out", str(tmp_path), "--cluster", address])
     assert done.exit_code == 1
     assert done.stderr.strip() == sentence
+
+
+def test_no_client_is_made_of_what_is_no_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dask's client would end the program with a traceback."""
+    made: list[object] = []
+    monkeypatch.setattr(distributed, "Client", lambda *arguments, **_: made.append(arguments))
+    export = read_export(write_sample(tmp_path / "x.d", events=5, seed=3).path, cluster="nonsense")
+    _sentence_of(ClusterError, lambda: export.to_tables(quiet=True))
+    assert made == []
 
 
 def test_without_dask_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

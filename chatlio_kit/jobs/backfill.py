@@ -242,7 +242,7 @@ def _send(run: Run, export: Export, rejected_path: Path) -> int:
     selection = (captures.exclude, captures.encoding)
     options = (export.options, selection) if any(selection) else export.options
     fingerprints = {file.name: _fingerprint(file, options) for file in captures.files}
-    processed = ledger.processed_files()
+    processed = ledger.processed_files(fingerprints.keys())
     unchanged = {
         name
         for name, fingerprint in fingerprints.items()

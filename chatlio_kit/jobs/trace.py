@@ -458,7 +458,7 @@ def _holds(raw_batch: RawBatch, wanted: Wanted) -> bool:
 def _ledger_steps(entry: LedgerEntry) -> list[tuple[str, str]]:
     request = f"run {entry.run:,}"
     if entry.request is not None:
-        request += f", request {entry.request:,}"
+        request += f", {'batch' if entry.via == 'batch' else 'request'} {entry.request:,}"
     elif entry.fate is Fate.DEAD_LETTERED:
         request += ", not sent: refused before any request"
     else:

@@ -150,6 +150,7 @@ def backfill_turns(
         UsageError: The messages are redacted, so nothing is left to analyse.
         MissingPath: A path does not exist.
         CaptureError: There are no files.
+        ClusterError: The cluster of the export cannot be used.
         ProductionSandbox: The sandbox is of the type production, or of a type that cannot be read.
         ConnectionIncomplete: There is no connection for turns, or a field group of Adobe's is missing.
         LedgerBusy: Another run is sending from the same state folder.
@@ -160,6 +161,7 @@ def backfill_turns(
             "Redacted messages leave nothing to analyse. Send turns with content=keep in "
             f"{option('redact', '...')}, or do not send them."
         )
+    export.check_cluster()
     if connect or platform.settings.is_local:
         plan = plan_connection(platform, name, turns=True, quiet=quiet)
         plan.apply(production=production, quiet=quiet)

@@ -105,7 +105,7 @@ class Loader:
                 remove_files(folder)
                 return lot
             self._ledger.landings.mark_batch(batch.id, "failed")
-            if not refused or batch.status not in FAILED:
+            if not refused or batch.status not in FAILED or not paths_in(folder):
                 self._lots.set_state(lot, LotState.FAILED)
                 remove_files(folder)
                 raise _refusal(batch)

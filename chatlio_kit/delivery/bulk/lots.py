@@ -17,7 +17,7 @@ from chatlio_kit.delivery.ledger.destination import DestinationLedger
 from chatlio_kit.delivery.ledger.encoding import key_of
 from chatlio_kit.delivery.ledger.ledger import Ledger
 from chatlio_kit.delivery.ledger.models import DeadLetter, Gone
-from chatlio_kit.errors import LedgerBusy
+from chatlio_kit.errors import LedgerBusy, in_words
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS lot (
@@ -151,9 +151,9 @@ class Lots:
         """Return the lots of a run."""
         return self._select("run = ?", run)
 
-    def loaded(self) -> list[Lot]:
-        """Return all lots whose batches were ingested and not reverted."""
-        return self._select("state = 'loaded'")
+    def revertible(self) -> list[Lot]:
+        """Return all lots that the dataset may have rows of."""
+        return self._select("state IN ('loaded', 'written')")
 
     def counts(self, lot: Lot) -> LotCounts:
         """Count a lot's events by fate."""
@@ -231,9 +231,15 @@ def require_finished(ledger: Ledger, state: Path) -> None:
     """
     folder = state / FOLDER
     if has_unfinished(ledger):
+        query = (
+            "SELECT run, name FROM lot JOIN destination ON id = destination WHERE state = 'written' LIMIT 1"
+        )
+        ((run, name),) = ledger.fetch_all(query)
+        undo = in_words(f"chatlio-kit revert {run} --name {name}", f"revert(connection, {run})")
         raise LedgerBusy(
-            f"A bulk load was interrupted, and its files in {str(folder)!r} may hold the person's data. "
-            "Run the backfill again to finish it, or revert its run; then try again."
+            f"Run {run} to the connection {name!r} was interrupted while it loaded batches. Its files in "
+            f"{str(folder)!r} may hold the data to be erased. Run the backfill again to finish it, or revert "
+            f"it with {undo}; then try again."
         )
     remove_files(folder)
 

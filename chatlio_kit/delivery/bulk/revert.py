@@ -128,7 +128,7 @@ def revert(
         found = lots.of_run(run)
         if not found:
             raise _no_batches(run, destination, lots)
-        reverter = _Reverter(connection, destination, lots, time.monotonic() + wait)
+        reverter = _Reverter(connection, destination, lots, wait)
         result = Reversion(str(connection.destination), run)
         with Progress("reverting", len(found), "batches", quiet=quiet) as progress:
             for lot in found:
@@ -141,6 +141,8 @@ def revert(
                 lots.mark_reverted(lot)
             counts = lots.counts(lot)
             batch.gone, batch.left = counts.gone, counts.landed
+    if not any(batch.events for batch in result.batches):
+        return result
     if connection.people.profile:
         result.notes.append(
             "The lake no longer has them. Profile may keep data from these batches: a system job for the "
@@ -160,16 +162,14 @@ class _Reverter:
         connection: The destination.
         ledger: The destination's part of the ledger.
         lots: The destination's lots.
-        deadline: The end of waiting, by the monotonic clock.
+        wait: Seconds to wait for the platform.
     """
 
-    def __init__(
-        self, connection: Connection, ledger: DestinationLedger, lots: Lots, deadline: float
-    ) -> None:
+    def __init__(self, connection: Connection, ledger: DestinationLedger, lots: Lots, wait: float) -> None:
         self._platform = connection.platform
         self._lots = lots
-        self._loader = Loader(connection, ledger, lots)
-        self._deadline = deadline
+        self._loader = Loader(connection, ledger, lots, patience=wait)
+        self._deadline = time.monotonic() + wait
 
     def take_back(self, lot: Lot) -> RevertedBatch:
         """Revert a lot's batch, or abort one that was not completed, and wait for it."""
@@ -181,7 +181,11 @@ class _Reverter:
             self._lots.set_state(lot, LotState.FAILED)
             return RevertedBatch(batch.id if batch else None, 0, status="aborted" if batch else "")
         if lot.state == LotState.WRITTEN:  # it was completed, so its verdict comes first
-            lot = self._loader.load(lot)
+            try:
+                lot = self._loader.load(lot)
+            except PlatformError as error:
+                status = batch.status if batch is not None else ""
+                return RevertedBatch(lot.batch_id, 0, status=status, refusal=str(error))
         counts = self._lots.counts(lot)
         result = RevertedBatch(lot.batch_id, counts.delivered)
         if lot.batch_id is None or (batch is not None and batch.status in FAILED):
@@ -208,11 +212,11 @@ class _Reverter:
 
 def _no_batches(run: int, ledger: DestinationLedger, lots: Lots) -> UsageError:
     """Return the error for a run that has no batches."""
-    runs = sorted({lot.run for lot in lots.loaded()})
+    runs = sorted({lot.run for lot in lots.revertible()})
     if run <= ledger.last_run():
-        what = f"Run {run} was streamed, and only batches can be reverted."
+        what = f"Run {run} loaded no batches, and only batches can be reverted."
     else:
         what = f"There is no run {run} at this destination; the last one is {ledger.last_run()}."
     if not runs:
-        return UsageError(f"{what} No run loaded batches, so there is nothing to revert.")
+        return UsageError(f"{what} No run has batches to revert.")
     return UsageError(f"{what} These runs can be reverted: {', '.join(map(str, runs))}.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -361,8 +361,13 @@ class DestinationLedger:
         """Count which of these events were delivered and neither read back nor failed."""
         return int(self._fetch_events(event_ids, "count(*)", _UNDER_WAY)[0][0])
 
-    def processed_files(self) -> dict[str, ProcessedFile]:
-        """Return, by name, the files that were read without a reject and hold nothing pending."""
+    def processed_files(self, names: Collection[str]) -> dict[str, ProcessedFile]:
+        """Return, by name, the files that were read without a reject and hold nothing pending.
+
+        Args:
+            names: the files that are about to be read. Where a pending event is from another file, any of
+                these may hold it, under a new name or as a duplicate, so that none is returned.
+        """
         rows = self.ledger.fetch_all(
             "SELECT name, mark, records FROM file_read WHERE destination = ?", (self.id,), (str, str, int)
         )
@@ -370,7 +375,11 @@ class DestinationLedger:
             "SELECT DISTINCT source_file FROM event WHERE destination = ? AND fate = 'pending'", (self.id,)
         )
         # the name of a zip's member starts with the zip's name, and the whole zip is read again
-        unsettled = {name for (file,) in pending for name in archives_of(file)}
+        unsettled = set[str]()
+        for (file,) in pending:
+            if (places := archives_of(file)).isdisjoint(names):
+                return {}
+            unsettled |= places
         return {row[0]: ProcessedFile(*row) for row in rows if row[0] not in unsettled}
 
     def record_processed_files(self, files: Iterable[ProcessedFile]) -> None:

@@ -46,7 +46,7 @@ class LedgerEntry:
         fate: Delivered, dead-lettered or pending.
         landed: Whether the last read that looked for it found it in the dataset.
         run: The number of the run that sent it last.
-        request: The number of the request, within the run, whose answer settled it.
+        request: The number of the request or batch, within the run, whose answer settled it.
         attempts: How often it was sent.
         file: The file it was read from.
         record: The number of the record in that file.
@@ -59,6 +59,7 @@ class LedgerEntry:
         batch_state: What is known of that batch.
         found_at: When that read was.
         read_at: When the dataset was last read; None when it never was.
+        via: The route of that run, ``stream`` or ``batch``.
     """
 
     destination: Destination
@@ -80,6 +81,7 @@ class LedgerEntry:
     batch_state: str | None
     found_at: datetime | None
     read_at: datetime | None
+    via: str = "stream"
 
     @property
     def is_forgotten(self) -> bool:
@@ -122,8 +124,11 @@ class LedgerStatuses:
 def find_events(ledger: Ledger, event_ids: Iterable[str]) -> list[LedgerEntry]:
     """Return what the ledger knows of these events, a row for each event and destination."""
     keys = key_parameters(event_ids)
+    bulk_runs: set[tuple[int, int]] = set()
+    if ledger.fetch_all("SELECT 1 FROM sqlite_master WHERE name = 'lot'"):
+        bulk_runs.update(ledger.fetch_all("SELECT DISTINCT destination, run FROM lot"))
     rows = [
-        row
+        (*row, "batch" if (number, row[9]) in bulk_runs else "stream")
         for (number,) in ledger.fetch_all("SELECT id FROM destination ORDER BY id")
         for row in ledger.fetch_all(
             f"{_SELECT} WHERE event.destination = :destination AND {ID_IN_KEYS}",
@@ -173,7 +178,7 @@ def was_read_to_its_end(ledger: Ledger, file: str) -> bool:
 def _entry(*row: Any) -> LedgerEntry:
     where, (event_id, kind, fate, landed), sent, settled = row[:5], row[5:9], row[9:17], row[18:21]
     times = [from_milliseconds(row[place]) for place in (17, 21, 22)]
-    known = (event_id, kind, Fate(fate), bool(landed), *sent, times[0], *settled, *times[1:])
+    known = (event_id, kind, Fate(fate), bool(landed), *sent, times[0], *settled, *times[1:], row[23])
     return LedgerEntry(Destination(*where), *known)
 
 
