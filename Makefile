@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help backfill test unit coverage notebooks-test notebooks-long test-browser lint lock notebooks readme lab bench soak clean
+.PHONY: help backfill test unit coverage notebooks-test notebooks-long test-browser lint lock notebooks pages docs links lab bench soak mutants clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -12,11 +12,17 @@ help: ## list the targets
 # Files with known hashes on the platform that requirements.lock is for; elsewhere the same versions.
 LOCKED := $(shell $(PYTHON) -c "import platform, sys; print(sys.version_info[:2] == (3, 11) and (sys.platform, platform.machine()) == ('linux', 'x86_64') or '')")
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
+SETUP := $(PIP) --quiet install
 
 $(READY): pyproject.toml constraints.txt requirements.lock
-	$(PYTHON) -m venv .venv
-	$(if $(LOCKED),$(PIP) install --require-hashes -r requirements.lock && $(PIP) install --no-deps --no-build-isolation -e .,$(PIP) install -c constraints.txt -e ".[dev]")
+	@echo "Setting up, once:"
+	@echo "  1. a Python environment of its own, in .venv"
+	@$(PYTHON) -m venv .venv
+	@echo "  2. $$(grep -c == constraints.txt) packages at known versions: a few minutes, and the only long step"
+	@$(if $(LOCKED),$(SETUP) --require-hashes -r requirements.lock && $(SETUP) --no-deps --no-build-isolation -e .,$(SETUP) -c constraints.txt -e ".[dev]")
 	@touch $@
+	@echo "  Ready. \"make clean\" removes it all."
+	@echo
 
 lock: $(READY) ## write requirements.lock anew from constraints.txt, with hashes
 	mkdir -p build
@@ -24,8 +30,19 @@ lock: $(READY) ## write requirements.lock anew from constraints.txt, with hashes
 	$(BIN)/python tests/lock.py build/installation.json
 
 backfill: $(READY) ## run the main job on the embedded platform with a sample export
-	$(BIN)/chatlio-kit sample build/captures --events 5000
-	$(BIN)/chatlio-kit backfill build/captures
+	@echo "Writing a sample export: 5,000 webhooks of a made-up shop, as a logger would have kept them"
+	@$(BIN)/chatlio-kit sample build/captures --events 5000
+	@echo
+	@echo "Backfill: start the local platform, connect, convert, stream, and read back what landed"
+	@$(BIN)/chatlio-kit backfill build/captures
+	@echo
+	@echo "Three things to try next:"
+	@echo "  make lab"
+	@echo "      the guided notebooks, in JupyterLab"
+	@echo "  $(BIN)/chatlio-kit convert build/captures --out build/tables && $(BIN)/chatlio-kit explore build/tables"
+	@echo "      the chats, to search and read on one page: build/tables/explorer.html"
+	@echo "  $(BIN)/chatlio-kit convert YOUR-CAPTURES --out tables"
+	@echo "      your own files: look before anything is sent"
 
 test: lint unit notebooks-test ## lint, types, tests, and strict nbval on all notebooks
 
@@ -41,8 +58,9 @@ notebooks-test: $(READY) ## re-run the notebooks and compare every stored output
 notebooks-long: $(READY) ## run the notebooks on other captures and platforms, up to 100,000 events
 	$(BIN)/python tests/benchmarks/notebooks_at_length.py
 
-test-browser: $(READY) ## notebooks and explorer in headless Chromium; pictures in build/screenshots
-	$(BIN)/pytest tests/browser/notebooks_in_browser.py tests/browser/explorer_in_browser.py
+test-browser: $(READY) ## notebooks, explorer and site in headless Chromium; pictures in build/screenshots
+	@$(SETUP) -c constraints.txt -e ".[docs]"
+	$(BIN)/pytest tests/browser/notebooks_in_browser.py tests/browser/explorer_in_browser.py tests/browser/site_in_browser.py
 
 lint: $(READY) ## ruff, strict types, order of imports
 	$(BIN)/ruff check
@@ -53,8 +71,18 @@ lint: $(READY) ## ruff, strict types, order of imports
 notebooks: $(READY) ## re-execute the notebooks and store their outputs
 	$(BIN)/python tests/notebooks/refresh.py
 
-readme: $(READY) ## write the generated parts of README.md and docs/captures.md anew
-	$(BIN)/python tests/test_pages.py
+pages: $(READY) ## write the parts of the pages in docs/ that are generated from the code anew
+	PYTHONPATH=tests/evidence $(BIN)/python docs/generated.py
+
+docs: $(READY) ## build the documentation site in build/docs, warnings as errors
+	@$(SETUP) -c constraints.txt -e ".[docs]"
+	@rm -rf build/docs
+	$(BIN)/sphinx-build --quiet --nitpicky --fail-on-warning --keep-going -c docs . build/docs
+	@echo "Open build/docs/index.html in a browser."
+
+links: $(READY) ## ask every other site that the documentation links to, which needs the network
+	@$(SETUP) -c constraints.txt -e ".[docs]"
+	$(BIN)/sphinx-build --quiet -b linkcheck -c docs . build/links
 
 lab: $(READY) ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
@@ -68,12 +96,19 @@ bench: $(READY) ## measure side by side with what an analyst would otherwise use
 	$(BIN)/python tests/benchmarks/stream_pace.py
 	$(BIN)/python tests/benchmarks/trace_speed.py
 	$(BIN)/python tests/benchmarks/backfill_memory.py
+	$(BIN)/python tests/benchmarks/backfill_memory.py --via batch
 	$(BIN)/python tests/benchmarks/fault_matrix.py
 
-soak: $(READY) ## damaged captures by the hundred thousand; long backfills faulted and killed over and over
+soak: $(READY) ## damaged captures by the hundred thousand; long backfills faulted and killed; 10,000 random histories
 	$(BIN)/python tests/benchmarks/fuzz_convert.py
 	$(BIN)/python tests/benchmarks/soak_faults.py
 	$(BIN)/python tests/benchmarks/soak_kills.py
+	$(BIN)/python tests/benchmarks/soak_bulk.py
+	$(BIN)/python tests/benchmarks/soak_histories.py
+	$(BIN)/python tests/benchmarks/soak_histories.py --bugs --histories 2000
+
+mutants: $(READY) ## change the code in small ways, and see whether tests fail: hours
+	$(BIN)/python tests/benchmarks/mutants.py
 
 clean: ## remove the environment, the state and everything built
 	rm -rf .venv .chatlio-kit build

@@ -14,8 +14,9 @@ class BuildWithNotebooks(build_py):
         """Build the package, then add the notebooks."""
         super().run()
         if not self.editable_mode:
+            suffixes = {".ipynb", ".md", ".svg"}
             for path in Path("notebooks").rglob("*"):
-                if path.suffix in {".ipynb", ".svg"} and not any(part.startswith(".") for part in path.parts):
+                if path.suffix in suffixes and not any(part.startswith(".") for part in path.parts):
                     target = Path(self.build_lib, "chatlio_kit", path)
                     target.parent.mkdir(parents=True, exist_ok=True)
                     shutil.copyfile(path, target)

@@ -26,6 +26,7 @@ The names, in the order of the journey:
     backfill          captures of any size to the dataset in one go, batch by batch; resumes by itself
     backfill_turns    conversation turns of captures, for Customer Journey Analytics, instead of events
     replay            what the platform would not take, again
+    revert            the batches of a bulk run, out of the dataset again
     explore           conversations to search, filter and read, with what became of each
     trace             what became of one event, conversation, visitor, address or record
     disconnect        takes a connection's dataflows down; schema and data stay
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from chatlio_kit.analysis.identity_audit import audit_identities
     from chatlio_kit.analysis.measure import measure
     from chatlio_kit.connection import check_platform, disconnect, open_connection, plan_connection
-    from chatlio_kit.delivery import replay, stream
+    from chatlio_kit.delivery import replay, revert, stream
     from chatlio_kit.errors import ChatlioKitError
     from chatlio_kit.jobs.backfill import backfill
     from chatlio_kit.jobs.explore import explore
@@ -78,6 +79,7 @@ __all__ = [
     "read_slack",
     "read_tables",
     "replay",
+    "revert",
     "stream",
     "trace",
     "write_sample",
@@ -104,6 +106,7 @@ _ROOMS = {
     "read_slack": "tables",
     "read_tables": "tables",
     "replay": "delivery",
+    "revert": "delivery",
     "stream": "delivery",
     "trace": "jobs.trace",
     "write_sample": "samples",

@@ -14,7 +14,8 @@ from pathlib import Path
 from chatlio_kit.errors import OutputError, UsageError
 
 OURS = frozenset(
-    {"ledger.db", "ledger.db-wal", "ledger.db-shm", "ledger.lock", "connecting.lock", "local", "reports"}
+    {"ledger.db", "ledger.db-wal", "ledger.db-shm", "ledger.lock", "connecting.lock"}
+    | {"local", "reports", "bulk"}
 )
 """Names of everything in a state folder. A folder with other contents may be someone's working folder."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -350,3 +351,54 @@ def test_what_belongs_to_profile_needs_it(state: Path, option: list[str]) -> Non
     result = _run("connect", *option, "--state", state)
     assert result.exit_code == 2
     assert "require --profile" in result.output
+
+
+def _documented_keys() -> dict[str, set[str]]:
+    """Return, by command, the keys that docs/json.md lists in the first column of its tables."""
+    keys: dict[str, set[str]] = {}
+    commands: list[str] = []
+    for line in (Path(__file__).parent.parent / "docs" / "json.md").read_text("utf-8").splitlines():
+        if line.startswith("## "):
+            commands = re.findall(r"`([^`]+)`", line)
+        elif line.startswith("| `"):
+            first, second, *_ = line.strip("| ").split(" | ")
+            if not commands:  # the last table: a command, and its keys
+                keys[first.strip("`")] = set(re.findall(r"`([^`-][^`]*)`", second))
+                continue
+            named = [name for name in re.findall(r"`([^`]+)`", second) if name in commands]
+            for command in named or commands:
+                keys.setdefault(command, set()).update(re.findall(r"`([^`]+)`", first))
+    return keys
+
+
+def test_the_page_about_json_lists_the_keys_that_commands_print(
+    export: Path, state: Path, tmp_path: Path
+) -> None:
+    """docs/json.md names the keys of every command, and no other."""
+    tables = tmp_path / "tables"
+    place = ("--state", state)
+    made = write_sample(tmp_path / "chats", events=60, seed=3, slack=True)
+    calls: dict[str, tuple[str | Path, ...]] = {
+        "sample": ("sample", tmp_path / "small", "--events", "5", "--slack"),
+        "convert": ("convert", made.path, "--out", tables),
+        "backfill --dry-run": ("backfill", export, "--dry-run", *place),
+        "backfill": ("backfill", export, *place),
+        "replay": ("replay", *place),
+        "status": ("status", *place),
+        "reconcile": ("reconcile", *place),
+        "doctor": ("doctor", *place),
+        "connect": ("connect", *place),
+        "metrics": ("metrics", tables),
+        "explore": ("explore", tables, *place),
+        "trace": ("trace", "nobody@example.org", *place),
+        "identities": ("identities", made.path),
+        "slack inspect": ("slack", "inspect", str(made.slack), made.path),
+        "forget": ("forget", "--email", "nobody@example.org", "--yes", *place),
+        "disconnect": ("disconnect", "--name", "never", "--yes", *place),
+    }
+    documented = _documented_keys()
+    assert documented.keys() == calls.keys()
+    for command, call in calls.items():
+        content = _json(_run(*call, "--json"))
+        content = content["destinations"][0] if command == "status" else content
+        assert set(content) == documented[command], command

@@ -1,179 +1,95 @@
-"""The pages' generated parts are what the code says. ``python tests/test_pages.py`` writes them anew."""
+"""The pages' generated parts are what the code says, and no message is missing from them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import re
 from pathlib import Path
 
-import click
+import generated
+import messages
 import pytest
+from click.testing import CliRunner
 
-from chatlio_kit.analysis.definitions import GROUPS, METRICS
-from chatlio_kit.captures.dialects import DIALECTS, FIELDS, LISTS, Body, Dialect
-from chatlio_kit.captures.dialects.named_fields import MEANINGS
-from chatlio_kit.chatlio.catalogue import TABLES, Field
-from chatlio_kit.chatlio.labels import label_of
-from chatlio_kit.chatlio.redaction import SPEAKS_OF_PEOPLE, left_by_mask
 from chatlio_kit.cli import main
 
-ROOT = Path(__file__).parent.parent
-
-
-def _commands(group: click.Group, before: str = "") -> Iterator[str]:
-    common = {"as_json", "state", "platform", "help"}
-    context = click.Context(group)
-    for name in sorted(group.list_commands(context)):
-        command = group.get_command(context, name)
-        assert command is not None
-        if isinstance(command, click.Group):
-            yield from _commands(command, f"{before}{name} ")
-            continue
-        arguments = [
-            each.make_metavar(click.Context(command))
-            for each in command.params
-            if isinstance(each, click.Argument)
-        ]
-        yield f"**`chatlio-kit {' '.join([before + name, *arguments])}`**: {(command.help or '').strip()}\n"
-        options = [
-            each for each in command.params if isinstance(each, click.Option) and each.name not in common
-        ]
-        for option in options:
-            value = "" if option.is_flag else f" {option.make_metavar(click.Context(command))}"
-            said = f": {option.help}" if option.help else ""
-            yield f"- `{option.opts[0]}{value}`{said}"
-        if options:
-            yield ""
-
-
-def _row(field: Field) -> str:
-    places = "<br>".join(f"{shape}: `{place}`" for shape, place in field.paths.items())
-    sent = f"`{field.xdm}`" if field.xdm else ""
-    label = (label_of(field) or "") if field.xdm else ""
-    about = f"{field.dtype} | {field.meaning} | {field.privacy}"
-    return f"| `{field.name}` | {about} | {places} | {sent} | {label} |"
-
-
-def _dictionary() -> Iterator[str]:
-    for table, fields in TABLES.items():
-        yield f"<details><summary><code>{table}</code>, {len(fields)} columns</summary>\n"
-        yield "| column | holds | meaning | privacy | in the payload | in XDM | label |"
-        yield "| --- | --- | --- | --- | --- | --- | --- |"
-        yield from (_row(field) for field in fields)
-        yield "\n</details>\n"
-
-
-def _redaction() -> Iterator[str]:
-    """What a mask leaves of each column that speaks of people, by privacy class."""
-    yield "| class | columns of `events` and `messages` | what `mask` leaves |"
-    yield "| --- | --- | --- |"
-    for privacy in SPEAKS_OF_PEOPLE:
-        left: dict[str, list[str]] = {}
-        for each in (*TABLES["events"], *TABLES["messages"]):
-            if each.privacy is privacy:
-                left.setdefault(left_by_mask(each), []).append(f"`{each.name}`")
-        for said, columns in left.items():
-            yield f"| {privacy} | {', '.join(dict.fromkeys(columns))} | {said} |"
-
-
-def _code(text: object) -> str:
-    return f"`{text}`" if str(text) else ""
-
-
-def _dialects() -> Iterator[str]:
-    yield "| dialect | who writes it | known by | payload | time of arrival | kind | documented in |"
-    yield "| --- | --- | --- | --- | --- | --- | --- |"
-    for each in DIALECTS:
-        cells = (
-            _code(each.name),
-            each.title,
-            _known_by(each),
-            _payload(each),
-            f"{_code(each.received)}, {each.clock}" if each.received else "none",
-            _code(each.label) if each.label else "none",
-            each.source,
-        )
-        yield f"| {' | '.join(cells)} |"
-
-
-def _known_by(dialect: Dialect) -> str:
-    if dialect.body is Body.ITSELF:
-        return "the payload's own fields"
-    if dialect.body is Body.COLUMNS:
-        return (
-            _code(f"visitor{dialect.separator}UUID") + " and the like"
-            if dialect.separator
-            else "JSON in cells"
-        )
-    known = ", ".join(map(_code, dialect.needs))
-    return f"{known}, without {', '.join(map(_code, dialect.lacks))}" if dialect.lacks else known
-
-
-def _payload(dialect: Dialect) -> str:
-    place = _code(dialect.payload)
-    flag = f"; base64 if {_code(dialect.base64_flag)}" if dialect.base64_flag else ""
-    return f"{place}: {dialect.body}{flag}" if place else str(dialect.body)
-
-
-def _pages() -> Iterator[str]:
-    yield "| page of | lists its captures in |"
-    yield "| --- | --- |"
-    for name, place in LISTS.items():
-        yield f"| {name} | {_code(place)} |"
-
-
-def _fields() -> Iterator[str]:
-    yield "| name | what stands there |"
-    yield "| --- | --- |"
-    for name in FIELDS:
-        yield f"| {_code(name)} | {MEANINGS[name]} |"
-
-
-def _metrics() -> Iterator[str]:
-    yield "| metric | in words | summed up as | what it measures | standard in |"
-    yield "| --- | --- | --- | --- | --- |"
-    for metric in METRICS.values():
-        source = metric.source.replace("_", r"\_").replace("*", r"\*")
-        yield f"| `{metric.name}` | {metric.title} | {metric.measure} | {metric.meaning} | {source} |"
-
-
-def _groups() -> Iterator[str]:
-    yield "| `by` | groups |"
-    yield "| --- | --- |"
-    for name, meaning in GROUPS.items():
-        yield f"| `{name}` | {meaning} |"
-
-
-PAGES: dict[str, dict[str, Callable[[], Iterator[str]]]] = {
-    "README.md": {
-        "commands": lambda: _commands(main),
-        "redaction": _redaction,
-        "dictionary": _dictionary,
-    },
-    "docs/captures.md": {"dialects": _dialects, "pages": _pages, "fields": _fields},
-    "docs/metrics.md": {"metrics": _metrics, "groups": _groups},
+PACKAGE = generated.ROOT / "chatlio_kit"
+ONLY_SAMPLES = '{"visitor": {"UUID": "x"}, "message": "hello"}\n'
+MISTAKES = {
+    "a path": ["convert", "nowhere", "--out", "out"],
+    "an empty folder": ["convert", "empty", "--out", "out"],
+    "a time": ["convert", "captures", "--out", "out", "--undated-as", "yesterday"],
+    "a contract": ["convert", "captures", "--out", "out", "--contract", "discard_row"],
+    "a way to redact": ["convert", "captures", "--out", "out", "--redact", "shred"],
+    "named fields": ["convert", "captures", "--out", "out", "--fields", "body"],
+    "an encoding": ["convert", "captures", "--out", "out", "--encoding", "klingon"],
+    "a Slack export": ["slack", "inspect", "captures"],
+    "settings of Slack": ["convert", "captures", "captures", "--slack", "none.toml", "--out", "out"],
+    "an identity": ["identities", "captures", "--identity", "agent_email=Email"],
+    "an e-mail alone": ["identities", "captures", "--identity", "visitor_email=Email"],
+    "settings": ["connect", "--platform", "aep"],
+    "something to trace": ["trace", "???"],
+    "tables": ["metrics", "captures"],
+    "a person": ["forget", "captures", "--yes"],
+    "a connection's name": ["connect", "--name", "my shop"],
+    "holidays without hours": ["metrics", "captures", "--holidays", "DE"],
+    "turns": ["connect", "--turns", "--labels"],
 }
 
 
-def written(page: str) -> str:
-    """Give a page with its generated parts as the code says them now."""
-    text = (ROOT / page).read_text()
-    for part, lines in PAGES[page].items():
-        begin, end = f"<!-- {part}: written by `make readme` -->", f"<!-- end of {part} -->"
-        before, found, rest = text.partition(begin)
-        _, ended, after = rest.partition(end)
-        assert found, f"{page} has no place for {part}"
-        assert ended, f"{page} does not end {part}"
-        body = "\n".join(lines()).strip()
-        text = f"{before}{begin}\n\n{body}\n\n{end}{after}"
-    return text
-
-
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", generated.PAGES)
 def test_a_page_is_up_to_date(page: str) -> None:
-    """Commands, redaction, dictionary, dialects, pages and fields stand there, and agree with the code."""
-    assert (ROOT / page).read_text() == written(page), "run `make readme`"
+    """Commands, dictionary, dialects, metrics, reasons and messages are on their pages as in the code."""
+    assert (generated.ROOT / page).read_text("utf-8") == generated.written(page), "run `make pages`"
 
 
-if __name__ == "__main__":
-    for each in PAGES:
-        (ROOT / each).write_text(written(each))
+def test_every_place_that_makes_an_error_is_collected() -> None:
+    """Wherever the text of the source makes an error of the tree, its words are among those of the page."""
+    found = messages.error_messages()
+    wordless = [message.place for message in found if messages.count_words(message.text) < 3]
+    assert not wordless, f"these messages are built in a way that docs/messages.py cannot read: {wordless}"
+    places = {message.place for message in found}
+    tree = "|".join(messages.error_names())
+    made = re.compile(rf"(?<!class )(?<![\w.`'\"])(?:{tree})\((?!\))")
+    missing = [
+        place
+        for source in messages.sources()
+        for number, line in enumerate(source.path.read_text("utf-8").splitlines(), start=1)
+        if made.search(line) and not line.lstrip().startswith(("except", "class"))
+        if (place := f"{source.path.relative_to(PACKAGE)}:{number}") not in places
+    ]
+    assert not missing, f"messages of these places are on no page: {missing}"
+
+
+def test_readme_is_short_and_leads_on() -> None:
+    """README has three screens at most, names the two commands, and every file that it links to is there."""
+    text = (generated.ROOT / "README.md").read_text("utf-8")
+    assert len(text.splitlines()) <= 150
+    assert "\nmake backfill " in text
+    assert "\nmake test " in text
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", text)
+    assert len(links) > 20
+    assert [link for link in links if not (generated.ROOT / link).exists()] == []
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_what_a_mistake_shows_is_found_in_troubleshooting(
+    mistake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sentence that a command really ends with is one of the page's messages."""
+    monkeypatch.chdir(tmp_path)
+    for variable in ("AEP_CLIENT_ID", "AEP_CLIENT_SECRET", "AEP_ORG_ID", "AEP_SANDBOX"):
+        monkeypatch.delenv(variable, raising=False)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "captures").mkdir()
+    (tmp_path / "captures" / "a.ndjson").write_text(ONLY_SAMPLES, encoding="utf-8")
+    result = CliRunner().invoke(main, MISTAKES[mistake])
+    sentence = " ".join(result.stderr.split())
+    patterns = [pattern(message.text) for message in messages.error_messages()]
+    assert result.exit_code in (1, 2), sentence
+    assert any(known.fullmatch(sentence) for known in patterns), sentence
+
+
+def pattern(text: str) -> re.Pattern[str]:
+    """Return what a message of the page matches: anything at a placeholder, perhaps nothing in brackets."""
+    escaped = re.escape(text.replace(" [", "[")).replace(r"\[", "(?: ?").replace(r"\]", ")?")
+    return re.compile(re.sub("‹[^›]*›", ".*", escaped))

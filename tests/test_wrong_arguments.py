@@ -105,6 +105,7 @@ def calls(
         "measured.to_excel": (measured.to_excel, {"path": folder / "metrics.xlsx"}),
         "stream": (ck.stream, {"tables": tables, "connection": connection}),
         "replay": (ck.replay, {"connection": connection}),
+        "revert": (ck.revert, {"connection": connection, "run": 1}),
         "backfill": (ck.backfill, {"captures": captures, "platform": platform}),
         "backfill_turns": (ck.backfill_turns, {"captures": captures, "platform": platform}),
         "disconnect": (ck.disconnect, {"platform": platform, "name": "other"}),

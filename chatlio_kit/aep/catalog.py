@@ -97,6 +97,7 @@ class Catalog(Api):
         status: str | None = None,
         created_after: int | None = None,
         created_before: int | None = None,
+        external_id: str | None = None,
     ) -> Iterator[Batch]:
         """List a dataset's batches, newest first.
 
@@ -105,6 +106,7 @@ class Catalog(Api):
             status: Only batches with this status, e.g. ``failed``.
             created_after: Milliseconds since 1970.
             created_before: Milliseconds since 1970.
+            external_id: Only those that were created with this id of the caller's.
         """
         query: list[tuple[str, str | int]] = [("dataSet", dataset_id), ("orderBy", "desc:created")]
         if status is not None:
@@ -113,6 +115,8 @@ class Catalog(Api):
             query.append(("createdAfter", created_after))
         if created_before is not None:
             query.append(("createdBefore", created_before))
+        if external_id is not None:
+            query.append(("externalId", external_id))
         seen: set[str] = set()  # a new batch pushes others to the next page, where they are listed again
         for key, body in self._items("list the dataset's batches", "/batches", query):
             if key not in seen:

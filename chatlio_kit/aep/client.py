@@ -6,12 +6,15 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 from types import TracebackType
+from typing import Any
 
 from chatlio_kit.aep.access_control import AccessControl, Sandboxes
+from chatlio_kit.aep.batch_ingestion import BatchIngestion
 from chatlio_kit.aep.catalog import Catalog
 from chatlio_kit.aep.data_access import DataAccess
 from chatlio_kit.aep.data_prep import MappingSets
 from chatlio_kit.aep.flow_service import FlowService
+from chatlio_kit.aep.http import Reply
 from chatlio_kit.aep.identity import Namespaces, WorkOrders
 from chatlio_kit.aep.ingestion import Inlet
 from chatlio_kit.aep.observability import Observability
@@ -34,6 +37,7 @@ class Platform(SheetDisplay):
         flows: Flow Service.
         access: The credential's permissions.
         data_access: Files of batches.
+        batches: Batch ingestion.
         sandboxes: The sandboxes that the credential may use.
         namespaces: Identity Service.
         work_orders: Data Hygiene.
@@ -51,6 +55,7 @@ class Platform(SheetDisplay):
         self.flows = FlowService(self._transport)
         self.access = AccessControl(self._transport)
         self.data_access = DataAccess(self._transport)
+        self.batches = BatchIngestion(self._transport)
         self.sandboxes = Sandboxes(self._transport)
         self.namespaces = Namespaces(self._transport)
         self.work_orders = WorkOrders(self._transport)
@@ -75,6 +80,20 @@ class Platform(SheetDisplay):
         """
         tokens, sandbox = self._transport.tokens, self.settings.sandbox
         return Inlet(url, flow_id, connections=connections, tokens=tokens, sandbox=sandbox)
+
+    def ask(self, method: str, path: str, **parts: Any) -> Reply:
+        """Make any call of the REST APIs and return its response, whatever its status.
+
+        Args:
+            method: HTTP verb.
+            path: Path below the platform's URL.
+            parts: ``query``, ``body``, ``headers`` and ``repeatable``, as in
+                ``Transport.ask``.
+
+        Raises:
+            Unreachable: There was no response.
+        """
+        return self._transport.ask("Experience Platform", f"answer {method} {path}", method, path, **parts)
 
     @property
     def clock_skew(self) -> float | None:

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import orjson
 
-from chatlio_kit.aep.transport import Api, Json, in_path, objects_in
+from chatlio_kit.aep.transport import Api, Json, Parameters, in_path, objects_in
 from chatlio_kit.errors import NotFound
 
 _RANGE = 8_000_000
@@ -93,6 +93,16 @@ class DataAccess(Api):
                 return
             start += len(reply.content)
 
+    def row_errors(self, batch_id: str) -> Iterator[Json]:
+        """Yield the refused rows of a batch of files, with their errors.
+
+        JSON inside the texts ``_corrupt_record`` and ``_errors`` is parsed.
+        """
+        endpoint = f"/batches/{in_path(batch_id)}/meta"
+        for file in self._files("list the batch's row errors", endpoint, [("path", "row_errors")]):
+            for row in self._lines(file):
+                yield {key: _parsed(value) for key, value in row.items()}
+
     def failed_rows(self, batch_id: str) -> Iterator[Json]:
         """Yield the failed rows of a streamed batch.
 
@@ -113,17 +123,17 @@ class DataAccess(Api):
             if isinstance(row, dict):
                 yield row
 
-    def _files(self, operation: str, endpoint: str) -> list[StoredFile]:
+    def _files(self, operation: str, endpoint: str, query: Parameters = ()) -> list[StoredFile]:
         """List the files at an endpoint, except empty markers such as ``_SUCCESS``."""
         try:
-            entries = list(self._entries(operation, endpoint))
+            entries = list(self._entries(operation, endpoint, query))
         except NotFound:  # the platform keeps no folder if there are no files
             return []
         files = [_stored_file(endpoint, entry) for entry in entries]
         return [file for file in files if file.size and not file.name.startswith("_")]
 
-    def _entries(self, operation: str, endpoint: str) -> Iterator[Json]:
-        return self._ask_pages(operation, endpoint, lambda answer: objects_in(answer, "data"))
+    def _entries(self, operation: str, endpoint: str, query: Parameters = ()) -> Iterator[Json]:
+        return self._ask_pages(operation, endpoint, lambda answer: objects_in(answer, "data"), query)
 
 
 def _stored_file(endpoint: str, entry: Json) -> StoredFile:

@@ -35,6 +35,7 @@ _PERMISSIONS = {
     "Schema Registry": "View Schemas and Manage Schemas",
     "Catalog": "View Datasets and Manage Datasets",
     "Data Access": "View Datasets",
+    "Batch ingestion": "View Datasets and Manage Datasets",
     "Flow Service": "View Sources and Manage Sources",
     "Data Prep": "Manage Sources, and access to every field of the schema",
 }
@@ -51,7 +52,7 @@ _CLIENT = "Check AEP_CLIENT_ID: it is sent as x-api-key and must belong to the s
 _SANDBOX = "Check AEP_SANDBOX: it takes the sandbox's name in lower case, and the role must include it."
 _BUSY = "The object is changing state; wait a minute and try again."
 
-_ADVICE = {
+ADVICE = {
     "401013": _RENEW,
     "403010": _RENEW,
     "403000": _CLIENT,
@@ -219,8 +220,8 @@ def _is_about_the_sandbox(body: Mapping[str, Any]) -> bool:
 
 
 def _advice(service: str, status: int, code: str | None, body: Mapping[str, Any]) -> str:
-    if code in _ADVICE:
-        return _ADVICE[code]
+    if code in ADVICE:
+        return ADVICE[code]
     if _is_about_the_sandbox(body):
         return _SANDBOX
     if status == 401:

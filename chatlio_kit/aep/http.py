@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -30,6 +30,7 @@ LONGEST_PAUSE = 20.0
 LONGEST_RETRY_AFTER = 60.0
 _TRANSIENT = frozenset({429, 500, 502, 503, 504})
 _DATE_IS_LATE = 2.0
+_BLOCK = 1 << 20
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -69,6 +70,21 @@ class Silence:
     reason: str
     was_sent: bool
     is_final: bool = False
+
+
+class FileBody:
+    """A file as the body of a request; it is read anew in each try, and never held in memory."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __len__(self) -> int:
+        return self.path.stat().st_size
+
+    def __iter__(self) -> Iterator[bytes]:
+        with self.path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                yield block
 
 
 def new_session(base_url: str, connections: int = 10) -> requests.Session:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import orjson
 
 from chatlio_kit.aep.errors import error_of
-from chatlio_kit.aep.http import PlatformClock, Reply, new_session, send
+from chatlio_kit.aep.http import FileBody, PlatformClock, Reply, new_session, send
 from chatlio_kit.aep.ims import Tokens
 from chatlio_kit.errors import PlatformError
 from chatlio_kit.settings import Secret, Settings, sealed
@@ -22,6 +22,7 @@ T = TypeVar("T")
 PAGE = 100
 """Number of entries requested per page of a list."""
 
+_OCTETS = "application/octet-stream"
 _INLETS = frozenset({"inletUrl", "inletId"})
 _REPEATABLE = frozenset({"GET", "PUT", "DELETE"})
 
@@ -55,7 +56,21 @@ class Transport:
         self.tokens.close()
 
     @sealed
-    def call(
+    def call(self, service: str, operation: str, method: str, path: str, **parts: Any) -> Reply:
+        """Make a call and return its successful response; the arguments are those of :meth:`ask`.
+
+        Raises:
+            Unreachable: There was no response. A call that creates may have been carried out: check before
+                trying again.
+            PlatformError: The platform refused the call; the subclass gives the reason.
+        """
+        reply = self.ask(service, operation, method, path, **parts)
+        if 200 <= reply.status_code < 300:
+            return reply
+        raise error_of(service, operation, reply, secrets=self._secrets(self.tokens.current()))
+
+    @sealed
+    def ask(
         self,
         service: str,
         operation: str,
@@ -64,10 +79,11 @@ class Transport:
         *,
         query: Parameters = (),
         body: object = None,
+        file: FileBody | None = None,
         headers: Mapping[str, str] | None = None,
         repeatable: bool | None = None,
     ) -> Reply:
-        """Make a call and return its successful response.
+        """Make a call and return its response, whatever its status.
 
         Args:
             service: The API, for errors.
@@ -76,20 +92,20 @@ class Transport:
             path: Path below the platform's URL.
             query: Query parameters, in order, repeated if needed.
             body: Sent as JSON unless None.
+            file: Sent as it is, instead of a body.
             headers: Further headers.
             repeatable: Whether repeating the call is harmless; by default as HTTP defines for the verb.
 
         Raises:
             Unreachable: There was no response. A call that creates may have been carried out: check before
                 trying again.
-            PlatformError: The platform refused the call; the subclass gives the reason.
         """
         may_repeat = method in _REPEATABLE if repeatable is None else repeatable
-        data = None if body is None else orjson.dumps(body)
+        data: bytes | FileBody | None = file if body is None else orjson.dumps(body)
+        content_type = None if data is None else "application/json" if file is None else _OCTETS
         is_renewed = False
         while True:
             token = self.tokens.current()
-            secrets = (token.reveal(), self.settings.client_secret.reveal())
             reply = send(
                 self._session,
                 method,
@@ -99,28 +115,31 @@ class Transport:
                 sleep=self.sleep,
                 may_repeat=may_repeat,
                 is_local=self.settings.is_local,
-                secrets=secrets,
+                secrets=self._secrets(token),
                 params=list(query),
                 data=data,
-                headers=self._headers(token.reveal(), headers, with_body=data is not None),
+                headers=self._headers(token.reveal(), headers, content_type),
             )
             self.clock.set(reply.headers.get("Date"))
-            if 200 <= reply.status_code < 300:
-                return reply
             if reply.status_code != 401 or is_renewed:
-                raise error_of(service, operation, reply, secrets=secrets)
+                return reply
             is_renewed = True
             self.tokens.discard(token)
 
-    def _headers(self, token: str, extra: Mapping[str, str] | None, *, with_body: bool) -> dict[str, str]:
+    def _secrets(self, token: Secret) -> tuple[str, ...]:
+        return token.reveal(), self.settings.client_secret.reveal()
+
+    def _headers(
+        self, token: str, extra: Mapping[str, str] | None, content_type: str | None
+    ) -> dict[str, str]:
         headers = {
             "Authorization": f"Bearer {token}",
             "x-api-key": self.settings.client_id,
             "x-gw-ims-org-id": self.settings.org_id,
             "x-sandbox-name": self.settings.sandbox,
         }
-        if with_body:
-            headers["Content-Type"] = "application/json"
+        if content_type is not None:
+            headers["Content-Type"] = content_type
         return headers | dict(extra or {})
 
 

@@ -89,9 +89,6 @@ _CAPTURE_OPTIONS = (
         "--encoding", metavar="NAME", help="The encoding of lines that are not UTF-8, such as cp1252."
     ),
     click.option(
-        "--cluster", metavar="ADDRESS", help="Convert on a Dask cluster: the address of its scheduler."
-    ),
-    click.option(
         "--slack",
         type=click.Path(path_type=Path),
         metavar="FILE",
@@ -143,10 +140,9 @@ class CaptureOptions:
     contract: str | None
     exclude: tuple[str, ...]
     encoding: str | None
-    cluster: str | None
     slack: Path | None
 
-    def export(self, paths: Sequence[str]) -> Export:
+    def export(self, paths: Sequence[str], cluster: str | None = None) -> Export:
         """Return the export at these paths."""
         tables = import_module("chatlio_kit.tables")
         history = None
@@ -161,9 +157,14 @@ class CaptureOptions:
             exclude=self.exclude,
             encoding=self.encoding,
             slack=history,
-            cluster=self.cluster,
+            cluster=cluster,
         )
         return export
+
+
+cluster_option = click.option(
+    "--cluster", metavar="ADDRESS", help="Convert on a Dask cluster: the address of its scheduler."
+)
 
 
 def capture_options(function: Callable[..., None]) -> Callable[..., None]:

@@ -20,6 +20,7 @@ from chatlio_kit.cli.command import (
     CommandResult,
     Context,
     capture_options,
+    cluster_option,
     command,
 )
 from chatlio_kit.errors import DONE, INCOMPLETE
@@ -35,22 +36,24 @@ _PRELOAD = ("chatlio_kit.tables.pipeline", "pandera.pandas")
 @click.command()
 @PATHS
 @click.option("--out", required=True, metavar="PATH", help="The folder for the tables, here or in a bucket.")
+@cluster_option
 @capture_options
 @command
 def convert(
     context: Context,
     paths: tuple[str, ...],
     out: str,
+    cluster: str | None,
     captures: CaptureOptions,
 ) -> CommandResult:
     """Turn captured webhooks into validated tables."""
-    workers = 0 if captures.cluster else default_workers(_bytes_in(paths[1:] if captures.slack else paths))
+    workers = 0 if cluster else default_workers(_bytes_in(paths[1:] if captures.slack else paths))
     with create_pool(workers, _PRELOAD) if workers else nullcontext() as pool:
         with paused_collection():
             tables = import_module("chatlio_kit.tables")  # while the workers import it too
             gc.freeze()  # modules are no garbage, and scanning them again and again takes time
         converted: Converted = tables.convert(
-            captures.export(paths), out, executor=pool, quiet=context.as_json
+            captures.export(paths, cluster), out, executor=pool, quiet=context.as_json
         )
     return CommandResult(converted.report(), converted, INCOMPLETE if converted.counts.rejected else DONE)
 

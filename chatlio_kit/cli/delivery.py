@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from chatlio_kit.cli.command import (
     CommandResult,
     Context,
     capture_options,
+    cluster_option,
     command,
 )
 from chatlio_kit.connection import Destination, open_connection
@@ -50,6 +52,7 @@ PATIENCE = click.option(
 @click.command()
 @PATHS
 @NAME
+@cluster_option
 @capture_options
 @click.option("--dry-run", is_flag=True, help="Forecast records, bytes, requests and time; send nothing.")
 @click.option("--connect", "make", is_flag=True, help="Make the connection if it is missing.")
@@ -64,8 +67,21 @@ PATIENCE = click.option(
     metavar="NUMBER",
     help="Messages a second; by default 9000, or 1400 where the dataset feeds Profile.",
 )
-@PATIENCE
+@click.option(
+    "--patience",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="How long to go without a verdict of the platform before sending ends, by default 600, or 7200 for "
+    "a batch; the rest stays pending.",
+)
 @click.option("--wait", type=click.FloatRange(min=0), help="Seconds to wait until everything has landed.")
+@click.option(
+    "--via",
+    type=click.Choice(["stream", "batch"]),
+    default="stream",
+    show_default=True,
+    help="The route: stream requests, or load files by batch ingestion; --dry-run compares the two.",
+)
 @click.option(
     "--turns",
     is_flag=True,
@@ -76,6 +92,7 @@ def backfill(
     context: Context,
     paths: tuple[str, ...],
     name: str,
+    cluster: str | None,
     captures: CaptureOptions,
     dry_run: bool,
     make: bool,
@@ -83,20 +100,24 @@ def backfill(
     production: bool,
     no_canary: bool,
     pace: int | None,
-    patience: float,
+    patience: float | None,
     wait: float | None,
+    via: str,
     turns: bool,
 ) -> CommandResult:
-    """Convert captures, stream them, and read back what landed. Resumes by itself."""
-    export = captures.export(paths)  # reports a wrong path before a platform is opened
+    """Convert captures, send them, and read back what landed. Resumes by itself."""
+    export = captures.export(paths, cluster)  # reports a wrong path before a platform is opened
     if turns and dry_run:
         raise UsageError("A forecast is of events. Leave out --turns, or try turns on the local platform.")
+    if turns and via == "batch":
+        raise UsageError("Conversation turns are streamed. Leave out --via batch.")
     if dry_run:
         result = forecast(export, context.open(), name=name, pace=pace)
         return CommandResult(result.as_dict(), result)
-    send: Callable[..., Page | TurnsPage] = run_backfill
+    send: Callable[..., Page | TurnsPage] = partial(run_backfill, via=via)
     if turns:
         send = import_module("chatlio_kit.jobs.turns").backfill_turns
+        patience = PATIENCE_SECONDS if patience is None else patience
     page = send(
         export,
         context.open(),

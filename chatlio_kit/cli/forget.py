@@ -69,6 +69,7 @@ def forget(
             raise UsageError("Nothing was erased. Use --yes to erase without confirmation.")
     options = asdict(captures)
     has_export = options.pop("slack") is not None
+    options.pop("cluster", None)  # one person is found here
     result = run_forget(
         captures.export(paths) if has_export else paths,
         email=email,

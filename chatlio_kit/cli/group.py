@@ -22,12 +22,14 @@ _COMMANDS = {
     "backfill": ("delivery.backfill", "Convert, stream, and read back what landed."),
     "status": ("delivery.status", "Show the ledger in numbers."),
     "replay": ("delivery.replay", "Send dead letters again after a fix."),
+    "revert": ("revert.revert", "Take the batches of a bulk run back out of the dataset."),
     "reconcile": ("delivery.reconcile", "Compare the ledger with what the dataset holds now."),
     "explore": ("explore.explore", "Write a page for searching and reading conversations."),
     "trace": ("explore.trace", "Show what became of one event, conversation, visitor or record."),
     "forget": ("forget.forget", "Erase one person from everything that is stored here."),
     "notebooks": ("notebooks.notebooks", "Put the guided notebooks into a folder."),
     "tour": ("notebooks.tour", "Open the first guided notebook in JupyterLab."),
+    "verify-sandbox": ("verify.verify_sandbox", "Compare a development sandbox with what is relied on."),
     "local-platform": ("local_platform.local_platform_group", "Run the local platform by itself."),
 }
 """Each command's function and summary. The list of commands shows summaries without importing them."""

@@ -216,7 +216,7 @@ class Connection(SheetDisplay):
 
         Raises:
             ProductionSandbox: It would be created in a sandbox of the type production or of an unknown type.
-            ConnectionIncomplete: It could not be completed; see :func:`open_connection`.
+            ConnectionIncomplete: It could not be completed; see :func:`chatlio_kit.open_connection`.
             PlatformError: The platform refused a step.
         """
         kind = Kind(kind)

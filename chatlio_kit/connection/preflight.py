@@ -96,7 +96,7 @@ class Preflight(SheetDisplay):
 
     @property
     def verdict(self) -> Verdict:
-        """The worst result: fail, warn or pass."""
+        """The worst result, which is fail, warn or pass."""
         verdicts = {check.verdict for check in self.checks}
         return next((worst for worst in (Verdict.FAIL, Verdict.WARN) if worst in verdicts), Verdict.PASS)
 

@@ -1,5 +1,6 @@
 """Deliver accepted events: wire records, requests, ledger, reconciliation."""
 
+from chatlio_kit.delivery.bulk.revert import Reversion, revert
 from chatlio_kit.delivery.forecast import Forecast
 from chatlio_kit.delivery.ledger.destination import DestinationLedger
 from chatlio_kit.delivery.ledger.ledger import Ledger
@@ -17,9 +18,11 @@ __all__ = [
     "Ledger",
     "Page",
     "Reconciliation",
+    "Reversion",
     "Run",
     "pace_for",
     "reconcile",
     "replay",
+    "revert",
     "stream",
 ]

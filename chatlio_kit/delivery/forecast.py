@@ -1,12 +1,18 @@
-"""What a backfill would send, computed before anything is sent."""
+"""What a backfill would send by each route, computed before anything is sent."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+import math
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
+from chatlio_kit.connection.resources.people import People
+from chatlio_kit.delivery.bulk.files import FULL_BATCH, FULL_FILE, parquet_size
+from chatlio_kit.delivery.bulk.loader import BYTES_PER_SECOND
+from chatlio_kit.delivery.bulk.xdm import xdm_schema, xdm_table
 from chatlio_kit.delivery.requests.pacing import (
     MESSAGES_PER_SECOND,
     MESSAGES_PER_SECOND_TO_PROFILE,
@@ -17,8 +23,18 @@ from chatlio_kit.delivery.requests.wire import wire_records
 from chatlio_kit.display import Sheet, SheetDisplay
 from chatlio_kit.tables import RecordCounts
 
-BATCH_API_SECONDS = 4 * 3600.0
-"""Beyond this, files are better: Adobe advises batch ingestion for bulk data that is not urgent."""
+QUOTA, QUOTA_OF_PROFILE = 10_000, 1_500
+"""What an organisation may stream: messages a second, and records a second to Profile (guardrails)."""
+BATCHES_A_DAY = 90
+"""What Profile takes in a day and sandbox (guardrails)."""
+LONG_STREAM = 600.0
+"""Seconds: a stream that takes its share of the quota for longer is bulk, which should go in batches.
+
+Adobe lists bulk streaming as an anti-pattern; at 9,000 messages a second this is about 5,000,000 events.
+"""
+RECORDS_A_CORE = 20_000
+"""Records that a core converts in a second, as `make bench` measures on the machine that README.md names."""
+_SAMPLE = 8_000_000
 
 
 @dataclass
@@ -30,6 +46,7 @@ class Share:
     requests: int = 0
     heavy: int = 0
     too_large: int = 0
+    parquet_bytes: int = 0
 
 
 @dataclass(repr=False)
@@ -49,6 +66,8 @@ class Forecast(SheetDisplay):
     counts: RecordCounts = field(default_factory=RecordCounts)
     kinds: dict[str, Share] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    _samples: dict[str, list[pa.Table]] = field(default_factory=dict)
+    _sampled: dict[str, int] = field(default_factory=dict)
 
     def add(self, events: pd.DataFrame, messages: pd.DataFrame) -> None:
         """Add a batch of accepted events."""
@@ -62,14 +81,117 @@ class Forecast(SheetDisplay):
             share.heavy += sum(len(record.body) > ADVISED_RECORD for record in records)
             share.too_large += len(records) - len(fitting)
             share.requests += sum(1 for _ in pack(fitting, most=largest_request(self.per_second)))
+            samples = self._samples.setdefault(str(kind), [])
+            if sum(table.nbytes for table in samples) < _SAMPLE:
+                samples.append(xdm_table(_SCHEMA, of_kind, nested))
+                self._sampled[str(kind)] = share.bytes
+            share.parquet_bytes = 0  # computed from the samples when it is asked for
+
+    def scaled(self, factor: float) -> Forecast:
+        """Return the forecast of so many times as many records of the same sort."""
+        self._measure()
+        kinds = {
+            kind: Share(**{name: round(value * factor) for name, value in asdict(share).items()})
+            for kind, share in self.kinds.items()
+        }
+        return replace(self, kinds=kinds, counts=RecordCounts(), notes=[], _samples={}, _sampled={})
+
+    def _measure(self) -> None:
+        """Set the Parquet bytes of each kind, by the first records of the kind."""
+        for kind, tables in self._samples.items():
+            share = self.kinds[kind]
+            if not share.parquet_bytes:
+                share.parquet_bytes = round(parquet_size(tables) * share.bytes / self._sampled[kind])
 
     @property
     def seconds(self) -> float:
         """The least time that sending takes at this pace."""
-        return sum(share.records for share in self.kinds.values()) / self.per_second
+        return self.records / self.per_second
+
+    @property
+    def records(self) -> int:
+        """The records that would be sent."""
+        return sum(share.records for share in self.kinds.values())
+
+    @property
+    def quota(self) -> int:
+        """What the organisation may stream in a second, to the lake or to Profile."""
+        return QUOTA_OF_PROFILE if self.per_second == MESSAGES_PER_SECOND_TO_PROFILE else QUOTA
+
+    @property
+    def batch_bytes(self) -> int:
+        """The bytes of the files of the route by batches, estimated from the first records of each kind."""
+        self._measure()
+        return sum(share.parquet_bytes for share in self.kinds.values())
+
+    @property
+    def files(self) -> int:
+        """The files of the route by batches."""
+        return math.ceil(self.batch_bytes / FULL_FILE)
+
+    @property
+    def batches(self) -> int:
+        """Its batches."""
+        return math.ceil(self.files / FULL_BATCH)
+
+    @property
+    def batch_seconds(self) -> float:
+        """The least time that uploading takes, at 20 GB an hour."""
+        return self.batch_bytes / BYTES_PER_SECOND
+
+    @property
+    def core_seconds(self) -> float:
+        """The seconds that one core needs to convert the records."""
+        return self.records / RECORDS_A_CORE
+
+    @property
+    def cheaper(self) -> str:
+        """The route that costs less: a long stream holds a share of the quota that live traffic needs."""
+        return "batch" if self.seconds > LONG_STREAM else "stream"
+
+    def routes(self) -> dict[str, dict[str, float]]:
+        """Return least time, bytes, calls and the share of the streaming quota of each route."""
+        kinds = self.kinds.values()
+        stream = {
+            "least_seconds": round(self.seconds, 3),
+            "bytes": sum(share.bytes for share in kinds),
+            "requests": sum(share.requests for share in kinds),
+            "quota_share": round(self.per_second / self.quota, 3),
+        }
+        batch = {
+            "least_seconds": round(self.batch_seconds, 3),
+            "bytes": self.batch_bytes,
+            "files": self.files,
+            "batches": self.batches,
+            "quota_share": 0.0,
+        }
+        return {"stream": stream, "batch": batch}
+
+    def comparison(self) -> list[str]:
+        """Report what each route costs, which is cheaper, and why."""
+        share = f"{self.per_second / self.quota:.0%} of what the organisation may stream"
+        to_profile = self.quota == QUOTA_OF_PROFILE
+        stream = (
+            f"By stream: at least {in_time(self.seconds)} at {self.per_second:,} messages a second, {share}"
+            f"{' to Profile' if to_profile else ''}; live traffic shares the rest meanwhile."
+        )
+        batch = (
+            f"By batch: about {in_bytes(self.batch_bytes)} of Parquet, {counted(self.files, 'file')} in "
+            f"{counted(self.batches, 'batch', 'batches')}, at least {in_time(self.batch_seconds)} at 20 GB "
+            "an hour; it uses none of the streaming quota"
+            + (f", and of Profile's {BATCHES_A_DAY} batches a day {self.batches:,}." if to_profile else ".")
+        )
+        why = (
+            f"batch, because a stream would hold {share} for {in_time(self.seconds)}"
+            if self.cheaper == "batch"
+            else f"stream, because it is over in {in_time(self.seconds)}, and a batch also waits until the "
+            "platform has ingested it"
+        )
+        return [stream, batch, f"Cheaper: {why}."]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields of ``backfill --dry-run --json``."""
+        self._measure()
         kinds = {kind: asdict(share) for kind, share in self.kinds.items()}
         for share in kinds.values():
             share["least_seconds"] = round(share["records"] / self.per_second, 3)
@@ -79,7 +201,9 @@ class Forecast(SheetDisplay):
             "messages_per_second": self.per_second,
             "least_seconds": round(self.seconds, 3),
             "kinds": kinds,
-            "batch_ingestion_advised": self.seconds >= BATCH_API_SECONDS,
+            "routes": self.routes(),
+            "cheaper": self.cheaper,
+            "batch_ingestion_advised": self.cheaper == "batch",
         }
 
     def sheet(self) -> Sheet:
@@ -99,13 +223,38 @@ class Forecast(SheetDisplay):
         notes = [
             f"read {counts.read:,} = to send {counts.accepted:,} + rejected {counts.rejected:,}"
             f" + duplicates or delivered before {counts.duplicates:,}",
-            f"at least {self.seconds:,.1f} s at {self.per_second:,} messages a second; nothing was sent",
+            "nothing was sent",
+            *(self.comparison() if self.records else ()),
         ]
-        if self.per_second == MESSAGES_PER_SECOND_TO_PROFILE:
+        if self.quota == QUOTA_OF_PROFILE:
             notes.append("the dataset feeds Profile, which takes 1,500 records a second")
         if too_large := sum(share.too_large for share in self.kinds.values()):
-            notes.append(f"{too_large:,} records are over 1 MB and would become dead letters")
-        if self.seconds >= BATCH_API_SECONDS:
-            notes.append("This is bulk: files for the batch ingestion API would serve better than streaming.")
+            notes.append(
+                f"{too_large:,} records are over 1 MB: streamed they become dead letters, a batch takes them"
+            )
         headings = ("kind", "records", "bytes", "requests", "over 10 KB", "least seconds")
         return Sheet(f"Forecast for {self.destination}", headings, rows, [*notes, *self.notes])
+
+
+def in_time(seconds: float) -> str:
+    """Return a duration in words, to two digits."""
+    for unit, size in (("hours", 3600.0), ("minutes", 60.0)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.{1 if seconds < 10 * size else 0}f} {unit}"
+    return f"{seconds:,.1f} seconds"
+
+
+def in_bytes(count: float) -> str:
+    """Return a number of bytes in words, to two digits."""
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if count >= size:
+            return f"{count / size:,.{1 if count < 10 * size else 0}f} {unit}"
+    return f"{count:,.0f} bytes"
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """Return a number with its noun."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+_SCHEMA = xdm_schema("chatlio", "tenant", People())

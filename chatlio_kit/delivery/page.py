@@ -29,7 +29,9 @@ class Page(SheetDisplay):
         run: events accepted in this run, by their fate.
         total: all events ever sent to this destination, by their fate.
         dead_by_reason: this run's dead letters.
-        requests: requests posted in this run, ``retries`` of them again.
+        via: the route, ``stream`` or ``batch``.
+        run_number: the number of this run at its destination.
+        requests: requests posted, or batches created, in this run, ``retries`` of them again.
         seconds: how long the run took.
         gone_by_reason: events of this run that were read back and are not in the dataset any more.
         total_gone_by_reason: the same of all runs.
@@ -49,6 +51,8 @@ class Page(SheetDisplay):
     run: FateCounts = field(default_factory=FateCounts)
     total: FateCounts = field(default_factory=FateCounts)
     dead_by_reason: dict[str, int] = field(default_factory=dict)
+    via: str = "stream"
+    run_number: int = 0
     requests: int = 0
     retries: int = 0
     seconds: float = 0.0
@@ -91,6 +95,8 @@ class Page(SheetDisplay):
             "retries": self.retries,
             "seconds": round(self.seconds, 3),
             "total": self.total.as_dict(),
+            "via": self.via,
+            "run": self.run_number,
             "gone": self.run.gone,
             "gone_by_reason": self.gone_by_reason,
             "total_gone_by_reason": self.total_gone_by_reason,
@@ -139,7 +145,8 @@ class Page(SheetDisplay):
         ]
         return Document(
             f"Backfill to {self.destination}",
-            f"{self.requests:,} requests, {self.retries:,} of them again, in {self.seconds:,.1f} s.",
+            f"{self.requests:,} {'batches' if self.via == 'batch' else 'requests'}, {self.retries:,} of them "
+            f"again, in {self.seconds:,.1f} s.",
             tiles,
             [
                 Part("What became of the records", sheet=Sheet("", sheet.headings, sheet.rows, sheet.notes)),

@@ -34,9 +34,9 @@ from chatlio_kit.errors import (
 ID_COLUMN = "_id"
 READ_AGAIN_UP_TO = 50_000
 """Up to this many landed events, every run reads all again; above, only ``reconcile`` does."""
-_LANDED = frozenset({"success", "active"})
-_FAILED = frozenset({"failed", "failure"})
-_WITHOUT_ROWS = frozenset({"aborted", "abandoned", "inactive", "deleted", "archived", "retained"})
+LANDED = frozenset({"success", "active"})
+FAILED = frozenset({"failed", "failure"})
+WITHOUT_ROWS = frozenset({"aborted", "abandoned", "inactive", "deleted", "archived", "retained"})
 """Statuses of batches that will bring no more rows (Batch ingestion: statuses)."""
 _CLOCK_SKEW_MS = 5 * 60 * 1000
 _QUIET_SECONDS = 1.0
@@ -174,17 +174,17 @@ class DatasetReader:
         known = self._landings.batch(batch.id)
         if batch.successor_id is not None:
             return self._follow(batch)
-        if batch.status in _LANDED:
+        if batch.status in LANDED:
             if known and known.is_read and (not self._is_full or known.readback == self._number):
                 return True
             return self._read_rows(batch)
         if known and known.is_read and known.rows:
             self._mark_gone(batch.id, _reason(batch))
-        if batch.status in _FAILED:
+        if batch.status in FAILED:
             if known is None:
                 return self._record_failures(batch)
             return True
-        return batch.status in _WITHOUT_ROWS
+        return batch.status in WITHOUT_ROWS
 
     def _follow(self, batch: Batch) -> bool:
         """Count a consolidated batch's rows once, in the batch that took them over.
@@ -199,7 +199,7 @@ class DatasetReader:
         if current.successor_id is not None:
             return False
         is_done = self._visit(current)
-        if current.status in _LANDED:
+        if current.status in LANDED:
             if is_done:
                 self._landings.supersede_batch(batch.id)
         else:
@@ -208,7 +208,7 @@ class DatasetReader:
 
     def _read_rows(self, batch: Batch) -> bool:
         try:
-            self._landings.mark_landed(self._number, batch.id, self._ids(batch))
+            self._landings.mark_landed(self._number, batch.id, self.ids(batch))
         except NotFound:
             return self._look_again(batch)
         except UnreadableBatch as error:
@@ -244,7 +244,7 @@ class DatasetReader:
             return False  # its files are not there yet: the next read finds them
         return True
 
-    def _ids(self, batch: Batch) -> Iterator[list[str]]:
+    def ids(self, batch: Batch) -> Iterator[list[str]]:
         """Yield the ids of a batch's rows in chunks.
 
         A file is read to its end before its first id is yielded, so that a damaged file yields none.
@@ -316,11 +316,11 @@ def _reason(batch: Batch) -> str:
 
 def _failures(connection: Connection, batch: Batch) -> Iterator[DeadLetter]:
     for row in connection.platform.data_access.failed_rows(batch.id):
-        event_id = _event_id(row)
+        event_id = event_id_of(row)
         if event_id is not None:
             errors = row.get("_errors")
             answer = masked(orjson.dumps(errors).decode())
-            yield DeadLetter(event_id, _error_code(errors, batch), answer, _as_sent(row, event_id))
+            yield DeadLetter(event_id, error_code(errors, batch), answer, _as_sent(row, event_id))
 
 
 def _as_sent(row: Mapping[str, Any], event_id: str) -> bytes | None:
@@ -331,7 +331,7 @@ def _as_sent(row: Mapping[str, Any], event_id: str) -> bytes | None:
     return None
 
 
-def _event_id(row: Mapping[str, Any]) -> str | None:
+def event_id_of(row: Mapping[str, Any]) -> str | None:
     """Return the event id of a failed row: from the record as it was sent, or as it was mapped."""
     for outer in (row.get("body"), row):
         if isinstance(outer, dict):
@@ -343,7 +343,7 @@ def _event_id(row: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _error_code(errors: Any, batch: Batch) -> str:
+def error_code(errors: Any, batch: Batch) -> str:
     """Return the code of a failure: the row's own, else the batch's."""
     codes = [error["code"] for error in _objects_in(errors) if isinstance(error.get("code"), str)]
     codes += [str(error["code"]) for error in batch.errors if error.get("code")]

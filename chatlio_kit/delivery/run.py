@@ -23,6 +23,7 @@ from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.chatlio.rejections import Rejection
 from chatlio_kit.connection import Connection, Dataflow, feeds_profile
 from chatlio_kit.delivery.activation import wait_for_canary, wait_until_active
+from chatlio_kit.delivery.bulk.loader import finish_lots
 from chatlio_kit.delivery.canary import Canary, count_lost_identities
 from chatlio_kit.delivery.ledger.destination import DestinationLedger
 from chatlio_kit.delivery.ledger.ledger import Ledger
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from chatlio_kit.display.figure import Picture
 
 WAIT_SECONDS = 120.0
+_IN_PROGRESS = {"stream": "streaming", "batch": "loading"}
 
 
 class Run:
@@ -71,8 +73,8 @@ class Run:
         pace: messages a second; by default what the platform's limits allow.
         expected: how many events will be sent, where that is known.
         stop_after: end sending after this many requests, retries not counted; the rest stays pending.
-        patience: seconds without any verdict of the platform after which sending ends; the rest stays
-            pending.
+        patience: seconds without any verdict of the platform, by default 600, or 7,200 for a batch, after
+            which sending ends; the rest stays pending.
         quiet: whether to show no progress.
         visitors: the visitors of the conversations that are sent, where the connection has identities.
 
@@ -80,10 +82,15 @@ class Run:
         counts: records read in this run, by what became of them.
         rejections: the records that this run rejected, where it keeps them.
         number: the run's number at its destination, from 1.
+        route: ``stream``, or ``batch`` for a run of batches.
 
     Raises:
         LedgerBusy: when another run is sending from this state folder.
+        PlatformError: when a batch of an interrupted run has no verdict yet, which has to come first.
     """
+
+    route = "stream"
+    default_patience = PATIENCE
 
     def __init__(
         self,
@@ -96,7 +103,7 @@ class Run:
         pace: float | None = None,
         expected: int | None = None,
         stop_after: int | None = None,
-        patience: float = PATIENCE,
+        patience: float | None = None,
         quiet: bool = False,
         visitors: ConversationVisitors | None = None,
     ) -> None:
@@ -106,10 +113,11 @@ class Run:
         self.counts = RecordCounts()
         self.rejections: list[Rejection] = []
         self._state = state
+        self._patience = self.default_patience if patience is None else patience
         self._quiet = quiet
         self._skip_guard = skip_guard
         self._production = production
-        self._page = Page(str(connection.destination), self.counts)
+        self._page = Page(str(connection.destination), self.counts, via=self.route)
         self._started = time.monotonic()
         self._active_flows: set[str] = set()
         self._canaries: dict[str, Canary] = {}
@@ -129,14 +137,16 @@ class Run:
             self.number = self.destination_ledger.begin_run(
                 platform.now(), is_platform_time=platform.tells_time
             )
+            self._page.run_number = self.number
+            self._page.notes += finish_lots(connection, self.destination_ledger, state, self._patience)
             self._sending = opened.enter_context(ExitStack())
             self._progress = self._sending.enter_context(
-                Progress("streaming", expected, "events", quiet=quiet)
+                Progress(_IN_PROGRESS[self.route], expected, "events", quiet=quiet)
             )
             self._inserter = self._sending.enter_context(
                 ThreadPoolExecutor(1, thread_name_prefix="chatlio-kit-insert")
             )
-            self._sender = self._sending.enter_context(Sender(self._pace, self._record, patience))
+            self._sender = self._sending.enter_context(Sender(self._pace, self._record, self._patience))
             self._opened = opened.pop_all()
 
     def __enter__(self) -> Run:

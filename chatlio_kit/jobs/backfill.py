@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chatlio_kit.aep import Platform
-from chatlio_kit.arguments import checked
+from chatlio_kit.arguments import SHARED, checked, optional, wrong
 from chatlio_kit.captures import CaptureFile, archives_of
 from chatlio_kit.chatlio.catalogue import Privacy
 from chatlio_kit.chatlio.identities import ConversationVisitors
@@ -18,15 +18,15 @@ from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.chatlio.redaction import Way
 from chatlio_kit.connection import a_platform, open_connection, plan_connection, require_leave
 from chatlio_kit.delivery import DestinationLedger, Forecast, Ledger, Page, Run, pace_for
+from chatlio_kit.delivery.bulk.run import BulkRun
 from chatlio_kit.delivery.ledger.ledger import FILE as LEDGER
 from chatlio_kit.delivery.ledger.models import ProcessedFile
 from chatlio_kit.delivery.ledger.slack import SlackConversations, pair_notes
 from chatlio_kit.delivery.people import names_visitors
 from chatlio_kit.delivery.requests.pacing import MESSAGES_PER_SECOND
-from chatlio_kit.delivery.requests.sending import PATIENCE
 from chatlio_kit.delivery.run import wait_seconds
 from chatlio_kit.delivery.run_options import RunOptions, option_notes, record_options
-from chatlio_kit.errors import ConnectionIncomplete
+from chatlio_kit.errors import ConnectionIncomplete, UsageError, option
 from chatlio_kit.tables import (
     REJECTED,
     REPORT,
@@ -44,6 +44,14 @@ if TYPE_CHECKING:
     from distributed import Client
 
 REPORTS = "reports"
+ROUTES: dict[str, type[Run]] = {"stream": Run, "batch": BulkRun}
+"""The ways into a dataset, and the run of each."""
+
+
+def a_route(name: str, value: object) -> None:
+    """Accept a route: ``stream`` or ``batch``."""
+    if not isinstance(value, str) or value not in ROUTES:
+        raise wrong(name, " or ".join(map(repr, ROUTES)), value)
 
 
 @checked(platform=a_platform)
@@ -87,7 +95,7 @@ def forecast(
     return result
 
 
-@checked(platform=a_platform)
+@checked(platform=a_platform, patience=optional(SHARED["patience"]), via=a_route)
 def backfill(
     captures: Export | Path | str | Sequence[Path | str],
     platform: Platform,
@@ -98,8 +106,9 @@ def backfill(
     production: bool = False,
     canary: bool = True,
     pace: float | None = None,
-    patience: float = PATIENCE,
+    patience: float | None = None,
     wait: float | None = None,
+    via: str = "stream",
     quiet: bool = False,
     cluster: str | Client | None = None,
 ) -> Page:
@@ -120,10 +129,13 @@ def backfill(
         canary: whether, on Experience Platform, the first records of each dataflow are read back before
             volume follows.
         pace: messages a second; by default 9,000, or 1,400 where the dataset feeds Profile.
-        patience: seconds without any verdict of the platform, by default 600, after which sending ends;
-            the rest stays pending, and the next backfill sends it.
+        patience: seconds without any verdict of the platform, by default 600, or 7,200 for a batch, after
+            which sending ends; the rest stays pending, and the next backfill sends it.
         wait: seconds to wait for rows that are under way; by default two minutes on the local platform and
             none elsewhere, where an hour may pass.
+        via: ``stream``, or ``batch`` for batch ingestion of files, which uses no streaming quota;
+            ``chatlio-kit backfill --dry-run`` compares the two. A history may go both ways. :func:`revert`
+            takes the batches of a run back.
         quiet: whether to show no progress.
         cluster: the address of a Dask scheduler, or a client, where a cluster converts.
 
@@ -135,6 +147,10 @@ def backfill(
         ConnectionIncomplete: when there is no connection and none may be created.
         LedgerBusy: when another run is sending from the same state folder.
     """
+    route = ROUTES[via]
+    for name_, value in {"pace": pace, "skip_guard": skip_guard}.items():
+        if value and route is BulkRun:
+            raise UsageError(f"{option(name_)} is for streams, and has no effect with {option('via', via)}.")
     export = export_of(captures)
     if cluster is not None:
         export.cluster = cluster
@@ -146,7 +162,7 @@ def backfill(
         connection = open_connection(platform, name, quiet=quiet)
         require_leave(platform, production)
     visitors = _visitors_of(export) if names_visitors(connection) else None
-    with Run(
+    with route(
         connection,
         state,
         skip_guard=skip_guard,

@@ -23,6 +23,7 @@ from chatlio_kit.chatlio.redaction import Redaction
 from chatlio_kit.chatlio.turns import turn_row_id
 from chatlio_kit.connection import Destination, a_platform, require_leave
 from chatlio_kit.delivery import Ledger
+from chatlio_kit.delivery.bulk.lots import require_finished
 from chatlio_kit.delivery.ledger.erasure import (
     answers_to,
     count_rows,
@@ -275,6 +276,7 @@ def forget(
         require_leave(platform, production)
     person = Person(visitor_id, email, redaction, channel=channel)
     with Ledger(state) as ledger, ledger.exclusive_lock():
+        require_finished(ledger, state)
         erasure = _Erasure(state, person, folders, export, ledger)
         if platform is not None:
             erasure.delete_records(platform, confirm, wait)

@@ -15,6 +15,7 @@ import chatlio_kit
 from chatlio_kit.arguments import checked, text
 from chatlio_kit.display import Sheet, SheetDisplay
 from chatlio_kit.errors import ChatlioKitError, OutputError, UsageError
+from chatlio_kit.jobs.notebook_languages import read_sections, translate
 from chatlio_kit.private_files import new_file
 
 FIRST = "00_start_here.ipynb"
@@ -88,11 +89,12 @@ def source_folder() -> Path:
 
 
 @checked()
-def write_notebooks(folder: Path | str) -> NotebookFiles:
+def write_notebooks(folder: Path | str, language: str = "en") -> NotebookFiles:
     """Put the guided notebooks into a folder. A file that is there and differs is never overwritten.
 
     Args:
         folder: It is created where it does not exist.
+        language: A key of `LANGUAGES`; what is not translated stays English.
 
     Raises:
         OutputError: A file cannot be written.
@@ -105,6 +107,9 @@ def write_notebooks(folder: Path | str) -> NotebookFiles:
         if any(part.startswith(".") for part in name.parts):
             continue
         target, content = folder / name, path.read_bytes()
+        translation = source / "translations" / language / f"{path.stem}.md"
+        if translation.is_file():
+            content = translate(content, read_sections(translation))
         try:
             if target.exists():
                 same = target.read_bytes() == content

@@ -225,7 +225,7 @@ def read_export(
             default such records are rejected as undated.
         fields: The paths of payload, time and kind in the records of an unknown logger, such as
             ``payload=request.body,received=request.time,kind=request.path``, or an equivalent mapping;
-            ``docs/captures.md`` lists the names.
+            ``docs/dialects.md`` lists the names.
         redact: How to redact personal values: ``drop``, ``mask``, ``hash:aep`` or ``hash:keyed`` for all, or
             for single classes, as in ``personal=hash:keyed,content=drop``.
         contract: How to treat undocumented fields: ``evolve`` keeps them in ``extra_fields``, ``freeze``

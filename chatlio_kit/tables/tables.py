@@ -70,7 +70,7 @@ class Tables:
 
     @property
     def rejected(self) -> pd.DataFrame:
-        """One row for each record that was not accepted: file, record, reason, field, detail, raw."""
+        """One row for each record that was not accepted, with file, record, reason, field, detail and raw."""
         frame = pd.DataFrame(
             [asdict(rejection) for rejection in self.rejections], columns=list(_REJECTED_COLUMNS)
         )

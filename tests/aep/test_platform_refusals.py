@@ -209,6 +209,10 @@ def test_any_body_gives_a_sentence(content: bytes) -> None:
 def test_long_pages_are_cut() -> None:
     """A page of text is cut to a sentence's length."""
     assert len(error_of("Catalog", "read the dataset", Reply(500, b"x " * 5000, {})).reason) < 500
+    page = b"<html><title>" + b"Gateway" * 20 + b"</title></html>"
+    reason = error_of("Catalog", "read the dataset", Reply(403, page, {})).reason
+    assert "Gateway" in reason
+    assert "Gateway" * 12 not in reason
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from chatlio_kit.aep import Platform
+from chatlio_kit.aep.catalog import duration_of
 from chatlio_kit.errors import Conflict, NotFound, PlatformError
 from chatlio_kit.settings import Secret
 
@@ -336,3 +338,28 @@ def test_a_broken_error_file_is_told(stand: Any, platform: Platform) -> None:
     stand.will_answer(b"{broken\n")
     with pytest.raises(PlatformError, match="is not JSON"):
         list(platform.data_access.failed_rows("b1"))
+
+
+def test_the_type_of_a_sandbox_on_a_later_page_is_found(stand: Any, platform: Platform) -> None:
+    """A page holds fifty; the next one begins after them."""
+    stand.will_answer({"sandboxes": [{"name": f"s{number}", "type": "development"} for number in range(50)]})
+    stand.will_answer({"sandboxes": [{"name": "live", "type": "production"}]})
+    assert platform.sandboxes.type_of("live") == "production"
+    assert [asked.query["offset"] for asked in stand.asked] == [["0"], ["50"]]
+
+
+def test_a_schema_joins_its_union_and_namespaces_are_listed(stand: Any, platform: Platform) -> None:
+    """Both calls return what the platform answered."""
+    stand.will_answer({"$id": "https://ns/s", "meta:immutableTags": ["union"]})
+    assert platform.schemas.enable_for_profile("https://ns/s")["meta:immutableTags"] == ["union"]
+    assert stand.asked[0].json() == [{"op": "add", "path": "/meta:immutableTags", "value": ["union"]}]
+    stand.will_answer([{"code": "Email"}, "no object"])
+    assert platform.namespaces.all() == [{"code": "Email"}]
+
+
+@pytest.mark.parametrize(
+    ("text", "days"), [("P1Y2M3D", 428), ("P30D", 30), ("P2M", 60), ("P10Y", 3650), ("P", None), (None, None)]
+)
+def test_an_expiry_in_days(text: str | None, days: int | None) -> None:
+    """A month counts 30 days and a year 365."""
+    assert duration_of(text) == (None if days is None else timedelta(days=days))

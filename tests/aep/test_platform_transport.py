@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 import traceback
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from chatlio_kit.aep import Platform
-from chatlio_kit.aep.http import LONGEST_RETRY_AFTER, asked_pause, pause_before
+from chatlio_kit.aep.http import LONGEST_RETRY_AFTER, PlatformClock, asked_pause, pause_before, retry_after
 from chatlio_kit.errors import (
     AuthenticationFailed,
     NotFound,
@@ -288,3 +289,22 @@ def test_pauses_grow_and_vary() -> None:
 def test_retry_after_is_clamped(header: str | None, seconds: float) -> None:
     """``Retry-After`` counts in both of its forms, never below zero nor above a minute."""
     assert asked_pause(header) == seconds
+
+
+def test_a_date_to_retry_after_counts_from_the_answers_own_date() -> None:
+    """The platform's clock and this machine's may differ."""
+    date = {"Date": "Wed, 21 Oct 2026 07:28:00 GMT"}
+    assert retry_after({**date, "Retry-After": "Wed, 21 Oct 2026 07:28:30 GMT"}) == "30"
+    assert retry_after({**date, "Retry-After": "Wed, 21 Oct 2026 07:27:30 GMT"}) == "0"
+    assert retry_after({"Retry-After": "Wed, 21 Oct 2026 07:28:30 GMT"}) == "Wed, 21 Oct 2026 07:28:30 GMT"
+    assert retry_after({**date, "Retry-After": "7"}) == "7"
+
+
+def test_the_clock_is_the_platforms_once_an_answer_is_dated() -> None:
+    """Its year too: an answer of another year sets the clock to that year."""
+    clock = PlatformClock()
+    assert clock.skew is None
+    clock.set("Wed, 21 Oct 2015 07:28:00 GMT")
+    assert 0 <= (clock.now() - datetime(2015, 10, 21, 7, 28, tzinfo=UTC)).total_seconds() < 60
+    assert clock.skew is not None
+    assert clock.skew < 0

@@ -71,6 +71,8 @@ def test_only_four_columns_and_traits_may_be_identities() -> None:
         (["visitor_id=ECID"], "Adobe's own"),
         (["visitor_id=A", "visitor_id=B"], "two namespaces"),
         (["visitor_id=A", "user_id=A"], "merge strangers"),
+        (["traits.mail=Email"], "alone is never"),
+        (["user_id=A", "visitor_email=A"], "merge strangers"),
     ],
 )
 def test_identities_that_would_merge_strangers_are_refused(texts: list[str], words: str) -> None:
@@ -101,8 +103,16 @@ def test_values_are_normalised_by_their_namespace() -> None:
     assert people(ALL, ecid) == [{"ECID": "1" * 38}]
     hashed = people(("visitor_id=V", "visitor_email=Email_LC_SHA256"), row)
     assert hashed == [{"V": ANA, "Email_LC_SHA256": sha256(b"ana@x.org").hexdigest()}]
-    number = people(("traits.customer=C",), {"visitor_traits": '{"customer":42}'})
-    assert number == [{"C": "42"}]
+    digest = sha256(b"ana@x.org").hexdigest()
+    was_hashed = {"visitor_id": ANA, "visitor_email": digest.upper()}
+    assert people(("visitor_id=V", "visitor_email=Email_LC_SHA256"), was_hashed) == [
+        {"V": ANA, "Email_LC_SHA256": digest}
+    ]
+    assert people(("visitor_id=V", "visitor_email=Email"), was_hashed) == [{"V": ANA}]
+    values = (42, 1.5, True, None, [42])
+    customers = [{"visitor_traits": json.dumps({"customer": value})} for value in values]
+    assert people(("traits.customer=C",), *customers) == [{"C": "42"}, {}, {}, {}, {}]
+    assert people(("user_id=C",), {"user_id": "x" * 1024}, {"user_id": "x" * 1025}) == [{"C": "x" * 1024}, {}]
 
 
 def test_an_event_has_one_address_and_the_visitors_comes_first() -> None:
@@ -132,6 +142,11 @@ def test_a_transcript_gets_its_conversations_visitor_unless_there_are_several() 
     transcripts = frame({"conversation_id": CHAT}, {"conversation_id": OTHER}, {})
     (column,) = identity_columns(transcripts, parse_identities(["visitor_id=V"]), visitors.of(transcripts))
     assert column.ids.fillna("nobody").tolist() == [ANA, "nobody", "nobody"]
+    (own,) = identity_columns(transcripts, parse_identities(["user_id=C"]), visitors.of(transcripts))
+    assert own.ids.isna().all()
+    visitors.add(frame({"conversation_id": BEA, "visitor_id": BEA}))
+    assert visitors.of(transcripts).fillna("nobody").tolist() == [ANA, "nobody", "nobody"]
+    assert ConversationVisitors().of(transcripts).isna().tolist() == [True] * 3
 
 
 _VALUES = st.one_of(

@@ -27,6 +27,12 @@ def _id(kind: Kind, payload: dict[str, Any], widget: str | None = "w", received:
     return event_id(kind, payload, canonical(payload), widget=widget, received=received)
 
 
+def test_a_number_beyond_64_bits_changes_no_other_byte_of_the_canonical_form() -> None:
+    """Letters stay UTF-8 whichever writer the number needs."""
+    assert canonical({"t": "é", "n": 2**70}) == '{"n":1180591620717411303424,"t":"é"}'.encode()
+    assert canonical({"t": "é", "n": 1}) == '{"n":1,"t":"é"}'.encode()
+
+
 def test_a_transcript_is_its_conversation_and_end(transcript: dict[str, Any]) -> None:
     """The id of a transcript is computed from the conversation and endedAt as Chatlio wrote it."""
     expected = _sha("transcript|7c1e9a52-3b6d-4f08-5a91-0d4e6b2f8c13|2024-03-11T09:03:10.000900030+01:00")

@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from chatlio_kit.delivery.requests.responses import NextAction, Response, next_action, read_verdicts
+from chatlio_kit.delivery.requests.responses import (
+    NextAction,
+    Response,
+    next_action,
+    read_verdicts,
+    refusal_of,
+    requires_envelopes,
+)
 
 
 def _multi(*responses: Any, **around: Any) -> Response:
@@ -84,6 +91,17 @@ def test_a_single_post_is_acknowledged_by_its_transaction_id() -> None:
     assert read_verdicts(Response(200, b'{"inletId":"i"}'), 1).unknown == [0]
 
 
+def test_records_go_one_by_one_only_when_every_one_lacks_its_header() -> None:
+    """One other element, or the same words in a refusal of the request, mean something else."""
+    message = "The 'header' field is mandatory. Provide a valid 'header' value and try again."
+    lacking = {"status": 400, "xactionId": "1:2:3-0", "message": message}
+    assert requires_envelopes(_multi(lacking, lacking))
+    assert not requires_envelopes(_multi(lacking, OK[1]))
+    assert not requires_envelopes(_multi())
+    assert not requires_envelopes(Response(400, _multi(lacking).body))
+    assert not requires_envelopes(Response(207, message.encode()))
+
+
 @pytest.mark.parametrize(
     ("status", "body", "step"),
     [
@@ -98,3 +116,10 @@ def test_a_single_post_is_acknowledged_by_its_transaction_id() -> None:
 def test_a_request_as_a_whole(status: int, body: bytes, step: NextAction) -> None:
     """Each status has its consequence; a body decides only where the status is not enough."""
     assert next_action(Response(status, body)) is step
+
+
+def test_a_refused_request_with_one_record_names_its_reason() -> None:
+    """Too large is a reason of its own; every other one is the status."""
+    assert refusal_of(Response(413, b"large")).reason == "too_large"
+    assert refusal_of(Response(400, b"wrong")).reason == "refused_400"
+    assert refusal_of(Response(400, b"wrong")).answer == "wrong"

@@ -47,13 +47,14 @@ def test_what_can_be_sent_at_all() -> None:
     assert (fits(most), fits(more)) == (True, False)
     assert fitting(WireRecords.of([most, more])).tolist() == [True, False]
     (packet,) = pack([most])
-    assert len(packet.body) == LIMIT
+    assert len(packet.body) == LIMIT == 1_000_000
 
 
 @given(count=st.integers(2, 9))
 def test_halves_are_the_whole(count: int) -> None:
     """Splitting keeps every record, and each half is smaller."""
     (packet,) = pack([_record(number, 1) for number in range(count)])
+    assert [list(single.records) for single in packet.singles()] == [[record] for record in packet.records]
     one, two = packet.halves()
     assert [*one.records, *two.records] == list(packet.records)
     assert min(len(one.records), len(two.records)) >= 1

@@ -15,6 +15,7 @@ from urllib.parse import quote
 import pytest
 import requests
 
+from chatlio_kit.jobs.verify.shapes import Only, misfits
 from chatlio_kit.local_platform import RunningPlatform, running
 
 REGISTRY = "/data/foundation/schemaregistry"
@@ -31,10 +32,6 @@ UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 HEX24, HEX32 = re.compile(r"[0-9a-f]{24}"), re.compile(r"[0-9a-f]{32}")
 WORDS = re.compile(r"\S.*", re.DOTALL)
 MILLISECONDS = int
-
-
-class Only(dict[str, Any]):
-    """A dict that lists all members."""
 
 
 @dataclass(frozen=True)
@@ -514,37 +511,6 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """The stage on which all cases play; none of them spoils another's part."""
     with running(tmp_path_factory.mktemp("stage") / "store", enabling_delay=0) as platform:
         yield Stage(platform)
-
-
-def misfits(got: Any, wanted: Any, where: str = "body") -> Iterator[str]:
-    """Where an answer differs from what is documented."""
-    if wanted is ...:
-        return
-    if isinstance(wanted, type):
-        if not isinstance(got, wanted):
-            yield f"{where} is {got!r}, no {wanted.__name__}"
-    elif isinstance(wanted, re.Pattern):
-        if not isinstance(got, str) or not wanted.fullmatch(got):
-            yield f"{where} is {got!r}, not of the form {wanted.pattern}"
-    elif isinstance(wanted, dict):
-        if not isinstance(got, dict):
-            yield f"{where} is {got!r}, no object"
-            return
-        if isinstance(wanted, Only) and got.keys() != wanted.keys():
-            yield f"{where} has the members {sorted(got)}, not {sorted(wanted)}"
-        for key, value in wanted.items():
-            if key not in got:
-                yield f"{where} has no {key}"
-            else:
-                yield from misfits(got[key], value, f"{where}.{key}")
-    elif isinstance(wanted, list):
-        if not isinstance(got, list) or len(got) != len(wanted):
-            yield f"{where} is {got!r}, no list of {len(wanted)}"
-            return
-        for place, (one, other) in enumerate(zip(got, wanted, strict=True)):
-            yield from misfits(one, other, f"{where}[{place}]")
-    elif got != wanted or type(got) is not type(wanted):
-        yield f"{where} is {got!r}, not {wanted!r}"
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.source)

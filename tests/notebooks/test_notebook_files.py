@@ -38,8 +38,8 @@ def _json(*arguments: str | Path) -> dict[str, Any]:
     return content
 
 
-def _files(folder: Path) -> dict[str, bytes]:
-    found = [path for path in folder.rglob("*") if path.suffix in {".ipynb", ".svg"}]
+def _files(folder: Path, *suffixes: str) -> dict[str, bytes]:
+    found = [path for path in folder.rglob("*") if path.suffix in (".ipynb", ".svg", *suffixes)]
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in found
@@ -61,9 +61,12 @@ def test_a_wheel_holds_the_notebooks(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as members:
         packed = {
-            name: members.read(name) for name in members.namelist() if name.endswith((".ipynb", ".svg"))
+            name: members.read(name)
+            for name in members.namelist()
+            if name.endswith((".ipynb", ".md", ".svg"))
         }
-    assert packed == {f"chatlio_kit/notebooks/{name}": content for name, content in _files(SOURCE).items()}
+    source = _files(SOURCE, ".md")
+    assert packed == {f"chatlio_kit/notebooks/{name}": content for name, content in source.items()}
 
 
 def test_notebooks_are_put_into_a_folder(tmp_path: Path) -> None:

@@ -40,13 +40,14 @@ from chatlio_kit.delivery.ledger.models import (
 from chatlio_kit.tables import FirstOccurrence
 
 _INSERT_PENDING = """
-INSERT INTO event (rowid, destination, event_id, kind, fate, run, payload_digest, source_file, source_record)
-SELECT :first + key, :destination, substr(:ids, key * 32 + 1, 32), :kind, 'pending', :run,
+INSERT INTO event (rowid, destination, event_id, kind, fate, run, request, payload_digest, source_file,
+    source_record)
+SELECT :first + key, :destination, substr(:ids, key * 32 + 1, 32), :kind, 'pending', :run, :request,
     substr(:digests, key * 32 + 1, 32), :file, value
 FROM json_each(:records)
 """
 _UPDATE_PENDING = """
-UPDATE event SET run = ?, request = NULL, payload_digest = ?, source_file = ?, source_record = ?
+UPDATE event SET run = ?, request = ?, payload_digest = ?, source_file = ?, source_record = ?
 WHERE rowid = ?
 """
 _MARK_DELIVERED = """
@@ -119,6 +120,10 @@ class DestinationLedger:
         self._clock = clock
         self._is_first_run = False
 
+    def now(self) -> int:
+        """Return the time that is recorded, milliseconds since 1970."""
+        return to_milliseconds(self._clock())
+
     def begin_run(self, now: datetime, *, is_platform_time: bool = False) -> int:
         """Start a run and return its number.
 
@@ -162,12 +167,13 @@ class DestinationLedger:
         )
         return {key.hex(): FirstOccurrence(digest.hex(), file, record) for key, digest, file, record in rows}
 
-    def insert_pending(self, run: int, events: pd.DataFrame) -> NDArray[np.int64]:
+    def insert_pending(self, run: int, events: pd.DataFrame, request: int | None = None) -> NDArray[np.int64]:
         """Record that these events are about to be sent, and return the ledger row of each.
 
         Args:
             run: the run's number.
             events: accepted events, none of them settled before or inserted in this run.
+            request: the number of the request or batch that will hold them, where it is known before.
         """
         ids, digests = key_array(events["event_id"]), key_array(events["payload_digest"])
         rows = self._rows_of(ids)
@@ -185,6 +191,7 @@ class DestinationLedger:
                         "first": last + 1,
                         "destination": self.id,
                         "run": run,
+                        "request": request,
                         "kind": kind,
                         "file": file,
                         "ids": ids[indexes].tobytes(),
@@ -199,7 +206,7 @@ class DestinationLedger:
             db.executemany(
                 _UPDATE_PENDING,
                 (
-                    (run, digests[index].tobytes(), file, int(record), int(rows[index]))
+                    (run, request, digests[index].tobytes(), file, int(record), int(rows[index]))
                     for index, file, record in zip(known, files, records, strict=True)
                 ),
             )
@@ -228,7 +235,7 @@ class DestinationLedger:
             refused: what the platform refused for good.
             unanswered: ledger rows of events whose requests brought no verdict; they stay pending.
         """
-        now = to_milliseconds(self._clock())
+        now = self.now()
         refused = list(refused)
         bodies = (
             (self.id, key_of(refusal.letter.event_id), refusal.letter.body)
@@ -256,7 +263,7 @@ class DestinationLedger:
         forgotten, neither the record nor the answer is kept.
         """
         self.ledger.ensure_index()
-        now = to_milliseconds(self._clock())
+        now = self.now()
         values = [
             {
                 "destination": self.id,

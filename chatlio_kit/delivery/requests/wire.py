@@ -122,27 +122,42 @@ def wire_records(
     if not len(events):
         return WireRecords.of(())
     members = [member for field in sent_fields() for member in _members(events[field.name], field)]
-    members += _nested(messages, _array(events["event_id"]))
+    members += _nested(messages, as_array(events["event_id"]))
     members += _identity_map(identities)
-    return WireRecords(_array(events["event_id"]), _objects(members, "},"))
+    return WireRecords(as_array(events["event_id"]), _objects(members, "},"))
 
 
 def _nested(messages: pd.DataFrame, event_ids: pa.Array) -> list[pa.Array]:
     """Return the member with an event's messages, null where it has none; empty when no event has any."""
-    owners = pc.index_in(_array(messages["event_id"]), value_set=event_ids)
-    has_owner = owners.is_valid().to_numpy(zero_copy_only=False)
-    if not has_owner.any():
+    messages, counts = grouped_messages(messages, event_ids)
+    if not len(messages):
         return []
+    members = [member for field in nested_fields() for member in _members(messages[field.name], field)]
+    rows = _objects(members)
+    ends = pa.array(np.concatenate(([0], np.cumsum(counts))), pa.int64())
+    lists = pa.LargeListArray.from_arrays(ends, rows, mask=pa.array(counts == 0))
+    return [_around(f',"{MESSAGES_KEY}":[', pc.binary_join(lists, _text(",")), "]")]
+
+
+def grouped_messages(messages: pd.DataFrame, event_ids: pa.Array) -> tuple[pd.DataFrame, NDArray[np.int64]]:
+    """Return the messages of these events in the events' order, and how many each event has."""
+    owners = pc.index_in(as_array(messages["event_id"]), value_set=event_ids)
+    has_owner = owners.is_valid().to_numpy(zero_copy_only=False)
     indexes = np.asarray(owners.drop_null(), dtype=np.int64)
     if (np.diff(indexes) < 0).any() or not has_owner.all():
         order = np.argsort(indexes, kind="stable")
         messages, indexes = messages.take(np.flatnonzero(has_owner)[order]), indexes[order]
-    members = [member for field in nested_fields() for member in _members(messages[field.name], field)]
-    rows = _objects(members)
-    counts = np.bincount(indexes, minlength=len(event_ids))
-    ends = pa.array(np.concatenate(([0], np.cumsum(counts))), pa.int64())
-    lists = pa.LargeListArray.from_arrays(ends, rows, mask=pa.array(counts == 0))
-    return [_around(f',"{MESSAGES_KEY}":[', pc.binary_join(lists, _text(",")), "]")]
+    return messages, np.bincount(indexes, minlength=len(event_ids))
+
+
+def primary_flags(columns: Sequence[IdentityColumn]) -> list[NDArray[np.bool_]]:
+    """Return for each namespace which events have their primary id there: at most one each."""
+    is_without = np.ones(len(columns[0].ids), dtype=np.bool_)  # events without a primary id so far
+    flags = []
+    for column in columns:
+        flags.append(column.ids.notna().to_numpy() & is_without & (not column.is_email))
+        is_without &= ~flags[-1]
+    return flags
 
 
 def _identity_map(columns: Sequence[IdentityColumn]) -> list[pa.Array]:
@@ -150,17 +165,15 @@ def _identity_map(columns: Sequence[IdentityColumn]) -> list[pa.Array]:
     if not columns:
         return []
     parts = []
-    is_without = np.ones(len(columns[0].ids), dtype=np.bool_)  # events without a primary id so far
-    for column in columns:
-        ids = pc.cast(_array(column.ids), _TEXT)
-        is_primary = column.ids.notna().to_numpy() & is_without & (not column.is_email)
-        is_without &= ~is_primary
+    flags = primary_flags(columns)
+    for column, is_primary in zip(columns, flags, strict=True):
+        ids = pc.cast(as_array(column.ids), _TEXT)
         before = _text(f',"{column.namespace}":[{{"id":"')
         state = _text('","authenticatedState":"ambiguous","primary":')
         primary = pc.if_else(pa.array(is_primary), _text("true"), _text("false"))
         item = (before, _escaped(ids), state, primary, _text("}]"), _text(""))
         parts.append(pc.binary_join_element_wise(*item, null_handling="emit_null"))
-    maps = pc.if_else(pa.array(~is_without), _objects(parts), pa.scalar(None, _TEXT))
+    maps = pc.if_else(pa.array(np.logical_or.reduce(flags)), _objects(parts), pa.scalar(None, _TEXT))
     return [_around(f',"{IDENTITIES_KEY}":', maps, "")]
 
 
@@ -175,7 +188,7 @@ def _members(column: pd.Series[Any], field: Field) -> list[pa.Array | pa.Scalar]
 
     A column without missing values is returned in parts, which saves a copy.
     """
-    values = _array(column)
+    values = as_array(column)
     if field.unsent is not None:
         values = pc.if_else(pc.equal(values, field.unsent), None, values)
     if values.null_count == len(values):
@@ -201,7 +214,7 @@ def _literals(values: pa.Array, dtype: Dtype) -> tuple[pa.Array, str]:
 
 def time_texts(column: pd.Series[Any]) -> list[str | None]:
     """Return times as they are sent."""
-    texts: list[str | None] = _time_texts(_array(column)).to_pylist()
+    texts: list[str | None] = _time_texts(as_array(column)).to_pylist()
     return texts
 
 
@@ -234,7 +247,8 @@ def _around(before: str, values: pa.Array, after: str) -> pa.Array:
     )
 
 
-def _array(column: pd.Series[Any]) -> pa.Array:
+def as_array(column: pd.Series[Any]) -> pa.Array:
+    """Return a column as one Arrow array."""
     values = pa.array(column.array)
     return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
 

@@ -67,7 +67,7 @@ class Explorer:
     """A page for searching, filtering and reading conversations.
 
     In a notebook it displays itself; :meth:`save` writes it to a file. It holds a bounded part of the tables,
-    which :attr:`holds` describes.
+    which ``holds`` describes.
 
     Attributes:
         holds: A sentence on what the page holds and how to choose something else.

@@ -141,7 +141,9 @@ class EventBatch:
         return replace(self, rows=self.rows.slice(start, end - start), raw_rows=self.raw_rows[start:end])
 
     def raw(self, row: int) -> str:
-        """Return the record of a row as text."""
+        """Return the record of a row as text; empty where frames or a Slack export were read."""
+        if not self.raw_batch.slices:
+            return ""
         return self.raw_batch.text(int(self.raw_rows[row]))
 
 

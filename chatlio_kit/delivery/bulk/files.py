@@ -1,0 +1,162 @@
+"""Parquet files of one batch, written in a folder of the state folder until the batch is settled."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from chatlio_kit.errors import OutputError
+from chatlio_kit.private_files import make_private_folder
+
+FULL_FILE = 200_000_000
+"""Bytes after which a file is closed: one upload takes at most 256 MB, and a row group may still follow."""
+FULL_BATCH = 4
+"""Files of a batch: few large batches are ingested soonest, and Profile takes 90 batches a day."""
+FOLDER = "bulk"
+"""Where the files are, below the state folder."""
+
+_ROW_GROUP = 32_000_000
+_ROWS_AT_ONCE = 20_000
+
+
+class BatchFiles:
+    """Writes rows to files; they are closed before any of them is uploaded.
+
+    Args:
+        folder: where the files are made; what a killed run has left there is removed.
+        schema: the schema of all of them.
+
+    Raises:
+        OutputError: the folder cannot be made.
+    """
+
+    def __init__(self, folder: Path, schema: pa.Schema) -> None:
+        self.folder = folder
+        self.rows = 0
+        self._schema = schema
+        self._tables: list[pa.Table] = []
+        self._file: IO[bytes] | None = None
+        self._writer: pq.ParquetWriter | None = None
+        self._count = 0
+        remove_files(folder)
+        try:
+            make_private_folder(folder)
+        except OSError as error:
+            raise _unwritable(folder, error) from error
+
+    def write(self, table: pa.Table) -> None:
+        """Add rows.
+
+        Raises:
+            OutputError: the disk is full, or the file cannot be written.
+        """
+        self.rows += len(table)
+        self._tables.append(table)
+        if sum(waiting.nbytes for waiting in self._tables) >= _ROW_GROUP:
+            self._write_row_group()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more rows should be added."""
+        return self._count == FULL_BATCH and self._file is None
+
+    def close(self) -> None:
+        """Complete the files.
+
+        Raises:
+            OutputError: as for :meth:`write`.
+        """
+        self._write_row_group()
+        self._close_file()
+
+    def discard(self) -> None:
+        """Remove the files; no error, because what is left is removed by the next run."""
+        self._tables.clear()
+        with suppress(OSError, pa.ArrowException, OutputError):
+            self._close_file()
+        remove_files(self.folder)
+
+    def _write_row_group(self) -> None:
+        if not self._tables:
+            return
+        rows = pa.concat_tables(self._tables).combine_chunks()
+        self._tables.clear()
+        try:
+            if self._writer is None or self._file is None:
+                self._count += 1
+                self._file = (self.folder / f"{self._count:05}.parquet").open("wb")
+                self._writer = _writer(self._file, self._schema)
+            self._writer.write_table(rows)
+            is_full = self._file.tell() >= FULL_FILE
+        except (OSError, pa.ArrowException) as error:
+            raise _unwritable(self.folder, error) from error
+        if is_full:
+            self._close_file()
+
+    def _close_file(self) -> None:
+        writer, file = self._writer, self._file
+        self._writer = self._file = None
+        try:
+            if writer is not None:
+                writer.close()
+            if file is not None:
+                file.close()
+        except (OSError, pa.ArrowException) as error:
+            raise _unwritable(self.folder, error) from error
+
+
+def parquet_size(tables: list[pa.Table]) -> int:
+    """Return the bytes of these rows as a row group of a file."""
+    file = io.BytesIO()
+    with _writer(file, tables[0].schema) as writer:
+        writer.write_table(pa.concat_tables(tables).combine_chunks())
+    return file.tell()
+
+
+def _writer(file: IO[bytes], schema: pa.Schema) -> pq.ParquetWriter:
+    # the file's own schema says all that the platform reads, so Arrow's is left out
+    return pq.ParquetWriter(file, schema, compression="snappy", store_schema=False)
+
+
+def paths_in(folder: Path) -> list[Path]:
+    """Return the files of a batch, in their order."""
+    return sorted(folder.glob("*.parquet"))
+
+
+def digest_of(folder: Path) -> str:
+    """Return a digest of the files' content."""
+    digest = sha256()
+    for path in paths_in(folder):
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def rows_in(folder: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """Yield the rows of a batch's files in chunks."""
+    for path in paths_in(folder):
+        with pq.ParquetFile(path) as parquet:
+            for rows in parquet.iter_batches(_ROWS_AT_ONCE, columns=columns):
+                yield pa.Table.from_batches([rows])
+
+
+def remove_files(folder: Path) -> None:
+    """Remove a folder of files; what cannot be removed now is removed by a later run."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _unwritable(folder: Path, error: Exception) -> OutputError:
+    reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
+    return OutputError(
+        f"The files of a batch could not be written to {str(folder)!r}: {reason}. Nothing of this batch was "
+        "sent. Free some space there, or use another --state, and run it again: it goes on where it stopped."
+    )

@@ -1,0 +1,298 @@
+"""Load lots: create a batch, upload its files, complete it, and wait for the platform's verdict.
+
+Every step can be repeated after a kill. A batch is looked up by its external id before it is created; an
+upload replaces a file of the same name; completing again does no harm; and a batch that was completed is only
+waited for. A batch that was created twice, because an answer was lost, holds no rows until it is completed.
+
+Source: Batch ingestion: API guide, troubleshooting, partial ingestion, error diagnostics.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from chatlio_kit.aep import Batch, FileBody, masked, to_int
+from chatlio_kit.connection import Connection
+from chatlio_kit.delivery.bulk.files import BatchFiles, digest_of, paths_in, remove_files, rows_in
+from chatlio_kit.delivery.bulk.lots import Lot, Lots, LotState, has_unfinished
+from chatlio_kit.delivery.bulk.xdm import wire_bodies
+from chatlio_kit.delivery.ledger.destination import DestinationLedger
+from chatlio_kit.delivery.ledger.models import DeadLetter
+from chatlio_kit.delivery.readback import (
+    FAILED,
+    ID_COLUMN,
+    LANDED,
+    WITHOUT_ROWS,
+    DatasetReader,
+    UnreadableBatch,
+    error_code,
+    event_id_of,
+)
+from chatlio_kit.errors import NotFound, PlatformError, Unavailable, Unreachable
+
+PATIENCE = 7_200.0
+"""Seconds to wait for the verdict about one batch; the platform names no time."""
+BYTES_PER_SECOND = 20e9 / 3600
+"""What batch ingestion takes through its API: 20 GB an hour (guardrails)."""
+MOST_FAILED_PERCENT = 5
+"""Up to this share of refused records a batch is ingested without them."""
+
+_OPEN = "loading"
+_TRIES = 5
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 30.0
+
+
+class Loader:
+    """Loads the lots of one destination.
+
+    Args:
+        connection: the destination.
+        ledger: the destination's part of the ledger.
+        lots: its lots.
+        patience: seconds to wait for the verdict about one batch.
+        is_stopped: whether to stop waiting; what has no verdict then is resumed by the next run.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        ledger: DestinationLedger,
+        lots: Lots,
+        *,
+        patience: float = PATIENCE,
+        is_stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._connection = connection
+        self._platform = connection.platform
+        self._ledger = ledger
+        self._lots = lots
+        self._patience = patience
+        self._is_stopped = is_stopped
+        self._next_upload = 0.0
+
+    def load(self, lot: Lot) -> Lot:
+        """Bring a lot to its verdict, and record the fate of its events.
+
+        Returns:
+            The lot, which is loaded now; or failed, where a killed run left nothing of it to send.
+
+        Raises:
+            PlatformError: the platform refused the batch as a whole, or gave no verdict. The events are
+                pending.
+            OutputError: files without the refused records could not be written.
+        """
+        while True:
+            folder = self._lots.folder_of(lot)
+            batch = self.find(lot)
+            if batch is None or batch.status == _OPEN:
+                if not paths_in(folder):
+                    return self._give_up(lot, batch)
+                batch = batch or self._create(lot)
+                lot = self._lots.set_batch(lot, batch.id)
+                self._upload(batch.id, folder)
+                self.change(self._platform.batches.complete, batch)
+            lot = self._lots.set_batch(lot, batch.id)
+            batch = self._wait_for_verdict(batch.id)
+            refused = self._refused(batch, folder)
+            if batch.status in LANDED:
+                lot = self._lots.settle(lot, refused)
+                remove_files(folder)
+                return lot
+            self._ledger.landings.mark_batch(batch.id, "failed")
+            if not refused or batch.status not in FAILED:
+                self._lots.set_state(lot, LotState.FAILED)
+                remove_files(folder)
+                raise _refusal(batch)
+            lot = self._without(lot, refused)
+            remove_files(folder)
+            if lot.state != LotState.WRITTEN:
+                return lot
+
+    def find(self, lot: Lot) -> Batch | None:
+        """Return a lot's batch, None where the platform has none.
+
+        Of several that were created because an answer was lost, it is the one that went on.
+
+        Raises:
+            PlatformError: Catalog cannot be read.
+        """
+        if lot.batch_id is not None:
+            try:
+                return self._platform.catalog.batch(lot.batch_id)
+            except NotFound:
+                return None
+        batches = self._platform.catalog.batches(self._connection.dataset_id, external_id=lot.external_id)
+        return min(
+            batches, key=lambda batch: (batch.status in WITHOUT_ROWS, batch.status == _OPEN), default=None
+        )
+
+    def change(self, act: Callable[[str], None], batch: Batch) -> None:
+        """Change a batch's status; where an answer was lost, another call may find it changed already.
+
+        Raises:
+            PlatformError: the platform refuses.
+        """
+        try:
+            act(batch.id)
+        except PlatformError:
+            if self._platform.catalog.batch(batch.id).status == batch.status:
+                raise
+
+    def _create(self, lot: Lot) -> Batch:
+        """Create the batch once, also where the answer to creating it is lost."""
+        for attempt in range(1, _TRIES + 1):
+            try:
+                batch_id = self._platform.batches.create(
+                    self._connection.dataset_id, lot.external_id, most_failed_percent=MOST_FAILED_PERCENT
+                )
+                return self._platform.catalog.batch(batch_id)
+            except (Unreachable, Unavailable):
+                if attempt == _TRIES:
+                    raise
+                self._platform.sleep(_FIRST_PAUSE * 2**attempt)
+                if (batch := self.find(lot)) is not None:
+                    return batch
+        raise AssertionError
+
+    def _upload(self, batch_id: str, folder: Path) -> None:
+        """Upload the files, at the pace of the API's guardrail."""
+        for path in paths_in(folder):
+            if not self._platform.settings.is_local:
+                self._platform.sleep(max(0.0, self._next_upload - time.monotonic()))
+                self._next_upload = time.monotonic() + path.stat().st_size / BYTES_PER_SECOND
+            self._platform.batches.upload(batch_id, self._connection.dataset_id, path.name, FileBody(path))
+
+    def _wait_for_verdict(self, batch_id: str) -> Batch:
+        pause, deadline = _FIRST_PAUSE, time.monotonic() + self._patience
+        while True:
+            batch = self._platform.catalog.batch(batch_id)
+            if batch.status in LANDED | FAILED | WITHOUT_ROWS:
+                return batch
+            if self._is_stopped() or time.monotonic() >= deadline:
+                raise PlatformError(
+                    self._platform.batches.service,
+                    f"ingest the batch {batch_id} yet",
+                    f"it is still {batch.status}",
+                    advice="Its events are pending. Run it again later: it looks at the same batch first.",
+                )
+            self._platform.sleep(pause)
+            pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+    def _refused(self, batch: Batch, folder: Path) -> list[DeadLetter]:
+        """Return the records that a batch refused, as its diagnostics name them.
+
+        Where they name fewer than the batch counts, those that its rows lack are refused, too.
+        """
+        count = to_int(batch.metrics.get("failedRecordCount"))
+        if batch.status in WITHOUT_ROWS or (batch.status in LANDED and not count and not batch.errors):
+            return []
+        reasons: dict[str, tuple[str, str]] = {}
+        access = self._platform.data_access
+        for rows in (access.row_errors(batch.id), access.failed_rows(batch.id)):
+            for row in rows:
+                corrupt = row.get("_corrupt_record")
+                event_id = event_id_of(row) or (event_id_of(corrupt) if isinstance(corrupt, dict) else None)
+                if event_id is not None and row.get("_errors"):
+                    errors = row["_errors"]
+                    answer = masked(orjson.dumps(errors).decode())
+                    reasons.setdefault(event_id, (error_code(errors, batch), answer))
+        if batch.status in LANDED and len(reasons) < count:
+            missing = self._missing(batch, folder) - set(reasons)
+            if len(missing) + len(reasons) == count:
+                answer = masked(orjson.dumps(batch.errors).decode())
+                reasons |= dict.fromkeys(missing, (error_code(None, batch), answer))
+        bodies = dict(_bodies(folder, set(reasons)))
+        return [
+            DeadLetter(event_id, reason, answer, bodies.get(event_id))
+            for event_id, (reason, answer) in reasons.items()
+        ]
+
+    def _missing(self, batch: Batch, folder: Path) -> set[str]:
+        """Return the ids of a batch's files that none of its rows has."""
+        sent = {event_id for rows in rows_in(folder, [ID_COLUMN]) for event_id in rows[ID_COLUMN].to_pylist()}
+        try:
+            for stored in DatasetReader(self._connection, self._ledger).ids(batch):
+                sent.difference_update(stored)
+        except (NotFound, UnreadableBatch):
+            return set()
+        return sent
+
+    def _without(self, lot: Lot, refused: list[DeadLetter]) -> Lot:
+        """Write a failed lot's files again without the refused records."""
+        before, after = self._lots.folder_of(lot), self._lots.folder(lot.run, lot.number, lot.attempt + 1)
+        ids = pa.array([letter.event_id for letter in refused], pa.string())
+        tables = rows_in(before)
+        first = next(tables)
+        files = BatchFiles(after, first.schema)
+        try:
+            for table in (first, *tables):
+                files.write(table.filter(pc.invert(pc.is_in(table[ID_COLUMN], ids))))
+            files.close()
+        except BaseException:
+            files.discard()
+            raise
+        if not files.rows:
+            files.discard()
+            return self._lots.settle(lot, refused)
+        return self._lots.retry(lot, external_id(self._connection, lot.run, lot.number, after), refused)
+
+    def _give_up(self, lot: Lot, batch: Batch | None) -> Lot:
+        """Drop a lot whose files are gone before its batch was completed: its events are sent anew."""
+        if batch is not None:
+            self.change(self._platform.batches.abort, batch)
+        return self._lots.set_state(lot, LotState.FAILED)
+
+
+def finish_lots(
+    connection: Connection, ledger: DestinationLedger, state: Path, patience: float = PATIENCE
+) -> list[str]:
+    """Bring the lots of killed runs to their verdict, and return sentences about them.
+
+    Until then nothing may send their events in another way, or the dataset would have them twice.
+
+    Raises:
+        PlatformError: as for :meth:`Loader.load`.
+    """
+    if not has_unfinished(ledger.ledger):
+        return []
+    lots = Lots(ledger, state)
+    loader, notes = Loader(connection, ledger, lots, patience=patience), []
+    for lot in lots.unfinished():
+        counts = lots.counts(loader.load(lot))
+        notes.append(
+            f"The batch {lot.number} of run {lot.run}, which was interrupted, came to its end: "
+            f"{counts.delivered:,} events delivered, {counts.dead_lettered:,} dead-lettered."
+        )
+    return notes
+
+
+def external_id(connection: Connection, run: int, number: int, folder: Path) -> str:
+    """Return the id under which a batch is created: it names destination, run, part and content."""
+    return f"chatlio-kit/{connection.destination}/run-{run}/part-{number}/{digest_of(folder)[:16]}"
+
+
+def _bodies(folder: Path, event_ids: set[str]) -> Iterator[tuple[str, bytes]]:
+    """Yield the records of these ids as streaming would send them."""
+    if event_ids:
+        ids = pa.array(sorted(event_ids), pa.string())
+        for rows in rows_in(folder):
+            yield from wire_bodies(rows.filter(pc.is_in(rows[ID_COLUMN], ids)))
+
+
+def _refusal(batch: Batch) -> PlatformError:
+    """Return the error for a batch that was not ingested and names no record to leave out."""
+    error = batch.errors[0] if batch.errors else {}
+    reason = str(error.get("description") or error.get("message") or f"its status is {batch.status}")
+    return PlatformError(
+        "Batch ingestion",
+        f"ingest the batch {batch.id}",
+        masked(reason),
+        code=masked(str(error["code"])) if error.get("code") else None,
+        advice="Its events are pending and are sent in a new batch. Correct what it names first.",
+    )

@@ -1,0 +1,245 @@
+"""The batches of bulk runs in the ledger.
+
+A lot is the events of one batch. From the moment its files are complete until the platform's verdict, its
+events are pending, and nothing else sends them. Its external id is written before the batch is created, so
+that after a kill the batch is found instead of made again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+
+from chatlio_kit.delivery.bulk.files import FOLDER, remove_files
+from chatlio_kit.delivery.ledger.destination import DestinationLedger
+from chatlio_kit.delivery.ledger.encoding import key_of
+from chatlio_kit.delivery.ledger.ledger import Ledger
+from chatlio_kit.delivery.ledger.models import DeadLetter, Gone
+from chatlio_kit.errors import LedgerBusy
+
+_TABLE = """
+CREATE TABLE IF NOT EXISTS lot (
+    destination INTEGER NOT NULL REFERENCES destination,
+    run INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    external_id TEXT NOT NULL,
+    batch_id TEXT,
+    state TEXT NOT NULL,
+    bytes INTEGER NOT NULL,
+    first_row INTEGER NOT NULL,
+    last_row INTEGER NOT NULL,
+    PRIMARY KEY (destination, run, number)
+) WITHOUT ROWID"""
+_COLUMNS = "run, number, attempt, external_id, batch_id, state, bytes, first_row, last_row"
+_ADD = f"INSERT INTO lot (destination, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constants
+_OF_LOT = """
+destination = :destination AND run = :run AND request = :number
+    AND event.rowid BETWEEN :first_row AND :last_row
+"""
+_REFUSE = """
+UPDATE event SET fate = 'dead_lettered', attempts = attempts + 1, settled_at = :now, reason = :reason,
+    answer = :answer
+WHERE destination = :destination AND event_id = :key AND fate = 'pending'
+"""
+_KEEP_BODY = """
+INSERT OR REPLACE INTO kept_body (destination, event_id, body)
+SELECT destination, event_id, :body FROM event
+WHERE :body IS NOT NULL AND destination = :destination AND event_id = :key AND fate = 'dead_lettered'
+    AND settled_at = :now
+"""
+_DELIVER = f"""
+UPDATE event SET fate = 'delivered', attempts = attempts + 1, settled_at = :now, reason = NULL, answer = NULL
+WHERE {_OF_LOT} AND fate = 'pending'
+"""  # noqa: S608 - constants
+_MARK_REVERTED = f"""
+UPDATE event SET gone = :gone WHERE {_OF_LOT} AND fate = 'delivered' AND NOT landed AND gone IS NULL
+"""  # noqa: S608 - constants
+_COUNT = f"""
+SELECT coalesce(sum(fate = 'delivered'), 0), coalesce(sum(fate = 'dead_lettered'), 0),
+    coalesce(sum(landed), 0), count(gone)
+FROM event WHERE {_OF_LOT}
+"""  # noqa: S608 - constants
+
+
+class LotState(StrEnum):
+    """What became of a lot."""
+
+    WRITTEN = "written"  # its files are complete, and the platform's verdict is not known
+    LOADED = "loaded"
+    FAILED = "failed"  # refused as a whole; its events are pending and are sent again
+    REVERTED = "reverted"
+
+
+@dataclass(frozen=True)
+class Lot:
+    """The events of one batch.
+
+    Attributes:
+        run: the run that made it.
+        number: its number in the run, from 1; its events carry it as their request.
+        attempt: how often a batch was made of it, each time without the records refused before.
+        external_id: the id under which the batch is created.
+        batch_id: the batch, once it is known.
+        state: what became of it.
+        bytes: the size of its files.
+        first_row: the ledger row of its first event.
+        last_row: that of its last.
+    """
+
+    run: int
+    number: int
+    attempt: int
+    external_id: str
+    batch_id: str | None
+    state: str
+    bytes: int
+    first_row: int
+    last_row: int
+
+
+@dataclass(frozen=True)
+class LotCounts:
+    """A lot's events by what became of them."""
+
+    delivered: int
+    dead_lettered: int
+    landed: int
+    gone: int
+
+
+class Lots:
+    """The lots of one destination.
+
+    Args:
+        ledger: the destination's part of the ledger.
+        state: the state folder.
+    """
+
+    def __init__(self, ledger: DestinationLedger, state: Path) -> None:
+        self._ledger = ledger
+        self._state = state
+        with ledger.ledger.transaction() as db:
+            db.execute(_TABLE)
+
+    def folder(self, run: int, number: int, attempt: int = 1) -> Path:
+        """Return where the files of a lot are."""
+        return self._state / FOLDER / f"{self._ledger.id}-{run}-{number}-{attempt}"
+
+    def folder_of(self, lot: Lot) -> Path:
+        """Return where the files of a lot are."""
+        return self.folder(lot.run, lot.number, lot.attempt)
+
+    def left_over(self) -> list[Path]:
+        """Return the folders of killed runs that belong to no lot: their events were not sent."""
+        kept = {self.folder_of(lot) for lot in self.unfinished()}
+        mine = (self._state / FOLDER).glob(f"{self._ledger.id}-*")
+        return [folder for folder in mine if folder not in kept]
+
+    def add(self, lot: Lot) -> None:
+        """Record a lot whose files are complete."""
+        with self._ledger.ledger.transaction() as db:
+            db.execute(_ADD, (self._ledger.id, *vars(lot).values()))
+
+    def unfinished(self) -> list[Lot]:
+        """Return the lots without a verdict, oldest first."""
+        return self._select("state = 'written'")
+
+    def of_run(self, run: int) -> list[Lot]:
+        """Return the lots of a run."""
+        return self._select("run = ?", run)
+
+    def loaded(self) -> list[Lot]:
+        """Return all lots whose batches were ingested and not reverted."""
+        return self._select("state = 'loaded'")
+
+    def counts(self, lot: Lot) -> LotCounts:
+        """Count the events that a lot still has, by what became of them."""
+        return LotCounts(*self._ledger.ledger.fetch_all(_COUNT, self._values(lot))[0])
+
+    def set_batch(self, lot: Lot, batch_id: str) -> Lot:
+        """Record which batch was created for a lot."""
+        return self._update(lot, batch_id=batch_id)
+
+    def set_state(self, lot: Lot, state: LotState) -> Lot:
+        """Record what became of a lot."""
+        return self._update(lot, state=str(state))
+
+    def retry(self, lot: Lot, external_id: str, refused: Iterable[DeadLetter]) -> Lot:
+        """Record that a lot is sent again without the records that its batch failed for."""
+        changed = replace(lot, attempt=lot.attempt + 1, external_id=external_id, batch_id=None)
+        return self._settle(lot, changed, refused, delivers=False)
+
+    def settle(self, lot: Lot, refused: Iterable[DeadLetter]) -> Lot:
+        """Record that a lot's batch was ingested, without the records that were refused."""
+        return self._settle(lot, replace(lot, state=str(LotState.LOADED)), refused, delivers=True)
+
+    def mark_reverted(self, lot: Lot) -> None:
+        """Record that a lot's rows were taken back; of those that a read found elsewhere, nothing changes."""
+        with self._ledger.ledger.transaction() as db:
+            db.execute(_MARK_REVERTED, {**self._values(lot), "gone": str(Gone.REVERTED)})
+        self._update(lot, state=str(LotState.REVERTED))
+
+    def refused_rows(self, lot: Lot) -> list[int]:
+        """Return the ledger rows of a lot's dead letters."""
+        query = f"SELECT rowid FROM event WHERE {_OF_LOT} AND fate = 'dead_lettered'"  # noqa: S608 - a constant
+        return [row for (row,) in self._ledger.ledger.fetch_all(query, self._values(lot))]
+
+    def _settle(self, lot: Lot, changed: Lot, refused: Iterable[DeadLetter], *, delivers: bool) -> Lot:
+        letters = list(refused)
+        if letters:
+            self._ledger.ledger.ensure_index()
+        now = {"now": self._ledger.now(), "destination": self._ledger.id}
+        values = [
+            {**now, "key": key_of(one.event_id), "reason": one.reason, "answer": one.answer, "body": one.body}
+            for one in letters
+        ]
+        with self._ledger.ledger.transaction() as db:
+            db.executemany(_REFUSE, values)
+            db.executemany(_KEEP_BODY, values)
+            if delivers:
+                db.execute(_DELIVER, {**self._values(lot), **now})
+            return self._update(lot, **_changes(lot, changed))
+
+    def _update(self, lot: Lot, **changes: object) -> Lot:
+        names = ", ".join(f"{name} = :{name}_new" for name in changes)
+        values = {**self._values(lot), **{f"{name}_new": value for name, value in changes.items()}}
+        query = f"UPDATE lot SET {names} WHERE destination = :destination AND run = :run AND number = :number"  # noqa: S608 - names of columns
+        self._ledger.ledger.fetch_all(query, values)  # inside a transaction it is a part of it
+        return replace(lot, **changes)  # type: ignore[arg-type]
+
+    def _values(self, lot: Lot) -> Mapping[str, object]:
+        return {"destination": self._ledger.id, **vars(lot)}
+
+    def _select(self, condition: str, *values: object) -> list[Lot]:
+        query = f"SELECT {_COLUMNS} FROM lot WHERE destination = ? AND {condition} ORDER BY run, number"  # noqa: S608 - constants
+        types = (int, int, int, str, str | None, str, int, int, int)
+        return [Lot(*row) for row in self._ledger.ledger.fetch_all(query, (self._ledger.id, *values), types)]
+
+
+def _changes(before: Lot, after: Lot) -> dict[str, object]:
+    return {name: value for name, value in vars(after).items() if value != getattr(before, name)}
+
+
+def require_finished(ledger: Ledger, state: Path) -> None:
+    """Refuse to go on while files of a killed run wait for a verdict; remove those that were never sent.
+
+    Raises:
+        LedgerBusy: some wait.
+    """
+    folder = state / FOLDER
+    if has_unfinished(ledger):
+        raise LedgerBusy(
+            f"A bulk load was interrupted, and its files in {str(folder)!r} may hold what is to be erased. "
+            "Run the backfill again, which finishes it, or revert its run; then try again."
+        )
+    remove_files(folder)
+
+
+def has_unfinished(ledger: Ledger) -> bool:
+    """Whether files of some destination are waiting for a verdict."""
+    if not ledger.fetch_all("SELECT 1 FROM sqlite_master WHERE name = 'lot'"):
+        return False
+    return bool(ledger.fetch_all("SELECT 1 FROM lot WHERE state = 'written' LIMIT 1"))

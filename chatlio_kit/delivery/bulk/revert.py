@@ -1,0 +1,221 @@
+"""Take the batches of a bulk run out of the dataset again.
+
+Source: Batch ingestion: actions. A reverted batch becomes inactive, and is deleted later.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from chatlio_kit.arguments import SECONDS, checked, whole_number
+from chatlio_kit.connection import Connection, a_connection, require_leave
+from chatlio_kit.delivery.bulk.files import remove_files
+from chatlio_kit.delivery.bulk.loader import Loader
+from chatlio_kit.delivery.bulk.lots import Lot, Lots, LotState
+from chatlio_kit.delivery.ledger.destination import DestinationLedger
+from chatlio_kit.delivery.ledger.ledger import Ledger
+from chatlio_kit.delivery.readback import FAILED, LANDED, WITHOUT_ROWS, DatasetReader
+from chatlio_kit.display import Progress, Sheet, SheetDisplay
+from chatlio_kit.errors import DONE, UNCONFIRMED, PlatformError, UsageError, in_words
+from chatlio_kit.errors import FAILED as DID_FAIL
+
+WAIT_SECONDS = 600.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 30.0
+
+
+@dataclass
+class RevertedBatch:
+    """One batch that was to be reverted.
+
+    Attributes:
+        batch_id: the batch; None where none was created.
+        events: the events that it brought.
+        gone: how many of them were read back as gone.
+        left: how many are still in the dataset.
+        status: its status on the platform.
+        refusal: why the platform refused, if it did.
+    """
+
+    batch_id: str | None
+    events: int
+    gone: int = 0
+    left: int = 0
+    status: str = ""
+    refusal: str = ""
+
+
+@dataclass(repr=False)
+class Reversion(SheetDisplay):
+    """What became of a bulk run's batches.
+
+    Attributes:
+        destination: where they were.
+        run: the run's number.
+        batches: each batch.
+        notes: further sentences.
+    """
+
+    destination: str
+    run: int
+    batches: list[RevertedBatch] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """0 all rows are gone; 1 the platform refused a batch; 4 rows are still there."""
+        if any(batch.refusal for batch in self.batches):
+            return DID_FAIL
+        return UNCONFIRMED if any(batch.gone < batch.events for batch in self.batches) else DONE
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields of ``revert --json``."""
+        return {
+            "destination": self.destination,
+            "run": self.run,
+            "events": sum(batch.events for batch in self.batches),
+            "gone": sum(batch.gone for batch in self.batches),
+            "left": sum(batch.left for batch in self.batches),
+            "batches": [vars(batch) for batch in self.batches],
+        }
+
+    def sheet(self) -> Sheet:
+        """Return a row for each batch, and sentences."""
+        rows = [
+            (batch.batch_id or "not created", batch.status, batch.events, batch.gone, batch.left)
+            for batch in self.batches
+        ]
+        notes = [f"{batch.batch_id}: {batch.refusal}" for batch in self.batches if batch.refusal]
+        if self.exit_code == UNCONFIRMED:
+            notes.append("Not all rows are gone yet. Run it again: it goes on where it stopped.")
+        headings = ("batch", "status", "events", "gone", "still there")
+        return Sheet(
+            f"Run {self.run} taken back from {self.destination}", headings, rows, [*notes, *self.notes]
+        )
+
+
+@checked(connection=a_connection, run=whole_number(1), wait=SECONDS)
+def revert(
+    connection: Connection,
+    run: int,
+    *,
+    production: bool = False,
+    wait: float = WAIT_SECONDS,
+    quiet: bool = False,
+) -> Reversion:
+    """Take the batches of a bulk run out of the dataset, and read back that their rows are gone.
+
+    The ledger keeps the events as gone, because their batch was reverted. They are not sent again unless
+    ``replay(connection, gone=True)`` calls them back. After an interruption, the same call resumes.
+
+    Args:
+        connection: the destination.
+        run: the run's number, which the page of ``backfill(via="batch")`` names.
+        production: whether a production sandbox may be changed.
+        wait: seconds to wait until the platform has reverted the batches.
+        quiet: whether to show no progress.
+
+    Raises:
+        UsageError: the run was streamed, or there is no such run; the sentence lists those that can be
+            reverted.
+        ProductionSandbox: when the sandbox is of the type production, or of a type that cannot be read.
+        LedgerBusy: when another run is sending from the same state folder.
+        PlatformError: the platform cannot be reached.
+    """
+    require_leave(connection.platform, production)
+    state = connection.platform.settings.state
+    with Ledger(state) as ledger, ledger.exclusive_lock():
+        destination = DestinationLedger(ledger, connection.destination, connection.platform.now)
+        lots = Lots(destination, state)
+        found = lots.of_run(run)
+        if not found:
+            raise _no_batches(run, destination, lots)
+        reverter = _Reverter(connection, destination, lots, time.monotonic() + wait)
+        result = Reversion(str(connection.destination), run)
+        with Progress("reverting", len(found), "batches", quiet=quiet) as progress:
+            for lot in found:
+                result.batches.append(reverter.take_back(lot))
+                progress.advance(1)
+        reader = DatasetReader(connection, destination)
+        reader.read_all()
+        for lot, batch in zip(found, result.batches, strict=True):
+            if batch.status in WITHOUT_ROWS and not batch.refusal:
+                lots.mark_reverted(lot)
+            counts = lots.counts(lot)
+            batch.gone, batch.left = counts.gone, counts.landed
+    if connection.people.profile:
+        result.notes.append(
+            "The lake has let go of them. Profile may keep what it took from these batches: a system job for "
+            "the batch, POST /data/core/ups/system/jobs, removes it there."
+        )
+    again = in_words(
+        "replay --gone --reason batch_reverted", 'replay(connection, gone=True, reason="batch_reverted")'
+    )
+    result.notes.append(f"They are not sent again unless {again} calls them back before the next backfill.")
+    return result
+
+
+class _Reverter:
+    """Takes the batches of lots back.
+
+    Args:
+        connection: the destination.
+        ledger: the destination's part of the ledger.
+        lots: its lots.
+        deadline: until when to wait, by the monotonic clock.
+    """
+
+    def __init__(
+        self, connection: Connection, ledger: DestinationLedger, lots: Lots, deadline: float
+    ) -> None:
+        self._platform = connection.platform
+        self._lots = lots
+        self._loader = Loader(connection, ledger, lots)
+        self._deadline = deadline
+
+    def take_back(self, lot: Lot) -> RevertedBatch:
+        """Revert a lot's batch, or give up one that was not completed, and wait for it."""
+        batch = self._loader.find(lot)
+        if lot.state == LotState.WRITTEN and (batch is None or batch.status == "loading"):
+            if batch is not None:
+                self._loader.change(self._platform.batches.abort, batch)
+            remove_files(self._lots.folder_of(lot))
+            self._lots.set_state(lot, LotState.FAILED)
+            return RevertedBatch(batch.id if batch else None, 0, status="aborted" if batch else "")
+        if lot.state == LotState.WRITTEN:  # it was completed, so its verdict comes first
+            lot = self._loader.load(lot)
+        counts = self._lots.counts(lot)
+        result = RevertedBatch(lot.batch_id, counts.delivered)
+        if lot.batch_id is None or (batch is not None and batch.status in FAILED):
+            result.status = batch.status if batch is not None else "deleted"
+            return result
+        try:
+            batch = self._platform.catalog.batch(lot.batch_id)
+            if batch.status in LANDED:
+                self._loader.change(self._platform.batches.revert, batch)
+            result.status = self._wait(lot.batch_id)
+        except PlatformError as error:
+            result.refusal, result.status = str(error), batch.status if batch is not None else ""
+        return result
+
+    def _wait(self, batch_id: str) -> str:
+        pause = _FIRST_PAUSE
+        while True:
+            status = self._platform.catalog.batch(batch_id).status
+            if status in WITHOUT_ROWS or time.monotonic() >= self._deadline:
+                return status
+            self._platform.sleep(pause)
+            pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+
+def _no_batches(run: int, ledger: DestinationLedger, lots: Lots) -> UsageError:
+    """Return the error for a run that has no batches."""
+    runs = sorted({lot.run for lot in lots.loaded()})
+    if run <= ledger.last_run():
+        what = f"Run {run} was streamed, and only batches can be taken back."
+    else:
+        what = f"There is no run {run} at this destination; the last one is {ledger.last_run()}."
+    if not runs:
+        return UsageError(f"{what} No run loaded batches, so there is nothing to revert.")
+    return UsageError(f"{what} These runs can be reverted: {', '.join(map(str, runs))}.")

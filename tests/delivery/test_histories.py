@@ -1,0 +1,100 @@
+"""Random histories of the delivery: nothing is lost, stale, never read, or doubled without a reason.
+
+What a kill is, and what the judge knows, is in `history_world` and `history_machine`; ``make soak`` runs
+10,000 histories. Histories that once failed stay here as cases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from history_bugs import BUGS, Bug, play
+from history_machine import Histories
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+HISTORIES = 25
+EVERYTHING = 2**9 - 1
+
+
+def _a_corrected_capture(machine: Histories) -> None:
+    """Stream failed with an IndexError when the capture of a settled event had been corrected."""
+    machine.begin(EVERYTHING)
+    machine.stream()
+    machine.edit(0, 1)
+    machine.stream()
+
+
+def _reverted_before_it_was_read(machine: Histories) -> None:
+    """What was delivered and reverted before a read is under way, then lost, then sent again."""
+    machine.begin(7)
+    machine.stream(("client: after a commit", 6))
+    machine.revert(0)
+    machine.hours_pass()
+    machine.replay()
+
+
+def _forget_killed_between_store_and_ledger(machine: Histories) -> None:
+    """Rows are erased, the ledger does not know yet: the next call finishes."""
+    machine.begin(EVERYTHING)
+    machine.stream()
+    machine.forget(1, ("client: after erasing", 0))
+    machine.reconcile()
+    machine.replay_gone()
+
+
+def _dropped_then_lost(machine: Histories) -> None:
+    """The edge acknowledges and drops; the platform's runs say that it is done."""
+    machine.begin(EVERYTHING)
+    machine.fault("some are dropped")
+    machine.stream()
+    machine.hours_pass()
+    machine.reconcile()
+
+
+def _refused_reverted_and_unreadable(machine: Histories) -> None:
+    """Each sort of absence at once, with a kill of both in the replay."""
+    machine.begin(EVERYTHING)
+    machine.fault("some are refused")
+    machine.stream()
+    machine.revert(0)
+    machine.hide(0)
+    machine.reconcile()
+    machine.replay(("both: before a commit", 1))
+    machine.replay_gone()
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        _a_corrected_capture,
+        _reverted_before_it_was_read,
+        _forget_killed_between_store_and_ledger,
+        _dropped_then_lost,
+        _refused_reverted_and_unreadable,
+    ],
+)
+def test_a_history_that_once_failed_or_nearly_did(history: Callable[[Histories], None]) -> None:
+    """The judge has nothing to say."""
+    play(history)
+
+
+def test_random_histories() -> None:
+    """The judge has nothing to say about histories that nobody thought of."""
+    chosen = settings(
+        max_examples=HISTORIES,
+        stateful_step_count=8,
+        deadline=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(Histories, settings=chosen)
+
+
+@pytest.mark.parametrize("bug", BUGS.values(), ids=BUGS)
+def test_a_bug_that_is_put_in_is_found(bug: Bug) -> None:
+    """The judge is silent about the history without the bug, and names the bug where it is put in."""
+    play(bug.history)
+    with bug.put_in(), pytest.raises(AssertionError, match=bug.shows):
+        play(bug.history)
