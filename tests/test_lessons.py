@@ -13,8 +13,8 @@ import pytest
 
 import chatlio_kit as ck
 from chatlio_kit import local_platform
+from chatlio_kit.errors import NothingAccepted, TooEarly
 from chatlio_kit.jobs import notebooks as lessons
-from chatlio_kit.jobs.notebooks import NothingAccepted, TooEarly
 from chatlio_kit.jobs.platforms import STORE
 
 OPEN_AND_DIE = """

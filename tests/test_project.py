@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError
 from itertools import chain
 from pathlib import Path
 
+import licences
 import pytest
 import yaml
 from packaging.requirements import Requirement
@@ -108,6 +109,22 @@ def test_the_lock_has_the_pins_and_a_hash_for_each() -> None:
     extras = project["optional-dependencies"]
     asked = [*project["dependencies"], *chain(*(extras[name] for name in INSTALLED))]
     assert {canonicalize_name(Requirement(each).name) for each in asked} - {"chatlio-kit"} <= set(locked)
+
+
+def test_every_dependency_has_an_allowed_licence(tmp_path: Path) -> None:
+    """Everything that the package requires has an allowed licence."""
+    required = licences.required_by("chatlio-kit")
+    assert {"pandas", "chatlio-kit"} <= {package.name for package in required}
+    assert not licences.not_allowed(required)
+    (tmp_path / "METADATA").write_text("Name: other\nVersion: 1\nLicense-Expression: MIT OR GPL-3.0-only\n\n")
+    assert licences.not_allowed([metadata.Distribution.at(tmp_path)]) == {"other": "MIT OR GPL-3.0-only"}
+
+
+def test_the_version_has_one_place() -> None:
+    """The version is written in pyproject.toml only."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert chatlio_kit.__version__ == version
+    assert not [path for path in PACKAGE.rglob("*.py") if f'"{version}"' in path.read_text(encoding="utf-8")]
 
 
 def test_the_face_is_sorted_and_whole() -> None:

@@ -24,7 +24,7 @@ from chatlio_kit.display import Sheet, SheetDisplay
 from chatlio_kit.display.frame import frame_sheet
 from chatlio_kit.display.notice import Notice
 from chatlio_kit.display.palette import VERMILLION
-from chatlio_kit.errors import ChatlioKitError, UsageError
+from chatlio_kit.errors import ChatlioKitError, NothingAccepted, TooEarly, UsageError
 from chatlio_kit.jobs.exercises import EXERCISES
 from chatlio_kit.jobs.platforms import open_platform
 from chatlio_kit.samples import SampleExport, write_sample
@@ -85,14 +85,6 @@ _MADE_BY = {
     "tables": "they are made from the captures, by read_export(captures).to_tables()",
     "run": "it begins with stream(tables, connection)",
 }
-
-
-class TooEarly(ChatlioKitError):
-    """A lesson was asked for something that a later lesson makes."""
-
-
-class NothingAccepted(ChatlioKitError):
-    """Captures were read, and every record was rejected."""
 
 
 class NotebookSetup(SheetDisplay):
