@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from html import unescape
 from pathlib import Path
-from unicodedata import category
 from typing import Any
+from unicodedata import category
 
 import pandas as pd
 import pytest
