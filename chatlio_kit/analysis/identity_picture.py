@@ -37,6 +37,7 @@ def draw(audit: IdentityAudit) -> Picture:
     with style.context(STYLE):
         picture = Picture(figsize=(WIDTH, 3.3), layout="constrained")
         picture.words = words
+        picture.get_layout_engine().set(w_pad=0.14, h_pad=0.12)  # type: ignore[union-attr,call-arg]
         picture.suptitle(title, x=0.02, ha="left", fontsize=11.5)
         left, right = picture.subplots(1, 2)
         left.grid(axis="x")

@@ -44,6 +44,12 @@ _SETTINGS = {
     "apputils-extension/sessionDialogs": {"skipKernelRestartDialog": True},
 }
 _START_SECONDS = 60.0
+_IS_READY = """
+const panel = window.jupyterapp && window.jupyterapp.shell.currentWidget;
+const session = panel && panel.sessionContext && panel.sessionContext.session;
+const kernel = session && session.kernel;
+return !!kernel && kernel.status === "idle" && kernel.connectionStatus === "connected";
+"""
 _RUN = """
 window.ran = undefined;
 window.jupyterapp.commands.execute("notebook:restart-run-all").then(
@@ -178,12 +184,9 @@ class Browser:
         self._driver.quit()
 
     def open(self, url: str) -> None:
-        """Open a notebook and wait until its kernel is there."""
+        """Open a notebook and wait until its kernel is idle: a restart before that is lost."""
         self._driver.get(url)
-        self._until("return !!(window.jupyterapp && window.jupyterapp.shell.currentWidget"
-                    " && window.jupyterapp.shell.currentWidget.sessionContext"
-                    " && window.jupyterapp.shell.currentWidget.sessionContext.session"
-                    " && window.jupyterapp.shell.currentWidget.sessionContext.session.kernel)")  # fmt: skip
+        self._until(_IS_READY)
 
     def restart_and_run_all(self) -> float:
         """Restart the kernel, run all cells, wait until the last has ended; give the seconds."""
