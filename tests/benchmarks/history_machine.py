@@ -170,6 +170,7 @@ class Histories(RuleBasedStateMachine):
         """The dataset is read back."""
         if settled:
             self.world.settle()
+        self.world.settle_reverts()
         before = self.world.rows()
         page = self._do("reconcile", self._reconcile, death)
         if page is not None:

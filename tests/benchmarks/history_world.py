@@ -495,10 +495,18 @@ class World:
 
     def settle(self) -> None:
         """Wait until the platform has processed everything."""
+        self._wait_for("inbox", "SELECT 1 FROM inbox LIMIT 1")
+        self.settle_reverts()
+
+    def settle_reverts(self) -> None:
+        """Wait until the platform has reverted what it was asked to: only that takes rows away."""
+        self._wait_for("reverts", "SELECT 1 FROM resource WHERE kind = 'revert' LIMIT 1")
+
+    def _wait_for(self, what: str, query: str) -> None:
         patience = time.monotonic() + 30
-        while self._store.execute("SELECT 1 FROM inbox LIMIT 1").fetchone():
+        while self._store.execute(query).fetchone():
             if time.monotonic() > patience:
-                raise TimeoutError("the platform does not process its inbox")
+                raise TimeoutError(f"the platform does not process its {what}")
             time.sleep(0.002)
 
     def _read_log(self) -> None:

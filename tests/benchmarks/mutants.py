@@ -43,8 +43,8 @@ LEAST_TIMEOUT = 60.0
 
 _CASES = "tests/delivery/test_histories.py::test_a_history_that_is_kept_as_a_case"
 _LEDGER = (
-    "tests/delivery/test_reconcile.py", "tests/delivery/test_ledger.py", "tests/test_trace.py",
-    "tests/delivery/test_ledger_damage.py", _CASES,
+    "tests/delivery/test_ledger_lists.py", "tests/delivery/test_ledger.py",
+    "tests/delivery/test_reconcile.py", "tests/test_trace.py", "tests/delivery/test_ledger_damage.py",
 )  # fmt: skip
 _AEP = ("tests/aep",)
 TARGETS: dict[str, tuple[str, ...]] = {
