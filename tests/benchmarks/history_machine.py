@@ -286,7 +286,8 @@ class Histories(RuleBasedStateMachine):
             name for name, count in loaded.items() if count > 1 and name not in world.called_back
         ]:
             problems.append(f"{len(repeated)} events were loaded twice")
-        if unfounded := delivered - set(world.accepted) - world.landed - world.settled - world.forgotten:
+        founded = world.accepted.keys() | world.landed | world.acknowledged | world.forgotten
+        if unfounded := delivered - founded:
             problems.append(f"{len(unfounded)} events count as delivered and were never accepted")
         if shown := rows.keys() & world.forgotten:
             problems.append(f"{len(shown)} events of a person who was forgotten are in the dataset")

@@ -315,6 +315,7 @@ class World:
 
     Attributes:
         accepted: how often the platform accepted each event, by its own log.
+        acknowledged: events that an answer, which arrived, said were accepted.
         settled: events whose acceptance the client knows; it must not send them again.
         landed: events that the dataset held at some time.
         called_back: events that were absent when the user asked to send what is gone again.
@@ -331,6 +332,7 @@ class World:
         self.faults: list[dict[str, Any]] = []
         self.hidden: list[tuple[Path, Path]] = []
         self.accepted: Counter[str] = Counter()
+        self.acknowledged: set[str] = set()
         self.settled: set[str] = set()
         self.forgotten: set[str] = set()
         self.landed: set[str] = set()
@@ -443,6 +445,7 @@ class World:
                     if "xactionId" in element and "status" not in element:
                         post.acknowledged.add(name)
         with self._lock:
+            self.acknowledged |= post.acknowledged
             self.settled |= post.acknowledged
 
     # What the judge reads: the platform's store, and the ledger's file, without the package.

@@ -71,6 +71,14 @@ def _dropped_then_lost(machine: Histories) -> None:
     machine.reconcile()
 
 
+def _dropped_then_replayed(machine: Histories) -> None:
+    """What was acknowledged counts as delivered, though it is nowhere and replay was asked for."""
+    machine.begin(EVERYTHING)
+    machine.fault("some are dropped")
+    machine.backfill()
+    machine.replay()
+
+
 def _refused_reverted_and_unreadable(machine: Histories) -> None:
     """Each sort of absence at once, with a kill of both in the replay."""
     machine.begin(EVERYTHING)
@@ -92,6 +100,7 @@ def _refused_reverted_and_unreadable(machine: Histories) -> None:
         _reverted_before_it_was_read,
         _forget_killed_between_store_and_ledger,
         _dropped_then_lost,
+        _dropped_then_replayed,
         _refused_reverted_and_unreadable,
     ],
 )
