@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from typing import Any
 
@@ -350,6 +350,24 @@ def test_records_are_counted_by_dataset(stand: Any, platform: Platform) -> None:
         "aggregator": "sum",
         "downsample": "sum",
     }
+
+
+def test_the_platforms_time_is_that_of_its_answers(stand: Any, platform: Platform) -> None:
+    """Before the first answer it is this machine's, and the difference is not known."""
+    assert platform.clock_skew is None
+    assert not platform.tells_time
+    assert abs(platform.now() - datetime.now(UTC)) < timedelta(minutes=1)
+    stand.will_answer([])
+    assert platform.namespaces.all() == []
+    assert platform.tells_time
+    assert abs(platform.clock_skew or 99) < 60
+
+
+def test_a_connection_without_its_list_is_unexpected(stand: Any, platform: Platform) -> None:
+    """One object comes in a list; an answer without one is no absence."""
+    stand.will_answer({"id": "c1"})
+    with pytest.raises(PlatformError, match="contains no items"):
+        platform.flows.flow("c1")
 
 
 def test_an_unknown_batch_is_not_found(stand: Any, platform: Platform) -> None:
