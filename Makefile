@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help backfill test unit coverage notebooks-test notebooks-long test-browser lint lock notebooks pages docs links lab bench soak mutants clean
+.PHONY: help backfill test unit coverage notebooks-test notebooks-long test-browser lint lock notebooks pages docs links lab lite bench soak mutants wheel sbom audit clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -27,7 +27,7 @@ $(READY): pyproject.toml constraints.txt requirements.lock
 lock: $(READY) ## write requirements.lock anew from constraints.txt, with hashes
 	mkdir -p build
 	$(PIP) install --dry-run --ignore-installed --report build/installation.json -c constraints.txt ".[dev]" setuptools
-	$(BIN)/python tests/lock.py build/installation.json
+	$(BIN)/python tests/release/lock.py build/installation.json
 
 backfill: $(READY) ## run the main job on the embedded platform with a sample export
 	@echo "Writing a sample export: 5,000 webhooks of a made-up shop, as a logger would have kept them"
@@ -87,10 +87,17 @@ links: $(READY) ## ask every other site that the documentation links to, which n
 lab: $(READY) ## open the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
 
+lite: $(READY) ## build notebooks 00 and 02 to be opened in a browser, without Python: build/lite
+	rm -rf build/lite build/lite-source
+	$(PYTHON) -m venv build/lite-env
+	build/lite-env/bin/pip install --quiet --disable-pip-version-check -c constraints.txt \
+	  $$($(BIN)/python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']['lite'])")
+	build/lite-env/bin/python docs/lite.py
+
 bench: $(READY) ## measure side by side with what an analyst would otherwise use
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]" \
 	  || echo "Not all peers can be installed here; those that are missing are not run."
-	$(BIN)/python tests/benchmarks/convert_speed.py
+	$(BIN)/python tests/benchmarks/convert_ratios.py
 	$(BIN)/python tests/benchmarks/split_speed.py
 	$(BIN)/python tests/benchmarks/repeat_speed.py
 	$(BIN)/python tests/benchmarks/stream_pace.py
@@ -109,6 +116,29 @@ soak: $(READY) ## damaged captures by the hundred thousand; long backfills fault
 
 mutants: $(READY) ## change the code in small ways, and see whether tests fail: hours
 	$(BIN)/python tests/benchmarks/mutants.py
+
+TOOLS := build/tools/bin
+$(TOOLS)/ready: Makefile
+	$(PYTHON) -m venv build/tools
+	$(TOOLS)/pip --quiet --disable-pip-version-check install cyclonedx-bom==7.5.0 pip-audit==2.10.1
+	@touch $@
+
+EPOCH = $$(git log -1 --format=%ct)
+
+wheel: $(READY) ## build a reproducible wheel of the last commit in dist
+	rm -rf build/source dist && mkdir -p build/source
+	git -c tar.umask=0022 archive HEAD | tar -xp -C build/source
+	umask 022 && SOURCE_DATE_EPOCH=$(EPOCH) $(PIP) wheel --no-deps --no-build-isolation -w dist build/source
+	sha256sum dist/*.whl
+
+sbom: $(READY) $(TOOLS)/ready ## list dependencies and licences in build/sbom.json (CycloneDX) and build/licences.txt
+	rm -rf build/installed && $(PYTHON) -m venv --without-pip build/installed
+	$(PIP) --python build/installed install -c constraints.txt ".[notebooks,s3,gs,abfs,cluster,verify]"
+	SOURCE_DATE_EPOCH=$(EPOCH) $(TOOLS)/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o build/sbom.json build/installed
+	build/installed/bin/python tests/release/licences.py > build/licences.txt
+
+audit: $(TOOLS)/ready ## look up known vulnerabilities of pinned packages; error 3 if no index answers
+	$(PYTHON) tests/release/audit.py $(TOOLS)/pip-audit
 
 clean: ## remove the environment, the state and everything built
 	rm -rf .venv .chatlio-kit build

@@ -122,6 +122,14 @@ class ConnectionIncomplete(ChatlioKitError):
     """The Chatlio connection is missing or incomplete."""
 
 
+class TooEarly(ChatlioKitError):
+    """A lesson was asked for something that a later lesson creates."""
+
+
+class NothingAccepted(ChatlioKitError):
+    """Captures were read, and every record was rejected."""
+
+
 class PlatformError(ChatlioKitError):
     """Experience Platform refused a call or did not answer.
 

@@ -44,6 +44,7 @@ ROOMS = {
     "tables": "Tables",
     "chatlio": "Redaction and identities",
     "analysis": "Metrics and audits",
+    "display": "Figures and tables shown",
     "connection": "Connecting",
     "delivery": "Sending and the ledger",
     "jobs": "Backfill, trace, forget, notebooks",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -26,7 +27,10 @@ def classes() -> list[type]:
     found: dict[type, None] = {}
     for name in functions():
         function = inspect.unwrap(getattr(chatlio_kit, name))
-        found.update(dict.fromkeys(_ours(typing.get_type_hints(function).get("return"))))
+        returned = SimpleNamespace(__annotations__={"return": function.__annotations__.get("return")})
+        found.update(
+            dict.fromkeys(_ours(typing.get_type_hints(returned, function.__globals__).get("return")))
+        )
     public = [getattr(chatlio_kit, name) for name in chatlio_kit.__all__]
     found.update(dict.fromkeys(item for item in public if inspect.isclass(item)))
     return [kind for kind in found if not issubclass(kind, Exception)]

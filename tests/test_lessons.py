@@ -13,8 +13,8 @@ import pytest
 
 import chatlio_kit as ck
 from chatlio_kit import local_platform
+from chatlio_kit.errors import NothingAccepted, TooEarly
 from chatlio_kit.jobs import notebooks as lessons
-from chatlio_kit.jobs.notebooks import NothingAccepted, TooEarly
 from chatlio_kit.jobs.platforms import STORE
 
 OPEN_AND_DIE = """
@@ -79,7 +79,7 @@ def test_on_the_platform_itself_nothing_is_brought(tmp_path: Path, monkeypatch: 
     assert lesson.folder == Path(".chatlio-kit")
     with pytest.raises(TooEarly, match="CAPTURES"):
         _ = lesson.captures
-    assert ck.open_lesson("convert", platform="aep", captures="mine").captures == Path("mine")
+    assert ck.open_lesson("convert", platform="aep", captures="mine").captures == ["mine"]
     assert not list(tmp_path.iterdir())
 
 

@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError
 from itertools import chain
 from pathlib import Path
 
+import licences
 import pytest
 import yaml
 from packaging.requirements import Requirement
@@ -32,20 +33,24 @@ def test_faces_are_short_and_rooms_are_not_too_long() -> None:
         assert lines <= limit, f"{path.relative_to(ROOT)} has {lines} lines"
 
 
-def test_environment_yml_is_pyproject() -> None:
-    """environment.yml names the same packages and ranges as pyproject.toml, under their conda names."""
+@pytest.mark.parametrize(
+    ("file", "named", "install"),
+    [("environment.yml", ("notebooks",), "."), ("environment-dev.yml", INSTALLED, "-e .")],
+)
+def test_environments_are_pyproject(file: str, named: tuple[str, ...], install: str) -> None:
+    """Each names the packages and ranges of pyproject.toml under their conda names."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    listed = [*project["dependencies"], *chain(*(extras[name] for name in INSTALLED))]
+    listed = [*project["dependencies"], *chain(*(extras[name] for name in named))]
     conda_names = {"duckdb": "python-duckdb", "matplotlib": "matplotlib-base", "pandera": "pandera-pandas"}
     expected = {f"python{project['requires-python']}", "pip"}
     for requirement in listed:
         name, ranges = re.fullmatch(r"([a-zA-Z0-9-]+)(?:\[[a-z0-9]+\])?(.*)", requirement).groups()  # type: ignore[union-attr]
         if name != "chatlio-kit":
             expected.add(conda_names.get(name, name) + ranges)
-    environment = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    environment = yaml.safe_load((ROOT / file).read_text())["dependencies"]
     assert {each for each in environment if isinstance(each, str)} == expected
-    assert environment[-1] == {"pip": ["-e ."]}
+    assert environment[-1] == {"pip": [install]}
 
 
 def test_constraints_are_names_and_versions_only() -> None:
@@ -104,6 +109,22 @@ def test_the_lock_has_the_pins_and_a_hash_for_each() -> None:
     extras = project["optional-dependencies"]
     asked = [*project["dependencies"], *chain(*(extras[name] for name in INSTALLED))]
     assert {canonicalize_name(Requirement(each).name) for each in asked} - {"chatlio-kit"} <= set(locked)
+
+
+def test_every_dependency_has_an_allowed_licence(tmp_path: Path) -> None:
+    """Everything that the package requires has an allowed licence."""
+    required = licences.required_by("chatlio-kit")
+    assert {"pandas", "chatlio-kit"} <= {package.name for package in required}
+    assert not licences.not_allowed(required)
+    (tmp_path / "METADATA").write_text("Name: other\nVersion: 1\nLicense-Expression: MIT OR GPL-3.0-only\n\n")
+    assert licences.not_allowed([metadata.Distribution.at(tmp_path)]) == {"other": "MIT OR GPL-3.0-only"}
+
+
+def test_the_version_has_one_place() -> None:
+    """The version is written in pyproject.toml only."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert chatlio_kit.__version__ == version
+    assert not [path for path in PACKAGE.rglob("*.py") if f'"{version}"' in path.read_text(encoding="utf-8")]
 
 
 def test_the_face_is_sorted_and_whole() -> None:

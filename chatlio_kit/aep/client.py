@@ -88,7 +88,7 @@ class Platform(SheetDisplay):
             method: HTTP verb.
             path: Path below the platform's URL.
             parts: ``query``, ``body``, ``headers`` and ``repeatable``, as in
-                :meth:`~chatlio_kit.aep.transport.Transport.ask`.
+                ``Transport.ask``.
 
         Raises:
             Unreachable: There was no response.

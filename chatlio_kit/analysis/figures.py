@@ -5,6 +5,7 @@ Display the frame next to the plot, so that every value can be read and compared
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from matplotlib.axis import Axis
 from matplotlib.colors import to_hex
 from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 
-from chatlio_kit.display.figure import Numbers, Picture, StyleSheet, legend_above, panel
+from chatlio_kit.display.figure import WIDTH, Numbers, Picture, StyleSheet, legend_above, panel
 from chatlio_kit.display.visible import label
 
 _HEIGHT = 3.2
@@ -47,18 +48,25 @@ COUNTS = Scale(lambda value: f"{value:,.10g}", is_whole=True)
 """Whole numbers with thousands separators."""
 
 
-def stacked(numbers: pd.DataFrame, *, unit: str, title: str = "", style: StyleSheet = None) -> Picture:
+def stacked(
+    numbers: pd.DataFrame, *, unit: str, title: str | None = None, style: StyleSheet = None
+) -> Picture:
     """Draw a column for each row, with its parts stacked.
 
     Args:
         numbers: A row for each column of the plot, a column for each part.
         unit: What is counted, e.g. ``events``.
-        title: What the figure shows, as a sentence.
+        title: What the figure shows, as a sentence; its finding by default.
         style: Matplotlib style sheet or rcParams.
     """
     what = f"Stacked columns of {label(unit)}, parts {', '.join(map(label, numbers.columns))}: "
-    words = what + _in_words(numbers.sum(axis=1), COUNTS)
-    with panel(_HEIGHT, words, grid="y", title=title, style_sheet=style) as (picture, axes):
+    sums = numbers.sum(axis=1)
+    words, title = what + _in_words(sums, COUNTS), _finding(unit, sums, title)
+    beside = [
+        (label(numbers.columns.name or ""), "all"),
+        *((label(n), COUNTS.form(v)) for n, v in numbers.sum().items()),
+    ]
+    with panel(_HEIGHT, words, grid="y", title=title, numbers=beside, style_sheet=style) as (picture, axes):
         base = pd.Series(0, index=numbers.index)
         for part in numbers.columns:
             axes.bar(range(len(numbers)), numbers[part], bottom=base, label=label(part), width=0.82)
@@ -104,7 +112,7 @@ def bars(
     *,
     unit: str,
     scale: Scale = COUNTS,
-    title: str = "",
+    title: str | None = None,
     beside: Numbers | None = None,
     style: StyleSheet = None,
 ) -> Picture:
@@ -114,11 +122,11 @@ def bars(
         numbers: A value for each bar.
         unit: What is counted.
         scale: How values are written.
-        title: What the figure shows, as a sentence.
+        title: What the figure shows, as a sentence; its finding by default.
         beside: Rows of strings to write next to the plot, headings first.
         style: Matplotlib style sheet or rcParams.
     """
-    words = f"Bars of {label(unit)}: {_in_words(numbers, scale)}"
+    words, title = f"Bars of {label(unit)}: {_in_words(numbers, scale)}", _finding(unit, numbers, title)
     height = 0.9 + _ROW * len(numbers)
     with panel(height, words, grid="x", title=title, numbers=beside, style_sheet=style) as (picture, axes):
         axes.barh(range(len(numbers)), numbers, height=0.68)
@@ -248,7 +256,7 @@ def arrived(
     expected: Hashable,
     found: Hashable,
     unit: str,
-    title: str = "",
+    title: str | None = None,
     style: StyleSheet = None,
 ) -> Picture:
     """Draw the number found as a bar inside the number expected: a full bar means that nothing is missing.
@@ -258,7 +266,7 @@ def arrived(
         expected: Column with the expected numbers.
         found: Column with the numbers found.
         unit: What is counted.
-        title: What the figure shows, as a sentence.
+        title: What the figure shows, as a sentence; its finding by default.
         style: Matplotlib style sheet or rcParams.
     """
     fractions = [
@@ -267,6 +275,11 @@ def arrived(
     values = ", ".join(f"{label(row)} {words}" for row, words in zip(numbers.index, fractions, strict=True))
     words = f"Bars of {label(unit)}, {label(found)} of {label(expected)}: {values}"
     height = 0.95 + _ROW * 1.15 * len(numbers)
+    if title is None:
+        there, whole = (int(numbers[name].sum()) for name in (found, expected))
+        missing = f"; {whole - there:,} missing" if there < whole else ""
+        of = f"All {whole:,}" if there == whole else f"{there:,} of {whole:,}"
+        title = f"{of} {label(unit)} {label(found)}{missing}"
     with panel(height, words, grid="x", title=title, style_sheet=style) as (picture, axes):
         rows = range(len(numbers))
         axes.barh(rows, numbers[expected], color="0.5", alpha=0.22, height=0.78, label=label(expected))
@@ -281,6 +294,20 @@ def arrived(
         axes.set_xlabel(label(unit))
         legend_above(axes, 2)
     return picture
+
+
+def _finding(unit: str, numbers: pd.Series[Any], title: str | None) -> str:
+    """Return the given title, or the sum and the highest value in words."""
+    if title is not None:
+        return title
+    what = label(unit)[:1].upper() + label(unit)[1:]
+    known = numbers.dropna()
+    if not known.sum():
+        return f"{what}: nothing to show"
+    ties = int((known == known.max()).sum()) - 1
+    others = f" and {ties} more" if ties else ""
+    highest = f"; highest: {known.max():,.0f} ({label(known.idxmax())}{others})" if len(known) > 1 else ""
+    return f"{what}: {known.sum():,.0f} in all{highest}"
 
 
 def _in_words(numbers: pd.Series[Any], scale: Scale) -> str:
@@ -325,7 +352,8 @@ def _name_columns(axes: Axes, index: pd.Index[Any]) -> None:
     """Label columns below the axis; if there are many, some stay unlabelled."""
     names = [label(name) for name in index]
     room = max((len(name) + 2 for name in names), default=1)
-    step = max(1, -(-len(names) * room // _CHARACTERS))
+    width = axes.figure.plot_width if isinstance(axes.figure, Picture) else WIDTH
+    step = max(1, math.ceil(len(names) * room * WIDTH / (_CHARACTERS * width)))
     axes.set_xticks(list(range(0, len(names), step)), names[::step])
     axes.set_xlim(-0.7, len(names) - 0.3)
     if index.name is not None:

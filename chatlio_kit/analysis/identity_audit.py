@@ -197,7 +197,7 @@ class IdentityAudit:
         ]
         headings = ("field", "namespace", "valid", "distinct", "blank", "blocked", "visitors of one value")
         sizes = [(f"{size:,}", count) for size, count in sorted(self.graphs.sizes.items())]
-        chains = [f"One of the largest: {_chain(members)}." for members in self.graphs.members]
+        chains = list(dict.fromkeys(f"One of the largest: {_chain(one)}." for one in self.graphs.members))
         people = "1 person" if self.graphs.count == 1 else f"{self.graphs.count:,} people"
         total = f"{self.graphs.identities:,} identities make {people}."
         return (

@@ -26,16 +26,18 @@ def draw(audit: IdentityAudit) -> Picture:
         name: sum(count for size, count in sizes if least <= size <= most) for name, least, most in _BINS
     }
     graphs[f">{LARGEST}"] = audit.graphs.too_large
+    title = f"{audit.coverage:.1%} of the events have an identity, and the verdict is {audit.light}"
     words = (
-        f"Verdict {audit.light}. Share of events with an identity: "
+        f"{title}. Share of events with an identity: "
         + ", ".join(f"{kind.replace('_', ' ')} {share:.0%}" for kind, share in shares.items())
         + ". Graphs by number of identities: "
         + ", ".join(f"{name}: {count:,}" for name, count in graphs.items())
         + "."
     )
     with style.context(STYLE):
-        picture = Picture(figsize=(WIDTH, 3.0), layout="constrained")
+        picture = Picture(figsize=(WIDTH, 3.3), layout="constrained")
         picture.words = words
+        picture.suptitle(title, x=0.02, ha="left", fontsize=11.5)
         left, right = picture.subplots(1, 2)
         left.grid(axis="x")
         left.barh(

@@ -27,6 +27,8 @@ _COMMANDS = {
     "explore": ("explore.explore", "Write a page for searching and reading conversations."),
     "trace": ("explore.trace", "Show what became of one event, conversation, visitor or record."),
     "forget": ("forget.forget", "Erase one person from everything that is stored here."),
+    "notebooks": ("notebooks.notebooks", "Put the guided notebooks into a folder."),
+    "tour": ("notebooks.tour", "Open the first guided notebook in JupyterLab."),
     "verify-sandbox": ("verify.verify_sandbox", "Compare a development sandbox with what is relied on."),
     "local-platform": ("local_platform.local_platform_group", "Run the local platform by itself."),
 }

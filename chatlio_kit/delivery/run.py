@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, fields
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -52,6 +53,9 @@ from chatlio_kit.display import Progress
 from chatlio_kit.errors import PlatformError
 from chatlio_kit.tables import RecordCounts
 from chatlio_kit.tables.explorer import Status
+
+if TYPE_CHECKING:
+    from chatlio_kit.display.figure import Picture
 
 WAIT_SECONDS = 120.0
 _IN_PROGRESS = {"stream": "streaming", "batch": "loading"}
@@ -342,6 +346,12 @@ class Run:
     def page(self) -> Page:
         """What the run did so far."""
         return self._page
+
+    def picture(self) -> Picture:
+        """Draw what became of the events at the destination, all runs together."""
+        from chatlio_kit.delivery.diagram import draw  # noqa: PLC0415 - matplotlib takes half a second to load
+
+        return draw(self._page.total, str(self.connection.destination))
 
     def __repr__(self) -> str:
         return repr(self._page)

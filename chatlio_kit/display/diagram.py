@@ -5,8 +5,9 @@ Positions are in inches from the lower left corner.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from matplotlib import style
 from matplotlib.axes import Axes
@@ -16,6 +17,23 @@ from chatlio_kit.display.figure import STYLE, WIDTH, Picture
 from chatlio_kit.display.palette import INK, QUIET
 
 _ROUND = 0.07
+_EDGE, _BOX_HEIGHT, _BOX_GAP, _HEADING = 0.2, 0.62, 0.16, 0.44
+_ARROW_SHARE = 0.3  # of a column's width
+
+
+@dataclass(frozen=True)
+class Box:
+    """A box of a flow.
+
+    Attributes:
+        title: In bold.
+        lines: Below the title.
+        color: Of the edge.
+    """
+
+    title: str
+    lines: str = ""
+    color: str = QUIET
 
 
 class Canvas:
@@ -84,6 +102,10 @@ class Canvas:
             *place, words, ha=align, va="center", color=color, fontsize=8, fontweight=weight, linespacing=1.35
         )
 
+    def line(self, *places: tuple[float, float]) -> None:
+        """Draw a line from position to position."""
+        self.axes.plot(*zip(*places, strict=True), color=QUIET, linewidth=1.2, solid_joinstyle="miter")
+
     def arrow(
         self, start: tuple[float, float], end: tuple[float, float], *, color: str = QUIET, bend: str = ""
     ) -> None:
@@ -121,3 +143,30 @@ def diagram(height: float, words: str) -> Iterator[Canvas]:
         canvas = Canvas(axes)
         yield canvas
         canvas.picture = picture
+
+
+def flow(columns: Sequence[tuple[str, Sequence[Box]]], words: str) -> Picture:
+    """Draw what becomes of something, from left to right.
+
+    Args:
+        columns: For each step its heading and its boxes; the first box is what the next step continues with.
+        words: The description, for those who cannot see the picture.
+    """
+    most = max(len(boxes) for _, boxes in columns)
+    height = _HEADING + most * (_BOX_HEIGHT + _BOX_GAP) + _EDGE
+    column = (WIDTH - 2 * _EDGE) / (len(columns) - _ARROW_SHARE)
+    width = column * (1 - _ARROW_SHARE)
+    middle = height - _HEADING - _BOX_HEIGHT / 2
+    with diagram(height, words) as canvas:
+        for at, (heading, boxes) in enumerate(columns):
+            left = _EDGE + at * column
+            canvas.text((left, height - _HEADING / 2), heading, color=QUIET, align="left")
+            for row, box in enumerate(boxes):
+                center = middle - row * (_BOX_HEIGHT + _BOX_GAP)
+                place = (left, center - _BOX_HEIGHT / 2, width, _BOX_HEIGHT)
+                canvas.box(place, box.title, box.lines, color=box.color)
+                if at:
+                    bend = left - (column - width) / 2
+                    canvas.line((left - column + width + 0.04, middle), (bend, middle), (bend, center))
+                    canvas.arrow((bend, center), (left - 0.04, center))
+    return canvas.picture

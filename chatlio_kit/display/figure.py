@@ -24,6 +24,8 @@ from chatlio_kit.display.palette import INK, LINE, PALETTE, PANEL, QUIET
 from chatlio_kit.display.visible import visible
 
 WIDTH = 8.4
+"""Of a picture, in inches."""
+_WIDTH_WITH_NUMBERS = 9.6
 Numbers = Sequence[Sequence[str]]
 StyleSheet = str | dict[str, Any] | None
 _TITLE_DENSITY = 10.5  # characters in an inch
@@ -72,9 +74,13 @@ class Picture(Figure):
 
     Attributes:
         words: Description, as alternative text.
+        numbers: Rows of strings next to the plot, headings first.
+        plot_width: Width of the plot, in inches.
     """
 
     words: str = ""
+    numbers: Numbers = ()
+    plot_width: float = WIDTH
 
     def savefig(self, *args: Any, **kwargs: Any) -> None:
         """Save the figure as Matplotlib does; characters missing from its font appear as boxes."""
@@ -83,7 +89,7 @@ class Picture(Figure):
             super().savefig(*args, **kwargs)
 
     def __repr__(self) -> str:
-        return visible(self.words)
+        return "\n".join(map(visible, (self.words, *map("  ".join, self.numbers))))
 
     def _repr_html_(self) -> str:
         png = io.BytesIO()
@@ -107,7 +113,7 @@ def panel(
     """Yield a styled figure and its axes.
 
     Args:
-        height: Height in inches, without the title; the width of the axes is fixed.
+        height: Height in inches, without the title.
         words: Description, as alternative text.
         grid: Axis with grid lines: ``x`` or ``y``.
         title: Sentence above the plot.
@@ -117,16 +123,18 @@ def panel(
     with style.context(_styles(style_sheet)):
         widths = [max(map(len, column)) for column in zip(*numbers, strict=True)] if numbers else []
         side = (sum(widths) + _GAP * len(widths)) * _CHARACTER
-        lines = textwrap.wrap(title, int((WIDTH + side) * _TITLE_DENSITY))
+        width = _WIDTH_WITH_NUMBERS if numbers else WIDTH
+        lines = textwrap.wrap(title, int(width * _TITLE_DENSITY))
         height = max(height, (len(numbers or ()) + 1) * _LINE / 72 + 0.3) + 0.26 * len(lines)
-        picture = Picture(figsize=(WIDTH + side, height), layout="constrained")
+        picture = Picture(figsize=(width, height), layout="constrained")
         picture.words = f"{title}. {words}" if title else words
+        picture.numbers, picture.plot_width = numbers or (), width - side
         axes, *beside = picture.subplots(
-            1, 2 if numbers else 1, width_ratios=[WIDTH, side] if numbers else None, squeeze=False
+            1, 2 if numbers else 1, width_ratios=[width - side, side] if numbers else None, squeeze=False
         )[0]
         picture.get_layout_engine().set(w_pad=0.14, h_pad=0.12)  # type: ignore[union-attr,call-arg]
         if lines:
-            picture.suptitle("\n".join(lines), x=0.14 / (WIDTH + side), ha="left", fontsize=11.5)
+            picture.suptitle("\n".join(lines), x=0.14 / width, ha="left", fontsize=11.5)
         if numbers:
             _write_numbers(beside[0], numbers, widths)
         if grid:

@@ -10,6 +10,19 @@ from html import escape
 from chatlio_kit.display.visible import visible
 
 Cell = str | int | float | None
+ELLIPSIS = "⋮"
+"""Stands in a row for rows that are left out."""
+_LINE_BREAK = " ↵ "
+_FLOW = {
+    "left": "text-align:left;vertical-align:top;white-space:pre-line",
+    "right": "text-align:right;vertical-align:top;white-space:nowrap",
+}
+
+
+class FormattedNumber(str):
+    """A number that is written as it should be read; it is aligned as numbers are."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True)
@@ -26,7 +39,7 @@ class Sheet:
     notes: Sequence[str] = ()
 
     def __str__(self) -> str:
-        cells = [[visible(format_cell(cell)) for cell in row] for row in self.rows]
+        cells = [[_on_one_line(format_cell(cell)) for cell in row] for row in self.rows]
         table = [[visible(heading) for heading in self.headings], *cells] if any(self.headings) else cells
         columns = range(len(self.headings))
         widths = [max((len(row[column]) for row in table), default=0) for column in columns]
@@ -47,12 +60,12 @@ class Sheet:
     def _repr_html_(self) -> str:
         sides = ["right" if self.is_numeric(column) else "left" for column in range(len(self.headings))]
         head = "".join(
-            f'<th style="text-align:{side}">{_html(heading)}</th>'
+            f'<th style="text-align:{side};vertical-align:bottom">{_html(heading)}</th>'
             for heading, side in zip(self.headings, sides, strict=True)
         )
         rows = (
             "".join(
-                f'<td style="text-align:{side}{_indent(cell)}">{_html(format_cell(cell).strip())}</td>'
+                f'<td style="{_FLOW[side]}{_indent(cell)}">{_html(format_cell(cell).strip())}</td>'
                 for cell, side in zip(row, sides, strict=True)
             )
             for row in self.rows
@@ -70,7 +83,8 @@ class Sheet:
     def is_numeric(self, column: int) -> bool:
         """Whether a column holds only numbers."""
         cells = [row[column] for row in self.rows if row[column] is not None]
-        return bool(cells) and all(isinstance(cell, int | float) for cell in cells)
+        cells = [cell for cell in cells if cell != ELLIPSIS]
+        return bool(cells) and all(isinstance(cell, int | float | FormattedNumber) for cell in cells)
 
 
 class SheetDisplay(ABC):
@@ -85,6 +99,10 @@ class SheetDisplay(ABC):
 
     def _repr_html_(self) -> str:
         return self.sheet()._repr_html_()
+
+
+def _on_one_line(text: str) -> str:
+    return visible(text.replace("\r\n", "\n").replace("\n", _LINE_BREAK))
 
 
 def _html(text: str) -> str:

@@ -134,8 +134,8 @@ def backfill(
         wait: seconds to wait for rows that are under way; by default two minutes on the local platform and
             none elsewhere, where an hour may pass.
         via: ``stream``, or ``batch`` for batch ingestion of files, which uses no streaming quota;
-            :func:`forecast` compares the two. A history may go both ways. :func:`revert` takes the batches of
-            a run back.
+            ``chatlio-kit backfill --dry-run`` compares the two. A history may go both ways. :func:`revert`
+            takes the batches of a run back.
         quiet: whether to show no progress.
         cluster: the address of a Dask scheduler, or a client, where a cluster converts.
 

@@ -6,20 +6,30 @@ import atexit
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import StrEnum
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
+from typing import Any
+
+import pandas as pd
 
 from chatlio_kit.aep import Platform
-from chatlio_kit.arguments import checked, optional, place, text
+from chatlio_kit.arguments import a_path_or_paths, checked, optional, place, text
 from chatlio_kit.connection import Connection, open_connection, plan_connection
 from chatlio_kit.delivery import Run, stream
 from chatlio_kit.display import Sheet, SheetDisplay
-from chatlio_kit.errors import ChatlioKitError, UsageError
+from chatlio_kit.display.frame import frame_sheet
+from chatlio_kit.display.notice import Notice
+from chatlio_kit.display.palette import VERMILLION
+from chatlio_kit.errors import ChatlioKitError, NothingAccepted, TooEarly, UsageError
+from chatlio_kit.jobs.exercises import EXERCISES
 from chatlio_kit.jobs.platforms import open_platform
 from chatlio_kit.samples import SampleExport, write_sample
 from chatlio_kit.settings import AEP, DEFAULT_STATE, LOCAL
-from chatlio_kit.tables import Export, ReadOptions, Tables
+from chatlio_kit.tables import Export, FieldPolicy, ReadOptions, Tables, read_export
 
 SAMPLE_EVENTS, SAMPLE_SEED, SAMPLE_BAD_SHARE = 2000, 7, 0.01
 
@@ -77,29 +87,21 @@ _MADE_BY = {
 }
 
 
-class TooEarly(ChatlioKitError):
-    """A lesson was asked for something that a later lesson makes."""
-
-
-class NothingAccepted(ChatlioKitError):
-    """Captures were read, and every record was rejected."""
-
-
 class NotebookSetup(SheetDisplay):
     """The starting point of a lesson: what the lessons before it made.
 
     Attributes:
-        step: which lesson.
-        folder: the state folder; on the local platform a temporary one, unless one was named.
+        step: Which lesson.
+        folder: The state folder; on the local platform a temporary one, unless one was named.
     """
 
     def __init__(
         self,
         step: Step,
         platform: str,
-        captures: Path | None,
+        captures: list[Path | str] | None,
         state: Path | None,
-        options: ReadOptions,
+        options: Mapping[str, Any],
         slack: Path | None = None,
     ) -> None:
         self.step = step
@@ -110,7 +112,7 @@ class NotebookSetup(SheetDisplay):
         if self.is_local and step is Step.VERIFY:
             self.run.reconcile()
         elif self.is_local and step is Step.STREAM:
-            _ = self.connection, self.tables
+            _ = self.tables  # unusable captures are reported at once; the connection is created later
 
     @cached_property
     def platform(self) -> Platform:
@@ -118,8 +120,8 @@ class NotebookSetup(SheetDisplay):
         return open_platform(LOCAL if self.is_local else AEP, state=self.folder)
 
     @cached_property
-    def captures(self) -> Path:
-        """The folder of captured webhooks."""
+    def captures(self) -> list[Path | str]:
+        """The captured webhooks, as ``read_export`` takes them."""
         self._require("captures")
         if self._captures is not None:
             return self._captures
@@ -128,7 +130,7 @@ class NotebookSetup(SheetDisplay):
                 "On Experience Platform a lesson brings no sample captures. "
                 "Name the folder of your own ones in CAPTURES."
             )
-        return self._sample.path
+        return [self._sample.path]
 
     @cached_property
     def slack(self) -> Path:
@@ -163,16 +165,21 @@ class NotebookSetup(SheetDisplay):
     def tables(self) -> Tables:
         """The tables that the lesson "convert" made."""
         self._require("tables")
-        tables = Export([self.captures], self._options).to_tables(quiet=True)
+        tables = self._export.to_tables(quiet=True)
         if tables.events.empty:
             by_reason = tables.counts.rejected_by_reason.most_common()
+            where = ", ".join(map(repr, map(str, self.captures)))
             raise NothingAccepted(
-                f"None of the {tables.counts.read:,} records in {str(self.captures)!r} was accepted "
+                f"None of the {tables.counts.read:,} records in {where} was accepted "
                 f"({', '.join(f'{count:,} {reason}' for reason, count in by_reason)}), so there is nothing "
                 "to stream. KIND and UNDATED_AS in the cell with the parameters say what captures do not; "
                 "the lesson 'convert' shows each record's reason."
             )
         return tables
+
+    @property
+    def _export(self) -> Export:
+        return read_export(self.captures, **self._options)
 
     @cached_property
     def run(self) -> Run:
@@ -186,6 +193,46 @@ class NotebookSetup(SheetDisplay):
         with Run(self.connection, self.folder, quiet=True) as run:
             return run
 
+    def example_visitor(self, tables: Tables) -> str:
+        """Return the visitor with the most events, to practise forgetting.
+
+        Raises:
+            TooEarly: On Experience Platform, where nobody is chosen for you.
+        """
+        if not self.is_local:
+            raise TooEarly("On Experience Platform nobody is forgotten as an example. Name whom in VISITOR.")
+        visitors = tables.visitors.sort_values(["events", "visitor_id"])["visitor_id"]
+        return str(visitors.iloc[-1])
+
+    def check(self, number: int, answer: object, about: object) -> Notice:
+        """Return whether the answer to an exercise is right, and if not, why.
+
+        The right answer is computed from ``about``, so it is that of your own data.
+
+        Args:
+            number: Which exercise of this lesson, from 1.
+            answer: Your answer; ``...`` stands for none yet.
+            about: The object that the exercise names.
+
+        Raises:
+            UsageError: There is no such exercise.
+        """
+        exercises = EXERCISES.get(self.step, ())
+        if number not in range(1, len(exercises) + 1):
+            raise UsageError(f"This lesson has the exercises 1 to {len(exercises)}, and no {number!r}.")
+        return exercises[number - 1].check(answer, about)
+
+    @contextmanager
+    def expect_stop(self) -> Iterator[None]:
+        """Show the sentence of an error that is raised on purpose, and go on."""
+        display = import_module("IPython.display").display
+        try:
+            yield
+        except ChatlioKitError as error:
+            display(Notice("Stopped", str(error), VERMILLION))
+        else:
+            display(Notice("Not stopped", "Nothing was in the way.", VERMILLION))
+
     def _require(self, name: str) -> None:
         if self.step not in _AVAILABLE_IN[name]:
             raise TooEarly(
@@ -195,21 +242,24 @@ class NotebookSetup(SheetDisplay):
 
     def sheet(self) -> Sheet:
         """Return what the notebook has to work with."""
-        where = "the embedded local platform" if self.is_local else "Experience Platform"
+        where = "the local platform" if self.is_local else "Experience Platform"
         available = {"platform": where} | {
             name: "ready" for name, steps in _AVAILABLE_IN.items() if self.step in steps
         }
         return Sheet(f"Lesson {_NUMBERS[self.step]:02}, {self.step.value}", ("", ""), list(available.items()))
 
 
-@checked(step=text, platform=text, captures=optional(place), state=optional(place), slack=optional(place))
+@checked(step=text, platform=text, state=optional(place), slack=optional(place))
 def open_lesson(
     step: str,
     *,
     platform: str = LOCAL,
-    captures: Path | str | None = None,
+    captures: Path | str | Sequence[Path | str] | None = None,
     kind: str | None = None,
     undated_as: str | None = None,
+    fields: str | Mapping[str, str] | None = None,
+    redact: str | None = None,
+    time_zone: str = "UTC",
     state: Path | str | None = None,
     slack: Path | str | None = None,
 ) -> NotebookSetup:
@@ -217,33 +267,56 @@ def open_lesson(
 
     On the local platform it starts where the lesson before it ended, in a temporary folder that is removed
     with the notebook. On Experience Platform it continues with what is there, and changes nothing by itself.
+    In a notebook, frames are shown as tables to read from then on: times to the second, missing values empty.
 
     Args:
-        step: which lesson.
+        step: Which lesson.
         platform: ``local`` or ``aep``.
-        captures: a folder of captured webhooks; by default, on the local platform, a sample export.
-        kind: as in ``read_export``.
-        undated_as: as in ``read_export``.
-        state: the state folder; by default a temporary one on the local platform, else ``.chatlio-kit``.
-        slack: a Slack workspace export; by default, on the local platform, the sample's.
+        captures: Captured webhooks, as in ``read_export``; by default, on the local platform, a sample.
+        kind: As in ``read_export``.
+        undated_as: As in ``read_export``.
+        fields: As in ``read_export``.
+        redact: As in ``read_export``.
+        time_zone: The zone in which the notebook shows times; the frames themselves stay in UTC.
+        state: The state folder; by default a temporary one on the local platform, else ``.chatlio-kit``.
+        slack: A Slack workspace export; by default, on the local platform, the sample's.
 
     Raises:
-        UsageError: when there is no such lesson, platform, kind or stand-in.
-        SettingsError: when a setting for ``aep`` is missing.
-        PlatformError: when the platform cannot be reached or refuses.
+        UsageError: There is no such lesson, platform, kind or stand-in.
+        SettingsError: A setting for ``aep`` is missing.
+        PlatformError: The platform cannot be reached or refuses.
     """
     if step not in list(Step):
         raise UsageError(f"There is no lesson called {step!r}. The lessons are {', '.join(Step)}.")
     if platform not in (LOCAL, AEP):
         raise UsageError(f"The platform {platform!r} is neither {LOCAL} nor {AEP}. Choose one of the two.")
+    ReadOptions.from_options(kind, undated_as, fields)
+    FieldPolicy.from_options(redact)
+    _show_frames(time_zone)
     return NotebookSetup(
         Step(step),
         platform,
-        None if captures is None else Path(captures),
+        None if captures is None else a_path_or_paths("captures", captures),
         None if state is None else Path(state),
-        ReadOptions.from_options(kind, undated_as),
+        {"kind": kind, "undated_as": undated_as, "fields": fields, "redact": redact},
         None if slack is None else Path(slack),
     )
+
+
+def _show_frames(time_zone: str) -> None:
+    """Show frames and series of this notebook as tables to read."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    if shell is None:
+        return
+    formatters = shell.display_formatter.formatters
+    for kind in (pd.DataFrame, pd.Series):
+        formatters["text/html"].for_type(
+            kind, lambda frame: frame_sheet(frame, time_zone=time_zone)._repr_html_()
+        )
+        formatters["text/plain"].for_type(
+            kind, lambda frame, printer, _: printer.text(str(frame_sheet(frame, time_zone=time_zone)))
+        )
 
 
 def _temporary_folder() -> Path:

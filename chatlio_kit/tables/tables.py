@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -21,6 +22,9 @@ from chatlio_kit.tables.findings import FieldFindings, RecordCounts
 from chatlio_kit.tables.next_steps import NextSteps
 from chatlio_kit.tables.output import write_whole
 from chatlio_kit.tables.transcripts import Transcript
+
+if TYPE_CHECKING:
+    from chatlio_kit.display.figure import Picture
 
 _REJECTED_COLUMNS = tuple(column.name for column in fields(Rejection))
 _DICTIONARY_COLUMNS = ("column", "holds", "meaning", "about a person", "needed", "sent as", "label")
@@ -210,6 +214,12 @@ class Tables:
             raise UsageError(f"There is no table called {table!r}. The tables are {', '.join(TABLES)}.")
         rows = [_dictionary_row(column) for column in TABLES[table]]
         return pd.DataFrame(rows, columns=list(_DICTIONARY_COLUMNS)).set_index("column")
+
+    def picture(self) -> Picture:
+        """Draw what became of the records: read, sorted into three ends, and made into tables."""
+        from chatlio_kit.tables.diagram import draw  # noqa: PLC0415 - matplotlib takes half a second to load
+
+        return draw(self.counts, {name: len(rows) for name, rows in self.frames().items()})
 
     def summary(self) -> Sheet:
         """Return the counts of records and of rows."""

@@ -227,7 +227,7 @@ def test_a_metric_equals_its_query(
 ) -> None:
     """By month, by agent, and by everything else: every count, quartile, mean, sum and share."""
     if by == "agent" and "agent" not in measured.rows(metric):
-        with pytest.raises(ck.ChatlioKitError, match="not known by agent"):
+        with pytest.raises(ck.ChatlioKitError, match="not available by agent"):
             measured.frame(metric, "agent")
         return
     group = NAMES[by]

@@ -15,12 +15,13 @@ import argparse
 import os
 import sys
 import tempfile
+import textwrap
 from importlib.util import find_spec
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile
 
 import orjson
-from convert_speed import measure
+from process_tree import measure
 from slack_exports import APP, by_visitor, channel, event, said, users
 
 _FIRST = 1_600_000_000
@@ -105,8 +106,9 @@ def main() -> None:
                 if way == PEER and not has_peer:
                     print(f"{way:40} not run")
                     continue
-                run = measure(code, path)
-                print(f"\r{way:40} {run.seconds:7.1f} s {run.peak:8,.0f} MB  {run.wrong}", flush=True)
+                with tempfile.TemporaryDirectory() as out:
+                    run = measure([sys.executable, "-c", textwrap.dedent(code), str(path), out])
+                print(f"\r{way:40} {run.seconds:7.1f} s {run.peak:8,.0f} MB  {run.error}", flush=True)
 
 
 if __name__ == "__main__":

@@ -55,9 +55,11 @@ def test_a_plot_can_be_heard(name: str) -> None:
     figure = DRAW[name]()
     rows = ["2024"] if name in ("quartiles", "band") else ["transcript"]
     assert all(row in figure.words for row in rows)
-    assert repr(figure) == figure.words
+    assert repr(figure).startswith(figure.words)
+    assert all(text in repr(figure) for row in figure.numbers for text in row)
     figure.words = "a < b"
-    assert figure._repr_html_().startswith('<img alt="a &lt; b" width="924" height=')
+    width = 1056 if figure.numbers else 924
+    assert figure._repr_html_().startswith(f'<img alt="a &lt; b" width="{width}" height=')
 
 
 @pytest.mark.parametrize("name", DRAW)
@@ -67,6 +69,17 @@ def test_a_plot_takes_a_style(name: str) -> None:
     assert matplotlib.colors.to_hex(figure.get_facecolor()) == "#000000"
     label = (figure.axes[0].get_xticklabels() + figure.axes[0].get_yticklabels())[0]
     assert matplotlib.colors.to_hex(label.get_color()) == "#ffffff"
+
+
+def test_a_plot_names_its_finding() -> None:
+    """By default it counts, names the highest, and says what is missing."""
+    ties = pd.Series({"a": 2, "b": 2, "c": 1})
+    assert figures.bars(ties, unit="events").get_suptitle() == "Events: 5 in all; highest: 2 (a and 1 more)"
+    assert DRAW["stacked"]().get_suptitle() == "Events: 15 in all; highest: 9 (offline message)"
+    assert DRAW["arrived"]().get_suptitle() == "7 of 8 events found; 1 missing"
+    whole = figures.arrived(COUNTS, expected="found", found="found", unit="events")
+    assert whole.get_suptitle() == "All 7 events found"
+    assert figures.bars(ties.iloc[:0], unit="events").get_suptitle() == "Events: nothing to show"
 
 
 def test_nothing_can_be_drawn() -> None:

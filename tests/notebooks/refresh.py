@@ -20,7 +20,7 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
-CELL_METADATA = ("jupyter", "scrolled", "tags")
+CELL_METADATA = ("tags",)
 READ_AT = re.compile(r"read back at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC")
 STORED_AT = "read back at 2026-01-01 09:00:00 UTC"
 

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import nbformat
@@ -19,8 +20,13 @@ NAMES = [
     *("00_start_here", "01_connect", "02_convert", "03_stream", "04_verify", "05_slack_history"),
     *("06_people", "07_answers"),
 ]
-PARAMETERS = ["PLATFORM", "CAPTURES", "KIND", "UNDATED_AS", "STATE"]
-MORE_PARAMETERS = {"05_slack_history": ["SLACK"]}
+PARAMETERS = ["PLATFORM", "CAPTURES", "KIND", "UNDATED_AS", "FIELDS", "REDACT", "TIME_ZONE", "STATE"]
+MORE_PARAMETERS = {
+    "03_stream": ["VISITOR"],
+    "05_slack_history": ["SLACK"],
+    "06_people": ["VISITOR"],
+    "07_answers": ["HOURS", "HOLIDAYS"],
+}
 WIDGET = "application/vnd.jupyter.widget"
 
 UNWANTED = {
@@ -30,6 +36,10 @@ UNWANTED = {
     "a port": r"(127\.0\.0\.1|localhost):\d+",
     "a token": r"[Bb]earer\s|eyJ[\w-]{10,}\.|client_secret\"?[:=]",
     "an address in memory": r" at 0x[0-9a-f]+",
+    "a missing value": r"\b(NaN|NaT|None)\b|&lt;NA&gt;|<NA>",
+    "a line break in characters": r"\\n",
+    "a fraction of a second": r"\d-\d\d \d\d:\d\d:\d\d[.]\d",
+    "a warning": r"Warning:|jp-RenderedText[^>]*stderr",
 }
 
 
@@ -126,6 +136,10 @@ def test_outputs_hold_nothing_unwanted(notebook: NotebookNode, unwanted: str) ->
         ("a port", "http://127.0.0.1:40919/"),
         ("a token", "Authorization: Bearer abc"),
         ("an address in memory", "<object at 0x7f28>"),
+        ("a missing value", "page_url NaN"),
+        ("a line break in characters", "Hello\\nthere"),
+        ("a fraction of a second", "2024-03-11 09:03:10.000900+00:00"),
+        ("a warning", "UserWarning: look out"),
     ],
 )
 def test_the_unwanted_is_recognised(unwanted: str, text: str) -> None:
@@ -138,7 +152,7 @@ def test_no_leftovers_of_widgets_or_machines(path: Path, notebook: NotebookNode)
     assert WIDGET not in path.read_text(encoding="utf-8")
     assert set(notebook.metadata) == {"kernelspec", "language_info"}
     assert dict(notebook.metadata.language_info) == {"name": "python"}
-    assert all(set(cell.metadata) <= {"jupyter", "scrolled", "tags"} for cell in notebook.cells)
+    assert all(set(cell.metadata) <= {"tags"} for cell in notebook.cells)
 
 
 def test_one_cell_holds_the_parameters(path: Path, notebook: NotebookNode) -> None:
@@ -161,17 +175,38 @@ def test_cells_are_short_and_plain(notebook: NotebookNode) -> None:
         assert not re.search(r"\bOut\[|%%time|display_id|\.style\b", cell.source)
 
 
-def test_every_plot_has_its_numbers(notebook: NotebookNode) -> None:
-    """An image is not compared, so a table of its numbers stands beside it."""
+def test_every_plot_has_a_finding_and_its_numbers(notebook: NotebookNode) -> None:
+    """An image is not compared, so the text next to it holds the title and the numbers."""
     for cell in _code(notebook):
-        shown = [output.get("data", {}).get("text/html", "") for output in cell.outputs]
-        if "figures." in cell.source or ("display(" in cell.source and ".figure(" in cell.source):
-            assert any("<img alt=" in each for each in shown), cell.source
-            assert any("<table" in each for each in shown), cell.source
+        for output in cell.outputs:
+            data = output.get("data", {})
+            if "<img alt=" in data.get("text/html", "") and "figure" in cell.source:
+                assert re.match(r"[A-Z0-9][^.]*\d[^.]*", data["text/plain"]), cell.source
+                assert len(re.findall(r"\d", data["text/plain"])) > 8
+
+
+def test_a_plot_is_followed_by_its_conclusion(notebook: NotebookNode) -> None:
+    """The cell after a picture is prose."""
+    for cell, after in pairwise(notebook.cells):
+        shown = [output.get("data", {}).get("text/html", "") for output in cell.get("outputs", [])]
+        if any("<img alt=" in html for html in shown):
+            assert after.cell_type == "markdown"
+            assert not after.source.startswith("#") or "picture" in cell.source
+
+
+def test_no_table_is_shown_twice(notebook: NotebookNode) -> None:
+    """What was shown once is not shown again; only the exercises all wait for their answer."""
+    tables = [
+        output["data"]["text/html"]
+        for cell in _code(notebook)
+        for output in cell.outputs
+        if "<table" in output.get("data", {}).get("text/html", "")
+    ]
+    assert len(set(tables)) == len(tables)
 
 
 def test_the_shape_is_the_same(notebook: NotebookNode) -> None:
-    """A title, what to do, learn and need; imports first; an exercise with a folded solution; what next."""
+    """A title, what to do, learn and need; imports first; three exercises; a picture; what next."""
     first, *rest = _prose(notebook)
     assert re.match(r"# \w+", first)
     assert [each for each in ("do", "learn", "need") if f"**What you'll {each}**" in first] == [
@@ -182,14 +217,35 @@ def test_the_shape_is_the_same(notebook: NotebookNode) -> None:
     assert "import chatlio_kit as ck" in _code(notebook)[0].source
     assert any(text.startswith("## On your own") for text in rest)
     assert "## Further reading" in rest[-1]
-    folded = [cell for cell in _code(notebook) if cell.metadata.get("jupyter", {}).get("source_hidden")]
-    assert [cell.metadata.tags for cell in folded] == [["hide-input"]]
+    assert "](https://" in rest[-1]
+    assert any(".picture()" in cell.source for cell in _code(notebook))
+
+
+def test_three_exercises_wait_for_an_answer(notebook: NotebookNode) -> None:
+    """Each has a folded hint and a check; the notebook holds no answer, not even a hidden one."""
+    cells = [cell for cell in notebook.cells if re.search(r"-(exercise|check)-\d$", cell.id)]
+    assert [cell.id[2:] for cell in cells] == [
+        f"-{part}-{number}" for number in (1, 2, 3) for part in ("exercise", "check")
+    ]
+    for number, (question, check) in enumerate(zip(cells[::2], cells[1::2], strict=True), 1):
+        assert question.source.startswith(f"**{number}.** ")
+        assert "<details>\n<summary>Hint</summary>\n" in question.source
+        assert re.fullmatch(rf"lesson\.check\({number}, \.\.\., .+\)", check.source)
+        assert check.outputs[0]["data"]["text/plain"].startswith("Not yet. ")
+    assert not [cell for cell in notebook.cells if cell.metadata.get("jupyter")]
 
 
 def test_links_lead_somewhere(path: Path, notebook: NotebookNode) -> None:
-    """Links and pictures are files beside the notebook."""
-    for target in re.findall(r"\]\(([^)#]+)\)", "\n".join(_prose(notebook))):
-        assert (path.parent / target).is_file(), target
+    """Links and pictures are files next to the notebook, or pages on the web."""
+    targets = re.findall(r"\]\(([^)#]+)\)", "\n".join(_prose(notebook)))
+    for target in targets:
+        assert target.startswith("https://") or (path.parent / target).is_file(), target
+
+
+def test_the_start_leads_everywhere() -> None:
+    """From the first notebook, a link leads to each of the others."""
+    start = "\n".join(_prose(nbformat.read(NOTEBOOKS[0], as_version=4)))
+    assert {f"{name}.ipynb" for name in NAMES[1:]} <= set(re.findall(r"\]\(([^)#]+)\)", start))
 
 
 def test_a_changed_number_is_caught(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Write requirements.lock from pip's report of an installation: each package with the SHA-256 of its file.
 
-Usage: python tests/lock.py REPORT, where REPORT is what ``pip install --dry-run --report`` wrote.
+Usage: python tests/release/lock.py REPORT, where REPORT is what ``pip install --dry-run --report`` wrote.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-LOCK = Path(__file__).parent.parent / "requirements.lock"
+LOCK = Path(__file__).parents[2] / "requirements.lock"
 HEAD = """\
 # Every package that `make` installs, with the SHA-256 of its file for Linux on x86-64 with CPython 3.11.
 # Written by `make lock` from constraints.txt; a test holds the two equal.
