@@ -171,9 +171,11 @@ class Histories(RuleBasedStateMachine):
         if settled:
             self.world.settle()
         self.world.settle_reverts()
-        before = self.world.rows()
+        before, kills = self.world.rows(), self.world.kills.total()
         page = self._do("reconcile", self._reconcile, death)
-        if page is not None:
+        if page is not None and page.arrived is None:
+            assert self.world.kills.total() > kills, "the dataset was not read, and nobody was killed"
+        elif page is not None:
             self._check_landed(page, before)
 
     def _reconcile(self) -> Page:
