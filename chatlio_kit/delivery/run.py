@@ -147,7 +147,11 @@ class Run:
                 ThreadPoolExecutor(1, thread_name_prefix="chatlio-kit-insert")
             )
             self._sender = self._sending.enter_context(Sender(self._pace, self._record, self._patience))
+            self._open_route()
             self._opened = opened.pop_all()
+
+    def _open_route(self) -> None:
+        """Open what only this route needs; where it fails, the ledger is unlocked."""
 
     def __enter__(self) -> Run:
         return self

@@ -106,6 +106,8 @@ def test_an_inlet_that_asks_for_a_token_gets_one(stand: Any, platform: Platform)
     sent = [asked.headers.get("Authorization") for asked in stand.asked]
     assert sent == [None, *[f"Bearer {TOKEN}1"] * 3, f"Bearer {TOKEN}2"]
     assert stand.asked[1].headers["x-sandbox-name"] == stand.asked[1].headers["sandbox-name"]
+    without, token = stand.asked[0].headers, {"Authorization", "x-sandbox-name", "sandbox-name"}
+    assert stand.asked[1].headers.keys() == without.keys() | token
 
 
 def test_an_inlet_that_refuses_the_token_is_told_as_it_is(stand: Any, platform: Platform) -> None:

@@ -163,6 +163,14 @@ CASES: list[tuple[str, int, Any, type[PlatformError], str | None, str]] = [
         "AEP_SCOPES",
     ),
     ("Catalog", 302, b"", PlatformError, None, ""),
+    (
+        "Catalog",
+        409,
+        {"error-chain": [{"errorCode": "CAT-1", "errorMessage": "taken"}], "detail": "taken"},
+        Conflict,
+        "CAT-1",
+        "",
+    ),
 ]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -313,6 +314,60 @@ def test_files_are_listed_in_two_steps_and_downloaded(stand: Any, platform: Plat
     asked = stand.asked[2]
     assert asked.path == "/data/foundation/export/files/file-1"
     assert asked.query == {"path": ["a/p.parquet"]}
+
+
+def test_a_part_is_saved_in_ranges_or_as_the_server_sends_it(
+    stand: Any, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A range is asked for until the file is whole; a server that ignores ranges sends it all at once."""
+    monkeypatch.setattr("chatlio_kit.aep.data_access._RANGE", 3)
+    part = {"name": "p.parquet", "length": 7}
+    stand.will_answer({"data": [{"dataSetFileId": "file-1"}]})
+    stand.will_answer({"data": [part]})
+    (file,) = platform.data_access.files("b1")
+    for content, status in [(b"PAR", 206), (b"1PA", 206), (b"R", 206), (b"PAR1PAR", 200), (b"", 206)]:
+        stand.will_answer(content, status)
+    whole, at_once, ended = BytesIO(), BytesIO(), BytesIO()
+    platform.data_access.save(file, whole)
+    assert whole.getvalue() == b"PAR1PAR"
+    ranges = [asked.headers["Range"] for asked in stand.asked[2:]]
+    assert ranges == ["bytes=0-2", "bytes=3-5", "bytes=6-6"]
+    platform.data_access.save(file, at_once)
+    assert at_once.getvalue() == b"PAR1PAR"
+    platform.data_access.save(file, ended)
+    assert ended.getvalue() == b""
+
+
+def test_records_are_counted_by_dataset(stand: Any, platform: Platform) -> None:
+    """The filter groups by the dataset, and every point counts, a text or a number."""
+    points = [{"dps": {"1": 2.0, "2": "3"}}, {"dps": None}]
+    stand.will_answer({"metricResponses": [{"datapoints": points}, {"datapoints": [{"dps": {"1": 1}}]}]})
+    assert platform.observability.total("timeseries.x", "dataset-1") == 6
+    (metric,) = stand.asked[0].json()["metrics"]
+    assert metric == {
+        "name": "timeseries.x",
+        "filters": [{"name": "dataSetId", "value": "dataset-1", "groupBy": True}],
+        "aggregator": "sum",
+        "downsample": "sum",
+    }
+
+
+def test_the_platforms_time_is_that_of_its_answers(stand: Any, platform: Platform) -> None:
+    """Before the first answer it is this machine's, and the difference is not known."""
+    assert platform.clock_skew is None
+    assert not platform.tells_time
+    assert abs(platform.now() - datetime.now(UTC)) < timedelta(minutes=1)
+    stand.will_answer([])
+    assert platform.namespaces.all() == []
+    assert platform.tells_time
+    assert abs(platform.clock_skew or 99) < 60
+
+
+def test_a_connection_without_its_list_is_unexpected(stand: Any, platform: Platform) -> None:
+    """One object comes in a list; an answer without one is no absence."""
+    stand.will_answer({"id": "c1"})
+    with pytest.raises(PlatformError, match="contains no items"):
+        platform.flows.flow("c1")
 
 
 def test_an_unknown_batch_is_not_found(stand: Any, platform: Platform) -> None:

@@ -1,7 +1,7 @@
-"""Bugs that are put into the delivery on purpose, and a shortest history that shows each.
+"""Bugs that are put into the delivery on purpose, and a short history that shows each.
 
-The soak looks for each of them at random (``soak_histories.py --bugs``) and prints what it shrinks to; the
-histories here are such finds, kept as cases.
+The histories here were written by hand. ``soak_histories.py --bugs`` looks for each bug at random and prints
+what it shrinks to; docs/evidence.md says which were found.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def _a_lost_answer_counts_as_delivered() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Bug:
-    """A bug, and a shortest history in which it shows.
+    """A bug, and a short history in which it shows.
 
     Attributes:
         put_in: a context in which the package has the bug.
@@ -215,7 +215,7 @@ BUGS: dict[str, Bug] = {
         _a_lost_answer_counts_as_delivered, _broken_before, "never accepted"
     ),
 }
-"""At least the five that the judge must find."""
+"""The bugs that the judge must name."""
 
 
 def play(history: History) -> None:

@@ -170,9 +170,12 @@ class Histories(RuleBasedStateMachine):
         """The dataset is read back."""
         if settled:
             self.world.settle()
-        before = self.world.rows()
+        self.world.settle_reverts()
+        before, kills = self.world.rows(), self.world.kills.total()
         page = self._do("reconcile", self._reconcile, death)
-        if page is not None:
+        if page is not None and page.arrived is None:
+            assert self.world.kills.total() > kills, "the dataset was not read, and nobody was killed"
+        elif page is not None:
             self._check_landed(page, before)
 
     def _reconcile(self) -> Page:
@@ -285,7 +288,8 @@ class Histories(RuleBasedStateMachine):
             name for name, count in loaded.items() if count > 1 and name not in world.called_back
         ]:
             problems.append(f"{len(repeated)} events were loaded twice")
-        if unfounded := delivered - set(world.accepted) - world.landed - world.settled - world.forgotten:
+        founded = world.accepted.keys() | world.landed | world.acknowledged | world.forgotten
+        if unfounded := delivered - founded:
             problems.append(f"{len(unfounded)} events count as delivered and were never accepted")
         if shown := rows.keys() & world.forgotten:
             problems.append(f"{len(shown)} events of a person who was forgotten are in the dataset")

@@ -315,6 +315,7 @@ class World:
 
     Attributes:
         accepted: how often the platform accepted each event, by its own log.
+        acknowledged: events that an answer, which arrived, said were accepted.
         settled: events whose acceptance the client knows; it must not send them again.
         landed: events that the dataset held at some time.
         called_back: events that were absent when the user asked to send what is gone again.
@@ -331,6 +332,7 @@ class World:
         self.faults: list[dict[str, Any]] = []
         self.hidden: list[tuple[Path, Path]] = []
         self.accepted: Counter[str] = Counter()
+        self.acknowledged: set[str] = set()
         self.settled: set[str] = set()
         self.forgotten: set[str] = set()
         self.landed: set[str] = set()
@@ -443,6 +445,7 @@ class World:
                     if "xactionId" in element and "status" not in element:
                         post.acknowledged.add(name)
         with self._lock:
+            self.acknowledged |= post.acknowledged
             self.settled |= post.acknowledged
 
     # What the judge reads: the platform's store, and the ledger's file, without the package.
@@ -495,10 +498,18 @@ class World:
 
     def settle(self) -> None:
         """Wait until the platform has processed everything."""
+        self._wait_for("inbox", "SELECT 1 FROM inbox LIMIT 1")
+        self.settle_reverts()
+
+    def settle_reverts(self) -> None:
+        """Wait until the platform has reverted what it was asked to: only that takes rows away."""
+        self._wait_for("reverts", "SELECT 1 FROM resource WHERE kind = 'revert' LIMIT 1")
+
+    def _wait_for(self, what: str, query: str) -> None:
         patience = time.monotonic() + 30
-        while self._store.execute("SELECT 1 FROM inbox LIMIT 1").fetchone():
+        while self._store.execute(query).fetchone():
             if time.monotonic() > patience:
-                raise TimeoutError("the platform does not process its inbox")
+                raise TimeoutError(f"the platform does not process its {what}")
             time.sleep(0.002)
 
     def _read_log(self) -> None:
@@ -594,6 +605,11 @@ def _erasing(erase: Any, *where: Any) -> Any:
     return erased
 
 
+def _planned(_platform: Platform, _name: str, **_options: Any) -> Any:
+    """Return the plan of a connection that is complete."""
+    return SimpleNamespace(apply=lambda **_: _here().connection)
+
+
 @cache
 def pool() -> tuple[Pool, PlatformThread]:
     """Make the pool and the platform's thread, once for a process."""
@@ -643,6 +659,9 @@ def world() -> Iterator[World]:
         patch("chatlio_kit.local_platform.store.sqlite3", _Sqlite(lambda: thread.life)),
         patch("chatlio_kit.delivery.requests.sending.WORKERS", WORKERS),
         patch("chatlio_kit.delivery.stream.revalidate", _revalidate),
+        # half of a history's time: the connection is complete, and no kill falls into the search of all files
+        patch("chatlio_kit.jobs.backfill.plan_connection", _planned),
+        patch("chatlio_kit.jobs.forget._Erasure._report_remaining_files", lambda _: None),
         patch.object(run_module, "pack", partial(pack, limit=REQUEST_BYTES)),
         patch(
             "chatlio_kit.jobs.forget.local_platform",

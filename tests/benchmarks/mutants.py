@@ -41,8 +41,11 @@ SEED = 21
 TIMEOUT_FACTOR = 5.0
 LEAST_TIMEOUT = 60.0
 
-_CASES = "tests/delivery/test_histories.py::test_a_history_that_once_failed_or_nearly_did"
-_LEDGER = ("tests/delivery/test_ledger.py", _CASES)
+_CASES = "tests/delivery/test_histories.py::test_a_history_that_is_kept_as_a_case"
+_LEDGER = (
+    "tests/delivery/test_ledger_lists.py", "tests/delivery/test_ledger.py",
+    "tests/delivery/test_reconcile.py", "tests/test_trace.py", "tests/delivery/test_ledger_damage.py",
+)  # fmt: skip
 _AEP = ("tests/aep",)
 TARGETS: dict[str, tuple[str, ...]] = {
     "chatlio_kit/chatlio/event_ids.py": ("tests/chatlio/test_identity.py",),
@@ -64,6 +67,18 @@ TARGETS: dict[str, tuple[str, ...]] = {
             ("run_options", "test_run_terms"),
         )
     },
+    "chatlio_kit/delivery/activation.py": ("tests/delivery/test_clocks.py", "tests/test_backfill_faults.py"),
+    "chatlio_kit/delivery/canary.py": (
+        "tests/people/test_delivery.py", "tests/test_backfill_faults.py",
+    ),
+    "chatlio_kit/delivery/forecast.py": (
+        "tests/test_backfill_resume.py", "tests/people/test_delivery.py", "tests/test_cli.py",
+    ),
+    "chatlio_kit/delivery/people.py": ("tests/people/test_delivery.py", "tests/people/test_audit.py"),
+    "chatlio_kit/delivery/turns.py": ("tests/people/test_turns.py",),
+    "chatlio_kit/delivery/bulk": (
+        "tests/delivery/test_bulk_files.py", "tests/test_bulk.py", _CASES,
+    ),
 }  # fmt: skip
 """Modules, or folders of modules, and the tests that cover them; the quickest first."""
 

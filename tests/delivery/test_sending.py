@@ -126,6 +126,19 @@ def test_an_answer_that_got_lost_is_asked_for_again() -> None:
     assert set(inlet.accepted.values()) == {1, 2}
 
 
+def test_all_that_was_left_without_an_answer_is_counted() -> None:
+    """Every try of a request counts: each may have put the records into the lake."""
+
+    def answer(asked: int, numbers: list[int]) -> Reply | None:
+        if asked > 2:
+            return None
+        return _reply(207, {"responses": [{"xactionId": "1:2:3:0"}]})
+
+    total = _send(Inlet(answer), list(pack(RECORDS)))
+    assert len(_delivered(total)) == 40
+    assert total.unanswered == 39 + 38  # an answer holds one verdict each time
+
+
 def test_a_platform_that_stays_away_leaves_records_pending() -> None:
     """When no try succeeds the records are told as pending, not as lost and not as delivered."""
     total = _send(Inlet(lambda asked, numbers: _silence()))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,8 +36,7 @@ class BulkRun(Run):
     route = "batch"
     default_patience = PATIENCE
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
+    def _open_route(self) -> None:
         self._lots = Lots(self.destination_ledger, self._state)
         self._loader = Loader(
             self.connection,
