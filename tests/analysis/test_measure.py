@@ -152,7 +152,7 @@ def test_empty_tables_have_empty_answers(nothing: Metrics) -> None:
         (lambda measured: measured.frame("missed", "decade"), "by= is one of all, day, .*not 'decade'"),
         (lambda measured: measured.frame("missed", None), "by= is one of .*not None"),
         (lambda measured: measured.overview("agent"), "by= is one of day, week"),
-        (lambda measured: measured.figure("backlog", "agent"), "'backlog' is not known by agent"),
+        (lambda measured: measured.figure("backlog", "agent"), "'backlog' is not available by agent"),
         (ck.measure, "tables= is tables, from"),
         (lambda measured: ck.measure("tables/"), "tables= is tables, from"),
     ],
