@@ -365,7 +365,7 @@ class DestinationLedger:
         """Return, by name, the files that were read without a reject and hold nothing pending.
 
         Args:
-            names: the files that are about to be read. Where a pending event is from another file, any of
+            names: The files that are about to be read. Where a pending event is from another file, any of
                 these may hold it, under a new name or as a duplicate, so that none is returned.
         """
         rows = self.ledger.fetch_all(
