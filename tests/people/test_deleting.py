@@ -117,7 +117,7 @@ def test_a_channel_is_not_deleted_at_the_cost_of_other_chats(
         (deletion,) = answer["deletions"]
         assert (deletion["rows"], deletion["left"]) == (int(theirs.sum()), int(theirs.sum()))
         assert deletion["work_order"] is None
-        assert f"also {deletion['others']:,} rows that are not the channel" in deletion["problem"]
+        assert f"including {deletion['others']:,} rows that are not the channel" in deletion["problem"]
         assert f"lower(_tenant.chatlio.channel_id) IN ('{channel.lower()}')" in answer["sql"]
         connection = ck.open_connection(platform, "people")
         assert len(connection.read_rows(quiet=True)) == len(events)
