@@ -385,7 +385,7 @@ def test_a_failed_batch_whose_files_are_gone_is_one_sentence(
 
     with monkeypatch.context() as patched:
         patched.setattr(bulk_run, "xdm_table", without_times)
-        patched.setattr(promotion.Promotion, "step", lambda *_: None)
+        patched.setattr(promotion.Promotion, "step", lambda *_: 0.01)  # the seconds until it looks again
         assert load(captures, platform, patience=0.05).run.pending == EVENTS
     files.remove_files(platform.settings.state / files.FOLDER)
     with pytest.raises(PlatformError, match="300 errors"):
