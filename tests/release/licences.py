@@ -42,8 +42,8 @@ def licence_of(package: Distribution) -> str:
     classifiers = [
         line.rpartition(" :: ")[2] for line in metadata.get_all("Classifier") or [] if line[:7] == "License"
     ]
-    stated = metadata["License-Expression"], " AND ".join(_NAMES.get(name, name) for name in classifiers)
-    words = next(filter(None, (*stated, (metadata["License"] or "").partition("\n")[0])), "none stated")
+    stated = metadata.get("License-Expression"), " AND ".join(_NAMES.get(name, name) for name in classifiers)
+    words = next(filter(None, (*stated, (metadata.get("License") or "").partition("\n")[0])), "none stated")
     return _NAMES.get(words, words)
 
 
