@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from ..catalog.batches import update_batch
+from ..catalog.batches import batch_of, update_batch
 from ..faults.plan import Limit
 from ..lake.files import new_batch_id
 from ..registry.routes import composed_schema
@@ -171,7 +171,7 @@ class BatchIngestion(Service):
     @route("POST", f"{BASE}/batches/{{id}}")
     async def act(self, request: web.Request) -> web.Response:
         """Complete, abort, fail or revert a batch."""
-        batch_id, batch = self._batch(request)
+        batch_id, batch = batch_of(self._context.store, request)
         actions = {"COMPLETE": self._complete, "ABORT": self._end, "FAIL": self._end, "REVERT": self._revert}
         action = request.query.get("action", "")
         if action not in actions:
@@ -264,15 +264,8 @@ class BatchIngestion(Service):
     def _by_external_id(self, external_id: str) -> str:
         return next(iter(self._context.store.batches(BatchFilter(external_id=external_id), 1, 0)), "")
 
-    def _batch(self, request: web.Request) -> tuple[str, Json]:
-        batch_id = request.match_info["id"]
-        found = self._context.store.batch(batch_id)
-        if found is None:
-            raise problems.not_found(f"batch {batch_id}")
-        return batch_id, found
-
     def _of_dataset(self, request: web.Request) -> tuple[str, Json]:
-        batch_id, batch = self._batch(request)
+        batch_id, batch = batch_of(self._context.store, request)
         dataset_id = request.match_info["dataset"]
         if batch["relatedObjects"][0]["id"] != dataset_id:
             raise problems.not_found(f"dataset {dataset_id} of the batch {batch_id}")
@@ -288,7 +281,7 @@ class BatchIngestion(Service):
 
     def _loading(self, request: web.Request) -> tuple[Uploads, str]:
         uploads, path = self._uploads(request)
-        _require(uploads.batch_id, self._batch(request)[1], "loading", "An upload")
+        _require(uploads.batch_id, batch_of(self._context.store, request)[1], "loading", "An upload")
         return uploads, path
 
     def _unfinished(self, uploads: Uploads, path: str) -> Json:

@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from aiohttp import web
+
+from ..server import errors as problems
 from ..server.service import now_ms
 from ..store import Json, Store
+
+
+def batch_of(store: Store, request: web.Request) -> tuple[str, Json]:
+    """Return the id in a request's path, and its batch; a refusal if there is none."""
+    batch_id = request.match_info["id"]
+    found = store.batch(batch_id)
+    if found is None:
+        raise problems.not_found(f"batch {batch_id}")
+    return batch_id, found
 
 
 def update_batch(store: Store, batch_id: str, **changed: Any) -> None:

@@ -21,7 +21,7 @@ from ..server.json_patch import PatchProblem, apply_patch
 from ..server.patterns import WrongPattern, compile_pattern
 from ..server.service import Service, answer, now_ms, route, whole_number
 from ..store import BatchFilter, Json
-from .batches import deactivate
+from .batches import batch_of, deactivate
 
 BASE = "/data/foundation/catalog"
 SCHEMA_CONTENT_TYPE = re.compile(
@@ -170,11 +170,8 @@ class Catalog(Service):
     @route("GET", f"{BASE}/batches/{{id}}")
     async def batch(self, request: web.Request) -> web.Response:
         """Return one batch: an object of one key, its id."""
-        key = request.match_info["id"]
-        found = self._context.store.batch(key)
-        if found is None:
-            raise problems.not_found(f"batch {key}")
-        return answer({key: found})
+        batch_id, batch = batch_of(self._context.store, request)
+        return answer({batch_id: batch})
 
     def _find(self, request: web.Request) -> Json:
         key = request.match_info["id"]

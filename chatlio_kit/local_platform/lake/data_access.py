@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from aiohttp import web
 
 from ..batch_ingestion.uploads import Uploads
+from ..catalog.batches import batch_of
 from ..server import errors as problems
 from ..server.service import Service, answer, route, whole_number
 from ..store import BatchFilter, Json
@@ -37,7 +38,7 @@ class DataAccess(Service):
     @route("GET", f"{BASE}/batches/{{id}}/files")
     async def files(self, request: web.Request) -> web.Response:
         """Return the dataset files of a batch; a failed batch has none."""
-        batch_id, batch = self._batch(request)
+        batch_id, batch = batch_of(self._context.store, request)
         data = []
         if batch["status"] == "success":
             file_id = f"{batch_id}{_FILE_SUFFIX}"
@@ -76,7 +77,7 @@ class DataAccess(Service):
     @route("GET", f"{BASE}/batches/{{id}}/failed")
     async def failed(self, request: web.Request) -> web.StreamResponse:
         """Return the list of a failed batch's files, or with ``path`` one of them."""
-        batch_id, batch = self._batch(request)
+        batch_id, batch = batch_of(self._context.store, request)
         if batch["status"] != "failed":
             raise problems.not_found(f"failed file of the batch {batch_id}")
         path = failed_file(self._context.store.lake, batch_id)
@@ -99,7 +100,7 @@ class DataAccess(Service):
 
         A ``path`` of ``row_errors`` or ``input_files`` lists files, and with the name of one it is that file.
         """
-        batch_id, _ = self._batch(request)
+        batch_id, _ = batch_of(self._context.store, request)
         path = request.query.get("path", "")
         folder, _, name = path.partition("/")
         if path == ERROR_SAMPLE_FILE:
@@ -144,13 +145,6 @@ class DataAccess(Service):
                 if len(rows) < PREVIEW_ROWS:
                     rows += await asyncio.to_thread(_first_rows, path, PREVIEW_ROWS - len(rows))
         return answer({"data": rows})
-
-    def _batch(self, request: web.Request) -> tuple[str, Json]:
-        batch_id = request.match_info["id"]
-        found = self._context.store.batch(batch_id)
-        if found is None:
-            raise problems.not_found(f"batch {batch_id}")
-        return batch_id, found
 
     def _view_of(self, batch: Json) -> str:
         dataset = self._context.store.get("dataset", batch["relatedObjects"][0]["id"])
