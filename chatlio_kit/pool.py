@@ -250,7 +250,7 @@ class Cluster(Executor):
                         f"while {item} was to be converted. Start workers and begin again; {_NOTHING_LEFT}."
                     )
             packed = future.result()
-        size, content = pickle.loads(packed)  # noqa: S301  whoever can join the cluster is trusted
+        size, content = pickle.loads(packed)  # noqa: S301  every member of the cluster is trusted
         return pickle.loads(decompress(content, size, "lz4"))  # noqa: S301  likewise
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:

@@ -171,7 +171,7 @@ def _pages() -> Iterator[str]:
 
 
 def _fields() -> Iterator[str]:
-    yield "| name | what stands there |"
+    yield "| name | value at the path |"
     yield "| --- | --- |"
     for name in FIELDS:
         yield f"| {_code(name)} | {MEANINGS[name]} |"

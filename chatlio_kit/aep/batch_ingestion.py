@@ -52,7 +52,7 @@ class BatchIngestion(Api):
         self._act("complete the batch", batch_id, "COMPLETE")
 
     def abort(self, batch_id: str) -> None:
-        """Give a batch up that was not completed; nothing of it is ingested."""
+        """Abort a batch that was not completed; none of its records are ingested."""
         self._act("give the batch up", batch_id, "ABORT")
 
     def revert(self, batch_id: str) -> None:

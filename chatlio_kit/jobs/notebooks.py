@@ -211,7 +211,7 @@ class NotebookSetup(SheetDisplay):
 
         Args:
             number: Which exercise of this lesson, from 1.
-            answer: Your answer; ``...`` stands for none yet.
+            answer: Your answer; ``...`` means that there is none yet.
             about: The object that the exercise names.
 
         Raises:

@@ -86,7 +86,7 @@ def _resident(root: psutil.Process) -> list[int]:
 
 
 def _proportional(root: psutil.Process) -> int:
-    """Give the bytes of a process and of all below it, shared pages counted once; 0 where that is unknown."""
+    """Return the bytes of a process and its children, shared pages counted once; 0 if unknown."""
     total = 0
     try:
         for process in [root, *root.children(recursive=True)]:

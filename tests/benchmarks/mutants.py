@@ -107,7 +107,7 @@ _SQL_CHANGES = (
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change: the module's file, the place, what stood there and what stands there now."""
+    """One change: the module's file, the position, the old text and the new text."""
 
     file: str
     line: int

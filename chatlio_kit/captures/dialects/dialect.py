@@ -25,7 +25,7 @@ _HOST = re.compile(r"^[a-z][a-z0-9+.-]*://[^/?#]*", re.IGNORECASE)
 class FieldPath:
     """The path of a value in a record: its keys from the outside in.
 
-    A number is an array index, and ``*`` stands for every index.
+    A number is an array index, and ``*`` matches every index.
     """
 
     keys: tuple[str, ...]

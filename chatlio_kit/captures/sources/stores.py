@@ -287,7 +287,7 @@ class _Store:
 
 
 def _matches(inside: Sequence[str], parts: Sequence[str], wants_folder: bool) -> bool:
-    """Whether a path, or one of its folders, matches a pattern in which ``**`` stands for any folders."""
+    """Whether a path, or one of its folders, matches a pattern; ``**`` matches any number of folders."""
     if not parts:
         return bool(inside) or not wants_folder
     if not inside:
