@@ -213,7 +213,10 @@ class BulkRun(Run):
             self.connection.platform.sleep(_CANARY_INTERVAL)
 
     def _loaded_in_words(self) -> str:
-        undo = in_words(f"chatlio-kit revert {self.number}", f"revert(connection, {self.number})")
+        undo = in_words(
+            f"chatlio-kit revert {self.number} --name {self.connection.name}",
+            f"revert(connection, {self.number})",
+        )
         what = "batch" if self._batches == 1 else "batches"
         return (
             f"Loaded in {self._batches:,} {what} with {self._loaded_bytes:,} bytes of Parquet, as run "
