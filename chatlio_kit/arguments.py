@@ -231,7 +231,7 @@ SHARED: dict[str, Rule] = {
     "reason": optional(text),
     "kind": optional(text),
     "undated_as": optional(text),
-    "redact": optional(text),
+    "redact": optional(texts_by_name),
     "contract": optional(text),
     "fields": optional(texts_by_name),
     "exclude": text_or_texts,

@@ -84,12 +84,14 @@ class Redaction:
     key: Secret | None = None
 
     @classmethod
-    def from_text(cls, text: str | None, key: Callable[[], Secret] | None = None) -> Redaction:
+    def from_text(
+        cls, text: str | Mapping[str, str] | None, key: Callable[[], Secret] | None = None
+    ) -> Redaction:
         """Parse the option ``--redact``.
 
         Args:
             text: One way for all classes, ways for single classes (``CLASS=WAY``), or both, separated by
-                commas; None or ``keep`` redacts nothing.
+                commas, or a mapping of classes to ways; None or ``keep`` redacts nothing.
             key: Returns the key; called only if a way needs it.
 
         Raises:
@@ -98,7 +100,11 @@ class Redaction:
         """
         ways: dict[Privacy, Way] = {}
         singles: dict[Privacy, Way] = {}
-        for part in (text or "").split(",") if text is not None else ():
+        if isinstance(text, Mapping):
+            parts = [f"{name}={way}" for name, way in text.items()]
+        else:
+            parts = [] if text is None else text.split(",")
+        for part in parts:
             name, is_single, way = part.strip().rpartition("=")
             if is_single:
                 singles[_class_named(name.strip())] = _way_named(way.strip())

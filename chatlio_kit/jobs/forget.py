@@ -202,7 +202,7 @@ def forget(
     kind: str | None = None,
     undated_as: str | None = None,
     fields: str | Mapping[str, str] | None = None,
-    redact: str | None = None,
+    redact: str | Mapping[str, str] | None = None,
     contract: str | None = None,
     exclude: Sequence[str] = (),
     encoding: str | None = None,

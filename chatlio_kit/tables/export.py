@@ -209,7 +209,7 @@ def read_export(
     kind: str | None = None,
     undated_as: str | None = None,
     fields: str | Mapping[str, str] | None = None,
-    redact: str | None = None,
+    redact: str | Mapping[str, str] | None = None,
     contract: str | None = None,
     exclude: str | Sequence[str] = (),
     encoding: str | None = None,
@@ -227,7 +227,7 @@ def read_export(
             ``payload=request.body,received=request.time,kind=request.path``, or an equivalent mapping;
             ``docs/dialects.md`` lists the names.
         redact: How to redact personal values: ``drop``, ``mask``, ``hash:aep`` or ``hash:keyed`` for all, or
-            for single classes, as in ``personal=hash:keyed,content=drop``.
+            for single classes, as in ``personal=hash:keyed,content=drop`` or an equivalent mapping.
         contract: How to treat undocumented fields: ``evolve`` keeps them in ``extra_fields``, ``freeze``
             rejects their records, ``discard_value`` leaves them out; for single tables as in
             ``events=freeze``.
@@ -284,7 +284,7 @@ def read_slack(
     kind: str | None = None,
     undated_as: str | None = None,
     fields: str | Mapping[str, str] | None = None,
-    redact: str | None = None,
+    redact: str | Mapping[str, str] | None = None,
     contract: str | None = None,
     exclude: str | Sequence[str] = (),
     encoding: str | None = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from chatlio_kit.chatlio.redaction import Redaction
@@ -25,7 +26,9 @@ class FieldPolicy:
     contract: Contract = field(default_factory=Contract)
 
     @classmethod
-    def from_options(cls, redact: str | None = None, contract: str | None = None) -> FieldPolicy:
+    def from_options(
+        cls, redact: str | Mapping[str, str] | None = None, contract: str | None = None
+    ) -> FieldPolicy:
         """Parse the options ``--redact`` and ``--contract``.
 
         Raises:

@@ -146,9 +146,10 @@ def test_one_key_gives_one_hash_and_another_key_another() -> None:
         ("staff=keep,mask", dict.fromkeys(("pseudonym", "personal", "content"), "mask")),
         ("personal=hash:keyed,content=mask,staff=drop",
          {"personal": "hash:keyed", "content": "mask", "staff": "drop"}),
+        ({"personal": "mask", "content": "keep"}, {"personal": "mask"}),
     ],
 )  # fmt: skip
-def test_the_option_is_read(text: str | None, ways: dict[str, str]) -> None:
+def test_the_option_is_read(text: str | dict[str, str] | None, ways: dict[str, str]) -> None:
     """A single way applies to all classes of personal data; a way for a single class takes precedence."""
     redaction = Redaction.from_text(text, _key)
     assert {str(privacy): str(way) for privacy, way in redaction.ways.items()} == ways
@@ -157,9 +158,13 @@ def test_the_option_is_read(text: str | None, ways: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "hash", "masked", "plain=drop", "names=drop", "personal=", "drop,,mask"]
+    "text",
+    [
+        *("", "hash", "masked", "plain=drop", "names=drop", "personal=", "drop,,mask"),
+        *({"names": "drop"}, {"content": "mask,drop"}, {"personal": "keep,content=mask"}),
+    ],
 )
-def test_an_option_that_cannot_be_meant(text: str) -> None:
+def test_an_option_that_cannot_be_meant(text: str | dict[str, str]) -> None:
     """An unknown class or way is reported with the valid ones; a typo never leaves values unredacted."""
     with pytest.raises(UsageError, match="redact="):
         Redaction.from_text(text, _key)
