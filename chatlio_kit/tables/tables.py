@@ -125,11 +125,14 @@ class Tables:
         return path
 
     @checked()
-    def read_conversation(self, conversation_id: str | None = None) -> Transcript:
+    def read_conversation(
+        self, conversation_id: str | None = None, *, time_zone: str | None = None
+    ) -> Transcript:
         """Return one conversation for reading.
 
         Args:
             conversation_id: Its id; by default the conversation with the most messages.
+            time_zone: The zone in which its start is shown; UTC by default.
 
         Raises:
             UsageError: There is no such conversation.
@@ -145,7 +148,7 @@ class Tables:
                 f"There is no conversation {conversation_id!r}. The table conversations lists all of them."
             )
         messages = self.messages[self.messages["conversation_id"] == conversation_id]
-        return Transcript.of(rows.iloc[0], messages)
+        return Transcript.of(rows.iloc[0], messages, time_zone or "UTC")
 
     @checked(run=a_run, query=text, since=optional(text), until=optional(text), limit=whole_number(1))
     def explore(

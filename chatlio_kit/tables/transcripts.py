@@ -59,12 +59,13 @@ class Transcript:
     lines: tuple[Line, ...]
 
     @classmethod
-    def of(cls, conversation: pd.Series[Any], messages: pd.DataFrame) -> Transcript:
+    def of(cls, conversation: pd.Series[Any], messages: pd.DataFrame, time_zone: str = "UTC") -> Transcript:
         """Return the transcript of a conversation.
 
         Args:
             conversation: Its row in the table ``conversations``.
             messages: Its rows in the table ``messages``, in order.
+            time_zone: The zone in which its start is shown.
         """
         agent = _text(conversation["agent_name"])
         facts = [f"answered by {agent}"] if agent else []
@@ -73,7 +74,7 @@ class Transcript:
         first = messages["sent_at"].min()
         return cls(
             str(conversation["conversation_id"]),
-            f"{conversation['started_at']:%d %B %Y, %H:%M} UTC",
+            f"{conversation['started_at'].tz_convert(time_zone):%d %B %Y, %H:%M} {time_zone}",
             tuple(facts),
             tuple(
                 Line(

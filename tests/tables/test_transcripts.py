@@ -43,6 +43,8 @@ def test_a_conversation_can_be_read(documented_tables: Tables) -> None:
     assert (
         lines[0] == "11 March 2024, 07:59 UTC · answered by Sam Lee · reported as unanswered · with feedback"
     )
+    in_berlin = documented_tables.read_conversation(STARTED, time_zone="Europe/Berlin")
+    assert in_berlin.started_at == "11 March 2024, 08:59 Europe/Berlin"
     assert lines[1].split() == ["+0:00", "visitor", "ana-ruiz:", "Is", "the", "beta", "open?"]
     assert lines[2].split() == ["+0:56", "agent", "Sam", "L.:", "Yes,", "since", "today."]
 
