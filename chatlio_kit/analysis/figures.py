@@ -27,6 +27,7 @@ _ROW = 0.36
 _MOST_VALUES = 13
 _CHARACTERS = 92  # below a plot
 _MARKS = 6
+_DATED = r"\d{4}(-|$)"  # a label that begins with a year
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,8 @@ def quartiles(
                 _annotate(axes, scale.form(value), (value, row), (0, 8))
         _name_rows(axes, numbers.index)
         axes.set_ylim(len(numbers) - 0.4, -0.75)
-        axes.set_xlim(0, _highest(numbers[["upper_quartile", "median"]]) * 1.08)
+        highest = _highest(numbers[["upper_quartile", "median"]])
+        axes.set_xlim(-0.025 * highest, 1.08 * highest)  # a dot at zero is drawn as a whole
         _mark(axes.xaxis, scale)
         axes.set_xlabel(label(unit))
         legend_above(axes, 2)
@@ -297,16 +299,23 @@ def arrived(
 
 
 def _finding(unit: str, numbers: pd.Series[Any], title: str | None) -> str:
-    """Return the given title, or the sum and the highest value in words."""
+    """Return the given title, or the highest value in words, with the course over time or the sum."""
     if title is not None:
         return title
     what = label(unit)[:1].upper() + label(unit)[1:]
     known = numbers.dropna()
     if not known.sum():
         return f"{what}: nothing to show"
-    ties = int((known == known.max()).sum()) - 1
-    others = f" and {ties} more" if ties else ""
-    highest = f"; highest: {known.max():,.0f} ({label(known.idxmax())}{others})" if len(known) > 1 else ""
+    first, *ties = (label(name) for name in known.index[known == known.max()])
+    others = f" and {ties[0] if len(ties) == 1 else f'{len(ties)} more'}" if ties else ""
+    highest = f"; highest: {known.max():,.0f} ({first}{others})" if len(known) > 1 else ""
+    if (
+        len(known) > 1
+        and known.index.is_monotonic_increasing
+        and known.index.astype(str).str.match(_DATED).all()
+    ):
+        ends = ((label(name), value) for name, value in known.iloc[[0, -1]].items())
+        return f"{what}: from " + " to ".join(f"{value:,.0f} in {name}" for name, value in ends) + highest
     return f"{what}: {known.sum():,.0f} in all{highest}"
 
 

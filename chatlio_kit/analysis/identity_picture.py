@@ -41,16 +41,19 @@ def draw(audit: IdentityAudit) -> Picture:
         picture.suptitle(title, x=0.02, ha="left", fontsize=11.5)
         left, right = picture.subplots(1, 2)
         left.grid(axis="x")
-        left.barh(
+        bars = left.barh(
             [kind.replace("_", " ") for kind in shares], list(shares.values()), color=_COLORS[audit.light]
         )
+        left.bar_label(bars, labels=[f"{share:.0%}" for share in shares.values()], fontsize=8.5, padding=3)
         left.invert_yaxis()
-        left.set_xlim(0, 1)
+        left.set_xlim(0, 1.16)
+        left.set_xticks([0, 0.25, 0.5, 0.75, 1])
         left.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         left.set_title("events with an identity", fontsize=10, loc="left")
         right.grid(axis="y")
         columns = right.bar(list(graphs), list(graphs.values()), color=BLUE)
         columns[-1].set_color(VERMILLION)
         right.bar_label(columns, labels=[f"{count:,}" for count in graphs.values()], fontsize=8.5)
+        right.margins(y=0.12)
         right.set_title("people, by number of their identities", fontsize=10, loc="left")
         return picture

@@ -25,6 +25,7 @@ _BESIDE = {
     Measure.COUNT: ("number",),
 }
 _HEADINGS = {"lower_quartile": "25 %", "upper_quartile": "75 %"}
+_PREPOSITIONS = {"hour": "at", "hour_of_week": "on", "weekday": "on", "page": "on", "agent": "with"}
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 _SPANS = (
     *(1, 2, 5, 10, 20, 30),
@@ -99,7 +100,7 @@ def finding(metric: Metric, by: str, frame: pd.DataFrame, business: bool = False
         return f"{title}: nothing to measure"
     if metric.measure is Measure.COUNT:
         top, total = values.idxmax(), values.sum()
-        where = f"; highest: {values.max():,.0f} ({_group(by, top)})" if len(values) > 1 else ""
+        where = f", most {_at(by, top)} ({values.max():,.0f})" if len(values) > 1 else ""
         return f"{title}: {total:,.0f} in all{where}"
     word = {"median": "median ", "mean": "on average "}.get(column, "")
     if by in PERIODS:
@@ -129,7 +130,12 @@ def finding(metric: Metric, by: str, frame: pd.DataFrame, business: bool = False
 
 
 def _group(by: str, name: object) -> str:
-    return f"{name}:00" if by == "hour" else label(name)
+    return f"{name}:00" if by in ("hour", "hour_of_week") else label(name)
+
+
+def _at(by: str, name: object) -> str:
+    """Return a group with its preposition."""
+    return f"{_PREPOSITIONS.get(by, 'in' if by in PERIODS else 'for')} {_group(by, name)}"
 
 
 def _short(measure: Measure, value: float) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
@@ -32,6 +33,7 @@ _TITLE_DENSITY = 10.5  # characters in an inch
 _GAP = 2  # characters between columns of numbers
 _LINE = 14.0  # points from one row of numbers to the next
 _CHARACTER = 0.078  # inches
+_BOLD = 1.25  # times the width of a normal character
 _DPI, _OVERSAMPLING = 110, 1.5
 _FRAME = "max-width:100%;height:auto;box-sizing:border-box;border:1px solid #E3E6E4;border-radius:8px"
 
@@ -121,7 +123,10 @@ def panel(
         style_sheet: Matplotlib style sheet or rcParams that modify the style.
     """
     with style.context(_styles(style_sheet)):
-        widths = [max(map(len, column)) for column in zip(*numbers, strict=True)] if numbers else []
+        widths = [
+            max(math.ceil(len(heading) * _BOLD), max(map(len, cells), default=0))
+            for heading, *cells in zip(*numbers or (), strict=True)
+        ]
         side = (sum(widths) + _GAP * len(widths)) * _CHARACTER
         width = _WIDTH_WITH_NUMBERS if numbers else WIDTH
         lines = textwrap.wrap(title, int(width * _TITLE_DENSITY))

@@ -12,7 +12,7 @@ import re
 from unicodedata import category
 
 _JOINERS = "\u200c\u200d"  # Persian and emoji need them, and they do not reorder text
-_LONGEST = 40
+_LONGEST = 48
 _IN_JSON = re.compile("[\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
 
 

@@ -74,7 +74,10 @@ def test_a_plot_takes_a_style(name: str) -> None:
 def test_a_plot_names_its_finding() -> None:
     """By default it counts, names the highest, and says what is missing."""
     ties = pd.Series({"a": 2, "b": 2, "c": 1})
-    assert figures.bars(ties, unit="events").get_suptitle() == "Events: 5 in all; highest: 2 (a and 1 more)"
+    assert figures.bars(ties, unit="events").get_suptitle() == "Events: 5 in all; highest: 2 (a and b)"
+    months = pd.Series({"2024-01": 2, "2024-02": 4, "2024-03": 3})
+    course = "Events: from 2 in 2024-01 to 3 in 2024-03; highest: 4 (2024-02)"
+    assert figures.bars(months, unit="events").get_suptitle() == course
     assert DRAW["stacked"]().get_suptitle() == "Events: 15 in all; highest: 9 (offline message)"
     assert DRAW["arrived"]().get_suptitle() == "7 of 8 events found; 1 missing"
     whole = figures.arrived(COUNTS, expected="found", found="found", unit="events")

@@ -196,7 +196,7 @@ def test_a_plot_takes_any_name(name: str) -> None:
     for picture in pictures:
         axes = picture.axes[0]
         texts = [*axes.get_xticklabels(), *axes.get_yticklabels(), axes.xaxis.label, axes.yaxis.label]
-        assert max(len(text.get_text()) for text in texts) <= 41
+        assert max(len(text.get_text()) for text in texts) <= 49
         assert not dangerous("".join(text.get_text() for text in texts), "\n")
         assert repr(picture).count("\n") == len(picture.numbers)  # no name adds a line
         assert not dangerous(repr(picture).replace("\n", "") + picture._repr_html_())
