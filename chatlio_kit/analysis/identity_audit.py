@@ -39,6 +39,7 @@ from chatlio_kit.chatlio.identities import (
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.chatlio.redaction import MASK, masked
 from chatlio_kit.display import Progress, Sheet
+from chatlio_kit.display.sheet import FormattedNumber
 from chatlio_kit.errors import UsageError, option
 from chatlio_kit.tables import Export, Tables, empty, revalidate
 
@@ -182,7 +183,9 @@ class IdentityAudit:
         kinds = []
         for kind, count in self.events.items():
             identified = self.identified.get(kind, 0)
-            kinds.append((kind.replace("_", " "), count, identified, f"{identified / count:.0%}"))
+            kinds.append(
+                (kind.replace("_", " "), count, identified, FormattedNumber(f"{identified / count:.0%}"))
+            )
         fields = [
             (
                 one.field,
@@ -195,8 +198,8 @@ class IdentityAudit:
             )
             for one in self.fields
         ]
-        headings = ("field", "namespace", "valid", "distinct", "blank", "blocked", "visitors of one value")
-        sizes = [(f"{size:,}", count) for size, count in sorted(self.graphs.sizes.items())]
+        headings = ("field", "namespace", "valid", "distinct", "blank", "blocked", "visitors sharing a value")
+        sizes = [(FormattedNumber(f"{size:,}"), count) for size, count in sorted(self.graphs.sizes.items())]
         chains = list(dict.fromkeys(f"One of the largest: {_chain(one)}." for one in self.graphs.members))
         people = "1 person" if self.graphs.count == 1 else f"{self.graphs.count:,} people"
         total = f"{self.graphs.identities:,} identities make {people}."
@@ -383,13 +386,14 @@ def _verdict(
             else:
                 amber.append(f"{on} ({where}).")
     if graphs.joined_emails:
-        amber.append(f"{graphs.joined_emails:,} people would have several e-mail addresses.")
+        people = "1 person" if graphs.joined_emails == 1 else f"{graphs.joined_emails:,} people"
+        amber.append(f"{people} would have several e-mail addresses.")
     share = identified / max(1, events)
     if share < GOOD_COVERAGE:
-        without = f"{events - identified:,} of {events:,} events get no identity and stay in the lake alone."
+        without = f"{events - identified:,} of {events:,} events get no identity, so Profile leaves them out."
         (red if share < LEAST_COVERAGE else amber).append(without)
     light = Light.RED if red else Light.AMBER if amber else Light.GREEN
-    return light, [*_some(red), *_some(amber)] or ["Nothing speaks against these identities."]
+    return light, [*_some(red), *_some(amber)] or ["No objection to these identities was found."]
 
 
 def _some(reasons: list[str]) -> list[str]:

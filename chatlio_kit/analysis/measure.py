@@ -18,6 +18,7 @@ from chatlio_kit.analysis.summary import BUSINESS, HEADLINES, check_name, summar
 from chatlio_kit.analysis.words import in_words
 from chatlio_kit.arguments import checked, flag, optional, path_ending_in, text, wrong
 from chatlio_kit.display import Sheet, SheetDisplay
+from chatlio_kit.display.sheet import FormattedNumber
 from chatlio_kit.display.workbook import write_workbook
 from chatlio_kit.errors import FrameError
 from chatlio_kit.tables import Tables, empty
@@ -229,7 +230,7 @@ class Metrics(SheetDisplay):
             (
                 METRICS[metric].title,
                 *(
-                    in_words(value, METRICS[metric].measure, is_change=name == "change")
+                    FormattedNumber(in_words(value, METRICS[metric].measure, is_change=name == "change"))
                     for name, value in zip(names, values, strict=True)
                 ),
             )
@@ -238,13 +239,13 @@ class Metrics(SheetDisplay):
         return Sheet("Metrics", ("", *(name.replace("_", " ") for name in names)), rows, self._notes(by))
 
     def _notes(self, by: str) -> list[str]:
-        notes = ["Of durations the median, of numbers the mean."]
+        notes = ["Durations are medians, numbers are means."]
         if self._span is not None:
             last = self.frame("conversations", by).index[-1]
             end = self._span[1].tz_convert(self.calendar.time_zone)
             notes.append(
-                f"last: {last}, compared with the {by} before. The last event is of {end:%Y-%m-%d %H:%M}, "
-                "so it may not be over."
+                f"last: {last}, compared with the {by} before. The last event is from {end:%Y-%m-%d %H:%M}, "
+                f"so the {by} may not be over."
             )
         if self.calendar.hours is not None:
             holidays = f", without the holidays {', '.join(self.calendar.holidays)}" * bool(

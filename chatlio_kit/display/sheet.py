@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ Cell = str | int | float | None
 ELLIPSIS = "⋮"
 """Stands in a row for rows that are left out."""
 _LINE_BREAK = " ↵ "
+_OPTION = re.compile(r"(?<!\S)--[a-z][a-z-]*")
+_LONGEST_ON_A_LINE = 80
+_NOTE = "padding:0 .5em"  # in line with the cells
 _FLOW = {
     "left": "text-align:left;vertical-align:top;white-space:pre-line",
     "right": "text-align:right;vertical-align:top;white-space:nowrap",
@@ -71,13 +75,14 @@ class Sheet:
             for row in self.rows
         )
         body = "".join(f"<tr>{row}</tr>" for row in rows)
+        flow = ";white-space:nowrap" if len(self.title) <= _LONGEST_ON_A_LINE else ""
         caption = (
-            f'<caption style="text-align:left;padding:.4em .5em"><b>{_html(self.title)}</b></caption>'
+            f'<caption style="text-align:left;padding:.4em .5em{flow}"><b>{_html(self.title)}</b></caption>'
             if self.title
             else ""
         )
         header = f"<thead><tr>{head}</tr></thead>" if any(self.headings) else ""
-        notes = "".join(f"<p>{_html(note)}</p>" for note in self.notes)
+        notes = "".join(f'<p style="{_NOTE}">{_html(note)}</p>' for note in self.notes)
         return f"<table>{caption}{header}<tbody>{body}</tbody></table>{notes}"
 
     def is_numeric(self, column: int) -> bool:
@@ -106,7 +111,8 @@ def _on_one_line(text: str) -> str:
 
 
 def _html(text: str) -> str:
-    return escape(visible(text, keep="\n\t"))
+    """Escape a text; the name of an option does not break at its hyphens."""
+    return _OPTION.sub(r'<span style="white-space:nowrap">\g<0></span>', escape(visible(text, keep="\n\t")))
 
 
 def _indent(cell: Cell) -> str:
