@@ -62,7 +62,7 @@ def test_stopped_on_purpose_a_run_goes_on_later(
     assert ledger.columns.tolist() == FATES
     assert trial.page.requests == 2
     assert trial.page.exit_code == 1
-    assert "2 requests were asked for. Run it again to go on." in repr(trial)
+    assert "the limit of 2 requests was reached. Run it again to continue." in repr(trial)
     assert 0 < ledger["pending"].sum() < EVENTS
     assert ledger[FATES[:3]].sum().sum() == len(tables.events)
     run = ck.stream(tables, connection, quiet=True)

@@ -140,7 +140,7 @@ class Plan(SheetDisplay):
         self.require_audit(audit, despite_audit=despite_audit)
         if confirm != self.name:
             raise UsageError(
-                "Feeding Profile can never be undone, so nothing was made. Confirm it with the "
+                "Feeding Profile can never be undone, so nothing was created. Confirm it with the "
                 f"connection's name: {option('confirm', in_words(self.name, repr(self.name)))}."
             )
 

@@ -39,13 +39,13 @@ WRONG_SKEW = 120.0
 _ORG = re.compile(r"[0-9A-F]{24}@AdobeOrg")
 _CODES_OF_ORG = ("400003", "403025", "403027", "FLOW-2000-401", "FLOW-2001-401", "FLOW-2002-401")
 _AREAS = {
-    "schemas": ("Schemas", "make the field group and the schema", "read them"),
-    "datasets": ("Datasets", "make the dataset", "read the dataset and its rows"),
-    "sources": ("Sources", "make connections and dataflows", "read dataflows and their runs"),
+    "schemas": ("Schemas", "create the field group and the schema", "read them"),
+    "datasets": ("Datasets", "create the dataset", "read the dataset and its rows"),
+    "sources": ("Sources", "create connections and dataflows", "read dataflows and their runs"),
 }
 """By area of permissions: its title in Adobe's screen, and what each of the two permissions allows."""
 _PEOPLE_RIGHTS = {
-    ("manage", "identity-namespaces"): ("make a namespace of your own", "identity"),
+    ("manage", "identity-namespaces"): ("create a namespace of your own", "identity"),
     ("view", "identity-namespaces"): ("look for a namespace", "identity"),
     ("manage", "identity-metadata"): ("describe the fields that are identities", "identity"),
     ("manage", "profiles"): ("enable a dataset for Profile", "profile"),
@@ -125,13 +125,13 @@ class Preflight(SheetDisplay):
     def sheet(self) -> Sheet:
         """Return the checks as a table, with the next steps below it."""
         steps = [
-            f"{check.name}: {check.next_step}"
+            f"{check.name.removeprefix('right: ')}: {check.next_step}"
             for check in self.checks
             if check.next_step and check.verdict in (Verdict.FAIL, Verdict.WARN)
         ]
         ending = {
             Verdict.PASS: "Everything is as it should be: connect when you like.",
-            Verdict.WARN: "Nothing prevents a connection. Making it shows whether the warnings matter.",
+            Verdict.WARN: "Nothing prevents a connection. Creating it shows whether the warnings matter.",
             Verdict.FAIL: "Correct what failed, then run the doctor again.",
         }[self.verdict]
         return Sheet(
@@ -235,7 +235,7 @@ class _Checks:
 
     def _token(self, name: str) -> Iterator[Check]:
         self._platform.sign_in()
-        yield Check(name, Verdict.PASS, "the identity service gave one")
+        yield Check(name, Verdict.PASS, "issued by the identity service")
 
     def _org(self, name: str) -> Iterator[Check]:
         """Check the organisation through the gateway: a refusal by Flow Service itself has passed it."""
@@ -276,7 +276,7 @@ class _Checks:
         yield Check(
             "right: mapping sets",
             Verdict.WARN,
-            "no permission covers them; whether every field may be mapped shows when one is made",
+            "no permission covers them; only creating one shows whether every field may be mapped",
             "If that is refused, let the credential's role see every field of the schema.",
         )
 
@@ -446,7 +446,7 @@ def _permission_checks(access: AccessControl) -> Iterator[Check]:
             name = f"right: {permission}"
             advice = f"Give the credential's role {permission} in Adobe's Permissions screen."
             if not held.isdisjoint(spellings[verb]):
-                yield Check(name, Verdict.PASS, f"held: may {purpose}")
+                yield Check(name, Verdict.PASS, f"granted: can {purpose}")
             elif known.isdisjoint(spellings[verb]):
                 look = f"Look there whether the role has it: {purpose}."
                 yield Check(name, Verdict.WARN, unseen, look)
@@ -470,7 +470,7 @@ def _rights_for_people(access: AccessControl, known: frozenset[str]) -> Iterator
         finding = f"not held: cannot {purpose}" if f"{verb}-{area}" in known else f"cannot be seen: {unseen}"
         advice = f"Only {option(flag)} needs it: give the credential's role {permission}."
         if f"/permissions/{verb}-{area}" in held:
-            yield Check(f"right: {permission}", Verdict.PASS, f"held: may {purpose}")
+            yield Check(f"right: {permission}", Verdict.PASS, f"granted: can {purpose}")
         else:
             yield Check(f"right: {permission}", Verdict.WARN, finding, advice)
 

@@ -22,9 +22,9 @@ def draw(counts: FateCounts, destination: str) -> Picture:
         f"{counts.landed:,} were found in the dataset, {counts.under_way:,} were not looked for or found "
         f"yet, and {counts.gone:,} are no longer there."
     )
-    landing = [Box("landed", f"{counts.landed:,} rows found", GREEN)]
+    landing = [Box("landed", f"{counts.landed:,} rows found", GREEN if counts.landed else QUIET)]
     if counts.under_way:
-        landing.append(Box(f"under way: {counts.under_way:,}", "reconcile looks again", ORANGE))
+        landing.append(Box(f"under way: {counts.under_way:,}", "reconcile looks for them", ORANGE))
     if counts.gone:
         landing.append(Box(f"gone: {counts.gone:,}", "reconcile says why", VERMILLION))
     return flow(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chatlio_kit.delivery.ledger.models import FateCounts, Readback
-from chatlio_kit.delivery.people import LAKE_ONLY
+from chatlio_kit.delivery.people import EXPIRED, IDENTIFIED, LAKE_ONLY, NO_IDENTITY, TOO_LARGE
 from chatlio_kit.delivery.reconcile import Reconciliation, explain, explain_gone, is_amiss
 from chatlio_kit.display import Document, Part, Sheet, SheetDisplay, Tile
 from chatlio_kit.errors import DONE, FAILED, INCOMPLETE, UNCONFIRMED
@@ -15,6 +15,12 @@ from chatlio_kit.slack import SlackCounts
 from chatlio_kit.tables import FieldFindings, RecordCounts
 from chatlio_kit.tables.next_steps import NextStep
 from chatlio_kit.tables.report import further_parts, record_parts, record_tiles
+
+_NOT_IN_PROFILE = {
+    NO_IDENTITY: "without an identity",
+    TOO_LARGE: "too large for Profile",
+    EXPIRED: "older than Profile keeps",
+}
 
 
 @dataclass(repr=False)
@@ -165,25 +171,30 @@ class Page(SheetDisplay):
         ]
         if self.arrived is not None:
             sentences.append(
-                "history dataflows: "
-                + ", ".join(f"{name} {count:,}" for name, count in self.arrived.received().items())
-                + f"; rows of ours in the dataset {self.arrived.lake_rows:,}"
+                "The history dataflows report "
+                + ", ".join(f"{count:,} {name}" for name, count in self.arrived.received().items())
+                + f". The dataset holds {self.arrived.lake_rows:,} rows of these events."
             )
         if self.unanswered:
             sentences.append(
                 f"{self.unanswered:,} records were in requests whose answer was lost or incomplete; they "
-                "were sent again under the same ids, so the lake may hold them twice."
+                "were sent again with the same ids, so the lake may hold them twice."
             )
         if self.throttled:
-            sentences.append(f"The platform asked {self.throttled:,} times for less; sending slowed down.")
+            times = "once" if self.throttled == 1 else f"{self.throttled:,} times"
+            sentences.append(f"The platform was too busy {times}; sending slowed down.")
         if self.heavy and not self.people:  # else the lines about people count them, in the bytes of XDM
             sentences.append(
                 f"{self.heavy:,} records are over 10 KB: the lake keeps them, Profile drops them."
             )
         lake_only = {name: self.people[name] for name in LAKE_ONLY if self.people.get(name)}
         if lake_only:
-            alone = (f"{name} {count:,}" for name, count in lake_only.items())
-            sentences.append(f"In the lake alone: {', '.join(alone)}.")
+            reasons = ", ".join(f"{count:,} {_NOT_IN_PROFILE[name]}" for name, count in lake_only.items())
+            sentences.append(
+                f"In the lake but not in Profile: {reasons}."
+                if IDENTIFIED not in self.people
+                else f"A record delete cannot find {reasons}."
+            )
         if self.arrived is not None:
             sentences += [*self.readback.sentences(), *explain(self.arrived)]
         else:
@@ -193,12 +204,13 @@ class Page(SheetDisplay):
                 sentences += explain_gone(self.total_gone_by_reason)
             if run.under_way:
                 sentences.append(
-                    f"{run.under_way:,} delivered events were not read back yet; look again with reconcile."
+                    f"{run.under_way:,} delivered events have not been read back yet. Run reconcile to look "
+                    "for them."
                 )
         if self.stopped_by is not None:
-            sentences.append(f"Sending stopped early: {self.stopped_by}. Run it again to go on.")
+            sentences.append(f"Sending stopped early: {self.stopped_by}. Run it again to continue.")
             if run.pending:
-                sentences.append(f"{run.pending:,} events are pending; they go out under the same ids.")
+                sentences.append(f"{run.pending:,} events are pending. The next run sends them.")
         elif run.pending:
             sentences.append(
                 f"{run.pending:,} events have no verdict yet. Run the backfill or stream again to send them."

@@ -399,7 +399,8 @@ class Run:
         """Yield request bodies until ``stop_after`` is reached; requests under way then end as usual."""
         for body in bodies:
             if self._requests_left == 0:
-                self._page.stopped_by = f"{self._stop_after:,} requests were asked for"
+                noun = "request" if self._stop_after == 1 else "requests"
+                self._page.stopped_by = f"the limit of {self._stop_after:,} {noun} was reached"
                 return
             if self._requests_left is not None:
                 self._requests_left -= 1

@@ -143,7 +143,7 @@ class Proposal(SheetDisplay):
             ("apps", _listed(f"{id_} ({name})" for id_, name in self.apps.items())),
             ("their users", _listed(self.bot_users)),
             ("their bots", _listed(self.bot_ids)),
-            ("channels by name", _listed(f"{name} {count:,}" for name, count in self.patterns.items())),
+            ("channels by name", _listed(f"{name}: {count:,}" for name, count in self.patterns.items())),
             ("lobby, never read", _listed(self.lobbies)),
             ("channels opened", self.channels),
             ("lines in them", self.messages),
@@ -155,7 +155,7 @@ class Proposal(SheetDisplay):
             ("period, UTC", " to ".join(self.period or ("none",))),
         ]
         if (both := self.calibration) is not None:
-            forms = _listed(f"{form} {count:,}" for form, count in both.visitors.items())
+            forms = _listed((f"{form}: {count:,}" for form, count in both.visitors.items()), "; ")
             rows += [
                 ("channels in captures, too", both.channels),
                 ("webhooks' messages in them", both.messages),
@@ -391,7 +391,7 @@ def _propose(proposal: Proposal) -> None:
             "or notices (bot_without_username); their author counts as unknown until you decide"
         )
     if replies := proposal.left_out["thread_reply"]:
-        unclear.append(f"{replies:,} replies in threads: whether visitors saw them is unknown")
+        unclear.append(f"whether visitors saw the {replies:,} replies in threads")
     if proposal.running:
         unclear.append(
             f"{proposal.running:,} conversations have no end, so they may still be running (closed_only "
@@ -446,7 +446,7 @@ def _commented(text: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
-def _listed(items: Iterable[str], most: int = 8) -> str:
+def _listed(items: Iterable[str], separator: str = ", ", most: int = 8) -> str:
     named = list(items)
     more = f" and {len(named) - most:,} more" if len(named) > most else ""
-    return ", ".join(named[:most]) + more or "none"
+    return separator.join(named[:most]) + more or "none"

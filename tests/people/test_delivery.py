@@ -85,7 +85,7 @@ def test_the_pages_counts_are_the_platforms_counters(
         assert page.people["no identity"] == total - len(people)
         assert linked == sum(len(identities) > 1 for identities in people.values()) > 0
         assert skipped == total - linked == sum(page.people.values()) - linked
-        assert "In the lake alone" in repr(page)
+        assert "In the lake but not in Profile: " in repr(page)
         assert page.as_dict()["people"] == page.people
         again = ck.stream(tables, connection, skip_guard=True, quiet=True).reconcile(wait=5)
         assert (again.run.delivered, again.counts.duplicates) == (0, total)

@@ -216,8 +216,9 @@ def unwrap_record(value: Any, fields: Dialect | None) -> Unwrapped:
     unwrapped = unwrap(value, fields)
     if not isinstance(unwrapped.payload, dict):
         detail = (
-            f"The envelope's payload is {_type_name(unwrapped.payload)}, not an object. JSON and base64 are "
-            "read as texts too. If the payload is elsewhere, name its path with --fields (in Python fields=)."
+            f"The envelope's payload is {_type_name(unwrapped.payload)}, not an object. JSON or base64 "
+            "in a text is read, too. If the payload is elsewhere, name its path with --fields "
+            "(in Python fields=)."
         )
         raise InvalidRecord(Reason.NOT_AN_OBJECT, "payload", detail)
     return unwrapped
@@ -253,10 +254,10 @@ def kind_of(record: Unwrapped, file_kind: Kind | None, fallback: Kind | None) ->
         )
         raise InvalidRecord(Reason.KIND_UNKNOWN, "kind", detail)
     if SHAPE_OF[kind] is not shape:
-        detail = f"It is labelled {kind}, but its payload is of the {shape} shape. Correct the label."
+        detail = f"It is labelled {kind}, but its payload has the {shape} shape. Correct the label."
         if not named:
             source = "Its file or folder is" if file_kind else "--kind (in Python kind=) is"
-            detail = f"{source} named {kind}, but its payload is of the {shape} shape. " + (
+            detail = f"{source} named {kind}, but its payload has the {shape} shape. " + (
                 "Put it in a file with another name." if file_kind else "Name another kind."
             )
         raise InvalidRecord(Reason.KIND_MISMATCH, "kind", detail)
