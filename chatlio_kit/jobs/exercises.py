@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -120,6 +121,19 @@ def _still_rejected(export: Export) -> int:
     return Export(export.captures, options).to_tables(quiet=True).counts.rejected
 
 
+def _objects_of_a_webhook(plan: Any) -> int:
+    """Return how many objects a plan has for each webhook: those that are there once for each dataflow."""
+    numbers = Counter(planned.object for planned in plan.objects)
+    return sum(number == numbers["dataflow"] for number in numbers.values())
+
+
+def _transcripts_without_identity(audit: Any) -> float:
+    transcripts, identified = (
+        int(counts.get(Kind.TRANSCRIPT, 0)) for counts in (audit.events, audit.identified)
+    )
+    return 1 - identified / max(1, transcripts)
+
+
 def _coverage_of_user_id(tables: Any) -> float:
     return audit_identities(tables, "user_id=CustomerId").coverage
 
@@ -158,15 +172,15 @@ def _months_from_slack(tables: Any) -> int:
 EXERCISES: dict[str, tuple[Exercise, Exercise, Exercise]] = {
     "start": (
         Exercise(
-            lambda tables: int((tables.rejected["reason"] == "undated").sum()),
+            lambda tables: int((tables.visitors["conversations"] > 1).sum()),
             [
                 (
-                    lambda tables: len(tables.rejected),
-                    "This counts every rejected record. Keep the undated ones.",
+                    lambda tables: len(tables.visitors),
+                    "This counts every visitor. Keep those with more than one conversation.",
                 )
             ],
         ),
-        Exercise(lambda tables: _most(tables.events["kind"].value_counts())),
+        Exercise(lambda tables: _most(tables.conversations["agent_name"].value_counts())),
         Exercise(
             lambda tables: int((tables.conversations["agent_messages"] > 0).sum()),
             [
@@ -198,8 +212,14 @@ EXERCISES: dict[str, tuple[Exercise, Exercise, Exercise]] = {
             [(lambda checks: len(checks.checks), "This counts all checks. Count those that passed.")],
         ),
         Exercise(
-            lambda plan: sum(planned.object == "mapping set" for planned in plan.objects),
-            [(lambda plan: len(plan.objects), "This counts all objects. Count one sort of them.")],
+            _objects_of_a_webhook,
+            [
+                (lambda plan: len(plan.objects), "This counts all objects. Count those of one webhook."),
+                (
+                    lambda plan: len({planned.object for planned in plan.objects}),
+                    "This counts every sort of object. Some exist once for all webhooks.",
+                ),
+            ],
         ),
     ),
     "convert": (
@@ -292,8 +312,14 @@ EXERCISES: dict[str, tuple[Exercise, Exercise, Exercise]] = {
             [(lambda tables: len(tables.visitors), "This counts every visitor. Many have no address.")],
         ),
         Exercise(
-            lambda audit: sum(audit.events.values()) - sum(audit.identified.values()),
-            [(lambda audit: sum(audit.identified.values()), "These are the events with an identity.")],
+            _transcripts_without_identity,
+            [
+                (lambda audit: 100 * _transcripts_without_identity(audit), "Give a share, from 0 to 1."),
+                (
+                    lambda audit: 1 - _transcripts_without_identity(audit),
+                    "This is the share of transcripts with an identity.",
+                ),
+            ],
         ),
     ),
     "answers": (

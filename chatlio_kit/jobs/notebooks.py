@@ -23,7 +23,7 @@ from chatlio_kit.delivery import Run, stream
 from chatlio_kit.display import Sheet, SheetDisplay
 from chatlio_kit.display.frame import frame_sheet
 from chatlio_kit.display.notice import Notice
-from chatlio_kit.display.palette import VERMILLION
+from chatlio_kit.display.palette import BLUE, ORANGE
 from chatlio_kit.errors import ChatlioKitError, NothingAccepted, TooEarly, UsageError
 from chatlio_kit.jobs.exercises import EXERCISES
 from chatlio_kit.jobs.platforms import open_platform
@@ -229,9 +229,9 @@ class NotebookSetup(SheetDisplay):
         try:
             yield
         except ChatlioKitError as error:
-            display(Notice("Stopped", str(error), VERMILLION))
+            display(Notice("Stopped, as expected", str(error), BLUE))
         else:
-            display(Notice("Not stopped", "Nothing was in the way.", VERMILLION))
+            display(Notice("Not stopped", "Nothing was in the way.", ORANGE))
 
     def _require(self, name: str) -> None:
         if self.step not in _AVAILABLE_IN[name]:
@@ -258,7 +258,7 @@ def open_lesson(
     kind: str | None = None,
     undated_as: str | None = None,
     fields: str | Mapping[str, str] | None = None,
-    redact: str | None = None,
+    redact: str | Mapping[str, str] | None = None,
     time_zone: str = "UTC",
     state: Path | str | None = None,
     slack: Path | str | None = None,

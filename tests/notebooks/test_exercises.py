@@ -38,7 +38,12 @@ def about(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         "checks": SimpleNamespace(
             checks=[SimpleNamespace(verdict=each) for each in ("pass", "warn", "pass")]
         ),
-        "plan": SimpleNamespace(objects=[SimpleNamespace(object=each) for each in ("schema", "mapping set")]),
+        "plan": SimpleNamespace(
+            objects=[
+                SimpleNamespace(object=each)
+                for each in ("schema", *("mapping set", "dataflow") * 3, "dataset")
+            ]
+        ),
         "tables": tables,
         "export": export,
         "measured": measured,
@@ -62,11 +67,11 @@ def _answers(about: dict[str, Any]) -> dict[tuple[str, int], tuple[str, Any]]:
     quarter = missed["at"].dt.tz_convert(ZONE).dt.tz_localize(None).dt.to_period("Q").dt.strftime("%Y-Q%q")
     first, back = about["both frames"]
     return {
-        ("start", 1): ("tables", reasons.count("undated")),
-        ("start", 2): ("tables", tables.counts.by_kind.most_common(1)[0][0]),
+        ("start", 1): ("tables", len(tables.visitors.query("conversations >= 2"))),
+        ("start", 2): ("tables", tables.conversations["agent_name"].dropna().mode()[0]),
         ("start", 3): ("tables", len(tables.conversations.query("agent_messages >= 1"))),
         ("connect", 2): ("checks", 2),
-        ("connect", 3): ("plan", 1),
+        ("connect", 3): ("plan", 2),
         ("convert", 1): ("tables", sum("script" in text.lower() for text in tables.messages["text"])),
         ("convert", 2): (
             "measured",
@@ -86,7 +91,8 @@ def _answers(about: dict[str, Any]) -> dict[tuple[str, int], tuple[str, Any]]:
         ("people", 2): ("tables", tables.visitors["visitor_email"].count()),
         ("people", 3): (
             "audit",
-            sum(about["audit"].events.values()) - sum(about["audit"].identified.values()),
+            (about["audit"].events["transcript"] - about["audit"].identified["transcript"])
+            / about["audit"].events["transcript"],
         ),
         ("answers", 1): ("measured", missed["value"].groupby(quarter).mean().idxmax()),
         ("answers", 3): ("measured", chats["value"].sum() - chats["business_value"].sum()),
@@ -114,15 +120,15 @@ def test_a_wrong_answer_is_explained(about: dict[str, Any]) -> None:
     """What was misread, what is missing, or the direction; never the right answer itself."""
     first, second, third = EXERCISES["start"]
     tables = about["tables"]
-    right = str(int((tables.rejected["reason"] == "undated").sum()))
+    right = str(int((tables.visitors["conversations"] > 1).sum()))
     told = {
         first.check(..., tables): "three dots",
-        first.check(len(tables.rejected), tables): "every rejected record",
+        first.check(len(tables.visitors), tables): "every visitor",
         first.check(-1, tables): "too low",
         first.check(10_000, tables): "too high",
         first.check("many", tables): "asks for a number",
-        first.check(tables.rejected["reason"], tables): f"{len(tables.rejected)} values",
-        first.check(tables.rejected.head, tables): "parentheses",
+        first.check(tables.visitors["events"], tables): f"{len(tables.visitors)} values",
+        first.check(tables.visitors.head, tables): "parentheses",
         first.check(1, "tables"): "not what the question is about",
         second.check(3, tables): "asks for a name",
         third.check(len(tables.conversations), tables): "answered or not",
