@@ -163,6 +163,7 @@ def test_one_cell_holds_the_parameters(path: Path, notebook: NotebookNode) -> No
     expected = [*PARAMETERS, *MORE_PARAMETERS.get(path.stem, [])]
     assert [line.split(" = ")[0] for line in lines] == expected
     assert all("  # " in line for line in lines)
+    assert all(line.count("=") == 1 for line in lines)  # as papermill requires
 
 
 def test_cells_are_short_and_plain(notebook: NotebookNode) -> None:
