@@ -192,6 +192,8 @@ def test_the_finding_compares() -> None:
         "Reported as unanswered: from 25.0 % (Bo) to 50.0 % (Ana)"
     )
     assert measured.figure("conversations").get_suptitle() == "Conversations: 8 in all, most in 2024-01 (4)"
+    sheet = measured.sheet()
+    assert all(sheet.is_numeric(column) for column in range(1, len(sheet.headings)))
 
 
 def test_a_figure_can_be_restyled_and_saved(measured: Metrics, tmp_path: Path) -> None:

@@ -91,3 +91,23 @@ def test_frames_are_told_too(captures: Path, local: Platform) -> None:
     connection: Connection = ck.open_connection(local)
     run = ck.stream(tables, connection, skip_guard=True, quiet=True)
     assert any("3 events of run 1 were sent unredacted" in note for note in run.page.notes)
+
+
+@pytest.mark.parametrize(
+    ("page", "sentence"),
+    [
+        (Page("d", throttled=1), "The platform was too busy once; sending slowed down."),
+        (Page("d", throttled=3), "The platform was too busy 3 times; sending slowed down."),
+        (
+            Page("d", people={"for Profile": 5, "no identity": 2, "too large for Profile": 1}),
+            "In the lake but not in Profile: 2 without an identity, 1 too large for Profile.",
+        ),
+        (
+            Page("d", people={"with an identity": 5, "no identity": 2}),
+            "A record delete cannot find 2 without an identity.",
+        ),
+    ],
+)
+def test_a_page_says_it_in_plain_words(page: Page, sentence: str) -> None:
+    """How often the platform slowed a run down, and which events are of no use for identities."""
+    assert sentence in page.sheet().notes

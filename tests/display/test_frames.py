@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -11,6 +13,9 @@ from IPython.core.interactiveshell import InteractiveShell
 import chatlio_kit as ck
 from chatlio_kit.display.frame import frame_sheet
 from chatlio_kit.display.notice import Notice
+from chatlio_kit.display.palette import BLUE
+from chatlio_kit.display.sheet import Sheet
+from chatlio_kit.errors import UsageError
 
 FRAME = pd.DataFrame(
     {
@@ -37,6 +42,17 @@ def test_values_are_written_as_they_are_read() -> None:
     assert "\\n" not in str(sheet)
     assert "text-align:left" in sheet._repr_html_()
     assert "white-space:pre-line" in sheet._repr_html_()
+
+
+def test_a_table_reads_well_in_a_notebook() -> None:
+    """A title keeps its line, a note starts where cells do, and an option is not broken at its hyphens."""
+    html = Sheet(
+        "Verdict: green", ("field",), [("name it with --undated-as",)], ["none -- at all"]
+    )._repr_html_()
+    assert '<caption style="text-align:left;padding:.4em .5em;white-space:nowrap">' in html
+    assert '<span style="white-space:nowrap">--undated-as</span>' in html
+    assert '<p style="padding:0 .5em">none -- at all</p>' in html
+    assert "nowrap" not in Sheet("a title " * 20, ("field",), [("text",)])._repr_html_()
 
 
 def test_an_index_is_shown_where_it_has_a_meaning() -> None:
@@ -82,3 +98,14 @@ def test_a_lesson_shows_frames_so(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "2024-03-11 10:03:10<" in texts["text/html"]
         assert "NaT" not in texts["text/html"] + texts["text/plain"]
     pd.testing.assert_frame_equal(FRAME, before)
+
+
+def test_a_stop_on_purpose_is_calm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error's sentence is shown in blue, and the notebook goes on."""
+    shown: list[Notice] = []
+    monkeypatch.setattr("IPython.display.display", shown.append)
+    with ck.open_lesson("start", state=tmp_path).expect_stop():
+        raise UsageError("Name the captures.")
+    assert [(notice.word, notice.sentence, notice.color) for notice in shown] == [
+        ("Stopped, as expected", "Name the captures.", BLUE)
+    ]
