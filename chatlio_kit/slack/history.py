@@ -203,7 +203,7 @@ class SlackHistory:
         if not counts.channels_read:
             notes.append(
                 f"No channel of {self.name} was read, so the result has nothing from it. Check channels, "
-                "app_ids, bot_ids and bot_users in the settings;"
+                "app_ids, bot_ids and bot_users in the settings; "
                 + in_words("`chatlio-kit slack inspect`", "inspect_slack()")
                 + " proposes them."
             )
