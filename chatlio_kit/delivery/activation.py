@@ -56,7 +56,7 @@ def wait_for_canary(
 
     It may not if the platform failed all of them, or if none was visible within an hour and a half.
     """
-    waited, landed = 0.0, 0
+    waited, landed, pause = 0.0, 0, 1.0
     reader = DatasetReader(connection, ledger)
     started = time.monotonic()
     label = f"canary of {flow.kind}: reading back"
@@ -71,5 +71,6 @@ def wait_for_canary(
                 return True
             if is_settled or waited >= CANARY_PATIENCE:
                 return False
-            connection.platform.sleep(_CANARY_INTERVAL)
-            waited += _CANARY_INTERVAL
+            connection.platform.sleep(pause)
+            waited += pause
+            pause = min(2 * pause, _CANARY_INTERVAL)

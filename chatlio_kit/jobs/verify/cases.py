@@ -70,6 +70,7 @@ class Case:
         removes: The object that it removes.
         awaits: Repeat the call until the answer has its shape: a dataflow is ``ready``, or records have
             ``landed``.
+        after: The waiting case that must have been walked before; empty for none.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Case:
     makes: str | None = None
     removes: str | None = None
     awaits: Literal["ready", "landed"] | None = None
+    after: str = ""
 
 
 _EVENT = "https://ns.adobe.com/xdm/context/experienceevent"
@@ -375,7 +377,7 @@ CASES: tuple[Case, ...] = (
     Case("list a batch's row errors", f"GET {EXPORT}/batches/{{upload}}/meta", "404, or no files, where no row failed",
          "OAS:data-access, EN:ingestion", (200, 404), query={"path": "row_errors", **_PAGE}),
     Case("revert a batch", f"POST {IMPORT}/batches/{{upload}}", "a success, though nothing is gone yet",
-         "OAS:batch-ingestion, AEPP, GTS 24", query={"action": "REVERT"}),
+         "OAS:batch-ingestion, AEPP, GTS 24", query={"action": "REVERT"}, after="wait for an uploaded batch"),
     Case("wait until a batch is reverted", f"GET {CATALOG}/batches/{{upload}}", "inactive or deleted in time",
          "GTS 24, EN:ingestion", answer={"{upload}": {"status": ("inactive", "deleted")}}, awaits="landed"),
     Case("create a batch to give up", f"POST {IMPORT}/batches", "201 and an id", "OAS:batch-ingestion, GTS 19", (201,),

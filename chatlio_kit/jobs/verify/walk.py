@@ -138,6 +138,9 @@ class _Walker:
         if missing:
             self._walk.not_walked[case.name] = f"it needs {', '.join(missing)}, which no case before it gave"
             return
+        if case.after in self._walk.not_walked:
+            self._walk.not_walked[case.name] = f"it follows {case.after!r}, which was not walked"
+            return
         if self._failures == _MOST_FAILURES:
             self._walk.not_walked[case.name] = "the platform had stopped answering"
             return
