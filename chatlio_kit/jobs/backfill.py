@@ -106,7 +106,8 @@ def forecast(
                     kind not in flows or ledger is None or not ledger.has_passed_canary(flows[kind].flow_id)
                     for kind in kinds
                 )
-    result.notes += [*export.notes(), *export.next_steps.sentences()]
+    examples = result.counts.examples_except({step.reason for step in export.next_steps})
+    result.notes += [*export.notes(), *export.next_steps.sentences(), *examples]
     return result
 
 
@@ -211,7 +212,8 @@ def backfill(
         page = run.reconcile(wait=wait_seconds(connection, wait), again=False)
         page.slack = export.slack.counts if export.slack is not None else None
         next_steps = export.next_steps
-        page.notes += [*export.notes(), *next_steps.sentences()]
+        examples = page.counts.examples_except({step.reason for step in next_steps})
+        page.notes += [*export.notes(), *next_steps.sentences(), *examples]
         page.notes.append(f"report, with the rejects beside it: {report / PAGE}")
         write_page(report / PAGE, page.document(export.findings, next_steps))
         content = {**page.as_dict(), **export.findings.as_dict(), "next_steps": next_steps.as_list()}

@@ -75,7 +75,8 @@ class Converted:
         locations = [f"tables: {self.out}", f"report: {self._place(PAGE)}"]
         if self.counts.rejected:
             locations.append(f"rejected records: {self._place(REJECTED)}")
-        notes = [f"rows: {rows}", *self.notes, *self.next_steps.sentences(), *locations]
+        examples = self.counts.examples_except({step.reason for step in self.next_steps})
+        notes = [f"rows: {rows}", *self.notes, *self.next_steps.sentences(), *examples, *locations]
         return self.counts.sheet("Converted", notes)
 
     def _place(self, name: str) -> str:
