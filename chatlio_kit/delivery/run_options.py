@@ -40,6 +40,11 @@ _OTHER_READINGS = """
 SELECT DISTINCT reading FROM run_terms
 WHERE destination = :destination AND run != :run AND reading != :reading ORDER BY run
 """
+_READINGS = """
+SELECT DISTINCT reading FROM run_terms JOIN (SELECT DISTINCT destination, run FROM event)
+USING (destination, run)
+WHERE reading IS NOT NULL ORDER BY reading
+"""
 _COUNT_SENT_TWICE = """
 SELECT count(*) FROM (SELECT source_file, source_record FROM event WHERE destination = :destination
     AND run = :run AND source_record > 0)
@@ -91,11 +96,10 @@ def record_options(destination: DestinationLedger, run: int, options: RunOptions
 
 
 def recorded_readings(ledger: Ledger) -> list[str]:
-    """Return the reading options of earlier runs, as far as they were recorded."""
+    """Return the reading options of earlier runs that sent anything, as far as they were recorded."""
     if not ledger.fetch_all("SELECT 1 FROM sqlite_master WHERE name = 'run_terms'"):
         return []
-    query = "SELECT DISTINCT reading FROM run_terms WHERE reading IS NOT NULL ORDER BY reading"
-    return [reading for (reading,) in ledger.fetch_all(query)]
+    return [reading for (reading,) in ledger.fetch_all(_READINGS)]
 
 
 def option_notes(destination: DestinationLedger, run: int, options: RunOptions) -> list[str]:
