@@ -24,7 +24,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "real-platform.md"
 SECTION = "## Rehearse with the same commands"
 OUTCOMES = {
     "doctor": "Nothing prevents a connection",
-    "connect --dry-run": "23 of 23 objects to make",
+    "connect --dry-run": "Nothing was changed. Without --dry-run, connect makes these changes.",
     "connect": "paste each URL of urls.json",
     "sample": "Sample export in captures",
     "backfill --dry-run": "nothing was sent",

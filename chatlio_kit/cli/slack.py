@@ -40,4 +40,9 @@ def inspect(_: Context, export: Path, captures: tuple[str, ...], write: Path | N
         f"Next: check every line of {write}. Then read the export: "
         f"chatlio-kit convert {paths} --slack {quoted(write)} --out tables/"
     )
+    if proposal.without_username and proposal.settings["bot_without_username"] == "unknown":
+        next_step += (
+            "\nThen chatlio-kit explore tables/ shows what unknown authors wrote: if these are notices, set "
+            "bot_without_username to notice and convert again before you send."
+        )
     return CommandResult(proposal.as_dict(), f"{proposal}\n{next_step}")

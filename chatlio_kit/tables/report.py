@@ -176,7 +176,7 @@ def _reasons(counts: RecordCounts) -> Part:
     return Part(
         "Rejected records",
         "rejected.jsonl lists each one with file, number, field and reason. Correct them, or settle them "
-        "with an option: the next run reads them again, and only them.",
+        "with an option: the next backfill reads them again, and only them.",
         sheet=Sheet(
             "",
             ("reason", "records", "what settles it"),

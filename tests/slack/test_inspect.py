@@ -90,11 +90,13 @@ def test_what_it_writes_is_what_the_reader_takes(tmp_path: Path, sample: SampleE
 
 
 def test_the_proposal_ends_with_the_next_command(tmp_path: Path) -> None:
-    """Once the proposal is written, the last line is the command that reads the export with it."""
+    """It ends with the command that reads the export with it, and how to settle what is unclear."""
     path, settings = write_export(tmp_path, LINES), tmp_path / "slack.toml"
     result = CliRunner().invoke(main, ["slack", "inspect", str(path), "--write", str(settings)])
     command = f"chatlio-kit convert {path} --slack {settings} --out tables/"
-    assert result.stdout.splitlines()[-1].endswith(command)
+    *_, read, settle = result.stdout.splitlines()
+    assert read.endswith(command)
+    assert "set bot_without_username to notice and convert again" in settle
 
 
 def test_a_written_proposal_is_not_replaced(tmp_path: Path) -> None:

@@ -189,7 +189,8 @@ def test_convert_ends_with_places_and_next_steps(tmp_path: Path, make: Make) -> 
     _write(folder / "unanswered", [make(20)])
     result = _run("convert", folder, "--out", out)
     lines = result.stdout.splitlines()
-    assert lines[-3:] == [
+    assert lines[-1].startswith(f"Next: chatlio-kit explore {out} or chatlio-kit metrics {out}.")
+    assert lines[-4:-1] == [
         f"tables: {out}",
         f"report: {out / 'report.html'}",
         f"rejected records: {out / 'rejected.jsonl'}",
