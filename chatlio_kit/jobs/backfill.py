@@ -204,7 +204,7 @@ def backfill(
             pairs = conversations.record(export.slack.sent)
             is_named = export.policy.redaction.way_of(Privacy.PSEUDONYM) is Way.KEEP
             run.page.notes += pair_notes(pairs, may_name=is_named)
-        run.page.notes += option_notes(run.destination_ledger, run.number, options)
+        run.page.notes += option_notes(run.destination_ledger, run.number, options, export.captures.read)
         if unchanged:
             run.page.notes.append(f"{unchanged:,} unchanged files were recognised and not read again")
         run.finish()
