@@ -357,7 +357,7 @@ def test_a_slack_export_of_which_nothing_is_read_says_so(tmp_path: Path) -> None
     assert "No channel of x.d.slack.zip was read" in _run(*read).stdout
     settings.write_text('channels = ["z-*"]\napp_ids = ["A0CHATLIO1"]\n', encoding="utf-8")
     assert "No channel" not in _run(*read).stdout
-    assert "conversations come from Slack" in _run("metrics", tmp_path / "tables").stdout
+    assert "conversations are known only from Slack" in _run("metrics", tmp_path / "tables").stdout
     settings.write_bytes(b"\xff\xfe")
     assert "it is not UTF-8" in _run(*read).stderr
 
