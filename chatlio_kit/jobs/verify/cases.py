@@ -88,6 +88,11 @@ class Case:
     awaits: Literal["ready", "landed"] | None = None
     after: str = ""
 
+    @property
+    def path(self) -> str:
+        """The call without its verb."""
+        return self.call.partition(" ")[2]
+
 
 _EVENT = "https://ns.adobe.com/xdm/context/experienceevent"
 _FULL = "application/vnd.adobe.xed-full+json;version=1"
@@ -395,11 +400,11 @@ CASES: tuple[Case, ...] = (
          "consumed and quota by name; 401 and 403 are a missing right or licence", "OAS:data-hygiene, GTS 6, GTS 30",
          (200, 401, 403)),
     Case("disable a dataflow", f"POST {FLOWS}/flows/{{flow}}/action", "a post without a body starts it",
-         "FS, AEPP", query={"op": "disable"}),
+         "FS, AEPP", query={"op": "disable"}, after="wait for a dataflow's inlet"),
     Case("wait until a dataflow is disabled", f"GET {FLOWS}/flows/{{flow}}", "in time its state says so", "FS",
          answer={"items": [{"state": "disabled"}]}, awaits="ready"),
     Case("enable a dataflow", f"POST {FLOWS}/flows/{{flow}}/action", "a post without a body starts it",
-         "FS, AEPP", query={"op": "enable"}),
+         "FS, AEPP", query={"op": "enable"}, after="wait until a dataflow is disabled"),
     Case("wait until a dataflow is enabled again", f"GET {FLOWS}/flows/{{flow}}", "in time its state says so", "FS",
          answer={"items": [{"state": "enabled"}]}, awaits="ready"),
     Case("remove a dataflow", TAKE_DOWN["flow"], "a success without content", "FS", (200, 204), removes="flow"),
