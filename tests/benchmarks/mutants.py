@@ -64,7 +64,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
     **{
         f"chatlio_kit/delivery/{module}.py": (_CASES, *(f"tests/{name}.py" for name in names))
         for module, names in {
-            "run": ("delivery/test_run", "people/test_delivery", "test_backfill_faults"),
+            "run": ("delivery/test_run", "test_face", "people/test_delivery", "test_backfill_faults"),
             "replay": ("delivery/test_replay",),
             "readback": ("delivery/test_reconcile", "test_numbers_now"),
             "reconcile": ("delivery/test_reconcile", "test_numbers_now"),
