@@ -65,12 +65,15 @@ TARGETS: dict[str, tuple[str, ...]] = {
         f"chatlio_kit/delivery/{module}.py": (_CASES, *(f"tests/{name}.py" for name in names))
         for module, names in {
             "run": ("delivery/test_run", "test_face", "people/test_delivery", "test_backfill_faults"),
-            "replay": ("delivery/test_replay",),
+            "replay": (
+                "delivery/test_replay", "connection/test_production", "test_numbers_now",
+                "test_backfill_faults",
+            ),
             "readback": ("delivery/test_reconcile", "test_numbers_now"),
             "reconcile": ("delivery/test_reconcile", "test_numbers_now"),
-            "stream": ("delivery/test_run", "people/test_turns"),
+            "stream": ("delivery/test_run", "test_face", "people/test_turns"),
             "page": ("delivery/test_run", "test_cli", "test_numbers_now"),
-            "run_options": ("delivery/test_run_terms",),
+            "run_options": ("delivery/test_run_terms", "test_backfill_redacted"),
         }.items()
     },
     "chatlio_kit/delivery/activation.py": ("tests/delivery/test_clocks.py", "tests/test_backfill_faults.py"),
