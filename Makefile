@@ -12,7 +12,10 @@ help: ## list the targets
 # Files with known hashes on the platform that requirements.lock is for; elsewhere the same versions.
 LOCKED := $(shell $(PYTHON) -c "import platform, sys; print(sys.version_info[:2] == (3, 11) and (sys.platform, platform.machine()) == ('linux', 'x86_64') or '')")
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
-SETUP := $(PIP) --quiet install
+# Bytecode comes with the first import of a module: most of what is installed is never imported.
+SETUP := $(PIP) --quiet install --no-compile
+# Tests wait for platforms and processes half of their time.
+WORKERS := $(shell $(PYTHON) -c "import os; print(2 * (os.cpu_count() or 1))")
 
 $(READY): pyproject.toml constraints.txt requirements.lock
 	@echo "Setting up, once:"
@@ -47,13 +50,13 @@ backfill: $(READY) ## run the main job on the local platform with a sample expor
 test: lint unit notebooks-test ## lint, types, tests, and strict nbval on all notebooks
 
 unit: $(READY) ## unit and integration tests
-	$(BIN)/pytest -n auto --dist loadscope
+	$(BIN)/pytest -n $(WORKERS) --dist loadscope
 
 coverage: $(READY) ## unit and integration tests with line coverage; the report is in build/coverage
-	$(BIN)/pytest -n auto --dist loadscope --cov=chatlio_kit --cov-report=term:skip-covered --cov-report=html:build/coverage
+	$(BIN)/pytest -n $(WORKERS) --dist loadscope --cov=chatlio_kit --cov-report=term:skip-covered --cov-report=html:build/coverage
 
 notebooks-test: $(READY) ## run the notebooks again and compare every stored output
-	$(BIN)/pytest -n auto --dist loadfile --nbval --nbval-current-env --nbval-sanitize-with tests/notebooks/sanitize.cfg notebooks
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --nbval --nbval-current-env --nbval-sanitize-with tests/notebooks/sanitize.cfg notebooks
 
 notebooks-long: $(READY) ## run the notebooks on other captures and platforms, with up to 100,000 events
 	$(BIN)/python tests/benchmarks/notebooks_at_length.py

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -373,10 +373,23 @@ def test_a_verdict_that_does_not_come_ends_the_run(
     assert "it is still loaded" in str(result)
 
 
+def _truncate(state: Path) -> None:
+    for path in (state / files.FOLDER).rglob("*.parquet"):
+        path.write_bytes(path.read_bytes()[:-100])
+
+
+def test_truncated_files_are_sent_again_from_the_captures(captures: Path, interrupted: Platform) -> None:
+    """A crash can cut a file that was written; a new batch takes its events."""
+    _truncate(interrupted.settings.state)
+    page = load(captures, interrupted)
+    assert (page.exit_code, page.total.landed, page.total.pending) == (0, EVENTS, 0)
+
+
+@pytest.mark.parametrize("lose", [lambda state: files.remove_files(state / files.FOLDER), _truncate])
 def test_a_failed_batch_whose_files_are_gone_is_one_sentence(
-    captures: Path, platform: Platform, monkeypatch: pytest.MonkeyPatch
+    captures: Path, platform: Platform, monkeypatch: pytest.MonkeyPatch, lose: Callable[[Path], None]
 ) -> None:
-    """Nothing can be sent again from files that somebody removed: its events go into a new batch."""
+    """Nothing can be sent again from files that are gone or truncated: its events go into a new batch."""
     make = bulk_run.xdm_table
 
     def without_times(*arguments: Any) -> pa.Table:
@@ -387,7 +400,7 @@ def test_a_failed_batch_whose_files_are_gone_is_one_sentence(
         patched.setattr(bulk_run, "xdm_table", without_times)
         patched.setattr(promotion.Promotion, "step", lambda *_: 0.01)  # the seconds until it looks again
         assert load(captures, platform, patience=0.05).run.pending == EVENTS
-    files.remove_files(platform.settings.state / files.FOLDER)
+    lose(platform.settings.state)
     with pytest.raises(PlatformError, match="300 errors"):
         load(captures, platform)
     page = load(captures, platform)

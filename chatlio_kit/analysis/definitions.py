@@ -62,9 +62,9 @@ _ALL = (
     Metric("visitor_wait", "the visitor's wait in all", DURATION, "All reply times of a conversation together", "dbt_zendesk: requester_wait_time_in_*_minutes"),
     Metric("agent_wait", "the agent's wait in all", DURATION, "From the first message of each of the agent's turns to the visitor's answer, all of a conversation together", "dbt_zendesk: agent_wait_time_in_*_minutes"),
     Metric("replied_within_a_minute", "first reply within a minute", SHARE, "Of conversations in which the visitor wrote, those with a first reply time of less than 60 seconds", "dbt_zendesk: zendesk__sla_policies, first_reply_time"),
-    Metric("unanswered", "reported as unanswered", SHARE, "Of all conversations, those that Chatlio reported because nobody answered in time", "Chatlio: webhook visitor unanswered"),
+    Metric("unanswered", "reported as unanswered", SHARE, "Of conversations in captured webhooks, those that Chatlio reported because nobody answered in time", "Chatlio: webhook visitor unanswered"),
     Metric("missed", "missed conversations", SHARE, "Of conversations with a transcript or reported as unanswered, those in which no agent wrote", "Zendesk Chat: Missed chats; dbt_zendesk: unreplied_ticket_count"),
-    Metric("abandoned", "abandoned conversations", SHARE, "Of the same conversations, those missed that were not reported as unanswered: the visitor left before", "Zendesk Chat: abandon_time"),
+    Metric("abandoned", "abandoned conversations", SHARE, "Of the same conversations, if in captured webhooks, those missed that were not reported as unanswered: the visitor left before", "Zendesk Chat: abandon_time"),
     Metric("dropped", "dropped conversations", SHARE, "Of conversations in which an agent wrote, those that end with a turn of the visitor", "Zendesk Chat: Dropped chats"),
     Metric("duration", "duration", DURATION, "From start to end of a conversation with a transcript", "Zendesk Chat: duration"),
     Metric("handling_time", "handling time", DURATION, "From the first message of an agent to the last message of the conversation", "Zendesk Chat: engagement.duration"),
@@ -75,7 +75,7 @@ _ALL = (
     Metric("multi_touch", "multi-touch conversations", SHARE, "Of the same conversations, those with more than two turns of agents", "dbt_zendesk: is_multi_touch_resolution"),
     Metric("handed_over", "conversations handed over", SHARE, "Of conversations in which a known agent wrote, those in which several did", "dbt_zendesk: unique_assignee_count; dbt_intercom: count_assignments"),
     Metric("reopened", "reopened conversations", SHARE, "Of conversations with a transcript, those with a message after their first end and a later end", "dbt_zendesk: count_reopens; dbt_intercom: count_reopens"),
-    Metric("feedback", "conversations with feedback", SHARE, "Of all conversations, those whose visitor left feedback", "Zendesk Chat: rating; dbt_intercom: conversation_rating"),
+    Metric("feedback", "conversations with feedback", SHARE, "Of conversations in captured webhooks, those whose visitor left feedback", "Zendesk Chat: rating; dbt_intercom: conversation_rating"),
 )
 # fmt: on
 

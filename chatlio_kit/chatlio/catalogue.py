@@ -240,8 +240,8 @@ CONVERSATIONS: tuple[Field, ...] = (
     _f("origin", TEXT, PLAIN, "Where the transcript that is shown was read from; absent without a transcript", ORIGINS, xdm=None),
     _f("ended_by", TEXT, PLAIN, "What ended it, where that transcript comes from a Slack export", ENDS, xdm=None),
     _f("start_is_whole", FLAG, PLAIN, "Whether that transcript certainly has its beginning", xdm=None),
-    _f("was_unanswered", FLAG, PLAIN, "Whether Chatlio reported that nobody answered in time", required=True, xdm=None),
-    _f("has_feedback", FLAG, PLAIN, "Whether the visitor left feedback", required=True, xdm=None),
+    _f("was_unanswered", FLAG, PLAIN, "Whether Chatlio reported that nobody answered in time; missing if only Slack has the conversation", xdm=None),
+    _f("has_feedback", FLAG, PLAIN, "Whether the visitor left feedback; missing if only Slack has the conversation", xdm=None),
 )
 
 VISITORS: tuple[Field, ...] = (

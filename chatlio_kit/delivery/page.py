@@ -170,11 +170,7 @@ class Page(SheetDisplay):
             f" + dead-lettered {run.dead_lettered:,} + pending {run.pending:,}",
         ]
         if self.arrived is not None:
-            sentences.append(
-                "The history dataflows report "
-                + ", ".join(f"{count:,} {name}" for name, count in self.arrived.received().items())
-                + f". The dataset holds {self.arrived.lake_rows:,} rows of these events."
-            )
+            sentences.append(_received(self.arrived))
         if self.unanswered:
             sentences.append(
                 f"{self.unanswered:,} records were in requests whose answer was lost or incomplete; they "
@@ -216,3 +212,14 @@ class Page(SheetDisplay):
                 f"{run.pending:,} events have no verdict yet. Run the backfill or stream again to send them."
             )
         return [*sentences, *self.notes]
+
+
+def _received(arrived: Reconciliation) -> str:
+    """Report what the platform counts; a run opens only the dataflows of the kinds that it sends."""
+    rows = f"The dataset holds {arrived.lake_rows:,} rows of these events."
+    if not arrived.runs:
+        return rows
+    received = ", ".join(f"{count:,} {name}" for name, count in arrived.received().items())
+    others = any(counts.delivered for kind, counts in arrived.by_kind.items() if kind not in arrived.runs)
+    kinds = f" of {', '.join(arrived.runs)}" if others else ""
+    return f"The history dataflows{kinds} report {received}. {rows}"

@@ -477,7 +477,7 @@ class _Erasure:
             if deletion.work_order and deletion.others:
                 self.result.notes.append(
                     f"{deletion.others:,} further rows of {deletion.destination} have the same primary "
-                    "identities, so the record delete removes them too.f"
+                    "identities, so the record delete removes them too."
                 )
             if deletion.work_order and removed:
                 self.result.notes.append(

@@ -55,17 +55,26 @@ TARGETS: dict[str, tuple[str, ...]] = {
     "chatlio_kit/delivery/requests/responses.py": ("tests/delivery/test_answers.py",),
     "chatlio_kit/delivery/requests/packing.py": ("tests/delivery/test_packing.py",),
     "chatlio_kit/delivery/requests/pacing.py": ("tests/delivery/test_pacing.py",),
-    "chatlio_kit/delivery/requests/wire.py": ("tests/delivery/test_wire.py",),
+    "chatlio_kit/delivery/requests/wire.py": (
+        "tests/delivery/test_wire.py", "tests/delivery/test_packing.py",
+    ),
     "chatlio_kit/delivery/requests/sending.py": (
         "tests/delivery/test_sending.py", _CASES,
     ),
     **{
-        f"chatlio_kit/delivery/{module}.py": (_CASES, f"tests/delivery/{tests}.py")
-        for module, tests in (
-            ("run", "test_run"), ("replay", "test_replay"), ("readback", "test_reconcile"),
-            ("reconcile", "test_reconcile"), ("stream", "test_run"), ("page", "test_run"),
-            ("run_options", "test_run_terms"),
-        )
+        f"chatlio_kit/delivery/{module}.py": (_CASES, *(f"tests/{name}.py" for name in names))
+        for module, names in {
+            "run": ("delivery/test_run", "test_face", "people/test_delivery", "test_backfill_faults"),
+            "replay": (
+                "delivery/test_replay", "connection/test_production", "test_numbers_now",
+                "test_backfill_faults",
+            ),
+            "readback": ("delivery/test_reconcile", "test_numbers_now"),
+            "reconcile": ("delivery/test_reconcile", "test_numbers_now"),
+            "stream": ("delivery/test_run", "test_face", "people/test_turns"),
+            "page": ("delivery/test_run", "test_cli", "test_numbers_now"),
+            "run_options": ("delivery/test_run_terms", "test_backfill_redacted"),
+        }.items()
     },
     "chatlio_kit/delivery/activation.py": ("tests/delivery/test_clocks.py", "tests/test_backfill_faults.py"),
     "chatlio_kit/delivery/canary.py": (

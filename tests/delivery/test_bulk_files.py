@@ -214,3 +214,14 @@ def test_a_full_disk_is_one_sentence(tables: ck.Tables, tmp_path: Path) -> None:
         written.write(table)
     written.discard()
     assert not (tmp_path / "lot").exists()
+
+
+def test_a_damaged_file_is_one_sentence(path: Path, tmp_path: Path) -> None:
+    """The sentence names the file, and the folder to remove; the footer alone does not show the damage."""
+    content = path.read_bytes()
+    (tmp_path / "1.parquet").write_bytes(content[:100] + bytes(2000) + content[2100:])
+    assert paths_in(tmp_path)
+    with pytest.raises(OutputError, match=r"1\.parquet' of a batch is damaged: .* Remove the folder"):
+        list(rows_in(tmp_path))
+    (tmp_path / "1.parquet").write_bytes(content[:-100])
+    assert not paths_in(tmp_path)

@@ -77,3 +77,11 @@ def test_records_in_one_buffer_are_as_good_as_a_list(sizes: list[int], cut: slic
     assert laid.take(chosen)[1:].rows.tolist() == chosen[1:]
     assert laid[cut].sizes.tolist() == [len(each.body) for each in listed[cut]]
     assert laid[-1] == listed[-1]
+
+
+@given(count=st.integers(1, 9), chosen=st.sets(st.integers(0, 8)))
+def test_a_body_of_some_records_has_only_those(count: int, chosen: set[int]) -> None:
+    """The records whose fate is still unknown go out again in their order."""
+    (packet,) = pack([_record(number, 1) for number in range(count)])
+    indexes = sorted(index for index in chosen if index < count)
+    assert list(packet.only(indexes).records) == [packet.records[index] for index in indexes]

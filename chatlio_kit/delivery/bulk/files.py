@@ -127,8 +127,14 @@ def _writer(file: IO[bytes], schema: pa.Schema) -> pq.ParquetWriter:
 
 
 def paths_in(folder: Path) -> list[Path]:
-    """Return the files of a batch, in their order."""
-    return sorted(folder.glob("*.parquet"))
+    """Return the files of a batch, in their order; none if one is truncated, as if they were gone."""
+    paths = sorted(folder.glob("*.parquet"))
+    try:
+        for path in paths:
+            pq.read_metadata(path)
+    except (OSError, pa.ArrowException):
+        return []
+    return paths
 
 
 def digest_of(folder: Path) -> str:
@@ -142,11 +148,21 @@ def digest_of(folder: Path) -> str:
 
 
 def rows_in(folder: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
-    """Yield the rows of a batch's files in chunks."""
+    """Yield the rows of a batch's files in chunks.
+
+    Raises:
+        OutputError: A file is damaged.
+    """
     for path in paths_in(folder):
-        with pq.ParquetFile(path) as parquet:
-            for rows in parquet.iter_batches(_ROWS_AT_ONCE, columns=columns):
-                yield pa.Table.from_batches([rows])
+        try:
+            with pq.ParquetFile(path) as parquet:
+                for rows in parquet.iter_batches(_ROWS_AT_ONCE, columns=columns):
+                    yield pa.Table.from_batches([rows])
+        except (OSError, pa.ArrowException) as error:
+            raise OutputError(
+                f"The file {str(path)!r} of a batch is damaged: {_reason(error)}. Remove the folder "
+                f"{str(folder)!r}, then run it again: the events of this batch are sent again."
+            ) from error
 
 
 def remove_files(folder: Path) -> None:
@@ -154,9 +170,13 @@ def remove_files(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def _unwritable(folder: Path, error: Exception) -> OutputError:
-    reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
     return OutputError(
-        f"The files of a batch could not be written to {str(folder)!r}: {reason}. Nothing of this batch was "
-        "sent. Free some space there, or use another --state. Then run it again: it resumes where it stopped."
+        f"The files of a batch could not be written to {str(folder)!r}: {_reason(error)}. Nothing of this "
+        "batch was sent. Free some space there, or use another --state. Then run it again: it resumes where "
+        "it stopped."
     )

@@ -88,8 +88,6 @@ def next_action(answer: Response) -> NextAction:
         return NextAction.WAIT
     if answer.status in (401, 403):
         return NextAction.STOP
-    if answer.status in (400, 413):
-        return NextAction.SPLIT
     if answer.status in _TRANSIENT or answer.status >= 500 or answer.status < 400:
         return NextAction.RETRY
     return NextAction.SPLIT

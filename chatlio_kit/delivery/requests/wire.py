@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any, overload
 
 import numpy as np
-import orjson
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -206,9 +205,6 @@ def _literals(values: pa.Array, dtype: Dtype) -> tuple[pa.Array, str]:
         return _time_texts(values), '"'
     if dtype in (Dtype.INTEGER, Dtype.FLAG):
         return pc.cast(values, _TEXT), ""
-    if dtype is Dtype.NUMBER:
-        numbers = (None if value is None else orjson.dumps(value).decode() for value in values.to_pylist())
-        return pa.array(numbers, _TEXT), ""
     return _escaped(pc.cast(values, _TEXT)), '"'
 
 
