@@ -208,6 +208,6 @@ def test_a_page_counts_only_the_dataflows_that_its_run_opened() -> None:
     assert "history dataflows" not in str(page)
     assert "The dataset holds 10 rows of these events." in str(page)
     arrived.runs = {"feedback": RunCounters(received=4, ingested=4)}
-    assert "history dataflows of feedback: received 4, ingested 4" in str(page)
+    assert "The history dataflows of feedback report 4 received, 4 ingested" in str(page)
     arrived.runs |= {"transcript": RunCounters(received=6, ingested=6)}
     assert "The history dataflows report 10 received, 10 ingested" in str(page)
