@@ -178,7 +178,7 @@ def _fields() -> Iterator[str]:
 
 
 def _metrics() -> Iterator[str]:
-    yield "| metric | in words | summed up as | what it measures | standard in |"
+    yield "| metric | title | summarized as | meaning | standard in |"
     yield "| --- | --- | --- | --- | --- |"
     for metric in METRICS.values():
         source = metric.source.replace("_", r"\_").replace("*", r"\*")

@@ -500,7 +500,7 @@ def test_a_cluster_that_goes_away_is_one_sentence(captures: Path, monkeypatch: p
         warnings.simplefilter("ignore")
         started.close()
         sentence = _sentence_of(ClusterError, lambda: list(batches))
-    assert "went away while" in sentence
+    assert "was lost while" in sentence
 
 
 def test_a_worker_that_is_killed_costs_nothing(

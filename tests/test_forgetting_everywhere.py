@@ -184,8 +184,8 @@ def test_no_byte_of_the_state_folder_holds_the_person(state: Path, captures: Pat
     assert all(each in said for each in ("zqother", BEA, OTHER, "bea-ana.ruiz@example.org"))
     assert [each["record"] for each in found["in_captures"]] == list(range(1, 17))
     places = {each["place"]: each for each in found["places"]}
-    assert places["remains of broken-off runs"]["removed"] == 3
-    assert places["names of files in the ledger"]["removed"] == 1
+    assert places["remains of interrupted runs"]["removed"] == 3
+    assert places["file names in the ledger"]["removed"] == 1
     assert places["captures"]["left"] == 17
     assert "rename them" in places["captures"]["remove_by"]
     assert not any(each["left"] for name, each in places.items() if name != "captures")

@@ -47,7 +47,7 @@ def shell(line: str, *arguments: str | Path, encoding: str = "utf-8") -> subproc
 
 
 def is_whole(out: Path) -> bool:
-    """Whether a conversion wrote its tables and its report."""
+    """Return whether a conversion wrote its tables and its report."""
     return orjson.loads((out / "report.json").read_bytes())["read"] == EVENTS
 
 

@@ -110,7 +110,7 @@ class Platform(SheetDisplay):
 
     @property
     def tells_time(self) -> bool:
-        """Whether a response of the platform has given its time."""
+        """True if a response of the platform has given its time."""
         return self._transport.clock.skew is not None
 
     def close(self) -> None:

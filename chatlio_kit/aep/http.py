@@ -63,8 +63,8 @@ class Silence:
 
     Attributes:
         reason: The reason, in words, without the URL.
-        was_sent: Whether the request may have reached the platform.
-        is_final: Whether a retry would end the same way.
+        was_sent: True if the request may have reached the platform.
+        is_final: True if a retry would end the same way.
     """
 
     reason: str
@@ -153,8 +153,8 @@ def send(
         service: The API, for errors.
         operation: The operation, in words that follow "could not", for errors.
         sleep: Waits for a number of seconds.
-        may_repeat: Whether repeating the request is harmless.
-        is_local: Whether this is the local platform, for errors.
+        may_repeat: True if repeating the request is harmless.
+        is_local: True if this is the local platform, for errors.
         secrets: Strings that must not appear in errors.
         parts: Further arguments for ``requests``.
 

@@ -94,7 +94,7 @@ class Transport:
             body: Sent as JSON unless None.
             file: Sent as it is, instead of a body.
             headers: Further headers.
-            repeatable: Whether repeating the call is harmless; by default as HTTP defines for the verb.
+            repeatable: True if repeating the call is harmless; by default as HTTP defines for the verb.
 
         Raises:
             Unreachable: There was no response. A call that creates may have been carried out: check before

@@ -36,7 +36,7 @@ class Scale:
     Attributes:
         form: Formats a value.
         steps: Possible distances between ticks; decimal by default.
-        is_whole: Whether ticks are whole numbers.
+        is_whole: True if ticks are whole numbers.
     """
 
     form: Callable[[float], str]

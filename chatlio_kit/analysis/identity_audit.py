@@ -293,7 +293,7 @@ def audit_export(
     Args:
         export: The captures.
         identities: The fields that identify the visitor; by default ``visitor_id=ChatlioVisitor``.
-        quiet: Whether to hide progress.
+        quiet: If true, hide progress.
 
     Raises:
         UsageError: An identity is invalid, or a field may not be an identity.

@@ -119,7 +119,7 @@ class Metrics(SheetDisplay):
         Args:
             metric: Its name.
             by: As in :meth:`frame`.
-            business: Whether to show business time.
+            business: If true, show business time.
             style: Matplotlib style sheet, such as ``"dark_background"``, or rcParams to change.
 
         Raises:

@@ -1,4 +1,4 @@
-"""The metrics: from frames to frames, one function each.
+"""The metrics: functions that take frames and return frames.
 
 Each function takes tables and a :class:`~chatlio_kit.analysis.calendar.Calendar`, and returns a row for each
 conversation, reply or day that it measures, with the columns

@@ -47,7 +47,7 @@ def draw(metric: Metric, by: str, frame: pd.DataFrame, business: bool, style: St
         metric: The metric.
         by: Its groups.
         frame: The summary.
-        business: Whether to show business time.
+        business: If true, show business time.
         style: Matplotlib style sheet or rcParams.
 
     Raises:

@@ -80,7 +80,7 @@ class Identity:
 
     @property
     def is_email(self) -> bool:
-        """Whether its values are e-mail addresses, which are never primary."""
+        """True if its values are e-mail addresses, which are never primary."""
         return self.namespace in (EMAIL, HASHED_EMAIL) or self.field in EMAILS
 
     def read(self, value: str | None) -> tuple[str | None, Flaw | None]:
@@ -111,7 +111,7 @@ class IdentityColumn:
 
     Attributes:
         namespace: The namespace's code.
-        is_email: Whether the ids are e-mail addresses, which are never primary.
+        is_email: True if the ids are e-mail addresses, which are never primary.
         ids: The id of each event, with the events' index; missing for events without one.
     """
 

@@ -114,7 +114,7 @@ class Redaction:
 
     @property
     def is_on(self) -> bool:
-        """Whether anything is redacted."""
+        """True if anything is redacted."""
         return bool(self.ways)
 
     def way_of(self, privacy: Privacy) -> Way:
@@ -286,13 +286,13 @@ def _page(url: str) -> str:
 
 
 def _hides_more(part: str) -> bool:
-    """Whether a segment of a URL's path contains an address, free text or a query rather than a name."""
+    """Return whether a segment of a URL's path contains an address, text or a query rather than a name."""
     plain = decoded(part)
     return any(mark in plain for mark in "@?#=&") or re.search(r"\s", part) is not None
 
 
 def _speaks(part: str) -> bool:
-    """Whether a segment of a path may contain an e-mail address, however often its ``@`` is encoded."""
+    """Return whether a segment of a path may contain an e-mail address, even with a multiply encoded ``@``."""
     return "@" in decoded(part)
 
 

@@ -117,7 +117,7 @@ class Context:
 
     @property
     def is_aep(self) -> bool:
-        """Whether Experience Platform is selected, by the option or by the environment."""
+        """True if Experience Platform is selected, by the option or by the environment."""
         return (self.platform or os.environ.get("CHATLIO_KIT_PLATFORM")) == AEP
 
     def open(self) -> Platform:

@@ -38,7 +38,7 @@ _GROUPS = {
             "identities.identities",
             "Check whether identities would give events the right people.",
         ),
-        "forget": ("forget.forget", "Erase one person from everything that is stored here."),
+        "forget": ("forget.forget", "Erase one person from local storage."),
     },
     "Rehearse and check": {
         "local-platform": ("local_platform.local_platform_group", "Run the local platform on its own."),

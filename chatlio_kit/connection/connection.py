@@ -66,7 +66,7 @@ class Destination:
 
     @property
     def is_for_turns(self) -> bool:
-        """Whether it takes conversation turns or their feedback instead of events."""
+        """True if it takes conversation turns or their feedback instead of events."""
         return bool(ResourceNames(self.name).part)
 
     def __str__(self) -> str:
@@ -150,7 +150,7 @@ class Connection(SheetDisplay):
 
     @property
     def is_for_turns(self) -> bool:
-        """Whether it takes conversation turns or their feedback instead of events."""
+        """True if it takes conversation turns or their feedback instead of events."""
         return self.destination.is_for_turns
 
     def require_events(self) -> None:
@@ -212,7 +212,7 @@ class Connection(SheetDisplay):
         Args:
             kind: The kind.
             progress: Called with a sentence for each step.
-            production: Whether a production sandbox may be changed.
+            production: True if a production sandbox may be changed.
 
         Raises:
             ProductionSandbox: It would be created in a sandbox of the type production or of an unknown type.
@@ -318,7 +318,7 @@ class Connection(SheetDisplay):
         """Read all rows of the dataset into memory.
 
         Args:
-            quiet: Whether to hide progress.
+            quiet: If true, hide progress.
 
         Returns:
             A row for each row of the dataset, ordered by time. Columns are named as in the frame ``events``;
@@ -358,7 +358,7 @@ class Connection(SheetDisplay):
         """List the objects as a table, with masked URLs.
 
         Args:
-            ids: Whether to show ids and URLs, which differ between connections.
+            ids: If true, show ids and URLs, which differ between connections.
         """
         rows: list[tuple[str, str, str]] = [
             ("tenant", self.tenant_id, ""),
@@ -422,7 +422,7 @@ def open_connection(platform: Platform, name: str = "chatlio", *, quiet: bool = 
     Args:
         platform: The platform.
         name: The connection's name.
-        quiet: Whether to hide progress.
+        quiet: If true, hide progress.
 
     Raises:
         ConnectionIncomplete: Something is missing; the error names it.
@@ -491,7 +491,7 @@ def connection_of(survey: Survey, dataflows: list[DataflowState]) -> Connection:
 
 
 def _is_named(dataflow: DataflowState) -> bool:
-    """Whether a live dataflow's mapping creates identities."""
+    """Return whether a live dataflow's mapping creates identities."""
     return dataflow.people is not None and dataflow.people.live_identity(dataflow.kind) is not None
 
 

@@ -132,7 +132,7 @@ def without_identities(people: People) -> People:
 
 
 def may_lack_identities(design: Blueprint, role: Role, kind: Kind) -> bool:
-    """Whether a mapping lacks identities because the platform cannot build a map from a live record's id."""
+    """Return whether a mapping lacks identities because a live record's id cannot become a map."""
     return role is Role.LIVE and design.people.live_identity(kind) is not None
 
 
@@ -272,7 +272,7 @@ def _sample_id(kind: Kind, payload: Json) -> str:
 
 
 def _fits(expected: Any, actual: Any, now: datetime) -> bool:
-    """Whether a mapped value is as expected."""
+    """Return whether a mapped value is as expected."""
     if expected is _Rule.UUID:
         return isinstance(actual, str) and bool(_UUID.fullmatch(actual))
     if expected is _Rule.NOW:
@@ -297,7 +297,7 @@ def _fits(expected: Any, actual: Any, now: datetime) -> bool:
 
 
 def _is_same(wanted: Any, actual: Any) -> bool:
-    """Whether two values are equal, or the same time in two formats."""
+    """Return whether two values are equal, or the same time in two formats."""
     time = _parse_time(wanted)
     return bool(actual == wanted) or (time is not None and time == _parse_time(actual))
 

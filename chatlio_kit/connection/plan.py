@@ -72,7 +72,7 @@ class Plan(SheetDisplay):
         objects: One entry for each object, in the order of creation.
         tenant_id: The tenant; its fields are under an underscore and this id.
         people: The identities in the events, and whether they feed Profile.
-        turns: Whether it is for conversation turns.
+        turns: True if it is for conversation turns.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class Plan(SheetDisplay):
 
     @property
     def enables_profile(self) -> bool:
-        """Whether applying it would enable a schema for Profile, which can never be undone."""
+        """True if applying it would enable a schema for Profile, which can never be undone."""
         return any(
             item.object == UnionResource.type_name and item.action is Action.CREATE for item in self.objects
         )
@@ -161,12 +161,12 @@ class Plan(SheetDisplay):
         crash: nothing is created twice.
 
         Args:
-            production: Whether a production sandbox may be changed.
+            production: True if a production sandbox may be changed.
             audit: The audit of the identities; required to feed Profile.
-            despite_audit: Whether to feed Profile although the audit's verdict is red.
+            despite_audit: If true, feed Profile although the audit's verdict is red.
             confirm: The connection's name; required to feed Profile, which can never be undone.
             progress: Called with a sentence for each step, e.g. ``print``.
-            quiet: Whether to hide the progress bar.
+            quiet: If true, hide the progress bar.
 
         Raises:
             UsageError: Profile is to be fed without a good audit, or without confirmation.
@@ -238,7 +238,7 @@ class Plan(SheetDisplay):
         """Return the plan as a table.
 
         Args:
-            ids: Whether to show the ids of existing objects, which differ between connections.
+            ids: If true, show the ids of existing objects, which differ between connections.
         """
         changes = f"{self.changes} of {len(self.objects)} objects to make or update."
         headings = ("object", "name", "action", "reason", "id")
@@ -285,11 +285,11 @@ def plan_connection(
             streamed in any case.
         identities: The fields that identify the visitor, such as ``visitor_id=ChatlioVisitor``; none by
             default, and an existing connection keeps its own.
-        profile: Whether its dataset feeds Profile, which can never be undone.
-        slim: Whether to leave out messages, so that events fit into the 10 KB that Profile takes.
-        turns: Whether it is for conversation turns instead of events: for Customer Journey Analytics, only
+        profile: True if its dataset feeds Profile, which can never be undone.
+        slim: If true, leave out messages, so that events fit into the 10 KB that Profile takes.
+        turns: True if it is for conversation turns instead of events: for Customer Journey Analytics, only
             from files, and with the identity ``visitor_id=ChatlioVisitor`` by default.
-        quiet: Whether to hide progress.
+        quiet: If true, hide progress.
 
     Raises:
         UsageError: The name or a kind is not valid, or an option does not apply to turns.

@@ -149,7 +149,7 @@ def check_platform(platform: Platform, name: str = "chatlio", *, quiet: bool = F
     Args:
         platform: The platform.
         name: The connection's name.
-        quiet: Whether to hide progress.
+        quiet: If true, hide progress.
 
     Raises:
         UsageError: The name cannot be a connection's name.
@@ -404,7 +404,7 @@ _CHECKS: dict[str, tuple[str, _CheckMethod]] = {
 
 
 def _is_of_flow_service(error: PlatformError) -> bool:
-    """Whether the error comes from Flow Service, not from the gateway or a proxy."""
+    """Return whether the error comes from Flow Service, not from the gateway or a proxy."""
     return (error.code or "").startswith("FLOW-") and error.status is not None and error.status < 500
 
 
@@ -483,5 +483,5 @@ def _known_names(access: AccessControl) -> frozenset[str]:
 
 
 def _is_spelling(name: str, verb: str, area: str) -> bool:
-    """Whether a known name is a variant of a permission, such as ``manage-streaming-sources``."""
+    """Return whether a known name is a variant of a permission, such as ``manage-streaming-sources``."""
     return bool(re.fullmatch(rf"{verb}-[a-z-]*{area.removesuffix('s')}s?", name)) and name != f"{verb}-{area}"

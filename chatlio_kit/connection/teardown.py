@@ -52,7 +52,7 @@ class Removal(SheetDisplay):
 
     Attributes:
         name: The connection's name.
-        done: Whether they were removed.
+        done: True if they were removed.
         objects: The objects, in the order of removal.
         webhook_fields: The fields in Chatlio to clear first.
     """
@@ -121,8 +121,8 @@ def disconnect(
     Args:
         platform: The platform.
         name: The connection's name.
-        production: Whether a production sandbox may be changed.
-        quiet: Whether to hide progress.
+        production: True if a production sandbox may be changed.
+        quiet: If true, hide progress.
 
     Raises:
         ProductionSandbox: The sandbox is of the type production, or its type cannot be read.

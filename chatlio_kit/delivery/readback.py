@@ -66,10 +66,10 @@ def read_back(
         connection: The destination.
         ledger: The destination's part of the ledger.
         wait: Seconds to wait for rows that are still under way; 0 looks once.
-        again: Whether to read earlier batches again. If few events have landed, or rows are known to have
+        again: If true, read earlier batches again. If few events have landed, or rows are known to have
             changed, they are always read again.
-        may_repeat: Whether rows may repeat an id; then reading ends when no more of them arrive.
-        quiet: Whether to show no progress.
+        may_repeat: True if rows may repeat an id; then reading ends when no more of them arrive.
+        quiet: If true, show no progress.
     """
     started = time.monotonic()
     pause, rows = 0.2, None

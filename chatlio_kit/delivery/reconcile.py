@@ -228,10 +228,10 @@ def reconcile(
         connection: The destination.
         ledger: The destination's part of the ledger.
         wait: Seconds to wait for rows that are still under way; 0 reads once.
-        again: Whether to read everything again; if not and many events have landed, the page counts those
+        again: If true, read everything again; if not and many events have landed, the page counts those
             that only an earlier read found.
-        may_repeat: Whether rows may repeat an id; then reading ends when no more of them arrive.
-        quiet: Whether to show no progress.
+        may_repeat: True if rows may repeat an id; then reading ends when no more of them arrive.
+        quiet: If true, show no progress.
 
     Raises:
         PlatformError: The platform cannot be reached or refuses; rows read until then are kept.
@@ -358,7 +358,7 @@ def explain_gone(gone_by_reason: dict[str, int]) -> list[str]:
 
 
 def is_amiss(gone_by_reason: dict[str, int]) -> bool:
-    """Whether events are gone that ``forget`` did not erase."""
+    """Return whether events are gone that ``forget`` did not erase."""
     return any(reason != Gone.ERASED for reason in gone_by_reason)
 
 

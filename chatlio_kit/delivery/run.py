@@ -67,15 +67,15 @@ class Run:
     Args:
         connection: The destination.
         state: The state folder with the ledger.
-        skip_guard: Whether to send into a new or changed dataflow without waiting.
-        production: Whether dataflows may be created in a production sandbox.
-        canary: Whether, on Experience Platform, a dataflow's first records are read back before the rest.
+        skip_guard: If true, send into a new or changed dataflow without waiting.
+        production: True if dataflows may be created in a production sandbox.
+        canary: True if, on Experience Platform, a dataflow's first records are read back before the rest.
         pace: Messages a second; by default the most that the platform's limits allow.
         expected: Number of events that will be sent, if known.
         stop_after: Number of requests after which sending ends, without retries; the rest stays pending.
         patience: Seconds without a verdict after which sending ends, by default 600, or 7,200 for a batch;
             the rest stays pending.
-        quiet: Whether to show no progress.
+        quiet: If true, show no progress.
         visitors: The visitor of each conversation, if the connection has identities.
 
     Attributes:
@@ -178,7 +178,7 @@ class Run:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether sending ended early, because of the platform's answers or of ``stop_after``."""
+        """True if sending ended early, because of the platform's answers or of ``stop_after``."""
         return self._pace.is_stopped or self._page.stopped_by is not None
 
     def prepare(self, kinds: Iterable[Kind]) -> None:
@@ -284,7 +284,7 @@ class Run:
 
         Args:
             wait: Seconds to wait for rows that are still under way.
-            again: Whether to read everything again; if not and many events have landed, the page counts
+            again: If true, read everything again; if not and many events have landed, the page counts
                 those that only an earlier read found.
         """
         with Ledger(self._state) as ledger:

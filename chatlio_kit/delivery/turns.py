@@ -80,7 +80,7 @@ class TurnRow:
         body: The record as sent.
         file: The file of its event.
         record: The number of the record in that file.
-        has_identity: Whether it has an identity.
+        has_identity: True if it has an identity.
     """
 
     id: str

@@ -67,7 +67,7 @@ class Canvas:
             lines: Text below the title.
             color: Edge colour.
             fill: Fill colour.
-            dashed: Whether the edge is dashed.
+            dashed: True if the edge is dashed.
         """
         left, bottom, width, height = place
         self.axes.add_patch(

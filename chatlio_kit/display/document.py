@@ -30,7 +30,7 @@ class Tile:
     Attributes:
         name: What it counts.
         value: The number.
-        is_trouble: Whether it needs attention.
+        is_trouble: True if it needs attention.
     """
 
     name: str
@@ -160,7 +160,7 @@ class Part:
         text: Paragraph below the heading.
         chart: A chart.
         sheet: A table, shown without its title and with its notes below.
-        is_folded: Whether the table is initially collapsed.
+        is_folded: True if the table is initially collapsed.
         examples: Cases, one below the other.
     """
 

@@ -81,7 +81,7 @@ class Sheet:
         return f"<table>{caption}{header}<tbody>{body}</tbody></table>{notes}"
 
     def is_numeric(self, column: int) -> bool:
-        """Whether a column holds only numbers."""
+        """Return whether a column holds only numbers."""
         cells = [row[column] for row in self.rows if row[column] is not None]
         cells = [cell for cell in cells if cell != ELLIPSIS]
         return bool(cells) and all(isinstance(cell, int | float | FormattedNumber) for cell in cells)

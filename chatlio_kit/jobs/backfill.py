@@ -122,10 +122,10 @@ def backfill(
         captures: An export from :func:`read_export`, or files and folders that need no options.
         platform: The platform to send to.
         name: The connection's name.
-        connect: Whether to create a missing connection; on the local platform this is always done.
-        skip_guard: Whether to send into a new or changed dataflow without waiting.
-        production: Whether a production sandbox may be written to.
-        canary: Whether, on Experience Platform, the first records of each dataflow are read back before the
+        connect: If true, create a missing connection; on the local platform this is always done.
+        skip_guard: If true, send into a new or changed dataflow without waiting.
+        production: True if a production sandbox may be written to.
+        canary: True if, on Experience Platform, the first records of each dataflow are read back before the
             rest follows.
         pace: Messages a second; by default 9,000, or 1,400 if the dataset feeds Profile.
         patience: Seconds without a verdict after which sending ends, by default 600, or 7,200 for a batch;
@@ -135,7 +135,7 @@ def backfill(
         via: ``stream``, or ``batch`` for batch ingestion of files, which uses no streaming quota;
             ``chatlio-kit backfill --dry-run`` compares the two, and you can combine them. :func:`revert`
             reverts a run's batches.
-        quiet: Whether to show no progress.
+        quiet: If true, show no progress.
         cluster: The URL of a Dask scheduler, or a client, to convert on a cluster.
 
     Raises:

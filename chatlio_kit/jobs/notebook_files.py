@@ -178,7 +178,7 @@ def open_jupyter(path: Path, *, browser: bool = True) -> None:
 
     Args:
         path: The notebook.
-        browser: Whether a browser is opened; without one, JupyterLab prints its address.
+        browser: True if a browser is opened; without one, JupyterLab prints its address.
 
     Raises:
         NotebooksMissing: JupyterLab is not installed.

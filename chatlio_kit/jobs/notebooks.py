@@ -197,10 +197,12 @@ class NotebookSetup(SheetDisplay):
         """Return the visitor with the most events, to practise forgetting.
 
         Raises:
-            ChatlioKitError: On Experience Platform, no visitor is chosen for you.
+            ChatlioKitError: On Experience Platform, no example visitor is chosen.
         """
         if not self.is_local:
-            raise TooEarly("On Experience Platform nobody is forgotten as an example. Name whom in VISITOR.")
+            raise TooEarly(
+                "On Experience Platform, no example visitor is chosen. Set VISITOR to the id to forget."
+            )
         visitors = tables.visitors.sort_values(["events", "visitor_id"])["visitor_id"]
         return str(visitors.iloc[-1])
 

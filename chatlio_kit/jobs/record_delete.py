@@ -71,7 +71,7 @@ class RecordDelete:
 
     @property
     def is_under_way(self) -> bool:
-        """Whether rows are left after a work order that is not reported as finished."""
+        """True if rows are left after a work order that is not reported as finished."""
         return self.work_order is not None and bool(self.left) and self.status not in _FINISHED
 
     def as_dict(self) -> dict[str, Any]:

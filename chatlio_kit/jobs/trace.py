@@ -64,7 +64,7 @@ class CaptureRecord:
     kind: str
 
     def is_at(self, file: str, record: int) -> bool:
-        """Whether this is the given record."""
+        """Return whether this is the given record."""
         return record == self.record and is_same_file(file, self.file)
 
 
@@ -121,7 +121,7 @@ class Trace:
 
     @property
     def found(self) -> bool:
-        """Whether anything is known about it."""
+        """True if anything is known about it."""
         return bool(self.events or self.rejections)
 
     @property
@@ -447,7 +447,7 @@ def _are_one_record(rejection: Rejection, other: Rejection) -> bool:
 
 
 def _holds(raw_batch: RawBatch, wanted: Wanted) -> bool:
-    """Whether a batch holds the wanted record."""
+    """Return whether a batch holds the wanted record."""
     return any(map(wanted.is_rejection, raw_batch.rejected)) or any(
         wanted.is_at(part.file.name, wanted.record) and wanted.record in part.records.numbers
         for part in raw_batch.slices

@@ -36,7 +36,7 @@ class Capture:
 
 
 class _Plan(NamedTuple):
-    """Whether anyone answers, and which webhooks a conversation triggers."""
+    """Outcomes of a conversation: whether an agent answers, and which webhooks it triggers."""
 
     answered: bool
     kinds: tuple[str, ...]

@@ -40,7 +40,7 @@ class Stretch:
         anchor: The ts of its first line.
         lines: Its lines, of any kind.
         ended_by: What ended it, one of ``ENDED_BY``.
-        start_is_whole: Whether its first line is known to be the conversation's first.
+        start_is_whole: True if its first line is known to be the conversation's first.
     """
 
     number: int
@@ -75,7 +75,7 @@ class Conversation:
         started_at: The first message of a visitor or agent, or else of anyone.
         ended_at: Its end.
         ended_by: What ended it.
-        start_is_whole: Whether its beginning is known to be there.
+        start_is_whole: True if its beginning is known to be there.
         team_id: The workspace.
         agent_name: The first agent in time.
         agent_email: The agent's e-mail address, which most exports lack.
@@ -152,7 +152,7 @@ def cut(lines: Sequence[Line], created: int | None, gap: int | None) -> Iterator
 
 
 def _is_head(line: Line, created: int | None) -> bool:
-    """Whether a line is the first of its channel: its creator joins when the channel is created."""
+    """Return whether a line is the first of its channel: its creator joins when the channel is created."""
     if created is None or not line.is_join:
         return False
     return abs(line.at - created * _SECOND) <= (_HEAD_SECONDS + 1) * _SECOND

@@ -130,7 +130,7 @@ class ExportFiles:
         return members
 
     def has(self, name: str) -> bool:
-        """Whether an index such as ``users.json`` exists."""
+        """Return whether an index such as ``users.json`` exists."""
         return name in self._index
 
     def index(self, name: str) -> bytes:
@@ -378,7 +378,7 @@ def _export_in(path: Path) -> Path | None:
 
 
 def is_export(members: Iterable[ZipInfo]) -> bool:
-    """Whether a zip's list of members is that of a workspace export."""
+    """Return whether a zip's list of members is that of a workspace export."""
     names = [_parts(info) for info in members if not info.is_dir()]
     names = [parts for parts in names if parts and not _is_litter(parts)]
     root = _root(names)

@@ -104,7 +104,7 @@ class Sent:
         last_ts: The ts of its last line.
         conversation_id: Its own id.
         webhook_id: Chatlio's id, if a webhook names it.
-        has_event: Whether it became an event; False where webhooks cover it.
+        has_event: True if it became an event; False where webhooks cover it.
     """
 
     channel_id: str

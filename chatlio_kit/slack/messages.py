@@ -47,14 +47,14 @@ class Line:
         ts: The line's id in Slack.
         at: The same, in microseconds since 1970.
         left_out: Why it is not a chat message; empty if it is.
-        is_archive: Whether it ends the channel's conversation.
-        is_join: Whether someone joined.
+        is_archive: True if it ends the channel's conversation.
+        is_join: True if someone joined.
         author: ``visitor``, ``agent`` or ``unknown``.
         username: The name shown next to it.
         user_id: The member who wrote it, if any.
         text: Its text as people read it.
         raw_text: Its text as in the export.
-        is_edited: Whether it was edited after it was sent.
+        is_edited: True if it was edited after it was sent.
     """
 
     ts: str
@@ -100,7 +100,7 @@ class Authors:
         self._own_names = frozenset().union(*own)
 
     def made(self, channel: Channel) -> bool:
-        """Whether the named app created a channel."""
+        """Return whether the named app created a channel."""
         return channel.creator in self.bot_users
 
     def read(self, raw: object, *, in_own_channel: bool) -> tuple[Line, bool]:
@@ -108,7 +108,7 @@ class Authors:
 
         Args:
             raw: The line, parsed from JSON.
-            in_own_channel: Whether the named app created the channel.
+            in_own_channel: True if the named app created the channel.
 
         Raises:
             InvalidLine: It is not an object, or has no valid ts.
@@ -227,7 +227,7 @@ def _is_bot(raw: Mapping[str, Any]) -> bool:
 
 
 def _is_nameless_bot(raw: Mapping[str, Any]) -> bool:
-    """Whether a bot wrote a message that names neither app nor bot."""
+    """Return whether a bot wrote a message that names neither app nor bot."""
     return raw.get("subtype") == "bot_message" and not any(map(raw.get, ("bot_id", "app_id", "user")))
 
 

@@ -307,7 +307,7 @@ def read_slack(
             ``notice``, which leaves them out.
         thread_replies: ``leave-out`` or ``keep``.
         split_on: What ends a conversation: ``channel_archive``, and optionally a silence such as ``gap=6h``.
-        closed_only: Whether to leave out conversations without an end.
+        closed_only: If true, leave out conversations without an end.
         workspace_domain: The part of Slack's URL before ``.slack.com``, for links to the archive.
         kind: For captures, as in :func:`read_export`.
         undated_as: For captures, as in :func:`read_export`.

@@ -214,7 +214,7 @@ class FieldFindings:
         unread: Number of records with each key next to the payload that was not read.
         siblings: Number of list elements next to the one that ``--fields`` names, by path.
         loose: Accepted events from tables that do not keep the captured text.
-        missed_twins: Whether some of these were not compared with the records read before them.
+        missed_twins: True if some of these were not compared with the records read before them.
         redacted: Number of redacted values, by ``table.column``.
         file_times: The times of files that date events.
     """

@@ -35,7 +35,7 @@ _MOST_CONSTANTS = 200
 
 
 def is_same_file(name: str, other: str) -> bool:
-    """Whether two names may mean one file: they are equal, or one is the end of the other's path.
+    """Return whether two names may mean one file: they are equal, or one is the end of the other's path.
 
     Captures have the names under which they were given, so ``captures/a.ndjson`` may be ``a.ndjson``
     elsewhere.
@@ -93,17 +93,17 @@ class Wanted:
     record: int | None = None
 
     def is_at(self, file: str, record: int) -> bool:
-        """Whether this is the wanted record."""
+        """Return whether this is the wanted record."""
         return record == self.record and is_same_file(file, str(self.file))
 
     def is_rejection(self, rejection: Rejection) -> bool:
-        """Whether a rejected record is the wanted one, or names it."""
+        """Return whether a rejected record is the wanted one, or names it."""
         if self.record is not None:
             return self.is_at(rejection.file, rejection.record)
         return self.is_named_in(rejection.raw or "")
 
     def is_named_in(self, record: str) -> bool:
-        """Whether a record's text holds the id or address as a whole word."""
+        """Return whether a record's text holds the id or address as a whole word."""
         return self._person.is_named_in(record) or any(event_id in record for event_id in self.event_ids)
 
     @cached_property

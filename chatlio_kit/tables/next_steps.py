@@ -330,7 +330,7 @@ class _Trial:
 
 
 def _settles(reason: Reason, options: Options) -> bool:
-    """Whether paths supply what was missing; if they supply less, they would only hide the error."""
+    """Return whether paths supply what was missing; if they supply less, they would only hide the error."""
     if reason in _PAYLOAD_NOT_FOUND:
         return True
     name = "kind" if reason is Reason.KIND_UNKNOWN else "received"

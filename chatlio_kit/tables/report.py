@@ -223,5 +223,5 @@ _ROWS = {
     "conversations": "each conversation, from its events and its fullest transcript",
     "messages": "each message of each conversation, once",
     "visitors": "each visitor, with the latest known facts",
-    "offline_messages": "each message left while nobody was there",
+    "offline_messages": "each message left while no agent was available",
 }

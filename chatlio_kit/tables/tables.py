@@ -86,7 +86,7 @@ class Tables:
         Args:
             time_zone: IANA name of the zone in which times are shown, such as ``"Europe/Berlin"``; UTC by
                 default.
-            decode: Whether messages are decoded from Slack's escapes. The column ``raw_text`` then keeps what
+            decode: True if messages are decoded from Slack's escapes. The column ``raw_text`` then keeps what
                 Chatlio sent.
         """
         frames: dict[str, pd.DataFrame] = {name: getattr(self, name) for name in TABLES}

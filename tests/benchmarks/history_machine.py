@@ -27,7 +27,7 @@ EVENTS = 9
 SLOW = 0.2
 """Seconds within which a slow platform gathers messages."""
 HAS_BULK = find_spec("chatlio_kit.delivery.bulk") is not None
-"""Whether the bulk route is there; its two rules wait for it."""
+"""True if the bulk route is there; its two rules wait for it."""
 ROUNDS = 6
 """So often the client may follow its own advice until all is well."""
 FAULTS: dict[str, dict[str, Any]] = {

@@ -173,7 +173,7 @@ def soak(
 
 
 def is_right(found: dict[str, Any]) -> bool:
-    """Whether nothing was lost or doubled, the page is right, and everything was taken back."""
+    """Return whether nothing was lost or doubled, the page is right, and everything was taken back."""
     zeros = (
         "lost",
         "doubled",

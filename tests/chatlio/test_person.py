@@ -1,4 +1,4 @@
-"""Whether a string names a person, in any form of an address, and no one else."""
+"""True if a string names a person, in any form of an address, and no one else."""
 
 from __future__ import annotations
 

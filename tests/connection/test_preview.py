@@ -259,7 +259,7 @@ def test_a_thousand_wire_records_are_mapped_as_python_expects(
 
 
 def same_times(got: Any, wanted: Any) -> bool:
-    """Whether two values are equal, comparing times regardless of their notation."""
+    """Return whether two values are equal, comparing times regardless of their notation."""
     if isinstance(wanted, dict):
         return (
             isinstance(got, dict)

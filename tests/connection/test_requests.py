@@ -365,7 +365,7 @@ def test_updates_are_patches_and_puts_as_documented(platform: Platform, wire: li
     wire.clear()
     plan_connection(platform, webhooks=["feedback"]).apply()
     changes = [call for call in wire if call.method != "GET" and not call.path.endswith("/preview")]
-    added = {"type": "string", "title": "Agent name", "description": "The full name of that agent"}
+    added = {"type": "string", "title": "Agent name", "description": "Full name of that agent"}
     step = {"name": "Mapping", "params": {"mappingId": "<mapping set>", "mappingVersion": 2}}
     assert [call.outline for call in changes] == [
         (

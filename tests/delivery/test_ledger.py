@@ -206,7 +206,7 @@ def _without_privileges() -> Iterator[None]:
 
 @pytest.mark.parametrize(("folder", "file"), [(0o555, 0o444), (0o777, 0o444), (0o000, 0o444)])
 def test_a_ledger_that_may_not_be_written_is_told_in_a_sentence(folder: int, file: int) -> None:
-    """Whether folder, file or both are closed: nothing changes, and the sentence says what to do."""
+    """Return whether folder, file or both are closed: nothing changes, and the sentence says what to do."""
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         state = Path(name) / "state"

@@ -41,7 +41,7 @@ class Exchange:
             self.body = None
 
     def is_call(self, method: str, end: str) -> bool:
-        """Whether the request is this call."""
+        """Return whether the request is this call."""
         return self.method == method and self.path.endswith(end)
 
 

@@ -272,7 +272,7 @@ def test_what_was_seen_live_names_tests_that_exist(live: dict[str, Any]) -> None
 
 
 def exists(held: str) -> bool:
-    """Whether a test, or a case of verify-sandbox, is there."""
+    """Return whether a test, or a case of verify-sandbox, is there."""
     if held.startswith(VERIFY):
         return held.removeprefix(VERIFY) in {case.name for case in CASES}
     path, _, name = held.partition("::")

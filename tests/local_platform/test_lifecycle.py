@@ -33,7 +33,7 @@ def pid_of(store):
 
 
 def gone(pid):
-    """Whether a process has ended; waits a little for it."""
+    """Return whether a process has ended; waits a little for it."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         try:

@@ -57,7 +57,7 @@ class FieldPath:
         return value
 
     def is_in(self, value: Any) -> bool:
-        """Whether there is a value, possibly null, at this path."""
+        """Return whether there is a value, possibly null, at this path."""
         return self.find(value, _MISSING) is not _MISSING
 
     def __str__(self) -> str:
@@ -93,7 +93,7 @@ class Dialect:
         widget: Path of the widget.
         lacks: Paths that none of its records has, but another dialect's records do.
         separator: Separator between the parts of a column name.
-        keeps_kind: Whether a label that names no kind is kept, so that it is reported.
+        keeps_kind: True if a label that names no kind is kept, so that it is reported.
         walk: Keys of a list whose elements are records, with ``*`` for every element; empty if there is none.
         offset: Offset of times written without one; empty if unknown.
     """
@@ -121,7 +121,7 @@ class Dialect:
         object.__setattr__(self, "marks", frozenset(path.keys[0] for path in self.needs))
 
     def fits(self, value: Mapping[str, Any]) -> bool:
-        """Whether a record has the paths that this dialect needs, and none that it lacks."""
+        """Return whether a record has the paths that this dialect needs, and none that it lacks."""
         if self.body is Body.COLUMNS:
             return is_split(value, self.separator) if self.separator else holds_json(value)
         return (

@@ -213,7 +213,7 @@ def list_of_page(text: str, start: int = 0) -> ListOfPage | None:
 
 
 def begins_page(raws: Iterable[bytes]) -> bool | None:
-    """Whether the first object among records is a page; None if there is no object."""
+    """Return whether the first object among records is a page; None if there is no object."""
     for raw in raws:
         if raw.startswith(b"{"):
             return list_of_page(raw.decode("utf-8", errors="surrogateescape")) is not None
@@ -221,7 +221,7 @@ def begins_page(raws: Iterable[bytes]) -> bool | None:
 
 
 def lists_captures(first: bytes, fields: Dialect | None) -> bool:
-    """Whether a file's first record is a page, so that its records are numbered through the file."""
+    """Return whether a file's first record is a page, so that its records are numbered through the file."""
     return begins_page([first]) is True or _captures(first, fields) is not None
 
 

@@ -54,7 +54,7 @@ class Unwrapped:
         unread: Keys next to the payload that have a value and were not read.
         siblings: Numbers of further elements in lists of which ``--fields`` reads only one, by the path that
             would name them all.
-        is_loose: Whether the payload was assembled from columns, so that its text is not Chatlio's.
+        is_loose: True if the payload was assembled from columns, so that its text is not Chatlio's.
     """
 
     payload: Any

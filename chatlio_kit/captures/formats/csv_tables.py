@@ -55,9 +55,9 @@ class Layout:
     Attributes:
         names: Names in the header.
         delimiter: Character between cells.
-        has_json: Whether cells hold JSON; otherwise the columns are the fields.
+        has_json: True if cells hold JSON; otherwise the columns are the fields.
         above: Number of lines before the header.
-        is_copy: Whether backslashes escape and every line is a row, as in PostgreSQL's COPY TO.
+        is_copy: True if backslashes escape and every line is a row, as in PostgreSQL's COPY TO.
     """
 
     names: tuple[str, ...]
@@ -77,7 +77,7 @@ class Layout:
             return None
 
     def is_row(self, text: str) -> bool:
-        """Whether a line is by itself a row of this table, with the right number of cells and a capture."""
+        """Return whether a line alone is a row of this table, with the right number of cells and a capture."""
         cells = self.cells(text)
         return cells is not None and len(cells) == len(self.names) and self._holds(cells)
 
@@ -135,7 +135,7 @@ def _without_blanks(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _is_copy(lines: Sequence[str], width: int) -> bool:
-    """Whether backslashes escape, as shown by a null, an end mark, or JSON that is valid only unescaped."""
+    """Return whether backslashes escape: there is a null, an end mark, or JSON that is valid only unescaped."""
     is_sure = any(line.strip() == _NO_MORE for line in lines)
     for line in lines:
         cells = line.rstrip("\r\n").split(_TAB)
@@ -154,7 +154,7 @@ def _is_copy(lines: Sequence[str], width: int) -> bool:
 
 
 def _may_be_copy(row: bytes) -> bool:
-    """Whether a row holds JSON that has another meaning if its backslashes escape."""
+    """Return whether a row holds JSON that has another meaning if its backslashes escape."""
     cells = row.decode("utf-8", errors="replace").rstrip("\r\n").split(_TAB)
     doubtful = [cell for cell in cells if cell.startswith("{") and _BACKSLASH * 2 in cell]
     return any(_is_json(_unescaped(cell)) for cell in doubtful)

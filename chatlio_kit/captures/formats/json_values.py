@@ -75,7 +75,7 @@ def _length(text: str, start: int) -> int:
 
 
 def _is_cut(wrong: json.JSONDecodeError, text: str) -> bool:
-    """Whether a value is invalid only because the text ends within it."""
+    """Return whether a value is invalid only because the text ends within it."""
     return wrong.msg.startswith("Unterminated") or wrong.pos > len(text) - _LONGEST_WORD
 
 
@@ -102,7 +102,7 @@ class Values:
         rest: The blocks still to be read; by default all.
 
     Attributes:
-        was_cut: Whether the text ended within a value.
+        was_cut: True if the text ended within a value.
     """
 
     def __init__(self, blocks: Blocks, rest: Iterable[bytes] | None = None) -> None:
@@ -129,7 +129,7 @@ class Values:
 
         Args:
             number: Number of the previous record.
-            in_page: Whether they are the captures that a page lists.
+            in_page: True if they are the captures that a page lists.
 
         Returns:
             The number of the last record.
@@ -254,7 +254,7 @@ class Values:
         return self._position >= len(self._text) and not self._more
 
     def _closes(self) -> bool:
-        """Whether the array ends here; a bracket before further objects is an invalid value of its own."""
+        """Return whether the array ends here; a bracket before further objects is an invalid value."""
         if self._here() != "]":
             return False
         while len(self._text) - self._position < BLOCK // 2 and self._more:

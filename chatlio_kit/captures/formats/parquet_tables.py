@@ -151,8 +151,8 @@ class _Written(NamedTuple):
     """How a file was written.
 
     Attributes:
-        is_loose: Whether its rows hold payloads as typed values.
-        by_duckdb: Whether DuckDB wrote it, which converts times with an offset to UTC and may store them
+        is_loose: True if its rows hold payloads as typed values.
+        by_duckdb: True if DuckDB wrote it, which converts times with an offset to UTC and may store them
             without one. All of Chatlio's times have an offset.
     """
 
@@ -161,7 +161,7 @@ class _Written(NamedTuple):
 
 
 def is_parquet(handle: io.BufferedReader) -> bool:
-    """Whether an open file is Parquet, determined from its first bytes."""
+    """Return whether an open file is Parquet, determined from its first bytes."""
     return handle.peek(len(MAGIC))[: len(MAGIC)] == MAGIC
 
 
@@ -191,7 +191,7 @@ def read_parquet(handle: io.BufferedReader) -> Iterator[ByteRecords | ReadFault]
 
 
 def _keeps_text(schema: Any) -> bool:
-    """Whether the table holds payloads as JSON strings rather than as typed columns."""
+    """Return whether the table holds payloads as JSON strings rather than as typed columns."""
     return not any(
         field.name in PAYLOAD_PATHS | NESTED
         or pa.types.is_nested(getattr(field.type, "storage_type", field.type))

@@ -68,8 +68,8 @@ class ByteRecords:
     Attributes:
         numbers: Number of each record in its file.
         raws: Bytes of each record.
-        cut: Whether the file ends in the last record without a line feed, so that it may be truncated.
-        is_loose: Whether they were written from typed values, so that their text is not the captured one.
+        cut: True if the file ends in the last record without a line feed, so that it may be truncated.
+        is_loose: True if they were written from typed values, so that their text is not the captured one.
     """
 
     numbers: Sequence[int]
@@ -226,7 +226,7 @@ def not_utf8(raw: bytes) -> NotUtf8 | None:
 
 
 def is_exact(raw: bytes, value: Any) -> bool:
-    """Whether a value that orjson parsed is known to hold everything in its text.
+    """Return whether a value that orjson parsed is known to hold everything in its text.
 
     It does if serializing it gives the same bytes. Otherwise the result must have as many quotes, because a
     repeated key would have lost two. Integers beyond 64 bits became floats, so floats of that size count as
@@ -244,12 +244,12 @@ def is_exact(raw: bytes, value: Any) -> bool:
 
 
 def keeps_quotes(raw: bytes, quotes: int) -> bool:
-    """Whether the text has exactly this many quotes, none of them hidden in an escape."""
+    """Return whether the text has exactly this many quotes, none of them hidden in an escape."""
     return raw.count(_QUOTE) == quotes and _ESCAPED_QUOTE not in raw
 
 
 def keeps_decimals(raw: bytes) -> bool:
-    """Whether a double holds every decimal number in JSON to the last digit.
+    """Return whether a double holds every decimal number in JSON to the last digit.
 
     A double holds up to 15 digits, so only longer numbers and numbers with an exponent are checked. Digits
     within a string may cause a false negative.
@@ -334,7 +334,7 @@ def refusal(wrong: Exception, *, cut: bool = False) -> tuple[Reason, str | None,
 
 
 def _ends_early(wrong: Exception) -> bool:
-    """Whether text is invalid JSON only because it ends too early."""
+    """Return whether text is invalid JSON only because it ends too early."""
     if isinstance(wrong, json.JSONDecodeError):
         return wrong.msg.startswith("Unterminated") or wrong.pos >= len(wrong.doc)
     return isinstance(wrong, NotUtf8) and wrong.ends_early

@@ -94,7 +94,7 @@ class LineSpan:
         end: The byte after the last; None for the rest of the file.
         state: What the file's store says about its state; None where it says nothing.
         lines: How many lines were read.
-        is_broken: Whether reading broke off, so that nothing after it counts.
+        is_broken: True if reading broke off, so that nothing after it counts.
     """
 
     start: int
@@ -105,7 +105,7 @@ class LineSpan:
 
 
 def are_lines(head: bytes, fields: Dialect | None) -> bool:
-    """Whether a file is plain newline-delimited JSON, so that any of its lines can be read alone.
+    """Return whether a file is plain newline-delimited JSON, so that any of its lines can be read alone.
 
     Args:
         head: Its first bytes; more must follow.
@@ -242,7 +242,7 @@ def _by_line(
         blocks: The text.
         source: The blocks still to be read; by default all.
         number: Number of the previous line.
-        are_pages: Whether lines are pages that list captures; None where the first one shows it.
+        are_pages: True if lines are pages that list captures; None where the first one shows it.
     """
     source = iter(blocks) if source is None else source
     rest, skipping, skipped = b"", False, 0

@@ -101,7 +101,7 @@ def wide_encoding(start: bytes) -> str | None:
 
 
 def is_stray(name: str, head: bytes, open_again: Open) -> bool:
-    """Whether a file is known to hold no captures: all of it is text, without anything that captures have.
+    """Return whether a file is known to hold no captures: it is all text, without any sign of a capture.
 
     A file named like a data file is never a stray, because it should hold captures.
 

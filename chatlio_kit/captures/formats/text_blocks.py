@@ -42,7 +42,7 @@ class FileText:
 
     Args:
         handle: The file.
-        has_mark: Whether it begins with what may be a byte order mark.
+        has_mark: True if it begins with what may be a byte order mark.
 
     Attributes:
         nuls: Number of NULs skipped.
@@ -193,7 +193,7 @@ class Blocks:
 
     Attributes:
         head: The text's beginning.
-        ended: Whether the text ends with it.
+        ended: True if the text ends with it.
     """
 
     def __init__(self, text: Readable) -> None:
@@ -225,7 +225,7 @@ class Blocks:
         """Extend the head to the first block with lines that match; return False if none does.
 
         Args:
-            holds: Whether any of the given lines match; the last may be incomplete.
+            holds: True if any of the given lines match; the last may be incomplete.
             most: Maximum length of the head.
         """
         lines = self.head

@@ -51,7 +51,7 @@ class Member:
         size: Its size in bytes, according to the archive.
         modified_at: Its time, UTC; None if the archive has none, or one without a time zone.
         open: Opens it. In a tar it must be read before the next member.
-        can_reopen: Whether it can be opened more than once.
+        can_reopen: True if it can be opened more than once.
         left_out: Why it is left out; empty if it is read.
         refusal: Why it cannot be read, if that is known in advance.
     """
@@ -85,7 +85,7 @@ def _is_litter(path: str) -> bool:
 
 
 def is_zip(handle: io.BufferedReader) -> bool:
-    """Whether an open file starts like a zip."""
+    """Return whether an open file starts like a zip."""
     return handle.peek(4)[:4] in _ZIP_MAGICS
 
 
@@ -199,7 +199,7 @@ def _zip_time(info: ZipInfo) -> datetime | None:
 
 
 def is_tar(handle: io.BufferedReader) -> bool:
-    """Whether an open file starts with a tar header that has the right checksum."""
+    """Return whether an open file starts with a tar header that has the right checksum."""
     try:
         tarfile.TarInfo.frombuf(handle.peek(MAGIC_BYTES)[:MAGIC_BYTES], "utf-8", "surrogateescape")
     except (tarfile.TarError, OSError, EOFError, ValueError):
@@ -310,7 +310,7 @@ class _BoundedTar:
     """A tar's bytes, with a limit on those between two members; they end where the tar is damaged.
 
     Attributes:
-        is_reported: Whether reading a member reported the damage.
+        is_reported: True if reading a member reported the damage.
     """
 
     def __init__(self, handle: io.BufferedReader) -> None:

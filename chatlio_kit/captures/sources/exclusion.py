@@ -41,7 +41,7 @@ class Exclusion:
         return bool(self.patterns)
 
     def matches(self, paths: Iterable[str]) -> bool:
-        """Whether a pattern matches one of a file's paths; ``!`` precedes an archive's member."""
+        """Return whether a pattern matches one of a file's paths; ``!`` precedes an archive's member."""
         distinct = list(dict.fromkeys(paths))
         matched = {
             pattern

@@ -72,7 +72,7 @@ class Entry:
         size: Its size in bytes; None if unknown.
         modified_at: Its time, UTC; None if unknown.
         left_out: Why it is left out; empty if it is read.
-        is_link: Whether it was reached by its own symbolic link.
+        is_link: True if it was reached by its own symbolic link.
     """
 
     inside: tuple[str, ...]
@@ -96,7 +96,7 @@ class CaptureFile:
         source: Its source, or the source of its archive.
         size: Stored size in bytes; None if unknown.
         modified_at: Its time, UTC; None if unknown.
-        is_named: Whether it was named itself rather than found in a folder or an archive.
+        is_named: True if it was named itself rather than found in a folder or an archive.
         paths: Paths for matching exclusion patterns; empty if there are none.
     """
 
@@ -154,7 +154,7 @@ def local_name(path: Path) -> str:
 
 
 def is_litter(name: str) -> bool:
-    """Whether a file or folder is hidden, or one that systems leave behind in folders and archives."""
+    """Return whether a file or folder is hidden, or one that systems leave behind in folders and archives."""
     return name.startswith(".") or name in _LITTER
 
 

@@ -179,7 +179,7 @@ class RemoteFolder:
             self._system.rm(self._draft, recursive=True)
 
     def holds(self, source: Source | None) -> bool:
-        """Whether a source is a file of this folder."""
+        """Return whether a source is a file of this folder."""
         return isinstance(source, RemoteSource) and source.path.rpartition("/")[0] == self._path
 
     def store(self, files: Sequence[Path]) -> None:
@@ -287,7 +287,7 @@ class _Store:
 
 
 def _matches(inside: Sequence[str], parts: Sequence[str], wants_folder: bool) -> bool:
-    """Whether a path, or one of its folders, matches a pattern; ``**`` matches any number of folders."""
+    """Return whether a path or one of its folders matches a pattern; ``**`` matches any number of folders."""
     if not parts:
         return bool(inside) or not wants_folder
     if not inside:

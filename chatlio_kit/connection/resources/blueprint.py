@@ -101,7 +101,7 @@ class Blueprint:
         chatlio = {
             "type": "object",
             "title": "Chatlio",
-            "description": "What Chatlio sends about a live chat",
+            "description": "Chatlio's data about a live chat",
             "properties": self.chatlio_properties(),
         }
         tenant = {"type": "object", "properties": {"chatlio": chatlio}}

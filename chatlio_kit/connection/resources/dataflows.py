@@ -80,7 +80,7 @@ class MappingSetResource(DataflowResource):
         self.survey.platform.mapping_sets.delete(resource_id)
 
     def _is_wanted(self, body: Json) -> bool:
-        """Whether a mapping set has our mappings; a live one may lack identities.
+        """Return whether a mapping set has our mappings; a live one may lack identities.
 
         In that case the platform is asked again whether it can build an identity map from a live record.
         """

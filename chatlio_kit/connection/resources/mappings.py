@@ -95,7 +95,7 @@ def history_fields(kind: Kind) -> Iterator[Field]:
 
 
 def is_ours(field: Field) -> bool:
-    """Whether a field lands under the tenant's namespace, not in the class's own fields."""
+    """Return whether a field lands under the tenant's namespace, not in the class's own fields."""
     return field.xdm is not None and "." in field.xdm
 
 

@@ -25,8 +25,8 @@ class People:
 
     Attributes:
         identities: The fields that identify the visitor; empty if the events carry no identity.
-        profile: Whether the dataset feeds Profile.
-        slim: Whether to leave out messages, so that events stay below Profile's size limit.
+        profile: True if the dataset feeds Profile.
+        slim: If true, leave out messages, so that events stay below Profile's size limit.
     """
 
     identities: tuple[Identity, ...] = ()

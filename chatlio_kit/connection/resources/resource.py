@@ -288,7 +288,7 @@ class DatasetResource(Resource):
 
 
 def feeds_profile(tags: Mapping[str, Any]) -> bool:
-    """Whether a dataset's tags enable it for Profile; samples write the value with and without a space."""
+    """Return whether a dataset's tags enable it for Profile; the value occurs with and without a space."""
     values = tags.get("unifiedProfile") or []
     return any(str(value).replace(" ", "") == "enabled:true" for value in values)
 

@@ -182,7 +182,7 @@ def shared_resources(survey: Survey) -> Iterator[Resource]:
 
 
 def _has(node: Json, path: str) -> bool:
-    """Whether a resolved field group has a path, also inside arrays."""
+    """Return whether a resolved field group has a path, also inside arrays."""
     for step in path.split("."):
         node = ((node.get("items") or node).get("properties") or {}).get(step) or {}
     return bool(node)

@@ -65,7 +65,7 @@ class BatchFiles:
 
     @property
     def is_full(self) -> bool:
-        """Whether no more rows should be added."""
+        """True if no more rows should be added."""
         return self._count == FULL_BATCH and self._file is None
 
     def close(self) -> None:

@@ -56,7 +56,7 @@ class Loader:
         ledger: The destination's part of the ledger.
         lots: The destination's lots.
         patience: Seconds to wait for the verdict about one batch.
-        is_stopped: Whether to stop waiting; the next run resumes lots without a verdict.
+        is_stopped: If true, stop waiting; the next run resumes lots without a verdict.
     """
 
     def __init__(

@@ -245,7 +245,7 @@ def require_finished(ledger: Ledger, state: Path) -> None:
 
 
 def has_unfinished(ledger: Ledger) -> bool:
-    """Whether files of any destination wait for a verdict."""
+    """Return whether files of any destination wait for a verdict."""
     if not ledger.fetch_all("SELECT 1 FROM sqlite_master WHERE name = 'lot'"):
         return False
     return bool(ledger.fetch_all("SELECT 1 FROM lot WHERE state = 'written' LIMIT 1"))

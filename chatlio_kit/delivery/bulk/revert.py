@@ -110,9 +110,9 @@ def revert(
     Args:
         connection: The destination.
         run: The run's number, from the page of ``backfill(via="batch")``.
-        production: Whether a production sandbox may be changed.
+        production: True if a production sandbox may be changed.
         wait: Seconds to wait until the platform has reverted the batches.
-        quiet: Whether to show no progress.
+        quiet: If true, show no progress.
 
     Raises:
         UsageError: The run was streamed, or does not exist; the message lists those that can be reverted.

@@ -129,7 +129,7 @@ class DestinationLedger:
 
         Args:
             now: The time.
-            is_platform_time: Whether it is the platform's. Only then may reads leave out older batches.
+            is_platform_time: True if it is the platform's. Only then may reads leave out older batches.
         """
         self._is_first_run = self.ledger.is_empty()
         if not self._is_first_run:
@@ -344,7 +344,7 @@ class DestinationLedger:
         )
 
     def has_passed_canary(self, flow_id: str) -> bool:
-        """Whether the first records of a dataflow were read back before."""
+        """Return whether the first records of a dataflow were read back before."""
         query = "SELECT 1 FROM canary WHERE destination = ? AND flow_id = ?"
         return bool(self.ledger.fetch_all(query, (self.id, flow_id)))
 

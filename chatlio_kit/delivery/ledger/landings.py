@@ -64,7 +64,7 @@ class KnownBatch:
 
     @property
     def is_read(self) -> bool:
-        """Whether its rows were read and count."""
+        """True if its rows were read and count."""
         return self.state == "read"
 
 
@@ -103,7 +103,7 @@ class Landings:
             )
 
     def needs_full_read(self) -> bool:
-        """Whether no read accounts for some landed events, e.g. because rows were erased."""
+        """Return whether no read accounts for some landed events, e.g. because rows were erased."""
         query = "SELECT 1 FROM event WHERE destination = ? AND landed AND readback IS NULL LIMIT 1"
         return bool(self._fetch(query))
 

@@ -178,7 +178,7 @@ class Ledger:
                 raise
 
     def is_empty(self) -> bool:
-        """Whether the ledger holds no event."""
+        """Return whether the ledger holds no event."""
         return not self.fetch_all("SELECT 1 FROM event LIMIT 1")
 
     def ensure_index(self) -> None:

@@ -32,7 +32,7 @@ _IS_FILE = (
     "({0} = :file OR substr({0}, -length(:file) - 1) = '/' || :file"
     " OR substr(:file, -length({0}) - 1) = '/' || {0})"
 )
-"""Whether a column names a file, or the end of its path, or it the end of the column's."""
+"""True if a column names a file, or the end of its path, or it the end of the column's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class LedgerEntry:
         event_id: Its id.
         kind: Its kind.
         fate: Delivered, dead-lettered or pending.
-        landed: Whether the last read that looked for it found it in the dataset.
+        landed: True if the last read that looked for it found it in the dataset.
         run: The number of the run that sent it last.
         request: The number of the request or batch, within the run, whose answer settled it.
         attempts: How often it was sent.
@@ -85,7 +85,7 @@ class LedgerEntry:
 
     @property
     def is_forgotten(self) -> bool:
-        """Whether ``forget`` erased what names a person."""
+        """True if ``forget`` erased what names a person."""
         return self.file == FORGOTTEN_SOURCE
 
     @property
@@ -160,7 +160,7 @@ def find_ids_in_dead_letters(ledger: Ledger, text: str, names_it: Callable[[str]
     Args:
         ledger: The ledger.
         text: What is searched for, lower-cased.
-        names_it: Whether a record with that text is meant.
+        names_it: True if a record with that text is meant.
     """
     query = (
         "SELECT lower(hex(event_id)), CAST(body AS TEXT) FROM kept_body"
@@ -170,7 +170,7 @@ def find_ids_in_dead_letters(ledger: Ledger, text: str, names_it: Callable[[str]
 
 
 def was_read_to_its_end(ledger: Ledger, file: str) -> bool:
-    """Whether a run read a file to its end and rejected none of its records."""
+    """Return whether a run read a file to its end and rejected none of its records."""
     query = f"SELECT 1 FROM file_read WHERE {_IS_FILE.format('name')}"  # noqa: S608 - a constant
     return bool(ledger.fetch_all(query, {"file": file}))
 

@@ -91,7 +91,7 @@ def pair_notes(pairs: list[Sent], *, may_name: bool) -> list[str]:
 
     Args:
         pairs: The conversations.
-        may_name: Whether ids may be shown.
+        may_name: True if ids may be shown.
     """
     if not pairs:
         return []

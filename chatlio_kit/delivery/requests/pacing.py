@@ -116,5 +116,5 @@ class Pace:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether sending was stopped."""
+        """True if sending was stopped."""
         return self._stopped.is_set()

@@ -56,7 +56,7 @@ def fitting(records: WireRecords, limit: int = LIMIT) -> NDArray[np.bool_]:
 
 
 def fits(record: WireRecord, limit: int = LIMIT) -> bool:
-    """Whether a request can hold a record."""
+    """Return whether a request can hold a record."""
     return len(record.body) + _ENVELOPE_BYTES <= limit
 
 

@@ -127,7 +127,7 @@ def read_verdicts(answer: Response, count: int) -> RecordVerdicts:
 
 
 def requires_envelopes(answer: Response) -> bool:
-    """Whether the batch endpoint refused every record because it accepts no raw ones."""
+    """Return whether the batch endpoint refused every record because it accepts no raw ones."""
     if answer.status != 207 or _ENVELOPE_REQUIRED not in answer.body:
         return False
     elements = (_parse_object(answer.body) or {}).get("responses")

@@ -114,7 +114,7 @@ class Sender:
         patience: Seconds without any verdict after which sending ends.
 
     Attributes:
-        is_single: Whether the batch endpoint refuses raw records, so that they are posted one by one.
+        is_single: True if the batch endpoint refuses raw records, so that they are posted one by one.
     """
 
     def __init__(self, pace: Pace, record: Callable[[Outcome], None], patience: float = PATIENCE) -> None:

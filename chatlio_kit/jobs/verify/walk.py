@@ -50,7 +50,7 @@ def verify_sandbox(
         cases: The cases; each needs only objects of earlier ones.
         wait: Seconds to wait until a dataflow is ready and records have landed.
         record: The file for the scrubbed answers; it needs the extra ``verify``.
-        quiet: Whether to show no progress.
+        quiet: If true, show no progress.
 
     Raises:
         ProductionSandbox: The sandbox is not of the type development; no option changes that.
@@ -304,7 +304,7 @@ def _names_in(node: Any) -> Iterator[str]:
 
 
 def _is_plain_delay(case: Case, reply: Reply) -> bool:
-    """Whether an awaited answer may still come: there is no batch yet, or a state has not changed yet."""
+    """Return whether an awaited answer may still come: no batch exists yet, or no state has changed yet."""
     body = _json(reply)
     if case.awaits is None or reply.status_code not in case.status:
         return False

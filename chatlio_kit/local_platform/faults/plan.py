@@ -275,7 +275,7 @@ class Logged:
 
     @property
     def is_acknowledged(self) -> bool:
-        """Whether the sender got a complete answer."""
+        """True if the sender got a complete answer."""
         return self.fault not in UNACKNOWLEDGED
 
 

@@ -30,7 +30,7 @@ def problem_of(
         before: The schema as it was, where it existed.
         composed: The schema, composed.
         others: Title and composed form of the other schemas in the union of the class.
-        has_primary: Whether the schema has a primary identity descriptor.
+        has_primary: True if the schema has a primary identity descriptor.
     """
     tags = schema.get(TAGS, [])
     if not isinstance(tags, list) or not all(isinstance(tag, str) for tag in tags):

@@ -31,11 +31,11 @@ class Deduplicator:
 
     Args:
         settled: Looks up what was settled before this run.
-        with_twins: Whether to look for :mod:`~chatlio_kit.tables.deduplicate.twins` from the first record on.
+        with_twins: If true, look for :mod:`~chatlio_kit.tables.deduplicate.twins` from the first record on.
         most_in_memory: How many ids are held in memory before they go to disk.
 
     Attributes:
-        missed_twins: Whether loose records were read after others that they could not be compared with.
+        missed_twins: True if loose records were read after others that they could not be compared with.
     """
 
     def __init__(

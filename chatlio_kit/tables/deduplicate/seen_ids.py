@@ -133,7 +133,7 @@ def as_keys(digests: Any) -> Keys:
 
 
 def are_distinct(keys: Keys) -> bool:
-    """Whether ids are known to be all different."""
+    """Return whether ids are known to be all different."""
     prefixes = np.sort(_prefixes_of(keys))
     return not (prefixes[1:] == prefixes[:-1]).any()
 

@@ -51,7 +51,7 @@ _EMPTY: tuple[Any, ...] = (None, "", [], {})
 
 
 def may_hold_tables(names: Iterable[str]) -> bool:
-    """Whether any of some files may be a table, by their names."""
+    """Return whether any of some files may be a table, by their names."""
     return not all(map(_JSON_NAME.search, names))
 
 
@@ -62,7 +62,7 @@ class ComparableBatch:
     Attributes:
         keys: Which event each row is.
         bodies: What each row holds, as hexadecimal digits.
-        is_loose: Whether each row comes from a record that does not keep the captured text.
+        is_loose: True if each row comes from a record that does not keep the captured text.
         earlier: Twins in earlier batches, by row.
     """
 
@@ -74,7 +74,7 @@ class ComparableBatch:
 
     @property
     def may_have_twins(self) -> bool:
-        """Whether any row may have a twin."""
+        """True if any row may have a twin."""
         return bool(self.earlier) or bool(self.is_loose.any())
 
     def twin(self, row: int) -> FirstOccurrence | None:

@@ -154,7 +154,7 @@ class Filters:
         return fold(self.query).split()
 
     def match_time(self, moment: int | None) -> bool:
-        """Whether a moment is in the chosen period; without a moment, only if no period was chosen."""
+        """Return whether a moment is in the chosen period; without a moment, only if no period was chosen."""
         if moment is None:
             return self.since is None and self.until is None
         return (self.since is None or moment >= self.since) and (self.until is None or moment < self.until)
@@ -194,7 +194,7 @@ class Entry:
 
     @property
     def is_rejected(self) -> bool:
-        """Whether it is a rejected record."""
+        """True if it is a rejected record."""
         return self.status is Status.REJECTED
 
     @property

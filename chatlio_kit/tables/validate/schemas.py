@@ -166,7 +166,7 @@ def failures_of(table: str, rows: Any, computed: frozenset[str]) -> list[Failure
 
 
 def _is_past_and_complete(field: Field, times: Any) -> bool:
-    """Whether the latest time is not in the future, and no required time is missing."""
+    """Return whether the latest time is not in the future, and no required time is missing."""
     if field.rule is not PAST or (field.required and times.null_count):
         return False
     latest = pc.max(times).as_py()
