@@ -2,9 +2,10 @@
 
 Each metric is a function of :mod:`chatlio_kit.analysis.metrics` with the same name.
 
-- DURATION and NUMBER are summarized by quartiles, SHARE by the proportion of true rows, COUNT by a sum.
-- With opening hours, a DURATION counts only open seconds. Every other metric counts only what began during opening hours.
-- A conversation belongs to the period in which it started and to the agent who wrote first; a reply belongs to
+- DURATION and NUMBER are summarized by quartiles, SHARE by the proportion of true rows, COUNT by a sum. -
+With opening hours, a DURATION counts only open seconds. Every other metric counts only what began during
+opening hours. - A conversation belongs to the period in which it started and to the agent who wrote first; a
+reply belongs to
   the period of the message that it answers, and to the agent who wrote it.
 - A turn is a run of messages by one side: visitor or agent. Messages with an unknown author are left out.
 """

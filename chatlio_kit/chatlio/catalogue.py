@@ -117,7 +117,8 @@ AUTHORS = Rule("visitor, agent or unknown", allowed=("visitor", "agent", "unknow
 COUNT = Rule("zero or more", minimum=0)
 ORIGINS = Rule("webhook or slack_export", allowed=("webhook", "slack_export"))
 ENDS = Rule(
-    "the sign of the chat's end in Slack", allowed=("channel_archive", "gap", "next_conversation", "last_message")
+    "the sign of the chat's end in Slack",
+    allowed=("channel_archive", "gap", "next_conversation", "last_message"),
 )
 
 _SHAPES = {"C": Shape.CONVERSATION, "O": Shape.OFFLINE, "T": Shape.TRANSCRIPT}

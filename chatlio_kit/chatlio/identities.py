@@ -56,7 +56,7 @@ _NEVER = {
 
 
 class Flaw(StrEnum):
-    """Why a value cannot be an identity."""
+    """Reasons why a value cannot be an identity."""
 
     BLANK = "blank"
     BLOCKED = "blocked"

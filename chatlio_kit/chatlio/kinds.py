@@ -14,7 +14,7 @@ from typing import Any
 
 
 class Kind(StrEnum):
-    """What an event reports: one kind for each of Chatlio's five webhooks."""
+    """The kinds of events: one for each of Chatlio's five webhooks."""
 
     TRANSCRIPT = "transcript"
     OFFLINE_MESSAGE = "offline_message"

@@ -43,7 +43,7 @@ class Person:
     Args:
         visitor_id: The visitor's id in Chatlio, one per browser.
         email: An e-mail address.
-        redaction: How values were redacted; with its key, keyed hashes of these names count too.
+        redaction: The redaction of the values; with its key, keyed hashes of these names count too.
         channel: A Slack channel's id. It identifies the conversations held there, not their visitor. Only a
             conversation's own channel counts, because another chat may mention it.
 

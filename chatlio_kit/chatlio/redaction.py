@@ -73,7 +73,7 @@ class Way(StrEnum):
 
 @dataclass(frozen=True)
 class Redaction:
-    """How each privacy class is redacted.
+    """The redaction of each privacy class.
 
     Attributes:
         ways: Way by class; other classes are kept.
@@ -292,7 +292,7 @@ def _hides_more(part: str) -> bool:
 
 
 def _speaks(part: str) -> bool:
-    """Return whether a segment of a path may contain an e-mail address, even with a multiply encoded ``@``."""
+    """Return whether a segment of a path may contain an address, even with a multiply encoded ``@``."""
     return "@" in decoded(part)
 
 

@@ -70,7 +70,7 @@ HINTS: dict[Reason, str] = {
         "right export, or read it without these captures."
     ),
 }
-"""What to do about a rejected record, without any of its values."""
+"""Advice on a rejected record, without any of its values."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
-"""The reading and redaction options of each run, so that a run with other options can explain the effect.
+"""The reading and redaction options of each run, so that a run with other options can explain their effect.
 
-An event is sent once, and redaction does not change its id: if it was sent unredacted, it stays so. The kind
-is part of an event's id, so another ``--kind`` makes the same record another event.
+An event is sent once, and redaction does not change its id: if it was sent unredacted, it stays unredacted.
+The kind is part of an event's id, so another ``--kind`` makes the same record another event.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class RunOptions:
     """The options with which a run reads and redacts.
 
     Attributes:
-        redaction: The redaction as the option writes it; empty if nothing is redacted.
+        redaction: The redaction, in the form of the option; empty if nothing is redacted.
         key_mark: Differs from key to key without revealing the key; empty without a key.
         reading: The reading options that affect event ids; None if frames were sent.
     """
@@ -70,7 +70,7 @@ class RunOptions:
 
 
 def reading_of(options: ReadOptions) -> str:
-    """Return the reading options as the command line writes them; empty without any."""
+    """Return the reading options in the form of the command line; empty if there are none."""
     words = [f"--kind {options.kind}"] if options.kind else []
     if options.fields is not None:
         paths = {
@@ -91,7 +91,7 @@ def record_options(destination: DestinationLedger, run: int, options: RunOptions
 
 
 def recorded_readings(ledger: Ledger) -> list[str]:
-    """Return the reading options of earlier runs, as far as they were recorded."""
+    """Return the recorded reading options of earlier runs."""
     if not ledger.fetch_all("SELECT 1 FROM sqlite_master WHERE name = 'run_terms'"):
         return []
     query = "SELECT DISTINCT reading FROM run_terms WHERE reading IS NOT NULL ORDER BY reading"
@@ -99,7 +99,7 @@ def recorded_readings(ledger: Ledger) -> list[str]:
 
 
 def option_notes(destination: DestinationLedger, run: int, options: RunOptions) -> list[str]:
-    """Report what earlier runs sent with other options, and the effect on the dataset."""
+    """Report events that earlier runs sent with other options, and the effect on the dataset."""
     return [
         *_redaction_notes(destination, run, options),
         *_reading_notes(destination, run, options),

@@ -1,4 +1,4 @@
-"""Send frames to Experience Platform as they are."""
+"""Send frames to Experience Platform unchanged."""
 
 from __future__ import annotations
 

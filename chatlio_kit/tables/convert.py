@@ -163,7 +163,7 @@ def _atomic_folder(out: Path) -> Iterator[Path]:
 
 
 def _flush_to_disk(path: Path) -> None:
-    with path.open("r+b") as file:  # Windows flushes only what is open for writing
+    with path.open("r+b") as file:  # Windows flushes only files that are open for writing
         os.fsync(file.fileno())
 
 

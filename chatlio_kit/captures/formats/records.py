@@ -1,4 +1,4 @@
-"""Records as they are read from files, and their exact values: no digit and no key is lost."""
+"""Records as read from files, and their exact values: no digit and no key is lost."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class ByteRecords:
         return sum(map(len, self.raws))
 
     def shifted(self, lines: int) -> ByteRecords:
-        """Return the same records, so many lines further on in their file."""
+        """Return the same records, this many lines further on in their file."""
         return replace(self, numbers=[number + lines for number in self.numbers])
 
 
@@ -109,7 +109,7 @@ class LineRecords:
     Args:
         first: Number of the first line.
         text: Whole lines, without the final line feed; none is blank.
-        ends: Where all lines but the last end in the text.
+        ends: Positions in the text at which all lines but the last end.
     """
 
     __slots__ = ("_ends", "_first", "_text")
@@ -146,7 +146,7 @@ class LineRecords:
         return [text[first:last].strip() for first, last in bounds]
 
     def shifted(self, lines: int) -> LineRecords:
-        """Return the same records, so many lines further on in their file."""
+        """Return the same records, this many lines further on in their file."""
         return LineRecords(self._first + lines, self._text, self._ends)
 
     @property
@@ -167,7 +167,7 @@ class ReadFault:
     Attributes:
         number: Number that the record would have.
         raw: Its bytes, or the first of them.
-        reason: Why it cannot be read.
+        reason: Reason why it cannot be read.
         detail: The same, as a sentence.
     """
 
@@ -192,7 +192,7 @@ class Remark:
 
 Records = LineRecords | ByteRecords
 ReadItem = LineRecords | ByteRecords | ReadFault | Remark
-"""What reading a file yields."""
+"""The items that reading a file yields."""
 
 
 def parse(raw: bytes) -> Any:
@@ -315,7 +315,7 @@ def row_of(cells: dict[str, Any]) -> bytes:
 
 
 def refusal(wrong: Exception, *, cut: bool = False) -> tuple[Reason, str | None, str]:
-    """Return why a record could not be parsed: reason, field and sentence."""
+    """Return the reason why a record could not be parsed, with its field and a sentence."""
     if isinstance(wrong, InvalidRecord):
         return wrong.reason, wrong.field, wrong.detail
     if isinstance(wrong, RepeatedKey):

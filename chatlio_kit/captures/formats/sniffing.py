@@ -19,7 +19,7 @@ def are_values(head: bytes, ended: bool) -> bool:
 
     Args:
         head: The text's beginning.
-        ended: True if the text ends with it.
+        ended: True if the text ends there.
     """
     lines = [line.strip() for line in head.lstrip().split(b"\n") if line.strip()]
     first = lines[0]

@@ -38,7 +38,7 @@ class FileText:
 
     A log that is truncated while it is written, or a disk that loses power, leaves NULs where a file has no
     content: at its beginning, at the edges of its lines, or in place of a part of them. Such a run counts as
-    the end of the line that it interrupts. A line of nothing but NULs becomes a line with one NUL.
+    the end of the line that it interrupts. A line that contains only NULs becomes a line with one NUL.
 
     Args:
         handle: The file.
@@ -193,7 +193,7 @@ class Blocks:
 
     Attributes:
         head: The text's beginning.
-        ended: True if the text ends with it.
+        ended: True if the text ends there.
     """
 
     def __init__(self, text: Readable) -> None:

@@ -1,4 +1,4 @@
-"""The members of zip and tar archives, read as files; nothing is written to disk under a member's name."""
+"""Members of zip and tar archives, read as files; nothing is written to disk under a member's name."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _NTFS_START = datetime(1601, 1, 1, tzinfo=UTC)
 _UPWARDS = (".", "..")
 _BLOCK = 1 << 16
 _MOST_HEADERS = 4_000_000
-"""Maximum number of bytes between two members of a tar, read into memory; usual are a few hundred."""
+"""Maximum number of bytes between two members of a tar, read into memory; a few hundred are usual."""
 
 Rename = Callable[[str], str]
 
@@ -52,8 +52,8 @@ class Member:
         modified_at: Its time, UTC; None if the archive has none, or one without a time zone.
         open: Opens it. In a tar it must be read before the next member.
         can_reopen: True if it can be opened more than once.
-        left_out: Why it is left out; empty if it is read.
-        refusal: Why it cannot be read, if that is known in advance.
+        left_out: Reason for leaving it out; empty if it is read.
+        refusal: Reason why it cannot be read, if known in advance.
     """
 
     name: str
@@ -133,7 +133,7 @@ def zip_listing(source: Source) -> list[ZipInfo]:
             with _open_zip(handle) as archive:
                 return archive.infolist()
     if isinstance(source, WebSource):
-        for opened in (source.open_end, source.open):  # not every server sends just the end
+        for opened in (source.open_end, source.open):  # some servers cannot send only the end
             with suppress(*BREAKS), opened() as end, _open_zip(end) as archive:
                 return archive.infolist()
     return []
@@ -293,7 +293,7 @@ def _tar_time(info: tarfile.TarInfo) -> datetime | None:
 
 
 class _Header(tarfile.TarInfo):
-    """A member's header; a damaged one raises an error, where tarfile would assume the end of the tar."""
+    """A member's header; a damaged one raises an error, whereas tarfile would assume the end of the tar."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:

@@ -51,7 +51,7 @@ def _shown(address: str) -> str:
     scheme, _, rest = address.partition("://")
     authority, slash, path = rest.partition("/")
     if "@" in path and not _HOST.fullmatch(authority.rpartition("@")[2]):
-        # What looks like a host is a user and the start of a password that contains a slash.
+        # The apparent host is a user and the start of a password that contains a slash.
         authority, slash, path = rest.rpartition("@")[2].partition("/")
     if "@" in authority and (scheme.lower() not in _CONTAINER_FIRST or ":" in authority):
         authority = authority.rpartition("@")[2]

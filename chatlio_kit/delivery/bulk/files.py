@@ -19,7 +19,7 @@ from chatlio_kit.private_files import make_private_folder
 FULL_FILE = 200_000_000
 """Bytes after which a file is closed: an upload is limited to 256 MB, and one more row group may follow."""
 FULL_BATCH = 4
-"""Files of a batch: few large batches are ingested soonest, and Profile takes 90 batches a day."""
+"""Files of a batch: a few large batches are ingested soonest, and Profile takes 90 batches a day."""
 FOLDER = "bulk"
 """The folder of the files, in the state folder."""
 

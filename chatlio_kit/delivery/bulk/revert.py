@@ -180,7 +180,7 @@ class _Reverter:
             remove_files(self._lots.folder_of(lot))
             self._lots.set_state(lot, LotState.FAILED)
             return RevertedBatch(batch.id if batch else None, 0, status="aborted" if batch else "")
-        if lot.state == LotState.WRITTEN:  # it was completed, so its verdict comes first
+        if lot.state == LotState.WRITTEN:  # it was completed, so wait for its verdict first
             try:
                 lot = self._loader.load(lot)
             except PlatformError as error:

@@ -140,7 +140,7 @@ class Ledger:
         Args:
             query: SQL.
             values: Its parameters.
-            types: The type of each column, where callers depend on it; SQLite itself does not enforce types.
+            types: The type of each column, if callers depend on it; SQLite itself does not enforce types.
 
         Raises:
             LedgerError: The file cannot be read or understood.
@@ -160,7 +160,7 @@ class Ledger:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Open a transaction: all its changes are kept, or none.
+        """Open a transaction: all its changes are stored, or none.
 
         Raises:
             LedgerError: The file cannot be written, for instance because the disk is full.
@@ -182,7 +182,7 @@ class Ledger:
         return not self.fetch_all("SELECT 1 FROM event LIMIT 1")
 
     def ensure_index(self) -> None:
-        """Create the index by id where it is missing. Every look-up by id needs it."""
+        """Create the index by id if it is missing. Every look-up by id needs it."""
         if not self._is_indexed:
             with self.transaction() as db:
                 db.execute(BY_ID)

@@ -1,8 +1,8 @@
 """The conformance cases for a development sandbox, in their order.
 
-A case is a call of the client, and the parts of the answer that it relies on. ``docs/evidence.md`` lists them,
-``verify-sandbox`` runs them, and tests check the local platform against them. Words in braces are the ids of
-objects that earlier cases created, the walk's ``mark``, the ``sandbox`` and the ``tenant``.
+A case is a call of the client, and the parts of the answer that it relies on. ``docs/evidence.md`` lists
+them, ``verify-sandbox`` runs them, and tests check the local platform against them. Words in braces are the
+ids of objects that earlier cases created, the walk's ``mark``, the ``sandbox`` and the ``tenant``.
 """
 
 from __future__ import annotations

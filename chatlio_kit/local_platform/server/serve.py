@@ -25,7 +25,7 @@ def serve(
     options: Options | None = None,
     announce: Callable[[str], None] = print,
 ) -> None:
-    """Serve a store folder in the foreground until a signal, or until idle for that many seconds.
+    """Serve a store folder in the foreground until a signal, or until idle for this many seconds.
 
     Raises:
         CannotServe: Another server has the folder.
@@ -62,7 +62,7 @@ def serve(
 
 @contextmanager
 def running(store: Path, **options: Any) -> Iterator[RunningPlatform]:
-    """Serve a store folder on a thread of this process while the block runs.
+    """Serve a store folder on a thread of this process, as a context manager.
 
     The keyword arguments are those of `Options`.
     """

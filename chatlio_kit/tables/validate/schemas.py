@@ -49,7 +49,7 @@ class Failure:
     hint: str
 
     def sentence(self, name: str) -> str:
-        """Return what is wrong with the value, with the field's name in the payload."""
+        """Describe the problem with the value, with the field's name in the payload."""
         if self.reason is Reason.MISSING:
             return f"{name} is missing or empty. Every such record needs it."
         if self.reason is Reason.FUTURE_TIME:
@@ -221,7 +221,7 @@ def _checks(field: Field) -> list[Any]:
 
 
 def _match(pattern: str, texts: pd.Series[str]) -> pd.Series[bool]:
-    """Return which strings match; pandas' own ``str.match`` compiles the pattern on every call."""
+    """Return a mask of matching strings; pandas' own ``str.match`` compiles the pattern on every call."""
     found = pc.match_substring_regex(pyarrow.array(texts), pattern)
     return pd.Series(found.to_numpy(zero_copy_only=False), index=texts.index)
 
