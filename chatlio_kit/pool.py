@@ -54,7 +54,7 @@ _PASSED_ON = frozenset(
 _SET = {
     "PYTHONSAFEPATH": "1",  # nothing is imported from the current folder
     "OMP_NUM_THREADS": "1",  # no unneeded threads
-    "ARROW_DEFAULT_MEMORY_POOL": "system",  # freed memory is returned at once
+    "ARROW_DEFAULT_MEMORY_POOL": "system",  # freed memory is returned immediately
     "MALLOC_ARENA_MAX": "1",
 }
 _STARTING = RLock()
@@ -93,7 +93,7 @@ def create_pool(workers: int, preload: Sequence[str] = ()) -> Pool:
 
 
 class Pool(ProcessPoolExecutor):
-    """Worker processes; an error in the ``with`` block ends them at once.
+    """Worker processes; an error in the ``with`` block ends them immediately.
 
     Attributes:
         workers: Number of processes.
@@ -405,7 +405,7 @@ class _Context(SpawnContext):
 
 @contextmanager
 def _isolated() -> Iterator[None]:
-    """Hide from new processes what they must not inherit.
+    """Hide the parts of this process that new processes must not inherit.
 
     ``multiprocessing`` passes on the program's main module, import path and environment. The only way to
     prevent that is to change them while a process starts. Only the program itself handles interrupts.

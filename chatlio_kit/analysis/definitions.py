@@ -2,10 +2,10 @@
 
 Each metric is a function of :mod:`chatlio_kit.analysis.metrics` with the same name.
 
-- DURATION and NUMBER are summarized by quartiles, SHARE by the proportion of true rows, COUNT by a sum. -
-With opening hours, a DURATION counts only open seconds. Every other metric counts only what began during
-opening hours. - A conversation belongs to the period in which it started and to the agent who wrote first; a
-reply belongs to
+- DURATION and NUMBER are summarized by quartiles, SHARE by the proportion of true rows, COUNT by a sum.
+- With opening hours, a DURATION counts only open seconds. Every other metric counts only what began during
+  opening hours.
+- A conversation belongs to the period in which it started and to the agent who wrote first; a reply belongs to
   the period of the message that it answers, and to the agent who wrote it.
 - A turn is a run of messages by one side: visitor or agent. Messages with an unknown author are left out.
 """
@@ -71,7 +71,7 @@ _ALL = (
     Metric("handling_time", "handling time", DURATION, "From the first message of an agent to the last message of the conversation", "Zendesk Chat: engagement.duration"),
     Metric("first_resolution_time", "first resolution time", DURATION, "From start to the first end, for conversations in which an agent wrote", "dbt_zendesk: first_resolution_*_minutes; dbt_intercom: time_to_first_close_minutes"),
     Metric("resolution_time", "resolution time", DURATION, "From start to the last end, for conversations in which an agent wrote", "dbt_zendesk: final_resolution_calendar_minutes; dbt_intercom: time_to_last_close_minutes"),
-    Metric("one_touch", "one-touch conversations", SHARE, "Share of conversations in which an agent wrote that have one agent turn", "dbt_zendesk: is_one_touch_resolution"),
+    Metric("one_touch", "one-touch conversations", SHARE, "Of conversations in which an agent wrote, those with one turn of agents", "dbt_zendesk: is_one_touch_resolution"),
     Metric("two_touch", "two-touch conversations", SHARE, "Share of the same conversations with two agent turns", "dbt_zendesk: is_two_touch_resolution"),
     Metric("multi_touch", "multi-touch conversations", SHARE, "Share of the same conversations with more than two agent turns", "dbt_zendesk: is_multi_touch_resolution"),
     Metric("handed_over", "conversations handed over", SHARE, "Share of conversations with a known agent in which several agents wrote", "dbt_zendesk: unique_assignee_count; dbt_intercom: count_assignments"),

@@ -1,4 +1,4 @@
-"""All metrics of some tables, measured in calendar time and in business time."""
+"""All metrics of a set of tables, in calendar time and in business time."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def measure(
     """Return the metrics of tables.
 
     Args:
-        tables: What ``read_tables`` or ``to_tables`` returned; edited frames are measured as they are.
+        tables: The result of ``read_tables`` or ``to_tables``; edited frames are measured unchanged.
         hours: Opening hours, such as ``"Mo-Fr 09:00-17:30; Sa 10:00-14:00"``, or ``24/7``. With them, each
             metric is also measured in business time.
         time_zone: IANA name of the zone of hours, days and months, such as ``"Europe/Berlin"``.
@@ -61,7 +61,7 @@ def measure(
 
 
 class Metrics(SheetDisplay):
-    """The metrics of some tables, displayed as an overview month by month.
+    """The metrics of a set of tables, displayed as a monthly overview.
 
     Args:
         frames: The five tables by name.
@@ -215,7 +215,7 @@ class Metrics(SheetDisplay):
 
     @cached_property
     def _span(self) -> tuple[pd.Timestamp, pd.Timestamp] | None:
-        """The first and last time at which something happened; None if nothing did."""
+        """The first and last time of an event; None if there are no events."""
         times = pd.concat(
             [self._frames["events"]["occurred_at"], self._frames["conversations"]["started_at"]]
         )
@@ -258,7 +258,7 @@ class Metrics(SheetDisplay):
             )
         if from_slack := int((self._frames["conversations"]["origin"] == "slack_export").sum()):
             notes.append(
-                f"{from_slack:,} conversations come from Slack, which knows no feedback and no reports of "
+                f"{from_slack:,} conversations come from Slack, which has no feedback or reports of "
                 "unanswered chats; unless webhooks add them, these shares are too low."
             )
         return [*notes, f"times: {self.calendar.time_zone}"]

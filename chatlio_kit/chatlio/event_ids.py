@@ -1,4 +1,4 @@
-"""Event ids: the same whenever and wherever an event is read.
+"""Event ids, which do not depend on when or where an event is read.
 
 An id is the SHA-256, in lower-case hex, of UTF-8 text:
 

@@ -1,4 +1,4 @@
-r"""One person's ids and addresses, or one channel's conversations, and whether a string contains them.
+r"""One person's ids and addresses, or one channel's conversations, and the search for them in strings.
 
 An address has many forms: other letter case, percent-encoded once or twice, ``\u0040`` in JSON, ``&#64;`` in
 HTML, a Punycode domain, or another Unicode normalization. Strings are decoded before they are compared, and
@@ -93,7 +93,7 @@ class Person:
         }
 
     def restore(self, known: Mapping[str, Iterable[str]]) -> None:
-        """Add what :meth:`as_dict` returned."""
+        """Add the result of :meth:`as_dict`."""
         for sort in self._names:
             self.add(sort, known.get(sort, ()))
         self._add_aliases(known["aliases"])
@@ -204,7 +204,7 @@ class Person:
         return bool(self._channels) and fold(value).strip() in self._channels
 
     def among(self, events: pd.DataFrame) -> pd.Series[bool]:
-        """Return which events have the person as visitor or contact, or belong to their conversations.
+        """Return a mask of events that have the person as visitor or contact, or are in their conversations.
 
         Events of the channel count too.
         """

@@ -154,7 +154,7 @@ class Redaction:
         return rows, +counts
 
     def rejection(self, rejection: Rejection) -> Rejection:
-        """Return a rejection without the record's values: only where it is, the rule, and what to do."""
+        """Return a rejection without the record's values: only its location, the rule, and the next step."""
         reason = rejection.reason
         names_files_only = reason in (Reason.CONFLICTING_DUPLICATE, Reason.UNDATED)
         # an earlier run may have stored file names that this one redacts
@@ -166,7 +166,7 @@ class Redaction:
     def file_name(self, name: str) -> str:
         """Redact a file's name: a part of its path that contains ``@`` is redacted as a personal value.
 
-        Such a part may contain an e-mail address, but where it begins is unknown. A file needs a name, so
+        Such a part may contain an e-mail address with an unknown beginning. A file needs a name, so
         ``drop`` masks here.
         """
         way = self.way_of(Privacy.PERSONAL)
@@ -245,7 +245,7 @@ def masked(value: str, column: Field) -> str:
 
 
 def left_by_mask(column: Field) -> str:
-    """Return a description of what a mask leaves of a column's values."""
+    """Describe the part of a column's values that a mask leaves."""
     if column.rule is UUID:
         return "the SHA-256 of the id, in the form of an id, so that tables still join"
     if column.rule is IP:

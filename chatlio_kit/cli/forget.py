@@ -70,7 +70,7 @@ def forget(
             raise UsageError("Nothing was erased. Use --yes to erase without confirmation.")
     options = asdict(captures)
     has_export = options.pop("slack") is not None
-    options.pop("cluster", None)  # one person is found here
+    options.pop("cluster", None)  # the search for a person runs locally
     result = run_forget(
         captures.export(paths) if has_export else paths,
         email=email,

@@ -50,7 +50,7 @@ _COMMANDS = {name: command for group in _GROUPS.values() for name, command in gr
 
 
 class _LazyGroup(click.Group):
-    """Commands in the order of use, each imported when it is named, because imports dominate a short run."""
+    """Commands in the order of use, each imported on first use, because imports dominate short runs."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(_COMMANDS)

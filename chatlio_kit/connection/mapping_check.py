@@ -1,7 +1,7 @@
-"""Check a mapping before anything is built on it: the platform maps samples, and Python checks the results.
+"""Check a mapping before anything depends on it: the platform maps samples, and Python checks the results.
 
-Adobe documents only in prose what Data Prep does with an expression; ``mappingSets/preview`` shows it for the
-sandbox before a dataflow exists. The samples have the documented shapes and invented values.
+Adobe documents the evaluation of expressions only in prose; ``mappingSets/preview`` shows it for the sandbox
+before a dataflow exists. The samples have the documented shapes and invented values.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def try_people(
 
 
 def check_mappings(platform: Platform, design: Blueprint, role: Role, kind: Kind, schema_id: str) -> None:
-    """Compare what the platform maps from this kind's samples with what Python expects.
+    """Compare the platform's mapping of this kind's samples with the results that Python expects.
 
     Raises:
         ConnectionIncomplete: A field differs; the error gives the field, the expected and the actual value.

@@ -1,4 +1,4 @@
-"""Plan a connection: what it needs, what exists, and what to create or update; then apply it."""
+"""Plan a connection: find existing objects, and those to create or update; then apply the plan."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Plan(SheetDisplay):
         kinds: The kinds whose webhooks are connected.
         objects: One entry for each object, in the order of creation.
         tenant_id: The tenant; its fields are under an underscore and this id.
-        people: The identities in the events, and whether they feed Profile.
+        people: The identities in the events, and their use in Profile.
         turns: True if it is for conversation turns.
     """
 
@@ -155,7 +155,7 @@ class Plan(SheetDisplay):
         progress: StepCallback | None = None,
         quiet: bool = False,
     ) -> Connection:
-        """Create and update what is needed, and wait until every dataflow receives data.
+        """Create and update the objects as needed, and wait until every dataflow receives data.
 
         Each object is inspected again before it is changed, so a plan can be applied late, twice, or after a
         crash: nothing is created twice.
@@ -225,7 +225,7 @@ class Plan(SheetDisplay):
         """Return the plan as plain data for JSON.
 
         Args:
-            made: The connection that applying it returned, which knows the ids of what was created.
+            made: The connection returned by applying it, which has the ids of created objects.
         """
         ids = made.ids_by_name() if made is not None else {}
         return {
@@ -240,7 +240,7 @@ class Plan(SheetDisplay):
         Args:
             ids: If true, show the ids of existing objects, which differ between connections.
         """
-        changes = f"{self.changes} of {len(self.objects)} objects to make or update."
+        changes = f"{self.changes} of {len(self.objects)} objects to create or update."
         headings = ("object", "name", "action", "reason", "id")
         width = len(headings) if ids and any(item.id for item in self.objects) else len(headings) - 1
         rows = [(item.object, item.name, item.action.value, item.reason, item.id) for item in self.objects]
@@ -276,13 +276,13 @@ def plan_connection(
     turns: bool = False,
     quiet: bool = False,
 ) -> Plan:
-    """Inspect what exists and return what a connection would need. Reads only.
+    """Inspect existing objects and plan the rest of a connection. Reads only.
 
     Args:
         platform: The platform.
         name: The connection's name; a platform can have several connections.
         webhooks: The kinds whose webhooks get a dataflow, all five by default. Files of every kind can be
-            streamed in any case.
+            streamed regardless.
         identities: The fields that identify the visitor, such as ``visitor_id=ChatlioVisitor``; none by
             default, and an existing connection keeps its own.
         profile: True if its dataset feeds Profile, which can never be undone.

@@ -1,6 +1,7 @@
 """Check, by reading only, whether a connection can be created and would work.
 
-What only a write would reveal is a warning, never a pass. A failed check skips the checks that depend on it.
+Problems that only a write would reveal are warnings, never passes. A failed check skips the checks that
+depend on it.
 """
 
 from __future__ import annotations
@@ -43,14 +44,14 @@ _AREAS = {
     "datasets": ("Datasets", "make the dataset", "read the dataset and its rows"),
     "sources": ("Sources", "make connections and dataflows", "read dataflows and their runs"),
 }
-"""By area of permissions: its title in Adobe's screen, and what each of the two permissions allows."""
+"""By area of permissions: its title in Adobe's screen, and the use of both permissions."""
 _PEOPLE_RIGHTS = {
     ("manage", "identity-namespaces"): ("make a namespace of your own", "identity"),
     ("view", "identity-namespaces"): ("look for a namespace", "identity"),
     ("manage", "identity-metadata"): ("describe the fields that are identities", "identity"),
     ("manage", "profiles"): ("enable a dataset for Profile", "profile"),
 }
-"""By permission: what it allows, and the only option that needs it."""
+"""By permission: its use, and the only option that needs it."""
 _IDENTITY_QUOTA = "ConsumerDeleteIdentitiesQuota"
 
 
@@ -68,10 +69,10 @@ class Check:
     """One line of a preflight.
 
     Attributes:
-        name: What was checked.
+        name: Name of the check.
         verdict: The result.
-        finding: What was found.
-        next_step: What to do about it; empty if there is nothing to do.
+        finding: Result in words.
+        next_step: Advice; empty if there is nothing to do.
     """
 
     name: str
@@ -130,7 +131,7 @@ class Preflight(SheetDisplay):
             if check.next_step and check.verdict in (Verdict.FAIL, Verdict.WARN)
         ]
         ending = {
-            Verdict.PASS: "Everything is as it should be: connect when you like.",
+            Verdict.PASS: "All checks passed: you can connect.",
             Verdict.WARN: "Nothing prevents a connection. Making it shows whether the warnings matter.",
             Verdict.FAIL: "Correct what failed, then run the doctor again.",
         }[self.verdict]
@@ -265,7 +266,7 @@ class _Checks:
         kind, reason = sandbox_type(self._platform)
         if kind == DEVELOPMENT:
             return Check(name, Verdict.PASS, f"{sandbox}, a development sandbox")
-        advice = f"Try things in a development sandbox; {option('production', 'True')} writes to this one."
+        advice = f"Use a development sandbox for tests; {option('production', 'True')} writes to this one."
         finding = f"{sandbox}, a production sandbox"
         if kind is None:
             finding = f"{sandbox}, of an unknown type, which counts as production: {reason}"

@@ -28,7 +28,7 @@ class Tile:
     """One key figure.
 
     Attributes:
-        name: What it counts.
+        name: Name of the count.
         value: The number.
         is_trouble: True if it needs attention.
     """
@@ -57,7 +57,7 @@ class Chart:
     Attributes:
         periods: Column names, e.g. months.
         series: Counts for each column, by segment name.
-        unit: What is counted, e.g. ``events``.
+        unit: Unit of the counts, e.g. ``events``.
     """
 
     periods: Sequence[str]
@@ -140,7 +140,7 @@ class Example:
 
     Attributes:
         label: Type of case.
-        place: Where it occurs.
+        place: Its location.
         text: Explanation.
         verbatim: The case itself, character by character.
     """

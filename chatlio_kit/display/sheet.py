@@ -11,7 +11,7 @@ from chatlio_kit.display.visible import visible
 
 Cell = str | int | float | None
 ELLIPSIS = "⋮"
-"""Stands in a row for rows that are left out."""
+"""A cell that represents omitted rows."""
 _LINE_BREAK = " ↵ "
 _FLOW = {
     "left": "text-align:left;vertical-align:top;white-space:pre-line",
@@ -20,7 +20,7 @@ _FLOW = {
 
 
 class FormattedNumber(str):
-    """A number that is written as it should be read; it is aligned as numbers are."""
+    """A number with its own format, aligned like other numbers."""
 
     __slots__ = ()
 

@@ -62,7 +62,7 @@ def forecast(
     name: str = "chatlio",
     pace: int | None = None,
 ) -> Forecast:
-    """Return what a backfill would send, and the least time for it; nothing is created or sent.
+    """Forecast the records that a backfill would send, and the minimum time; nothing is created or sent.
 
     Args:
         captures: An export from :func:`read_export`, or files and folders that need no options.
@@ -238,7 +238,7 @@ def _send(run: Run, export: Export, rejected_path: Path) -> int:
     """Send an export's accepted events, and return the number of unchanged files that were not read again."""
     ledger, captures = run.destination_ledger, export.captures
     # Captures next to a Slack export are always read, because it is merged with them.
-    # An archive is read again when members are excluded that it was read with, and vice versa.
+    # An archive is read again if the excluded members have changed.
     selection = (captures.exclude, captures.encoding)
     options = (export.options, selection) if any(selection) else export.options
     fingerprints = {file.name: _fingerprint(file, options) for file in captures.files}
@@ -269,7 +269,7 @@ def _send(run: Run, export: Export, rejected_path: Path) -> int:
 
 
 def _fingerprint(file: CaptureFile, options: object) -> str | None:
-    """Return a digest of a file and its reading options; None where a change could go unnoticed.
+    """Return a digest of a file and its reading options; None if a change could go unnoticed.
 
     A file with a reject is always read again, because the report must list the reject.
     """

@@ -168,7 +168,7 @@ class Forgotten(SheetDisplay):
         }
 
     def sheet(self) -> Sheet:
-        """Return a table of what was done and what is left to do."""
+        """Return a table of removed and remaining items."""
         rows = [
             (store.name, store.removed, store.left)
             if store.exists
@@ -244,7 +244,7 @@ def forget(
         wait: Seconds to wait for a record delete to finish, which can take days.
 
     Returns:
-        What was found: each store that was searched, what was removed, what is left and who removes it.
+        The result: each searched store, with the items removed and left, and advice on the latter.
 
     Raises:
         UsageError: No person is named, an option is invalid, or a folder is the wrong one.
@@ -347,7 +347,7 @@ class _Erasure:
             self.result.notes.append(f"Nothing was sent to {settings.platform_name} from this state folder.")
 
     def erase(self) -> None:
-        """Erase what was found; the ledger, which leads to the rest, comes last."""
+        """Erase the person's data; the ledger, which leads to the rest, comes last."""
         unfinished = self._state / UNFINISHED
         _write_privately(unfinished, self._person)
         result, person = self.result, self._person
@@ -467,7 +467,7 @@ class _Erasure:
             )
 
     def _report_elsewhere(self, elsewhere: Mapping[Destination, int]) -> None:
-        """Report what is left on Experience Platform, and what removes it."""
+        """Report the rows left on Experience Platform, and the ways to remove them."""
         for deletion in self.result.deletions:
             elsewhere = {where: count for where, count in elsewhere.items() if where != deletion.destination}
             removed = deletion.rows - deletion.left

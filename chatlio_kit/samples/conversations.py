@@ -28,7 +28,7 @@ _REFERRERS = ("", "", "", "https://search.example/", "https://forum.example/t/47
 
 @dataclass(slots=True)
 class Capture:
-    """One webhook as a capture service stores it: `at` orders it, `envelope` is what is written."""
+    """A webhook as a capture service stores it: `at` determines the order, `envelope` is written."""
 
     at: int
     kind: str

@@ -27,7 +27,7 @@ _FILE_NAME = re.compile(r"\d{4}-\d{2}\.ndjson(\.gz)?")
 
 @dataclass(frozen=True)
 class SampleExport:
-    """What was written, and where.
+    """The files of a sample export.
 
     `events` counts all records, `by_kind` the valid ones of each kind; `manifest` lists the broken ones.
     `slack` is a workspace export of the same chats, if one was written.

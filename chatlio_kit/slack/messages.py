@@ -1,4 +1,4 @@
-"""A channel's lines: which of them are chat messages, and who wrote them.
+"""A channel's lines: selection of chat messages, and their authors.
 
 A message's author is determined by ids alone: the app in the settings writes for the visitor, and members are
 agents. Names decide nothing, except that the app's own name never belongs to a visitor.
@@ -46,13 +46,13 @@ class Line:
     Attributes:
         ts: The line's id in Slack.
         at: The same, in microseconds since 1970.
-        left_out: Why it is not a chat message; empty if it is.
+        left_out: Reason why it is not a chat message; empty if it is one.
         is_archive: True if it ends the channel's conversation.
         is_join: True if someone joined.
         author: ``visitor``, ``agent`` or ``unknown``.
         username: The name shown next to it.
         user_id: The member who wrote it, if any.
-        text: Its text as people read it.
+        text: Its text as displayed in Slack.
         raw_text: Its text as in the export.
         is_edited: True if it was edited after it was sent.
     """
@@ -83,7 +83,7 @@ class Authors:
 
     Args:
         workspace: Users and channels.
-        settings: Which app writes for visitors, and how to treat unclear messages.
+        settings: The app that writes for visitors, and the treatment of unclear messages.
     """
 
     def __init__(self, workspace: Workspace, settings: SlackSettings) -> None:
@@ -140,7 +140,7 @@ class Authors:
         return line, is_own
 
     def _reason_of_kind(self, raw: Mapping[str, Any], subtype: str) -> str:
-        """Return why a line is not a message, by its type."""
+        """Return the reason why a line is not a message, by its type."""
         if subtype in _CHANGES:
             return "change_record"
         if subtype in _EVENTS:

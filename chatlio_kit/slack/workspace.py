@@ -27,7 +27,7 @@ class Channel:
     Attributes:
         id: ``C...``, or ``G...`` for older private channels.
         name: Its current name.
-        created: When it was created, in seconds since 1970; None if unknown.
+        created: Creation time in seconds since 1970; None if unknown.
         creator: The user that created it.
         members: Its users; empty if it is archived.
         is_public: True if everyone in the workspace may see it.

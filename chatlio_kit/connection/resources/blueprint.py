@@ -48,7 +48,7 @@ class Blueprint:
     Attributes:
         naming: Names and mark.
         tenant_id: The tenant's id, without underscore.
-        people: The identities in its events, and whether they feed Profile.
+        people: The identities in its events, and their use in Profile.
     """
 
     naming: ResourceNames

@@ -25,7 +25,7 @@ _WAY_OUT = {
     "connection",
     Role.HISTORY: "no webhook posts there: delete its dataflow, then it, under Sources, and connect again",
 }
-"""How to resolve a conflict; ``disconnect`` would also remove the connection's live URLs."""
+"""Advice on resolving a conflict; ``disconnect`` would also remove the connection's live URLs."""
 
 
 class DataflowResource(Resource):

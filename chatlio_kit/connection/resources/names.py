@@ -1,4 +1,4 @@
-"""Names and marks of our objects, by which we find them again and leave all others alone."""
+"""Names and marks of our objects, which distinguish them from all others."""
 
 from __future__ import annotations
 

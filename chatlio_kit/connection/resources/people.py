@@ -1,4 +1,4 @@
-"""A connection's settings for people: its identities, whether it feeds Profile, and what it leaves out.
+"""A connection's settings for people: its identities, its use of Profile, and omitted messages.
 
 They are stored in the schema's description and parsed from it, so nothing is kept outside the platform.
 """
@@ -21,7 +21,7 @@ _TYPES = {VISITOR: "Cookie", **dict.fromkeys(EMAILS, "Email")}
 
 @dataclass(frozen=True)
 class People:
-    """The identities in a connection's events, and whether Profile gets them.
+    """The identities in a connection's events, and their use in Profile.
 
     Attributes:
         identities: The fields that identify the visitor; empty if the events carry no identity.

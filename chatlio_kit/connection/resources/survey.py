@@ -1,4 +1,4 @@
-"""What one connection finds on the platform while it is inspected or built."""
+"""A connection's objects on the platform, found while it is inspected or built."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Survey:
         platform: The platform.
         design: Names and bodies of the connection's resources.
         field_group_id: None until found or created, like the next two.
-        schema_changed_at: When the schema was last changed, in milliseconds since 1970; 0 if never.
+        schema_changed_at: Time of the schema's last change, in milliseconds since 1970; 0 if there was none.
         is_in_union: True if the schema is enabled for Profile.
     """
 

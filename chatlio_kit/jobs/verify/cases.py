@@ -58,12 +58,12 @@ class Case:
     Attributes:
         name: The case's name everywhere.
         call: Verb and path.
-        relies: What the client relies on, as text.
+        relies: The assumptions that the client relies on, as text.
         sources: Its sources, as tags of ``docs/evidence.md``.
         status: The HTTP statuses that the client understands.
         answer: The shape of the JSON in the answer.
         query: Query parameters.
-        sent: The body as JSON; a text is sent as a form.
+        sent: The body as JSON; a string is sent as a form.
         headers: Further headers.
         gives: Paths in the answer of ids that later cases use; ``*`` is the first key.
         makes: The object that the call creates, a key of ``TAKE_DOWN``.
