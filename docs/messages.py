@@ -347,7 +347,7 @@ def _scopes(
 
 
 def _words_only(function: ast.FunctionDef, used: set[str]) -> bool:
-    """Whether a function makes an error of its arguments, for others to raise or by raising it."""
+    """Return whether a function makes an error of its arguments, for others to raise or by raising it."""
     parameters = {argument.arg for argument in (*function.args.args, *function.args.kwonlyargs)} - {"self"}
     returned = ast.unparse(function.returns).strip("'\"") if function.returns else ""
     return bool(used & parameters) and (returned == "NoReturn" or returned in _TREE)

@@ -1,4 +1,4 @@
-"""What lands on the platform is what the frames say, whichever way it came."""
+"""Rows on the platform equal the frames, on every route."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_rows_read_back_equal_the_frames_field_by_field(
     assert len(landed) == 5
 
 
-def test_what_the_frames_say_is_what_is_sent(connection: Connection, tables: Tables, lake: Lake) -> None:
+def test_the_frames_are_sent_unchanged(connection: Connection, tables: Tables, lake: Lake) -> None:
     """A dropped visitor and masked columns go out as the edited frames have them, and nothing else does."""
     other = tables.events[tables.events["kind"] == "offline_message"].assign(
         event_id=sha256(b"other").hexdigest(), visitor_id="00000000-0000-4000-4000-000000000001"
@@ -106,7 +106,7 @@ def test_what_the_frames_say_is_what_is_sent(connection: Connection, tables: Tab
     assert {message["text"] for each in inside for message in each.get("chat_messages", [])} == {"***"}
 
 
-def test_the_frame_events_alone_is_sent_as_it_is(connection: Connection, tables: Tables, lake: Lake) -> None:
+def test_the_frame_events_alone_is_sent_unchanged(connection: Connection, tables: Tables, lake: Lake) -> None:
     """Given alone, the frame events goes out without messages, and the page says so."""
     run = ck.stream(tables.events, connection, quiet=True)
     assert run.reconcile().run.landed == 5
@@ -114,7 +114,7 @@ def test_the_frame_events_alone_is_sent_as_it_is(connection: Connection, tables:
     assert all("chat_messages" not in _without_nulls(row)[TENANT]["chatlio"] for row in lake(connection))
 
 
-def test_only_messages_of_events_that_travel_are_told_missing(connection: Connection, tables: Tables) -> None:
+def test_only_messages_of_sent_events_are_reported_missing(connection: Connection, tables: Tables) -> None:
     """A transcript that is rejected does not travel, so its messages are not among those left behind."""
     wrong = tables.events[tables.events["kind"] == "transcript"].assign(
         event_id=sha256(b"other").hexdigest(), ip_address="nowhere"

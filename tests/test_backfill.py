@@ -1,4 +1,4 @@
-"""The main job: every record accounted for, repeatable, and safe to kill."""
+"""The main job: it accounts for every record, is repeatable, and survives kills."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_corrected_record_is_taken_in_alone(
     assert page["total"]["landed"] == 2
 
 
-def test_a_conflict_with_an_earlier_run_is_told(
+def test_a_conflict_with_an_earlier_run_is_reported(
     local: Platform, tmp_path: Path, ndjson: Write, envelope: Wrap, transcript: Payload
 ) -> None:
     """An event that was delivered before with another payload is rejected, its earlier place named."""
@@ -91,7 +91,7 @@ def test_a_conflict_with_an_earlier_run_is_told(
     assert "a record 1" in orjson.loads(line.read_bytes())["detail"]
 
 
-def test_what_an_earlier_run_left_pending_is_accepted_again(local: Platform, tmp_path: Path) -> None:
+def test_pending_events_of_an_earlier_run_are_accepted_again(local: Platform, tmp_path: Path) -> None:
     """Events that were written down but never answered for are sent by the next run."""
     sample = write_sample(tmp_path / "x.d", events=300)
     backfill([sample.path], local, quiet=True)
@@ -105,7 +105,7 @@ def test_what_an_earlier_run_left_pending_is_accepted_again(local: Platform, tmp
     assert page["total"] == {"delivered": 300, "dead_lettered": 0, "pending": 0, "landed": 300}
 
 
-def test_a_killed_backfill_goes_on_where_it_stopped(tmp_path: Path) -> None:
+def test_a_killed_backfill_resumes_where_it_stopped(tmp_path: Path) -> None:
     """SIGKILL at three moments, then to the end: everything lands, with the totals of a quiet run."""
     sample = write_sample(tmp_path / "x.d", events=4000, seed=3)
     state = tmp_path / "state"
@@ -148,7 +148,7 @@ def _wait_until_settled(ledger: Path, count: int, process: subprocess.Popen[byte
         time.sleep(0.01)
 
 
-def test_two_backfills_at_once_are_refused(local: Platform, documented: Path) -> None:
+def test_two_simultaneous_backfills_are_refused(local: Platform, documented: Path) -> None:
     """A ledger that is in use is not shared; the sentence says what to do."""
     with (
         Ledger(local.settings.state) as ledger,
@@ -158,14 +158,14 @@ def test_two_backfills_at_once_are_refused(local: Platform, documented: Path) ->
         backfill([documented], local, quiet=True)
 
 
-def test_a_rehearsal_does_not_count_elsewhere(local: Platform, documented: Path) -> None:
+def test_a_trial_run_does_not_count_elsewhere(local: Platform, documented: Path) -> None:
     """What was sent to one dataset is sent to another one too."""
     assert backfill([documented], local, quiet=True).run.landed == 5
     page = backfill([documented], local, name="other", quiet=True)
     assert (page.counts.duplicates, page.run.landed) == (0, 5)
 
 
-def test_a_corrupt_ledger_is_told(local: Platform, documented: Path) -> None:
+def test_a_corrupt_ledger_is_reported(local: Platform, documented: Path) -> None:
     """A ledger that is no database is a sentence, not a traceback, and is not overwritten."""
     ledger = local.settings.state / "ledger.db"
     ledger.write_bytes(b"not a database" * 100)
@@ -181,7 +181,7 @@ def test_the_state_folder_is_private(tmp_path: Path) -> None:
         assert oct((tmp_path / "state" / "ledger.db").stat().st_mode)[-3:] == "600"
 
 
-def test_no_secret_is_kept_or_shown(
+def test_no_secret_is_stored_or_shown(
     local: Platform, documented: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Neither the ledger nor the report nor the output holds an inlet's id or the client's secret."""
@@ -200,7 +200,7 @@ def test_no_secret_is_kept_or_shown(
 
 
 @pytest.mark.parametrize(("make", "error"), [(False, MissingPath), (True, CaptureError)])
-def test_nothing_to_read_is_told_before_anything_is_made(
+def test_missing_captures_are_reported_before_anything_is_created(
     local: Platform, tmp_path: Path, make: bool, error: type[Exception]
 ) -> None:
     """A missing path or an empty folder is told, and no connection is made."""
@@ -213,7 +213,7 @@ def test_nothing_to_read_is_told_before_anything_is_made(
         ck.open_connection(local)
 
 
-def test_dead_letters_after_acceptance_are_told(
+def test_dead_letters_after_acceptance_are_reported(
     local: Platform, documented: Path, remap: Callable[[Connection, Kind, str], None]
 ) -> None:
     """A mapping that nulls a required field: accepted at the edge, failed later, and told with the reason."""

@@ -1,4 +1,4 @@
-"""A backfill through a platform that faults on demand: nothing is lost, and what it says is what happened."""
+"""A backfill through a platform with injected faults: nothing is lost, and the page is correct."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_every_fault_at_once_loses_nothing(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("dialect", ["status", "statusCode"])
-def test_the_truly_bad_ones_are_told_and_no_other(tmp_path: Path, dialect: str) -> None:
+def test_only_records_refused_every_time_are_reported(tmp_path: Path, dialect: str) -> None:
     """Records that are refused whenever they come are dead letters; their neighbours all land, once."""
     sample = write_sample(tmp_path / "x.d", events=600, seed=6)
     state = tmp_path / "state"
@@ -150,7 +150,7 @@ def test_one_poisoned_record_costs_itself_and_is_replayed(tmp_path: Path) -> Non
     assert set(_accepted(log).values()) == {1}
 
 
-def test_a_refused_token_stops_cleanly_and_the_next_run_goes_on(tmp_path: Path) -> None:
+def test_a_refused_token_stops_cleanly_and_the_next_run_resumes(tmp_path: Path) -> None:
     """A 401 that a new token does not cure ends the run with exit code 1, all told; run again, all lands."""
     sample = write_sample(tmp_path / "x.d", events=500, seed=9)
     state = tmp_path / "state"
@@ -186,7 +186,7 @@ def _mandatory_header(trial: Any, batch_id: str, index: int) -> dict[str, Any]:
     return {"xactionId": f"{batch_id}-{index}", "status": 400, "message": message}
 
 
-def test_a_wrong_mapping_is_told_and_replay_lands_everything_after_the_fix(
+def test_a_wrong_mapping_is_reported_and_replay_lands_everything_after_the_fix(
     local: Platform, tmp_path: Path, remap: Remap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The edge accepts all, nothing lands: told with the platform's reason by all; put right, all land."""
@@ -222,7 +222,7 @@ def test_a_wrong_mapping_is_told_and_replay_lands_everything_after_the_fix(
         assert ledger.fetch_all("SELECT count(*) FROM kept_body")[0][0] == 0
 
 
-def test_a_rehearsal_on_one_platform_counts_for_no_other(tmp_path: Path) -> None:
+def test_a_trial_run_on_one_platform_does_not_count_for_another(tmp_path: Path) -> None:
     """Rehearsed on local, then sent from the same state folder to a second platform: everything is sent."""
     sample = write_sample(tmp_path / "x.d", events=120, seed=12)
     state = tmp_path / "state"
@@ -238,7 +238,7 @@ def test_a_rehearsal_on_one_platform_counts_for_no_other(tmp_path: Path) -> None
         assert len(ledger.destinations()) == 2
 
 
-def test_a_canary_is_read_back_before_volume_follows(tmp_path: Path) -> None:
+def test_a_canary_is_read_back_before_the_rest_is_sent(tmp_path: Path) -> None:
     """Not on local: a few records of each dataflow go first, once; volume follows when they landed."""
     sample = write_sample(tmp_path / "x.d", events=400, seed=13)
     state = tmp_path / "state"
@@ -264,7 +264,7 @@ def test_a_canary_is_read_back_before_volume_follows(tmp_path: Path) -> None:
         assert ledger.fetch_all("SELECT count(*) FROM canary")[0][0] == len(page.counts.by_kind)
 
 
-def test_a_canary_that_dies_holds_the_volume_back(tmp_path: Path, remap: Remap) -> None:
+def test_a_failed_canary_stops_sending(tmp_path: Path, remap: Remap) -> None:
     """When the platform fails the first records after accepting them, nothing more is sent."""
     sample = write_sample(tmp_path / "x.d", events=300, seed=14)
     state = tmp_path / "state"

@@ -1,4 +1,4 @@
-"""A redacted backfill: no request, no row and nothing that is kept holds a person's value."""
+"""A redacted backfill: no request, row or stored file holds a personal value."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _kept(state: Path) -> str:
     return "\n".join(said)
 
 
-def test_nothing_of_a_person_is_sent_or_kept(
+def test_no_personal_value_is_sent_or_stored(
     tmp_path: Path, posted: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Requests, lake, ledger, dead letters and reports hold hashes; what is sent is what the tables say."""
@@ -79,7 +79,7 @@ def test_nothing_of_a_person_is_sent_or_kept(
     assert sent == expected
 
 
-def test_a_file_called_after_a_person_is_recognised(tmp_path: Path) -> None:
+def test_a_file_named_after_a_person_is_recognised(tmp_path: Path) -> None:
     """The ledger knows such files by what they are called then, also where several are called alike."""
     sample = write_sample(tmp_path / "x.d", events=60)
     folder, state = tmp_path / "captures", tmp_path / "state"

@@ -1,4 +1,4 @@
-"""Before and after: a forecast sends nothing, known files are not read again, a ledger in trouble is told."""
+"""Around a backfill: forecasts send nothing, known files are not read again, ledger problems show."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_the_ledger_is_a_frame_too(local: Platform, documented: Path) -> None:
     assert frame["transaction_id"].notna().all()
 
 
-def test_a_full_disk_is_told(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported(tmp_path: Path) -> None:
     """A ledger that cannot grow says so in a sentence, and what was written before stands."""
     with Ledger(tmp_path) as ledger:
         with ledger.transaction() as db:

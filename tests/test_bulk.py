@@ -1,4 +1,4 @@
-"""Events loaded in batches: the dataset, the ledger and the page are those of a stream, whatever happens."""
+"""Events loaded in batches: dataset, ledger and page equal those of a stream, even after faults."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def _identities(connection: Any) -> dict[str, str]:
     return {row["_id"]: str(row["identityMap"]) for row in rows}
 
 
-def test_a_run_is_taken_back_and_called_back(captures: Path, platform: Platform) -> None:
+def test_a_run_is_reverted_and_replayed(captures: Path, platform: Platform) -> None:
     """Revert asks, reads back that the rows are gone, and refuses what it cannot; replay calls them back."""
     load(captures, platform)
     command = ["revert", "1", "--state", str(platform.settings.state)]
@@ -281,7 +281,7 @@ def test_lost_answers_make_no_second_batch(
     assert len(lost) == 4
 
 
-def test_an_upload_that_never_ends_well_is_one_sentence(
+def test_an_upload_that_always_fails_is_one_sentence(
     captures: Path, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sending stops; the next run uploads the same files into the same batch."""
@@ -303,7 +303,7 @@ def test_an_upload_that_never_ends_well_is_one_sentence(
     assert [batch.status for batch in batches] == ["success"]
 
 
-def test_a_first_batch_of_100_rows_is_read_back_before_volume_follows(
+def test_a_first_batch_of_100_rows_is_read_back_before_the_rest_is_loaded(
     captures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not on local, and once; where it is not read back as it was sent, nothing more goes out."""

@@ -171,7 +171,7 @@ _ODD_LINE = st.sampled_from(_ODD_LINES) | st.integers(1, 300).map(lambda size: b
     has_mark=st.booleans(),
     size=st.integers(20, 600),
 )
-def test_any_cut_gives_the_same_records(
+def test_any_split_gives_the_same_records(
     lines: list[bytes], ends: bool, has_mark: bool, size: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """However a file of lines is cut into spans, its records, numbers, faults and notes are the same."""
@@ -210,7 +210,7 @@ def _records(batches: Iterable[RawBatch], before: int) -> list[tuple[int, bytes,
     return found
 
 
-def test_what_fills_memory_is_read_at_home(client: distributed.Client, tmp_path: Path) -> None:
+def test_large_parts_are_read_by_the_main_process(client: distributed.Client, tmp_path: Path) -> None:
     """A worker returns a limited part of a packed file, and archives are read where names are redacted."""
     captures = tmp_path / "captures"
     captures.mkdir()
@@ -283,7 +283,7 @@ def test_a_wrong_address_is_one_sentence(
     assert done.stderr.strip() == sentence
 
 
-def test_no_client_is_made_of_what_is_no_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_client_is_created_for_an_invalid_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Dask's client would end the program with a traceback."""
     made: list[object] = []
     monkeypatch.setattr(distributed, "Client", lambda *arguments, **_: made.append(arguments))

@@ -1,4 +1,4 @@
-"""What becomes of damaged captures: a thousand good records stand, the bad one is named, no value is altered.
+"""Damaged captures: a thousand valid records are accepted, the invalid one is named, no value is altered.
 
 ``damage_table()`` gives the lines below as a table for readers.
 """
@@ -393,7 +393,7 @@ print(json.dumps({"rejected": rejected, "read": captures.read, "kilobytes": afte
 """
 
 
-def test_monsters_are_told_in_little_memory(tmp_path: Path) -> None:
+def test_huge_inputs_are_reported_in_little_memory(tmp_path: Path) -> None:
     """Bombs of every sort, endless lines, mountains of brackets: each ends with a reason in little memory."""
     folder = tmp_path / "x"
     folder.mkdir()
@@ -422,7 +422,7 @@ def test_monsters_are_told_in_little_memory(tmp_path: Path) -> None:
     assert ["x/line", 2, "too_large"] in told["rejected"]
 
 
-def test_fuzz_in_short() -> None:
+def test_a_short_fuzz_run() -> None:
     """Hundreds of damaged inputs, in every form and container: no exception, no loss; soaking has more."""
     base = fuzz_convert.read_base()
     outcome = fuzz_convert.check([fuzz_convert.make(number, 11, base) for number in range(300)])

@@ -1,4 +1,4 @@
-"""The names a notebook uses: they show themselves, understand wrong use, and say what is where."""
+"""The public names: they display themselves, explain wrong usage, and are documented."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def connection(platform: Platform) -> Connection:
     return ck.plan_connection(platform).apply(quiet=True)
 
 
-def test_stopped_on_purpose_a_run_goes_on_later(
+def test_a_run_stopped_on_purpose_resumes_later(
     tables: Tables, connection: Connection, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """After so many requests the rest is pending; the next call sends the rest, and no event twice."""
@@ -101,7 +101,7 @@ WRONG: dict[str, Callable[[Tables, Connection], object]] = {
 
 
 @pytest.mark.parametrize("said", WRONG)
-def test_wrong_use_gets_a_sentence(
+def test_wrong_usage_gets_a_sentence(
     said: str, tables: Tables, connection: Connection, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It says what was understood and what is meant; a notebook shows the sentence and no traceback."""

@@ -1,4 +1,4 @@
-"""One person is taken out of everything that is kept, and everybody else stays."""
+"""One person is removed from all stored data, and all others stay."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_one_person_is_gone_and_the_other_stays(state: Path, captures: Path, who
     assert emptied[["transaction_id", "answer"]].isna().all(axis=None)
 
 
-def test_without_captures_what_is_kept_is_found_all_the_same(state: Path, captures: Path) -> None:
+def test_without_captures_stored_data_is_still_found(state: Path, captures: Path) -> None:
     """Dead letters, lake and rejects lead to the person by themselves; a backfill sends nothing again."""
     _run("backfill", captures, "--state", state)
     assert _run("forget", "--visitor-id", ANA.upper(), "--yes", "--state", state).exit_code == 0

@@ -1,4 +1,4 @@
-"""A person is forgotten wherever their words hide: every byte of state folder and tables is looked at."""
+"""A person is forgotten everywhere: every byte of the state folder and the tables is checked."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def test_no_byte_of_the_state_folder_holds_the_person(state: Path, captures: Pat
     assert WORD in _everything(captures)
 
 
-def test_what_it_cannot_change_is_named(state: Path, captures: Path) -> None:
+def test_files_that_it_cannot_change_are_named(state: Path, captures: Path) -> None:
     """A file of the state folder that nobody knows is left as it is, and told."""
     _run("backfill", captures, "--state", state)
     (state / "my notes.txt").write_text(f"ask {ADDRESS.replace('@', '%40')} again", encoding="utf-8")
@@ -201,13 +201,13 @@ def test_what_it_cannot_change_is_named(state: Path, captures: Path) -> None:
     assert (left["place"], left["removed"]) == ("my notes.txt", 0)
 
 
-def test_nobody_found_is_said(state: Path, captures: Path) -> None:
+def test_no_match_is_reported(state: Path, captures: Path) -> None:
     """Exit code 1 and a sentence; nothing is changed, and the places that were looked at are named."""
     _run("backfill", captures, "--state", state)
     before = _everything(state / "reports")
     said = _run("forget", captures, "--email", "nobody@x.example", "--yes", "--state", state)
     assert said.exit_code == 1
-    assert said.stdout.startswith("No one was found")
+    assert said.stdout.startswith("No match was found")
     assert "ledger" in said.stdout
     assert "captures" in said.stdout
     assert _everything(state / "reports") == before
@@ -278,7 +278,7 @@ def test_an_explorer_that_shows_the_person_is_deleted(tmp_path: Path, captures: 
     assert _left(out) == []
 
 
-def test_a_folder_without_tables_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_tables_is_refused(tmp_path: Path) -> None:
     """A folder that convert did not write is a usage error, and nothing is touched."""
     (tmp_path / "state").mkdir()
     said = _run("forget", "--email", ADDRESS, "--tables", tmp_path, "--yes", "--state", tmp_path / "state")
@@ -305,7 +305,7 @@ def test_rows_on_experience_platform_are_named_not_promised(state: Path, capture
     assert (frame["source_file"] == "(forgotten)").sum() == 12
 
 
-def test_forgetting_waits_for_nobody(state: Path, captures: Path) -> None:
+def test_forgetting_is_refused_while_a_run_sends(state: Path, captures: Path) -> None:
     """While a run is sending nothing is taken out, and a sentence says so; the local platform stays up."""
     _run("backfill", captures, "--state", state)
     with Ledger(state) as ledger, ledger.exclusive_lock():
@@ -341,7 +341,7 @@ def test_no_page_is_written_after_a_forget(
     assert _left(state) == []
 
 
-def test_what_fails_after_a_forget_brings_nothing_back(state: Path, captures: Path) -> None:
+def test_a_failure_after_a_forget_restores_nothing(state: Path, captures: Path) -> None:
     """A batch that the platform fails later adds neither the record nor the answer to the ledger."""
     _run("backfill", captures, "--state", state)
     forgotten = forget([captures], email=ADDRESS, state=state).event_ids
@@ -440,7 +440,7 @@ def test_ended_at_any_change_the_next_call_finishes(sent: tuple[Path, Path], cap
 
 
 @pytest.mark.parametrize("calls", [2, 11, 20])
-def test_a_kill_is_made_good(sent: tuple[Path, Path], captures: Path, calls: int) -> None:
+def test_a_kill_is_recovered_from(sent: tuple[Path, Path], captures: Path, calls: int) -> None:
     """A process that is killed leaves what leads to the rest, and the next call needs no captures."""
     state, out = _copies(sent, "killed")
     arguments = (str(calls), " ".join(_CHANGES), ADDRESS, str(state), str(out), str(captures))

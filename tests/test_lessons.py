@@ -1,4 +1,4 @@
-"""Lessons start where the one before ended, say what is not there yet, and leave nothing behind."""
+"""Lessons start where the previous one ended, report missing parts, and leave nothing behind."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_the_last_lesson_has_everything(tmp_path: Path, monkeypatch: pytest.Monk
         local_platform.stop(tmp_path / STORE)
 
 
-def test_captures_that_say_too_little_are_asked_about(tmp_path: Path, conversation: dict[str, Any]) -> None:
+def test_captures_without_kind_or_time_need_parameters(tmp_path: Path, conversation: dict[str, Any]) -> None:
     """Where nothing was accepted there is nothing to stream; what a parameter adds is enough."""
     captures = tmp_path / "hooks.json"
     captures.write_text(json.dumps(conversation))
@@ -65,14 +65,14 @@ def test_captures_that_say_too_little_are_asked_about(tmp_path: Path, conversati
     ("step", "name"),
     [("connect", "captures"), ("convert", "connection"), ("convert", "tables"), ("stream", "run")],
 )
-def test_too_early_is_a_sentence(step: str, name: str, tmp_path: Path) -> None:
+def test_a_step_taken_too_early_is_a_sentence(step: str, name: str, tmp_path: Path) -> None:
     """Asked for what comes later, a lesson says where it comes from; it opens no platform for that."""
     lesson = ck.open_lesson(step, platform="aep", state=tmp_path)
     with pytest.raises(TooEarly, match=f"The lesson '{step}' starts without {name}: "):
         getattr(lesson, name)
 
 
-def test_on_the_platform_itself_nothing_is_brought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_experience_platform_gets_no_sample_captures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """There a lesson reads the user's own captures, and asks for them."""
     monkeypatch.chdir(tmp_path)
     lesson = ck.open_lesson("convert", platform="aep")
@@ -83,7 +83,7 @@ def test_on_the_platform_itself_nothing_is_brought(tmp_path: Path, monkeypatch: 
     assert not list(tmp_path.iterdir())
 
 
-def test_an_unknown_lesson_or_platform_is_told() -> None:
+def test_an_unknown_lesson_or_platform_is_refused() -> None:
     """The sentence lists what there is."""
     with pytest.raises(ck.ChatlioKitError, match="stream, verify, slack, people, answers"):
         ck.open_lesson("dance")
@@ -92,7 +92,7 @@ def test_an_unknown_lesson_or_platform_is_told() -> None:
 
 
 @pytest.mark.parametrize("ending", ["returned", "killed"])
-def test_a_throwaway_folder_goes_with_its_process(ending: str) -> None:
+def test_a_temporary_folder_is_removed_with_its_process(ending: str) -> None:
     """However the process ends, the folder and its server are gone soon after."""
     done = subprocess.run(
         [sys.executable, "-c", OPEN_AND_DIE, ending], capture_output=True, text=True, check=False, timeout=60

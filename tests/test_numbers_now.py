@@ -1,4 +1,4 @@
-"""Whatever happens to the dataset behind our back, every page says what is there and why the rest is gone."""
+"""After external changes to the dataset, every page reports the rows there and why the rest are gone."""
 
 from __future__ import annotations
 
@@ -231,7 +231,7 @@ def test_a_dataset_that_was_deleted_is_named(given: Given) -> None:
     assert orjson.loads(given.run("reconcile").stdout)["total"]["landed"] == EVENTS
 
 
-def test_what_comes_back_has_landed_again(given: Given) -> None:
+def test_a_restored_file_has_landed_again(given: Given) -> None:
     """A file that is put back is read again: nothing is gone, and nothing was sent twice."""
     path = _lake_file(given)
     content = path.read_bytes()
@@ -244,7 +244,7 @@ def test_what_comes_back_has_landed_again(given: Given) -> None:
     assert told["unreadable_batches"] == []
 
 
-def test_what_is_gone_is_sent_again_only_when_asked(given: Given) -> None:
+def test_gone_events_are_sent_again_only_on_request(given: Given) -> None:
     """A backfill leaves it; ``replay --gone`` makes it pending; then the backfill sends exactly that."""
     _revert_a_batch(given)
     left = orjson.loads(given.run("backfill", given.captures).stdout)
@@ -263,7 +263,7 @@ def test_what_is_gone_is_sent_again_only_when_asked(given: Given) -> None:
     assert (len(rows), rows["event_id"].nunique(), again["total"]["landed"]) == (EVENTS, EVENTS, EVENTS)
 
 
-def test_what_was_forgotten_is_not_called_back_as_gone(given: Given) -> None:
+def test_forgotten_events_are_not_requeued_as_gone(given: Given) -> None:
     """``replay --gone`` brings nobody back whom ``forget`` took out."""
     _forget_somebody(given)
     told = orjson.loads(given.run("replay", "--gone").stdout)
@@ -271,9 +271,7 @@ def test_what_was_forgotten_is_not_called_back_as_gone(given: Given) -> None:
     assert set(told["total_gone_by_reason"]) == {"erased"}
 
 
-def test_a_quick_page_says_since_when_an_older_read_speaks(
-    given: Given, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_quick_page_gives_the_time_of_an_older_read(given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where much has landed, a backfill reads new batches only, and says what it left out."""
     monkeypatch.setattr(reading_back, "READ_AGAIN_UP_TO", 0)
     before = orjson.loads(given.run("reconcile").stdout)["read_back_at"]
@@ -302,7 +300,7 @@ def test_a_quick_page_reads_all_again_where_something_is_known_to_have_changed(
     assert (told["not_read_again"], list(told["total_gone_by_reason"])) == (0, [reason])
 
 
-def test_a_ledger_of_the_layout_before_is_taken_over(given: Given) -> None:
+def test_a_ledger_of_the_previous_layout_is_migrated(given: Given) -> None:
     """What had landed then is landed still, by a read that noted no time; the next one reads everything."""
     with closing(sqlite3.connect(given.state / "ledger.db")) as db, db:
         columns: dict[str, Any] = {"event": ("gone", "readback", "batch"), "destination": ("sent_since",)}

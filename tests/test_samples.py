@@ -1,4 +1,4 @@
-"""Sample exports: counted, repeatable to the byte, and broken only where their manifest says so."""
+"""Sample exports: exact counts, reproducible bytes, and broken only where their manifest says so."""
 
 import gzip
 import hashlib
@@ -49,12 +49,12 @@ def rows(export: SampleExport) -> Iterator[Row]:
 
 
 def manifest(export: SampleExport) -> list[dict[str, Any]]:
-    """Read what is told of the broken records."""
+    """Read the manifest of broken records."""
     return [json.loads(line) for line in export.manifest.read_text("utf-8").splitlines()]
 
 
 def digest(export: SampleExport) -> str:
-    """Sum up all bytes of an export and its manifest."""
+    """Return a digest of an export and its manifest."""
     total = hashlib.sha256()
     for path in [*sorted(export.path.rglob("*.ndjson*")), export.manifest]:
         total.update(path.name.encode() + b"\0" + path.read_bytes())
@@ -75,7 +75,7 @@ def refuse_constant(name: str) -> None:
 
 
 def shape_of(payload: dict[str, Any]) -> str | None:
-    """Tell the shape of a payload from its keys."""
+    """Return the shape of a payload from its keys."""
     if isinstance(payload.get("messages"), list) or {"textBody", "htmlBody", "endedAt", "archiveUrl"} & set(
         payload
     ):
@@ -90,7 +90,7 @@ def shape_of(payload: dict[str, Any]) -> str | None:
 
 
 def time_problems(field: str, value: object) -> Iterator[Problem]:
-    """Say what is wrong with a time."""
+    """List the problems of a time."""
     if value in (None, ""):
         return
     try:
@@ -104,7 +104,7 @@ def time_problems(field: str, value: object) -> Iterator[Problem]:
 
 
 def id_problems(field: str, value: object, *, required: bool) -> Iterator[Problem]:
-    """Say what is wrong with an id."""
+    """List the problems of an id."""
     if value in (None, ""):
         if required:
             yield "missing", field
@@ -115,7 +115,7 @@ def id_problems(field: str, value: object, *, required: bool) -> Iterator[Proble
 
 
 def visitor_problems(visitor: object) -> Iterator[Problem]:
-    """Say what is wrong with a visitor."""
+    """List the problems of a visitor."""
     if not isinstance(visitor, dict):
         yield "wrong_type", "visitor"
         return
@@ -128,7 +128,7 @@ def visitor_problems(visitor: object) -> Iterator[Problem]:
 
 
 def message_problems(messages: object) -> Iterator[Problem]:
-    """Say what is wrong with a transcript's messages."""
+    """List the problems of a transcript's messages."""
     if not isinstance(messages, list):
         yield "wrong_type", "messages"
         return
@@ -151,7 +151,7 @@ def message_problems(messages: object) -> Iterator[Problem]:
 
 
 def problems(line: bytes) -> Iterator[Problem]:
-    """Say everything that is wrong with a line, seen by itself."""
+    """List all problems of a line, on its own."""
     try:
         record = json.loads(line, parse_constant=refuse_constant)
     except ValueError:
@@ -246,7 +246,7 @@ def test_an_earlier_sample_is_replaced_whole(tmp_path: Path) -> None:
     assert {path.name for path in again.path.iterdir()} == {row.file.split("/")[1] for row in rows(again)}
 
 
-def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
+def test_other_files_are_not_changed(tmp_path: Path) -> None:
     """A file, a folder without a manifest, and a sample with a strange file in it are refused and stay."""
     (tmp_path / "file").write_text("mine")
     with pytest.raises(OutputError, match="is a file"):
@@ -273,7 +273,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> SampleExport:
     return write_sample(folder, events=20_000, seed=7, bad_share=0.01)
 
 
-def test_every_sort_of_damage_appears_where_the_manifest_says(sample: SampleExport) -> None:
+def test_every_type_of_damage_is_where_the_manifest_says(sample: SampleExport) -> None:
     """All sorts occur, spread over kinds; each place holds that one flaw and no other line holds any."""
     notes = manifest(sample)
     told = {(note["file"], note["record"]): (note["reason"], note["field"]) for note in notes}
@@ -292,7 +292,7 @@ def test_every_sort_of_damage_appears_where_the_manifest_says(sample: SampleExpo
         assert found == ([told[row[:2]]] if row[:2] in told else []), row
 
 
-def test_a_line_that_is_no_object_stands_between_others(sample: SampleExport) -> None:
+def test_a_line_that_is_not_an_object_is_between_others(sample: SampleExport) -> None:
     """Lines that are no JSON objects are neither the first nor the last of their file."""
     last = Counter(row.file for row in rows(sample))
     places = [

@@ -1,4 +1,4 @@
-"""Sample exports look like what Chatlio is known to send, in every respect that can be measured."""
+"""Sample exports resemble Chatlio's webhooks in every measurable respect."""
 
 import gzip
 import ipaddress
@@ -61,7 +61,7 @@ def moment(text: str) -> datetime:
 
 
 def test_layout_and_envelopes(sample: Sample) -> None:
-    """Files lie by kind and month of capture, 2023 packed, and a line is an envelope with those four keys."""
+    """Files are grouped by kind and month, 2023 is compressed, and a line is an envelope with four keys."""
     offsets = Counter[str]()
     for record, (kind, name) in zip(sample.good, sample.places, strict=True):
         assert kind == record["kind"]
@@ -312,7 +312,7 @@ def test_bodies_repeat_the_messages(sample: Sample) -> None:
         assert payload["textBody"] == "\n".join(said)
 
 
-def test_nothing_points_at_anybody_real(sample: Sample) -> None:
+def test_nothing_refers_to_real_people(sample: Sample) -> None:
     """Addresses come from documentation ranges, mail from example domains, sites from `.example`."""
     networks = [
         ipaddress.ip_network(text)

@@ -1,4 +1,4 @@
-"""A reject that was settled is taken in by the next run, and only it."""
+"""The next run accepts settled rejects, and only those."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Standard streams of any encoding, closed, full, or read by somebody who has gone."""
+"""Standard streams in any encoding, closed, full, or without a reader."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_commands_that_send_are_no_different(export: Path, state: Path) -> None:
 
 
 @pytest.mark.parametrize("line", ["CMD 2>&-", "CMD 2>/dev/full", "CMD <&- >&- 2>&-"])
-def test_nobody_to_show_it_to(export: Path, tmp_path: Path, line: str) -> None:
+def test_without_a_usable_stderr(export: Path, tmp_path: Path, line: str) -> None:
     """Without stderr, or with a full one, there is no progress; the job is done all the same."""
     done = shell(line, "convert", export, "--out", tmp_path / "o")
     assert done.returncode == 3
@@ -109,7 +109,7 @@ def test_an_answer_that_cannot_be_written_is_a_failure(
     )
 
 
-def test_help_on_a_full_disk_is_told() -> None:
+def test_help_on_a_full_disk_is_reported() -> None:
     """Even what click writes by itself ends in a sentence."""
     done = shell("CMD >/dev/full", "--help")
     assert (done.returncode, done.stderr) == (1, b"stdout cannot be written: No space left on device.\n")

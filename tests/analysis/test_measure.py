@@ -157,7 +157,7 @@ def test_empty_tables_have_empty_answers(nothing: Metrics) -> None:
         (lambda measured: ck.measure("tables/"), "tables= is tables, from"),
     ],
 )
-def test_what_is_not_known_is_said(measured: Metrics, call: Any, words: str) -> None:
+def test_unknown_names_are_refused_with_the_valid_ones(measured: Metrics, call: Any, words: str) -> None:
     """A message lists the valid names."""
     with pytest.raises(UsageError, match=words):
         call(measured)

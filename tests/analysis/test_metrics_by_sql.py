@@ -195,7 +195,7 @@ def measured(folder: Path) -> Metrics:
     return ck.measure(ck.read_tables(folder), hours=HOURS, time_zone=ZONE, holidays=REGION)
 
 
-def test_there_is_a_query_for_each_metric() -> None:
+def test_each_metric_has_a_query() -> None:
     """No metric goes unchecked, and there are more than twenty."""
     assert SQL.keys() == METRICS.keys()
     assert len(SQL) > 20

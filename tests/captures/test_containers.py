@@ -145,7 +145,7 @@ def test_members_are_read_in_order_under_their_own_names(tmp_path: Path) -> None
     assert not (tmp_path.parent / "etc").exists()
 
 
-def test_members_of_one_name_stay_apart(tmp_path: Path) -> None:
+def test_members_with_one_name_stay_separate(tmp_path: Path) -> None:
     """A zip may hold two members with one name: both are read, and the second is numbered."""
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
@@ -221,7 +221,7 @@ def test_a_file_that_is_gone_when_its_turn_comes_is_reported(tmp_path: Path) -> 
 @pytest.mark.parametrize("damaged", [False, True])
 @pytest.mark.parametrize("between", [b"\n", b",", b",\n"])
 @pytest.mark.parametrize("size", [700, 1500, 9000])
-def test_where_blocks_end_changes_nothing(
+def test_block_ends_change_nothing(
     captures: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, between: bytes, size: int, damaged: bool
 ) -> None:
     """Lines and elements that span blocks are read whole, also next to a damaged one."""

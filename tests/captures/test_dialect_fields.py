@@ -143,7 +143,7 @@ def test_no_microsecond_is_lost(micros: int) -> None:
         ({}, "nothing is named"),
     ],
 )
-def test_fields_that_cannot_be_meant(fields: Any, why: str) -> None:
+def test_invalid_fields_are_refused(fields: Any, why: str) -> None:
     """An invalid --fields is reported with the mistake and an example."""
     with pytest.raises(UsageError, match=why):
         named_fields(fields)
@@ -192,7 +192,7 @@ def test_named_fields_without_a_payload_are_not_part_of_it(tmp_path: Path, conve
     assert event["received_at"].isoformat() == "2024-03-11T09:00:00+00:00"
 
 
-def test_a_named_kind_that_is_none_is_reported(tmp_path: Path, unknown: Payload) -> None:
+def test_an_invalid_named_kind_is_reported(tmp_path: Path, unknown: Payload) -> None:
     """A value that was named as the kind is not ignored in favour of another."""
     unknown["meta"]["hook"] = "rating"
     (tmp_path / "feedback.json").write_text(json.dumps(unknown))
@@ -259,7 +259,7 @@ HOLDS_NONE: list[tuple[Any, str, str | None, str]] = [
 
 
 @pytest.mark.parametrize(("record", "reason", "field", "words"), HOLDS_NONE)
-def test_what_holds_no_payload_is_reported(
+def test_a_record_without_a_payload_is_reported(
     tmp_path: Path, record: Payload, reason: str, field: str | None, words: str
 ) -> None:
     """A logger's record without a Chatlio payload is one rejection with a clear reason."""

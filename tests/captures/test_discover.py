@@ -37,7 +37,7 @@ def test_names_start_at_the_named_folder(tmp_path: Path, monkeypatch: pytest.Mon
     )
 
 
-def test_folders_of_one_name_stay_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_with_one_name_stay_separate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two folders with the same last name are identified by their whole paths."""
     monkeypatch.chdir(tmp_path)
     _touch(Path("one/x/a"))
@@ -105,7 +105,7 @@ def test_links_and_special_files_never_hang(tmp_path: Path) -> None:
         ]
 
 
-def test_odd_names_can_be_printed_and_stay_apart(tmp_path: Path) -> None:
+def test_odd_names_can_be_printed_and_stay_distinct(tmp_path: Path) -> None:
     """Line ends, colours, invalid bytes and bidirectional controls are escaped; no two names collide."""
     folder = os.fsencode(tmp_path / "x")
     os.mkdir(folder)

@@ -184,7 +184,7 @@ def test_wrong_credentials_are_one_sentence(
         find_files(["s3://hooks/a"])
 
 
-def test_a_cut_answer_is_asked_for_again(
+def test_a_truncated_answer_is_requested_again(
     put: Callable[..., None], monkeypatch: pytest.MonkeyPatch, server: str
 ) -> None:
     """A truncated response is fetched again: all records are read, once each."""

@@ -141,7 +141,7 @@ def test_one_element_of_a_page_is_reported_too(tmp_path: Path, conversation: Pay
         ("without-offset=", "no path"),
     ],
 )
-def test_walks_that_cannot_be_meant(fields: str, why: str) -> None:
+def test_invalid_walks_are_refused(fields: str, why: str) -> None:
     """A wrong walk is reported before anything is read."""
     with pytest.raises(UsageError, match=why):
         named_fields(fields)

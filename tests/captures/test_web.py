@@ -147,7 +147,7 @@ def test_an_answer_that_ends_early_gives_what_came(pack: Callable[[bytes], bytes
     assert rejected[0].startswith("unreadable: The file breaks off here")
 
 
-def test_what_is_packed_on_its_way_is_unpacked() -> None:
+def test_compression_in_transit_is_removed() -> None:
     """A file that its server sends as gzip is read, whether compressed itself or not."""
     for content in (gzip.compress(LINE * 5), gzip.compress(gzip.compress(LINE * 5))):
         with _serving(lambda handler, content=content: handler.give(content, Content_Encoding="gzip")) as (

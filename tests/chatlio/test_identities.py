@@ -75,7 +75,7 @@ def test_only_four_columns_and_traits_may_be_identities() -> None:
         (["user_id=A", "visitor_email=A"], "merge strangers"),
     ],
 )
-def test_identities_that_would_merge_strangers_are_refused(texts: list[str], words: str) -> None:
+def test_identities_that_would_merge_people_are_refused(texts: list[str], words: str) -> None:
     """A message says what is wrong."""
     with pytest.raises(UsageError, match=words):
         parse_identities(texts)

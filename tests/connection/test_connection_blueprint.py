@@ -201,7 +201,7 @@ def test_names_and_titles_do_not_collide() -> None:
     assert all("," not in name for name in names)  # a comma would split a filter
 
 
-def test_names_say_chatlio_once() -> None:
+def test_names_contain_chatlio_once() -> None:
     """Another connection's objects are named after it and chatlio."""
     assert ResourceNames("chatlio").shared("schema") == "chatlio schema"
     assert ResourceNames("shop").shared("schema") == "shop chatlio schema"

@@ -278,7 +278,7 @@ def test_webhook_urls_are_written_for_the_owner_alone(platform: Platform, tmp_pa
         connection.write_webhook_urls(tmp_path / "nowhere" / "urls.json")
 
 
-def test_destinations_tell_platforms_apart(platform: Platform) -> None:
+def test_destinations_distinguish_platforms(platform: Platform) -> None:
     """A destination gives platform, organisation, sandbox and dataset, and reads like a short path."""
     connection = plan_connection(platform, name="shop", webhooks=[]).apply()
     destination = connection.destination
@@ -299,13 +299,13 @@ def test_the_guard_lasts_five_minutes_and_fifteen_after_a_schema_change(platform
     assert connection.guard_until(flow) == changed + timedelta(minutes=15)
 
 
-def test_opening_what_is_not_there_says_what_is_missing(platform: Platform) -> None:
+def test_opening_a_missing_connection_names_the_missing_parts(platform: Platform) -> None:
     """Without a connection, the error lists the missing objects and the next step."""
     with pytest.raises(ConnectionIncomplete, match=r"the field group .*the schema .*the dataset .*apply"):
         open_connection(platform)
 
 
-def test_opening_what_is_half_there_says_what_is_missing(platform: Platform) -> None:
+def test_opening_an_incomplete_connection_names_the_missing_parts(platform: Platform) -> None:
     """A webhook whose dataflow is gone makes the connection incomplete; connecting completes it."""
     connection = plan_connection(platform, webhooks=["feedback", "transcript"]).apply()
     platform.flows.delete_flow(connection.live[Kind.FEEDBACK].flow_id)

@@ -136,7 +136,7 @@ def test_a_list_that_holds_something_else_is_refused(platform: Platform) -> None
         {"op": "replace", "path": f"{BASE}/message/type", "value": "integer"},
     ],
 )
-def test_the_platform_itself_refuses_to_take_away_what_holds_data(
+def test_the_platform_itself_refuses_to_remove_fields_with_data(
     platform: Platform, landed: Landed, change: dict[str, Any]
 ) -> None:
     """Once rows have landed, the registry refuses removals and other types, naming the field."""

@@ -1,4 +1,4 @@
-"""Problems with the machine and the connection to the platform: one message that says whom to turn to."""
+"""Problems with the machine and the connection to the platform: one message that names the right contact."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_a_state_folder_whose_locks_do_not_work(tmp_path: Path, monkeypatch: pyt
         ck.open_platform(state=tmp_path / "state")
 
 
-def test_a_local_platform_that_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_local_platform_with_an_empty_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty log is reported as such."""
     monkeypatch.setattr(lifecycle, "START_SECONDS", 0.0)
     monkeypatch.setattr(lifecycle, "_live_url", lambda _: None)

@@ -106,7 +106,7 @@ def test_it_shows_itself(platform: Platform) -> None:
     assert set(content["checks"][0]) == {"check", "verdict", "finding", "next_step"}
 
 
-def test_a_name_that_is_none_is_a_wrong_call(platform: Platform) -> None:
+def test_an_invalid_name_is_a_usage_error(platform: Platform) -> None:
     """A connection's name is checked before any request."""
     with pytest.raises(UsageError, match="Choose another name"):
         check_platform(platform, "no name")
@@ -273,7 +273,7 @@ def test_a_platform_without_a_clock_is_a_warning(platform: Platform, monkeypatch
     assert line(check_platform(platform), "clock").verdict is Verdict.WARN
 
 
-def test_a_name_that_is_taken_is_named(platform: Platform) -> None:
+def test_a_name_in_use_is_named(platform: Platform) -> None:
     """A title that another resource of any type has fails with the title; the mappings wait."""
     platform.schemas.create(
         "datatypes",
@@ -287,7 +287,7 @@ def test_a_name_that_is_taken_is_named(platform: Platform) -> None:
     assert verdicts(check_platform(platform, "shop"))["names"] == "pass"
 
 
-def test_a_mapper_that_does_otherwise_fails(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mapper_with_other_results_fails(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     """A field that the platform maps differently is named with the expected and the actual value."""
     plan_connection(platform, webhooks=["feedback"]).apply()
     real = platform.mapping_sets.preview

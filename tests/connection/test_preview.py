@@ -1,4 +1,4 @@
-"""What the platform's mapper makes of thousands of hostile events is what Python expects, field for field.
+"""The platform maps thousands of hostile events as Python expects, field by field.
 
 Live: payloads as Chatlio posts them. History: the wire records that the same payloads become. What is
 expected of a live payload is derived here from the payload alone, line by line of Chatlio's documentation.

@@ -1,7 +1,7 @@
 """Every request of a connect, call by call, as Adobe's guides print them.
 
-What is expected is written out here from the guides named beside it; nothing of it comes from the code that
-is tested. Ids that the platform gives stand as ``<schema>`` and the like.
+The expected requests are written out here from the guides named next to them, independently of the tested
+code. Ids from the platform are replaced with ``<schema>`` and the like.
 """
 
 from __future__ import annotations

@@ -109,7 +109,7 @@ def test_an_expired_token_is_renewed_on_the_way(tmp_path: Path, settings_for: An
         assert tokens.current() != first
 
 
-def test_a_token_that_is_revoked_at_once_is_reported(
+def test_a_token_that_is_revoked_immediately_is_reported(
     tmp_path: Path, settings_for: Any, chatlio_kit: Any
 ) -> None:
     """If a new token is refused as well, the credential is reported as the cause, and nothing is retried."""
@@ -137,7 +137,9 @@ def test_missing_settings_are_all_named(tmp_path: Path, chatlio_kit: Any) -> Non
     assert "AEP_PLATFORM_URL must be an https:// URL" in plain.stdout
 
 
-def test_a_connection_made_shown_and_removed_says_no_secret(tmp_path: Path, chatlio_kit: Any) -> None:
+def test_creating_showing_and_removing_a_connection_prints_no_secret(
+    tmp_path: Path, chatlio_kit: Any
+) -> None:
     """Every command of a connection's life, at every log level, shows no inlet, token or client secret."""
     with running(tmp_path / "store", enabling_delay=0.05) as local:
         steps = [["doctor"], ["connect", "--dry-run"], ["connect"], ["connect"], ["doctor"]]

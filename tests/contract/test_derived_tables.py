@@ -1,4 +1,4 @@
-"""Derived tables at their edges: which transcript is shown, when a chat began, who answered when."""
+"""Edge cases of derived tables: the transcript shown, the start of a chat, answers and their times."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ QUESTION, ANSWER = "1710144005.000200", "1710144061.448129"
 def derived(
     request: pytest.FixtureRequest, tmp_path: Path, ndjson: Callable[[Path, Iterable[Any]], Path]
 ) -> Convert:
-    """Return the tables that captures give, as a notebook's frames and as files."""
+    """Return the tables of captures, as a notebook's frames and as files."""
 
     def derive(*captures: Payload) -> Frames:
         export = ck.read_export(ndjson(tmp_path / "captures.ndjson", captures))
@@ -88,7 +88,7 @@ def test_an_answer_counts_from_the_instant_of_its_question(
     answers: list[str],
     seconds: float | None,
 ) -> None:
-    """What an agent wrote at the same instant is an answer, after no time; what stood before is none."""
+    """An agent's message at the same instant is an answer after zero seconds; an earlier one is not."""
     question, answer = transcript["messages"]
     transcript["messages"] = [question, *({**answer, "ts": ts} for ts in answers)]
     (found,) = derived(envelope(transcript))["conversations"].to_dict("records")
@@ -129,7 +129,7 @@ def test_a_conversation_begins_with_its_start_or_its_first_event(
     assert pd.isna(found["duration_seconds"])
 
 
-def test_a_transcript_says_when_its_conversation_began(
+def test_a_transcript_determines_the_start_of_its_conversation(
     derived: Convert, transcript: Payload, conversation: Payload, envelope: Callable[..., Payload]
 ) -> None:
     """A transcript's own start comes before any event's time; without one, the event's time is taken."""

@@ -104,7 +104,7 @@ def _refused_reverted_and_unreadable(machine: Histories) -> None:
         _refused_reverted_and_unreadable,
     ],
 )
-def test_a_history_that_is_kept_as_a_case(history: Callable[[Histories], None]) -> None:
+def test_a_recorded_history(history: Callable[[Histories], None]) -> None:
     """The judge has nothing to say."""
     play(history)
 
@@ -122,7 +122,7 @@ def test_random_histories() -> None:
 
 
 @pytest.mark.parametrize("bug", BUGS.values(), ids=BUGS)
-def test_a_bug_that_is_put_in_is_found(bug: Bug) -> None:
+def test_an_injected_bug_is_found(bug: Bug) -> None:
     """The judge is silent about the history without the bug, and names the bug where it is put in."""
     play(bug.history)
     with bug.put_in(), pytest.raises(AssertionError, match=bug.shows):

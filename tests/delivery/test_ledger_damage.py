@@ -1,4 +1,4 @@
-"""A ledger that a disk, a person or another program has damaged costs a sentence, never a traceback."""
+"""A ledger damaged by a disk, a person or another program causes a message, never a traceback."""
 
 from __future__ import annotations
 
@@ -119,10 +119,8 @@ def _damage(state: Path, content: bytes, damage: Damage) -> None:
 
 
 @pytest.mark.parametrize("damage", UNUSABLE)
-def test_a_ledger_that_cannot_be_used_is_told_in_a_sentence(
-    sent: tuple[Path, Path, bytes], damage: str
-) -> None:
-    """Each command says which folder's ledger it is and what to do, and ends with 1."""
+def test_an_unusable_ledger_is_reported_in_a_sentence(sent: tuple[Path, Path, bytes], damage: str) -> None:
+    """Each command names the ledger's folder and the next step, and ends with 1."""
     captures, state, content = sent
     _damage(state, content, UNUSABLE[damage])
     for command in COMMANDS:
@@ -135,7 +133,7 @@ def test_a_ledger_that_cannot_be_used_is_told_in_a_sentence(
 
 @pytest.mark.parametrize("damage", ODD)
 def test_odd_values_in_a_ledger_show_no_traceback(sent: tuple[Path, Path, bytes], damage: str) -> None:
-    """What is odd and harmless is passed over; what is relied on is told in the same sentence."""
+    """Odd but harmless values are ignored; values that matter are reported in the same message."""
     captures, state, content = sent
     _damage(state, content, ODD[damage])
     for command in COMMANDS:
@@ -147,7 +145,7 @@ def test_odd_values_in_a_ledger_show_no_traceback(sent: tuple[Path, Path, bytes]
 def test_a_disk_that_is_full_while_landing_is_noted(
     sent: tuple[Path, Path, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A copy of a batch's file that finds no room is a sentence too, and names the folder."""
+    """A full disk while copying a batch's file is a message that names the folder."""
     captures, state, content = sent
     _damage(state, content, lambda path: None)
 

@@ -1,4 +1,4 @@
-"""A platform before the local one that alters what it answers, as another version of Adobe's might."""
+"""A proxy that alters the local platform's answers, as another version of Adobe's platform might."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ from chatlio_kit.settings import Settings
 ROOT = Path(__file__).parent.parent.parent
 
 
-# What the local platform answers in one way, and another source in another.
+# Answers that differ between the local platform and another source.
 
 
 def created(told: Exchange) -> None:
@@ -131,7 +131,7 @@ OTHER_DIALECTS: tuple[Alteration, ...] = (
 
 @dataclass
 class Tour:
-    """What a tour of all jobs came to.
+    """The results of a tour of all jobs.
 
     Attributes:
         calls: verb and path of every request.
@@ -205,7 +205,7 @@ def tour(tmp_path_factory: pytest.TempPathFactory) -> Tour:
 
 
 def spoil(settings: Settings) -> None:
-    """Take a mapping out of one live dataflow, and disable it, as a slip in the screens may."""
+    """Remove a mapping from one live dataflow, and disable it, as by a mistake in the user interface."""
     with Platform(settings) as platform:
         live = ck.open_connection(platform, "chatlio").live[Kind.FEEDBACK]
         body = platform.mapping_sets.get(live.mapping_set_id)
@@ -250,7 +250,7 @@ def test_every_row_is_a_call_of_the_client(tour: Tour) -> None:
 
 
 def test_a_call_without_a_row_is_found() -> None:
-    """The comparison that the tests above rest on tells a call that no row names."""
+    """The comparison behind the tests above detects a call without a row."""
     assert unnamed({"POST /data/foundation/flowservice/flows", "PUT /data/foundation/flowservice/flows"}) == {
         "PUT /data/foundation/flowservice/flows"
     }
@@ -266,7 +266,7 @@ def test_a_row_names_its_sources_and_its_tests(row: Row) -> None:
 
 
 @pytest.mark.parametrize("live", LIVE, ids=lambda live: live["call"])
-def test_what_was_seen_live_names_tests_that_exist(live: dict[str, Any]) -> None:
+def test_live_notes_name_existing_tests(live: dict[str, Any]) -> None:
     """Each row of others' notes that the client depends on is held by a test."""
     assert all(exists(held) for held in live.get("held_by", []))
 

@@ -36,7 +36,7 @@ def left_behind(platform: Platform) -> list[str]:
     return found
 
 
-# Ten ways in which another platform may differ, and a word of the sentence that reports each.
+# Ten ways in which another platform may differ, and a word from the message that reports each.
 
 
 def another_status(told: Exchange) -> None:
@@ -149,7 +149,7 @@ def test_the_local_platform_does_not_differ(
 
 
 def test_ten_alterations_are_ten_sentences(server: RunningPlatform, platform: Platform) -> None:
-    """Each alteration is reported once, in one sentence that says what is relied on and where it is from."""
+    """Each alteration is reported once, in one sentence with the assumption and its source."""
     with altered(server, list(ALTERATIONS)) as far, Platform(settings_of(far)) as there:
         result = verify_sandbox(there, wait=30, quiet=True)
     sentences = [str(each) for each in result.differences]
@@ -165,7 +165,7 @@ def test_ten_alterations_are_ten_sentences(server: RunningPlatform, platform: Pl
 def test_an_answer_without_an_id_costs_what_follows_and_is_taken_down(
     server: RunningPlatform, platform: Platform
 ) -> None:
-    """What was made without an id is found by its mark; what needs it is listed as not walked."""
+    """An object created without an id is found by its mark; cases that need it are listed as not walked."""
 
     def no_ids(told: Exchange) -> None:
         if told.method == "POST" and told.path.endswith(("/tenant/schemas", "/sourceConnections")):
@@ -201,7 +201,7 @@ def test_an_interrupted_walk_is_taken_down(
     assert (result.left, left_behind(platform)) == ({}, [])
 
 
-def test_what_cannot_be_taken_down_is_named(server: RunningPlatform, platform: Platform) -> None:
+def test_an_object_that_cannot_be_removed_is_named(server: RunningPlatform, platform: Platform) -> None:
     """An object whose removal is refused is named, with its id and the mark to find it by."""
 
     def kept(told: Exchange) -> None:
@@ -218,7 +218,7 @@ def test_what_cannot_be_taken_down_is_named(server: RunningPlatform, platform: P
 
 
 def test_a_production_sandbox_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is made in it, no option allows it, and neither does an unknown type."""
+    """Nothing is created in it; no option allows it, and neither does an unknown type."""
     with (
         running(tmp_path / "store", sandbox_type="production") as server,
         Platform(settings_of(server)) as there,
@@ -234,7 +234,7 @@ def test_a_production_sandbox_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     assert [each["case"] for each in json.loads(listed.stdout)["calls"]] == [case.name for case in CASES]
 
 
-def test_without_the_recorder_one_sentence_says_what_to_install(
+def test_a_missing_recorder_is_named(
     platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is walked when the recording cannot be made."""

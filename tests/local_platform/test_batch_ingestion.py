@@ -1,4 +1,4 @@
-"""Batch ingestion: batches, their files and states, what lands, what fails, and how it is undone."""
+"""Batch ingestion: batches, their files and states, landing, failures, and reverts."""
 
 from __future__ import annotations
 
@@ -317,7 +317,7 @@ def test_a_file_beyond_256_megabytes_is_refused(batches, monkeypatch):
     assert batches.put(batch, b"x" * 100).status_code == 201
 
 
-def test_an_upload_that_breaks_off_leaves_nothing(batches, store):
+def test_an_interrupted_upload_leaves_nothing(batches, store):
     """A connection that is lost within the body stores no part of a file."""
     batch = batches.new()
     line = announced(batches, batch, 1_000_000)
@@ -449,7 +449,7 @@ def test_a_batch_that_cannot_be_processed_is_retried_and_then_stalls(tmp_path, c
         assert found.act(batch, "REVERT").status_code == 428
 
 
-# What lands.
+# Landing.
 
 
 def test_rows_of_all_routes_have_the_same_columns(batches):
@@ -579,7 +579,7 @@ def test_a_batch_fails_above_its_share_of_errors(batches):
             {"note": {"a": 1}}, {"seen": 1.5}],
     ids=str,
 )  # fmt: skip
-def test_what_no_conversion_exists_for_fails_the_batch(batches, own):
+def test_a_value_without_a_conversion_fails_the_batch(batches, own):
     """Booleans and arrays are converted to and from nothing, nor is an object to a text."""
     entry = batches.load(
         lines(row(1), row(2, **own)), enableErrorDiagnostics=True, partialIngestionPercent=100
@@ -688,7 +688,7 @@ def test_a_large_batch_has_many_parts(batches, monkeypatch):
     assert batches.ids() == []
 
 
-# What is undone.
+# Reverts.
 
 
 def test_a_replay_replaces_batches_once_it_succeeds(batches):
@@ -731,7 +731,7 @@ def test_a_revert_leaves_the_rows_of_other_routes_and_takes_its_own_from_profile
         assert (api.get(status).json()["totalRows"], found.ids()) == ("0", [])
 
 
-# What goes wrong on the way.
+# Faults.
 
 
 def test_a_kill_loses_no_file_and_doubles_no_row(tmp_path, connect):

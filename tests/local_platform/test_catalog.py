@@ -88,7 +88,7 @@ def test_lists_are_filtered_and_paged_by_offset(api):
     assert list(names.values()) == [{"name": "shop 2"}]
 
 
-def test_what_was_made_in_one_millisecond_is_listed_newest_first_too(api, monkeypatch):
+def test_objects_of_one_millisecond_are_listed_newest_first_too(api, monkeypatch):
     """The order of a list does not hang on the clock: later ones come first, as the default order says."""
     monkeypatch.setattr("chatlio_kit.local_platform.catalog.routes.now_ms", lambda: 1_700_000_000_000)
     schema = api.new_schema()

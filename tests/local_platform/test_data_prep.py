@@ -1,4 +1,4 @@
-"""The Data Prep mapper: mapping sets against a schema, and records through them."""
+"""The Data Prep mapper: checks of mapping sets against a schema, and mapping of records."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def test_a_reference_to_a_missing_attribute_fails_the_record():
         ("timestamp", 1.5, "DATE-TIME", "DOUBLE"),
     ],
 )
-def test_a_type_that_nothing_converts_fails_the_record(destination, value, expected, actual):
+def test_a_type_without_a_conversion_fails_the_record(destination, value, expected, actual):
     """The error carries path, expected and actual type as the mapper's messages do."""
     result = mapped({"a": value}, attribute("a", destination))
     assert result.row == {}
@@ -252,7 +252,7 @@ def test_the_documented_words_are_false(text):
         ("timestamp", 10**30),
     ],
 )
-def test_a_value_that_does_not_spell_the_fields_type_is_null_with_a_warning(destination, value):
+def test_an_unparsable_value_is_null_with_a_warning(destination, value):
     """What cannot be read is left out and told, and the record does not fail for it."""
     result = mapped({"a": value}, attribute("a", destination))
     assert (result.row, result.errors) == ({}, ())
@@ -291,7 +291,7 @@ def test_a_live_transcript_gets_its_time_and_id(fraction, zone):
 
 
 @pytest.mark.parametrize("ended", ["", "soon", "2024-03-09", "2024-03-09T18:20:11", "2024-02-30T18:20:11Z"])
-def test_a_transcript_whose_time_is_no_time_gets_no_timestamp(ended):
+def test_a_transcript_with_an_invalid_time_gets_no_timestamp(ended):
     """The mapper warns and leaves the required field out; the row is then rejected by validation."""
     result = mapped({"endedAt": ended}, expression(TRANSCRIPT_TIME, "timestamp"))
     assert (result.row, result.errors, len(result.warnings)) == ({}, (), 1)

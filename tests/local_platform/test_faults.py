@@ -1,4 +1,4 @@
-"""Faults on demand: each strikes as its file says, and the log tells what was accepted."""
+"""Injected faults: each occurs as its file says, and the log lists accepted records."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def test_a_window_bounds_a_rule_in_time() -> None:
         ({"faults": {}}, "list named faults"),
     ],
 )
-def test_a_file_that_cannot_be_meant_is_refused(tmp_path: Path, content: dict[str, Any], said: str) -> None:
-    """A wrong file of faults is told in a sentence."""
+def test_an_invalid_file_of_faults_is_refused(tmp_path: Path, content: dict[str, Any], said: str) -> None:
+    """An invalid file of faults is reported in a sentence."""
     path = tmp_path / "faults.json"
     path.write_text(json.dumps(content))
     with pytest.raises(WrongFaults, match=said):
@@ -64,7 +64,7 @@ def test_a_file_that_cannot_be_meant_is_refused(tmp_path: Path, content: dict[st
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    """A file of faults that is not there is told."""
+    """A missing file of faults is reported."""
     with pytest.raises(WrongFaults, match="cannot be read"):
         FaultPlan.read(tmp_path / "none.json")
 

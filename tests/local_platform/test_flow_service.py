@@ -69,7 +69,7 @@ def test_enabling_is_asynchronous(tmp_path, connect):
     assert re.fullmatch(rf"{platform.url}/collection/[0-9a-f]{{64}}", late["options"]["inletUrl"])
 
 
-def test_a_dataflow_shows_what_it_is_made_of(api):
+def test_a_dataflow_shows_its_parts(api):
     """The read of a dataflow has the members of the documented sample."""
     flow = api.new_flow()
     assert flow["version"] == flow["etag"]

@@ -1,4 +1,4 @@
-"""The streaming endpoint: what it takes, what it refuses, and in which words."""
+"""The streaming endpoint: accepted and refused messages, and the wording of refusals."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def test_an_xdm_message_is_checked_at_the_edge(api, changed, words):
     assert words in response.json()["report"]["message"]
 
 
-def test_synchronous_validation_refuses_at_once(api):
+def test_synchronous_validation_refuses_immediately(api):
     """With ``syncValidation=true`` a valid message passes and an invalid one is answered with its causes."""
     flow = api.new_flow()
     good = envelope(api, flow)

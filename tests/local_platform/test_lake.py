@@ -1,4 +1,4 @@
-"""The second stage: what lands, what fails and why, and how both are read back."""
+"""The second stage: landed rows, failures with reasons, and reading both back."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_parts_of_a_file_can_be_asked_for(api, event):
     assert (ranged.status_code, ranged.content) == (206, b"PAR1")
 
 
-def test_failed_files_are_listed_beside_their_marker(api, event):
+def test_failed_files_are_listed_next_to_their_marker(api, event):
     """The list of a failed batch begins with an empty ``_SUCCESS``; diagnostics say why each row failed."""
     flow = api.new_flow()
     api.send(flow, [event(1, at="never")])

@@ -1,4 +1,4 @@
-"""The second stage by itself: no message can stop the others."""
+"""The second stage alone: no message can stop the others."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def message(number, **record):
     return Message("flow", "raw", 1, f"x:{number}", json.dumps({"_id": str(number), **record}).encode())
 
 
-def test_a_value_without_a_place_in_its_column_fails_alone():
+def test_a_value_that_does_not_fit_its_column_fails_alone():
     """A value that passes the schema but fits no column fails its own message, and no other."""
     landing = Pipeline(MAPPINGS, SCHEMA, {}).land([message(1, small=1), message(2, small=999), message(3)])
     assert landing.rows == 2

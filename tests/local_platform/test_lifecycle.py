@@ -80,7 +80,7 @@ def test_a_stopped_server_is_gone(store):
     assert not (store / "server.json").exists()
 
 
-def test_stopping_what_never_ran_is_no_error(tmp_path):
+def test_stopping_an_unused_folder_is_not_an_error(tmp_path):
     """A folder without a server has nothing to stop, and is not created."""
     assert stop(tmp_path / "none") is False
     assert not (tmp_path / "none").exists()
@@ -143,7 +143,7 @@ def test_folder_and_files_are_private(store, connect, event):
         assert mode == (0o700 if path.is_dir() else 0o600), path
 
 
-def test_a_start_that_fails_says_why(store):
+def test_a_failed_start_gives_the_reason(store):
     """When the server cannot start, the error carries the last words of its log."""
     store.mkdir(mode=0o700)
     (store / "platform.sqlite3").write_text("this is not a database, and long enough to be read as one" * 20)

@@ -57,7 +57,7 @@ def test_profile_knows_nothing_of_other_datasets(api, event):
     assert (total(api, RECORDS, dataset_id), total(api, KEPT, dataset_id)) == (2, 0)
 
 
-def test_questions_that_cannot_be_meant_are_refused(api):
+def test_invalid_queries_are_refused(api):
     """An unknown metric, a wrong time and a granularity without downsample are 400."""
     assert ask(api, "timeseries.nothing", "d").status_code == 400
     assert ask(api, RECORDS, "d", start="yesterday").status_code == 400

@@ -257,7 +257,7 @@ def test_a_work_order_removes_rows_by_their_primary_identity(api, event):
         ({"namespacesIdentities": [{"namespace": {"code": "Unknown"}, "IDs": ["x"]}]}, 400),
     ],
 )
-def test_a_work_order_that_cannot_be_meant_is_refused(api, changed, status):
+def test_an_invalid_work_order_is_refused(api, changed, status):
     """The dataset, the action, the identities and their namespaces must be known."""
     dataset_id = api.new_dataset(api.new_schema())
     body = order_body(dataset_id, "Email", "a@x.org", **changed)

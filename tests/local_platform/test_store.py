@@ -1,4 +1,4 @@
-"""The store: what is on disk stays whole, whoever looks at it."""
+"""The store: files on disk stay intact while other processes read them."""
 
 from __future__ import annotations
 

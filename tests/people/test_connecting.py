@@ -1,4 +1,4 @@
-"""Connections with identities, and for Profile: what is made, what is refused, and that it is made once."""
+"""Connections with identities and for Profile: creation, refusals, and idempotence."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_identities_can_be_added_to_a_connection_and_not_changed(open_settings: 
                 other.apply()
 
 
-def test_a_namespace_that_would_join_nobody_is_a_conflict(open_settings: OpenPlatform) -> None:
+def test_a_namespace_that_joins_no_people_is_a_conflict(open_settings: OpenPlatform) -> None:
     """A namespace of no people, or one whose code differs by case, is not written to."""
     with open_settings() as platform:
         body = {"name": "Plants", "code": "Plants", "idType": "Non_people"}
@@ -322,7 +322,7 @@ def test_every_request_for_profile_is_as_documented(
     }
 
 
-def test_where_the_mapper_makes_no_map_live_events_carry_no_identity(
+def test_without_a_map_from_the_mapper_live_events_have_no_identity(
     open_settings: OpenPlatform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The plan goes on without, says so, changes nothing the second time, and heals when the mapper can."""

@@ -1,4 +1,4 @@
-"""One person is deleted on a platform that is reached by settings, and what is claimed was read back."""
+"""One person is deleted on a remote platform, and only results that were read back are reported."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _orders(request: requests.PreparedRequest) -> bool:
     return request.method == "POST" and str(request.url).endswith("/data/core/hygiene/workorder")
 
 
-def test_a_person_is_deleted_and_reconcile_says_erased(
+def test_a_person_is_deleted_and_reconcile_reports_erased(
     open_settings: OpenPlatform,
     command: Any,
     sample: Path,
@@ -194,7 +194,7 @@ def test_a_work_order_that_is_not_carried_out_yet_claims_nothing(
         ("no such call", False),
     ],
 )
-def test_whatever_a_work_order_looks_like_the_rows_decide(
+def test_the_rows_decide_about_a_work_order(
     open_settings: OpenPlatform,
     command: Any,
     sample: Path,
@@ -237,7 +237,7 @@ def test_whatever_a_work_order_looks_like_the_rows_decide(
 
 
 @pytest.mark.parametrize("withheld", [work_orders.ENTITLEMENT, work_orders.HYGIENE_RIGHT])
-def test_an_organisation_without_the_entitlement_is_told_so(
+def test_a_missing_entitlement_is_reported(
     open_settings: OpenPlatform,
     command: Any,
     sample: Path,

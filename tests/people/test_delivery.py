@@ -1,4 +1,4 @@
-"""What lands for people: the page's counts are the platform's, and canaries show every key and identity."""
+"""Delivery with identities: the page's counts equal the platform's, and canaries cover every key."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_profiles_are_the_audits_graphs(open_settings: OpenPlatform, sample_tabl
     assert int(status["docCount"]) == audit.graphs.count
 
 
-def test_what_is_older_than_profile_keeps_is_counted_apart(
+def test_events_past_the_expiry_are_counted_separately(
     open_settings: OpenPlatform, sample_tables: Tables
 ) -> None:
     """With an expiry, history is in the lake alone, and the page says so as the platform does."""
@@ -194,7 +194,7 @@ _RECORD = st.fixed_dictionaries(
 
 
 @given(st.lists(st.lists(_RECORD, min_size=1, max_size=60), min_size=1, max_size=3))
-def test_the_canary_covers_every_key_and_the_barest_record(batches: list[list[dict[str, Any]]]) -> None:
+def test_the_canary_covers_every_key_and_the_smallest_record(batches: list[list[dict[str, Any]]]) -> None:
     """The first batch also shows the barest record; a later one only the keys that are new."""
     canary = Canary()
     seen: set[str] = set()
@@ -212,7 +212,7 @@ def test_the_canary_covers_every_key_and_the_barest_record(batches: list[list[di
         seen |= every
 
 
-def test_the_canary_knows_the_keys_inside_messages_and_identities() -> None:
+def test_the_canary_covers_keys_inside_messages_and_identities() -> None:
     """A namespace or a message's field that one record alone has brings that record."""
     plain = {"event_id": "0", "chat_messages": [{"ts": "1"}], "identityMap": {"V": [{"id": "1"}]}}
     rare = {**plain, "chat_messages": [{"ts": "1"}, {"ts": "2", "slack_user_id": "U1"}]}

@@ -372,7 +372,7 @@ def test_events_never_enter_a_dataset_of_turns(open_settings: OpenPlatform, samp
         assert landed(platform, "chatlio/turns") == []
 
 
-def test_without_turns_nothing_of_them_is_read_or_sent(
+def test_without_turns_no_turns_are_read_or_sent(
     open_settings: OpenPlatform, sample: Path, sent: list[requests.PreparedRequest]
 ) -> None:
     """A connection and a backfill of events ask for no field group of Adobe's, and send no word of turns."""

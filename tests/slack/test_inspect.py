@@ -62,7 +62,7 @@ def test_a_proposal_has_ids_and_counts(tmp_path: Path) -> None:
     assert "1 replies in threads" in shown
 
 
-def test_what_it_writes_is_what_the_reader_takes(tmp_path: Path, sample: SampleExport) -> None:
+def test_the_reader_accepts_the_proposal(tmp_path: Path, sample: SampleExport) -> None:
     """The reader accepts what it writes."""
     target = tmp_path / "slack.toml"
     result = CliRunner().invoke(
@@ -179,7 +179,7 @@ def test_patterns_are_globs_regular_expressions_or_ids() -> None:
 
 
 @pytest.mark.parametrize("place", ["export.zip", "captures/export.zip", "captures"])
-def test_an_export_is_never_taken_for_captures(tmp_path: Path, place: str) -> None:
+def test_an_export_is_never_read_as_captures(tmp_path: Path, place: str) -> None:
     """An export is never read as captures."""
     folder = tmp_path / "captures"
     folder.mkdir()
@@ -195,7 +195,7 @@ def test_an_export_is_never_taken_for_captures(tmp_path: Path, place: str) -> No
         ck.read_export(tmp_path / place)
 
 
-def test_an_unpacked_export_is_never_taken_for_captures(tmp_path: Path) -> None:
+def test_an_unpacked_export_is_never_read_as_captures(tmp_path: Path) -> None:
     """An unpacked export is never read as captures."""
     for name, content in members_of(LINES).items():
         path = tmp_path / "unpacked" / name

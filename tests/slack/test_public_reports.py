@@ -107,7 +107,7 @@ def test_5_a_folder_may_enclose_everything(tmp_path: Path) -> None:
     assert _texts(_read(tmp_path / "unpacked" / "acme export")) == ["hi"]
 
 
-def test_6_slackbot_is_no_agent(tmp_path: Path) -> None:
+def test_6_slackbot_is_not_an_agent(tmp_path: Path) -> None:
     """Slackbot is not an agent."""
     export = _export(write_export(tmp_path, [said(TS, "hi", "USLACKBOT"), said("1710144006.000200", "yes")]))
     assert _texts(export.to_tables(quiet=True)) == ["yes"]
@@ -259,7 +259,7 @@ def test_20_a_folder_that_two_entries_claim_is_reported_and_not_read(tmp_path: P
     assert any(note.startswith("1 folders belong to no channel") for note in export.notes())
 
 
-def test_21_private_channels_stand_in_groups(tmp_path: Path) -> None:
+def test_21_private_channels_are_in_groups_json(tmp_path: Path) -> None:
     """Private channels are listed in groups.json."""
     assert _texts(_read(write_export(tmp_path, [said(TS, "hi")], channels=[], groups=[channel()]))) == ["hi"]
 
@@ -281,7 +281,7 @@ def test_a_day_file_s_name_dates_nothing(tmp_path: Path) -> None:
     assert str(tables.messages["sent_at"].min()) == "2024-03-11 08:00:05.000200+00:00"
 
 
-def test_a_byte_order_mark_and_line_breaks_are_no_fault(tmp_path: Path) -> None:
+def test_a_byte_order_mark_and_line_breaks_are_accepted(tmp_path: Path) -> None:
     """A tool that rewrote a file may have added them."""
     days = {DAY: b"\xef\xbb\xbf[\r\n" + json.dumps(said(TS, "hi")).encode() + b"\r\n]\r\n"}
     assert _texts(_read(write_export(tmp_path, days))) == ["hi"]
@@ -374,7 +374,7 @@ def test_28_bots_without_a_name_are_unknown_or_another_s(tmp_path: Path) -> None
         assert _authors(_read(path, bot_without_username=choice)) == authors
 
 
-def test_29_what_a_cut_zip_still_holds_is_read(tmp_path: Path) -> None:
+def test_29_the_rest_of_a_truncated_zip_is_read(tmp_path: Path) -> None:
     """What a truncated zip still holds is read."""
     texts = [Random(day).randbytes(400).hex() for day in range(10)]
     days = {f"2024-03-1{day}": [said(f"171011{day}005.000200", text)] for day, text in enumerate(texts)}
@@ -402,7 +402,7 @@ def test_29_a_zip_damaged_in_the_middle_loses_one_day(tmp_path: Path) -> None:
     assert [rejection.reason for rejection in tables.rejections] == ["unreadable"]
 
 
-def test_30_a_day_that_is_no_json_is_rejected_and_the_channel_read(tmp_path: Path) -> None:
+def test_30_a_day_that_is_not_json_is_rejected_and_the_channel_read(tmp_path: Path) -> None:
     """A day that is not JSON is rejected, and the channel is read."""
     days = {DAY: [said(TS, "hi")], "2024-03-12": b'[{"type":"message" "ts":"1"}]'}
     export = _export(write_export(tmp_path, days))

@@ -33,7 +33,7 @@ def _refused(address: str, name: str) -> None:
         ck.read_export(address)
 
 
-def test_an_export_in_a_bucket_is_never_taken_for_captures(
+def test_an_export_in_a_bucket_is_never_read_as_captures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Named itself, in a folder under another archive's name, or unpacked; a zip of captures is read."""
@@ -79,7 +79,7 @@ class _Web(SimpleHTTPRequestHandler):
 
 
 @pytest.mark.parametrize("parts", ["sent", "ignored", "refused"])
-def test_an_export_behind_a_url_is_never_taken_for_captures(
+def test_an_export_behind_a_url_is_never_read_as_captures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: str
 ) -> None:
     """Its end identifies it, if the server sends ranges; otherwise all of it is read."""

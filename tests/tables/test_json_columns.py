@@ -64,7 +64,7 @@ def test_json_columns_hold_json(
             assert json.loads(written) == captured
 
 
-def test_texts_that_are_no_json_can_be_redacted_and_sent(tmp_path: Path) -> None:
+def test_strings_that_are_not_json_can_be_redacted_and_sent(tmp_path: Path) -> None:
     """Masked columns are still JSON."""
     payload = {**CONVERSATION, "visitor": {**VISITOR, "identTraits": 'gold \u00e9 \\ "x"'}}
     record = {"receivedAt": "2024-03-11T09:00:00Z", "kind": "feedback", "payload": payload}

@@ -237,7 +237,7 @@ def called_after_people(tmp_path: Path, conversation: Payload, envelope: Wrap) -
 
 
 @pytest.mark.parametrize("way", ["drop", "mask", "hash:aep", "hash:keyed"])
-def test_files_that_are_called_after_people(
+def test_files_named_after_people(
     called_after_people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     """No address in a file's name appears in any output; each record has its own position."""

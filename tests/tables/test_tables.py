@@ -131,7 +131,7 @@ def test_a_transcript_without_a_conversation_belongs_to_none(
 
 @given(size=st.integers(1, 400))
 @settings(max_examples=10)
-def test_where_pieces_are_cut_changes_nothing(export: Path, tables: Tables, size: int) -> None:
+def test_the_split_into_batches_changes_nothing(export: Path, tables: Tables, size: int) -> None:
     """For any number of records in memory, the same events come out in the same order."""
     whole = tables.events.head(600)
     found: list[str] = []
@@ -155,7 +155,7 @@ def test_unknown_fields_are_kept(tmp_path: Path, ndjson: Write, envelope: Wrap, 
 
 
 @pytest.mark.parametrize("value", [204, 9007199254740993, 2**70, "00123", "+4930123", "1.10", 1.5, True])
-def test_a_user_id_is_text_whatever_it_was(
+def test_a_user_id_is_always_text(
     tmp_path: Path, ndjson: Write, envelope: Wrap, conversation: Payload, value: Any
 ) -> None:
     """The site's own id keeps every digit, leading zero and sign."""
@@ -197,7 +197,7 @@ def test_authors_of_older_transcripts(
     assert found.messages["author"].tolist() == ["visitor", "agent", "unknown"]
 
 
-def test_conversations_tell_who_answered_and_count_every_author(
+def test_conversations_name_who_answered_and_count_every_author(
     tmp_path: Path, ndjson: Write, envelope: Wrap, transcript: Payload
 ) -> None:
     """Message counts by author add up to the messages; the agent with the first message answered."""
