@@ -42,7 +42,7 @@ def posted(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
 
 def _kept(state: Path) -> str:
-    """All bytes of a state folder, and what stands compressed in its lake."""
+    """Return all bytes of a state folder, including decompressed lake files."""
     said = [path.read_bytes().decode("latin-1") for path in state.rglob("*") if path.is_file()]
     said += [str(pq.read_table(path).to_pylist()) for path in state.rglob("*.parquet")]
     return "\n".join(said)
@@ -51,7 +51,7 @@ def _kept(state: Path) -> str:
 def test_no_personal_value_is_sent_or_stored(
     tmp_path: Path, posted: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Requests, lake, ledger, dead letters and reports hold hashes; what is sent is what the tables say."""
+    """Requests, lake, ledger, dead letters and reports hold hashes; the redacted tables are sent."""
     monkeypatch.setenv("CHATLIO_KIT_REDACTION_KEY", KEY)
     sample = write_sample(tmp_path / "x.d", events=200, bad_share=0.1)
     plain = ck.read_export(sample.path).to_tables(quiet=True)
@@ -80,7 +80,7 @@ def test_no_personal_value_is_sent_or_stored(
 
 
 def test_a_file_named_after_a_person_is_recognised(tmp_path: Path) -> None:
-    """The ledger knows such files by what they are called then, also where several are called alike."""
+    """The ledger recognises such files by their redacted names, even if several are equal."""
     sample = write_sample(tmp_path / "x.d", events=60)
     folder, state = tmp_path / "captures", tmp_path / "state"
     files = sorted(path for path in sample.path.rglob("*") if path.is_file())

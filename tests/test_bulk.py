@@ -158,7 +158,7 @@ def test_a_run_is_reverted_and_replayed(captures: Path, platform: Platform) -> N
 def test_refused_records_become_dead_letters(
     captures: Path, platform: Platform, monkeypatch: pytest.MonkeyPatch, bad: int
 ) -> None:
-    """Up to 5 % are left out of a batch; with more the batch fails, and is made again without them."""
+    """Up to 5 % are left out of a batch; with more, the batch fails, and is created again without them."""
     make = bulk_run.xdm_table
     left = [bad]
 
@@ -235,7 +235,7 @@ def interrupted(captures: Path, platform: Platform, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_stream_finishes_an_interrupted_batch_first(captures: Path, interrupted: Platform) -> None:
-    """Nothing is sent twice, whichever route comes next; and nobody is forgotten while files wait."""
+    """Nothing is sent twice on either route; and forget is refused while files are waiting."""
     state = interrupted.settings.state
     with pytest.raises(LedgerBusy, match=r"Run 1 to the connection 'chatlio' was .* revert\(connection, 1\)"):
         ck.forget(email="ana@example.org", state=state)
@@ -306,7 +306,7 @@ def test_an_upload_that_always_fails_is_one_sentence(
 def test_a_first_batch_of_100_rows_is_read_back_before_the_rest_is_loaded(
     captures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not on local, and once; where it is not read back as it was sent, nothing more goes out."""
+    """Not on local, and once; if it is not read back as sent, nothing more is sent."""
     pauses = lambda seconds: time.sleep(min(seconds, 0.02))  # noqa: E731
     with opened(tmp_path / "state", is_local=False) as platform:
         platform.sleep = pauses
@@ -360,7 +360,7 @@ def test_turns_are_streamed_and_routes_are_two(captures: Path, tmp_path: Path, p
 def test_a_verdict_that_does_not_come_ends_the_run(
     captures: Path, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The page says which batch, and a stream that comes before the verdict is refused."""
+    """The page names the batch, and a stream before the verdict is refused."""
     monkeypatch.setattr(promotion.Promotion, "step", lambda *_: None)
     page = load(captures, platform, patience=0.05)
     assert page.stopped_by is not None
@@ -376,7 +376,7 @@ def test_a_verdict_that_does_not_come_ends_the_run(
 def test_a_failed_batch_whose_files_are_gone_is_one_sentence(
     captures: Path, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing can be sent again from files that somebody removed: its events go into a new batch."""
+    """Removed files cannot be sent again: their events go into a new batch."""
     make = bulk_run.xdm_table
 
     def without_times(*arguments: Any) -> pa.Table:
@@ -395,7 +395,7 @@ def test_a_failed_batch_whose_files_are_gone_is_one_sentence(
 
 
 def test_kills_lose_and_double_nothing(tmp_path: Path) -> None:
-    """A small form of the soak: killed at calls and at a moment, under faults; then taken back."""
+    """A short soak: killed at calls and at a moment, under faults; then reverted."""
     moments: list[dict[str, Any]] = [{"at": 2}, {"at": 24}]
     found = soak_bulk.soak(tmp_path, events=2_000, seed=3, file_bytes=30_000, moments=moments)
     assert found["kills that hit"] == len(moments)

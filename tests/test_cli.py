@@ -49,7 +49,7 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_sample_reports_its_records(tmp_path: Path) -> None:
-    """``sample`` writes as many records as asked for and lists what is broken."""
+    """``sample`` writes the requested number of records and lists the broken ones."""
     said = _json(_run("sample", tmp_path / "x.d", "--events", "500", "--bad-share", "0.02", "--json"))
     assert (said["events"], said["bad"], said["good"]) == (500, 10, 490)
     assert sum(said["by_kind"].values()) == 490
@@ -71,7 +71,7 @@ def test_sample_does_not_overwrite_other_folders(tmp_path: Path) -> None:
 
 
 def test_convert_writes_tables_and_report(export: Path, tmp_path: Path) -> None:
-    """``convert`` writes five Parquet files, rejects and report, and says the same as JSON."""
+    """``convert`` writes five Parquet files, rejects and report, and prints the same as JSON."""
     result = _run("convert", export, "--out", tmp_path / "out", "--json")
     said = _json(result)
     assert result.exit_code == 3
@@ -115,7 +115,7 @@ def test_backfill_again_and_then_status_and_reconcile(export: Path, state: Path)
 
 
 def test_a_backfill_keeps_a_pace_and_its_forecast_shows_it(export: Path, state: Path) -> None:
-    """``--pace`` sets the least time that a forecast tells, and how many messages a request may hold."""
+    """``--pace`` sets the minimum time in a forecast, and the maximum number of messages in a request."""
     common = ("backfill", export, "--pace", 100, "--state", state, "--json")
     told = _json(_run(*common, "--dry-run"))
     assert (told["messages_per_second"], told["least_seconds"]) == (100, told["accepted"] / 100)
@@ -127,7 +127,7 @@ def test_a_backfill_keeps_a_pace_and_its_forecast_shows_it(export: Path, state: 
 
 
 def test_the_page_shows_every_count(export: Path, state: Path) -> None:
-    """Without ``--json`` the page stands on stdout, with kinds, reasons and the identities."""
+    """Without ``--json``, the page is printed to stdout, with kinds, reasons and the equations."""
     _run("backfill", export, "--state", state)
     page = _run("backfill", export, "--state", state).stdout
     for word in (
@@ -207,7 +207,7 @@ def test_a_missing_path_and_an_empty_folder(command: str, tmp_path: Path, state:
 
 
 def test_tables_stay_separate_from_captures(tmp_path: Path) -> None:
-    """A folder of tables among the captures is told, before its tables are read as captures."""
+    """A folder of tables among the captures is refused before its tables are read as captures."""
     captures = write_sample(tmp_path / "captures", events=20, seed=1).path
     out = captures / "out"
     assert _run("convert", captures, "--out", out).exit_code == 0
@@ -225,7 +225,7 @@ def test_an_out_that_cannot_be_written(export: Path, tmp_path: Path) -> None:
 
 
 def test_unreadable_files_do_not_cost_their_neighbours(export: Path, tmp_path: Path) -> None:
-    """A cut-off gzip, an empty file and random bytes are told; the good file beside them is converted."""
+    """A truncated gzip, an empty file and random bytes are reported; the valid file is converted."""
     folder = tmp_path / "mixed"
     folder.mkdir()
     good = sorted((export / "transcript").glob("2025-*.ndjson"))[-1].read_bytes()
@@ -298,7 +298,7 @@ def test_help_lists_each_command_and_imports_none() -> None:
 def test_wrong_usage_is_reported_in_json_too(
     arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the parser of options refuses is one JSON object on stdout, like any other error."""
+    """A usage error is one JSON object on stdout, like any other error."""
     monkeypatch.chdir(tmp_path)
     result = _run(*arguments, "--json")
     assert result.exit_code == 2
@@ -326,7 +326,7 @@ def test_tables_are_never_overwritten_by_derived_files(export: Path, tmp_path: P
 
 
 def test_metrics_refuse_holidays_without_hours(export: Path, tmp_path: Path) -> None:
-    """Holidays would be ignored otherwise."""
+    """Without hours, holidays would be ignored."""
     _run("convert", export, "--out", tmp_path / "tables")
     result = _run("metrics", tmp_path / "tables", "--holidays", "DE")
     assert result.exit_code == 2

@@ -78,7 +78,7 @@ def _set(name: str, value: object) -> object:
 
 @pytest.fixture(scope="module")
 def captures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Captures in every form that a worker reads otherwise than this process does."""
+    """Captures in every form that a worker reads differently from this process."""
     folder = write_sample(tmp_path_factory.mktemp("x") / "captures", events=400, seed=5, bad_share=0.1).path
     lines = b"".join(path.read_bytes() for path in sorted(folder.rglob("*.ndjson")))
     with ZipFile(folder / "a.zip", "w") as archive:
@@ -103,7 +103,7 @@ def captures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def here(captures: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What this machine makes of the captures."""
+    """The captures as converted on this machine."""
     out = tmp_path_factory.mktemp("here")
     convert(_read(captures), out, quiet=True)
     return _contents(out)
@@ -139,7 +139,7 @@ def test_its_tables_are_those_of_one_machine(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Tables, order of rows, rejects, report and page are the same, to the byte where they are no Parquet."""
+    """Tables, order of rows, rejects, report and page are the same, to the byte except for Parquet."""
     monkeypatch.setattr(captures_batches, "PART_BYTES", 60_000)
     export = _read(captures, cluster=cluster.scheduler_address)
     parts = list(export.captures.parts())
@@ -230,7 +230,7 @@ def test_large_parts_are_read_by_the_main_process(client: distributed.Client, tm
 
 
 def test_workers_get_no_key(captures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is sent to a worker holds neither the key of --redact nor how to use it."""
+    """Data sent to a worker contains neither the key of --redact nor the redaction."""
     monkeypatch.setenv("CHATLIO_KIT_REDACTION_KEY", "a-key-that-only-we-know-about-0123456789")
     export = _read(captures, redact="hash:keyed")
     sent = b"".join(pickle.dumps((part, export.options)) for part in export.captures.parts())
@@ -241,7 +241,7 @@ def test_workers_get_no_key(captures: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_backfill_and_commands_take_a_cluster(
     cluster: distributed.LocalCluster, local: Platform, tmp_path: Path
 ) -> None:
-    """What a cluster converts is sent and lands; --cluster does what cluster= does."""
+    """Events converted on a cluster are sent and land; --cluster equals cluster=."""
     sample = write_sample(tmp_path / "x.d", events=60, seed=3).path
     page = backfill(sample, local, cluster=cluster.scheduler_address, quiet=True)
     assert page.counts.accepted == 60
@@ -308,7 +308,7 @@ def test_a_cluster_is_an_address_or_a_client(wrong: Any, tmp_path: Path) -> None
 
 
 def test_a_cluster_without_workers_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work that nobody takes is not waited for."""
+    """The run does not wait forever for workers."""
     monkeypatch.setattr(pool, "_ANSWER_SECONDS", 0.5)
     sample = write_sample(tmp_path / "x.d", events=5, seed=3).path
     with distributed.LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0") as empty:
@@ -339,7 +339,7 @@ def _pretend(others: dict[str, str | None]) -> None:
 
 
 def test_storage_that_workers_do_not_share_is_one_sentence(client: distributed.Client) -> None:
-    """What can be read here and not there is no reject: it names the worker and the file."""
+    """A file that can be read here but not there is not a reject: the error names the worker and the file."""
     memory = fsspec.filesystem("memory")
     memory.pipe_file("/only-here/a.ndjson", _line(1, b"Hello"))
     try:
@@ -353,7 +353,7 @@ def test_storage_that_workers_do_not_share_is_one_sentence(client: distributed.C
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
 def test_a_workers_full_disk_is_one_sentence(client: distributed.Client, tmp_path: Path) -> None:
-    """It costs no good row as a reject would: it names step, worker and file."""
+    """It does not reject valid rows: the error names step, worker and file."""
     records = [json.loads(_line(number, b"Hello")) for number in range(50)]
     rows = [{**record, "payload": json.dumps(record["payload"])} for record in records]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "plain.parquet")
@@ -383,7 +383,7 @@ def _fill_disk(is_full: bool) -> None:
 
 
 def test_a_fault_of_a_worker_names_step_worker_and_file(client: distributed.Client, captures: Path) -> None:
-    """Whatever goes wrong there, the sentence says where."""
+    """The message names the location of any failure."""
     before = next(iter(client.run(_set, "chatlio_kit.tables.pipeline.validate_batch", None).values()))
     try:
         sentence = _sentence_of(

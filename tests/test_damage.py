@@ -31,7 +31,7 @@ from chatlio_kit.tables import Export, ReadOptions
 
 GOOD = 1000
 PLACE = 501
-"""The line on which the bad record stands."""
+"""The line of the damaged record."""
 
 
 def _record(number: int, around: dict[str, Any] | None = None, **payload: Any) -> dict[str, Any]:
@@ -72,12 +72,12 @@ def _transcript(**message: Any) -> bytes:
 
 @dataclass(frozen=True)
 class Damage:
-    """One sort of damage to one line among a thousand good ones.
+    """One type of damage to one line among a thousand valid ones.
 
     Attributes:
         what: in words.
         line: the damaged line.
-        reason: why it is rejected; None for what is not damaged enough to be.
+        reason: the reason for rejection; None if it is accepted.
         field: the field that is named, if one is.
     """
 
@@ -149,13 +149,13 @@ DAMAGES = [
 
 @dataclass(frozen=True)
 class BrokenFile:
-    """One sort of damage to a whole file beside a good one.
+    """One type of damage to a whole file next to a valid one.
 
     Attributes:
         what: in words.
         make: makes the file's bytes from good lines.
         name: what the reject's file is called, below the folder.
-        kept: how many of the lines are accepted all the same; None for some of them.
+        kept: the number of lines still accepted; None for an unknown number.
     """
 
     what: str
@@ -190,7 +190,7 @@ def _bent_tar(lines: list[bytes]) -> bytes:
 
 
 def _locked(lines: list[bytes]) -> bytes:
-    """A zip whose first member says that it is encrypted."""
+    """A zip whose first member is marked as encrypted."""
     packed = bytearray(_zip({"a": b"\n".join(lines), "b": b"\n".join(lines)}))
     for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         packed[packed.index(mark) + place] |= 1
@@ -198,13 +198,13 @@ def _locked(lines: list[bytes]) -> bytes:
 
 
 def _bent(lines: list[bytes]) -> bytes:
-    """A zip with a letter of its first member exchanged behind the checksum's back."""
+    """A zip with a changed letter in its first member and the old checksum."""
     packed = _zip({"a": b"\n".join(lines), "b": b"\n".join(lines)}, zipfile.ZIP_STORED)
     return packed.replace(b"Is the beta open?", b"Is the beta 0pen?", 1)
 
 
 def _broken_gzip(lines: list[bytes]) -> bytes:
-    """A gzip whose lines are whole, and that goes on with a block of no sort that there is."""
+    """A gzip with complete lines, followed by a block of an invalid type."""
     stream = zlib.compressobj(wbits=31)
     text = b"".join(line + b"\n" for line in lines)
     return stream.compress(text) + stream.flush(zlib.Z_SYNC_FLUSH) + b"\x07" * 200
@@ -248,7 +248,7 @@ FILES = [
 
 @dataclass
 class Told:
-    """What became of a folder's records.
+    """The outcomes of a folder's records.
 
     Attributes:
         accepted: the digest of each accepted payload, by file and record.
@@ -283,7 +283,7 @@ DIGESTS = [digest(canonical(_record(number)["payload"])) for number in range(GOO
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.what)
 def test_a_damaged_line_costs_only_itself(tmp_path: Path, damage: Damage) -> None:
-    """A thousand good records are accepted as they were; the bad one is named by file, number and field."""
+    """A thousand valid records are accepted unchanged; the invalid one is named by file, number and field."""
     lines = [*GOOD_LINES[: PLACE - 1], damage.text, *GOOD_LINES[PLACE - 1 :]]
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "captures.ndjson").write_bytes(b"\n".join(lines) + b"\n")
@@ -302,7 +302,7 @@ def test_a_damaged_line_costs_only_itself(tmp_path: Path, damage: Damage) -> Non
 
 @pytest.mark.parametrize("broken", FILES, ids=lambda broken: broken.what)
 def test_a_broken_file_costs_only_itself(tmp_path: Path, broken: BrokenFile) -> None:
-    """A good file beside it stands whole; what can be read of the broken one is kept, the rest is told."""
+    """A valid file is unaffected; the readable part of the broken one is kept, the rest reported."""
     folder = tmp_path / "x"
     folder.mkdir()
     (folder / "captures.ndjson").write_bytes(b"\n".join(GOOD_LINES) + b"\n")
@@ -338,7 +338,7 @@ KEPT = {
 
 @pytest.mark.parametrize("text", KEPT.values(), ids=KEPT)
 def test_no_value_is_altered(tmp_path: Path, text: str) -> None:
-    """A value keeps its exact text from the file to the table, whatever a spreadsheet would make of it."""
+    """A value keeps its exact text from the file to the table, even if a spreadsheet would change it."""
     line = _spliced('"message"', f'"order": {text}, "message"')
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "a").write_bytes(line + b"\n" + GOOD_LINES[0] + b"\n")
@@ -355,7 +355,7 @@ def test_an_id_keeps_its_digits(tmp_path: Path) -> None:
 
 
 def damage_table() -> str:
-    """Write what becomes of each sort of damage as a Markdown table."""
+    """Print the outcome of each type of damage as a Markdown table."""
     rows = ["| damaged: one record among 1,000 good ones | what becomes of it |", "| --- | --- |"]
     for damage in DAMAGES:
         named = f", naming `{damage.field}`" if damage.field else ""
@@ -394,7 +394,7 @@ print(json.dumps({"rejected": rejected, "read": captures.read, "kilobytes": afte
 
 
 def test_huge_inputs_are_reported_in_little_memory(tmp_path: Path) -> None:
-    """Bombs of every sort, endless lines, mountains of brackets: each ends with a reason in little memory."""
+    """Bombs of every type, endless lines, very many brackets: each ends with a reason, in little memory."""
     folder = tmp_path / "x"
     folder.mkdir()
     good = b'{"n": 1}\n'

@@ -51,7 +51,7 @@ def captures(
     offline: Payload,
     transcript: Payload,
 ) -> Path:
-    """Chats of two people, with transcripts that name nobody, offline messages, and rejects of both."""
+    """Chats of two people, with transcripts that name no one, offline messages, and rejects of both."""
     lines: list[Payload] = []
     for number, (person, chat, address) in enumerate(
         [(ANA, CHAT, "ana@x.org"), (BEA, OTHER, "bea.ana@x.org")]
@@ -76,7 +76,7 @@ def captures(
 
 
 def _everything(state: Path) -> str:
-    """All bytes of a state folder, and what stands compressed in its lake."""
+    """Return all bytes of a state folder, including decompressed lake files."""
     said = [path.read_bytes().decode("latin-1") for path in state.rglob("*") if path.is_file()]
     said += [str(pq.read_table(path).to_pylist()) for path in state.rglob("*.parquet")]
     return "\n".join(said).lower()
@@ -106,7 +106,7 @@ def test_one_person_is_gone_and_the_other_stays(state: Path, captures: Path, who
 
 
 def test_without_captures_stored_data_is_still_found(state: Path, captures: Path) -> None:
-    """Dead letters, lake and rejects lead to the person by themselves; a backfill sends nothing again."""
+    """Dead letters, lake and rejects lead to the person on their own; a backfill sends nothing again."""
     _run("backfill", captures, "--state", state)
     assert _run("forget", "--visitor-id", ANA.upper(), "--yes", "--state", state).exit_code == 0
     after = _everything(state)
@@ -118,7 +118,7 @@ def test_without_captures_stored_data_is_still_found(state: Path, captures: Path
 
 
 def test_forgetting_asks_first(tmp_path: Path) -> None:
-    """Nobody named, nothing confirmed or no state folder: a usage error, and nothing is touched."""
+    """Without a person, a confirmation or a state folder: a usage error, and nothing is touched."""
     for arguments in (["--yes"], ["--visitor-id", ANA, "--json"], ["--email", "a@x.org", "--yes"]):
         assert _run("forget", *arguments, "--state", tmp_path / "none").exit_code == 2
     assert not (tmp_path / "none").exists()
@@ -126,7 +126,7 @@ def test_forgetting_asks_first(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("who", [("--visitor-id", "x"), ("--email", "a@b"), ("--visitor-id", " 12 ")])
 def test_a_fragment_of_a_name_is_refused(who: tuple[str, str], tmp_path: Path) -> None:
-    """It would be found in what belongs to others: no page is deleted for it."""
+    """It would match other people's data: no page is deleted because of it."""
     page = tmp_path / "reports" / "run" / "report.html"
     page.parent.mkdir(parents=True)
     page.write_text("x a@b 12", encoding="utf-8")

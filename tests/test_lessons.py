@@ -48,7 +48,7 @@ def test_the_last_lesson_has_everything(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_captures_without_kind_or_time_need_parameters(tmp_path: Path, conversation: dict[str, Any]) -> None:
-    """Where nothing was accepted there is nothing to stream; what a parameter adds is enough."""
+    """If nothing was accepted, there is nothing to stream; a parameter is enough to change that."""
     captures = tmp_path / "hooks.json"
     captures.write_text(json.dumps(conversation))
     asked = "None of the 1 records .* \\(1 kind_unknown\\).* KIND and UNDATED_AS"
@@ -66,14 +66,14 @@ def test_captures_without_kind_or_time_need_parameters(tmp_path: Path, conversat
     [("connect", "captures"), ("convert", "connection"), ("convert", "tables"), ("stream", "run")],
 )
 def test_a_step_taken_too_early_is_a_sentence(step: str, name: str, tmp_path: Path) -> None:
-    """Asked for what comes later, a lesson says where it comes from; it opens no platform for that."""
+    """If asked for a later result, a lesson names its source without opening a platform."""
     lesson = ck.open_lesson(step, platform="aep", state=tmp_path)
     with pytest.raises(TooEarly, match=f"The lesson '{step}' starts without {name}: "):
         getattr(lesson, name)
 
 
 def test_experience_platform_gets_no_sample_captures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There a lesson reads the user's own captures, and asks for them."""
+    """There, a lesson reads the user's own captures, and asks for them."""
     monkeypatch.chdir(tmp_path)
     lesson = ck.open_lesson("convert", platform="aep")
     assert lesson.folder == Path(".chatlio-kit")
@@ -93,7 +93,7 @@ def test_an_unknown_lesson_or_platform_is_refused() -> None:
 
 @pytest.mark.parametrize("ending", ["returned", "killed"])
 def test_a_temporary_folder_is_removed_with_its_process(ending: str) -> None:
-    """However the process ends, the folder and its server are gone soon after."""
+    """However the process ends, the folder and its server are soon gone."""
     done = subprocess.run(
         [sys.executable, "-c", OPEN_AND_DIE, ending], capture_output=True, text=True, check=False, timeout=60
     )

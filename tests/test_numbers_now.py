@@ -36,14 +36,14 @@ EVENTS = 200
 
 @dataclass
 class Given:
-    """What was sent, and where."""
+    """The sent captures and their destination."""
 
     captures: Path
     state: Path
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
-        """Open the connection anew, as the next command would."""
+        """Open the connection again, as the next command would."""
         local_platform.ensure_running(
             self.state / "local", options=Options(enabling_delay=0.02, processing_delay=0.02)
         )
@@ -70,7 +70,7 @@ def given(tmp_path: Path) -> Iterator[Given]:
 
 
 def _call(platform: Platform, method: str, path: str, **query: str) -> None:
-    """Call the platform as somebody else with the same rights would."""
+    """Call the platform like another user with the same permissions."""
     settings = platform.settings
     form = {
         "grant_type": "client_credentials",
@@ -205,7 +205,7 @@ def test_every_page_says_what_the_dataset_holds(given: Given, what: str, first: 
 
 
 def test_a_dataset_that_was_deleted_is_named(given: Given) -> None:
-    """Everything in it is gone; a new dataset starts from nothing, and the old one's numbers stay told."""
+    """Everything in it is gone; a new dataset starts empty, and the old one's numbers are still reported."""
     with given.connection() as connection:
         with Run(connection, given.state, quiet=True) as run:
             pass
@@ -264,7 +264,7 @@ def test_gone_events_are_sent_again_only_on_request(given: Given) -> None:
 
 
 def test_forgotten_events_are_not_requeued_as_gone(given: Given) -> None:
-    """``replay --gone`` brings nobody back whom ``forget`` took out."""
+    """``replay --gone`` does not requeue events of forgotten people."""
     _forget_somebody(given)
     told = orjson.loads(given.run("replay", "--gone").stdout)
     assert (told["accepted"], told["pending"]) == (0, 0)
@@ -272,7 +272,7 @@ def test_forgotten_events_are_not_requeued_as_gone(given: Given) -> None:
 
 
 def test_a_quick_page_gives_the_time_of_an_older_read(given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where much has landed, a backfill reads new batches only, and says what it left out."""
+    """If many events have landed, a backfill reads only new batches, and reports what it left out."""
     monkeypatch.setattr(reading_back, "READ_AGAIN_UP_TO", 0)
     before = orjson.loads(given.run("reconcile").stdout)["read_back_at"]
     _remove_a_file(given)
@@ -301,7 +301,7 @@ def test_a_quick_page_reads_all_again_where_something_is_known_to_have_changed(
 
 
 def test_a_ledger_of_the_previous_layout_is_migrated(given: Given) -> None:
-    """What had landed then is landed still, by a read that noted no time; the next one reads everything."""
+    """Landed events stay landed, by a read without a time; the next read is a full one."""
     with closing(sqlite3.connect(given.state / "ledger.db")) as db, db:
         columns: dict[str, Any] = {"event": ("gone", "readback", "batch"), "destination": ("sent_since",)}
         for table, names in columns.items():

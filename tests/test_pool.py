@@ -34,7 +34,7 @@ def _workers(of: int) -> list[psutil.Process]:
 
 
 def _end(workers: list[psutil.Process]) -> bool:
-    """Return whether all of them end; one that nobody has waited for yet has ended too."""
+    """Return whether all of them end; a process that was not waited for has ended too."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         if not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in workers):

@@ -168,7 +168,7 @@ def test_drafts_of_a_killed_report_are_removed(tmp_path: Path) -> None:
 
 
 def test_no_command_imports_from_the_current_folder(tmp_path: Path) -> None:
-    """Neither the command nor the local platform that it starts runs what stands where somebody works."""
+    """Neither the command nor its local platform runs modules from the current folder."""
     work = tmp_path / "work"
     sample = write_sample(work / "x.d", events=20, seed=3)
     for name in ("orjson", "aiohttp", "pandas", "pyarrow", "shutil", "sitecustomize", "chatlio_kit"):
@@ -186,7 +186,7 @@ def test_no_command_imports_from_the_current_folder(tmp_path: Path) -> None:
 
 
 def test_a_planted_lock_is_not_followed(tmp_path: Path) -> None:
-    """The lock of a state folder that came with somebody's checkout leads nowhere else."""
+    """The lock of a state folder from another user's checkout is not followed elsewhere."""
     precious, state = tmp_path / "precious", tmp_path / "state"
     precious.write_text("kept")
     with Ledger(state) as ledger:
@@ -258,7 +258,7 @@ def test_the_folder_that_is_full_is_named(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("size", [0, 200, 30_000, 120_000, 500_000])
 def test_a_disk_that_fills_ends_a_backfill_in_a_sentence(tmp_path: Path, size: int) -> None:
-    """Ledger, store, lake and reports share the disk: the run says so, and goes on once there is space."""
+    """Ledger, store, lake and reports share the disk: the run says so, and resumes once there is space."""
     sample = write_sample(tmp_path / "x.d", events=400, seed=3)
     state = tmp_path / "state"
     command = ("backfill", str(sample.path), "--state", str(state))

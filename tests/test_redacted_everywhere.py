@@ -129,7 +129,7 @@ _GLUE = ("", " ", ", ", "; ", "@", "%40", "%2540", "&#64;", "/", "?", "#", "<", 
 )
 @settings(max_examples=300)
 def test_words_around_an_address_never_survive(field: Any, parts: list[str], way: str) -> None:
-    """Whatever is put together: a word outside of a domain, host or path is in no redacted value."""
+    """In any combination, words outside a domain, host or path never occur in a redacted value."""
     table, column = field
     value = f"{WORD}{''.join(parts)}@x.example {WORD}"
     schema = arrow_schema(table)

@@ -67,7 +67,7 @@ def moment(text: str) -> datetime:
 
 
 def refuse_constant(name: str) -> None:
-    """Refuse `NaN` and its like, which are no JSON."""
+    """Refuse `NaN` and the like, which are not JSON."""
     raise ValueError(name)
 
 
@@ -229,14 +229,14 @@ def test_seeds_differ(tmp_path: Path) -> None:
     [{"events": 0}, {"events": -1}, {"bad_share": -0.1}, {"bad_share": 0.51}, {"bad_share": float("nan")}],
 )
 def test_impossible_arguments_are_refused(tmp_path: Path, arguments: dict[str, Any]) -> None:
-    """No events, or a share that cannot be, is refused in a sentence and nothing is written."""
+    """No events, or an impossible share, is refused with a message, and nothing is written."""
     with pytest.raises(UsageError, match=r"^(events|bad_share)= is a .*\.$"):
         write_sample(tmp_path / "s", **arguments)
     assert not list(tmp_path.iterdir())
 
 
 def test_an_earlier_sample_is_replaced_whole(tmp_path: Path) -> None:
-    """A new sample leaves nothing of the one that stood there before."""
+    """A new sample replaces the earlier one completely."""
     write_sample(tmp_path / "s", events=500, seed=1, bad_share=0.1)
     again = write_sample(str(tmp_path / "s"), events=3, seed=2)
     assert again.path == tmp_path / "s"
@@ -293,7 +293,7 @@ def test_every_type_of_damage_is_where_the_manifest_says(sample: SampleExport) -
 
 
 def test_a_line_that_is_not_an_object_is_between_others(sample: SampleExport) -> None:
-    """Lines that are no JSON objects are neither the first nor the last of their file."""
+    """Lines that are not JSON objects are neither the first nor the last of their file."""
     last = Counter(row.file for row in rows(sample))
     places = [
         (note["file"], note["record"])

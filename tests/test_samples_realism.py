@@ -287,7 +287,7 @@ def test_authors_are_marked(sample: Sample) -> None:
 
 
 def test_people_write_in_their_languages(sample: Sample) -> None:
-    """English leads; German, Dutch, emoji, Arabic and Hebrew occur, and markup that somebody typed."""
+    """English leads; German, Dutch, emoji, Arabic and Hebrew occur, and typed markup."""
     texts = [message["text"] for message in sample.messages]
     for marks in (
         "Bestellung",
@@ -313,7 +313,7 @@ def test_bodies_repeat_the_messages(sample: Sample) -> None:
 
 
 def test_nothing_refers_to_real_people(sample: Sample) -> None:
-    """Addresses come from documentation ranges, mail from example domains, sites from `.example`."""
+    """IP addresses come from documentation ranges, mail from example domains, sites from `.example`."""
     networks = [
         ipaddress.ip_network(text)
         for text in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")

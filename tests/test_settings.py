@@ -71,7 +71,7 @@ def test_a_file_does_not_redirect_an_exported_credential(tmp_path: Path, setting
 
 
 def test_sources_that_agree_are_taken(tmp_path: Path) -> None:
-    """All of it in the file, or an address that the environment names as well, or the usual address."""
+    """The whole credential in the file, or a URL from the environment too, or the default URL."""
     rest = "\n".join(f"{name}={value}" for name, value in CREDENTIAL.items())
     path = tmp_path / ".env"
     path.write_text(f"{rest}\nAEP_IMS_URL=https://ims.example/\n", encoding="utf-8")

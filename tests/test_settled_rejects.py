@@ -67,7 +67,7 @@ STEPS: list[dict[str, Any]] = [
 
 
 def test_a_conversion_takes_in_what_was_settled(captures: _Captures, tmp_path: Path) -> None:
-    """An option set, a contract loosened, a line corrected: each brings its own rejects in and no others."""
+    """An option, a looser contract, a corrected line: each admits its own rejects and no others."""
     accepted = []
     for step in STEPS:
         options = dict(step)
@@ -84,7 +84,7 @@ def test_a_conversion_takes_in_what_was_settled(captures: _Captures, tmp_path: P
 def test_a_backfill_sends_what_was_settled_and_nothing_else(
     captures: _Captures, tmp_path: Path, local: Platform
 ) -> None:
-    """The same over five backfills: each sends only what was settled since the one before."""
+    """The same over five backfills: each sends only records settled after the previous one."""
     told = []
     for step in STEPS:
         options = dict(step)

@@ -29,7 +29,7 @@ STEPS = ["record", "tables", "destination", "request", "answer", "batch", "datas
 
 @dataclass(frozen=True)
 class Work:
-    """A backfill that a picky platform took, its tables, and a person that was forgotten since."""
+    """A backfill to a platform that refuses some records, its tables, and a person forgotten later."""
 
     captures: Path
     tables: Path
@@ -95,7 +95,7 @@ def test_a_landed_event_goes_from_its_line_to_its_row(work: Work) -> None:
 
 
 def test_a_step_that_was_not_searched_is_named(work: Work) -> None:
-    """Without tables the step says how to name them, in the words of the face."""
+    """Without tables, the step says how to name them, in the terms of the interface."""
     event_id = work.ledger["event_id"][0]
     assert _steps(work, event_id)["tables"].endswith("with tables=")
     assert "with --tables" in _run("trace", event_id, "--state", work.state).stdout
@@ -249,7 +249,7 @@ def test_without_a_ledger_the_explorer_shows_what_was_accepted(work: Work, tmp_p
 
 @pytest.mark.parametrize("content", [b"", b"PAR1 but not really PAR1"])
 def test_a_damaged_table_is_a_sentence(work: Work, tmp_path: Path, content: bytes) -> None:
-    """Neither command shows a traceback of a file that is no Parquet."""
+    """Neither command shows a traceback for a file that is not Parquet."""
     tables = tmp_path / "tables"
     tables.mkdir()
     for name in ("events", "messages"):
@@ -267,7 +267,7 @@ def _data(page: str) -> dict[str, Any]:
 
 
 def test_redacted_captures_are_never_quoted(work: Work) -> None:
-    """With --redact no step and no JSON holds a record as it was captured."""
+    """With --redact, no step and no JSON contains a captured record."""
     row = work.frames.events[work.frames.events["visitor_id"].notna()].iloc[0]
     arguments = ["trace", row["visitor_id"], str(work.captures), "--state", str(work.state)]
     assert "as captured" in CliRunner().invoke(main, arguments).stdout

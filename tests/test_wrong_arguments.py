@@ -43,7 +43,7 @@ WRONG: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for all of it."""
+    """A folder for all files."""
     return tmp_path_factory.mktemp("wrong")
 
 
@@ -221,7 +221,7 @@ def test_an_edited_frame_that_no_longer_fits(
 @pytest.mark.parametrize("edit", EDITS)
 @pytest.mark.parametrize("table", ["events", "messages"])
 def test_an_edited_frame_is_searched_or_refused(tables: Tables, edit: str, table: str) -> None:
-    """A search works, or says which frame it cannot read."""
+    """A search works, or names the frame that it cannot read."""
     frame = getattr(tables, table)
     try:
         changed = EDITS[edit](frame)

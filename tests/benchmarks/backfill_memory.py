@@ -24,7 +24,7 @@ from chatlio_kit.samples import write_sample
 class Peaks:
     """The peak memory in bytes.
 
-    Pages that processes share count in each of them, but once in ``shared_once``, where the system tells.
+    Shared pages count in each process, but once in ``shared_once``, if the system reports them.
     """
 
     main: int = 0

@@ -9,7 +9,7 @@ every write of the platform, fails, whatever the program tries in its ``finally`
 
 What was committed stays, what was not is rolled back, and requests that other workers have under way reach
 the platform or not, as with SIGKILL. A process that really dies also loses its locks and its memory; here
-the client is thrown away and the platform starts anew on its files. The soak kills real processes as well.
+the client is discarded, and the platform restarts on its files. The soak kills real processes as well.
 """
 
 from __future__ import annotations
@@ -264,7 +264,7 @@ class Pool:
 
 
 def _captures(version: int) -> Iterator[tuple[str, str, Kind, bytes]]:
-    """Yield id, visitor, kind and line of each event; the ids are by the documented formula, written anew."""
+    """Yield id, visitor, kind and line of each event; the ids follow the documented formula."""
     for number in range(VISITORS):
         visitor = f"0000000{number}-9a34-4e2f-6c18-b2f09d41a7e3"
         conversation = f"0000000{number}-3b6d-4f08-5a91-0d4e6b2f8c13"

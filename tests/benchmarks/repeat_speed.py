@@ -2,8 +2,8 @@
 
     python tests/benchmarks/repeat_speed.py [--size 400000]
 
-Each thing stands alone, in arrays, among good records and in a table, once in files of the given size and
-once in files of a quarter of it. Of every thing the file is printed that took longest.
+Each item occurs alone, in arrays, among valid records and in a table, in files of the given size and in files
+of a quarter of it. For every item, the slowest file is printed.
 """
 
 from __future__ import annotations

@@ -79,7 +79,7 @@ def main() -> None:
         try:
             server = local_platform.ensure_running(state / "local", idle=3600, options=options)
             with Platform(settings_of(server, state)) as platform:
-                # a token may run out twice in a row while rows are read back: the page says to look again
+                # a token may expire twice in a row while rows are read back: the page advises another read
                 while not exits or (exits[-1] in (FAILED, UNCONFIRMED) and len(exits) < MOST_RUNS):
                     page = backfill([sample.path], platform, wait=900, quiet=True)
                     exits.append(page.exit_code)

@@ -160,7 +160,7 @@ def test_an_overlapping_zip_is_reported(tmp_path: Path) -> None:
     """A member that shares its bytes with another is reported, not unpacked; the other is read."""
     packed = bytearray(_zip({"a": b'{"a": 1}\n' * 50, "b": b'{"a": 1}\n' * 50}))
     second = packed.rindex(b"PK\x01\x02")
-    packed[second + 42 : second + 46] = struct.pack("<I", 5)  # where the second one is said to begin
+    packed[second + 42 : second + 46] = struct.pack("<I", 5)  # the declared offset of the second member
     (tmp_path / "z").write_bytes(packed)
     files, found = _read(tmp_path / "z")
     assert files == [("z!a", 50)]

@@ -332,7 +332,7 @@ def test_pages_are_read_as_their_captures(tmp_path: Path, conversation: Payload,
 
 
 def test_a_page_among_other_records_is_reported(tmp_path: Path, conversation: Payload, envelope: Any) -> None:
-    """Where lines are records, a page is one record, with a message about where it belongs."""
+    """If lines are records, a page is one record, with a message about the right file for it."""
     page = _pages(conversation, ndjson=True).splitlines()[0]
     (tmp_path / "a.ndjson").write_text(json.dumps(envelope(conversation, "feedback")) + "\n" + page + "\n")
     (rejected,) = _tables(tmp_path).rejections

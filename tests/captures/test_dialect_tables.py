@@ -177,7 +177,7 @@ cells = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_siz
 @given(data=st.data(), delimiter=st.sampled_from(",;\t"))
 @settings(max_examples=30)
 def test_cells_are_kept_unchanged(data: st.DataObject, delimiter: str) -> None:
-    """Whatever text is in the cells next to a JSON column, each row is read as it was written."""
+    """With any text in the cells next to a JSON column, each row is read unchanged."""
     header = data.draw(st.lists(names.filter(str.strip), min_size=1, max_size=4, unique=True))
     width = len(header)
     drawn = data.draw(st.lists(st.lists(cells, min_size=width, max_size=width), max_size=6))
@@ -357,7 +357,7 @@ DOUBTFUL = [
 def test_backslashes_that_may_be_doubled_are_reported(
     tmp_path: Path, conversation: Payload, message: str, why: str
 ) -> None:
-    """If nothing shows whether backslashes were doubled, they are kept, and a note says so."""
+    """If it is unclear whether backslashes were doubled, they are kept, and a note says so."""
     row = _copied([{"receivedAt": "2024-03-11T09:00:00Z", "kind": "feedback", "payload": conversation}])
     escaped = json.dumps(message)[1:-1].encode().replace(b"\\", b"\\\\")
     doubled = row.replace(b"\\N", b"").replace(b"Is the beta open?", escaped)

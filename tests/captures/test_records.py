@@ -156,7 +156,7 @@ def test_an_oversized_line_costs_only_itself(tmp_path: Path) -> None:
 
 
 def test_a_bad_element_of_an_array_costs_only_itself(tmp_path: Path) -> None:
-    """Where the brackets allow it, the elements after an invalid one are kept."""
+    """If the brackets allow it, the elements after an invalid one are kept."""
     path = tmp_path / "captures"
     path.write_bytes(b'[{"n": 1}, {"n": nonsense}, {"n": 3}]')
     records = _read(path)

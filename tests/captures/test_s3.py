@@ -238,7 +238,7 @@ def test_responses_that_always_break_off_are_reported(
 def test_objects_that_change_between_listing_and_reading_are_reported(
     s3: Any, put: Callable[..., None]
 ) -> None:
-    """An object that is gone when its turn comes is one unreadable record; a changed one is read anew."""
+    """An object that has disappeared is one unreadable record; a changed one is read again."""
     put("x/a", "x/b")
     captures = Captures(["s3://hooks/x/"])
     s3.delete_object(Bucket="hooks", Key="x/a")

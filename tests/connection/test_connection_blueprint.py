@@ -1,4 +1,4 @@
-"""What is sent to the platform derives from the catalogue, completely and without restrictions."""
+"""Requests to the platform derive from the catalogue, completely and without restrictions."""
 
 from __future__ import annotations
 

@@ -167,7 +167,7 @@ def test_foreign_objects_stay_untouched(platform: Platform, census: Census) -> N
 
 
 def test_a_title_used_by_another_object_is_a_conflict(platform: Platform, census: Census) -> None:
-    """A schema of our title that is not ours stops the connect before anything is made."""
+    """A foreign schema with our title stops the connect before anything is created."""
     platform.schemas.create(
         "schemas",
         {

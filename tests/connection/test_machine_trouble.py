@@ -67,7 +67,7 @@ def test_a_web_page_at_the_token_endpoint(proxy: str, chatlio_kit: Any) -> None:
     ("status", "kind"), [(401, "Unreachable"), (407, "Unreachable"), (503, "Unavailable")]
 )
 def test_a_web_page_of_any_service(status: int, kind: str) -> None:
-    """Whatever its status; an outage of the platform itself stays one."""
+    """With any status; an outage of the platform itself stays an outage."""
     error = error_of("Catalog", "list the datasets", Reply(status, BLOCKED, {}))
     assert type(error).__name__ == kind
 

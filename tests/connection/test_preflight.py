@@ -172,7 +172,7 @@ def test_checks_without_permission_for_their_area_are_reported(
 def test_a_right_that_only_people_need_is_a_warning(
     tmp_path: Path, chatlio_kit: Any, withheld: str, check: str, flag: str
 ) -> None:
-    """The rest works without it, so the doctor warns, and says what needs it and where to grant it."""
+    """The rest works without it, so the doctor warns, and names its use and the screen that grants it."""
     with running(tmp_path / "store", withheld=frozenset({withheld})) as local:
         done = chatlio_kit(local, "doctor", "--json")
     assert done.exit_code == 0
@@ -321,7 +321,7 @@ def test_a_schema_that_is_to_be_extended_has_no_mappings_to_try(platform: Platfo
 
 
 def test_a_failed_check_skips_what_needs_it(account_settings: Settings) -> None:
-    """Without a token nothing else is requested, and each line says why."""
+    """Without a token, nothing else is requested, and each line gives the reason."""
     wrong = Settings(
         **{
             **{name: getattr(account_settings, name) for name in account_settings.__dataclass_fields__},

@@ -211,7 +211,7 @@ class Call:
 
     @property
     def outline(self) -> tuple[str, str, list[tuple[str, str]], Any]:
-        """What is compared with a line of the lists above."""
+        """The part that is compared with a line of the lists above."""
         return self.method, self.path, self.query, self.body
 
 

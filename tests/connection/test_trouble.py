@@ -78,7 +78,7 @@ def test_a_host_that_does_not_answer_is_reported_in_a_sentence(tmp_path: Path, c
 def test_an_untrusted_certificate_is_reported_in_a_sentence(
     tmp_path: Path, chatlio_kit: Any, untrusted_url: str
 ) -> None:
-    """A self-signed certificate is refused at once, with the setting for a proxy's own certificate."""
+    """A self-signed certificate is refused immediately, with the setting for a proxy's own certificate."""
     with running(tmp_path / "store") as local:
         for setting, line in (("AEP_IMS_URL", "token"), ("AEP_PLATFORM_URL", "org")):
             for command in COMMANDS:
@@ -128,7 +128,7 @@ def test_a_token_that_is_revoked_immediately_is_reported(
 
 
 def test_missing_settings_are_all_named(tmp_path: Path, chatlio_kit: Any) -> None:
-    """The doctor says which settings are missing instead of ending before its first line."""
+    """The doctor lists the missing settings instead of ending before its first line."""
     with running(tmp_path / "store") as local:
         done = chatlio_kit(local, "doctor", AEP_CLIENT_SECRET="", AEP_SANDBOX="")
         plain = chatlio_kit(local, "doctor", AEP_PLATFORM_URL="http://platform.example")

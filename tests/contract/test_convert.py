@@ -60,7 +60,7 @@ def _damaged(folder: Path) -> Path:
 
 
 def _with_unknown_fields(folder: Path, every: int = 1) -> Path:
-    """Unknown fields in the payload, its visitor and its messages, in every record or every so many."""
+    """Unknown fields in the payload, its visitor and its messages, in every record or every nth one."""
     records = list(map(orjson.loads, _lines(_sample(folder))))
     for number, record in enumerate(records):
         if number % every == 0:

@@ -65,7 +65,7 @@ def transcripts(transcript: Payload, envelope: Callable[..., Payload]) -> Callab
 def test_the_fullest_transcript_is_shown(
     derived: Convert, transcripts: Callable[..., list[Payload]], told: list[Any], shown: str
 ) -> None:
-    """It has the most messages; of as many, the latest end; of one end, the one that was read first."""
+    """It has the most messages; among equals, the latest end; then the one that was read first."""
     tables = derived(*transcripts(*told))
     assert len(tables["events"]) == 2
     assert tables["conversations"]["agent_name"].tolist() == [shown]

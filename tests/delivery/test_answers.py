@@ -64,7 +64,7 @@ def test_a_short_answer_without_positions_acknowledges_nothing() -> None:
 
 
 def test_an_answer_with_too_many_elements_matches_no_positions() -> None:
-    """Elements beyond the request are no reason to trust the others' positions."""
+    """If there are too many elements, the positions of the others are not trusted."""
     found = read_verdicts(_multi(*OK), 3)
     assert found.unknown == [0, 1, 2]
 

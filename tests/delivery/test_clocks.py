@@ -86,7 +86,7 @@ def test_landed_rows_are_found_with_any_local_clock(
 def test_a_clock_that_is_a_year_behind_finds_what_landed(
     tmp_path: Path, documented: Path, set_clock: SetClock
 ) -> None:
-    """Events from before that time, so that none lies in the future."""
+    """Events from before that time, so that none is in the future."""
     set_clock(OFF[3])
     with _platform(tmp_path / "state") as platform:
         page = backfill([documented], platform, quiet=True)

@@ -66,7 +66,7 @@ def _flipped(seed: int, count: int, first: int) -> Damage:
 
 
 def _unreadable_names(path: Path) -> None:
-    """Overwrite a table's name in the schema with bytes that are no UTF-8."""
+    """Overwrite a table's name in the schema with bytes that are not UTF-8."""
     content = path.read_bytes()
     assert b"tableeventevent" in content
     path.write_bytes(content.replace(b"tableeventevent", b"table\xff\xfe\xff\xfe\xffevent"))

@@ -35,7 +35,7 @@ _SMALL_REQUESTS = (
 
 
 def test_a_killed_replay_resumes_where_it_stopped(tmp_path: Path) -> None:
-    """SIGKILL in the middle of a replay: the next one sends the rest, and all of it lands."""
+    """SIGKILL in the middle of a replay: the next one sends the rest, and everything lands."""
     state = tmp_path / "state"
     sample = write_sample(tmp_path / "x.d", events=EVENTS, seed=31)
     refuse_all = {"faults": [{"fault": "partial", "status": 400, "share": 1.0}]}

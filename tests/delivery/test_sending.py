@@ -206,7 +206,7 @@ def test_sending_waits_for_an_inlet_that_does_not_exist_yet() -> None:
 
 
 def test_a_batch_path_that_takes_no_raw_records() -> None:
-    """When every record is asked for its header, all are posted one by one, each once."""
+    """If all elements ask for the header, all records are posted one by one, each once."""
     said = "The 'header' field is mandatory. Provide a valid 'header' value and try again."
 
     def answer(asked: int, numbers: list[int]) -> Reply:

@@ -75,7 +75,7 @@ def test_any_text_becomes_one_safe_line(text: str) -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=80))
 def test_json_keeps_its_content(text: str) -> None:
-    """What a terminal would obey is written in JSON's own escapes."""
+    """Characters that a terminal would obey are written with JSON's escapes."""
     written = visible_json(json.dumps({text: text}, ensure_ascii=False))
     assert json.loads(written) == {text: text}
     assert not [each for each in dangerous(written) if ord(each) < 0x300 or 0x2000 <= ord(each) < 0x2070]

@@ -74,13 +74,13 @@ def other_error(told: Exchange) -> None:
 
 
 def no_etag(told: Exchange) -> None:
-    """A dataflow's version stands under no key that is known; the etag is empty."""
+    """A dataflow's version has an unknown key; the etag is empty."""
     if told.method == "GET" and "/flows/" in told.path and told.status == 200:
         told.body["items"][0]["etag"] = ""
 
 
 def other_page(told: Exchange) -> None:
-    """A list of mapping sets stands under another key."""
+    """A list of mapping sets has another key."""
     if told.is_call("GET", "/mappingSets"):
         told.body["mappingSets"] = told.body.pop("data")
 
@@ -92,7 +92,7 @@ def other_mapping(told: Exchange) -> None:
 
 
 def other_state(told: Exchange) -> None:
-    """A disabled dataflow is called by another state."""
+    """A disabled dataflow has another name for its state."""
     if told.method == "GET" and "/flows/" in told.path and told.status == 200:
         item = told.body["items"][0]
         item["state"] = {"disabled": None}.get(item["state"], item["state"])

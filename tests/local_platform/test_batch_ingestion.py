@@ -98,7 +98,7 @@ class Batches:
         return self.api.call("POST", f"{self.api.ingest}/batches/{batch}?action={action}")
 
     def entry(self, batch):
-        """What Catalog shows of a batch."""
+        """Return a batch's entry in Catalog."""
         return self.api.get(f"{self.api.catalog}/batches/{batch}").json()[batch]
 
     def wait(self, batch, *states):
@@ -435,7 +435,7 @@ def test_each_action_has_its_states(batches):
 
 
 def test_a_batch_that_cannot_be_processed_is_retried_and_then_stalls(tmp_path, connect, monkeypatch):
-    """A file that is lost on the way is the platform's fault: the batch is no failure, and stays stalled."""
+    """A lost file is the platform's fault: the batch does not fail, and stays stalled."""
     monkeypatch.setattr(promotion, "PAUSE_BEFORE_RETRY", 0.05)
     with running(tmp_path / "store", enabling_delay=0, processing_delay=0.1) as platform:
         found = Batches(connect(platform))
@@ -519,7 +519,7 @@ def test_values_are_converted_to_the_type_of_their_field(batches):
         ({"note": None, "open": None}, {}),
         ({"lines": [{"text": 7}]}, {"lines": [{"text": "7"}]}),
         ({"words": {"k": 1}}, {"words": {"k": "1"}}),
-        # What streaming refuses: batch ingestion checks neither pattern nor format.
+        # Streaming refuses these; batch ingestion does not check pattern or format.
         ({"note": "NO", "mail": "none"}, {"note": "NO", "mail": "none"}),
     ]
     entry = batches.load(lines(*(row(number, **own) for number, (own, _) in enumerate(cases))))
@@ -559,7 +559,7 @@ def test_rows_that_break_the_schema_are_diagnosed_one_by_one(batches):
 
 
 def test_a_batch_fails_above_its_share_of_errors(batches):
-    """At the threshold rows land, above it none; without diagnostics nothing tells the rows."""
+    """At the threshold, rows land; above it, none do; without diagnostics, the rows are not listed."""
     content = lines(*map(row, range(19)), row("bad", count="many"))
     assert batches.load(content, partialIngestionPercent=5)["status"] == "success"
     assert len(batches.ids()) == 19

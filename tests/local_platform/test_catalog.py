@@ -89,7 +89,7 @@ def test_lists_are_filtered_and_paged_by_offset(api):
 
 
 def test_objects_of_one_millisecond_are_listed_newest_first_too(api, monkeypatch):
-    """The order of a list does not hang on the clock: later ones come first, as the default order says."""
+    """The order of a list does not depend on the clock: later objects come first, the default order."""
     monkeypatch.setattr("chatlio_kit.local_platform.catalog.routes.now_ms", lambda: 1_700_000_000_000)
     schema = api.new_schema()
     ids = [api.new_dataset(schema, f"shop {number}") for number in range(3)]

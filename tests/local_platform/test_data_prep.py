@@ -134,7 +134,7 @@ def test_a_plain_attribute_that_is_absent_or_null_is_left_out_quietly(record, ro
 
 
 def test_a_failing_expression_nulls_its_attribute_with_a_warning():
-    """The row goes on without the attribute, and the warning names it (Data Prep: troubleshooting guide)."""
+    """The row continues without the attribute, with a warning (Data Prep: troubleshooting guide)."""
     result = mapped({"id": "x", "n": None}, attribute("id", "_id"), expression("concat(id, n)", "eventType"))
     assert result.row == {"_id": "x"}
     assert result.errors == ()
@@ -253,7 +253,7 @@ def test_the_documented_words_are_false(text):
     ],
 )
 def test_an_unparsable_value_is_null_with_a_warning(destination, value):
-    """What cannot be read is left out and told, and the record does not fail for it."""
+    """An unparsable value is left out with a warning, and the record does not fail."""
     result = mapped({"a": value}, attribute("a", destination))
     assert (result.row, result.errors) == ({}, ())
     assert [warning.destination for warning in result.warnings] == [destination]
@@ -272,7 +272,7 @@ def test_an_unparsable_value_is_null_with_a_warning(destination, value):
     ],
 )
 def test_a_plain_attribute_becomes_a_date_time_by_the_documented_formats(value, written):
-    """A text that a default format reads, and milliseconds since 1970, become RFC 3339 with an offset."""
+    """A string in a default format, and milliseconds since 1970, become RFC 3339 with an offset."""
     assert mapped({"a": value}, attribute("a", "timestamp")).row == {"timestamp": written}
 
 
@@ -395,7 +395,7 @@ def test_a_mapping_that_cannot_work_is_refused(mapping, code):
 
 
 def test_every_bad_mapping_of_a_set_is_listed():
-    """Compiling a set tells of all its bad mappings at once, and a good one has no problem."""
+    """Compiling a set reports all of its bad mappings; a good one has no problem."""
     good = attribute("id", "_id")
     with pytest.raises(InvalidMapping, match="nvl") as caught:
         compile_mappings([expression("nvl(a)", "_id"), good, attribute("a", "nowhere")], SCHEMA)
@@ -404,7 +404,7 @@ def test_every_bad_mapping_of_a_set_is_listed():
 
 
 def test_an_expression_is_validated_by_itself():
-    """A usable expression has no message, a wrong one says where it goes wrong."""
+    """A valid expression has no message; an invalid one has the position of the error."""
     assert validate_expression(TRANSCRIPT_TIME) is None
     assert "column 8" in (validate_expression("concat(,)") or "")
 
@@ -426,7 +426,7 @@ JSON = st.recursive(
 
 @given(st.dictionaries(st.sampled_from(["a", "email", "text", "at"]), JSON), st.data())
 def test_any_record_ends_as_a_row_with_its_problems(record, data):
-    """Whatever a record holds, mapping it raises nothing and writes no null."""
+    """For any record, mapping raises nothing and writes no null."""
     destinations = [f"_acmechat.{name}" for name in SCHEMA["properties"]["_acmechat"]["properties"]]
     destination = data.draw(st.sampled_from([*destinations, "_id", "timestamp", "identityMap"]))
     result = mapped(record, attribute("a", destination), expression("concat(a, lower(a))", "eventType"))

@@ -158,7 +158,7 @@ def test_a_documented_sample_gives_its_documented_output(expression, expected):
     ],
 )
 def test_the_grammar_reads_operators_paths_and_literals(expression, expected):
-    """Operators, word operators, paths, wrapped names, wildcards and escapes mean what their page says."""
+    """Operators, word operators, paths, wrapped names, wildcards and escapes work as documented."""
     record = {
         "visitor": {
             "email": "v@example.com",
@@ -214,14 +214,14 @@ def test_the_grammar_reads_operators_paths_and_literals(expression, expected):
     ],
 )
 def test_an_invalid_expression_is_refused_before_any_record(expression):
-    """Syntax errors, reserved words, unknown functions, wrong counts and too long texts are found at once."""
+    """Compilation finds syntax errors, reserved words, unknown functions, wrong counts and long strings."""
     with pytest.raises(ExpressionError):
         compile_expression(expression)
 
 
 @pytest.mark.parametrize("name", ["nvl", "to_string", "base64"])
 def test_a_function_that_the_mapper_lacks_is_named(name):
-    """`nvl` and its like do not exist in the mapper, and the message says which name is unknown."""
+    """`nvl` and the like do not exist in the mapper, and the message names the unknown function."""
     with pytest.raises(ExpressionError, match=f"function '{name}' is not known") as caught:
         compile_expression(f"{name}(a, b)")
     assert caught.value.code == "UNKNOWN_FUNCTION"
@@ -235,7 +235,7 @@ def test_contains_key_is_refused_with_the_reason():
 
 @pytest.mark.parametrize("name", sorted(RESERVED))
 def test_a_reserved_word_is_a_field_only_when_it_is_wrapped(name):
-    """Keywords and function names must stand in `${}`, in expressions and in plain attributes alike."""
+    """Keywords and function names must be wrapped in `${}`, in expressions and plain attributes."""
     with pytest.raises(ExpressionError):
         compile_path(name)
     assert value_of(f"${{{name}}}", {name: "found"}) == "found"
@@ -283,7 +283,7 @@ def test_a_reserved_word_is_a_field_only_when_it_is_wrapped(name):
     ],
 )
 def test_an_expression_that_fails_on_a_record_fails_by_itself(expression):
-    """What cannot be evaluated is an evaluation error, never any other exception."""
+    """A failed evaluation is an evaluation error, never another exception."""
     with pytest.raises(EvaluationError):
         value_of(expression)
 

@@ -297,7 +297,7 @@ def test_filters_step_into_arrays_by_brackets(api):
 
 
 def test_deleting_goes_from_the_dataflow_down(api):
-    """A connection in use is 1447-400; after the dataflow it goes with 204, and reads are 1439-404."""
+    """A connection in use is 1447-400; after the dataflow, it is deleted with 204; reads are 1439-404."""
     flow = api.new_flow()
     source = f"{api.flow_service}/sourceConnections/{flow['sourceConnectionIds'][0]}"
     flow_url = f"{api.flow_service}/flows/{flow['id']}"

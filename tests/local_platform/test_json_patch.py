@@ -43,7 +43,7 @@ def test_operations(operation, result):
     ],
 )
 def test_an_invalid_patch_names_the_wrong_part(patch, kind):
-    """The problem is told apart by body, operation and path."""
+    """The kind of problem is body, operation or path."""
     with pytest.raises(PatchProblem) as caught:
         apply_patch({"a": [1, 2]}, patch)
     assert caught.value.kind == kind

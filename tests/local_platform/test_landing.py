@@ -90,7 +90,7 @@ def test_every_field_type_has_a_column(node, value, stored):
 
 
 def test_an_offset_is_never_dropped(monkeypatch):
-    """Times keep their instant even where the environment tells pyarrow to ignore time zones."""
+    """Times keep their instant even if the environment makes pyarrow ignore time zones."""
     monkeypatch.setenv("PYARROW_IGNORE_TIMEZONE", "1")
     writer = RowWriter({"type": "object", "properties": {"at": {"type": "string", "format": "date-time"}}})
     (landed,) = writer.table([{"at": "2024-03-01T11:15:30+01:00"}]).column("at").to_pylist()

@@ -53,7 +53,7 @@ def test_a_running_server_is_found(store):
 
 
 def test_racing_starters_share_one_server(store):
-    """Eight starters at once end with one server."""
+    """Eight simultaneous starters end with one server."""
     with ThreadPoolExecutor(8) as starters:
         found = set(starters.map(lambda _: ensure_running(store), range(8)))
     assert len(found) == 1
@@ -96,7 +96,7 @@ def test_a_killed_server_is_replaced(store):
 
 
 def test_another_program_on_the_port_does_not_deceive(store):
-    """What answers must be the very server that wrote the lock file."""
+    """The answer must come from the server that wrote the lock file."""
     with running(store.parent / "other") as other:
         store.mkdir(mode=0o700)
         (store / "server.json").write_text(
@@ -144,7 +144,7 @@ def test_folder_and_files_are_private(store, connect, event):
 
 
 def test_a_failed_start_gives_the_reason(store):
-    """When the server cannot start, the error carries the last words of its log."""
+    """If the server cannot start, the error quotes the end of its log."""
     store.mkdir(mode=0o700)
     (store / "platform.sqlite3").write_text("this is not a database, and long enough to be read as one" * 20)
     with pytest.raises(CannotServe, match="not a database"):

@@ -1,4 +1,4 @@
-"""Identity Service, Profile and record delete, called as their documentation says."""
+"""Identity Service, Profile and record delete, called as documented."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def test_profile_drops_events_past_their_expiry(tmp_path, connect, event):
 
 
 def test_an_identity_that_one_batch_links_to_fifty_others_is_left_out(api, event):
-    """A shared address of 60 visitors glues nobody together."""
+    """An address shared by 60 visitors merges no one."""
     flow, dataset_id = people_flow(api)
     api.send(flow, [event(n, people=person(f"v{n}", "help@example.org")) for n in range(60)])
     api.wait_for_records(flow, 60)
@@ -265,7 +265,7 @@ def test_an_invalid_work_order_is_refused(api, changed, status):
 
 
 def test_a_work_order_needs_the_entitlement(tmp_path, connect):
-    """An organisation without record delete gets a sentence that says so."""
+    """An organisation without record delete gets a message that says so."""
     with running(tmp_path / "store", withheld=frozenset({"record-delete"})) as platform:
         api = connect(platform)
         body = order_body("ALL", "Email", "a@x.org")

@@ -236,7 +236,7 @@ def test_a_field_that_the_registry_does_not_know_is_refused(node, fragment):
 
 
 def test_a_custom_field_outside_the_tenants_object_is_a_namespace_error():
-    """Custom fields stand inside `_{tenantId}`, in definitions and at the top alike."""
+    """Custom fields belong inside `_{tenantId}`, in definitions and at the top level."""
     body = field_group(ok={"type": "string"})
     body["definitions"]["customFields"]["properties"]["loose"] = {"type": "string"}
     body["properties"] = {"_other": {"type": "object", "properties": {"a": {"type": "string"}}}}
@@ -400,7 +400,7 @@ def test_at_most_five_violations_are_listed():
 
 
 def test_an_id_with_a_space_is_not_a_uri_reference():
-    """`_id` is a uri-reference, which is why colons and blanks are to be kept out of it."""
+    """`_id` is a uri-reference, so colons and spaces must be avoided."""
     violation = only(xdm.Validator(composed(a={"type": "string"})).violations({**event(), "_id": "a b"}))
     assert violation["message"] == "[a b] is not a valid URI reference"
 

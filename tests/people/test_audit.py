@@ -101,7 +101,7 @@ def test_an_agents_address_turns_the_audit_red_and_is_named(sample_tables: Table
 
 
 def test_role_addresses_are_amber_and_missing_coverage_is_red(sample_tables: Tables) -> None:
-    """An address such as info@ is nobody's own; below half, coverage is too little."""
+    """An address such as info@ belongs to no one person; coverage below half is too low."""
     events = sample_tables.events.copy()
     named = events.index[events["visitor_id"].notna()][:1]
     events.loc[named, "visitor_email"] = "info@shop.example"

@@ -126,7 +126,7 @@ def test_a_channel_is_not_deleted_at_the_cost_of_other_chats(
 def test_without_confirmation_nothing_is_ordered(
     open_settings: OpenPlatform, command: Any, sample: Path, sample_tables: Tables, somebody: tuple[str, int]
 ) -> None:
-    """The question names rows and identities; no leaves the rows, and says so with exit code 1."""
+    """The question names rows and identities; after a no, the rows stay, and the exit code is 1."""
     visitor, events = somebody
     with open_settings() as platform:
         send(platform, sample, sample_tables)
@@ -204,7 +204,7 @@ def test_the_rows_decide_about_a_work_order(
     reading: str,
     is_carried_out: bool,
 ) -> None:
-    """How a work order is read is not documented: gone rows are success, rows that are left are not."""
+    """The form of a work order is not documented: success depends only on whether rows are left."""
     visitor, events = somebody
     lookup, carry_out, asked = work_orders.WorkOrders.lookup, work_orders.carry_out, list[str]()
 
@@ -245,7 +245,7 @@ def test_a_missing_entitlement_is_reported(
     somebody: tuple[str, int],
     withheld: str,
 ) -> None:
-    """A record delete that is refused, by 403 or by 401, is no traceback and no success."""
+    """A record delete refused with 403 or 401 is neither a traceback nor a success."""
     with open_settings(withheld=frozenset({withheld})) as platform:
         send(platform, sample, sample_tables)
         done = command(platform, "forget", sample, "--visitor-id", somebody[0], "--yes")

@@ -42,7 +42,7 @@ def connect(platform: Platform, tables: Tables, *, profile: bool = True, slim: b
 
 
 def edited(tables: Tables) -> Tables:
-    """The frames with what Profile leaves out: transcripts around its limit, events of nobody."""
+    """Frames with events that Profile leaves out: transcripts around its limit, events without a visitor."""
     events, messages = tables.events.copy(), tables.messages.copy()
     transcripts = events.index[events["kind"] == Kind.TRANSCRIPT]
     long = events.loc[transcripts[:3], "event_id"]
@@ -94,7 +94,7 @@ def test_the_pages_counts_are_the_platforms_counters(
 
 
 def test_profiles_are_the_audits_graphs(open_settings: OpenPlatform, sample_tables: Tables) -> None:
-    """What the audit computed before anything was made is what the platform builds of it."""
+    """The platform builds the graphs that the audit predicted."""
     with open_settings() as platform:
         connection = connect(platform, sample_tables)
         ck.stream(sample_tables, connection, skip_guard=True, pace=5_000, quiet=True).reconcile(wait=30)
@@ -108,7 +108,7 @@ def test_profiles_are_the_audits_graphs(open_settings: OpenPlatform, sample_tabl
 def test_events_past_the_expiry_are_counted_separately(
     open_settings: OpenPlatform, sample_tables: Tables
 ) -> None:
-    """With an expiry, history is in the lake alone, and the page says so as the platform does."""
+    """With an expiry, history is only in the lake, and the page agrees with the platform."""
     tables = edited(sample_tables)
     recent = pd.Timestamp(datetime.now(UTC) - timedelta(days=2))
     started = tables.events["kind"] == Kind.CONVERSATION_STARTED
@@ -138,7 +138,7 @@ def test_slim_leaves_messages_out_so_that_profile_takes_long_transcripts(
 def test_captures_read_in_any_order_give_transcripts_their_visitor(
     open_settings: OpenPlatform, sample: Path, sample_tables: Tables
 ) -> None:
-    """The event that names the visitor may be in another file; redacted values are no addresses."""
+    """The event that names the visitor may be in another file; redacted values are not addresses."""
     with open_settings() as platform:
         connect(platform, sample_tables, profile=False)
         export = ck.read_export(sample, redact="personal=mask")

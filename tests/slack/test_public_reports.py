@@ -375,7 +375,7 @@ def test_28_bots_without_a_name_are_unknown_or_another_s(tmp_path: Path) -> None
 
 
 def test_29_the_rest_of_a_truncated_zip_is_read(tmp_path: Path) -> None:
-    """What a truncated zip still holds is read."""
+    """The remaining contents of a truncated zip are read."""
     texts = [Random(day).randbytes(400).hex() for day in range(10)]
     days = {f"2024-03-1{day}": [said(f"171011{day}005.000200", text)] for day, text in enumerate(texts)}
     path = write_export(tmp_path, days)

@@ -82,7 +82,7 @@ class _Web(SimpleHTTPRequestHandler):
 def test_an_export_behind_a_url_is_never_read_as_captures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: str
 ) -> None:
-    """Its end identifies it, if the server sends ranges; otherwise all of it is read."""
+    """Its end identifies it if the server sends ranges; if not, all of it is read."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr("chatlio_kit.captures.sources.web._END", 1000)

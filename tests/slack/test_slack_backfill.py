@@ -162,7 +162,7 @@ def test_captures_that_turn_up_later_are_named_as_pairs(
 def test_an_export_without_the_captures_that_were_sent_is_warned_about(
     local: Platform, tmp_path: Path, transcript: Payload
 ) -> None:
-    """What webhooks cover is known only from captures that the same run reads."""
+    """Coverage by webhooks is known only from captures that the same run reads."""
     backfill(_captures(tmp_path, [transcript]), local, quiet=True)
     page = backfill(_slack(tmp_path, LINES), local, quiet=True)
     (note,) = [note for note in page.notes if "other files than this export" in note]
@@ -278,7 +278,7 @@ def test_one_channel_s_conversations_are_forgotten(
 
 
 def test_the_ledger_leads_to_a_channel_s_transcripts(state: Path, tmp_path: Path) -> None:
-    """Even if nothing else is left of them; what was sent before is not sent again."""
+    """Even if nothing else is left of them; sent events are not sent again."""
     with ck.open_platform("local", state=state) as platform:
         backfill(_slack(tmp_path, LINES), platform, quiet=True)
     local_platform.stop(state / "local")

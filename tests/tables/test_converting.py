@@ -33,7 +33,7 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def tables(export: Path) -> Tables:
-    """That export, converted in memory."""
+    """The export, converted in memory."""
     return Export([export], ReadOptions()).to_tables(quiet=True)
 
 

@@ -242,7 +242,7 @@ ODD = [
     ('"payload"', '"load"'),
     ('"payload"', '"payload":{},"payload"'),
 ]
-"""What makes a record odd: a part of its text, and its replacement."""
+"""Changes that make a record odd: a part of its text, and its replacement."""
 
 
 @pytest.mark.parametrize(("part", "instead"), ODD)

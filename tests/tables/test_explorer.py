@@ -62,7 +62,7 @@ def _fold(text: str) -> str:
 
 
 class Page(HTMLParser):
-    """What an HTML parser sees in a page."""
+    """A page as seen by an HTML parser."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -263,7 +263,7 @@ def test_the_policy_allows_the_pages_own_script_and_style_alone(planted: Explore
 
 
 def test_every_field_has_a_name(page: Page) -> None:
-    """What a screen reader announces: a label for each field, a language, a title, a status."""
+    """There is a label for each field, a language, a title and a status for screen readers."""
     labelled = {attributes.get("for") for tag, attributes in page.tags if tag == "label"}
     fields = {attributes["id"] for tag, attributes in page.tags if tag in ("input", "select")}
     assert fields == labelled == {"query", "status", "type", "from", "to"}

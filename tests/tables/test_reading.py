@@ -57,7 +57,7 @@ def test_redacted_tables_are_read_back(captures: Path, tmp_path: Path) -> None:
 
 
 def test_another_folder_is_not_read_as_tables(folder: Path, tmp_path: Path) -> None:
-    """A message says what is missing or wrong, and what to do."""
+    """A message names the problem and the next step."""
     with pytest.raises(ck.ChatlioKitError, match=r"There is no folder '.*none'"):
         ck.read_tables(tmp_path / "none")
     with pytest.raises(ck.ChatlioKitError, match=r"lacks events.parquet, .*report.json"):

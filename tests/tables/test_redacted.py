@@ -133,7 +133,7 @@ def _all_bytes(out: Path) -> str:
 def test_no_value_of_a_person_is_written(
     tmp_path_factory: pytest.TempPathFactory, people: list[Any], way: str, contract: str
 ) -> None:
-    """Whatever is read, valid or broken, in any way: no byte written contains a person's value."""
+    """For any valid or broken input and any method, no byte written contains a personal value."""
     folder = tmp_path_factory.mktemp("redacted")
     kinds = {_started: "feedback", _offline: "offline_message", _transcript: "transcript"}
     lines = []

@@ -34,7 +34,7 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def tables(export: Path) -> Tables:
-    """That export, converted."""
+    """The export, converted."""
     return Export([export], ReadOptions()).to_tables(quiet=True)
 
 

@@ -48,7 +48,7 @@ def test_a_conversation_can_be_read(documented_tables: Tables) -> None:
 
 
 def test_untrusted_text_is_escaped(documented_tables: Tables) -> None:
-    """Whatever visitors write, and whatever they call themselves, is shown as text."""
+    """Visitors' messages and names are always shown as text."""
     attack = "<script>alert(1)</script>"
     documented_tables.messages["text"] = attack
     documented_tables.messages["username"] = f'"{attack}'
