@@ -449,7 +449,7 @@ def _permission_checks(access: AccessControl) -> Iterator[Check]:
             if not held.isdisjoint(spellings[verb]):
                 yield Check(name, Verdict.PASS, f"held: may {purpose}")
             elif known.isdisjoint(spellings[verb]):
-                look = f"Look there whether the role has it: {purpose}."
+                look = f"Check there whether the role has it: {purpose}."
                 yield Check(name, Verdict.WARN, unseen, look)
             elif verb == "view" and manages:
                 finding = f"not held; Manage {title}, which is, may be enough"

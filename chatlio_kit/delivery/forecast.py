@@ -169,7 +169,7 @@ class Forecast(SheetDisplay):
 
     def comparison(self) -> list[str]:
         """Compare the costs of both routes, and name the cheaper one with the reason."""
-        share = f"{self.per_second / self.quota:.0%} of what the organisation may stream"
+        share = f"{self.per_second / self.quota:.0%} of the organisation's streaming quota"
         to_profile = self.quota == QUOTA_OF_PROFILE
         stream = (
             f"By stream: at least {in_time(self.seconds)} at {self.per_second:,} messages a second, {share}"

@@ -175,7 +175,9 @@ class Page(SheetDisplay):
                 "were sent again under the same ids, so the lake may hold them twice."
             )
         if self.throttled:
-            sentences.append(f"The platform asked {self.throttled:,} times for less; sending slowed down.")
+            sentences.append(
+                f"The platform throttled requests {self.throttled:,} times; sending slowed down."
+            )
         if self.heavy and not self.people:  # else the lines about people count them, in the bytes of XDM
             sentences.append(
                 f"{self.heavy:,} records are over 10 KB: the lake keeps them, Profile drops them."

@@ -115,7 +115,7 @@ class DatasetReader:
         """Read the batches that were not read before, and follow consolidated ones.
 
         Returns:
-            Whether the platform has finished all of them.
+            True if the platform has finished all of them.
         """
         return self._read(is_full=False)
 
@@ -123,7 +123,7 @@ class DatasetReader:
         """Read every batch again, and mark what is gone.
 
         Returns:
-            Whether the platform has finished all of them.
+            True if the platform has finished all of them.
         """
         return self._read(is_full=True)
 
@@ -224,7 +224,7 @@ class DatasetReader:
             return True
         if (now.status, now.successor_id) != (batch.status, batch.successor_id):
             return self._visit(now)
-        self._mark_unreadable(batch.id, "it has rows, but its files are not there")
+        self._mark_unreadable(batch.id, "it has rows, but its files are missing")
         return False
 
     def _mark_unreadable(self, batch_id: str, problem: str) -> None:

@@ -126,7 +126,7 @@ def _redaction_notes(destination: DestinationLedger, run: int, options: RunOptio
         how = "in an unrecorded way" if redaction is None else _how(redaction)
         if redaction == options.redaction:
             how += " with another key, so their hashes differ"
-        letters = f" Their {kept:,} dead letters are unchanged too, and replay sends them so." if kept else ""
+        letters = f" Their {kept:,} dead letters are unchanged too, also in a replay." if kept else ""
         yield (
             f"{sent:,} events of {_runs(runs)} were sent {how}; this run's, {_how(options.redaction)}. An "
             "event is sent once and has the same id with and without redaction, so those stay as they were "

@@ -128,7 +128,7 @@ def test_an_unusable_ledger_is_reported_in_a_sentence(sent: tuple[Path, Path, by
         assert result.exit_code == 1, command
         said = result.stderr.strip().splitlines()[-1]
         assert said.startswith(f"The ledger in {str(state)!r} cannot be used: ")
-        assert "Put a copy of it back, or move it away" in said
+        assert "Restore a copy, or move it away" in said
 
 
 @pytest.mark.parametrize("damage", ODD)
@@ -139,7 +139,7 @@ def test_odd_values_in_a_ledger_show_no_traceback(sent: tuple[Path, Path, bytes]
     for command in COMMANDS:
         result = _run(command, captures, state)
         if result.exit_code == 1 and "have no verdict yet" not in result.output:
-            assert "Put a copy of it back, or move it away" in result.stderr
+            assert "Restore a copy, or move it away" in result.stderr
 
 
 def test_a_disk_that_is_full_while_landing_is_noted(

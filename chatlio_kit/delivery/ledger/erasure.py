@@ -102,7 +102,7 @@ def erase_events(ledger: Ledger, event_ids: Iterable[str], files: Iterable[str] 
     ledger.fetch_all("VACUUM")  # pages that were freed earlier may still hold their content
     if ledger.fetch_all("PRAGMA wal_checkpoint(TRUNCATE)")[0][0]:
         raise LedgerBusy(
-            "Another program reads the ledger, so its journal still holds what was taken out. "
+            "Another program reads the ledger, so its journal still holds the erased data. "
             "End that program and run forget again."
         )
     return erased

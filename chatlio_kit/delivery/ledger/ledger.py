@@ -208,10 +208,10 @@ def _unusable(state: Path, error: Exception) -> LedgerError:
     elif "readonly" in cause or "read-only" in cause or isinstance(error, PermissionError):
         advice = "Make the folder and its files writable"
     elif any(sign in cause for sign in _SIGNS_OF_DAMAGE):
-        advice = "Put a copy of it back, or move it away: then everything is sent again, under the same ids"
+        advice = "Restore a copy, or move it away: then everything is sent again, under the same ids"
     else:
         advice = "Correct that"
     return LedgerError(
         f"The ledger in {str(state)!r} cannot be used: {cause}. {advice}, or use another --state, and run it "
-        "again: what has no verdict in the ledger is sent again."
+        "again: records without a verdict in the ledger are sent again."
     )

@@ -184,10 +184,10 @@ class Readback:
         if self.at is not None:
             sentences.append(f"The dataset was read back at {_in_words(self.at)}.")
         if self.older:
-            since = f"of {_in_words(self.older_since)}" if self.older_since else "that noted no time"
+            since = f"of {_in_words(self.older_since)}" if self.older_since else "without a recorded time"
             sentences.append(
                 f"{self.older:,} of the landed events were not looked for again: for them an earlier read "
-                f"{since} still speaks. reconcile reads everything again."
+                f"{since} still applies. reconcile reads everything again."
             )
         sentences += [
             f"The batch {batch} cannot be read, so its rows do not count as landed: {reason}."

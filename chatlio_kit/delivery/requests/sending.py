@@ -43,8 +43,8 @@ LEAST_TRIES = 5
 BACK_OFF = frozenset({429, 503})
 
 SINGLE_POSTS = (
-    "The batch path took no raw record (it asks for the 'header' field), so records were posted one by one; "
-    "that is slower, at most 1,000 a second."
+    "The batch path accepted no raw records (it asks for the 'header' field), so records were posted one by "
+    "one; that is slower, at most 1,000 a second."
 )
 
 
