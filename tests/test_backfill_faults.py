@@ -85,8 +85,8 @@ def _assert_nothing_lost(state: Path, page: Page, log: list[Logged]) -> None:
     accepted = _accepted(log)
     assert set(accepted) == _landed(state)
     repeated = sum(accepted.values()) - len(accepted)
-    untold = Counter(name for each in log if not each.is_acknowledged for name in each.accepted)
-    assert all(accepted[name] - 1 <= untold[name] for name in accepted)
+    unreported = Counter(name for each in log if not each.is_acknowledged for name in each.accepted)
+    assert all(accepted[name] - 1 <= unreported[name] for name in accepted)
     assert page.arrived is not None
     assert page.arrived.lake_duplicates == repeated
     assert page.unanswered >= repeated
@@ -207,9 +207,9 @@ def test_a_wrong_mapping_is_reported_and_replay_lands_everything_after_the_fix(
     assert (found.exit_code, found.total.dead_lettered, found.total.landed) == (3, 200, 0)
     for reason in page.dead_by_reason:
         assert reason.startswith(("DCVS", "MAPPER"))
-    for told in (str(page), page._repr_html_(), str(found), found._repr_html_()):
-        assert "required key [_id] not found" in told
-        assert "replay" in told
+    for reported in (str(page), page._repr_html_(), str(found), found._repr_html_()):
+        assert "required key [_id] not found" in reported
+        assert "replay" in reported
     assert {each["reason"] for each in found.as_dict()["dead"]} == set(page.dead_by_reason)
 
     for kind in Kind:

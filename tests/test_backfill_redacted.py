@@ -65,10 +65,10 @@ def test_no_personal_value_is_sent_or_stored(
         running(state / "local", **options) as server,
         Platform(replace(settings_of(server, state))) as platform,
     ):
-        told = forecast(export, platform)
+        reported = forecast(export, platform)
         page = backfill(export, platform, quiet=True)
     assert page.run.dead_lettered > 0
-    assert told.counts.accepted == page.counts.accepted == plain.counts.accepted
+    assert reported.counts.accepted == page.counts.accepted == plain.counts.accepted
     said = _kept(state) + b"".join(posted).decode()
     assert [each for each in persons if each in said] == []
     assert KEY not in said

@@ -46,11 +46,11 @@ def test_a_forecast_counts_and_sends_nothing(local: Platform, tmp_path: Path) ->
 def test_a_forecast_notes_what_a_run_would_note(local: Platform, tmp_path: Path, documented: Path) -> None:
     """A forecast has the same notes as the later page, e.g. on unknown fields."""
     (written,) = documented.iterdir()
-    told = [orjson.loads(line) for line in written.read_bytes().splitlines()]
-    for each in told:
+    reported = [orjson.loads(line) for line in written.read_bytes().splitlines()]
+    for each in reported:
         each["payload"]["somethingNew"] = 1
     captures = tmp_path / "captures.ndjson"
-    captures.write_bytes(b"".join(orjson.dumps(each) + b"\n" for each in told))
+    captures.write_bytes(b"".join(orjson.dumps(each) + b"\n" for each in reported))
     export = read_export([captures])
     said = str(forecast(export, local))
     page = backfill(export, local, quiet=True)

@@ -107,21 +107,28 @@ def test_backfill_again_and_then_status_and_reconcile(export: Path, state: Path)
     assert book["total"] == said["total"]
     found = _run("reconcile", "--state", state, "--json")
     assert found.exit_code == 0
-    told = _json(found)
-    assert told["total"] == said["total"]
-    assert (told["under_way"], told["overdue"], told["lost"], told["lake_duplicates"]) == (0, 0, 0, 0)
-    assert (told["runs"]["ingested"], told["missing"], told["dead"]) == (570, [], [])
-    assert "FROM chatlio" in told["sql"]
+    reported = _json(found)
+    assert reported["total"] == said["total"]
+    assert (reported["under_way"], reported["overdue"], reported["lost"], reported["lake_duplicates"]) == (
+        0,
+        0,
+        0,
+        0,
+    )
+    assert (reported["runs"]["ingested"], reported["missing"], reported["dead"]) == (570, [], [])
+    assert "FROM chatlio" in reported["sql"]
 
 
 def test_a_backfill_keeps_a_pace_and_its_forecast_shows_it(export: Path, state: Path) -> None:
     """``--pace`` sets the minimum time in a forecast, and the maximum number of messages in a request."""
     common = ("backfill", export, "--pace", 100, "--state", state, "--json")
-    told = _json(_run(*common, "--dry-run"))
-    assert (told["messages_per_second"], told["least_seconds"]) == (100, told["accepted"] / 100)
+    reported = _json(_run(*common, "--dry-run"))
+    assert (reported["messages_per_second"], reported["least_seconds"]) == (100, reported["accepted"] / 100)
     said = _json(_run(*common))
     assert (
-        said["requests"] == sum(kind["requests"] for kind in told["kinds"].values()) >= said["accepted"] / 5
+        said["requests"]
+        == sum(kind["requests"] for kind in reported["kinds"].values())
+        >= said["accepted"] / 5
     )
     assert _run("backfill", export, "--pace", 0, "--state", state).exit_code == 2
 

@@ -62,12 +62,16 @@ def captures(
             started |= {"conversationUUID": chat, "message": f"question {hour}"}
             left |= {"email": address.upper(), "emailPretty": f"<{address}>", "message": f"call {hour}"}
             left["visitor"] = {"UUID": person, "email": address}
-            told = {**deepcopy(transcript), "conversationUUID": chat, "endedAt": f"2024-03-1{hour}T09:00:00Z"}
+            reported = {
+                **deepcopy(transcript),
+                "conversationUUID": chat,
+                "endedAt": f"2024-03-1{hour}T09:00:00Z",
+            }
             received = f"2024-03-1{number}T0{hour}:00:00Z"
             lines += [
                 envelope(started, "feedback", received),
                 envelope(left, "offline_message", received),
-                envelope(told, "transcript", received),
+                envelope(reported, "transcript", received),
             ]
         broken = deepcopy(conversation)
         broken["visitor"] |= {"UUID": person, "IPAddress": "nowhere"}
@@ -91,10 +95,10 @@ def test_one_person_is_gone_and_the_other_stays(state: Path, captures: Path, who
     before = _everything(state)
     assert all(name in before for name in (ANA, BEA, CHAT, OTHER, "<ana@x.org>", "bea.ana@x.org"))
     result = _run("forget", captures, *who, "--yes", "--state", state, "--json")
-    told = orjson.loads(result.stdout)
-    assert (result.exit_code, told["events"], told["rejects"], told["pages"]) == (0, 18, 1, 1)
-    assert told["lake_rows"] > 0
-    assert [each["record"] for each in told["in_captures"]] == list(range(1, 20))
+    reported = orjson.loads(result.stdout)
+    assert (result.exit_code, reported["events"], reported["rejects"], reported["pages"]) == (0, 18, 1, 1)
+    assert reported["lake_rows"] > 0
+    assert [each["record"] for each in reported["in_captures"]] == list(range(1, 20))
     after = _everything(state)
     assert [name for name in (ANA, CHAT, "<ana@x.org>") if name in after] == []
     assert all(name in after for name in (BEA, OTHER, "bea.ana@x.org"))

@@ -55,8 +55,8 @@ def test_captures_without_kind_or_time_need_parameters(tmp_path: Path, conversat
     try:
         with pytest.raises(NothingAccepted, match=asked):
             ck.open_lesson("stream", state=tmp_path, captures=captures)
-        told = {"kind": "feedback", "undated_as": "file-time"}
-        assert len(ck.open_lesson("stream", state=tmp_path, captures=captures, **told).tables.events) == 1
+        reported = {"kind": "feedback", "undated_as": "file-time"}
+        assert len(ck.open_lesson("stream", state=tmp_path, captures=captures, **reported).tables.events) == 1
     finally:
         local_platform.stop(tmp_path / STORE)
 

@@ -205,9 +205,9 @@ def test_any_arguments_give_exact_counts_and_the_same_bytes_again(
         assert len(notes) == first.bad == round(events * share)
         assert sum(first.by_kind.values()) == first.good
         assert first.files == len({row.file for row in lines})
-        told = {(note["file"], note["record"]): (note["reason"], note["field"]) for note in notes}
+        reported = {(note["file"], note["record"]): (note["reason"], note["field"]) for note in notes}
         for row in lines:
-            expected = told.get(row[:2])
+            expected = reported.get(row[:2])
             found = list(problems(row.line))
             assert found == ([expected] if expected and expected[0] != "conflicting_duplicate" else [])
 
@@ -276,11 +276,11 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> SampleExport:
 def test_every_type_of_damage_is_where_the_manifest_says(sample: SampleExport) -> None:
     """All sorts occur, spread over kinds; each place holds that one flaw and no other line holds any."""
     notes = manifest(sample)
-    told = {(note["file"], note["record"]): (note["reason"], note["field"]) for note in notes}
+    reported = {(note["file"], note["record"]): (note["reason"], note["field"]) for note in notes}
     assert {note["sort"] for note in notes} == {damage.sort for damage in CATALOGUE}
     assert {note["file"].split("/")[1] for note in notes} == KINDS
-    assert [(note["file"], note["record"]) for note in notes] == sorted(told)
-    assert len(told) == sample.bad == 200
+    assert [(note["file"], note["record"]) for note in notes] == sorted(reported)
+    assert len(reported) == sample.bad == 200
     bodies: dict[tuple[str, str], bytes] = {}
     for row in rows(sample):
         found = list(problems(row.line))
@@ -289,7 +289,7 @@ def test_every_type_of_damage_is_where_the_manifest_says(sample: SampleExport) -
             body = json.dumps(payload, sort_keys=True).encode()
             if bodies.setdefault(key, body) != body:
                 found = [("conflicting_duplicate", None)]
-        assert found == ([told[row[:2]]] if row[:2] in told else []), row
+        assert found == ([reported[row[:2]]] if row[:2] in reported else []), row
 
 
 def test_a_line_that_is_not_an_object_is_between_others(sample: SampleExport) -> None:

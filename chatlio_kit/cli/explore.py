@@ -66,7 +66,7 @@ def explore(
 def trace(
     context: Context, what: str, paths: tuple[str, ...], tables: tuple[Path, ...], captures: CaptureOptions
 ) -> CommandResult:
-    """Show what became of WHAT: an event, conversation or visitor id, an e-mail address, or file:record.
+    """Show what happened to WHAT: an event, conversation or visitor id, an e-mail address, or file:record.
 
     Every step is shown, from the record to the row in the dataset, with a reason if it is missing. Name
     tables, or the captures that were sent, to find the events of a conversation, visitor or address. Exit

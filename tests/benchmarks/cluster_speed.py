@@ -124,7 +124,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--events", type=int, default=600_000)
-    parser.add_argument("--export", type=Path, help="an export that is there already")
+    parser.add_argument("--export", type=Path, help="an existing export")
     parser.add_argument("--workers", type=int, action="append", help="a cluster of so many; may be repeated")
     options = parser.parse_args()
     ways = [Way("no workers", 0, False), Way("local pool of two", 2, False)]

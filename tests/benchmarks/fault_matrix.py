@@ -96,14 +96,14 @@ class Case:
         records: the same events in wire form.
         connection: the destination.
         server: the platform behind it.
-        told: the ids that the sender reports as undelivered.
+        reported: the ids that the sender reports as undelivered.
     """
 
     captures: Path
     records: list[Record]
     connection: Connection
     server: RunningPlatform
-    told: set[str] = field(default_factory=set)
+    reported: set[str] = field(default_factory=set)
 
     @property
     def url(self) -> str:
@@ -125,7 +125,7 @@ class Case:
 
     def tell(self, records: Iterable[Record]) -> None:
         """Record the ids that the sender reports as undelivered."""
-        self.told |= {each["event_id"] for each in records}
+        self.reported |= {each["event_id"] for each in records}
 
 
 def ours(case: Case) -> None:
@@ -135,7 +135,7 @@ def ours(case: Case) -> None:
     with Ledger(case.connection.platform.settings.state) as ledger:
         frame = ledger.as_frame()
     arrived = frame["landed"] & (frame["fate"] == "delivered")
-    case.told = set(frame["event_id"][~arrived])
+    case.reported = set(frame["event_id"][~arrived])
 
 
 def loop(case: Case, *, retries: int) -> None:
@@ -214,7 +214,7 @@ def dlt(case: Case, *, runs: int = 3) -> None:
             if not pipeline.has_pending_data:
                 break
             rows = None
-    case.told = {each["event_id"] for each in case.records} - said
+    case.reported = {each["event_id"] for each in case.records} - said
 
 
 SENDERS: dict[str, Callable[[Case], None] | None] = {
@@ -267,10 +267,10 @@ class Stage:
                 rows = _landed(case)
         missing = {each["event_id"] for each in self.records} - set(rows)
         found = {
-            "q": len(missing - case.told) if returned else 0,
-            "t": len(missing & case.told) if returned else 0,
+            "q": len(missing - case.reported) if returned else 0,
+            "t": len(missing & case.reported) if returned else 0,
             "d": sum(rows.values()) - len(rows),
-            "arrived, but told as lost ": len(case.told & set(rows)) if returned else 0,
+            "arrived, but reported as lost ": len(case.reported & set(rows)) if returned else 0,
         }
         said = ["" if returned else f"never returns, {len(missing):,} missing"]
         said += [f"{key}{count:,}" for key, count in found.items() if count]
@@ -354,7 +354,9 @@ def main() -> None:
     senders = {name: SENDERS[name] for name in given.sender or SENDERS}
     for name in ("requests", "aepp", "dlt"):
         print(f"{name} {version(name) if importlib.util.find_spec(name) else 'is not installed'}")
-    print(f"{given.events:,} events, {PER_REQUEST} a request; q lost quietly, t lost and told, d doubled\n")
+    print(
+        f"{given.events:,} events, {PER_REQUEST} a request; q lost quietly, t lost and reported, d doubled\n"
+    )
     print("| fault | " + " | ".join(senders) + " |")
     print("| --- |" + " --- |" * len(senders))
     quiet = False

@@ -316,8 +316,8 @@ def check(inputs: list[Input]) -> Outcome:
         except Exception:
             if len(inputs) == 1:
                 shown = base64.b64encode(inputs[0].content[:3000]).decode()
-                told = traceback.format_exc().splitlines()[-12:]
-                return Outcome(1, wrong=["\n".join([f"{inputs[0].name} raised:", *told, shown])])
+                reported = traceback.format_exc().splitlines()[-12:]
+                return Outcome(1, wrong=["\n".join([f"{inputs[0].name} raised:", *reported, shown])])
     outcome = Outcome()  # one of them raised: which?
     for each in inputs:
         outcome.add(check([each]))

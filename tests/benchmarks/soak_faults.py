@@ -75,7 +75,7 @@ def main() -> None:
         options = Options(faults=faults, messages_per_second=1e6)
         started = time.monotonic()
         exits: list[int] = []
-        untold = 0
+        unreported = 0
         try:
             server = local_platform.ensure_running(state / "local", idle=3600, options=options)
             with Platform(settings_of(server, state)) as platform:
@@ -83,7 +83,7 @@ def main() -> None:
                 while not exits or (exits[-1] in (FAILED, UNCONFIRMED) and len(exits) < MOST_RUNS):
                     page = backfill([sample.path], platform, wait=900, quiet=True)
                     exits.append(page.exit_code)
-                    untold += page.unanswered
+                    unreported += page.unanswered
                     print(page, end="\n\n", flush=True)
             log = read_log(state / "local")
         finally:
@@ -92,7 +92,7 @@ def main() -> None:
             frame = ledger.as_frame()
     _report(given.events, log, exits, time.monotonic() - started)
     accepted = Counter(name for each in log for name in each.accepted)
-    told_once = Counter(name for each in log if each.is_acknowledged for name in each.accepted)
+    reported_once = Counter(name for each in log if each.is_acknowledged for name in each.accepted)
     landed = set(frame["event_id"][frame["landed"]])
     doubled = sum(accepted.values()) - len(accepted)
     arrived = page.arrived
@@ -103,10 +103,10 @@ def main() -> None:
         "the last run ended with exit code 0": exits[-1] == 0,
         "the page's total is right": page.as_dict()["total"]
         == {"delivered": given.events, "dead_lettered": 0, "pending": 0, "landed": given.events},
-        "nothing was sent again whose acceptance was told": max(told_once.values()) == 1,
+        "nothing was sent again whose acceptance was reported": max(reported_once.values()) == 1,
         "the page counts the lake's repeated rows": arrived is not None
         and arrived.lake_duplicates == doubled,
-        "they are no more than the page warned of": doubled <= untold,
+        "they are no more than the page warned of": doubled <= unreported,
     }
     for check, holds in checks.items():
         print(f"{'yes' if holds else 'NO '}  {check}")

@@ -68,7 +68,7 @@ PARQUET: dict[str, Callable[[], tuple[bytes, list[str]]]] = {
         _parquet(pa.table({"payload": pa.nulls(20_000_000, pa.int8())}), row_group_size=20_000_000),
         ["too_large"],
     ),
-    "bytes of one length that are not there": lambda: (
+    "missing bytes of one length": lambda: (
         _parquet(pa.table({"payload": pa.nulls(1000, pa.binary(1_000_000))})), []
     ),
 }  # fmt: skip

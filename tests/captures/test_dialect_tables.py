@@ -193,7 +193,7 @@ DAMAGE = {
     "a cell too few": b"2024-03-11T09:00:00Z,feedback",
     "an unescaped quote": b'2024-03-11T09:00:00Z,feedback,"{"a": 1}"',
     "a quote that is never closed": b'2024-03-11T09:00:00Z,feedback,"{""a"": 1}',
-    "bytes that are no UTF-8": b'2024-03-11T09:00:00Z,feedback,"{""a"": ""\xff""}"',
+    "bytes that are not UTF-8": b'2024-03-11T09:00:00Z,feedback,"{""a"": ""\xff""}"',
     "half a cell over three lines": b'2024-03-11T09:00:00Z,feedback,"{\n ""a"": 1,\n ""b',
 }
 

@@ -39,9 +39,9 @@ def derived(
 def transcripts(transcript: Payload, envelope: Callable[..., Payload]) -> Callable[..., list[Payload]]:
     """Return transcripts of one conversation from the texts of their messages and their ends."""
 
-    def write(*told: tuple[str, list[str]]) -> list[Payload]:
+    def write(*reported: tuple[str, list[str]]) -> list[Payload]:
         found = []
-        for ended_at, texts in told:
+        for ended_at, texts in reported:
             messages = [
                 {**transcript["messages"][0], "ts": f"171014400{place}.000000", "text": text}
                 for place, text in enumerate(texts)
@@ -54,7 +54,7 @@ def transcripts(transcript: Payload, envelope: Callable[..., Payload]) -> Callab
 
 
 @pytest.mark.parametrize(
-    ("told", "shown"),
+    ("reported", "shown"),
     [
         ([("2024-03-11T09:00:00Z", ["full", "full"]), ("2024-03-11T10:00:00Z", ["late"])], "full"),
         ([("2024-03-11T10:00:00Z", ["late"]), ("2024-03-11T09:00:00Z", ["full", "full"])], "full"),
@@ -63,10 +63,10 @@ def transcripts(transcript: Payload, envelope: Callable[..., Payload]) -> Callab
     ],
 )
 def test_the_fullest_transcript_is_shown(
-    derived: Convert, transcripts: Callable[..., list[Payload]], told: list[Any], shown: str
+    derived: Convert, transcripts: Callable[..., list[Payload]], reported: list[Any], shown: str
 ) -> None:
     """It has the most messages; among equals, the latest end; then the one that was read first."""
-    tables = derived(*transcripts(*told))
+    tables = derived(*transcripts(*reported))
     assert len(tables["events"]) == 2
     assert tables["conversations"]["agent_name"].tolist() == [shown]
     assert set(tables["messages"]["text"]) == {shown}
@@ -134,11 +134,11 @@ def test_a_transcript_determines_the_start_of_its_conversation(
 ) -> None:
     """A transcript's own start comes before any event's time; without one, the event's time is taken."""
     started = envelope(conversation, "conversation_started", "2024-03-11T07:00:00Z")
-    told = derived(started, envelope(transcript))["conversations"]["started_at"].tolist()
-    assert told == [pd.Timestamp("2024-03-11T07:59:41.560106Z")]
+    reported = derived(started, envelope(transcript))["conversations"]["started_at"].tolist()
+    assert reported == [pd.Timestamp("2024-03-11T07:59:41.560106Z")]
     transcript["startedAt"] = ""
-    told = derived(started, envelope(transcript))["conversations"]["started_at"].tolist()
-    assert told == [pd.Timestamp("2024-03-11T07:00:00Z")]
+    reported = derived(started, envelope(transcript))["conversations"]["started_at"].tolist()
+    assert reported == [pd.Timestamp("2024-03-11T07:00:00Z")]
 
 
 def test_a_visitor_has_the_latest_known_facts(

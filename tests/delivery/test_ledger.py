@@ -152,14 +152,14 @@ def test_a_ledger_of_the_first_layout_is_migrated(tmp_path: Path) -> None:
     """Fates, times, dead letters and pending events stay unchanged; the next run continues with them."""
     with closing(sqlite3.connect(tmp_path / "ledger.db")) as db:
         db.executescript(_FIRST_LAYOUT)
-        told = [
+        reported = [
             (_id(1), "delivered", 1, "x:1", None, "2026-01-01T00:00:00.125+00:00"),
             (_id(2), "dead_lettered", 0, None, "refused_400", "2026-01-01T00:00:01.000+00:00"),
             (_id(3), "pending", 0, None, None, None),
         ]
         db.executemany(
             "INSERT INTO event SELECT 1, ?, 'feedback', ?, ?, 1, 1, ?, 'file', 7, ?, ?, NULL, ?",
-            ((key, fate, landed, _id(9), said, why, at) for key, fate, landed, said, why, at in told),
+            ((key, fate, landed, _id(9), said, why, at) for key, fate, landed, said, why, at in reported),
         )
         db.execute("INSERT INTO kept_body VALUES (1, ?, ?)", (_id(2), b"{}"))
         db.commit()

@@ -76,26 +76,30 @@ UNUSABLE: dict[str, Damage] = {
     "a text": lambda path: path.write_text("hello " * 500, encoding="utf-8") and None,
     "noise": lambda path: path.write_bytes(random.Random(1).randbytes(20_000)) and None,
     "cut in half": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]) and None,
-    "its first bytes alone": lambda path: path.write_bytes(path.read_bytes()[:100]) and None,
+    "only its first bytes": lambda path: path.write_bytes(path.read_bytes()[:100]) and None,
     "another database": _replaced("CREATE TABLE event (a)"),
     "another database of this version": _replaced("CREATE TABLE event (a)", "PRAGMA user_version = 3"),
-    "another database of the version before": _replaced("CREATE TABLE a (a)", "PRAGMA user_version = 2"),
-    "a table that is gone": _sql("DROP TABLE event"),
-    "a column that is gone": _sql("ALTER TABLE event RENAME COLUMN fate TO destiny"),
-    "tables whose names are no text": _unreadable_names,
+    "another database of the previous version": _replaced("CREATE TABLE a (a)", "PRAGMA user_version = 2"),
+    "a missing table": _sql("DROP TABLE event"),
+    "a missing column": _sql("ALTER TABLE event RENAME COLUMN fate TO destiny"),
+    "table names that are not text": _unreadable_names,
 }
 ODD: dict[str, Damage] = {
-    "a fate that is none": _sql("UPDATE event SET fate = 'weird' WHERE rowid = 2"),
+    "an unknown fate": _sql("UPDATE event SET fate = 'weird' WHERE rowid = 2"),
     "no bytes": lambda path: path.write_bytes(b"") and None,
-    "a time that is none": _sql("UPDATE destination SET first_sent_at = 'soon', sent_since = 'soon'"),
-    "a time beyond all": _sql("UPDATE readback SET at = 9000000000000000000"),
-    "an acceptance that is no time": _sql("UPDATE event SET settled_at = 'soon', landed = 0 WHERE rowid < 5"),
-    "a digest that is none": _sql("UPDATE event SET payload_digest = 'abc' WHERE rowid = 4"),
-    "an id that is none": _sql("UPDATE event SET event_id = x'00' WHERE rowid = 1"),
-    "a place that is none": _sql("UPDATE event SET source_record = 'first', landed = 0, fate = 'delivered'"),
-    "a file that is no text": _sql("UPDATE event SET source_file = CAST(x'ff' AS TEXT) WHERE rowid = 4"),
-    "a count that is none": _sql("UPDATE file_read SET records = 'many'"),
-    "a kind that is none": _sql(
+    "an invalid time": _sql("UPDATE destination SET first_sent_at = 'soon', sent_since = 'soon'"),
+    "a time out of range": _sql("UPDATE readback SET at = 9000000000000000000"),
+    "an invalid time of acceptance": _sql("UPDATE event SET settled_at = 'soon', landed = 0 WHERE rowid < 5"),
+    "an invalid digest": _sql("UPDATE event SET payload_digest = 'abc' WHERE rowid = 4"),
+    "an invalid id": _sql("UPDATE event SET event_id = x'00' WHERE rowid = 1"),
+    "an invalid record number": _sql(
+        "UPDATE event SET source_record = 'first', landed = 0, fate = 'delivered'"
+    ),
+    "a file name that is not text": _sql(
+        "UPDATE event SET source_file = CAST(x'ff' AS TEXT) WHERE rowid = 4"
+    ),
+    "an invalid count": _sql("UPDATE file_read SET records = 'many'"),
+    "an unknown kind": _sql(
         "UPDATE event SET kind = 'weird', fate = 'dead_lettered', landed = 0 WHERE rowid = 2",
         "INSERT INTO kept_body SELECT destination, event_id, x'7b7d' FROM event WHERE rowid = 2",
     ),

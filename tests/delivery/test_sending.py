@@ -81,8 +81,8 @@ def _send(inlet: Inlet, packets: list[RequestBody] | None = None) -> Outcome:
         sender.send(inlet, packets or list(pack(RECORDS, 120)))
         sender.finish()
     total = Outcome.sum(outcomes)
-    told = [*_delivered(total), *(each.row for each in total.refused), *total.pending]
-    assert sorted(told) == list(range(len(RECORDS)))
+    reported = [*_delivered(total), *(each.row for each in total.refused), *total.pending]
+    assert sorted(reported) == list(range(len(RECORDS)))
     numbers = {each.request for each in (*total.delivered, *total.refused)}
     assert numbers <= set(range(1, total.requests + 1))
     return total

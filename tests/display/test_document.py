@@ -112,8 +112,8 @@ def test_a_page_shows_the_counts_and_the_options_that_settle_rejects(page: str) 
 )
 def test_a_timeline_has_no_gaps_that_can_be_shown(months: list[str], unit: str, names: list[str]) -> None:
     """Months are consecutive, even empty ones; many become years, very many only those with events."""
-    periods, told = _periods({month: {"feedback": 2} for month in months})
-    assert (list(periods), told) == (names, unit)
+    periods, reported = _periods({month: {"feedback": 2} for month in months})
+    assert (list(periods), reported) == (names, unit)
     assert sum(each["feedback"] for each in periods.values()) == 2 * len(months)
 
 

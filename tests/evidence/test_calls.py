@@ -42,75 +42,79 @@ ROOT = Path(__file__).parent.parent.parent
 # Answers that differ between the local platform and another source.
 
 
-def created(told: Exchange) -> None:
+def created(exchange: Exchange) -> None:
     """200 for what was created, and 201 for namespaces (CP 10: both are seen)."""
-    if told.method == "POST" and told.status == 201:
-        told.status = 200
-    elif told.is_call("POST", "/idnamespace/identities"):
-        told.status = 201
+    if exchange.method == "POST" and exchange.status == 201:
+        exchange.status = 200
+    elif exchange.is_call("POST", "/idnamespace/identities"):
+        exchange.status = 201
 
 
-def removed(told: Exchange) -> None:
+def removed(exchange: Exchange) -> None:
     """200 with an object for what was removed, where 204 without one is documented."""
-    if told.method == "DELETE" and told.status == 204:
-        told.status, told.body = 200, {}
+    if exchange.method == "DELETE" and exchange.status == 204:
+        exchange.status, exchange.body = 200, {}
 
 
-def patched_flow(told: Exchange) -> None:
+def patched_flow(exchange: Exchange) -> None:
     """The whole list of one for a changed dataflow (AEPP), not its id and etag."""
-    if told.method == "PATCH" and "/flows/" in told.path and told.status == 200:
-        told.body = {"items": [told.body]}
+    if exchange.method == "PATCH" and "/flows/" in exchange.path and exchange.status == 200:
+        exchange.body = {"items": [exchange.body]}
 
 
-def etag_key(told: Exchange) -> None:
+def etag_key(exchange: Exchange) -> None:
     """``eTag`` (OpenAPI), not ``etag`` (guide)."""
-    if told.method == "GET" and "/flowservice/" in told.path:
-        for item in (told.body or {}).get("items", []):
+    if exchange.method == "GET" and "/flowservice/" in exchange.path:
+        for item in (exchange.body or {}).get("items", []):
             if "etag" in item:
                 item["eTag"] = item.pop("etag")
 
 
-def runs(told: Exchange) -> None:
+def runs(exchange: Exchange) -> None:
     """``activites`` (OpenAPI) and statuses in capitals."""
-    if told.is_call("GET", "/flowservice/runs"):
-        for item in told.body["items"]:
+    if exchange.is_call("GET", "/flowservice/runs"):
+        for item in exchange.body["items"]:
             item["activites"] = item.pop("activities", [])
             status = item["metrics"]["statusSummary"]
             status["status"] = status["status"].upper()
 
 
-def versions(told: Exchange) -> None:
+def versions(exchange: Exchange) -> None:
     """Versions of mapping sets as text (Sources SDK), not as numbers (guide)."""
-    if "/mappingSets" in told.path and isinstance(told.body, dict) and "version" in told.body:
-        told.body["version"] = str(told.body["version"])
+    if "/mappingSets" in exchange.path and isinstance(exchange.body, dict) and "version" in exchange.body:
+        exchange.body["version"] = str(exchange.body["version"])
 
 
-def legacy_mappings(told: Exchange) -> None:
+def legacy_mappings(exchange: Exchange) -> None:
     """Mapping sets in the legacy form alone, literals in quotes."""
-    if told.method == "GET" and "/mappingSets" in told.path:
-        for each in told.body.get("data", [told.body]):
+    if exchange.method == "GET" and "/mappingSets" in exchange.path:
+        for each in exchange.body.get("data", [exchange.body]):
             for mapping in each.get("mappings", []):
                 mapping.pop("source", None)
                 mapping.pop("destination", None)
 
 
-def bare_preview(told: Exchange) -> None:
+def bare_preview(exchange: Exchange) -> None:
     """A bare object for one record (OpenAPI), not a list (guide)."""
-    if told.is_call("POST", "/mappingSets/preview") and isinstance(told.body, list) and len(told.body) == 1:
-        told.body = told.body[0]
+    if (
+        exchange.is_call("POST", "/mappingSets/preview")
+        and isinstance(exchange.body, list)
+        and len(exchange.body) == 1
+    ):
+        exchange.body = exchange.body[0]
 
 
-def lengths(told: Exchange) -> None:
+def lengths(exchange: Exchange) -> None:
     """Lengths of files as numbers (OpenAPI), not as text (guide)."""
-    if told.method == "GET" and "/export/files/" in told.path and isinstance(told.body, dict):
-        for entry in told.body.get("data", []):
+    if exchange.method == "GET" and "/export/files/" in exchange.path and isinstance(exchange.body, dict):
+        for entry in exchange.body.get("data", []):
             entry["length"] = int(entry["length"])
 
 
-def active(told: Exchange) -> None:
+def active(exchange: Exchange) -> None:
     """``active`` (batch ingestion) for ``success`` (Catalog), and in capitals."""
-    if told.method == "GET" and "/catalog/batches" in told.path and isinstance(told.body, dict):
-        for batch in told.body.values():
+    if exchange.method == "GET" and "/catalog/batches" in exchange.path and isinstance(exchange.body, dict):
+        for batch in exchange.body.values():
             if isinstance(batch, dict) and batch.get("status") == "success":
                 batch["status"] = "ACTIVE"
 

@@ -240,7 +240,7 @@ def test_the_command_confirms_and_shows_the_audit(
         assert CliRunner().invoke(main, [*common, "--json"]).exit_code == 2
         made = CliRunner().invoke(main, common, input="people\n")
         assert made.exit_code == 0, made.stderr
-        assert "older than 30 days: 100% of this history would vanish there" in made.stdout
+        assert "older than 30 days: 100% of this history would be dropped there" in made.stdout
         answer = json.loads(CliRunner().invoke(main, [*common, "--json"]).stdout)
         assert (answer["changes"], answer["profile_expiry"]) == (0, "P30D")
         assert answer["connection"]["identities"] == PEOPLE

@@ -264,9 +264,9 @@ def test_a_turn_has_at_most_one_side_each_and_growing_changes_no_row(
     for place, talk in zip(kept, talks, strict=True):
         is_answer = all_authors[place] == "agent" and all_authors[place - 1 : place] == ["visitor"]
         assert talk["turnID"] == said[place - is_answer]["ts"]
-    told = {body["event_id"]: body["conversation"] for body in bodies}
+    reported = {body["event_id"]: body["conversation"] for body in bodies}
     for row in short:
-        assert told[row.id] == json.loads(row.body)["conversation"]
+        assert reported[row.id] == json.loads(row.body)["conversation"]
 
 
 def test_without_adobes_field_groups_nothing_is_made(

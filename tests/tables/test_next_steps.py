@@ -133,13 +133,13 @@ def test_frozen_fields_are_let_in_by_the_table_that_froze_them(tmp_path: Path, m
 
 
 HOPELESS: list[tuple[str, Callable[[Payload], Any]]] = [
-    ("a kind that is none", lambda body: {"receivedAt": AT, "kind": "agent_joined", "payload": body}),
-    ("a time that is none", lambda body: {"receivedAt": "yesterday", "payload": body}),
-    ("a time to come", lambda body: {"receivedAt": "2124-02-01T00:00:00Z", "payload": body}),
+    ("an unknown kind", lambda body: {"receivedAt": AT, "kind": "agent_joined", "payload": body}),
+    ("an invalid time", lambda body: {"receivedAt": "yesterday", "payload": body}),
+    ("a future time", lambda body: {"receivedAt": "2124-02-01T00:00:00Z", "payload": body}),
     ("another shape", lambda body: {"receivedAt": AT, "kind": "transcript", "payload": body}),
     ("no visitor", lambda body: {"receivedAt": AT, "payload": body | {"visitor": {"name": "x"}}}),
     ("somebody else's chat", lambda body: {"at": AT, "chat": {"messages": [], "email": "a@example.org"}}),
-    ("no object", lambda body: ["x"]),
+    ("not an object", lambda body: ["x"]),
     ("keys for a shell", lambda body: {"$(rm -rf x)": body, "`id`": AT}),
     ("one of several", lambda body: {"hits": [{"body": body}, {"body": body}], "at": AT}),
 ]
