@@ -106,7 +106,9 @@ def test_the_frames_are_sent_unchanged(connection: Connection, tables: Tables, l
     assert {message["text"] for each in inside for message in each.get("chat_messages", [])} == {"***"}
 
 
-def test_the_frame_events_alone_is_sent_unchanged(connection: Connection, tables: Tables, lake: Lake) -> None:
+def test_the_events_frame_by_itself_is_sent_unchanged(
+    connection: Connection, tables: Tables, lake: Lake
+) -> None:
     """The frame events alone is sent without messages, and the page says so."""
     run = ck.stream(tables.events, connection, quiet=True)
     assert run.reconcile().run.landed == 5

@@ -65,7 +65,7 @@ def test_a_backfill_lands_and_a_second_one_changes_nothing(local: Platform, tmp_
     assert again["rejected_by_reason"] == said["rejected_by_reason"]
 
 
-def test_a_corrected_record_is_taken_in_alone(
+def test_only_the_corrected_record_is_sent(
     local: Platform, tmp_path: Path, ndjson: Write, envelope: Wrap, conversation: Payload
 ) -> None:
     """After the rejected line is corrected, the next run sends it and nothing else."""

@@ -130,7 +130,7 @@ def test_only_records_refused_every_time_are_reported(tmp_path: Path, dialect: s
     assert set(_accepted(log).values()) == {1}
 
 
-def test_one_poisoned_record_costs_itself_and_is_replayed(tmp_path: Path) -> None:
+def test_only_the_poisoned_record_is_refused_and_it_can_be_replayed(tmp_path: Path) -> None:
     """Requests refused for one bad record are split down to it; after the fix, replay lands it."""
     sample = write_sample(tmp_path / "x.d", events=400, seed=8)
     state = tmp_path / "state"

@@ -159,7 +159,7 @@ def test_a_zip_is_gone_on_with_inside_its_members(tmp_path: Path, monkeypatch: p
     assert any("recognised" in note for note in third.notes)
 
 
-def test_a_second_look_at_the_ledger_leaves_its_journal_alone(tmp_path: Path) -> None:
+def test_a_second_reader_of_the_ledger_keeps_its_journal(tmp_path: Path) -> None:
     """Another process that opens and closes the ledger while it is open here does not damage it."""
     look = (
         "import sqlite3, sys; d = sqlite3.connect(sys.argv[1]); d.execute('SELECT 1 FROM event'); d.close()"

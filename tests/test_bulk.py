@@ -181,7 +181,7 @@ def test_refused_records_become_dead_letters(
     assert list((platform.settings.state / files.FOLDER).iterdir()) == []
 
 
-def test_a_batch_that_is_refused_as_a_whole_is_one_sentence(
+def test_a_batch_that_is_refused_as_a_whole_is_reported_in_one_sentence(
     captures: Path, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The guardrail's own words are shown; its events stay pending, and go out once that is put right."""
@@ -246,7 +246,7 @@ def test_a_stream_finishes_an_interrupted_batch_first(captures: Path, interrupte
     assert page.arrived.lake_duplicates == 0
 
 
-def test_an_interrupted_batch_is_given_up_by_revert(captures: Path, interrupted: Platform) -> None:
+def test_revert_aborts_an_interrupted_batch(captures: Path, interrupted: Platform) -> None:
     """It was never completed, so nothing is in the dataset; its events are pending again."""
     connection = ck.open_connection(interrupted, quiet=True)
     with pytest.raises(UsageError, match=r"There is no run 9 .* These runs can be reverted: 1\."):
@@ -281,7 +281,7 @@ def test_lost_answers_make_no_second_batch(
     assert len(lost) == 4
 
 
-def test_an_upload_that_always_fails_is_one_sentence(
+def test_an_upload_that_always_fails_is_reported_in_one_sentence(
     captures: Path, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Sending stops; the next run uploads the same files into the same batch."""
@@ -327,7 +327,7 @@ def _batches(platform: Platform, name: str) -> list[Any]:
     return list(platform.catalog.batches(ck.open_connection(platform, name, quiet=True).dataset_id))
 
 
-def test_a_refused_revert_is_one_sentence(
+def test_a_refused_revert_is_reported_in_one_sentence(
     captures: Path, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The platform's words are shown, and the rows are where they were."""
@@ -345,7 +345,9 @@ def test_a_refused_revert_is_one_sentence(
     assert "Batch ingestion could not revert the batch: You may not revert (HTTP 403)" in str(result)
 
 
-def test_turns_are_streamed_and_routes_are_two(captures: Path, tmp_path: Path, platform: Platform) -> None:
+def test_turns_are_only_streamed_and_options_of_other_routes_are_refused(
+    captures: Path, tmp_path: Path, platform: Platform
+) -> None:
     """Another route, turns by batch, and options of the other route are refused in one sentence each."""
     with pytest.raises(UsageError, match="pace= is for streams, and has no effect with via=batch"):
         ck.backfill(captures, platform, via="batch", pace=5)
@@ -373,7 +375,7 @@ def test_a_verdict_that_does_not_come_ends_the_run(
     assert "it is still loaded" in str(result)
 
 
-def test_a_failed_batch_whose_files_are_gone_is_one_sentence(
+def test_a_failed_batch_without_files_is_reported_in_one_sentence(
     captures: Path, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Removed files cannot be sent again: their events go into a new batch."""

@@ -265,7 +265,7 @@ def _sentence_of(error: type[ChatlioKitError], act: Callable[[], object]) -> str
     ("address", "shown"),
     [(CLOSED, CLOSED), ("nonsense", "nonsense"), ("tcp://user:hunter22@127.0.0.1:9", CLOSED)],
 )
-def test_a_wrong_address_is_one_sentence(
+def test_a_wrong_address_is_reported_in_one_sentence(
     address: str, shown: str, tmp_path: Path, local: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is read, made or sent, and credentials in the address are not shown."""
@@ -307,7 +307,9 @@ def test_a_cluster_is_an_address_or_a_client(wrong: Any, tmp_path: Path) -> None
     assert "cluster= is the address" in _sentence_of(UsageError, lambda: read_export(tmp_path, cluster=wrong))
 
 
-def test_a_cluster_without_workers_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_without_workers_is_reported_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The run does not wait forever for workers."""
     monkeypatch.setattr(pool, "_ANSWER_SECONDS", 0.5)
     sample = write_sample(tmp_path / "x.d", events=5, seed=3).path
@@ -338,7 +340,7 @@ def _pretend(others: dict[str, str | None]) -> None:
     versions._version_cached = lambda package: others[package] if package in others else found(package)
 
 
-def test_storage_that_workers_do_not_share_is_one_sentence(client: distributed.Client) -> None:
+def test_storage_that_workers_do_not_share_is_reported_in_one_sentence(client: distributed.Client) -> None:
     """A file that can be read here but not there is not a reject: the error names the worker and the file."""
     memory = fsspec.filesystem("memory")
     memory.pipe_file("/only-here/a.ndjson", _line(1, b"Hello"))
@@ -352,7 +354,7 @@ def test_storage_that_workers_do_not_share_is_one_sentence(client: distributed.C
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
-def test_a_workers_full_disk_is_one_sentence(client: distributed.Client, tmp_path: Path) -> None:
+def test_a_workers_full_disk_is_reported_in_one_sentence(client: distributed.Client, tmp_path: Path) -> None:
     """It does not reject valid rows: the error names step, worker and file."""
     records = [json.loads(_line(number, b"Hello")) for number in range(50)]
     rows = [{**record, "payload": json.dumps(record["payload"])} for record in records]
@@ -443,7 +445,9 @@ def test_from_a_bucket_into_a_bucket(
     )
 
 
-def test_an_unreachable_bucket_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_bucket_is_reported_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is tried before anything is converted."""
     for name in ("ENDPOINT_URL", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY"):
         monkeypatch.setenv(f"AWS_{name}", "http://127.0.0.1:9")
@@ -455,7 +459,7 @@ def test_an_unreachable_bucket_is_one_sentence(tmp_path: Path, monkeypatch: pyte
     assert "Check the address, the network and the credentials" in sentence
 
 
-def test_a_bucket_keeps_its_tables_until_all_new_ones_are_there(
+def test_a_bucket_keeps_its_tables_until_all_new_ones_are_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A conversion whose files cannot all be sent leaves the folder as it was."""
@@ -482,7 +486,7 @@ def test_a_bucket_keeps_its_tables_until_all_new_ones_are_there(
     memory.rm("/team", recursive=True)
 
 
-def test_a_cluster_that_goes_away_is_one_sentence(captures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_cluster_is_reported_in_one_sentence(captures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A scheduler that ends while it works ends the conversion."""
     monkeypatch.setattr(captures_batches, "PART_BYTES", 60_000)
     started = distributed.LocalCluster(
@@ -503,7 +507,7 @@ def test_a_cluster_that_goes_away_is_one_sentence(captures: Path, monkeypatch: p
     assert "was lost while" in sentence
 
 
-def test_a_worker_that_is_killed_costs_nothing(
+def test_a_killed_worker_loses_no_records(
     client: distributed.Client,
     captures: Path,
     here: dict[str, Any],

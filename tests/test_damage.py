@@ -282,7 +282,7 @@ DIGESTS = [digest(canonical(_record(number)["payload"])) for number in range(GOO
 
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.what)
-def test_a_damaged_line_costs_only_itself(tmp_path: Path, damage: Damage) -> None:
+def test_only_the_damaged_line_is_rejected(tmp_path: Path, damage: Damage) -> None:
     """A thousand valid records are accepted unchanged; the invalid one is named by file, number and field."""
     lines = [*GOOD_LINES[: PLACE - 1], damage.text, *GOOD_LINES[PLACE - 1 :]]
     (tmp_path / "x").mkdir()
@@ -301,7 +301,7 @@ def test_a_damaged_line_costs_only_itself(tmp_path: Path, damage: Damage) -> Non
 
 
 @pytest.mark.parametrize("broken", FILES, ids=lambda broken: broken.what)
-def test_a_broken_file_costs_only_itself(tmp_path: Path, broken: BrokenFile) -> None:
+def test_only_the_broken_file_is_rejected(tmp_path: Path, broken: BrokenFile) -> None:
     """A valid file is unaffected; the readable part of the broken one is kept, the rest reported."""
     folder = tmp_path / "x"
     folder.mkdir()

@@ -241,7 +241,7 @@ def test_captures_are_read_with_the_options_of_the_backfill(tmp_path: Path, stat
 
 
 @pytest.mark.parametrize("way", ["keep", "mask", "hash:aep", "hash:keyed"])
-def test_tables_are_cleaned_too(
+def test_tables_are_erased_too(
     tmp_path: Path, captures: Path, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     """The person's rows are removed from the tables, rejects and report, redacted or not; others stay."""

@@ -216,7 +216,7 @@ def limited(size: int, *command: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("size", [0, 700, 5_000, 20_000, 60_000])
-def test_a_disk_that_fills_ends_a_conversion_in_a_sentence(tmp_path: Path, size: int) -> None:
+def test_a_full_disk_ends_a_conversion_with_one_sentence(tmp_path: Path, size: int) -> None:
     """At any file: no partial output is left, and earlier results stay."""
     sample = write_sample(tmp_path / "x.d", events=600, seed=3)
     out = tmp_path / "out"
@@ -257,7 +257,7 @@ def test_the_folder_that_is_full_is_named(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("size", [0, 200, 30_000, 120_000, 500_000])
-def test_a_disk_that_fills_ends_a_backfill_in_a_sentence(tmp_path: Path, size: int) -> None:
+def test_a_full_disk_ends_a_backfill_with_one_sentence(tmp_path: Path, size: int) -> None:
     """Ledger, store, lake and reports share the disk: the run says so, and resumes once there is space."""
     sample = write_sample(tmp_path / "x.d", events=400, seed=3)
     state = tmp_path / "state"

@@ -70,7 +70,7 @@ def test_a_file_does_not_redirect_an_exported_credential(tmp_path: Path, setting
     assert "evil" not in str(error.value)
 
 
-def test_sources_that_agree_are_taken(tmp_path: Path) -> None:
+def test_sources_that_agree_are_accepted(tmp_path: Path) -> None:
     """The whole credential in the file, or a URL from the environment too, or the default URL."""
     rest = "\n".join(f"{name}={value}" for name, value in CREDENTIAL.items())
     path = tmp_path / ".env"

@@ -68,7 +68,7 @@ STEPS: list[dict[str, Any]] = [
 ]
 
 
-def test_a_conversion_takes_in_what_was_settled(captures: _Captures, tmp_path: Path) -> None:
+def test_a_conversion_includes_corrected_records(captures: _Captures, tmp_path: Path) -> None:
     """An option, a looser contract, a corrected line: each admits its own rejects and no others."""
     accepted = []
     for step in STEPS:
@@ -83,7 +83,7 @@ def test_a_conversion_takes_in_what_was_settled(captures: _Captures, tmp_path: P
     assert (tmp_path / "out" / "rejected.jsonl").read_bytes() == b""
 
 
-def test_a_backfill_sends_what_was_settled_and_nothing_else(
+def test_a_backfill_sends_only_the_corrected_records(
     captures: _Captures, tmp_path: Path, local: Platform
 ) -> None:
     """The same over five backfills: each sends only records settled after the previous one."""

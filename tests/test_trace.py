@@ -110,7 +110,7 @@ def test_a_dead_letter_has_its_answer_and_no_row(work: Work) -> None:
     assert steps["batch"] == steps["dataset row"] == "none: it was not accepted"
 
 
-def test_a_rejected_record_is_found_by_its_place(work: Work) -> None:
+def test_a_rejected_record_is_found_by_file_and_number(work: Work) -> None:
     """File and record lead to the reason, from the state folder alone, also by the end of the path."""
     rejection = work.frames.rejections[0]
     for place in (
@@ -167,7 +167,7 @@ def test_an_untraceable_argument_is_a_usage_error(work: Work) -> None:
     assert (result.exit_code, "file:record" in result.stderr) == (2, True)
 
 
-def test_tables_lead_from_a_name_to_whole_conversations(work: Work) -> None:
+def test_tables_find_all_events_of_a_name(work: Work) -> None:
     """A conversation, its visitor and an address lead to all its events, in order of time."""
     events = work.frames.events
     chat = events[events["conversation_id"].notna() & events["visitor_email"].notna()].iloc[0]
@@ -182,7 +182,7 @@ def test_tables_lead_from_a_name_to_whole_conversations(work: Work) -> None:
         assert set(theirs["event_id"]) <= set(ids)
 
 
-def test_captures_lead_from_a_name_to_its_records(work: Work) -> None:
+def test_captures_find_the_records_of_a_name(work: Work) -> None:
     """Without tables, the records that hold the id are found, rejected ones included."""
     events = work.frames.events
     visitor = events["visitor_id"].value_counts().index[0]
@@ -192,7 +192,7 @@ def test_captures_lead_from_a_name_to_its_records(work: Work) -> None:
     )
 
 
-def test_the_ledger_alone_leads_to_dead_letters_and_starts(work: Work) -> None:
+def test_the_ledger_is_enough_to_find_dead_letters_and_starts(work: Work) -> None:
     """A stored dead letter is found by its contents; the rest needs tables, as a note says."""
     events = work.frames.events.merge(work.ledger[["event_id", "fate"]], on="event_id")
     letters = events[(events["fate"] == "dead_lettered") & events["visitor_id"].notna()]
@@ -236,7 +236,7 @@ def test_the_explorer_shows_what_became_of_each(work: Work, tmp_path: Path) -> N
     }
 
 
-def test_without_a_ledger_the_explorer_shows_what_was_accepted(work: Work, tmp_path: Path) -> None:
+def test_without_a_ledger_the_explorer_shows_accepted_records(work: Work, tmp_path: Path) -> None:
     """The page is in the folder of the tables, and shows accepted and rejected records."""
     result = _run("explore", work.tables, "--state", tmp_path / "none", "--query", "order")
     assert result.exit_code == 0

@@ -171,7 +171,7 @@ def test_a_missing_argument_is_named_by_python() -> None:
 
 
 @pytest.mark.parametrize("value", [5, None, [], {"event_id": []}, pd.Series([1])])
-def test_a_table_takes_a_frame_alone(tables: Tables, value: Any) -> None:
+def test_a_table_accepts_only_a_frame(tables: Tables, value: Any) -> None:
     """An assigned value is checked immediately, not when it is sent."""
     before = tables.events
     with pytest.raises(FrameError, match=r"tables\.events is a pandas frame, not"):

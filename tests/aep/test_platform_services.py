@@ -352,7 +352,7 @@ def test_records_are_counted_by_dataset(stand: Any, platform: Platform) -> None:
     }
 
 
-def test_the_platforms_time_is_that_of_its_answers(stand: Any, platform: Platform) -> None:
+def test_the_platforms_time_is_taken_from_its_responses(stand: Any, platform: Platform) -> None:
     """Before the first answer, it is this machine's time, and the difference is unknown."""
     assert platform.clock_skew is None
     assert not platform.tells_time

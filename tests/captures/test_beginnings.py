@@ -115,7 +115,7 @@ def test_block_ends_do_not_affect_nuls(tmp_path: Path, monkeypatch: pytest.Monke
     assert [raw for _, raw in expected[0]] == [*LINES, b"x", b"\0", LINES[1], LINES[2]]
 
 
-def test_blank_lines_before_an_array_hide_nothing(tmp_path: Path) -> None:
+def test_an_array_is_read_after_blank_lines(tmp_path: Path) -> None:
     """Any number of blank lines is skipped."""
     records, rejected, _ = _read(tmp_path, b"\n" * 2_000_000 + b"[" + b",\n".join(LINES) + b"]")
     assert ([raw for _, raw in records], rejected) == (LINES, [])
@@ -171,7 +171,7 @@ def test_a_truncated_page_keeps_its_captures(tmp_path: Path) -> None:
         assert rejected == [(count, "unreadable")]
 
 
-def test_a_damaged_capture_of_a_long_page_costs_itself(tmp_path: Path) -> None:
+def test_only_the_damaged_capture_of_a_long_page_is_rejected(tmp_path: Path) -> None:
     """The captures next to it are read, and those of the page after it too."""
     parts = [json.dumps(entry) for entry in ENTRIES]
     parts[9_000] = parts[9_000][:200] + "}"

@@ -144,7 +144,7 @@ def test_values_among_a_payload_s_own_fields_are_read(
         ({"receivedAt": AT, "kind": "chat"}, "kind_unknown", 'kind is "chat"'),
     ],
 )
-def test_a_sentence_never_advises_what_is_there(
+def test_a_message_advises_no_existing_setting(
     tmp_path: Path, conversation: Payload, more: Payload, reason: str, words: str
 ) -> None:
     """A meaningless time or kind in a record is named, together with the option that would read it."""

@@ -120,7 +120,9 @@ def test_a_large_honest_parquet_is_read_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "pack", [bz2.compress, lzma.compress, lambda content: pa.compress(content, codec="zstd", asbytes=True)]
 )
-def test_a_packed_bomb_is_given_up(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+def test_reading_of_a_decompression_bomb_stops_partway(
+    tmp_path: Path, pack: Callable[[bytes], bytes]
+) -> None:
     """A file of some kB that expands to 45 MB of lines is given up partway; the records before are kept."""
     (tmp_path / "a").write_bytes(pack(b'{"n": 1}\n' * 5_000_000))
     captures = Captures([tmp_path / "a"])

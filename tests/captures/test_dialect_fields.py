@@ -112,7 +112,7 @@ def test_moments_are_read_as_they_are_declared(
         (Clock.MILLISECONDS, {"at": 1}),
     ],
 )
-def test_a_moment_in_another_way_is_refused(clock: Clock, value: Any) -> None:
+def test_a_time_in_another_format_is_refused(clock: Clock, value: Any) -> None:
     """No notation is guessed: a time in another one is reported, with its path."""
     with pytest.raises(InvalidRecord, match=r"request\.at is .*; expected") as refused:
         clock.read(value, "request.at")

@@ -199,7 +199,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_row_costs_only_itself(damage: str) -> None:
+def test_only_the_damaged_row_is_rejected(damage: str) -> None:
     """A row whose quotes or cells do not match is one rejection, named by its line; all others are kept."""
     good = b"".join(
         f'2024-03-11T09:00:00Z,feedback,"{{""n"": {number}}}"\n'.encode() for number in range(300)
@@ -212,7 +212,7 @@ def test_a_damaged_row_costs_only_itself(damage: str) -> None:
     assert [(number, row) for number, row in rows if not isinstance(row, dict)] == [(152, "unreadable")]
 
 
-def test_an_oversized_row_costs_only_itself() -> None:
+def test_only_the_oversized_row_is_rejected() -> None:
     """A row beyond a record's size limit is reported as too large; the rows around it keep their numbers."""
     monster = b'a,"' + b"x" * (MOST_BYTES + 5_000_000) + b'"\n'
     rows = _rows(b'n,body\n1,"{""a"": 1}"\n' + monster + b'3,"{""a"": 3}"\n')

@@ -210,7 +210,7 @@ def test_only_text_in_an_archive_is_not_an_export(tmp_path: Path) -> None:
     assert (captures.read, captures.notes) == ({"wrong/a.zip": 2}, [])
 
 
-def test_a_backfill_reads_later_what_it_left_out_before(captures: Path, tmp_path: Path) -> None:
+def test_a_backfill_reads_files_that_an_earlier_run_excluded(captures: Path, tmp_path: Path) -> None:
     """A zip that was read without some members counts as unchanged only with the same patterns."""
     state = tmp_path / "state"
 

@@ -145,7 +145,7 @@ def test_a_broken_container_keeps_earlier_records(
     assert Reason.UNREADABLE in [record.reason for record in records]
 
 
-def test_an_oversized_line_costs_only_itself(tmp_path: Path) -> None:
+def test_only_the_oversized_line_is_rejected(tmp_path: Path) -> None:
     """A line beyond the maximum record is rejected as too large; its neighbours are kept."""
     path = tmp_path / "captures"
     monster = b'{"n": "' + b"x" * (MOST_BYTES + 1) + b'"}'
@@ -155,7 +155,7 @@ def test_an_oversized_line_costs_only_itself(tmp_path: Path) -> None:
     assert [(record.number, record.reason) for record in records if record.reason] == [(2, Reason.TOO_LARGE)]
 
 
-def test_a_bad_element_of_an_array_costs_only_itself(tmp_path: Path) -> None:
+def test_only_the_bad_element_of_an_array_is_rejected(tmp_path: Path) -> None:
     """If the brackets allow it, the elements after an invalid one are kept."""
     path = tmp_path / "captures"
     path.write_bytes(b'[{"n": 1}, {"n": nonsense}, {"n": 3}]')
@@ -178,7 +178,7 @@ def test_array_elements_are_numbered_from_one(tmp_path: Path) -> None:
     assert [(record.number, record.value) for record in _read(path)] == [(1, {"a": 1}), (2, 7), (3, {"b": 2})]
 
 
-def test_an_object_alone_is_one_record(tmp_path: Path) -> None:
+def test_a_single_object_is_one_record(tmp_path: Path) -> None:
     """A file with a single object is one record, on one line or several."""
     for text in ('{"a": {"b": 1}}', '{\n "a": {\n  "b": 1}\n}\n'):
         path = tmp_path / "a"
@@ -191,7 +191,7 @@ def test_an_object_alone_is_one_record(tmp_path: Path) -> None:
     [b'{"a": 1', b"{'a': 1}", b'{"a": NaN}', b'{"a": 1,}', b"nonsense", b'{"a": "\xff"}', b'{"a": "\\ud83d"}',
      b'{"a": 1} {"b": 2}', b"\x00", b'{"a": "\x00"}', b"[" * 2000],
 )  # fmt: skip
-def test_a_broken_line_costs_only_itself(tmp_path: Path, bad: bytes) -> None:
+def test_only_the_broken_line_is_rejected(tmp_path: Path, bad: bytes) -> None:
     """A line that is not JSON is one rejected record, named by its line; all others are kept."""
     good = [{"n": number} for number in range(1000)]
     lines = [json.dumps(value).encode() for value in good]
@@ -203,7 +203,7 @@ def test_a_broken_line_costs_only_itself(tmp_path: Path, bad: bytes) -> None:
     assert [(r.number, r.reason) for r in records if r.reason] == [(501, Reason.NOT_JSON)]
 
 
-def test_a_broken_first_line_costs_only_itself(tmp_path: Path) -> None:
+def test_only_the_broken_first_line_is_rejected(tmp_path: Path) -> None:
     """A truncated first line does not change the file's detected format."""
     path = tmp_path / "a"
     path.write_bytes(b'{"a": {"b": \n{"c": 1}\n[1, 2]\n{"d": 2}\n')

@@ -160,7 +160,7 @@ def test_only_truncated_lines_are_called_truncated(tmp_path: Path, line: Line) -
         assert (rejected.reason == "unreadable") is is_cut
 
 
-def test_no_advice_to_add_what_is_there(tmp_path: Path, conversation: Payload) -> None:
+def test_no_advice_to_add_existing_settings(tmp_path: Path, conversation: Payload) -> None:
     """A time or a kind in the payload is read; an invalid one is quoted, and nothing has to be added."""
     bare = conversation | {"receivedAt": AT, "kind": "feedback"}
     tables = _tables(tmp_path / "a.ndjson", json.dumps(bare).encode())

@@ -55,7 +55,7 @@ def test_each_element_is_a_record(
     assert not tables.findings.siblings
 
 
-def test_a_bad_element_costs_itself(tmp_path: Path, conversation: Payload) -> None:
+def test_only_the_bad_element_is_rejected(tmp_path: Path, conversation: Payload) -> None:
     """Each element has exactly one outcome; a rejection shows only its own element of the page."""
     page = _page(conversation, 3)
     page["Answer"]["Found"][1] = {"Text": "no"}

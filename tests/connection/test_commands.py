@@ -101,7 +101,7 @@ def test_a_dry_run_on_a_half_built_connection_names_each_object(
     assert set(actions(chatlio_kit(local, "connect", "--dry-run", "--json")).values()) == {"reuse"}
 
 
-def test_taking_down_twice_leaves_data_and_foreign_objects(
+def test_disconnecting_twice_keeps_data_and_foreign_objects(
     local: RunningPlatform, chatlio_kit: Any, platform: Platform, census: Callable[[], Any]
 ) -> None:
     """``disconnect --yes`` twice: our flows are gone, data and foreign objects are untouched."""

@@ -72,7 +72,7 @@ def test_a_plan_only_reads(platform: Platform, census: Census) -> None:
     assert sizes(census) == NOTHING
 
 
-def test_connecting_twice_makes_nothing_new(platform: Platform, census: Census) -> None:
+def test_connecting_twice_creates_nothing_new(platform: Platform, census: Census) -> None:
     """After a connect, the plan consists of reuse, and another connect changes no object."""
     first = plan_connection(platform).apply()
     before = census()
@@ -106,7 +106,7 @@ def test_plans_show_themselves(platform: Platform) -> None:
     assert content["objects"][0]["action"] == "create"
 
 
-def test_chosen_webhooks_alone_are_connected(platform: Platform, census: Census) -> None:
+def test_only_the_chosen_webhooks_are_connected(platform: Platform, census: Census) -> None:
     """Only the named kinds get a dataflow; others can join later."""
     connection = plan_connection(platform, webhooks=["feedback", "transcript"]).apply()
     assert list(connection.live) == [Kind.TRANSCRIPT, Kind.FEEDBACK]
@@ -262,7 +262,7 @@ def test_secrets_show_nowhere(
     assert "/collection/***" in repr(connection)
 
 
-def test_webhook_urls_are_written_for_the_owner_alone(platform: Platform, tmp_path: Path) -> None:
+def test_webhook_urls_are_readable_only_by_the_owner(platform: Platform, tmp_path: Path) -> None:
     """The file has mode 0600 although an older one was open to all, and holds the URLs unmasked."""
     connection = plan_connection(platform, webhooks=["feedback"]).apply()
     target = tmp_path / "urls.json"
@@ -330,7 +330,7 @@ def test_dataflows_that_are_not_enabled_in_time_are_reported(
     assert list(plan_connection(platform, webhooks=["feedback"]).apply().live) == [Kind.FEEDBACK]
 
 
-def test_taking_down_removes_what_is_ours_and_keeps_the_data(platform: Platform, census: Census) -> None:
+def test_disconnect_removes_our_resources_and_keeps_the_data(platform: Platform, census: Census) -> None:
     """Dataflows, connections and mapping sets are removed; schema, field group and dataset stay; twice."""
     connection = plan_connection(platform, webhooks=["feedback", "transcript"]).apply()
     connection.history_flow(Kind.FEEDBACK)

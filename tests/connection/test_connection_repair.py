@@ -85,7 +85,7 @@ def test_a_crash_before_or_after_a_create_leaves_no_double(
 
 
 @pytest.mark.parametrize("path", CREATES)
-def test_a_create_without_an_answer_is_looked_for(
+def test_an_unanswered_create_is_looked_up(
     platform: Platform, census: Census, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     """A create that was carried out but not acknowledged is found, not repeated."""
@@ -101,7 +101,7 @@ def test_a_create_without_an_answer_is_looked_for(
 
 
 @pytest.mark.parametrize("path", CREATES)
-def test_a_create_that_failed_for_a_moment_is_repeated(
+def test_a_create_that_failed_temporarily_is_retried(
     platform: Platform, census: Census, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
     """A create that the platform failed at is retried after a check."""

@@ -83,7 +83,7 @@ def test_a_newer_version_adds_its_fields_to_a_schema_with_data(
     assert open_connection(platform).history.keys() == {Kind.TRANSCRIPT}
 
 
-def test_an_older_version_keeps_what_it_does_not_know(platform: Platform, version: Version) -> None:
+def test_an_older_version_keeps_unknown_entries(platform: Platform, version: Version) -> None:
     """A field that this version no longer has stays in the schema, and the plan says so."""
     plan_connection(platform, webhooks=["feedback"]).apply()
     with version(without("subject", "location")):

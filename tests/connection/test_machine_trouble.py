@@ -96,7 +96,7 @@ def test_a_setting_that_no_header_can_carry() -> None:
     assert "a character that HTTP cannot carry" in repr(outcome)
 
 
-def test_a_state_folder_whose_locks_do_not_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_state_folder_without_working_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither type of lock: the folder is named, with another place for it, without a long wait."""
 
     class Refusing(sqlite3.Connection):

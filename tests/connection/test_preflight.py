@@ -340,7 +340,7 @@ def test_a_failed_check_skips_what_needs_it(account_settings: Settings) -> None:
     ("setting", "value", "verdict"),
     [("client_id", "", "fail"), ("org_id", "acme", "warn"), ("sandbox", "Prod", "warn")],
 )
-def test_settings_are_looked_at_first(
+def test_settings_are_checked_first(
     account_settings: Settings, setting: str, value: str, verdict: str
 ) -> None:
     """A missing setting fails before anything is sent; an oddly formed one is a warning."""

@@ -217,7 +217,7 @@ def test_a_local_platform_is_of_either_type(tmp_path: Path) -> None:
     assert CliRunner().invoke(main, ["local-platform", "serve", "--sandbox-type", "none"]).exit_code == 2
 
 
-def test_connect_names_the_ids_of_what_it_made(
+def test_connect_lists_the_ids_of_created_resources(
     tmp_path: Path, chatlio_kit: Any, census: Callable[[], Any], account_settings: Any
 ) -> None:
     """Schema, field group, dataset, and four objects for each kind; the plan lists them too."""

@@ -37,7 +37,7 @@ COMMANDS = (["doctor"], ["connect"], ["connect", "--dry-run"], ["disconnect", "-
         ({"AEP_SANDBOX": "nowhere"}, "sandbox", "The sandbox nowhere was not found"),
     ],
 )
-def test_a_wrong_setting_is_reported_in_a_sentence(
+def test_a_wrong_setting_is_reported_in_one_sentence(
     tmp_path: Path, chatlio_kit: Any, changed: dict[str, str], line: str, sentence: str
 ) -> None:
     """The doctor fails exactly that line and names the next step; other commands end with the message."""
@@ -56,7 +56,7 @@ def test_a_wrong_setting_is_reported_in_a_sentence(
     assert chatlio_kit.secrets_said(local.account.client_secret, WRONG_SECRET) == []
 
 
-def test_a_host_that_does_not_answer_is_reported_in_a_sentence(tmp_path: Path, chatlio_kit: Any) -> None:
+def test_a_host_that_does_not_answer_is_reported_in_one_sentence(tmp_path: Path, chatlio_kit: Any) -> None:
     """A port without a listener: the doctor fails, and so does every command, with what to check."""
     with socket.socket() as closed, running(tmp_path / "store") as local:
         closed.bind(("127.0.0.1", 0))
@@ -75,7 +75,7 @@ def test_a_host_that_does_not_answer_is_reported_in_a_sentence(tmp_path: Path, c
     assert chatlio_kit.secrets_said(local.account.client_secret) == []
 
 
-def test_an_untrusted_certificate_is_reported_in_a_sentence(
+def test_an_untrusted_certificate_is_reported_in_one_sentence(
     tmp_path: Path, chatlio_kit: Any, untrusted_url: str
 ) -> None:
     """A self-signed certificate is refused immediately, with the setting for a proxy's own certificate."""

@@ -206,7 +206,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("full_disk")
-def test_a_full_disk_is_one_sentence(tables: ck.Tables, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_in_one_sentence(tables: ck.Tables, tmp_path: Path) -> None:
     """It names the folder, says that nothing was sent, and gives advice; the partial file is removed."""
     table = table_of(tables)
     written = BatchFiles(tmp_path / "lot", table.schema)

@@ -94,7 +94,7 @@ def test_a_clock_that_is_a_year_behind_finds_what_landed(
 
 
 @pytest.mark.parametrize("jump", OFF, ids=str)
-def test_a_clock_that_jumps_makes_nothing_overdue_or_lost(
+def test_clock_jumps_mark_no_event_overdue_or_lost(
     tmp_path: Path, captures: Path, set_clock: SetClock, jump: timedelta
 ) -> None:
     """An event that the edge has just dropped may still land, whatever the local clock shows."""

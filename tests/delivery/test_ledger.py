@@ -205,7 +205,7 @@ def _without_privileges() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("folder", "file"), [(0o555, 0o444), (0o777, 0o444), (0o000, 0o444)])
-def test_a_read_only_ledger_is_reported_in_a_sentence(folder: int, file: int) -> None:
+def test_a_read_only_ledger_is_reported_in_one_sentence(folder: int, file: int) -> None:
     """If the folder, the file or both are read-only, nothing changes, and the message gives the next step."""
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)

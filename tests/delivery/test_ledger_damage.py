@@ -123,7 +123,7 @@ def _damage(state: Path, content: bytes, damage: Damage) -> None:
 
 
 @pytest.mark.parametrize("damage", UNUSABLE)
-def test_an_unusable_ledger_is_reported_in_a_sentence(sent: tuple[Path, Path, bytes], damage: str) -> None:
+def test_an_unusable_ledger_is_reported_in_one_sentence(sent: tuple[Path, Path, bytes], damage: str) -> None:
     """Each command names the ledger's folder and the next step, and ends with 1."""
     captures, state, content = sent
     _damage(state, content, UNUSABLE[damage])

@@ -133,7 +133,7 @@ def test_nothing_is_lost_while_a_run_or_a_batch_is_open(state: Path, captures: P
     assert (found.overdue, set(found.dead_by_reason)) == (0, {LOST})
 
 
-def test_a_lost_event_that_lands_after_all_is_delivered(state: Path, captures: Path) -> None:
+def test_a_lost_event_that_lands_late_is_delivered(state: Path, captures: Path) -> None:
     """A row outweighs any conclusion: a lost event that is read back counts as landed."""
     with _platform(state) as platform:
         backfill([captures], platform, quiet=True)

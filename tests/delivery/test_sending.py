@@ -146,7 +146,7 @@ def test_an_unreachable_platform_leaves_records_pending() -> None:
     assert _delivered(total) == []
 
 
-def test_one_bad_record_costs_itself() -> None:
+def test_only_the_bad_record_is_rejected() -> None:
     """A request refused with 400 is split until the faulty record is alone."""
     inlet = Inlet(lambda asked, numbers: _reply(400, {"title": "no"}) if 17 in numbers else None)
     total = _send(inlet, list(pack(RECORDS)))

@@ -157,7 +157,7 @@ def test_the_local_platform_does_not_differ(
 
 
 def test_ten_alterations_are_ten_sentences(server: RunningPlatform, platform: Platform) -> None:
-    """Each alteration is exchange once, in one sentence with the assumption and its source."""
+    """Each alteration is reported once, in one sentence with the assumption and its source."""
     with altered(server, list(ALTERATIONS)) as far, Platform(settings_of(far)) as there:
         result = verify_sandbox(there, wait=30, quiet=True)
     sentences = [str(each) for each in result.differences]
@@ -170,7 +170,7 @@ def test_ten_alterations_are_ten_sentences(server: RunningPlatform, platform: Pl
     assert (result.left, left_behind(platform)) == ({}, [])
 
 
-def test_an_answer_without_an_id_costs_what_follows_and_is_taken_down(
+def test_an_answer_without_an_id_skips_dependent_cases_and_is_cleaned_up(
     server: RunningPlatform, platform: Platform
 ) -> None:
     """An object created without an id is found by its mark; cases that need it are listed as not walked."""
@@ -252,7 +252,7 @@ def test_a_missing_recorder_is_named(
     assert not (tmp_path / "run.json").exists()
 
 
-def test_a_recording_holds_nothing_of_its_owner(
+def test_a_recording_holds_no_data_about_its_owner(
     server: RunningPlatform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither tokens, credential, organisation, tenant, sandbox, host, inlet, ids nor others' objects."""

@@ -395,7 +395,7 @@ def test_line_ends_do_not_reach_the_answers_headers(api):
         assert not {"Set-Cookie", "X-A"} & set(answered.headers)
 
 
-def test_links_name_this_machine_alone(api):
+def test_links_name_only_this_machine(api):
     """An answer's links follow the Host header, which can name the loopback interface only."""
     answered = api.get(
         f"{api.registry}/tenant/schemas", headers={"Accept": "application/vnd.adobe.xed-id+json"}

@@ -370,7 +370,7 @@ def test_a_large_file_is_joined_from_its_chunks(batches):
     assert batches.wait(batch, "success")["metrics"]["outputRecordCount"] == 20
 
 
-def test_a_preview_shows_what_was_uploaded_by_path(batches):
+def test_a_preview_names_columns_by_path(batches):
     """Before the batch is complete, columns are named by paths that are joined by strokes."""
     batch = batches.new("parquet")
     batches.put(
@@ -780,7 +780,7 @@ def test_faults_strike_before_and_after_a_call_takes_effect(tmp_path, connect):
         assert found.create(externalId="lost").status_code == 400
 
 
-def test_erasing_rows_finds_them_in_uploads_too(tmp_path, connect):
+def test_erasing_rows_includes_uploads(tmp_path, connect):
     """A batch that is still loading lands without the rows that were erased meanwhile."""
     store = tmp_path / "store"
     with running(store, enabling_delay=0) as platform:

@@ -58,7 +58,7 @@ def test_a_dataset_needs_a_name_and_a_known_schema(api, changed):
     assert api.post(f"{api.catalog}/dataSets?requestDataSource=true", body).status_code == 400
 
 
-def test_a_data_source_must_be_asked_for(api):
+def test_a_data_source_must_be_requested(api):
     """Without ``requestDataSource=true`` the body must carry a ``dataSourceId``."""
     schema = api.new_schema()
     reference = {"id": schema["$id"], "contentType": "application/vnd.adobe.xed+json;version=1"}

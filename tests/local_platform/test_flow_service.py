@@ -200,7 +200,7 @@ def test_a_change_needs_the_etag_of_the_last_read(api):
         ({"op": "replace", "path": "/transformations/0", "value": {"name": "Mapping"}}, "1419-400"),
     ],
 )
-def test_a_bad_change_is_refused(api, operation, code):
+def test_an_invalid_change_is_refused(api, operation, code):
     """Unknown operations, paths that lead nowhere, and broken transformations are refused."""
     flow = api.new_flow()
     url = f"{api.flow_service}/flows/{flow['id']}"

@@ -100,7 +100,7 @@ def test_an_unknown_inlet_does_not_exist(api, event):
     assert response.json()["type"] == PROBLEM
 
 
-def test_a_dataflow_that_is_being_enabled_again_takes_nothing(tmp_path, connect, event):
+def test_a_dataflow_that_is_being_reenabled_accepts_no_records(tmp_path, connect, event):
     """After disable and enable the dataflow takes records again only once it is enabled."""
     with running(tmp_path / "store", enabling_delay=0.3) as platform:
         api = connect(platform)

@@ -39,7 +39,7 @@ def test_every_batch_of_a_dataset_has_the_same_columns(api, event):
     assert first.equals(second)
 
 
-def test_a_row_that_breaks_the_schema_fails_alone(api, event):
+def test_only_the_row_that_breaks_the_schema_fails(api, event):
     """A bad row goes to a failed batch with its violations; the rows around it land."""
     flow = api.new_flow()
     api.send(flow, [event(1), event(2, at="yesterday"), event(3, note="x" * 2000), event(4)])
@@ -171,7 +171,7 @@ def test_messages_gather_into_few_batches(tmp_path, connect, event):
         assert len(api.batches(flow, "success")) == 1
 
 
-def test_a_deleted_dataflow_still_lands_what_it_took(tmp_path, connect, event):
+def test_a_deleted_dataflow_still_lands_accepted_records(tmp_path, connect, event):
     """Messages acknowledged before a dataflow is deleted are not lost."""
     with running(tmp_path / "store", enabling_delay=0, processing_delay=0.3) as platform:
         api = connect(platform)

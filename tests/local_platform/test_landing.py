@@ -31,7 +31,7 @@ def message(number, **record):
     return Message("flow", "raw", 1, f"x:{number}", json.dumps({"_id": str(number), **record}).encode())
 
 
-def test_a_value_that_does_not_fit_its_column_fails_alone():
+def test_only_the_row_whose_value_does_not_fit_fails():
     """A value that passes the schema but fits no column fails its own message, and no other."""
     landing = Pipeline(MAPPINGS, SCHEMA, {}).land([message(1, small=1), message(2, small=999), message(3)])
     assert landing.rows == 2

@@ -105,7 +105,7 @@ def test_another_program_on_the_port_does_not_deceive(store):
         assert ensure_running(store).url != other.url
 
 
-def test_two_servers_never_share_a_store(store):
+def test_two_servers_cannot_share_a_store(store):
     """A store folder has one server, in whichever way it was started."""
     with running(store) as platform:
         assert ensure_running(store) == platform

@@ -48,7 +48,7 @@ def test_the_lake_keeps_what_profile_drops(api, event, monkeypatch):
     assert total(api, FAILED_BATCHES, dataset_id) == 2
 
 
-def test_profile_knows_nothing_of_other_datasets(api, event):
+def test_profile_has_no_data_from_other_datasets(api, event):
     """A dataset without the tag unifiedProfile is in the lake alone."""
     flow = api.new_flow()
     api.send(flow, [event(1), event(1)])

@@ -160,7 +160,7 @@ def test_profile_takes_events_with_one_valid_primary(api, event):
     assert sample_status(api) == (2, 3)  # v1 and v2 share an address
 
 
-def test_profile_alone_leaves_the_graph_untouched(api, event):
+def test_profile_without_identities_leaves_the_graph_unchanged(api, event):
     """With unifiedProfile and without unifiedIdentity, nothing is linked."""
     flow, dataset_id = people_flow(api, {"unifiedProfile": ENABLED})
     api.send(flow, [event(n, people=person(f"v{n}", "ana@example.org")) for n in (1, 2)])
@@ -170,7 +170,7 @@ def test_profile_alone_leaves_the_graph_untouched(api, event):
     assert sample_status(api) == (2, 2)
 
 
-def test_profile_takes_nothing_that_landed_before(api, event):
+def test_profile_ingests_only_batches_that_land_afterwards(api, event):
     """A dataset that is enabled later gives Profile what lands after that; disabled, nothing more."""
     flow, dataset_id = people_flow(api, {})
     api.send(flow, [event(1, people=person("v1"))])

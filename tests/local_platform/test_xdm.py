@@ -253,7 +253,7 @@ def test_a_field_group_without_a_required_part_is_refused(missing):
     assert any(missing in each.detail for each in xdm.check_field_group(body, TENANT))
 
 
-def test_a_field_group_refers_only_to_what_it_defines():
+def test_a_field_group_refers_only_to_its_own_fields():
     """An `allOf` that points past `definitions` is refused."""
     body = {**field_group(ok={"type": "string"}), "allOf": [{"$ref": "#/definitions/other"}]}
     (problem,) = xdm.check_field_group(body, TENANT)

@@ -122,7 +122,7 @@ def test_events_past_the_expiry_are_counted_separately(
         assert page.run.landed == len(tables.events)
 
 
-def test_slim_leaves_messages_out_so_that_profile_takes_long_transcripts(
+def test_slim_drops_messages_so_that_profile_accepts_long_transcripts(
     open_settings: OpenPlatform, sample_tables: Tables
 ) -> None:
     """Nothing is too large any more, and the rows have no messages."""

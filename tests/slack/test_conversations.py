@@ -107,7 +107,7 @@ def test_changes_between_exports_change_no_id(tmp_path: Path) -> None:
     assert list(first.events["payload_digest"]) == list(second.events["payload_digest"])
 
 
-def test_silence_ends_a_conversation_only_if_asked(tmp_path: Path) -> None:
+def test_silence_ends_a_conversation_only_if_requested(tmp_path: Path) -> None:
     """Silence ends a conversation only if requested."""
     lines = [JOIN, ASKED, by_visitor("1710230000.000100", "Anybody?")]
     assert len(_read(tmp_path, lines).events) == 1
@@ -126,7 +126,7 @@ def test_silence_ends_a_conversation_only_if_asked(tmp_path: Path) -> None:
         (None, JOIN, False),
     ],
 )
-def test_a_beginning_is_whole_where_the_maker_joins_as_the_channel_is_made(
+def test_a_beginning_is_complete_if_the_creator_joins_at_creation(
     tmp_path: Path, created: object, first: Json, is_whole: bool
 ) -> None:
     """A beginning is complete if the creator joins when the channel is created."""

@@ -150,7 +150,7 @@ def test_captures_identify_the_app_if_its_name_does_not(tmp_path: Path, transcri
         ("channels = [", "cannot be read as TOML"),
     ],
 )
-def test_wrong_settings_are_one_sentence(tmp_path: Path, toml: str, words: str) -> None:
+def test_wrong_settings_are_reported_in_one_sentence(tmp_path: Path, toml: str, words: str) -> None:
     """Invalid settings give one message."""
     settings = tmp_path / "slack.toml"
     settings.write_text(toml, encoding="utf-8")
@@ -164,7 +164,7 @@ def test_wrong_settings_are_one_sentence(tmp_path: Path, toml: str, words: str) 
     assert (result.exit_code, words in result.output, "Traceback" in result.output) == (2, True, False)
 
 
-def test_missing_settings_are_one_sentence(tmp_path: Path) -> None:
+def test_missing_settings_are_reported_in_one_sentence(tmp_path: Path) -> None:
     """Missing settings give one message."""
     with pytest.raises(MissingPath, match=r"inspect_slack\(path, write=...\) proposes one"):
         ck.read_slack(write_export(tmp_path, LINES), settings=tmp_path / "slack.toml")
@@ -213,7 +213,7 @@ def test_a_second_export_is_refused(tmp_path: Path) -> None:
         ck.read_slack(path, captures=other, channels="z-*", app_ids="A0CHAT")
 
 
-def test_an_encrypted_zip_is_one_sentence(tmp_path: Path) -> None:
+def test_an_encrypted_zip_is_reported_in_one_sentence(tmp_path: Path) -> None:
     """An encrypted zip gives one message."""
     path = write_export(tmp_path, LINES)
     data = bytearray(path.read_bytes())
@@ -228,7 +228,7 @@ def test_an_encrypted_zip_is_one_sentence(tmp_path: Path) -> None:
         ck.read_slack(path, channels="z-*", app_ids="A0CHAT")
 
 
-def test_a_broken_index_is_one_sentence(tmp_path: Path) -> None:
+def test_a_broken_index_is_reported_in_one_sentence(tmp_path: Path) -> None:
     """A broken index gives one message."""
     path = write_export(tmp_path, LINES, channels=b"{")
     with pytest.raises(ck.ChatlioKitError, match=r"channels.json is not JSON"):

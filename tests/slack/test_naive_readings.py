@@ -141,7 +141,7 @@ def test_a_name_without_a_user_decides_nothing(tmp_path: Path) -> None:
     assert _authors(tables) == [("unknown", "ana")]
 
 
-def test_a_deleted_user_is_named_by_what_is_left(tmp_path: Path) -> None:
+def test_a_deleted_user_is_named_by_the_remaining_profile(tmp_path: Path) -> None:
     """For a deleted user, an export has little more than the login name."""
     people = [*users(), {"id": "U3", "deleted": True, "name": "kim", "profile": {}}, {"id": "U4"}]
     tables = _read(write_export(tmp_path, [said(TS, "hi", "U3"), said(NEXT, "yo", "U4")], people=people))

@@ -94,7 +94,7 @@ def test_4_backslashes_separate_too(tmp_path: Path) -> None:
     assert _texts(_read(write_zip(tmp_path / "export.zip", named))) == ["hi"]
 
 
-def test_5_a_folder_may_enclose_everything(tmp_path: Path) -> None:
+def test_5_an_enclosing_folder_is_allowed(tmp_path: Path) -> None:
     """A folder may enclose everything."""
     members = {f"acme export/{name}": content for name, content in members_of([said(TS, "hi")]).items()}
     members["__MACOSX/acme export/._channels.json"] = b"\0"
@@ -221,7 +221,7 @@ def test_16_one_channel_is_in_memory_at_a_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [100_000_000, 30_000_000])
-def test_17_a_bomb_is_refused_and_costs_nothing_else(tmp_path: Path, size: int) -> None:
+def test_17_a_bomb_is_rejected_without_affecting_other_files(tmp_path: Path, size: int) -> None:
     """A bomb is refused and costs nothing else."""
     days = {"2024-03-11": [said(TS, "hi")], "2024-03-12": b" " * size}
     tables = _read(write_export(tmp_path, days))
@@ -303,7 +303,7 @@ def test_23_an_archived_channel_has_no_members(tmp_path: Path, members: list[str
     assert _texts(_read(write_export(tmp_path, [said(TS, "hi")], channels=[entry]))) == ["hi"]
 
 
-def test_24_ids_are_the_same_again_and_a_longer_export_is_a_fuller_event(tmp_path: Path) -> None:
+def test_24_ids_are_stable_and_a_longer_export_gives_a_fuller_event(tmp_path: Path) -> None:
     """Ids are the same in a later export, and a longer export is a more complete event."""
     lines = [event("1710144000.000100", "channel_join"), by_visitor(TS, "hi")]
     first = _read(write_export(tmp_path, lines)).events
@@ -336,7 +336,7 @@ def test_26_odd_blocks_are_ignored(tmp_path: Path, blocks: object) -> None:
         (b"plain text", "neither a zip nor a folder"),
     ],
 )
-def test_27_other_files_are_refused_by_what_they_are(tmp_path: Path, content: bytes, words: str) -> None:
+def test_27_other_files_are_refused_with_their_type(tmp_path: Path, content: bytes, words: str) -> None:
     """Other files are refused with a description."""
     path = tmp_path / "C1.json"
     path.write_bytes(content)
@@ -355,7 +355,7 @@ def test_27_other_files_are_refused_by_what_they_are(tmp_path: Path, content: by
         ("notes.md", "it has no channels.json"),
     ],
 )
-def test_other_zips_are_refused_by_what_they_are(tmp_path: Path, name: str, words: str) -> None:
+def test_other_zips_are_refused_with_their_type(tmp_path: Path, name: str, words: str) -> None:
     """Other zips are refused with a description."""
     with pytest.raises(CaptureError, match=words):
         _export(write_zip(tmp_path / "other.zip", {name: b"x"}))

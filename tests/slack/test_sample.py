@@ -99,7 +99,7 @@ def test_both_have_the_same_conversations(by_webhooks: Tables, by_slack: Tables)
     assert (both["channel_name"] == both["channel_name_slack"]).mean() > 0.5
 
 
-def test_read_together_no_message_is_there_twice(sample: SampleExport, by_slack: Tables) -> None:
+def test_sources_read_together_repeat_no_message(sample: SampleExport, by_slack: Tables) -> None:
     """Merged, no message occurs twice."""
     export = ck.read_slack(sample.slack or "", captures=sample.path, **SETTINGS)
     tables = export.to_tables(quiet=True)

@@ -320,7 +320,7 @@ def test_a_webhook_s_record_is_sent_as_before(tmp_path: Path, transcript: Payloa
     assert body["chat_messages"][0].keys() == {"ts", "sent_at", "author", "username", "text"}
 
 
-def test_a_connection_made_before_is_updated_by_plan(
+def test_an_existing_connection_is_updated_by_plan(
     local: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, transcript: Payload
 ) -> None:
     """The field group grows by three fields; live dataflows stay unchanged."""

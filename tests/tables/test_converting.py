@@ -74,7 +74,7 @@ def test_the_split_into_pieces_changes_no_table(
     _assert_equal(out, tables)
 
 
-def test_an_interrupted_conversion_leaves_what_was_there(
+def test_an_interrupted_conversion_keeps_the_existing_tables(
     export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If it is interrupted, a conversion leaves the earlier tables whole, and no partial output."""

@@ -247,7 +247,7 @@ ODD = [
 
 @pytest.mark.parametrize(("part", "instead"), ODD)
 @pytest.mark.parametrize("place", [None, 0, 1])
-def test_types_take_nothing_that_the_careful_way_reads_in_another_way(
+def test_typed_decoding_accepts_no_record_that_strict_decoding_reads_differently(
     part: str, instead: str, place: int | None
 ) -> None:
     """An odd record is read as it is alone, before a normal one and after it."""

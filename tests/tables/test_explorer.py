@@ -191,7 +191,7 @@ def test_wrong_usage_is_a_sentence(tables: Tables) -> None:
         edited.search("order")
 
 
-def test_edited_frames_are_what_is_shown(tables: Tables) -> None:
+def test_edited_frames_are_shown(tables: Tables) -> None:
     """A dropped conversation is missing from the page, masked text from the search; empty tables show."""
     edited = deepcopy(tables)
     gone = edited.conversations["conversation_id"].iloc[0]
@@ -240,7 +240,7 @@ def test_no_untrusted_text_leaves_the_data(planted: Explorer) -> None:
     assert sum(entry["status"] == "rejected" for entry in page.data["entries"]) == len(PLANTED)
 
 
-def test_the_policy_allows_the_pages_own_script_and_style_alone(planted: Explorer) -> None:
+def test_the_policy_allows_only_the_pages_own_script_and_style(planted: Explorer) -> None:
     """The policy names the digests of the page's parts, and nothing is loaded from elsewhere."""
     page = Page(planted.to_html())
     (policy,) = [

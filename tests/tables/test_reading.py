@@ -93,7 +93,7 @@ def test_times_are_shown_in_a_zone(tables: Tables) -> None:
         tables.frames(time_zone="Mars/Olympus")
 
 
-def test_texts_are_decoded_next_to_what_was_sent(tables: Tables) -> None:
+def test_texts_are_decoded_next_to_the_raw_text(tables: Tables) -> None:
     """``decode`` shows text as typed; the raw text is in the next column, and in the tables."""
     tables.messages.loc[0, "text"] = "1 &lt; 2 <@U1>"
     shown = tables.frames(decode=True)["messages"]

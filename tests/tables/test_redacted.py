@@ -199,7 +199,7 @@ def test_an_agents_name_is_staff_wherever_it_occurs(documented: Path) -> None:
     assert gone.conversations["agent_name"].isna().all()
 
 
-def test_the_report_says_what_was_redacted(documented: Path, tmp_path: Path) -> None:
+def test_the_report_lists_redacted_fields(documented: Path, tmp_path: Path) -> None:
     """For each column: its class, its way, and number of values; the same in report.json and on the page."""
     policy = FieldPolicy.from_options("personal=mask")
     report = convert(Export([documented], ReadOptions(), policy), tmp_path, quiet=True).report()

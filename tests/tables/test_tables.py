@@ -241,7 +241,7 @@ def test_a_frame_that_no_longer_fits_is_reported(
         revalidate(spoil(tables.events), tables.messages)
 
 
-def test_an_edited_value_that_breaks_a_rule_costs_its_row(tables: Tables) -> None:
+def test_an_edited_value_that_breaks_a_rule_rejects_its_row(tables: Tables) -> None:
     """An invalid value in an edited frame rejects its event; an invalid message rejects its transcript."""
     events, messages = tables.events.copy(), tables.messages.copy()
     events.loc[3, "ip_address"] = "nowhere"
@@ -252,7 +252,7 @@ def test_an_edited_value_that_breaks_a_rule_costs_its_row(tables: Tables) -> Non
     assert len(built.events) == len(events) - len(built.rejected)
 
 
-def test_summaries_show_themselves_escaped(tables: Tables) -> None:
+def test_summaries_are_escaped(tables: Tables) -> None:
     """A summary has a text and an HTML form with the same counts, without untrusted markup."""
     tables.notes.append("<script>alert(1)</script> is empty")
     assert "3,000" in repr(tables)

@@ -69,7 +69,7 @@ def test_slacks_escapes_are_decoded(documented_tables: Tables) -> None:
     assert (documented_tables.messages["text"] == raw).all()
 
 
-def test_a_conversation_without_transcript_says_so(documented_tables: Tables) -> None:
+def test_a_conversation_without_transcript_is_labelled(documented_tables: Tables) -> None:
     """Without messages there is a heading and a note."""
     documented_tables.messages = empty("messages")
     shown = documented_tables.read_conversation(STARTED)

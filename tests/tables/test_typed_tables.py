@@ -135,7 +135,7 @@ FORMS: dict[str, Callable[[Path, list[Payload]], Path]] = {
 
 @pytest.mark.parametrize("name", FORMS)
 @pytest.mark.parametrize("json_name", ["_.ndjson", "~.ndjson"])
-def test_each_event_is_there_once(tmp_path: Path, captures: list[Payload], name: str, json_name: str) -> None:
+def test_each_event_occurs_once(tmp_path: Path, captures: list[Payload], name: str, json_name: str) -> None:
     """In either order, what a typed table repeats is a duplicate, and no record is lost."""
     table = FORMS[name](tmp_path / name, captures)
     alone = _tables(_json(tmp_path / json_name, captures))
