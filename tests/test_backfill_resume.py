@@ -93,7 +93,7 @@ def test_an_edit_that_keeps_size_and_time_is_seen(local: Platform, tmp_path: Pat
     assert second.counts.rejected + second.counts.accepted == 1
 
 
-def test_an_export_is_listed_once_and_stays_whole(
+def test_an_export_is_listed_once_and_stays_complete(
     local: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An export that was found is not looked for again, and a backfill leaves its list of files as it was."""
@@ -130,7 +130,7 @@ def test_a_full_disk_is_reported(tmp_path: Path) -> None:
         assert ledger.fetch_all("SELECT count(*) FROM filler") == [(0,)]
 
 
-def test_a_zip_is_gone_on_with_inside_its_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_a_zip_continues_inside_its_members(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Events left pending from a member of a zip are sent by the next run; a third run recognises the zip."""
     monkeypatch.setattr(run, "pack", partial(pack, limit=12_000))
     sample = write_sample(tmp_path / "x.d", events=200)

@@ -181,7 +181,7 @@ def test_refused_records_become_dead_letters(
     assert list((platform.settings.state / files.FOLDER).iterdir()) == []
 
 
-def test_a_batch_that_is_refused_as_a_whole_is_reported_in_one_sentence(
+def test_a_batch_that_is_refused_entirely_is_reported_in_one_sentence(
     captures: Path, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The guardrail's own words are shown; its events stay pending, and go out once that is put right."""

@@ -238,7 +238,7 @@ def test_workers_get_no_key(captures: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert b"a-key-that-only-we-know" not in sent
 
 
-def test_a_backfill_and_commands_take_a_cluster(
+def test_a_backfill_and_commands_accept_a_cluster(
     cluster: distributed.LocalCluster, local: Platform, tmp_path: Path
 ) -> None:
     """Events converted on a cluster are sent and land; --cluster equals cluster=."""

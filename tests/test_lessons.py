@@ -65,7 +65,7 @@ def test_captures_without_kind_or_time_need_parameters(tmp_path: Path, conversat
     ("step", "name"),
     [("connect", "captures"), ("convert", "connection"), ("convert", "tables"), ("stream", "run")],
 )
-def test_a_step_taken_too_early_is_a_sentence(step: str, name: str, tmp_path: Path) -> None:
+def test_a_step_taken_too_early_is_reported_in_one_sentence(step: str, name: str, tmp_path: Path) -> None:
     """If asked for a later result, a lesson names its source without opening a platform."""
     lesson = ck.open_lesson(step, platform="aep", state=tmp_path)
     with pytest.raises(TooEarly, match=f"The lesson '{step}' starts without {name}: "):

@@ -235,7 +235,7 @@ def test_impossible_arguments_are_refused(tmp_path: Path, arguments: dict[str, A
     assert not list(tmp_path.iterdir())
 
 
-def test_an_earlier_sample_is_replaced_whole(tmp_path: Path) -> None:
+def test_an_earlier_sample_is_replaced_entirely(tmp_path: Path) -> None:
     """A new sample replaces the earlier one completely."""
     write_sample(tmp_path / "s", events=500, seed=1, bad_share=0.1)
     again = write_sample(str(tmp_path / "s"), events=3, seed=2)

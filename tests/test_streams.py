@@ -115,7 +115,7 @@ def test_help_on_a_full_disk_is_reported() -> None:
     assert (done.returncode, done.stderr) == (1, b"stdout cannot be written: No space left on device.\n")
 
 
-def test_a_reader_that_has_gone(export: Path, tmp_path: Path) -> None:
+def test_a_closed_reader(export: Path, tmp_path: Path) -> None:
     """``| true`` reads nothing: the exit code is the job's, and nothing is printed."""
     done = shell("CMD --json | true", "convert", export, "--out", tmp_path / "o")
     assert (done.returncode, done.stderr) == (3, b"")

@@ -115,7 +115,7 @@ def test_nothing_in_a_tar_leads_anywhere(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["a.tar", "outside"]
 
 
-def test_a_tar_that_breaks_keeps_what_came_before(tmp_path: Path) -> None:
+def test_a_truncated_tar_keeps_earlier_records(tmp_path: Path) -> None:
     """Truncated in a member, between members or in compression: one rejection, and all records before it."""
     lines = b"".join(b'{"n": %d}\n' % number for number in range(3000))
     whole = _files({"a": lines, "b": lines})

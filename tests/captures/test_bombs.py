@@ -103,7 +103,7 @@ def test_a_parquet_bomb_takes_little_memory(tmp_path: Path, bomb: str) -> None:
         assert reported["read"] in (400, 1000)
 
 
-def test_a_large_honest_parquet_is_read_whole(tmp_path: Path) -> None:
+def test_a_large_valid_parquet_file_is_read_entirely(tmp_path: Path) -> None:
     """Long strings, lists, nulls and repeated values in an honest table are all read, in every row."""
     rows = [
         {"payload": json.dumps({"n": number, "text": "word " * 300}), "kind": "feedback", "none": None,

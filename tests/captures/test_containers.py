@@ -208,7 +208,7 @@ def test_a_pipe_that_is_named_is_read(tmp_path: Path) -> None:
     assert sum(count for _, count in files) == 1000
 
 
-def test_a_file_that_is_gone_when_its_turn_comes_is_reported(tmp_path: Path) -> None:
+def test_a_file_that_disappears_before_it_is_read_is_reported(tmp_path: Path) -> None:
     """A file that cannot be opened is one unreadable record, not an error."""
     (tmp_path / "a").write_bytes(b"{}\n")
     found = Captures([tmp_path / "a"])

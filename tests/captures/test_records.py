@@ -217,7 +217,7 @@ def test_only_the_broken_first_line_is_rejected(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["ndjson", "array with an element a line"])
-def test_a_truncated_gzip_keeps_what_came_before(tmp_path: Path, form: str) -> None:
+def test_a_truncated_gzip_keeps_earlier_records(tmp_path: Path, form: str) -> None:
     """Records before the break are kept; the break is one record, rejected as unreadable."""
     seed = random.Random(1)
     values = [{"n": number, "noise": seed.random()} for number in range(2000)]

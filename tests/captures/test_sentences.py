@@ -85,7 +85,7 @@ def test_a_record_in_another_encoding_is_reported_with_its_position(
     assert any("1 lines that are not UTF-8 were read as" in note for note in read.notes)
 
 
-def test_an_encoding_leaves_utf_8_as_it_is(tmp_path: Path, line: Line) -> None:
+def test_an_encoding_does_not_affect_utf_8(tmp_path: Path, line: Line) -> None:
     """A file may mix both, like concatenated logs; a line in neither costs its record."""
     lines = [
         line(1, "déjà €").encode("cp1252"),

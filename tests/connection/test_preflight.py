@@ -273,7 +273,7 @@ def test_a_platform_without_a_clock_is_a_warning(platform: Platform, monkeypatch
     assert line(check_platform(platform), "clock").verdict is Verdict.WARN
 
 
-def test_a_name_in_use_is_named(platform: Platform) -> None:
+def test_a_name_in_use_is_reported(platform: Platform) -> None:
     """A title that another resource of any type has fails with the title; the mappings wait."""
     platform.schemas.create(
         "datatypes",

@@ -286,9 +286,7 @@ def without_words(node: dict[str, Any]) -> None:
         without_words(value)
 
 
-def test_a_connect_asks_for_a_token_and_then_call_by_call_as_documented(
-    platform: Platform, wire: list[Call]
-) -> None:
+def test_a_connect_sends_the_documented_calls_in_order(platform: Platform, wire: list[Call]) -> None:
     """Methods, paths, queries and bodies of a whole connect are those of the guides, in this order."""
     plan_connection(platform, webhooks=["feedback"]).apply()
     token, *calls = wire

@@ -94,7 +94,7 @@ def test_an_untrusted_certificate_is_reported_in_one_sentence(
     assert chatlio_kit.secrets_said(local.account.client_secret) == []
 
 
-def test_an_expired_token_is_renewed_on_the_way(tmp_path: Path, settings_for: Any) -> None:
+def test_an_expired_token_is_renewed_during_a_run(tmp_path: Path, settings_for: Any) -> None:
     """A token that the platform no longer accepts is replaced by a new one, silently."""
     with (
         running(tmp_path / "store", token_lifetime=1) as local,

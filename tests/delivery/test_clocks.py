@@ -83,7 +83,7 @@ def test_landed_rows_are_found_with_any_local_clock(
     assert abs(datetime.fromisoformat(said).timestamp() - time.time()) < 300
 
 
-def test_a_clock_that_is_a_year_behind_finds_what_landed(
+def test_a_clock_that_is_a_year_behind_still_finds_landed_events(
     tmp_path: Path, documented: Path, set_clock: SetClock
 ) -> None:
     """Events from before that time, so that none is in the future."""

@@ -242,7 +242,7 @@ def test_erased_events_are_not_requeued(two: Two) -> None:
     assert here.counts() == FateCounts(2, 2, 2, 1, 1)
 
 
-def test_a_deleted_dataset_takes_every_row_with_it(two: Two) -> None:
+def test_deleting_a_dataset_deletes_every_row(two: Two) -> None:
     """Batches that failed have failed still."""
     here, landings = two.here, two.here.landings
     two.land([0])

@@ -75,7 +75,7 @@ def test_requests_are_paced_too() -> None:
     assert 4.9 <= clock.now <= 5.1
 
 
-def test_a_steady_sender_holds_the_configured_pace() -> None:
+def test_a_steady_sender_keeps_the_configured_pace() -> None:
     """A minute of full requests holds 9,000 messages a second, and not one more."""
     clock = Clock()
     sent = _sent(PacedByHand(9000, 1000, clock), [900] * 600, [0.0] * 600)

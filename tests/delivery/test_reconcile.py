@@ -77,9 +77,7 @@ def _change(state: Path, statement: str, values: dict[str, Any] | None = None) -
         store.execute(statement, values or {})
 
 
-def test_a_record_that_was_dropped_is_under_way_for_an_hour_then_lost_then_sent_again(
-    state: Path, captures: Path
-) -> None:
+def test_a_dropped_record_is_under_way_for_an_hour_then_lost_then_resent(state: Path, captures: Path) -> None:
     """An event that the edge acknowledged and dropped is not lost until the platform has finished."""
     with _platform(state, {"fault": "dropped", "share": 0.1, "lasting": True}) as platform:
         page = backfill([captures], platform, wait=1.5, quiet=True)

@@ -194,7 +194,7 @@ def test_a_refused_credential_stops_sending() -> None:
     assert "9f9f" not in total.stopped_by
 
 
-def test_sending_waits_for_an_inlet_that_does_not_exist_yet() -> None:
+def test_sending_waits_until_the_inlet_exists() -> None:
     """A new inlet may be unknown for a while; nothing is lost in the meantime."""
     inlet = Inlet(
         lambda asked, numbers: (
@@ -205,7 +205,7 @@ def test_sending_waits_for_an_inlet_that_does_not_exist_yet() -> None:
     assert len(_delivered(total)) == 40
 
 
-def test_a_batch_path_that_takes_no_raw_records() -> None:
+def test_a_batch_path_that_accepts_no_raw_records() -> None:
     """If all elements ask for the header, all records are posted one by one, each once."""
     said = "The 'header' field is mandatory. Provide a valid 'header' value and try again."
 

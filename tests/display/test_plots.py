@@ -63,7 +63,7 @@ def test_a_plot_has_alternative_text(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DRAW)
-def test_a_plot_takes_a_style(name: str) -> None:
+def test_a_plot_accepts_a_style(name: str) -> None:
     """Colours and backgrounds are those of the style sheet."""
     figure = DRAW[name](style="dark_background")
     assert matplotlib.colors.to_hex(figure.get_facecolor()) == "#000000"

@@ -178,7 +178,7 @@ NAMES = ["$", "$x^2$", "\\frac{1}{2}", "$\\undefined$", "a\nb", "\x1b[1m\u202e",
 
 
 @pytest.mark.parametrize("name", ["$x^2$ $\\undefined$ \x1b[1m\u202e\n", "x" * 50_000])
-def test_a_plot_takes_any_name(name: str) -> None:
+def test_a_plot_accepts_any_name(name: str) -> None:
     """Names are not formulas, have one line, and are truncated."""
     index = pd.Index(NAMES, name=name)
     counts = pd.Series(range(len(NAMES)), index=index)

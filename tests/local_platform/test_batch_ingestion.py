@@ -705,7 +705,7 @@ def test_a_replay_replaces_batches_once_it_succeeds(batches):
     assert {batches.entry(each)["status"] for each in old} == {"inactive"}
 
 
-def test_a_revert_leaves_the_rows_of_other_routes_and_takes_its_own_from_profile(tmp_path, connect):
+def test_a_revert_keeps_rows_of_other_routes_and_removes_its_own_from_profile(tmp_path, connect):
     """Profile and Observability count what the lake holds; a reverted batch counts no more."""
     with running(tmp_path / "store", enabling_delay=0, processing_delay=0) as platform:
         api = connect(platform)

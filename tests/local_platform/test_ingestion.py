@@ -115,7 +115,7 @@ def test_a_dataflow_that_is_being_reenabled_accepts_no_records(tmp_path, connect
 
 
 @pytest.mark.parametrize("change", ["unknown", "other", "disabled"])
-def test_a_wrong_dataflow_is_refused_whole(api, event, change):
+def test_a_wrong_dataflow_is_refused_entirely(api, event, change):
     """An unknown, another inlet's, or a disabled dataflow is a problem document; Adobe documents none."""
     flow = api.new_flow()
     flow_id = "00000000-0000-4000-8000-000000000000"
@@ -153,7 +153,7 @@ def test_a_body_over_one_megabyte_is_too_large(api, event):
         (b'{"messages": [{}]}', "text/plain"),
     ],
 )
-def test_a_malformed_batch_is_refused_whole(api, body, content_type):
+def test_a_malformed_batch_is_refused_entirely(api, body, content_type):
     """A body that is not JSON, not an object with messages, or not sent as JSON, is 400."""
     flow = api.new_flow()
     url = flow["options"]["inletUrl"].replace("/collection/", "/collection/batch/")

@@ -70,7 +70,7 @@ def test_racing_processes_share_one_server(store):
     assert requests.get(f"{urls.pop()}/local-platform", timeout=10).status_code == 200
 
 
-def test_a_stopped_server_is_gone(store):
+def test_a_stopped_server_does_not_respond(store):
     """Stopping waits for the end; a second stop finds nothing."""
     ensure_running(store)
     pid = pid_of(store)

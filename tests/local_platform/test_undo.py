@@ -35,7 +35,7 @@ def test_an_impossible_revert_is_refused(api, landed):
     assert list(api.batches(flow, "success")) == [batch_id]
 
 
-def test_a_deleted_dataset_takes_its_rows_along(api, landed):
+def test_deleting_a_dataset_deletes_its_rows(api, landed):
     """Its batches stay readable as ``inactive``, and their files are gone."""
     flow, batch_id = landed
     dataset_id = api.dataset_of(flow)

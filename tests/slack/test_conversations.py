@@ -135,7 +135,7 @@ def test_a_beginning_is_complete_if_the_creator_joins_at_creation(
     assert list(tables.events["start_is_whole"]) == [is_whole]
 
 
-def test_closed_only_leaves_running_conversations_out(tmp_path: Path) -> None:
+def test_closed_only_excludes_running_conversations(tmp_path: Path) -> None:
     """closed_only leaves out running conversations."""
     export = ck.read_slack(
         write_export(tmp_path, [JOIN, ASKED, ARCHIVED, REOPENED, BACK]), **SETTINGS, closed_only=True

@@ -304,7 +304,7 @@ def test_redacted_ids_are_not_in_the_name_of_the_file(tmp_path: Path) -> None:
     assert not any(CHANNEL in note for note in tables.notes)
 
 
-def test_a_webhook_s_record_is_sent_as_before(tmp_path: Path, transcript: Payload) -> None:
+def test_a_webhook_s_record_is_sent_unchanged(tmp_path: Path, transcript: Payload) -> None:
     """Absence means a webhook, as in every event from a live dataflow or an earlier version."""
     tables = ck.read_export(_captures(tmp_path, [transcript])).to_tables(quiet=True)
     (record,) = wire_records(tables.events, tables.messages)

@@ -167,7 +167,7 @@ def test_a_page_describes_the_part_that_fits(tables: Tables) -> None:
     assert len(tables.explore(limit=1)) == 2  # the latest conversation and one rejected record always fit
 
 
-def test_a_page_holds_the_chosen_entries(tables: Tables) -> None:
+def test_a_page_contains_the_chosen_entries(tables: Tables) -> None:
     """A query and a period select; a rejected record has no time, so a period excludes it."""
     first, last = "2024-02-01", "2024-03-01T00:00:00Z"
     chosen = tables.explore(query="order", since=first, until=last)

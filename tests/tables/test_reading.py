@@ -102,7 +102,7 @@ def test_texts_are_decoded_next_to_the_raw_text(tables: Tables) -> None:
     assert shown["raw_text"].equals(tables.messages["text"])
 
 
-def test_a_workbook_holds_every_cell(tables: Tables, tmp_path: Path) -> None:
+def test_a_workbook_contains_every_cell(tables: Tables, tmp_path: Path) -> None:
     """Each table is a sheet; strings, numbers, flags and times equal those in the frames."""
     path = tables.to_excel(tmp_path / "chats.xlsx", time_zone="Europe/Berlin")
     shown = tables.frames(time_zone="Europe/Berlin", decode=True)
