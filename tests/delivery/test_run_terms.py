@@ -39,7 +39,7 @@ def _notes(page: Page) -> list[str]:
     return [note for note in page.notes if "sent" in note]
 
 
-def test_events_sent_unredacted_are_reported(captures: Path, local: Platform) -> None:
+def test_unredacted_events_of_earlier_runs_are_reported(captures: Path, local: Platform) -> None:
     """The page counts events that earlier runs sent with other options, and sends nothing again."""
     assert _notes(_sent(captures, local)) == []
     assert _notes(_sent(captures, local)) == []
