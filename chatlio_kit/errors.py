@@ -62,6 +62,11 @@ def option(name: str, value: str = "") -> str:
     return in_words(flag if value in ("", "True") else f"{flag} {value}", f"{name}={value}")
 
 
+def quoted(argument: object) -> str:
+    """Return an argument as it is typed on the command line: in quotes if it has a space."""
+    return f'"{argument}"' if " " in str(argument) else str(argument)
+
+
 class ChatlioKitError(Exception):
     """Base class of all chatlio_kit errors; a notebook shows the message without a traceback."""
 

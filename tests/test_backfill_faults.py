@@ -22,7 +22,7 @@ from chatlio_kit.delivery import DestinationLedger, Ledger, Page, canary, reconc
 from chatlio_kit.delivery import replay as send_again
 from chatlio_kit.delivery.requests import sending
 from chatlio_kit.delivery.requests.packing import pack
-from chatlio_kit.jobs.backfill import backfill
+from chatlio_kit.jobs.backfill import backfill, forecast
 from chatlio_kit.jobs.platforms import settings_of
 from chatlio_kit.local_platform import Logged, read_log, running
 from chatlio_kit.samples import write_sample
@@ -250,18 +250,41 @@ def test_a_canary_is_read_back_before_the_rest_is_sent(tmp_path: Path) -> None:
 
     with _platform(state, {}, is_local=False) as platform:
         platform.sleep = sleep
+        before = forecast([sample.path], platform)
         page = backfill([sample.path], platform, connect=True, skip_guard=True, wait=20, quiet=True)
         log = read_log(state / "local")
+        after = forecast([sample.path], platform)
         times = len(looks)
         more = write_sample(tmp_path / "more.d", events=100, seed=15)
         backfill([more.path], platform, skip_guard=True, wait=20, quiet=True)
     assert len(looks) == times
     first = next(each for each in log if each.accepted)
     assert first.messages <= canary.RECORDS
-    assert 30.0 in looks
+    assert 1.0 in looks
+    assert (before.guard_seconds, before.canaries) == (300, 5)
+    assert "about 5 minutes until new dataflows accept data" in str(before)
+    assert after.canaries == 0
     assert (page.exit_code, page.run.landed) == (0, 400)
     with Ledger(state) as ledger:
         assert ledger.fetch_all("SELECT count(*) FROM canary")[0][0] == len(page.counts.by_kind)
+
+
+def test_the_dataflows_of_a_batch_become_active_at_the_same_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All are created before the first is waited for, so that their waits overlap."""
+    sample = write_sample(tmp_path / "x.d", events=100, seed=16)
+    created: list[int] = []
+    state = tmp_path / "state"
+    monkeypatch.setattr(
+        run, "wait_until_active", lambda connection, *_, **__: created.append(len(connection.history))
+    )
+    with _platform(state) as platform:
+        connection = ck.plan_connection(platform).apply()
+        tables = ck.read_export(sample.path).to_tables(quiet=True)
+        with run.Run(connection, state, quiet=True) as sending:
+            sending.send(tables.events, tables.messages)
+    assert created == [5] * 5
 
 
 def test_a_failed_canary_stops_sending(tmp_path: Path, remap: Remap) -> None:

@@ -137,6 +137,8 @@ def test_the_page_shows_every_count(export: Path, state: Path) -> None:
     """Without ``--json``, the page is printed to stdout, with kinds, reasons and the equations."""
     _run("backfill", export, "--state", state)
     page = _run("backfill", export, "--state", state).stdout
+    replayed = _run("replay", "--state", state).stdout
+    assert "Nothing was replayed: there are no dead letters." in replayed
     for word in (
         "read",
         "accepted",
@@ -214,13 +216,19 @@ def test_a_missing_path_and_an_empty_folder(command: str, tmp_path: Path, state:
 
 
 def test_tables_stay_separate_from_captures(tmp_path: Path) -> None:
-    """A folder of tables among the captures is refused before its tables are read as captures."""
+    """Tables of an earlier run are excluded anywhere, and no tables are written among captures."""
     captures = write_sample(tmp_path / "captures", events=20, seed=1).path
     out = captures / "out"
-    assert _run("convert", captures, "--out", out).exit_code == 0
-    again = _run("convert", captures, "--out", out)
-    assert again.exit_code == 2
-    assert "a separate folder" in again.output
+    counts = [_json(_run("convert", captures, "--out", out, "--json")) for _ in range(2)]
+    assert counts[0] == counts[1]
+    again = _run("convert", captures, "--out", tmp_path / "other")
+    assert "left out (tables and reports that convert wrote): captures/out/" in again.stdout
+    alone = _run("convert", out, "--out", tmp_path / "other")
+    assert alone.exit_code == 1
+    assert "holds tables that convert wrote, not captures" in alone.stderr
+    into = _run("convert", captures, "--out", captures / "transcript")
+    assert into.exit_code == 2
+    assert "a separate folder" in into.output
 
 
 def test_an_out_that_cannot_be_written(export: Path, tmp_path: Path) -> None:
@@ -356,7 +364,7 @@ def test_a_slack_export_from_which_nothing_is_read_is_noted(tmp_path: Path) -> N
     assert "No channel of x.d.slack.zip was read" in _run(*read).stdout
     settings.write_text('channels = ["z-*"]\napp_ids = ["A0CHATLIO1"]\n', encoding="utf-8")
     assert "No channel" not in _run(*read).stdout
-    assert "conversations come from Slack" in _run("metrics", tmp_path / "tables").stdout
+    assert "conversations are known only from Slack" in _run("metrics", tmp_path / "tables").stdout
     settings.write_bytes(b"\xff\xfe")
     assert "it is not UTF-8" in _run(*read).stderr
 

@@ -226,6 +226,7 @@ def test_captures_are_read_with_the_options_of_the_backfill(tmp_path: Path, stat
     table["what"] = table["what"].str.decode("utf-8")
     table.to_csv(tmp_path / "log.csv", index=False)
     options = ("--fields", "payload=what,received=at,kind=hook")
+    _run("backfill", tmp_path / "log.csv", "--state", state, "--json")  # sends nothing, so it is not recalled
     sent = orjson.loads(
         _run(
             "backfill", tmp_path / "log.csv", *options, "--redact", "drop", "--state", state, "--json"
@@ -238,6 +239,7 @@ def test_captures_are_read_with_the_options_of_the_backfill(tmp_path: Path, stat
     assert any("--fields" in note for note in blind["notes"])
     found = orjson.loads(_run("forget", tmp_path / "log.csv", *options, "--redact", "drop", *who).stdout)
     assert (found["events"], found["lake_rows"] > 0) == (4, True)
+    assert not any("without options" in note for note in found["notes"])
 
 
 @pytest.mark.parametrize("way", ["keep", "mask", "hash:aep", "hash:keyed"])

@@ -89,6 +89,15 @@ def test_messages_for_mistakes_are_in_troubleshooting(
     assert any(known.fullmatch(sentence) for known in patterns), sentence
 
 
+def test_no_message_lacks_a_space_between_two_parts() -> None:
+    """A message that is put together from parts has a space after each sentence and clause."""
+    names = "json|toml|parquet|slack|apply|isoformat|distributed|keyed|aep"
+    run_on = re.compile(rf"(?<![-\w.=/`'])[a-z_]{{3,}}[.:;,](?=[a-z`])(?!\w+[=:,]|{names})\S+")
+    collected = (messages.error_messages(), messages.doctor_messages(), messages.notes())
+    texts = {message.text: message.place for of_sort in collected for message in of_sort}
+    assert not {found[0]: place for text, place in texts.items() if (found := run_on.search(text))}
+
+
 def pattern(text: str) -> re.Pattern[str]:
     """Return what a message of the page matches: anything at a placeholder, perhaps nothing in brackets."""
     escaped = re.escape(text.replace(" [", "[")).replace(r"\[", "(?: ?").replace(r"\]", ")?")

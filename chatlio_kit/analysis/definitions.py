@@ -63,9 +63,9 @@ _ALL = (
     Metric("visitor_wait", "the visitor's wait in all", DURATION, "Sum of a conversation's reply times", "dbt_zendesk: requester_wait_time_in_*_minutes"),
     Metric("agent_wait", "the agent's wait in all", DURATION, "Sum of a conversation's waits from the first message of an agent's turn to the visitor's answer", "dbt_zendesk: agent_wait_time_in_*_minutes"),
     Metric("replied_within_a_minute", "first reply within a minute", SHARE, "Share of conversations with a message by the visitor whose first reply time is below 60 seconds", "dbt_zendesk: zendesk__sla_policies, first_reply_time"),
-    Metric("unanswered", "reported as unanswered", SHARE, "Share of all conversations that Chatlio reported because no agent answered in time", "Chatlio: webhook visitor unanswered"),
+    Metric("unanswered", "reported as unanswered", SHARE, "Share of conversations in captured webhooks that Chatlio reported because no agent answered in time", "Chatlio: webhook visitor unanswered"),
     Metric("missed", "missed conversations", SHARE, "Of conversations with a transcript or reported as unanswered, those in which no agent wrote", "Zendesk Chat: Missed chats; dbt_zendesk: unreplied_ticket_count"),
-    Metric("abandoned", "abandoned conversations", SHARE, "Share of the same conversations that were missed but not reported as unanswered, because the visitor left first", "Zendesk Chat: abandon_time"),
+    Metric("abandoned", "abandoned conversations", SHARE, "Share of the same conversations, if in captured webhooks, that were missed but not reported as unanswered, because the visitor left first", "Zendesk Chat: abandon_time"),
     Metric("dropped", "dropped conversations", SHARE, "Of conversations in which an agent wrote, those that end with a turn of the visitor", "Zendesk Chat: Dropped chats"),
     Metric("duration", "duration", DURATION, "From start to end, for conversations with a transcript", "Zendesk Chat: duration"),
     Metric("handling_time", "handling time", DURATION, "From the first message of an agent to the last message of the conversation", "Zendesk Chat: engagement.duration"),
@@ -76,7 +76,7 @@ _ALL = (
     Metric("multi_touch", "multi-touch conversations", SHARE, "Share of the same conversations with more than two agent turns", "dbt_zendesk: is_multi_touch_resolution"),
     Metric("handed_over", "conversations handed over", SHARE, "Share of conversations with a known agent in which several agents wrote", "dbt_zendesk: unique_assignee_count; dbt_intercom: count_assignments"),
     Metric("reopened", "reopened conversations", SHARE, "Share of conversations with a transcript that have a message after their first end, and a later end", "dbt_zendesk: count_reopens; dbt_intercom: count_reopens"),
-    Metric("feedback", "conversations with feedback", SHARE, "Share of all conversations whose visitor left feedback", "Zendesk Chat: rating; dbt_intercom: conversation_rating"),
+    Metric("feedback", "conversations with feedback", SHARE, "Share of conversations in captured webhooks whose visitor left feedback", "Zendesk Chat: rating; dbt_intercom: conversation_rating"),
 )
 # fmt: on
 

@@ -256,10 +256,11 @@ class Metrics(SheetDisplay):
                 f"{strays:,} messages belong to no known conversation, as where ids are redacted with drop; "
                 "they are not measured."
             )
-        if from_slack := int((self._frames["conversations"]["origin"] == "slack_export").sum()):
+        if from_slack := int(self._frames["conversations"]["has_feedback"].isna().sum()):
             notes.append(
-                f"{from_slack:,} conversations come from Slack, which has no feedback or reports of "
-                "unanswered chats; unless webhooks add them, these shares are too low."
+                f"{from_slack:,} conversations are known only from Slack, which records neither feedback nor "
+                "reports of unanswered chats: the shares of both, and of abandoned conversations, exclude "
+                "them."
             )
         return [*notes, f"times: {self.calendar.time_zone}"]
 

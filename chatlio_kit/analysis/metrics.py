@@ -159,8 +159,9 @@ def replied_within_a_minute(
 
 
 def unanswered(conversations: pd.DataFrame, calendar: Calendar = EVERY_HOUR) -> Rows:
-    """Return for each conversation whether Chatlio reported it as unanswered."""
+    """Return for each conversation that webhooks report on whether Chatlio reported it as unanswered."""
     chats = _chats(conversations)
+    chats = chats[chats["was_unanswered"].notna()]
     return _rows(chats, chats["was_unanswered"], calendar)
 
 
@@ -173,6 +174,7 @@ def missed(conversations: pd.DataFrame, calendar: Calendar = EVERY_HOUR) -> Rows
 def abandoned(conversations: pd.DataFrame, calendar: Calendar = EVERY_HOUR) -> Rows:
     """Return whether a conversation was missed and not reported as unanswered: the visitor left before."""
     chats = _with_known_fate(_chats(conversations))
+    chats = chats[chats["was_unanswered"].notna()]
     return _rows(chats, (chats["agent_messages"] == 0) & ~chats["was_unanswered"], calendar)
 
 
@@ -262,8 +264,9 @@ def reopened(
 
 
 def feedback(conversations: pd.DataFrame, calendar: Calendar = EVERY_HOUR) -> Rows:
-    """Return for each conversation whether the visitor left feedback."""
+    """Return for each conversation that webhooks report on whether the visitor left feedback."""
     chats = _chats(conversations)
+    chats = chats[chats["has_feedback"].notna()]
     return _rows(chats, chats["has_feedback"], calendar)
 
 
@@ -282,7 +285,7 @@ def _with_transcript(chats: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_known_fate(chats: pd.DataFrame) -> pd.DataFrame:
-    return chats[(chats["transcripts"] > 0) | chats["was_unanswered"]]
+    return chats[(chats["transcripts"] > 0) | chats["was_unanswered"].fillna(value=False)]
 
 
 def _with_agent(chats: pd.DataFrame) -> pd.DataFrame:

@@ -241,8 +241,8 @@ CONVERSATIONS: tuple[Field, ...] = (
     _f("origin", TEXT, PLAIN, "Source of the transcript shown; missing without a transcript", ORIGINS, xdm=None),
     _f("ended_by", TEXT, PLAIN, "Sign of its end, if that transcript comes from a Slack export", ENDS, xdm=None),
     _f("start_is_whole", FLAG, PLAIN, "True if that transcript is known to be complete at its start", xdm=None),
-    _f("was_unanswered", FLAG, PLAIN, "True if Chatlio reported that no agent answered in time", required=True, xdm=None),
-    _f("has_feedback", FLAG, PLAIN, "True if the visitor left feedback", required=True, xdm=None),
+    _f("was_unanswered", FLAG, PLAIN, "True if Chatlio reported that no agent answered in time; missing if only Slack has the conversation", xdm=None),
+    _f("has_feedback", FLAG, PLAIN, "True if the visitor left feedback; missing if only Slack has the conversation", xdm=None),
 )
 
 VISITORS: tuple[Field, ...] = (

@@ -101,7 +101,8 @@ def connect(
     ui_steps = {"ui_steps": list(UI_STEPS)} if turns else {}
     if dry_run:
         content = {**plan.as_dict(), **ui_steps, **({"audit": audit.as_dict()} if audit else {})}
-        return CommandResult(content, _text(audit, plan))
+        unchanged = "Nothing was changed. Without --dry-run, connect makes these changes."
+        return CommandResult(content, _text(audit, plan, unchanged if plan.changes else None))
     if plan.enables_profile and confirm is None and not context.as_json:
         plan.require_audit(audit, despite_audit=despite_audit)
         require_leave(plan.platform, production)  # before the prompt, whose answer could not matter
@@ -112,7 +113,7 @@ def connect(
     expiry = profile_expiry(connection)
     if expiry is not None and audit is not None:
         notes.append(expiry.sentence(audit.share_older_than(expiry.span, plan.platform.now())))
-    next_step = None
+    next_step = None if turns else "Next: run this again with --write-urls FILE to get the URLs for Chatlio."
     if write_urls is not None:
         connection.write_webhook_urls(write_urls)
         next_step = (

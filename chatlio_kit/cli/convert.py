@@ -23,7 +23,7 @@ from chatlio_kit.cli.command import (
     cluster_option,
     command,
 )
-from chatlio_kit.errors import DONE, INCOMPLETE
+from chatlio_kit.errors import DONE, INCOMPLETE, quoted
 from chatlio_kit.pool import create_pool, default_workers, paused_collection
 
 if TYPE_CHECKING:
@@ -55,7 +55,14 @@ def convert(
         converted: Converted = tables.convert(
             captures.export(paths, cluster), out, executor=pool, quiet=context.as_json
         )
-    return CommandResult(converted.report(), converted, INCOMPLETE if converted.counts.rejected else DONE)
+    text = str(converted)
+    if converted.counts.accepted and isinstance(converted.out, Path):
+        tables_folder = quoted(converted.out)
+        text += (
+            f"\nNext: chatlio-kit explore {tables_folder} or chatlio-kit metrics {tables_folder}. Then "
+            "chatlio-kit backfill, with the captures and options of this command, sends them."
+        )
+    return CommandResult(converted.report(), text, INCOMPLETE if converted.counts.rejected else DONE)
 
 
 def _bytes_in(paths: Sequence[str]) -> int:

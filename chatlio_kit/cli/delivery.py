@@ -112,7 +112,9 @@ def backfill(
     if turns and via == "batch":
         raise UsageError("Conversation turns are streamed. Leave out --via batch.")
     if dry_run:
-        result = forecast(export, context.open(), name=name, pace=pace)
+        result = forecast(
+            export, context.open(), name=name, pace=pace, skip_guard=skip_guard, canary=not no_canary
+        )
         return CommandResult(result.as_dict(), result)
     send: Callable[..., Page | TurnsPage] = partial(run_backfill, via=via)
     if turns:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from chatlio_kit.cli.command import CommandResult, Context, command
+from chatlio_kit.errors import quoted
 
 
 @click.group("slack")
@@ -34,9 +35,14 @@ def inspect(_: Context, export: Path, captures: tuple[str, ...], write: Path | N
     proposal = jobs.inspect_slack(export, captures or None, write=write)
     if write is None:
         return CommandResult(proposal.as_dict(), proposal)
-    paths = " ".join(f'"{path}"' if " " in path else path for path in [str(export), *captures])
+    paths = " ".join(map(quoted, [export, *captures]))
     next_step = (
         f"Next: check every line of {write}. Then read the export: "
-        f"chatlio-kit convert {paths} --slack {write} --out tables/"
+        f"chatlio-kit convert {paths} --slack {quoted(write)} --out tables/"
     )
+    if proposal.without_username and proposal.settings["bot_without_username"] == "unknown":
+        next_step += (
+            "\nThen chatlio-kit explore tables/ shows what unknown authors wrote: if these are notices, set "
+            "bot_without_username to notice and convert again before you send."
+        )
     return CommandResult(proposal.as_dict(), f"{proposal}\n{next_step}")

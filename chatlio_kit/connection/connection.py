@@ -347,10 +347,14 @@ class Connection(SheetDisplay):
         after its schema was changed, because validators cache schemas that long (streaming validation). It is
         60 if the schema feeds Profile: Adobe's own labs wait that long after enabling one.
         """
-        changed = _moment(self.schema_changed_at)
+        return self.guard_after(flow.changed)
+
+    def guard_after(self, changed: datetime) -> datetime:
+        """Return the same for a dataflow that was created or changed at this time."""
+        schema_changed = _moment(self.schema_changed_at)
         return max(
-            flow.changed + GUARD_AFTER_FLOW_CHANGE,
-            changed + (GUARD_AFTER_PROFILE if self.people.profile else GUARD_AFTER_SCHEMA_CHANGE),
+            changed + GUARD_AFTER_FLOW_CHANGE,
+            schema_changed + (GUARD_AFTER_PROFILE if self.people.profile else GUARD_AFTER_SCHEMA_CHANGE),
         )
 
     @checked()

@@ -8,10 +8,16 @@ API source, not for Chatlio's. An acknowledged record may still be lost, so a fe
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from datetime import timedelta
 
+from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.connection import Connection, Dataflow
-from chatlio_kit.connection.connection import GUARD_AFTER_PROFILE, GUARD_AFTER_SCHEMA_CHANGE
+from chatlio_kit.connection.connection import (
+    GUARD_AFTER_FLOW_CHANGE,
+    GUARD_AFTER_PROFILE,
+    GUARD_AFTER_SCHEMA_CHANGE,
+)
 from chatlio_kit.delivery.ledger.destination import DestinationLedger
 from chatlio_kit.delivery.readback import DatasetReader
 from chatlio_kit.display import Progress
@@ -35,6 +41,22 @@ def seconds_until_active(connection: Connection, flow: Dataflow) -> float:
     return min(max(remaining, timedelta(0)), longest).total_seconds()
 
 
+def forecast_guard(connection: Connection | None, kinds: Iterable[Kind]) -> float:
+    """Return the seconds that sending these kinds will wait, if missing dataflows were created now."""
+    if connection is None:
+        return GUARD_AFTER_FLOW_CHANGE.total_seconds()
+    now = connection.platform.now()
+    return max(
+        (
+            seconds_until_active(connection, connection.history[kind])
+            if kind in connection.history
+            else (connection.guard_after(now) - now).total_seconds()
+            for kind in kinds
+        ),
+        default=0.0,
+    )
+
+
 def wait_until_active(connection: Connection, flow: Dataflow, *, quiet: bool = False) -> None:
     """Wait until a dataflow accepts data reliably, and show the countdown."""
     remaining = seconds_until_active(connection, flow)
@@ -56,7 +78,7 @@ def wait_for_canary(
 
     They may not if the platform failed all first records, or if none was visible within an hour and a half.
     """
-    waited, landed = 0.0, 0
+    waited, landed, pause = 0.0, 0, 1.0
     reader = DatasetReader(connection, ledger)
     started = time.monotonic()
     label = f"canary of {flow.kind}: reading back"
@@ -71,5 +93,6 @@ def wait_for_canary(
                 return True
             if is_settled or waited >= CANARY_PATIENCE:
                 return False
-            connection.platform.sleep(_CANARY_INTERVAL)
-            waited += _CANARY_INTERVAL
+            connection.platform.sleep(pause)
+            waited += pause
+            pause = min(2 * pause, _CANARY_INTERVAL)

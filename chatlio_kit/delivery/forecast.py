@@ -58,6 +58,8 @@ class Forecast(SheetDisplay):
         per_second: The pace, messages a second.
         counts: Records read, by outcome; events delivered before count as duplicates.
         kinds: Totals by kind.
+        guard_seconds: The wait until new dataflows accept data, before a stream.
+        canaries: Dataflows whose first records are read back before the rest follows.
         notes: Further sentences.
     """
 
@@ -65,6 +67,8 @@ class Forecast(SheetDisplay):
     per_second: int = MESSAGES_PER_SECOND
     counts: RecordCounts = field(default_factory=RecordCounts)
     kinds: dict[str, Share] = field(default_factory=dict)
+    guard_seconds: float = 0.0
+    canaries: int = 0
     notes: list[str] = field(default_factory=list)
     _samples: dict[str, list[pa.Table]] = field(default_factory=dict)
     _sampled: dict[str, int] = field(default_factory=dict)
@@ -149,6 +153,19 @@ class Forecast(SheetDisplay):
         """The cheaper route: a long stream uses quota that live traffic needs."""
         return "batch" if self.seconds > LONG_STREAM else "stream"
 
+    def waits(self) -> list[str]:
+        """Report what a stream waits for besides sending."""
+        parts = []
+        if self.guard_seconds:
+            minutes = counted(max(1, round(self.guard_seconds / 60)), "minute")
+            parts.append(f"about {minutes} until new dataflows accept data")
+        if self.canaries:
+            parts.append(
+                f"until the first records of {counted(self.canaries, 'dataflow')} are read back, up to an "
+                "hour each"
+            )
+        return [f"A stream also waits {' and '.join(parts)}."] if parts else []
+
     def routes(self) -> dict[str, dict[str, float]]:
         """Return least time, bytes, calls and the share of the streaming quota of each route."""
         kinds = self.kinds.values()
@@ -172,12 +189,12 @@ class Forecast(SheetDisplay):
         share = f"{self.per_second / self.quota:.0%} of the organisation's streaming quota"
         to_profile = self.quota == QUOTA_OF_PROFILE
         stream = (
-            f"By stream: at least {in_time(self.seconds)} at {self.per_second:,} messages a second, {share}"
+            f"By stream: {at_least(self.seconds)} at {self.per_second:,} messages a second, {share}"
             f"{' to Profile' if to_profile else ''}; live traffic shares the rest meanwhile."
         )
         batch = (
             f"By batch: about {in_bytes(self.batch_bytes)} of Parquet, {counted(self.files, 'file')} in "
-            f"{counted(self.batches, 'batch', 'batches')}, at least {in_time(self.batch_seconds)} at 20 GB "
+            f"{counted(self.batches, 'batch', 'batches')}, {at_least(self.batch_seconds)} at 20 GB "
             "an hour; it uses none of the streaming quota"
             + (f", and of Profile's {BATCHES_A_DAY} batches a day {self.batches:,}." if to_profile else ".")
         )
@@ -200,6 +217,8 @@ class Forecast(SheetDisplay):
             **self.counts.as_dict(),
             "messages_per_second": self.per_second,
             "least_seconds": round(self.seconds, 3),
+            "guard_seconds": round(self.guard_seconds, 3),
+            "canaries": self.canaries,
             "kinds": kinds,
             "routes": self.routes(),
             "cheaper": self.cheaper,
@@ -224,7 +243,7 @@ class Forecast(SheetDisplay):
             f"read {counts.read:,} = to send {counts.accepted:,} + rejected {counts.rejected:,}"
             f" + duplicates or delivered before {counts.duplicates:,}",
             "nothing was sent",
-            *(self.comparison() if self.records else ()),
+            *((*self.comparison(), *self.waits()) if self.records else ()),
         ]
         if self.quota == QUOTA_OF_PROFILE:
             notes.append("the dataset feeds Profile, which takes 1,500 records a second")
@@ -241,7 +260,12 @@ def in_time(seconds: float) -> str:
     for unit, size in (("hours", 3600.0), ("minutes", 60.0)):
         if seconds >= 2 * size:
             return f"{seconds / size:,.{1 if seconds < 10 * size else 0}f} {unit}"
-    return f"{seconds:,.1f} seconds"
+    return f"{seconds:,.1f} seconds" if seconds >= 1 else "less than a second"
+
+
+def at_least(seconds: float) -> str:
+    """Return a least duration in words."""
+    return f"{'at least ' if seconds >= 1 else ''}{in_time(seconds)}"
 
 
 def in_bytes(count: float) -> str:

@@ -164,11 +164,7 @@ class Page(SheetDisplay):
             f" + dead-lettered {run.dead_lettered:,} + pending {run.pending:,}",
         ]
         if self.arrived is not None:
-            sentences.append(
-                "history dataflows: "
-                + ", ".join(f"{name} {count:,}" for name, count in self.arrived.received().items())
-                + f"; rows of ours in the dataset {self.arrived.lake_rows:,}"
-            )
+            sentences.append(_received(self.arrived))
         if self.unanswered:
             sentences.append(
                 f"{self.unanswered:,} records were in requests whose answer was lost or incomplete; they "
@@ -206,3 +202,14 @@ class Page(SheetDisplay):
                 f"{run.pending:,} events have no verdict yet. Run the backfill or stream again to send them."
             )
         return [*sentences, *self.notes]
+
+
+def _received(arrived: Reconciliation) -> str:
+    """Report what the platform counts; a run opens only the dataflows of the kinds that it sends."""
+    rows = f"rows of ours in the dataset {arrived.lake_rows:,}"
+    if not arrived.runs:
+        return rows
+    received = ", ".join(f"{name} {count:,}" for name, count in arrived.received().items())
+    others = any(counts.delivered for kind, counts in arrived.by_kind.items() if kind not in arrived.runs)
+    kinds = f" of {', '.join(arrived.runs)}" if others else ""
+    return f"history dataflows{kinds}: {received}; {rows}"

@@ -89,6 +89,9 @@ def _send_dead_letters(connection: Connection, run: Run, reason: str | None) -> 
         run.counts.add((letter.kind for letter in letters), ())
         run.resend(letters)
     run.counts.add((event.kind for event in without_body), ())
+    if not run.counts.read:
+        which = f" with the reason {reason}" if reason else ""
+        run.page.notes.append(f"Nothing was replayed: there are no dead letters{which}.")
     ledger.requeue(run.number, (event.event_id for event in without_body))
     _note_pending(run, Counter(event.file for event in without_body))
 

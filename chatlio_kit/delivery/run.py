@@ -218,12 +218,15 @@ class Run:
         self._send_by_kind(rows, records.with_rows(self.destination_ledger.insert_pending(self.number, rows)))
 
     def _send_by_kind(self, events: pd.DataFrame, records: WireRecords) -> None:
-        for kind in events["kind"].unique():
+        kinds = [] if self.is_stopped else [Kind(kind) for kind in events["kind"].unique()]
+        for kind in kinds:  # all before the first is sent, so that they become active at the same time
+            self.connection.history_flow(kind, production=self._production)
+        for kind in kinds:
             if self.is_stopped:
                 return
             indexes = np.flatnonzero(events["kind"] == kind)
             of_kind = records if len(indexes) == len(records) else records.take(indexes)
-            self._send_records(self._flow(Kind(kind)), self._sendable(of_kind))
+            self._send_records(self._flow(kind), self._sendable(of_kind))
 
     def pass_over(self, events: int) -> None:
         """Count events that need no sending in the progress bar."""

@@ -7,15 +7,17 @@ The kind is part of an event's id, so another ``--kind`` makes the same record a
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import orjson
 
+from chatlio_kit.captures.dialects.clocks import CLOCKS
 from chatlio_kit.chatlio.redaction import Redaction
 from chatlio_kit.delivery.ledger.destination import DestinationLedger
 from chatlio_kit.delivery.ledger.ledger import Ledger
 from chatlio_kit.tables import ReadOptions
+from chatlio_kit.tables.validate.event_time import Undated
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS run_terms (
@@ -39,6 +41,16 @@ WHERE kept_body.destination = ? AND run IN (SELECT value FROM json_each(?))
 _OTHER_READINGS = """
 SELECT DISTINCT reading FROM run_terms
 WHERE destination = :destination AND run != :run AND reading != :reading ORDER BY run
+"""
+_READINGS = """
+SELECT DISTINCT reading FROM run_terms JOIN (SELECT DISTINCT destination, run FROM event)
+USING (destination, run)
+WHERE reading IS NOT NULL ORDER BY reading
+"""
+_COUNT_SENT_BEFORE = """
+SELECT count(*) FROM event JOIN run_terms USING (destination, run)
+WHERE destination = :destination AND run < :run AND reading != :reading AND source_record > 0
+    AND source_file IN (SELECT value FROM json_each(:files))
 """
 _COUNT_SENT_TWICE = """
 SELECT count(*) FROM (SELECT source_file, source_record FROM event WHERE destination = :destination
@@ -72,10 +84,14 @@ class RunOptions:
 def reading_of(options: ReadOptions) -> str:
     """Return the reading options in the form of the command line; empty if there are none."""
     words = [f"--kind {options.kind}"] if options.kind else []
+    undated = options.undated_as
+    if undated.choice is not Undated.REJECT:
+        words.append(f"--undated-as {undated.time.isoformat() if undated.time else undated.choice}")
     if options.fields is not None:
+        clock = next(name for name, clock in CLOCKS.items() if clock is options.fields.clock)
         paths = {
             "payload": options.fields.payload,
-            "received": options.fields.received,
+            clock: options.fields.received,
             "kind": options.fields.label,
             "widget": options.fields.widget,
         }
@@ -91,18 +107,26 @@ def record_options(destination: DestinationLedger, run: int, options: RunOptions
 
 
 def recorded_readings(ledger: Ledger) -> list[str]:
-    """Return the recorded reading options of earlier runs."""
+    """Return the recorded reading options of earlier runs that sent anything."""
     if not ledger.fetch_all("SELECT 1 FROM sqlite_master WHERE name = 'run_terms'"):
         return []
-    query = "SELECT DISTINCT reading FROM run_terms WHERE reading IS NOT NULL ORDER BY reading"
-    return [reading for (reading,) in ledger.fetch_all(query)]
+    return [reading for (reading,) in ledger.fetch_all(_READINGS)]
 
 
-def option_notes(destination: DestinationLedger, run: int, options: RunOptions) -> list[str]:
-    """Report events that earlier runs sent with other options, and the effect on the dataset."""
+def option_notes(
+    destination: DestinationLedger, run: int, options: RunOptions, files: Iterable[str] = ()
+) -> list[str]:
+    """Report events that earlier runs sent with other options, and the effect on the dataset.
+
+    Args:
+        destination: The ledger's part for the destination.
+        run: The number of this run.
+        options: Its options.
+        files: Names of the files that it read.
+    """
     return [
         *_redaction_notes(destination, run, options),
-        *_reading_notes(destination, run, options),
+        *_reading_notes(destination, run, options, files),
     ]
 
 
@@ -146,16 +170,29 @@ def _how(redaction: str) -> str:
     return f"redacted ({redaction})" if redaction else "unredacted"
 
 
-def _reading_notes(destination: DestinationLedger, run: int, options: RunOptions) -> Iterator[str]:
+def _reading_notes(
+    destination: DestinationLedger, run: int, options: RunOptions, files: Iterable[str]
+) -> Iterator[str]:
     if options.reading is None:
         return
-    parameters = {"destination": destination.id, "run": run}
+    parameters: dict[str, int | str] = {"destination": destination.id, "run": run}
     readings = destination.ledger.fetch_all(_OTHER_READINGS, {**parameters, "reading": options.reading})
     if not readings:
         return
+    earlier = " and ".join(reading or "without such options" for (reading,) in readings)
     ((sent_twice,),) = destination.ledger.fetch_all(_COUNT_SENT_TWICE, parameters)
+    these: dict[str, int | str] = {
+        "reading": options.reading,
+        "files": orjson.dumps(sorted(files)).decode(),
+    }
+    ((sent_before,),) = destination.ledger.fetch_all(_COUNT_SENT_BEFORE, parameters | these)
+    if sent_before > sent_twice:
+        yield (
+            f"{sent_before - sent_twice:,} events of these files stay as earlier runs sent them: those read "
+            f"them {earlier}, this run {options.reading or 'without such options'}. An event is sent once, "
+            "so a corrected time does not replace the earlier one."
+        )
     if sent_twice:
-        earlier = " and ".join(reading or "without such options" for (reading,) in readings)
         yield (
             f"{sent_twice:,} records were sent before as other events: earlier runs read them "
             f"{earlier}, this run {options.reading or 'without such options'}. The kind is part of an "

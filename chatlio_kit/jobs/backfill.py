@@ -18,6 +18,7 @@ from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.chatlio.redaction import Way
 from chatlio_kit.connection import a_platform, open_connection, plan_connection, require_leave
 from chatlio_kit.delivery import DestinationLedger, Forecast, Ledger, Page, Run, pace_for
+from chatlio_kit.delivery.activation import forecast_guard
 from chatlio_kit.delivery.bulk.run import BulkRun
 from chatlio_kit.delivery.ledger.ledger import FILE as LEDGER
 from chatlio_kit.delivery.ledger.models import ProcessedFile
@@ -61,6 +62,8 @@ def forecast(
     *,
     name: str = "chatlio",
     pace: int | None = None,
+    skip_guard: bool = False,
+    canary: bool = True,
 ) -> Forecast:
     """Forecast the records that a backfill would send, and the minimum time; nothing is created or sent.
 
@@ -69,6 +72,8 @@ def forecast(
         platform: The platform to send to.
         name: The connection's name; if there is no such connection, nothing counts as delivered.
         pace: Messages a second; by default 9,000, or 1,400 if the dataset feeds Profile.
+        skip_guard: As for :func:`backfill`, like the next argument.
+        canary: See ``skip_guard``.
 
     Raises:
         MissingPath: A path does not exist.
@@ -76,7 +81,7 @@ def forecast(
     """
     export = export_of(captures)
     with ExitStack() as stack:
-        settled = None
+        connection = ledger = None
         try:
             connection = open_connection(platform, name)
         except ConnectionIncomplete:
@@ -86,12 +91,23 @@ def forecast(
             connection.require_events()
             result = Forecast(str(connection.destination), pace or pace_for(connection))
             if (platform.settings.state / LEDGER).exists():
-                ledger = stack.enter_context(Ledger(platform.settings.state))
-                settled = DestinationLedger(ledger, connection.destination).settled
-        for batch in export.batches(settled):
+                opened = stack.enter_context(Ledger(platform.settings.state))
+                ledger = DestinationLedger(opened, connection.destination)
+        for batch in export.batches(ledger.settled if ledger is not None else None):
             result.counts.add_batch(batch)
             result.add(batch.events, batch.messages)
-    result.notes += [*export.notes(), *export.next_steps.sentences()]
+        if not platform.settings.is_local:
+            kinds = [Kind(kind) for kind in result.kinds]
+            if not skip_guard:
+                result.guard_seconds = forecast_guard(connection, kinds)
+            if canary:
+                flows = connection.history if connection is not None and ledger is not None else {}
+                result.canaries = sum(
+                    kind not in flows or ledger is None or not ledger.has_passed_canary(flows[kind].flow_id)
+                    for kind in kinds
+                )
+    examples = result.counts.examples_except({step.reason for step in export.next_steps})
+    result.notes += [*export.notes(), *export.next_steps.sentences(), *examples]
     return result
 
 
@@ -188,7 +204,7 @@ def backfill(
             pairs = conversations.record(export.slack.sent)
             is_named = export.policy.redaction.way_of(Privacy.PSEUDONYM) is Way.KEEP
             run.page.notes += pair_notes(pairs, may_name=is_named)
-        run.page.notes += option_notes(run.destination_ledger, run.number, options)
+        run.page.notes += option_notes(run.destination_ledger, run.number, options, export.captures.read)
         if unchanged:
             run.page.notes.append(f"{unchanged:,} unchanged files were recognised and not read again")
         run.finish()
@@ -196,7 +212,8 @@ def backfill(
         page = run.reconcile(wait=wait_seconds(connection, wait), again=False)
         page.slack = export.slack.counts if export.slack is not None else None
         next_steps = export.next_steps
-        page.notes += [*export.notes(), *next_steps.sentences()]
+        examples = page.counts.examples_except({step.reason for step in next_steps})
+        page.notes += [*export.notes(), *next_steps.sentences(), *examples]
         page.notes.append(f"report, with the rejects beside it: {report / PAGE}")
         write_page(report / PAGE, page.document(export.findings, next_steps))
         content = {**page.as_dict(), **export.findings.as_dict(), "next_steps": next_steps.as_list()}

@@ -13,10 +13,10 @@ from typing import Any
 from chatlio_kit import local_platform
 from chatlio_kit.aep import Platform
 from chatlio_kit.arguments import checked, optional, place, text
-from chatlio_kit.errors import Unreachable, UsageError, option
+from chatlio_kit.errors import OutputError, Unreachable, UsageError, option
 from chatlio_kit.local_platform import RunningPlatform
-from chatlio_kit.private_files import make_state
-from chatlio_kit.settings import AEP, DEFAULT_STATE, LOCAL, Secret, Settings
+from chatlio_kit.private_files import make_state, new_file
+from chatlio_kit.settings import AEP, DEFAULT_STATE, LOCAL, Secret, Settings, sealed
 
 STORE = "local"
 """The local platform's store, inside the state folder."""
@@ -24,6 +24,7 @@ READING_SECONDS = 4 * 60 * 60.0
 """Seconds that an unused local platform keeps running, for example while a user reads a notebook."""
 
 _VARIABLE = "CHATLIO_KIT_PLATFORM"
+_OF_LOCAL_PLATFORM = "# The local platform, for rehearsals: written by chatlio-kit local-platform serve"
 
 
 def _faults(name: str, value: object) -> None:
@@ -77,6 +78,58 @@ def _local_settings(state: Path, faults: Path | str | Mapping[str, Any] | None, 
             advice=f"See its log, {str(state / STORE / 'server.log')!r}.",
         ) from error
     return settings_of(running, state)
+
+
+@sealed
+def write_settings(running: RunningPlatform, path: Path) -> None:
+    """Write a ``.env`` file with which ``--platform aep`` reaches a local platform, to rehearse.
+
+    Only its owner may read it. A file with other contents is left alone.
+
+    Raises:
+        UsageError: The file exists and was not written by this function.
+        OutputError: It cannot be written.
+    """
+    require_own_settings(path)
+    settings = settings_of(running)
+    values = {
+        "AEP_PLATFORM_URL": settings.platform_url,
+        "AEP_IMS_URL": settings.ims_url,
+        "AEP_CLIENT_ID": settings.client_id,
+        "AEP_CLIENT_SECRET": settings.client_secret.reveal(),
+        "AEP_ORG_ID": settings.org_id,
+        "AEP_SANDBOX": settings.sandbox,
+    }
+    lines = [_OF_LOCAL_PLATFORM, *(f"{name}={value}" for name, value in values.items())]
+    try:
+        draft = new_file(path)
+        try:
+            draft.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"The settings could not be written to {str(path)!r}: {error.strerror or error}. Choose a file "
+            "in a folder that you can write to."
+        ) from error
+
+
+def require_own_settings(path: Path) -> None:
+    """Refuse to overwrite a file that :func:`write_settings` did not write.
+
+    Raises:
+        UsageError: The file holds other settings, or cannot be read.
+    """
+    try:
+        is_ours = not path.exists() or path.read_bytes().startswith(_OF_LOCAL_PLATFORM.encode())
+    except OSError:
+        is_ours = False
+    if not is_ours:
+        raise UsageError(
+            f"{str(path)!r} already exists and may hold your own settings. Rehearse in an empty folder, or "
+            "choose another file."
+        )
 
 
 def _require_locks(state: Path) -> None:

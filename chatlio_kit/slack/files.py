@@ -320,7 +320,7 @@ def _root(members: Iterable[Parts]) -> Parts | None:
 def _why_export_is_refused(path: Path, members: Iterable[Parts]) -> str:
     """Return the sentence about a zip or folder that is not an export."""
     names = {parts[-1] for parts in members}
-    found = f"{str(path)!r} is not a Slack export that can be read:"
+    found = f"{str(path)!r} is not a Slack export that can be read: "
     if "slackdump.sqlite" in names:
         found += "it is a slackdump archive (SQLite). Convert it with `slackdump convert -f export`, then"
         return f"{found} name that."
@@ -340,7 +340,7 @@ def _why_export_is_refused(path: Path, members: Iterable[Parts]) -> str:
 
 def _why_file_is_refused(path: Path, head: bytes) -> str:
     """Return the sentence about a file that is not a zip."""
-    found = f"{str(path)!r} is not a Slack export that can be read:"
+    found = f"{str(path)!r} is not a Slack export that can be read: "
     if head.startswith(b"SQLite format 3\0"):
         return (
             f"{found}it is an SQLite database, like slackdump archives. Convert it with `slackdump convert "

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from chatlio_kit.chatlio.rejections import Reason, Rejection
 from chatlio_kit.errors import in_words
 from chatlio_kit.slack.conversations import (
@@ -23,12 +21,11 @@ from chatlio_kit.slack.conversations import (
     started_at,
 )
 from chatlio_kit.slack.files import DAY_BYTES, ExportFiles, Unreadable
+from chatlio_kit.slack.json_files import Damaged, read_day
 from chatlio_kit.slack.messages import AGENT, VISITOR, Authors, InvalidLine, Line, files_in, in_order, team_of
 from chatlio_kit.slack.settings import SlackSettings
 from chatlio_kit.slack.webhooks import Webhooks, overlaps
 from chatlio_kit.slack.workspace import Channel, Workspace
-
-_BOM = b"\xef\xbb\xbf"
 
 
 @dataclass
@@ -203,7 +200,7 @@ class SlackHistory:
         if not counts.channels_read:
             notes.append(
                 f"No channel of {self.name} was read, so the result has nothing from it. Check channels, "
-                "app_ids, bot_ids and bot_users in the settings;"
+                "app_ids, bot_ids and bot_users in the settings; "
                 + in_words("`chatlio-kit slack inspect`", "inspect_slack()")
                 + " proposes them."
             )
@@ -263,20 +260,20 @@ class _ChannelReader:
         self._teams: Counter[str] = Counter()
         self._read = ChannelRead()
         self._files = 0
-        self._unread_days: list[Rejection] = []
+        self._unread: list[Rejection] = []
 
     def read(self, folder: str, webhooks: Webhooks) -> ChannelRead | None:
         """Return the channel's conversations; None if the named app is not in the channel.
 
-        Unreadable days are always rejected, because the app may occur in them.
+        Unreadable days and messages are always rejected, because the app may occur in them.
         """
         counts = self._history.counts
         lines, is_in_it = self._lines(folder)
         if not is_in_it:
             counts.without_app += 1
-            counts.rejected += len(self._unread_days)
-            counts.messages += len(self._unread_days)
-            return ChannelRead(rejected=self._unread_days) if self._unread_days else None
+            counts.rejected += len(self._unread)
+            counts.messages += len(self._unread)
+            return ChannelRead(rejected=self._unread) if self._unread else None
         counts.channels_read += 1
         counts.files += self._files
         counts.rejected += len(self._read.rejected)
@@ -308,7 +305,7 @@ class _ChannelReader:
         lines: list[Line] = []
         for day, member in self._history.files.days(folder).items():
             try:
-                messages = orjson.loads(member.read(DAY_BYTES).removeprefix(_BOM))
+                messages = read_day(member.read(DAY_BYTES))
             except Unreadable as why:
                 self._reject_day(day, Reason.UNREADABLE, f"The file cannot be read: {why}.")
                 continue
@@ -324,6 +321,8 @@ class _ChannelReader:
                     line, by_app = self._authors.read(raw, in_own_channel=is_own)
                 except InvalidLine as wrong:
                     self._reject(day, number, wrong.reason, wrong.place, wrong.detail)
+                    if isinstance(raw, Damaged):
+                        self._unread.append(self._read.rejected[-1])
                     continue
                 is_in_it = is_in_it or by_app
                 self._files += files_in(raw)
@@ -333,7 +332,7 @@ class _ChannelReader:
 
     def _reject_day(self, day: str, reason: Reason, detail: str) -> None:
         self._reject(day, 1, reason, None, detail)
-        self._unread_days.append(self._read.rejected[-1])
+        self._unread.append(self._read.rejected[-1])
 
     def _reject(self, day: str, number: int, reason: Reason, place: str | None, detail: str) -> None:
         """Reject a line or file, without its text, which may contain URLs that open files."""

@@ -19,6 +19,7 @@ import orjson
 from chatlio_kit.display import Sheet, SheetDisplay
 from chatlio_kit.slack.conversations import ARCHIVED, cut
 from chatlio_kit.slack.files import DAY_BYTES, ExportFiles, Unreadable
+from chatlio_kit.slack.json_files import read_day
 from chatlio_kit.slack.messages import AGENT, UNKNOWN, VISITOR, Authors, InvalidLine, Line, in_order
 from chatlio_kit.slack.settings import ARCHIVE, SlackSettings
 from chatlio_kit.slack.workspace import Channel, Workspace
@@ -296,7 +297,7 @@ def _read(
 def _raw_lines(files: ExportFiles, folder: str, proposal: Proposal) -> Iterator[Any]:
     for member in files.days(folder).values():
         try:
-            lines = orjson.loads(member.read(DAY_BYTES).removeprefix(b"\xef\xbb\xbf"))
+            lines = read_day(member.read(DAY_BYTES))
         except (Unreadable, ValueError):
             proposal.unreadable += 1
             continue

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chatlio_kit.chatlio.rejections import Reason
+from chatlio_kit.slack.json_files import Damaged
 from chatlio_kit.slack.settings import SlackSettings
 from chatlio_kit.slack.text import Renderer
 from chatlio_kit.slack.workspace import SLACKBOT, Channel, Workspace
@@ -111,8 +112,14 @@ class Authors:
             in_own_channel: True if the named app created the channel.
 
         Raises:
-            InvalidLine: It is not an object, or has no valid ts.
+            InvalidLine: It is not an object, is damaged, or has no valid ts.
         """
+        if isinstance(raw, Damaged):
+            detail = (
+                "The message holds half a character (a lone surrogate) or bytes that are not UTF-8, so it "
+                "cannot be stored as text."
+            )
+            raise InvalidLine(Reason.NOT_JSON, None, detail)
         if not isinstance(raw, dict):
             detail = "The message is not an object."
             raise InvalidLine(Reason.NOT_AN_OBJECT, None, detail)

@@ -138,7 +138,7 @@ def _check(values: Mapping[str, Any], place: str) -> None:
         raise UsageError(f"{place}channels is empty. Name channels with a pattern such as z-*.")
     if not any(values.get(name) for name in ("app_ids", "bot_ids", "bot_users")):
         raise UsageError(
-            f"{place}the app that writes visitors' messages is not named: set app_ids, bot_ids or bot_users."
+            f"{place}the app that writes visitors' messages is not named: set app_ids, bot_ids or bot_users. "
             + in_words("`chatlio-kit slack inspect` proposes them.", "inspect_slack() proposes them.")
         )
     for pattern in values["channels"]:

@@ -10,10 +10,9 @@ from functools import cached_property
 from typing import Any
 from unicodedata import normalize
 
-import orjson
-
 from chatlio_kit.errors import CaptureError
 from chatlio_kit.slack.files import CHANNELS, GROUPS, USERS, ExportFiles
+from chatlio_kit.slack.json_files import read_index
 
 SLACKBOT = "USLACKBOT"
 _OLDEST = 1_356_998_400  # 2013: earlier creation times are placeholders
@@ -117,7 +116,7 @@ class Workspace:
         if not self.files.has(name):
             return []
         try:
-            entries = orjson.loads(self.files.index(name).removeprefix(b"\xef\xbb\xbf"))
+            entries = read_index(self.files.index(name))
         except ValueError:
             raise CaptureError(
                 f"{self.files.name}!{name} is not JSON. Get a complete copy of the export."

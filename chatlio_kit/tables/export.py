@@ -16,7 +16,7 @@ from chatlio_kit.captures import Captures, parse
 from chatlio_kit.captures.sources.discovery import local_path
 from chatlio_kit.chatlio.numbers import indented
 from chatlio_kit.display import Progress, Sheet, SheetDisplay
-from chatlio_kit.errors import UsageError, in_words
+from chatlio_kit.errors import UsageError, in_words, quoted
 from chatlio_kit.pool import Cluster, Pool, create_pool, default_workers
 from chatlio_kit.slack import ARCHIVE, SlackHistory, SlackSettings, exports_among
 from chatlio_kit.tables import pipeline
@@ -360,8 +360,8 @@ def _export_refused(name: str, download: str, *, is_beside: bool) -> UsageError:
     return UsageError(
         f"{name!r} is a Slack export, not captured webhooks. {download}"
         + in_words(
-            f"`chatlio-kit slack inspect {name} --write slack.toml` proposes how to read it; then add "
-            "--slack slack.toml.",
+            f"`chatlio-kit slack inspect {quoted(name)} --write slack.toml` proposes how to read it; then "
+            "add --slack slack.toml.",
             "Read it with read_slack(); inspect_slack() proposes how.",
         )
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,7 +16,7 @@ from chatlio_kit.captures import BARE, ENVELOPE
 from chatlio_kit.chatlio.catalogue import TABLES, Privacy
 from chatlio_kit.chatlio.kinds import Kind
 from chatlio_kit.chatlio.redaction import Redaction, Way
-from chatlio_kit.chatlio.rejections import Reason, Rejection, on_one_line
+from chatlio_kit.chatlio.rejections import HINTS, Reason, Rejection, on_one_line
 from chatlio_kit.display import Sheet
 from chatlio_kit.tables.arrow import combine_chunks
 from chatlio_kit.tables.validate.contract import count_names
@@ -27,6 +27,12 @@ _EXAMPLES = 3
 _EXAMPLE_LENGTH = 600
 _LISTED_NAMES = 5
 _OWN_DIALECTS = frozenset({BARE.name, ENVELOPE.name})
+_QUOTES_VALUES = frozenset(
+    {
+        Reason.CONFLICTING_DUPLICATE, Reason.INVALID_VALUE, Reason.REPEATED, Reason.UNKNOWN_FIELD,
+        Reason.WRONG_TYPE,
+    }
+)  # fmt: skip
 _DAY = timedelta(days=1)
 _LONG_GAP, _LONG_GAP_OF_FEW = timedelta(days=7), timedelta(days=30)
 _FEW = 3
@@ -95,6 +101,22 @@ class RecordCounts:
         examples = self.examples.setdefault(rejection.reason, [])
         if len(examples) < _EXAMPLES:
             examples.append(replace(rejection, raw=rejection.raw and rejection.raw[:_EXAMPLE_LENGTH]))
+
+    def examples_except(self, reasons: Container[str]) -> list[str]:
+        """Return a sentence about each reason, without some, with the first record rejected for it.
+
+        What went wrong is quoted, unless it may quote a value that says something about a person.
+        """
+        firsts = [
+            (count, self.examples[Reason(reason)][0])
+            for reason, count in by_frequency(self.rejected_by_reason).items()
+            if reason not in reasons and self.examples.get(Reason(reason))
+        ]
+        return [
+            f"{count:,} {first.reason}, such as {first.file} record {first.record:,}: "
+            + (HINTS[first.reason] if first.reason in _QUOTES_VALUES else first.detail)
+            for count, first in firsts
+        ]
 
     def timeline(self) -> dict[str, dict[str, int]]:
         """Return the accepted events by kind, for each month that has any."""

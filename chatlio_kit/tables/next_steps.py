@@ -16,8 +16,9 @@ from chatlio_kit.captures.formats.records import ByteRecords, parse
 from chatlio_kit.chatlio.catalogue import Privacy
 from chatlio_kit.chatlio.kinds import SHAPE_OF, Kind, Shape
 from chatlio_kit.chatlio.redaction import Way
-from chatlio_kit.chatlio.rejections import Reason
+from chatlio_kit.chatlio.rejections import Reason, shortened
 from chatlio_kit.display import Sheet, SheetDisplay
+from chatlio_kit.errors import quoted
 from chatlio_kit.tables.findings import FileTimes
 from chatlio_kit.tables.policy import FieldPolicy
 from chatlio_kit.tables.validate.contract import Contract, Mode
@@ -28,6 +29,7 @@ _SAMPLED = 30
 """Number of records of each reason on which an option is tried."""
 _LONGEST = 100_000
 _ACCEPTED_SAMPLED = 50
+_LABELS = 3
 _REPLACEMENT_CHARACTER = "\ufffd"
 _PAYLOAD_NOT_FOUND = frozenset({Reason.SHAPE_UNKNOWN, Reason.NOT_AN_OBJECT, Reason.NOT_JSON})
 """The payload may have another path in the record."""
@@ -87,8 +89,7 @@ class NextStep:
 
 def at_prompt(options: Options) -> str:
     """Return options as they are written on the command line."""
-    quoted = {name: f'"{value}"' if " " in value else value for name, value in options.items()}
-    return " ".join(f"--{name.replace('_', '-')} {value}" for name, value in quoted.items())
+    return " ".join(f"--{name.replace('_', '-')} {quoted(value)}" for name, value in options.items())
 
 
 def in_python(options: Options) -> str:
@@ -246,7 +247,7 @@ class _Trial:
         if not best:
             return None
         choices = [options, *(other for other in _alternatives(options) if self._accepted(other) == best)]
-        cautions = "; ".join(filter(None, [caution, *self._cautions(choices)]))
+        cautions = "; ".join(filter(None, [caution, *self._named_in_vain(reason), *self._cautions(choices)]))
         return NextStep(reason, records, tuple(choices), len(self._records), best, cautions)
 
     def _candidates(self, reason: Reason) -> Iterator[tuple[Options, str]]:
@@ -285,15 +286,35 @@ class _Trial:
         """Yield paths of fields, unless the user named some or content is redacted."""
         if self._options.fields is not None or not self._may_name:
             return
+        for candidate in propose_fields(self._values()):
+            fields = ",".join(f"{name}={path}" for name, path in candidate.fields.items())
+            yield {"fields": fields}, candidate.caution
+
+    def _values(self) -> list[Any]:
+        """Return the records that are JSON."""
         values = []
         for record in self._records:
             try:
                 values.append(parse(record.raw))
             except (ValueError, RecursionError):
                 continue
-        for candidate in propose_fields(values):
-            fields = ",".join(f"{name}={path}" for name, path in candidate.fields.items())
-            yield {"fields": fields}, candidate.caution
+        return values
+
+    def _named_in_vain(self, reason: Reason) -> Iterator[str]:
+        """Yield that a path named by the user leads to nothing, or to a label that is not a kind."""
+        fields = self._options.fields
+        if fields is None:
+            return
+        values = [value for value in self._values() if isinstance(value, dict) and fields.fits(value)]
+        if reason is Reason.UNDATED and fields.received and values:
+            if not any(fields.received.find(value) for value in values):
+                yield f"none of them has {fields.received}, which --fields (in Python fields=) names"
+        elif reason is Reason.KIND_UNKNOWN and fields.label and self._may_name:
+            found = (fields.label.find(value) for value in values)
+            labels = Counter(label.partition("?")[0] for label in found if isinstance(label, str) and label)
+            if labels:
+                most = ", ".join(shortened(label) for label, _ in labels.most_common(_LABELS))
+                yield f"their {fields.label} is {most}, which names no kind"
 
     def _cautions(self, choices: Sequence[Options]) -> Iterator[str]:
         if len(choices) > 1 and "kind" in choices[0]:

@@ -75,7 +75,8 @@ class Converted:
         locations = [f"tables: {self.out}", f"report: {self._place(PAGE)}"]
         if self.counts.rejected:
             locations.append(f"rejected records: {self._place(REJECTED)}")
-        notes = [f"rows: {rows}", *self.notes, *self.next_steps.sentences(), *locations]
+        examples = self.counts.examples_except({step.reason for step in self.next_steps})
+        notes = [f"rows: {rows}", *self.notes, *self.next_steps.sentences(), *examples, *locations]
         return self.counts.sheet("Converted", notes)
 
     def _place(self, name: str) -> str:
@@ -175,7 +176,7 @@ def _reasons(counts: RecordCounts) -> Part:
     return Part(
         "Rejected records",
         "rejected.jsonl lists each one with file, number, field and reason. Correct them, or settle them "
-        "with an option: the next run reads them again, and only them.",
+        "with an option: the next backfill reads them again, and only them.",
         sheet=Sheet(
             "",
             ("reason", "records", "what settles it"),

@@ -68,8 +68,8 @@ class Transcript:
         """
         agent = _text(conversation["agent_name"])
         facts = [f"answered by {agent}"] if agent else []
-        facts += ["reported as unanswered"] if conversation["was_unanswered"] else []
-        facts += ["with feedback"] if conversation["has_feedback"] else []
+        facts += ["reported as unanswered"] if _is_true(conversation["was_unanswered"]) else []
+        facts += ["with feedback"] if _is_true(conversation["has_feedback"]) else []
         first = messages["sent_at"].min()
         return cls(
             str(conversation["conversation_id"]),
@@ -125,6 +125,11 @@ def _after(span: pd.Timedelta) -> str:
     minutes, seconds = divmod(int(span.total_seconds()), 60)
     hours, minutes = divmod(minutes, 60)
     return f"+{hours}:{minutes:02}:{seconds:02}" if hours else f"+{minutes}:{seconds:02}"
+
+
+def _is_true(flag: object) -> bool:
+    """Whether a flag is true, and not missing."""
+    return flag is not pd.NA and bool(flag)
 
 
 def _text(value: object) -> str:

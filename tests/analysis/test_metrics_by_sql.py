@@ -129,9 +129,12 @@ SQL = {
         coalesce(f.reply.moment IS NOT NULL AND open_seconds(f.asked, f.reply.moment) < 60, false)::DOUBLE
             AS business
         FROM (SELECT *, {_FIRST} AS f FROM chats) WHERE f IS NOT NULL""",
-    "unanswered": _flag("was_unanswered"),
+    "unanswered": _flag("was_unanswered", "FROM chats WHERE was_unanswered IS NOT NULL"),
     "missed": _flag("agent_messages = 0", _KNOWN),
-    "abandoned": _flag("agent_messages = 0 AND NOT was_unanswered", _KNOWN),
+    "abandoned": _flag(
+        "agent_messages = 0 AND NOT was_unanswered",
+        "FROM chats WHERE was_unanswered OR (transcripts > 0 AND was_unanswered IS NOT NULL)",
+    ),
     "dropped": _flag(
         """(SELECT max_by(author, number) FROM said WHERE said.conversation_id = chats.conversation_id)
         = 'visitor'""",
@@ -165,7 +168,7 @@ SQL = {
         WHERE m.conversation_id = chats.conversation_id AND m.sent_at > first_end)""",
         "FROM chats LEFT JOIN ends USING (conversation_id) WHERE transcripts > 0",
     ),
-    "feedback": _flag("has_feedback"),
+    "feedback": _flag("has_feedback", "FROM chats WHERE has_feedback IS NOT NULL"),
 }
 
 _QUARTILES = """count({0}) AS {1}count, avg({0}) AS {1}mean, quantile_cont({0}, 0.25) AS {1}lower_quartile,

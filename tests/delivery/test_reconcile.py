@@ -14,7 +14,8 @@ import pytest
 
 import chatlio_kit as ck
 from chatlio_kit.aep import FlowRun, Platform
-from chatlio_kit.delivery import DestinationLedger, Ledger, Reconciliation, reconcile, replay
+from chatlio_kit.delivery import DestinationLedger, Ledger, Page, Reconciliation, reconcile, replay
+from chatlio_kit.delivery.ledger.models import FateCounts
 from chatlio_kit.delivery.reconcile import LOST, RunCounters
 from chatlio_kit.errors import PermissionMissing
 from chatlio_kit.jobs.backfill import backfill
@@ -192,3 +193,19 @@ def test_an_account_is_finished_up_to_its_first_open_run() -> None:
     assert still_open.until == datetime.fromtimestamp(3600, UTC)
     assert RunCounters.of([]).until is None
     assert RunCounters.of([_run(0, 0, "queued")]).until is None
+
+
+def test_a_page_counts_only_the_dataflows_that_its_run_opened() -> None:
+    """Without one there is nothing to count, and a zero would look like a loss; some are named."""
+    arrived = Reconciliation(
+        "local/prod/chatlio",
+        by_kind={"feedback": FateCounts(delivered=4), "transcript": FateCounts(delivered=6)},
+        lake_rows=10,
+    )
+    page = Page("local/prod/chatlio", arrived=arrived)
+    assert "history dataflows" not in str(page)
+    assert "rows of ours in the dataset 10" in str(page)
+    arrived.runs = {"feedback": RunCounters(received=4, ingested=4)}
+    assert "history dataflows of feedback: received 4, ingested 4" in str(page)
+    arrived.runs |= {"transcript": RunCounters(received=6, ingested=6)}
+    assert "history dataflows: received 10, ingested 10" in str(page)

@@ -91,3 +91,19 @@ def test_frames_are_reported_too(captures: Path, local: Platform) -> None:
     connection: Connection = ck.open_connection(local)
     run = ck.stream(tables, connection, skip_guard=True, quiet=True)
     assert any("3 events of run 1 were sent unredacted" in note for note in run.page.notes)
+
+
+def test_a_corrected_time_does_not_replace_the_earlier_one(
+    tmp_path: Path, local: Platform, conversation: Payload, ndjson: Callable[[Path, Iterable[Any]], Path]
+) -> None:
+    """A conversation's start has the same id whatever its time, so the page says that it stays as it was."""
+    row = {"at": 1_710_144_000_000, "body": conversation}
+    captures = ndjson(tmp_path / "captures" / "x.ndjson", [row])
+    kind = "conversation_started"
+    _sent(captures, local, kind, fields="payload=body", undated_as="2024-03-01T00:00:00Z")
+    page = _sent(captures, local, kind, fields="payload=body,received-milliseconds=at")
+    assert page.counts.duplicates == 1
+    (note,) = _notes(page)
+    assert note.startswith("1 events of these files stay as earlier runs sent them")
+    assert "--undated-as 2024-03-01T00:00:00+00:00 --fields payload=body," in note
+    assert "--fields payload=body,received-milliseconds=at. An event is sent once" in note

@@ -288,3 +288,17 @@ def test_a_recording_holds_no_data_about_its_owner(
     words = re.findall(r"\w+", text.lower())
     assert [one for one in secrets if one in text and (len(one) > 8 or one.lower() in words)] == []
     assert not re.search(r"eyJ|[1-9a-f][0-9a-f]{15}|[0-9a-f]{8}-[1-9a-f]", text)
+
+
+def test_what_follows_a_wait_that_ended_is_not_walked(tmp_path: Path) -> None:
+    """A batch that is not loaded yet cannot be reverted; that is a short wait, not a difference."""
+    with (
+        running(tmp_path / "store", processing_delay=3600.0) as server,
+        Platform(settings_of(server)) as slow,
+    ):
+        result = verify_sandbox(slow, wait=0, quiet=True)
+    assert "wait for an uploaded batch" in result.not_walked
+    assert result.not_walked["revert a batch"] == (
+        "it follows 'wait for an uploaded batch', which was not walked"
+    )
+    assert [str(difference) for difference in result.differences] == []

@@ -90,11 +90,13 @@ def test_the_reader_accepts_the_proposal(tmp_path: Path, sample: SampleExport) -
 
 
 def test_the_proposal_ends_with_the_next_command(tmp_path: Path) -> None:
-    """Once the proposal is written, the last line is the command that reads the export with it."""
+    """It ends with the command that reads the export with it, and how to settle what is unclear."""
     path, settings = write_export(tmp_path, LINES), tmp_path / "slack.toml"
     result = CliRunner().invoke(main, ["slack", "inspect", str(path), "--write", str(settings)])
     command = f"chatlio-kit convert {path} --slack {settings} --out tables/"
-    assert result.stdout.splitlines()[-1].endswith(command)
+    *_, read, settle = result.stdout.splitlines()
+    assert read.endswith(command)
+    assert "set bot_without_username to notice and convert again" in settle
 
 
 def test_a_written_proposal_is_not_replaced(tmp_path: Path) -> None:
@@ -178,18 +180,19 @@ def test_patterns_are_globs_regular_expressions_or_ids() -> None:
     assert settings.matches("C0X", "board")
 
 
-@pytest.mark.parametrize("place", ["export.zip", "captures/export.zip", "captures"])
+@pytest.mark.parametrize("place", ["export.zip", "captures/my export.zip", "captures"])
 def test_an_export_is_never_read_as_captures(tmp_path: Path, place: str) -> None:
     """An export is never read as captures."""
     folder = tmp_path / "captures"
     folder.mkdir()
     path = write_export(tmp_path, LINES)
     if place != "export.zip":
-        path = path.rename(folder / "export.zip")
+        path = path.rename(folder / "my export.zip")
     result = CliRunner().invoke(main, ["convert", str(tmp_path / place), "--out", str(tmp_path / "out")])
     assert result.exit_code == 2
     assert "is a Slack export, not captured webhooks." in result.output
     assert "--slack slack.toml" in result.output
+    assert ('my export.zip" --write slack.toml' in result.output) == (place != "export.zip")
     assert not (tmp_path / "out").exists()
     with pytest.raises(UsageError, match=r"Read it with read_slack\(\)"):
         ck.read_export(tmp_path / place)

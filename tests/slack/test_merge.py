@@ -183,3 +183,25 @@ def test_another_time_is_not_a_contradiction(tmp_path: Path, webhook: Payload) -
     later = [by_visitor("1720000000.000100", "much later")]
     tables, counts = _read(tmp_path, later, [webhook])
     assert (counts.accepted, len(tables.conversations)) == (1, 2)
+
+
+def test_what_slack_does_not_record_is_unknown_and_not_false(tmp_path: Path, webhook: Payload) -> None:
+    """Without a webhook, feedback and reports of unanswered chats are missing, on every way to read them."""
+    tables, _ = _read(tmp_path, [*LINES, ARCHIVED], [])
+    assert tables.conversations[["was_unanswered", "has_feedback"]].isna().all(axis=None)
+    (entry,) = tables.explore()._entries
+    assert entry.unknown_flags == ["unanswered", "feedback"]
+    assert "unanswered" not in repr(tables.read_conversation())
+    measured = ck.measure(tables)
+    assert {name: len(measured.rows(name)) for name in ("unanswered", "abandoned", "feedback", "missed")} == {
+        "unanswered": 0,
+        "abandoned": 0,
+        "feedback": 0,
+        "missed": 1,
+    }
+    assert "1 conversations are known only from Slack" in repr(measured)
+
+    merged, _ = _read(tmp_path, [*LINES, MORE, ARCHIVED], [webhook])
+    assert not merged.conversations[["was_unanswered", "has_feedback"]].any(axis=None)
+    assert merged.conversations[["was_unanswered", "has_feedback"]].notna().all(axis=None)
+    assert [entry.unknown_flags for entry in merged.explore()._entries] == [[]]

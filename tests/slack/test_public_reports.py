@@ -22,6 +22,7 @@ from slack_exports import (
     event,
     members_of,
     said,
+    users,
     write_export,
     write_zip,
 )
@@ -411,6 +412,29 @@ def test_30_a_day_that_is_not_json_is_rejected_and_the_channel_read(tmp_path: Pa
     (rejected,) = tables.rejections
     assert (rejected.file, rejected.record) == (f"export.zip!{CHANNEL}/2024-03-12.json", 1)
     assert (rejected.reason, rejected.raw) == ("not_json", None)
+
+
+@pytest.mark.parametrize("half", [rb"\ud83d", b"\xff"])
+def test_30b_a_message_with_half_a_character_is_rejected_alone(tmp_path: Path, half: bytes) -> None:
+    """Half of an emoji, or a byte that is not UTF-8, costs its message; the day's others are read."""
+    lines = [said(TS, "hi"), said("1710144006.000200", "cut HALF"), said("1710144007.000200", "bye")]
+    day = json.dumps(lines).encode()
+    export = _export(write_export(tmp_path, {DAY: day.replace(b"HALF", half)}))
+    tables = export.to_tables(quiet=True)
+    assert _texts(tables) == ["hi", "bye"]
+    (rejected,) = tables.rejections
+    assert (rejected.file, rejected.record) == (f"export.zip!{CHANNEL}/{DAY}.json", 2)
+    assert (rejected.reason, rejected.raw) == ("not_json", None)
+    assert export.slack is not None
+    assert export.slack.counts.messages == export.slack.counts.kept + export.slack.counts.rejected
+
+
+def test_30c_half_a_character_in_a_name_costs_no_index(tmp_path: Path) -> None:
+    """A member's damaged name does not make the export unreadable."""
+    sam, bot = users()
+    people = [{**sam, "profile": {"real_name": "Sam \ud83d"}}, bot]
+    export = _export(write_export(tmp_path, {DAY: [said(TS, "hi")]}, people=people))
+    assert list(export.to_tables(quiet=True).messages["username"]) == ["Sam ?"]
 
 
 def test_31_days_that_cannot_be_read_are_rejected_where_nothing_else_shows_the_app(tmp_path: Path) -> None:

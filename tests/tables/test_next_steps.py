@@ -189,7 +189,8 @@ def test_convert_ends_with_places_and_next_steps(tmp_path: Path, make: Make) -> 
     _write(folder / "unanswered", [make(20)])
     result = _run("convert", folder, "--out", out)
     lines = result.stdout.splitlines()
-    assert lines[-3:] == [
+    assert lines[-1].startswith(f"Next: chatlio-kit explore {out} or chatlio-kit metrics {out}.")
+    assert lines[-4:-1] == [
         f"tables: {out}",
         f"report: {out / 'report.html'}",
         f"rejected records: {out / 'rejected.jsonl'}",
@@ -253,3 +254,30 @@ def test_files_written_one_by_one_are_believed(tmp_path: Path, make: Make) -> No
     assert not any("copy" in note for note in _tables(folder, undated_as="file-time").notes)
     (step,) = _tables(folder).next_steps
     assert step.caution == ""
+
+
+def test_a_reason_without_an_option_is_explained_by_its_first_record(tmp_path: Path, make: Make) -> None:
+    """A wrong unit of time, and a value whose detail would quote it, each get a sentence on the terminal."""
+    captures = tmp_path / "feedback.ndjson"
+    odd = make(9) | {"conversationUUID": "ana@example.org"}
+    rows = [{"at": 1_788_253_500_000, "body": make(1)}, {"at": 1_788_253_500, "body": odd}]
+    captures.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    done = _run(
+        "convert", captures, "--out", tmp_path / "out", "--fields", "payload=body,received-seconds=at"
+    )
+    lines = [line for line in done.stdout.splitlines() if ", such as " in line]
+    assert lines[0].startswith("1 invalid_time, such as feedback.ndjson record 1: at is 1788253500000")
+    assert "use --fields received-milliseconds=at" in lines[0]
+    assert lines[1].startswith("1 invalid_value, such as feedback.ndjson record 2: ")
+    assert "ana@example.org" not in done.stdout
+
+
+def test_a_path_that_leads_to_nothing_is_named_before_a_stand_in(tmp_path: Path, make: Make) -> None:
+    """A stand-in for time or kind would hide a wrong path of ``--fields``, so a caution names the path."""
+    path = _write(
+        tmp_path / "x.ndjson", [{"at": AT, "hook": "/in/new", "body": make(number)} for number in range(3)]
+    )
+    (kind,) = _tables(path, fields="payload=body,received=at,kind=hook").next_steps
+    assert 'their hook is "/in/new", which names no kind' in kind.caution
+    (time,) = _tables(path, fields="payload=body,received=when", kind="feedback").next_steps
+    assert "none of them has when, which --fields (in Python fields=) names" in time.caution

@@ -11,7 +11,15 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from chatlio_kit.captures.sources.exclusion import Exclusion
-from chatlio_kit.captures.sources.files import CaptureFile, Entry, Names, local_name, note, printable
+from chatlio_kit.captures.sources.files import (
+    CONVERTED,
+    CaptureFile,
+    Entry,
+    Names,
+    local_name,
+    note,
+    printable,
+)
 from chatlio_kit.captures.sources.local import below, entry_of, matching, message_of_system
 from chatlio_kit.captures.sources.remote import WILDCARD, is_address, is_web, name_of, shown
 from chatlio_kit.captures.sources.stores import list_objects
@@ -121,6 +129,11 @@ def find_files(paths: Sequence[Path | str], exclusion: Exclusion | None = None) 
         )
     if not files:
         listed = ", ".join(repr(shown(str(path))) for path in paths)
+        if CONVERTED in left_out:
+            raise CaptureError(
+                f"{listed} holds tables that convert wrote, not captures. Name the captures that they were "
+                "made from."
+            )
         raise CaptureError(
             f"There are no capture files in {listed}. Name a folder or a file of captured webhooks."
         )

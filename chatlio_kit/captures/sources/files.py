@@ -17,6 +17,7 @@ _MOST_SHOWN = 3
 
 LITTER = "hidden, or left behind by a system"
 SPECIAL = "neither file nor folder"
+CONVERTED = "tables and reports that convert wrote"
 
 
 class Source(Protocol):

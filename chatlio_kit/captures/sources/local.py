@@ -13,10 +13,20 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 
 from chatlio_kit.captures.formats.records import Remark
-from chatlio_kit.captures.sources.files import LITTER, SPECIAL, Entry, UnlistedSource, is_litter
+from chatlio_kit.captures.sources.files import (
+    CONVERTED,
+    LITTER,
+    SPECIAL,
+    Entry,
+    UnlistedSource,
+    is_litter,
+)
 from chatlio_kit.captures.sources.remote import WILDCARD
+from chatlio_kit.chatlio.catalogue import TABLES
 
 _ANY_DEPTH = "**"
+_TABLE_FILES = frozenset(f"{table}.parquet" for table in TABLES)
+_CONVERTED_FILES = _TABLE_FILES | {"rejected.jsonl", "report.json", "report.html", "explorer.html"}
 _GREW = Remark(
     "grew after it was listed: lines written after it was read are left for the next run",
     "files grew after they were listed: lines written after they were read are left for the next run",
@@ -107,10 +117,14 @@ def below(folder: Path, inside: Parts = ()) -> Iterator[Entry]:
         except OSError as wrong:
             yield _unlisted(path, parts, wrong)
             continue
+        is_converted = _TABLE_FILES.issubset(child.name for child in children)
         for child in children:
             child_path, child_parts = Path(child.path), (*parts, child.name)
             if is_litter(child.name):
                 yield Entry(child_parts, left_out=LITTER)
+                continue
+            if is_converted and child.name in _CONVERTED_FILES:
+                yield Entry(child_parts, left_out=CONVERTED)
                 continue
             try:
                 status = child.stat()

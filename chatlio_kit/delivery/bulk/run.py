@@ -203,6 +203,7 @@ class BulkRun(Run):
     def _was_read_back(self, lot: Lot) -> bool:
         deadline = time.monotonic() + _CANARY_PATIENCE
         reader = DatasetReader(self.connection, self.destination_ledger)
+        pause = 1.0
         while True:
             reader.read_new()
             counts = self._lots.counts(lot)
@@ -210,7 +211,8 @@ class BulkRun(Run):
                 return True
             if not counts.delivered or time.monotonic() >= deadline:
                 return False
-            self.connection.platform.sleep(_CANARY_INTERVAL)
+            self.connection.platform.sleep(pause)
+            pause = min(2 * pause, _CANARY_INTERVAL)
 
     def _loaded_in_words(self) -> str:
         undo = in_words(

@@ -70,6 +70,7 @@ class Case:
         removes: The object that it removes.
         awaits: Repeat the call until the answer has its shape: a dataflow is ``ready``, or records have
             ``landed``.
+        after: The waiting case that must have been walked before; empty for none.
     """
 
     name: str
@@ -85,6 +86,12 @@ class Case:
     makes: str | None = None
     removes: str | None = None
     awaits: Literal["ready", "landed"] | None = None
+    after: str = ""
+
+    @property
+    def path(self) -> str:
+        """The call without its verb."""
+        return self.call.partition(" ")[2]
 
 
 _EVENT = "https://ns.adobe.com/xdm/context/experienceevent"
@@ -375,7 +382,7 @@ CASES: tuple[Case, ...] = (
     Case("list a batch's row errors", f"GET {EXPORT}/batches/{{upload}}/meta", "404, or no files, if no row failed",
          "OAS:data-access, EN:ingestion", (200, 404), query={"path": "row_errors", **_PAGE}),
     Case("revert a batch", f"POST {IMPORT}/batches/{{upload}}", "a success, although no rows are gone yet",
-         "OAS:batch-ingestion, AEPP, GTS 24", query={"action": "REVERT"}),
+         "OAS:batch-ingestion, AEPP, GTS 24", query={"action": "REVERT"}, after="wait for an uploaded batch"),
     Case("wait until a batch is reverted", f"GET {CATALOG}/batches/{{upload}}", "eventually inactive or deleted",
          "GTS 24, EN:ingestion", answer={"{upload}": {"status": ("inactive", "deleted")}}, awaits="landed"),
     Case("create a batch to give up", f"POST {IMPORT}/batches", "201 and an id", "OAS:batch-ingestion, GTS 19", (201,),
@@ -393,11 +400,11 @@ CASES: tuple[Case, ...] = (
          "consumed and quota by name; 401 and 403 mean a missing permission or licence", "OAS:data-hygiene, GTS 6, GTS 30",
          (200, 401, 403)),
     Case("disable a dataflow", f"POST {FLOWS}/flows/{{flow}}/action", "a post without a body starts it",
-         "FS, AEPP", query={"op": "disable"}),
+         "FS, AEPP", query={"op": "disable"}, after="wait for a dataflow's inlet"),
     Case("wait until a dataflow is disabled", f"GET {FLOWS}/flows/{{flow}}", "eventually its state says so", "FS",
          answer={"items": [{"state": "disabled"}]}, awaits="ready"),
     Case("enable a dataflow", f"POST {FLOWS}/flows/{{flow}}/action", "a post without a body starts it",
-         "FS, AEPP", query={"op": "enable"}),
+         "FS, AEPP", query={"op": "enable"}, after="wait until a dataflow is disabled"),
     Case("wait until a dataflow is enabled again", f"GET {FLOWS}/flows/{{flow}}", "eventually its state says so", "FS",
          answer={"items": [{"state": "enabled"}]}, awaits="ready"),
     Case("remove a dataflow", TAKE_DOWN["flow"], "a success without content", "FS", (200, 204), removes="flow"),

@@ -132,11 +132,16 @@ class _Walker:
     def _try(self, case: Case) -> None:
         """Run one case, unless an object that it needs is missing."""
         needed = set(_names_in([case.call, dict(case.query), case.sent, dict(case.headers), case.answer]))
+        if not case.path.startswith("/data/") and not isinstance(case.sent, str):
+            needed.add("inlet_url")  # its host takes the records
         missing = sorted(needed - self._ids.keys() - self._credential.keys())
         if case.removes and case.removes not in self._standing:
             missing = [case.removes]
         if missing:
             self._walk.not_walked[case.name] = f"it needs {', '.join(missing)}, which no case before it gave"
+            return
+        if case.after in self._walk.not_walked:
+            self._walk.not_walked[case.name] = f"it follows {case.after!r}, which was not walked"
             return
         if self._failures == _MOST_FAILURES:
             self._walk.not_walked[case.name] = "the platform stopped answering"
@@ -181,7 +186,7 @@ class _Walker:
 
     @sealed
     def _ask(self, case: Case) -> Reply:
-        method, _, path = case.call.partition(" ")
+        method, path = case.call.partition(" ")[0], case.path
         address = _PLACEHOLDER.sub(lambda found: quote(self._ids[found[1]], safe=""), path)
         headers, sent = filled(dict(case.headers), self._ids), filled(case.sent, self._ids)
         if path.startswith("/data/"):

@@ -24,8 +24,17 @@ def serve(
     idle: float | None = None,
     options: Options | None = None,
     announce: Callable[[str], None] = print,
+    started: Callable[[RunningPlatform], None] = lambda _: None,
 ) -> None:
     """Serve a store folder in the foreground until a signal, or until idle for this many seconds.
+
+    Args:
+        store: The folder.
+        port: The port; 0 picks a free one.
+        idle: Seconds without a request after which it ends; None for never.
+        options: How it behaves.
+        announce: Called with the URL once the server answers.
+        started: Called just before, with the URL and the account.
 
     Raises:
         CannotServe: Another server has the folder.
@@ -48,7 +57,12 @@ def serve(
                 task.result()
 
         account = LocalAccount(make_secret(store))
-        await _serve(store, account, options or Options(), port, announce, ended, is_thread=False)
+
+        def announced(url: str) -> None:
+            started(RunningPlatform(url, account))
+            announce(url)
+
+        await _serve(store, account, options or Options(), port, announced, ended, is_thread=False)
 
     store = private(store)
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -20,8 +20,11 @@ known AS (
         first_value(page_url IGNORE NULLS) OVER by_time AS first_page_url,
         first_value(channel_id IGNORE NULLS) OVER by_time AS channel_id,
         count(*) FILTER (kind = 'transcript') OVER by_time AS transcripts,
-        bool_or(kind = 'unanswered') OVER by_time AS was_unanswered,
-        bool_or(kind = 'feedback') OVER by_time AS has_feedback
+        -- only webhooks report these; NULL for a conversation that is known only from Slack
+        CASE WHEN bool_or(origin = 'webhook') OVER by_time THEN bool_or(kind = 'unanswered') OVER by_time END
+            AS was_unanswered,
+        CASE WHEN bool_or(origin = 'webhook') OVER by_time THEN bool_or(kind = 'feedback') OVER by_time END
+            AS has_feedback
     FROM named
     WINDOW by_time AS (
         PARTITION BY conversation_id

@@ -45,12 +45,13 @@ _FACTS = (
 _COLUMNS = {
     "events": (
         *("event_id", "kind", "occurred_at", "started_at", "ended_at", "message", "subject"),
-        *("source_file", "source_record", *_FACTS),
+        *("source_file", "source_record", "origin", *_FACTS),
     ),
     "messages": (
         *("conversation_id", "event_id", "sent_at", "position", "author", "username", "text", "origin"),
     ),
 }
+_SLACK = "slack_export"
 _DECODED = (
     "CASE WHEN origin = 'webhook' AND (contains(text, '<') OR contains(text, '&')) THEN decoded(text)"
     " ELSE text END"
@@ -77,7 +78,8 @@ folded AS (
 """  # noqa: S608 - names from above
 _EVENTS = f"""
 SELECT rank, event_id, kind, epoch_ms(occurred_at), source_file, source_record,
-    nullif(concat_ws(': ', subject, left(message, $longest)), ''), epoch_ms(ended_at), {", ".join(_FACTS)}
+    nullif(concat_ws(': ', subject, left(message, $longest)), ''), epoch_ms(ended_at), origin,
+    {", ".join(_FACTS)}
 FROM events JOIN chosen ON chosen.entry = coalesce(conversation_id, event_id)
 ORDER BY rank, occurred_at, event_id
 """  # noqa: S608 - names from above
@@ -177,6 +179,7 @@ class Entry:
         events: Id, kind, time, file, record, text, status and detail of each event.
         messages: Author, time, name, decoded text and number of hidden characters of each message.
         raw: The beginning of a rejected record.
+        origins: Where its events were read from: webhooks, a Slack export, or both.
     """
 
     id: str
@@ -191,6 +194,7 @@ class Entry:
     events: list[tuple[Any, ...]] = field(default_factory=list)
     messages: list[tuple[Any, ...]] = field(default_factory=list)
     raw: str | None = None
+    origins: set[str] = field(default_factory=set)
 
     @property
     def is_rejected(self) -> bool:
@@ -208,7 +212,14 @@ class Entry:
         kinds = {event[1] for event in self.events} if self.type == CONVERSATION else set()
         return [kind for kind in (Kind.UNANSWERED, Kind.FEEDBACK) if kind in kinds]
 
-    def add_event(self, event: tuple[Any, ...], ended_at: int | None, facts: Iterable[str | None]) -> None:
+    @property
+    def unknown_flags(self) -> list[str]:
+        """The flags that cannot be known, because only Slack has the conversation."""
+        return [Kind.UNANSWERED, Kind.FEEDBACK] if self.origins == {_SLACK} else []
+
+    def add_event(
+        self, event: tuple[Any, ...], ended_at: int | None, origin: str, facts: Iterable[str | None]
+    ) -> None:
         """Add an event that follows the previous ones in time, and its facts about the conversation."""
         for name, value in zip(_FACTS, facts, strict=True):
             if value:
@@ -218,6 +229,7 @@ class Entry:
                 values.insert(0, shown)
         self.type = CONVERSATION if "conversation_id" in self.facts else str(event[1]).replace("_", " ")
         self.ended_at = max(filter(None, (self.ended_at, ended_at)), default=None)
+        self.origins.add(origin)
         self.events.append(event)
 
 
@@ -303,9 +315,9 @@ class Corpus:
             messages = self._fetch(_MESSAGES, longest=LONGEST_TEXT, most=MOST_MESSAGES)
         unknown = (Status.ACCEPTED if self._ledger is None else Status.NOT_SENT, "")
         known = self._ledger.statuses([event[1] for event in events]) if self._ledger else {}
-        for rank, *event, ended_at, facts in ((*row[:8], row[8:]) for row in events):
+        for rank, *event, ended_at, origin, facts in ((*row[:9], row[9:]) for row in events):
             status = known.get(event[0], unknown)
-            entries[rank].add_event((*event, *status), ended_at, facts)
+            entries[rank].add_event((*event, *status), ended_at, origin, facts)
         for rank, *message in messages:
             entries[rank].messages.append(tuple(message))
         order = list(Status)

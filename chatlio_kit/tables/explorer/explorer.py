@@ -233,6 +233,7 @@ def _as_json(entry: Entry) -> dict[str, Any]:
             (_NAMES.get(name, name), value) for name, values in entry.facts.items() for value in values
         ],
         "flags": entry.flags,
+        "unknown": entry.unknown_flags,
         "status": entry.status,
         "events": entry.events,
         "messages": entry.messages,

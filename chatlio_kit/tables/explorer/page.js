@@ -126,6 +126,7 @@
   const facts = entry => {
     const rows = [["type", entry.type], ...(entry.facts || [])];
     if (entry.end !== undefined) rows.push(["ended", time(entry.end)]);
+    rows.push(...(entry.unknown || []).map(flag => [flag, "unknown: Slack does not record it"]));
     return make("dl", {}, ...rows.flatMap(([name, value]) =>
       [make("dt", {}, name), make("dd", { dir: "auto" }, ...marked(value))]));
   };
